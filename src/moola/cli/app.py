@@ -1,0 +1,95 @@
+"""The table of commands, and what every error becomes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Env
+
+from moola import __version__
+from moola.cli import judging, learning, looking, tables
+from moola.cli.arguments import from_file, join_booleans
+from moola.cli.console import set_up_logging
+from moola.config.sources import ENVIRONMENT_PREFIX
+from moola.errors import MoolaError
+
+HELP = (
+    "Find your own chart patterns from few labels.\n\n"
+    "Learn an encoder from many bars, fine-tune it on few labelled windows, and promote a model only when it is "
+    "better than the one in use. Options also come from MOOLA_<OPTION> and from moola.toml."
+)
+
+app = App(
+    name="moola",
+    help=HELP,
+    version=__version__,
+    help_format="plaintext",
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=(), show_env_var=False),
+    config=[Env(ENVIRONMENT_PREFIX, command=False), from_file],
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+bars = App(name="bars", help="Check or import a bar table.")
+runs = App(name="runs", help="List or show runs.")
+# In the order of the work, so that --help reads as its table of contents.
+COMMANDS: dict[str, App | Callable[..., int]] = {
+    "sample": tables.sample,
+    "bars": bars,
+    "windows": tables.windows,
+    "autolabel": tables.autolabel,
+    "convert": tables.convert,
+    "split": tables.split,
+    "pretrain-bilstm": learning.pretrain_bilstm,
+    "train": learning.train,
+    "eval": judging.evaluate,
+    "gate": judging.gate,
+    "promote": judging.promote,
+    "predict": learning.predict,
+    "runs": runs,
+    "doctor": looking.doctor,
+}
+bars.command(tables.check_bars, name="check")
+bars.command(tables.import_bars, name="import")
+runs.command(looking.list_runs, name="list")
+runs.command(looking.show_run, name="show")
+for _place, (_name, _command) in enumerate(COMMANDS.items()):
+    if isinstance(_command, App):
+        _command.sort_key = _place
+        app.command(_command)
+    else:
+        app.command(_command, name=_name, sort_key=_place)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its documented code (SPEC.md 10)."""
+    tokens = join_booleans(sys.argv[1:] if arguments is None else arguments)
+    command = " ".join(tokens[: 2 if tokens[:1] in (["bars"], ["runs"]) else 1])
+    set_up_logging(command if command and not command.startswith("-") else "moola")
+    debug = any(token in ("--debug", "--debug=true") for token in tokens)
+    try:
+        code = app(tokens, exit_on_error=False, print_error=False)
+    except MoolaError as error:
+        code = _fail(str(error), error.exit_code, debug)
+    except CycloptsError as error:
+        code = _fail(f"{error} See moola {command} --help.".replace("  ", " "), 2, debug)
+    except KeyboardInterrupt:
+        code = _fail("Interrupted. Nothing that stood before was changed.", 130, debug)
+    except Exception as error:
+        code = _fail(f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it.", 1, debug)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    log = logging.getLogger("moola.cli")
+    # Wrong usage leaves no trace on disk, the log file included.
+    if code == 2:
+        print(f"Error: {message}", file=sys.stderr)
+    else:
+        log.error("Error: %s", message)
+    return code

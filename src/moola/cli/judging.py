@@ -1,0 +1,147 @@
+"""Commands that judge and promote."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from moola.cli.console import ConsoleOptions, Screen
+from moola.config.options import EvalOptions, GateOptions
+
+Flat = Parameter(name="*")
+Console = Annotated[ConsoleOptions, Flat]
+NOT_PROMOTED = 4
+
+
+def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Show a run's figures with 95 % intervals, beside those of trivial predictors.
+
+    Example: moola eval --run artifacts/runs/<RUN_ID> --save-reliability-plot artifacts/plots/reliability.png
+    """
+    from moola.pipeline import judging
+
+    result, evaluation = judging.evaluate_run(options)
+    screen = Screen(console)
+    screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {result['part']}")
+    if result["part"] == "val":
+        screen.say("  There is no test part: these windows also chose the epoch and the calibration.")
+    _say_provenance(screen, result)
+    rows = []
+    for figure in evaluation.figures:
+        if figure.value is None:
+            rows.append([figure.name, "-", figure.reason, ""])
+            continue
+        interval = "-" if figure.low is None else f"{figure.low:.3f} .. {figure.high:.3f}"
+        rows.append(
+            [figure.name, f"{figure.value:.3f}", interval, "-" if figure.trivial is None else f"{figure.trivial:.3f}"]
+        )
+    screen.table(["figure", "value", "95 % interval", "trivial"], rows)
+    screen.say(
+        f"  Intervals: bootstrap over blocks of {evaluation.block_windows} windows in time. "
+        "Trivial: class share and most common pointers of the train rows."
+    )
+    if evaluation.perfect_ece:
+        (low, high), (low5, high5) = evaluation.perfect_ece["width"], evaluation.perfect_ece["mass"]
+        screen.say(
+            f"  A perfectly calibrated model would show ECE {low:.3f} .. {high:.3f} here "
+            f"(5 equal-mass bins: {low5:.3f} .. {high5:.3f})."
+        )
+    if options.save_reliability_plot is not None:
+        _plot(options, result, evaluation)
+        screen.say(f"Reliability plot in {options.save_reliability_plot}")
+        result["reliability_plot"] = str(options.save_reliability_plot)
+    screen.say(f"Figures in {result['metrics_file']}")
+    screen.next_command(f"moola gate --run {options.run}")
+    screen.result(result)
+    return 0
+
+
+def _plot(options: EvalOptions, result: dict[str, Any], evaluation: Any) -> None:
+    from moola.plots import reliability_plot
+
+    assert options.save_reliability_plot is not None
+    names = {figure.name: figure.value for figure in evaluation.figures}
+    shown = [
+        f"{label} {names[name]:.3f}"
+        for name, label in (("ece", "ECE"), ("brier", "Brier"))
+        if names.get(name) is not None
+    ]
+    by = f", labelled by {', '.join(result['labelled_by'])}" if result["labelled_by"] else ""
+    title = "Reliability: " + ", ".join(shown)
+    reliability_plot(
+        options.save_reliability_plot, evaluation, title, f"{result['n_windows']} windows of {result['part']}{by}"
+    )
+
+
+def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
+    if result.get("labelled_by"):
+        by = ", ".join(result["labelled_by"])
+        rule = ": a rule, not a person" if all(name.startswith("rule:") for name in result["labelled_by"]) else ""
+        screen.say(f"  Labels by {by}{rule}.")
+    if result.get("leak_proof") is None:
+        screen.say("  The windows have no times: overlap between parts could not be checked.")
+    for leak in result.get("leaks") or []:
+        screen.say(f"  NOT LEAK-PROOF: {leak}.")
+
+
+def gate(*, options: Annotated[GateOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Compare a run with the baseline on the same windows; exit code 4 unless the verdict is promote.
+
+    Example: moola gate --run artifacts/runs/<RUN_ID>
+    """
+    from moola.pipeline import judging
+
+    result = judging.gate(options)
+    screen = Screen(console)
+    _show_verdict(screen, result)
+    if result["verdict"] == "promote":
+        screen.next_command(f"moola promote --run {options.run}")
+    elif result["verdict"] == "inconclusive":
+        screen.next_command(f"label more windows, or moola promote --run {options.run} --accept inconclusive")
+    else:
+        screen.next_command("moola train with other options, or label more windows")
+    screen.result(result)
+    return 0 if result["verdict"] == "promote" else NOT_PROMOTED
+
+
+def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
+    screen.say(f"Challenger {result['run_id']}")
+    screen.say(f"Baseline   {result['baseline']} ({result['baseline_kind']})")
+    screen.say(f"Judged on {result['n_windows']} windows of {result['part']}, in blocks of {result['block_windows']}.")
+    rows = []
+    for row in result["comparisons"]:
+        values = [_number(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
+        interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
+        rows.append([row["metric"], *values, interval, "yes" if row["holds"] else "no"])
+    screen.table(["figure", "challenger", "baseline", "trivial", "difference", "95 % interval", "rule holds"], rows)
+    screen.say(f"Verdict: {result['verdict']}: {result['reason']}.")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def promote(
+    *,
+    options: Annotated[GateOptions, Flat],
+    accept: Literal["inconclusive"] | None = None,
+    console: Console = ConsoleOptions(),
+) -> int:
+    """Gate a run and put its model into use; the one before it is kept.
+
+    Example: moola promote --run artifacts/runs/<RUN_ID>
+
+    Parameters
+    ----------
+    accept
+        Promote on an inconclusive verdict too. There is no way past hold.
+    """
+    from moola.pipeline import judging
+
+    screen = Screen(console)
+    result = judging.promote(options, accept == "inconclusive", lambda verdict: _show_verdict(screen, verdict))
+    screen.say(f"Promoted to {result['promoted_to']}")
+    screen.next_command(f"moola predict --model {result['promoted_to']} --data <windows> --output predictions.parquet")
+    screen.result(result)
+    return 0

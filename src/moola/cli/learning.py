@@ -1,0 +1,98 @@
+"""Commands that learn and predict."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moola.cli.console import ConsoleOptions, EpochProgress, Screen
+from moola.config.options import PredictOptions, PretrainOptions, TrainOptions
+from moola.errors import Interrupted
+
+Flat = Parameter(name="*")
+Console = Annotated[ConsoleOptions, Flat]
+
+
+def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Pretrain an encoder on bars without labels, by reconstructing masked bars.
+
+    Example: moola pretrain-bilstm --input data/processed/unlabeled/windows.parquet
+    --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt
+    """
+    from moola.pipeline import pretraining
+
+    try:
+        with EpochProgress("pretrain", options.epochs) as progress:
+            result = pretraining.pretrain(options, progress)
+    except KeyboardInterrupt as stop:
+        checkpoint = pretraining.checkpoint_of(options.output)
+        raise Interrupted(
+            f"Interrupted; finished epochs are in {checkpoint}. Go on with the same command and --resume."
+        ) from stop
+    screen = Screen(console)
+    if result["n_held_out"]:
+        screen.say(f"Left out {result['n_held_out']} of {result['n_windows']} windows: {result['held_out_reason']}.")
+    screen.say(
+        f"Trained on {result['n_train_windows']} windows, validated on {result['n_val_windows']} later ones: "
+        f"loss {result['val_loss']:.4f} at epoch {result['best_epoch']} of {result['epochs_run']} "
+        f"(always saying the mean: {result['val_loss_of_the_mean']:.4f}), "
+        f"{result['seconds']:.0f} s on {result['device']}."
+    )
+    screen.say(f"Encoder in {result['output']}")
+    screen.next_command(f"moola train --data <windows> --split <split> --pretrained-encoder {result['output']}")
+    screen.result(result)
+    return 0
+
+
+def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Fine-tune on labelled windows, calibrate, and keep the run; the last line is its id.
+
+    Example: moola train --data data/processed/labeled/train_latest_relative.parquet
+    --split data/splits/fwd_chain_v3.json
+    """
+    from moola.pipeline import training
+
+    try:
+        with EpochProgress("train", options.epochs) as progress:
+            result = training.train(options, progress)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            "Interrupted; finished epochs are in the newest folder of artifacts/runs. Go on with the same command and "
+            "--resume <that folder's name>."
+        ) from stop
+    screen = Screen(console)
+    proof = result["encoder"]
+    moved = (
+        "equal before and after" if proof["frozen"] else f"{proof['digest_before'][:8]} -> {proof['digest_after'][:8]}"
+    )
+    screen.say(f"Encoder {'frozen' if proof['frozen'] else 'trained'}: digest {moved}.")
+    counts = result["n_windows"]
+    screen.say(
+        f"Best epoch {result['best_epoch']} of {result['epochs_run']} on {counts['train']} train and "
+        f"{counts['val']} val windows, temperature {result['temperature']:.2f}, "
+        f"{result['seconds']:.0f} s on {result['device']}."
+    )
+    if result["labelled_by"]:
+        screen.say(f"Labels by {', '.join(result['labelled_by'])}.")
+    if result["run_id"]:
+        screen.next_command(f"moola eval --run {result['run']}")
+        screen.say(result["run_id"])
+    screen.result(result)
+    return 0
+
+
+def predict(*, options: Annotated[PredictOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Predict class and pointers of windows with a model file.
+
+    Example: moola predict --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt
+    --data data/processed/unlabeled/windows.parquet --output predictions.parquet
+    """
+    from moola.pipeline import predicting
+
+    result = predicting.predict(options)
+    screen = Screen(console)
+    said = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
+    screen.say(f"{result['n_windows']} windows predicted ({said}) in {result['output']}")
+    screen.result(result)
+    return 0

@@ -1,0 +1,96 @@
+"""Commands that look: runs, and the health of the folder."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from moola.cli.console import ConsoleOptions, Screen
+
+Console = Annotated[ConsoleOptions, Parameter(name="*")]
+
+
+def list_runs(*, console: Console = ConsoleOptions()) -> int:
+    """List runs, oldest first.
+
+    Example: moola runs list
+    """
+    from moola.config.options import RUNS_ROOT
+    from moola.runs import store
+
+    found = store.list_runs(RUNS_ROOT)
+    screen = Screen(console)
+    rows = [_row(run) for run in found]
+    if not rows:
+        screen.say(f"No runs under {RUNS_ROOT}.")
+        screen.next_command("moola train --data <windows> --split <split>")
+    names = ["run", "state", "encoder", "train/val/test", "val PR-AUC", "val Brier"]
+    screen.table(names, [[str(row[name]) for name in names] for row in rows])
+    screen.result({"runs": rows})
+    return 0
+
+
+def _row(run: Any) -> dict[str, Any]:
+    from moola.runs import store
+
+    if run.manifest is None:
+        return dict.fromkeys(("encoder", "train/val/test", "val PR-AUC", "val Brier"), "-") | {
+            "run": run.run_id,
+            "state": "incomplete",
+        }
+    figures = run.read(store.METRICS)["figures"]
+    shown = {name: figures[name]["value"] for name in ("pr_auc", "brier")}
+    start = "pretrained" if run.manifest["pretrained"] else "from scratch"
+    stage = "frozen" if run.manifest["encoder"]["frozen"] else "trained"
+    return {
+        "run": run.run_id,
+        "state": "complete",
+        "encoder": f"{start}, {stage}",
+        "train/val/test": "/".join(str(run.manifest["n_windows"][part]) for part in ("train", "val", "test")),
+        "val PR-AUC": "-" if shown["pr_auc"] is None else round(shown["pr_auc"], 3),
+        "val Brier": "-" if shown["brier"] is None else round(shown["brier"], 3),
+    }
+
+
+def show_run(run: str, /, *, console: Console = ConsoleOptions()) -> int:
+    """Show a run's options and manifest; its files are checked against their hashes.
+
+    Example: moola runs show <RUN_ID>
+
+    Parameters
+    ----------
+    run
+        Run id, or its folder.
+    """
+    from moola.config.options import RUNS_ROOT
+    from moola.runs import store
+
+    found = store.find_run(RUNS_ROOT, run)
+    content = {"manifest": found.manifest, "config": found.read(store.CONFIG)}
+    screen = Screen(console)
+    for title, section in content.items():
+        screen.say(f"{title}:")
+        for name, value in (section or {}).items():
+            screen.say(f"  {name}: {value}")
+    screen.next_command(f"moola eval --run {found.folder}")
+    screen.result(content)
+    return 0
+
+
+def doctor(*, console: Console = ConsoleOptions()) -> int:
+    """Look at versions, device, data, split, disk and a write, and say what to do about faults.
+
+    Example: moola doctor
+    """
+    from moola.pipeline.doctor import examine
+
+    result = examine()
+    screen = Screen(console)
+    for finding in result["findings"]:
+        screen.say(f"{finding['state']:5}  {finding['what']}: {finding['found']}")
+        if finding["advice"]:
+            screen.say(f"       {finding['advice']}")
+    screen.say("Ready." if result["healthy"] else "Not ready: mend what is marked fault.")
+    screen.result(result)
+    return 0 if result["healthy"] else 1

@@ -1,0 +1,179 @@
+"""Commands that make and check tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from moola.cli.console import ConsoleOptions, Screen
+from moola.config.table_options import (
+    AutolabelOptions,
+    ConvertOptions,
+    ImportOptions,
+    SampleOptions,
+    SplitOptions,
+    WindowsOptions,
+)
+
+Flat = Parameter(name="*")
+Console = Annotated[ConsoleOptions, Flat]
+
+
+def sample(*, options: Annotated[SampleOptions, Flat] = SampleOptions(), console: Console = ConsoleOptions()) -> int:
+    """Write the embedded sample: real EURUSD bars, windows labelled by a rule, a split.
+
+    Example: moola sample --output data
+    """
+    from moola.pipeline import tables
+
+    result = tables.sample(options)
+    screen = Screen(console)
+    _show_bars(screen, result["bars"])
+    labelled = result["labelled"]
+    kept = ", ".join(f"{count} {name}" for name, count in labelled["kept"].items())
+    screen.say(f"{sum(labelled['kept'].values())} labelled windows ({kept}) in {labelled['output']}")
+    screen.say(f"  Labels come from {labelled['labelled_by']}: a published rule labelled them, not a person.")
+    screen.say(f"{result['unlabelled']['n_windows']} unlabelled windows in {result['unlabelled']['output']}")
+    _show_split(screen, result["split"])
+    relative, where = result["relative"], result["split"]["output"]
+    screen.next_command(f"moola train --data {relative} --split {where}")
+    screen.result(result)
+    return 0
+
+
+def check_bars(file: Path, /, *, console: Console = ConsoleOptions()) -> int:
+    """Check a bar table against every rule, and describe it.
+
+    Example: moola bars check data/raw/eurusd_1h_2017.parquet
+
+    Parameters
+    ----------
+    file
+        Bar table, parquet or CSV.
+    """
+    from moola.pipeline import tables
+
+    result = tables.check_bars(file)
+    screen = Screen(console)
+    _show_bars(screen, result)
+    screen.say("Every rule holds.")
+    screen.next_command(f"moola windows --bars {file} --output data/processed/unlabeled/windows.parquet")
+    screen.result(result)
+    return 0
+
+
+def import_bars(*, options: Annotated[ImportOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Bring bars of any column names and time zone to the contract.
+
+    Example: moola bars import --input eurusd.csv --output data/raw/eurusd.parquet --columns timestamp=Date
+    --timezone Europe/Berlin
+    """
+    from moola.pipeline import tables
+
+    result = tables.import_bars(options)
+    screen = Screen(console)
+    _show_bars(screen, result)
+    screen.next_command(f"moola windows --bars {options.output} --output data/processed/unlabeled/windows.parquet")
+    screen.result(result)
+    return 0
+
+
+def windows(*, options: Annotated[WindowsOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Cut windows without labels from bars.
+
+    Example: moola windows --bars data/raw/eurusd_1h_2017.parquet --output data/processed/unlabeled/windows.parquet
+    """
+    from moola.pipeline import tables
+
+    result = tables.cut(options)
+    screen = Screen(console)
+    screen.say(f"{result['n_windows']} windows in {result['output']} ({result['n_dropped_gap']} dropped for gaps)")
+    screen.next_command(
+        f"moola pretrain-bilstm --input {options.output} --output artifacts/encoders/pretrained/encoder.pt"
+    )
+    screen.result(result)
+    return 0
+
+
+def convert(*, options: Annotated[ConvertOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Add the eleven relative features to 4-D windows.
+
+    Example: moola convert --input data/processed/labeled/train_latest.parquet
+    --output data/processed/labeled/train_latest_relative.parquet
+    """
+    from moola.pipeline import tables
+
+    result = tables.convert(options)
+    screen = Screen(console)
+    screen.say(f"{result['n_windows']} relative windows in {result['output']}")
+    screen.next_command(f"moola split --data {options.output} --output data/splits/fwd_chain_v3.json")
+    screen.result(result)
+    return 0
+
+
+def autolabel(*, options: Annotated[AutolabelOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Label windows by a published rule, to try moola before a person has labelled anything.
+
+    Example: moola autolabel --bars data/raw/eurusd_1h_2017.parquet --output data/processed/labeled/by_rule.parquet
+    """
+    from moola.pipeline import tables
+
+    result = tables.autolabel(options)
+    screen = Screen(console)
+    screen.table(["the rule says", "windows"], [[name, str(count)] for name, count in result["candidates"].items()])
+    kept = ", ".join(f"{count} {name}" for name, count in result["kept"].items())
+    screen.say(f"Kept {kept} in {result['output']}, labelled by {result['labelled_by']} and not by a person.")
+    screen.next_command(f"moola convert --input {options.output} --output <relative.parquet>")
+    screen.result(result)
+    return 0
+
+
+def split(*, options: Annotated[SplitOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Divide windows by forward chaining, and drop what would leak.
+
+    Example: moola split --data data/processed/labeled/train_latest_relative.parquet
+    --output data/splits/fwd_chain_v3.json
+    """
+    from moola.pipeline import tables
+
+    result = tables.split(options)
+    screen = Screen(console)
+    _show_split(screen, result)
+    screen.next_command(f"moola train --data {options.data} --split {options.output}")
+    screen.result(result)
+    return 0
+
+
+def _show_bars(screen: Screen, result: dict[str, Any]) -> None:
+    screen.say(f"{result['n_bars']} bars in {result['file']}")
+    rows = [
+        [
+            row["symbol"] or "(one symbol)",
+            str(row["n_bars"]),
+            row["first_ts"],
+            row["last_ts"],
+            f"{row['bar_interval_s']:g}",
+            str(row["n_gaps"]),
+            f"{row['longest_gap_h']:.1f}",
+        ]
+        for row in result["symbols"]
+    ]
+    screen.table(["symbol", "bars", "first", "last", "seconds a bar", "gaps", "longest gap (h)"], rows)
+
+
+def _show_split(screen: Screen, result: dict[str, Any]) -> None:
+    screen.say(f"Split {result['output']}:")
+    rows = []
+    for part in result["parts"]:
+        classes = ", ".join(f"{count} {name}" for name, count in part["classes"].items())
+        rows.append([part["part"], str(part["n_windows"]), classes, part["first_ts"] or "-", part["last_ts"] or "-"])
+    screen.table(["part", "windows", "classes", "first bar", "last bar"], rows)
+    for row in result["purged"]:
+        screen.say(f"  purged {row['window_id']}: {row['reason']}")
+    state = {
+        True: "proved: every window ends before the first bar of the next part",
+        None: "not proved: the windows have no times, so overlap cannot be checked",
+    }[result["leak_proof"]]
+    screen.say(f"  {len(result['purged'])} purged; {state}.")

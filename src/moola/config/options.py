@@ -1,0 +1,276 @@
+"""Options of the learning and judging commands: names, defaults and help in one place.
+
+Every field is a command-line option, an environment variable (`MOOLA_<OPTION>`) and a key of
+`moola.toml`; an unknown key is an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+RUNS_ROOT = Path("artifacts/runs")
+PROMOTED_ROOT = Path("artifacts/models/supervised")
+METRICS_ROOT = Path("artifacts/metrics")
+PROMOTED_NAME = "enhanced_baseline_v2_relative.pt"
+DEFAULT_SEED = 17
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+ClassMetric = Literal["pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class"]
+EventMetric = Literal["hit_at_pm3", "lead_lag", "pointer_f1"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions:
+    """Options of `pretrain-bilstm`.
+
+    Parameters
+    ----------
+    input
+        Windows (4-D or relative, labelled or not) or bars; from bars, windows are cut at --stride.
+    output
+        The encoder file to write.
+    input_dim
+        Features a bar; found from the data, and refused when it disagrees.
+    hidden_dim
+        LSTM units in each direction.
+    num_layers
+        LSTM layers.
+    mask_strategy
+        What is hidden: bars at random, one block of bars, or whole patches.
+    mask_ratio
+        Share of the bars that is hidden.
+    patch_size
+        Bars a patch.
+    epochs
+        Passes over the training windows; the best one is kept.
+    patience
+        Stop after this many epochs without a better validation loss; 0 never stops early.
+    batch_size
+        Windows a step.
+    learning_rate
+        Peak learning rate.
+    val_fraction
+        Share of the windows, the latest in time, that validates.
+    split
+        Split file: only windows that end before its val and test parts are used.
+    stride
+        Bars between windows cut from bars.
+    max_gap_hours
+        Longest gap inside a window cut from bars.
+    window_bars
+        Bars a window.
+    device
+        cuda, cpu, or auto for a GPU where there is one.
+    threads
+        CPU threads, 0 for one a core; results depend on it in the last bits. Two threads are 1.5 times as fast as one
+        on an idle machine and many times slower beside another busy process.
+    seed
+        Seed of everything random.
+    resume
+        Go on after an interruption, to the same bytes as without one.
+    """
+
+    input: Path
+    output: Path
+    input_dim: int | None = None
+    hidden_dim: int = 128
+    num_layers: int = 2
+    mask_strategy: Literal["random", "block", "patch"] = "patch"
+    mask_ratio: float = 0.15
+    patch_size: int = 7
+    epochs: int = 50
+    patience: int = 10
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    val_fraction: float = 0.15
+    split: Path | None = None
+    stride: int = 5
+    max_gap_hours: float = 72.0
+    window_bars: int = 105
+    device: DeviceName = "auto"
+    threads: int = 1
+    seed: int = DEFAULT_SEED
+    resume: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Options of `train`.
+
+    Parameters
+    ----------
+    data
+        Labelled windows, relative or 4-D (features are then computed).
+    split
+        Split file; refused when a train window runs into val or test.
+    model
+        The network.
+    pretrained_encoder
+        Encoder file to start from; without one the encoder starts from scratch.
+    freeze_encoder
+        Train the heads alone. On by default with an encoder file, off without.
+    encoder_rate
+        Learning rate of a pretrained, unfrozen encoder as a share of the heads'.
+    input_dim
+        Features a bar; found from the data, and refused when it disagrees.
+    hidden_dim
+        LSTM units in each direction: 64 from scratch, the encoder file's with one.
+    num_layers
+        LSTM layers: 1 from scratch, the encoder file's with one.
+    epochs
+        Passes over the training windows; the best by validation loss is kept.
+    patience
+        Stop after this many epochs without a better validation loss; 0 never stops early.
+    batch_size
+        Windows a step.
+    learning_rate
+        Peak learning rate of the heads.
+    dropout
+        Share of values dropped in the heads while training.
+    weight_decay
+        AdamW's weight decay.
+    predict_pointers
+        Learn start and end of the expansion; on when the data has pointers.
+    pointer_weight
+        Weight of the pointer loss beside the class loss (both are 1 at a blind guess).
+    pointer_sigma
+        Width in bars of the soft pointer targets.
+    label_smoothing
+        Share of the class target spread evenly over classes while training.
+    input_noise
+        Spread of noise added to scaled features while training.
+    augment_data
+        Add synthetic windows (CPSA) made from training rows; they need the bars in the data.
+    cpsa_ratio
+        Synthetic windows a real one in each epoch.
+    mirror_classes
+        How the price mirror treats classes: `same`, or swaps such as `bull:bear`. Without it only
+        consolidation and retracement are mirrored.
+    allow_overlap
+        Accept an old split whose parts overlap; every result is then marked as not leak-proof.
+    window_bars
+        Bars a window.
+    save_run
+        Keep the run under artifacts/runs.
+    device
+        cuda, cpu, or auto for a GPU where there is one.
+    threads
+        CPU threads, 0 for one a core; results depend on it in the last bits. Two threads are 1.5 times as fast as one
+        on an idle machine and many times slower beside another busy process.
+    seed
+        Seed of everything random.
+    resume
+        Run id (or folder) of an interrupted run to go on with; the other options come from it.
+    """
+
+    data: Path
+    split: Path
+    model: Literal["enhanced_simple_lstm"] = "enhanced_simple_lstm"
+    pretrained_encoder: Path | None = None
+    freeze_encoder: bool | None = None
+    encoder_rate: float = 0.25
+    input_dim: int | None = None
+    hidden_dim: int | None = None
+    num_layers: int | None = None
+    epochs: int = 60
+    patience: int = 0
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    dropout: float = 0.5
+    weight_decay: float = 0.01
+    predict_pointers: bool | None = None
+    pointer_weight: float = 1.0
+    pointer_sigma: float = 1.5
+    label_smoothing: float = 0.1
+    input_noise: float = 0.2
+    augment_data: bool = False
+    cpsa_ratio: float = 1.0
+    mirror_classes: tuple[str, ...] = ()
+    allow_overlap: bool = False
+    window_bars: int = 105
+    save_run: bool = True
+    device: DeviceName = "auto"
+    threads: int = 1
+    seed: int = DEFAULT_SEED
+    resume: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """Options of `eval`.
+
+    Parameters
+    ----------
+    run
+        Run id, or its folder under artifacts/runs.
+    metrics
+        Class metrics to show.
+    event_metrics
+        Pointer metrics to show.
+    save_metrics
+        JSON file for the figures; artifacts/metrics/<RUN_ID>.json when left out.
+    save_reliability_plot
+        PNG file for the reliability diagram.
+    seed
+        Seed of the bootstrap.
+    """
+
+    run: Path
+    metrics: tuple[ClassMetric, ...] = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
+    event_metrics: tuple[EventMetric, ...] = ("hit_at_pm3", "lead_lag", "pointer_f1")
+    save_metrics: Path | None = None
+    save_reliability_plot: Path | None = None
+    seed: int = DEFAULT_SEED
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions:
+    """Options of `gate` and `promote`.
+
+    Parameters
+    ----------
+    run
+        The challenger: run id, or its folder under artifacts/runs.
+    baseline
+        Run id, run folder or model file to beat. Left out: the promoted model, else the newest
+        from-scratch run on the same data and split.
+    name
+        File name of the promoted model.
+    seed
+        Seed of the bootstrap.
+    """
+
+    run: Path
+    baseline: Path | None = None
+    name: str = PROMOTED_NAME
+    seed: int = DEFAULT_SEED
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """Options of `predict`.
+
+    Parameters
+    ----------
+    model
+        Model file: a promoted .pt, or the model.pkl of a run.
+    data
+        Windows, 4-D or relative, labelled or not.
+    output
+        Table to write (.parquet or .csv).
+    window_bars
+        Bars a window.
+    device
+        cuda, cpu, or auto for a GPU where there is one.
+    threads
+        CPU threads, 0 for one a core.
+    """
+
+    model: Path
+    data: Path
+    output: Path
+    window_bars: int = 105
+    device: DeviceName = "auto"
+    threads: int = 1

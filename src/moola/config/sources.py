@@ -1,0 +1,94 @@
+"""Where option values come from: command line, then environment, then `moola.toml`, then defaults."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from moola.config.options import EvalOptions, GateOptions, PredictOptions, PretrainOptions, TrainOptions
+from moola.config.table_options import (
+    AutolabelOptions,
+    ConvertOptions,
+    ImportOptions,
+    SampleOptions,
+    SplitOptions,
+    WindowsOptions,
+)
+from moola.errors import WrongUsage
+
+CONFIG_FILE = Path("moola.toml")
+ENVIRONMENT_PREFIX = "MOOLA_"
+COMMAND_OPTIONS: dict[str, type] = {
+    "sample": SampleOptions,
+    "bars import": ImportOptions,
+    "windows": WindowsOptions,
+    "convert": ConvertOptions,
+    "autolabel": AutolabelOptions,
+    "split": SplitOptions,
+    "pretrain-bilstm": PretrainOptions,
+    "train": TrainOptions,
+    "eval": EvalOptions,
+    "gate": GateOptions,
+    "promote": GateOptions,
+    "predict": PredictOptions,
+}
+
+
+def option_names(command: str) -> set[str]:
+    """Return the keys of one command."""
+    return {field.name for field in fields(COMMAND_OPTIONS[command])}
+
+
+def boolean_options() -> set[str]:
+    """Return every boolean option of every command, as written on the command line."""
+    names = {"json", "debug"}
+    for options in COMMAND_OPTIONS.values():
+        names |= {field.name for field in fields(options) if str(field.type) in ("bool", "bool | None")}
+    return {f"--{name.replace('_', '-')}" for name in names}
+
+
+def file_settings(command: str, path: Path = CONFIG_FILE) -> dict[str, Any]:
+    """Return the settings that the file has for one command; every key of the file is checked.
+
+    Keys at the top hold for each command that has such an option; a table named after a command, as
+    `[train]` or `["bars import"]`, holds for that command and goes before them.
+
+    Raises
+    ------
+    WrongUsage
+        The file is no TOML, or a key or table is unknown; names the nearest known one.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise WrongUsage(f"{path} must be TOML, but it is not ({error}). Mend it or remove it.") from error
+    shared = {key: value for key, value in content.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    known = set().union(*(option_names(name) for name in COMMAND_OPTIONS))
+    _refuse_unknown(_plain(shared), known, path, "option")
+    _refuse_unknown(tables, set(COMMAND_OPTIONS), path, "command")
+    for name, table in tables.items():
+        _refuse_unknown(_plain(table), option_names(name), path, f"option of {name}")
+    if command not in COMMAND_OPTIONS:
+        return {}
+    mine = {key: value for key, value in _plain(shared).items() if key in option_names(command)}
+    return mine | _plain(tables.get(command, {}))
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key.replace("-", "_"): value for key, value in settings.items()}
+
+
+def _refuse_unknown(settings: dict[str, Any], known: set[str], path: Path, what: str) -> None:
+    unknown = [key for key in settings if key not in known]
+    if unknown:
+        near = get_close_matches(unknown[0], sorted(known), n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Remove it."
+        raise WrongUsage(
+            f"every key of {path} must be an {what}, but {len(unknown)} are not, first {unknown[0]!r}. {hint}"
+        )

@@ -1,0 +1,162 @@
+"""Options of the commands that make tables: sample, bars, windows, convert, split, autolabel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """Options of `sample`.
+
+    Parameters
+    ----------
+    output
+        Folder to write the sample into.
+    overwrite
+        Replace files that are there and differ.
+    """
+
+    output: Path = Path("data")
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """Options of `bars import`.
+
+    Parameters
+    ----------
+    input
+        CSV or parquet with any column names.
+    output
+        Bar table to write (.parquet or .csv).
+    columns
+        Pairs `name=Column`, as `timestamp=Date open=Open`. Names that match without regard to case
+        need no pair.
+    timezone
+        Time zone of times that carry none, as `America/New_York`.
+    timestamp_format
+        Format of text times, as `%d.%m.%Y %H:%M:%S`; found when left out.
+    timestamp_unit
+        Unit of numeric times since 1970.
+    ambiguous
+        What to do with times that come twice when clocks go back.
+    separator
+        Column separator of a CSV file.
+    symbol
+        Symbol to write in every row.
+    """
+
+    input: Path
+    output: Path
+    columns: tuple[str, ...] = ()
+    timezone: str = "UTC"
+    timestamp_format: str | None = None
+    timestamp_unit: Literal["s", "ms", "us"] = "s"
+    ambiguous: Literal["raise", "earliest", "latest"] = "raise"
+    separator: str = ","
+    symbol: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowsOptions:
+    """Options of `windows`.
+
+    Parameters
+    ----------
+    bars
+        Bar table.
+    output
+        Window file to write.
+    stride
+        Bars from one window to the next.
+    max_gap_hours
+        Longest time between neighbouring bars inside a window; windows over a longer one are dropped.
+    window_bars
+        Bars a window.
+    """
+
+    bars: Path
+    output: Path
+    stride: int = 5
+    max_gap_hours: float = 72.0
+    window_bars: int = 105
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Options of `convert`.
+
+    Parameters
+    ----------
+    input
+        4-D window file.
+    output
+        Relative window file to write.
+    window_bars
+        Bars a window.
+    """
+
+    input: Path
+    output: Path
+    window_bars: int = 105
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """Options of `split`.
+
+    Parameters
+    ----------
+    data
+        Window file to divide.
+    output
+        Split file to write; its name is the split's name.
+    val
+        Share of the windows that validates.
+    test
+        Share of the windows, the latest, that judges; 0 for none.
+    purge_window
+        Bars that a window must end before the next part begins; at least one window less one bar.
+        More than that is an embargo. Windows that come nearer are dropped, never moved.
+    window_bars
+        Bars a window.
+    """
+
+    data: Path
+    output: Path
+    val: float = 0.2
+    test: float = 0.25
+    purge_window: int | None = None
+    window_bars: int = 105
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutolabelOptions:
+    """Options of `autolabel`.
+
+    Parameters
+    ----------
+    bars
+        Bar table.
+    output
+        Labelled 4-D window file to write.
+    stride
+        Bars from one candidate window to the next.
+    max_gap_hours
+        Longest time between neighbouring bars inside a window.
+    n_windows
+        Keep this many labelled windows, evenly spread over time; all when left out.
+    window_bars
+        Bars a window.
+    """
+
+    bars: Path
+    output: Path
+    stride: int = 10
+    max_gap_hours: float = 72.0
+    n_windows: int | None = None
+    window_bars: int = 105

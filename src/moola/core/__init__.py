@@ -1,0 +1,1 @@
+"""Bars, windows, features, splits, expansions: numpy alone, no torch, no disk."""

@@ -1,0 +1,84 @@
+"""Bars: the table of OHLC rows that everything else is cut from, and the rules it obeys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from moola.errors import Problem
+
+OHLC = ("open", "high", "low", "close")
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A table of bars, symbol by symbol, each symbol in time order.
+
+    Attributes
+    ----------
+    start_us
+        Start of each bar, microseconds since 1970 in UTC.
+    ohlc
+        Open, high, low, close.
+    symbol
+        Symbol of each bar; the empty string where the file names none.
+    """
+
+    start_us: Int[np.ndarray, " bars"]
+    ohlc: Float[np.ndarray, "bars 4"]
+    symbol: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.start_us)
+
+    @property
+    def symbols(self) -> list[str]:
+        """Symbols in the order in which they first appear."""
+        return list(dict.fromkeys(self.symbol.tolist()))
+
+
+def _problem(rule: str, broken: Bool[np.ndarray, " bars"], detail: str = "") -> list[Problem]:
+    if not broken.any():
+        return []
+    return [Problem(rule, int(broken.sum()), int(np.argmax(broken)), detail)]
+
+
+def price_problems(ohlc: Float[np.ndarray, "bars 4"]) -> list[Problem]:
+    """Return every price rule that these bars break, with its count and its first row."""
+    finite = np.isfinite(ohlc)
+    positive = ohlc > 0
+    usable = (finite & positive).all(axis=1)
+    problems = []
+    for column, name in enumerate(OHLC):
+        problems += _problem(f"{name} must be a finite number", ~finite[:, column])
+        problems += _problem(f"{name} must be above 0", finite[:, column] & ~positive[:, column])
+    open_, high, low, close = ohlc.T
+    body_low, body_high = np.minimum(open_, close), np.maximum(open_, close)
+    problems += _problem("low must be at most min(open, close)", usable & (low > body_low))
+    problems += _problem("high must be at least max(open, close)", usable & (high < body_high))
+    return problems
+
+
+def bar_problems(bars: Bars) -> list[Problem]:
+    """Return every rule of a bar table that is broken: prices, order, one bar a time and symbol."""
+    problems = price_problems(bars.ohlc)
+    duplicate = np.zeros(len(bars), dtype=bool)
+    backward = np.zeros(len(bars), dtype=bool)
+    for symbol in bars.symbols:
+        rows = np.flatnonzero(bars.symbol == symbol)
+        step = np.diff(bars.start_us[rows])
+        backward[rows[1:]] = step < 0
+        _, first = np.unique(bars.start_us[rows], return_index=True)
+        repeated = np.ones(len(rows), dtype=bool)
+        repeated[first] = False
+        duplicate[rows] = repeated
+    problems += _problem("timestamps must increase within a symbol", backward)
+    problems += _problem("a symbol and timestamp must have one bar", duplicate)
+    return problems
+
+
+def bar_interval_us(start_us: Int[np.ndarray, " bars"]) -> int:
+    """Return the usual distance between bars (the median; gaps are rarer than bars), 0 if alone."""
+    return int(np.median(np.diff(start_us))) if len(start_us) > 1 else 0

@@ -1,0 +1,1 @@
+"""Tables of bars, windows and splits: reading, writing, sampling and augmentation."""

@@ -1,0 +1,1 @@
+"""The only place that reads and writes tables: each file format with the rules it must obey."""

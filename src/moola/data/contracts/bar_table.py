@@ -1,0 +1,91 @@
+"""The bar table: `timestamp` (UTC), open, high, low, close, optional volume and symbol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from moola.core.bars import OHLC, Bars, bar_problems
+from moola.data.contracts.frames import read_frame, utc_series, write_frame
+from moola.errors import InvalidData, Problem
+
+ADVICE = "Mend the file, or map it with `moola bars import`."
+
+
+def read_bars(path: Path) -> Bars:
+    """Read a bar table that obeys the contract; otherwise raise with every broken rule at once."""
+    return bars_from_frame(read_frame(path, "a bar file", ADVICE), path)
+
+
+def bars_from_frame(frame: pl.DataFrame, path: Path) -> Bars:
+    """Check a frame against the contract and return its bars symbol by symbol."""
+    missing = [name for name in ("timestamp", *OHLC) if name not in frame.columns]
+    if missing:
+        raise InvalidData(
+            f"bars must have the columns timestamp, open, high, low, close, but {path} lacks "
+            f"{', '.join(missing)} (it has {', '.join(frame.columns[:20])}). {ADVICE}"
+        )
+    problems = [] if len(frame) else [Problem("a bar file must have bars", 1)]
+    start_us = _times(frame["timestamp"], problems)
+    prices = [_numbers(frame[name], name, problems) for name in OHLC]
+    if problems:
+        # Price rules can still be judged where the prices are numbers.
+        raise InvalidData.from_problems(path, problems, ADVICE)
+    symbol = _symbols(frame, problems)
+    bars = Bars(start_us, np.stack(prices, axis=1).reshape(-1, 4), symbol)
+    problems += bar_problems(bars)
+    if problems:
+        raise InvalidData.from_problems(path, problems, ADVICE)
+    return _symbol_by_symbol(bars)
+
+
+def _times(column: pl.Series, problems: list[Problem]) -> np.ndarray:
+    if column.dtype == pl.String:
+        column = column.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+    if not isinstance(column.dtype, pl.Datetime):
+        problems.append(Problem("timestamp must be a time in UTC", len(column), 0, str(column.dtype)))
+        return np.zeros(len(column), dtype=np.int64)
+    if column.dtype.time_zone is None:
+        column = column.dt.replace_time_zone("UTC")
+    n_null = column.null_count()
+    if n_null:
+        first = int(column.is_null().arg_max() or 0)
+        problems.append(Problem("timestamp must be there and readable as UTC", n_null, first))
+    return column.dt.timestamp("us").fill_null(0).to_numpy()
+
+
+def _numbers(column: pl.Series, name: str, problems: list[Problem]) -> np.ndarray:
+    if not column.dtype.is_numeric():
+        detail = f"found {column.dtype}"
+        problems.append(Problem(f"{name} must hold numbers", len(column), 0, detail))
+        return np.zeros(len(column))
+    return column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+
+def _symbols(frame: pl.DataFrame, problems: list[Problem]) -> np.ndarray:
+    if "symbol" not in frame.columns:
+        return np.full(len(frame), "", dtype=object)
+    column = frame["symbol"].cast(pl.String)
+    if column.null_count():
+        first = int(column.is_null().arg_max() or 0)
+        problems.append(Problem("symbol must be there where the file has one", column.null_count(), first))
+    return column.fill_null("").to_numpy().astype(object)
+
+
+def _symbol_by_symbol(bars: Bars) -> Bars:
+    rank = {name: i for i, name in enumerate(bars.symbols)}
+    order = np.argsort([rank[name] for name in bars.symbol], kind="stable")
+    return Bars(bars.start_us[order], bars.ohlc[order], bars.symbol[order])
+
+
+def write_bars(path: Path, bars: Bars, volume: np.ndarray | None = None) -> None:
+    """Write a bar table of the contract."""
+    columns = {"timestamp": utc_series(bars.start_us)}
+    columns |= {name: pl.Series(bars.ohlc[:, i]) for i, name in enumerate(OHLC)}
+    if volume is not None:
+        columns["volume"] = pl.Series(volume)
+    if bars.symbols != [""]:
+        columns["symbol"] = pl.Series(bars.symbol.tolist(), dtype=pl.String)
+    write_frame(path, pl.DataFrame(columns))

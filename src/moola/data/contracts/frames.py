@@ -1,0 +1,66 @@
+"""Parquet and CSV bytes to frames and back; what a foreign file does wrong becomes one message."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from moola.errors import InvalidData, OperationFailed
+from moola.files import read_bytes, write_atomic
+
+PARQUET_MAGIC = b"PAR1"
+
+
+def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
+    """Read parquet or CSV, told apart by content and not by name."""
+    content = read_bytes(path, what, advice)
+    if not content:
+        raise InvalidData(f"{what} must hold a table, but {path} is empty (0 bytes). {advice}")
+    try:
+        if content.startswith(PARQUET_MAGIC):
+            return pl.read_parquet(io.BytesIO(content))
+        return pl.read_csv(io.BytesIO(content), infer_schema_length=10_000)
+    except (pl.exceptions.PolarsError, OSError, UnicodeError, OverflowError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise InvalidData(
+            f"{what} must be parquet or CSV, but {path} could not be read ({reason}). {advice}"
+        ) from error
+    except BaseException as error:
+        # Damaged parquet can end in a panic of the reader, which is no subclass of Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise InvalidData(f"{what} must be whole parquet, but {path} is damaged. {advice}") from error
+
+
+def write_frame(path: Path, frame: pl.DataFrame) -> None:
+    """Write a table as parquet (or CSV where the name ends so), atomically, same bytes each time."""
+    buffer = io.BytesIO()
+    if path.suffix == ".csv":
+        frame.write_csv(buffer, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+    elif path.suffix == ".parquet":
+        frame.write_parquet(buffer, compression="zstd", statistics=True)
+    else:
+        raise OperationFailed(f"a table's name must end in .parquet or .csv, but {path} does not. Rename the output.")
+    write_atomic(path, buffer.getvalue())
+
+
+def nested_column(values: np.ndarray) -> pl.Series:
+    """Turn an array `(rows, bars, columns)` into a column of nested lists."""
+    inner = pl.List(pl.List(pl.Float64))
+    if not len(values):
+        return pl.Series([], dtype=inner)
+    array = pl.Series(values, dtype=pl.Array(pl.Float64, values.shape[1:]))
+    return array.cast(inner)
+
+
+def utc_series(time_us: np.ndarray) -> pl.Series:
+    """Turn microseconds since 1970 into a UTC time column."""
+    return pl.Series(time_us, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+
+
+def rows_of(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    """Return some rows of an array that may be missing."""
+    return None if values is None else values[rows]

@@ -1,0 +1,76 @@
+"""`autolabel`: the published rule of `core.rules` applied to windows cut from bars."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import polars as pl
+
+from moola.core.bars import Bars
+from moola.core.rules import RULE_NAME, label_window
+from moola.core.windows import CutWindows, take_windows
+from moola.data.contracts.window_table import WindowTable
+from moola.errors import InvalidData
+
+
+def windows_of_bars(bars: Bars, cut: CutWindows) -> WindowTable:
+    """Lay windows cut from bars out as a table without labels."""
+    n = len(cut)
+    last = cut.first_bar + cut.window_bars - 1
+    symbol = bars.symbol[cut.first_bar]
+    start_us = bars.start_us[cut.first_bar]
+    minute = [str(np.datetime64(int(time), "us"))[:16].replace(":", "").replace("-", "") for time in start_us]
+    names = [f"{name or 'window'}_{time}" for name, time in zip(symbol, minute, strict=True)]
+    nothing = np.full(n, -1, dtype=np.int64)
+    return WindowTable(
+        names,
+        take_windows(bars.ohlc, cut.first_bar, cut.window_bars),
+        None,
+        np.full(n, None, dtype=object),
+        nothing,
+        nothing,
+        start_us,
+        bars.start_us[last],
+        symbol,
+        pl.DataFrame(),
+    )
+
+
+def label_by_rule(table: WindowTable, n_windows: int | None) -> tuple[WindowTable, dict[str, int]]:
+    """Keep the windows that the rule labels, and count what it said of all of them.
+
+    `n_windows` keeps that many, evenly spread over the labelled ones in order.
+
+    Raises
+    ------
+    InvalidData
+        Fewer windows can be labelled than were asked.
+    """
+    assert table.ohlc is not None
+    labels = [label_window(window) for window in table.ohlc]
+    counts = Counter(label.label or f"unlabelled: {label.reason}" for label in labels)
+    rows = np.array([i for i, label in enumerate(labels) if label.label is not None], dtype=np.int64)
+    if n_windows is not None:
+        if len(rows) < n_windows:
+            raise InvalidData(
+                f"--n-windows {n_windows} must be labelled, but the rule labels {len(rows)} of {len(table)} "
+                "windows. Lower --n-windows or --stride."
+            )
+        rows = rows[np.linspace(0, len(rows) - 1, n_windows).round().astype(np.int64)]
+    kept = table.take(rows)
+    chosen = [labels[row] for row in rows]
+    annotator = pl.DataFrame({"annotator": [RULE_NAME] * len(rows)}, schema={"annotator": pl.String})
+    labelled = WindowTable(
+        kept.window_id,
+        kept.ohlc,
+        None,
+        np.array([label.label for label in chosen], dtype=object),
+        np.array([label.expansion_start for label in chosen], dtype=np.int64),
+        np.array([label.expansion_end for label in chosen], dtype=np.int64),
+        kept.start_us,
+        kept.end_us,
+        kept.symbol,
+        annotator,
+    )
+    return labelled, dict(sorted(counts.items()))

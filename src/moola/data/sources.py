@@ -1,0 +1,101 @@
+"""Windows for learning, cut and scaled a batch at a time: bars stay bars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from moola.core.bars import Bars
+from moola.core.features import relative_features
+from moola.core.splits import Intervals
+from moola.core.windows import cut_windows, take_windows
+from moola.data.contracts.bar_table import bars_from_frame
+from moola.data.contracts.frames import read_frame
+from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.errors import InvalidData
+
+
+class WindowSource(Protocol):
+    """Windows by number: their times, and their features when asked for."""
+
+    @property
+    def window_bars(self) -> int:
+        """Bars a window."""
+        ...
+
+    @property
+    def intervals(self) -> Intervals:
+        """Times of the windows, and groups of equal bars."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """Return the eleven features `(rows, bars, 11)`, unscaled."""
+        ...
+
+
+@dataclass(frozen=True)
+class BarSource:
+    """Windows over one bar table; only the bars are in memory."""
+
+    bars: Bars
+    first_bar: np.ndarray
+    window_bars: int
+
+    def __len__(self) -> int:
+        return len(self.first_bar)
+
+    @property
+    def intervals(self) -> Intervals:
+        """Times of the first and last bar of each window."""
+        end = self.first_bar + self.window_bars - 1
+        return Intervals(self.bars.start_us[self.first_bar], self.bars.start_us[end], np.arange(len(self)))
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """Cut these windows and compute their features."""
+        return relative_features(take_windows(self.bars.ohlc, self.first_bar[rows], self.window_bars))
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """Windows of a window file."""
+
+    table: WindowTable
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def window_bars(self) -> int:
+        """Bars a window."""
+        return self.table.window_bars
+
+    @property
+    def intervals(self) -> Intervals:
+        """Times, and groups of equal bars."""
+        return self.table.intervals()
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """Return stored features, or compute them from stored bars."""
+        features = self.table.take(rows).with_features().features
+        assert features is not None
+        return features
+
+
+def open_source(path: Path, stride: int, max_gap_s: float, window_bars: int) -> WindowSource:
+    """Open windows or bars, told apart by their columns."""
+    frame = read_frame(path, "the input", "Give windows (`moola windows`) or bars (`moola bars import`).")
+    if "timestamp" in frame.columns and "features" not in frame.columns:
+        bars = bars_from_frame(frame, path)
+        cut = cut_windows(bars, stride, window_bars, max_gap_s)
+        if not len(cut):
+            raise InvalidData(
+                f"{path} must have bars for a window, but {len(bars)} bars give none of {window_bars} "
+                f"({cut.n_dropped_gap} dropped for gaps). Give more bars or raise --max-gap-hours."
+            )
+        return BarSource(bars, cut.first_bar, window_bars)
+    return TableSource(read_windows(path, window_bars))

@@ -1,0 +1,97 @@
+"""Every error that moola raises on purpose, with the exit code it ends in.
+
+A message says what must hold, what was found (with a count), where, and one thing to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = [
+    "DeviceUnavailable",
+    "Interrupted",
+    "InvalidData",
+    "MoolaError",
+    "NotPromoted",
+    "OperationFailed",
+    "Problem",
+    "TrainingDiverged",
+    "UntrustedFile",
+    "WrongUsage",
+]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One broken rule: the rule as a sentence, how many rows break it and the first of them."""
+
+    rule: str
+    count: int
+    first_row: int | None = None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        where = "" if self.first_row is None else f", first at row {self.first_row}"
+        detail = f": {self.detail}" if self.detail else ""
+        return f"{self.rule}, but {self.count} {'does' if self.count == 1 else 'do'} not{where}{detail}"
+
+
+class MoolaError(Exception):
+    """Root of the family; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class OperationFailed(MoolaError):
+    """The operation could not be done (disk, missing file, something that must exist first)."""
+
+
+class DeviceUnavailable(OperationFailed):
+    """The device that was asked for is not on this machine."""
+
+
+class TrainingDiverged(OperationFailed):
+    """A loss stopped being a finite number."""
+
+
+class WrongUsage(MoolaError):
+    """Options that do not go together or do not exist."""
+
+    exit_code = 2
+
+
+class InvalidData(MoolaError):
+    """Input data breaks its contract; every broken rule is in `problems`."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+    @classmethod
+    def from_problems(cls, path: Path | str, problems: list[Problem], advice: str) -> InvalidData:
+        """Build the message of a refused file from all its broken rules at once."""
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        n_rules = len(problems)
+        head = f"{path} breaks {n_rules} rule{'s' if n_rules != 1 else ''}:"
+        return cls(f"{head}\n{lines}\n{advice}", tuple(problems))
+
+
+class NotPromoted(MoolaError):
+    """The gate's verdict was not `promote`."""
+
+    exit_code = 4
+
+
+class UntrustedFile(MoolaError):
+    """A file is truncated, altered, foreign or of another format; nothing of it was used."""
+
+    exit_code = 5
+
+
+class Interrupted(MoolaError):
+    """The user stopped the command; what was done is in a checkpoint."""
+
+    exit_code = 130

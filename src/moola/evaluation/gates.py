@@ -1,0 +1,178 @@
+"""The gate: is the challenger better than the baseline, on the same windows, and how surely (SPEC.md 7)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from moola.data.contracts.prediction_table import Predictions
+from moola.errors import InvalidData
+from moola.evaluation.class_metrics import Metric, brier, ece, pr_auc
+from moola.evaluation.figures import TrainingFacts, trivial_predictions
+from moola.evaluation.intervals import block_length, block_weights, percentile_interval
+
+ECE_MARGIN = 0.02
+SURE = 0.95
+COMPARED: dict[str, Metric] = {"pr_auc": pr_auc, "brier": brier, "ece": ece}
+HIGHER_IS_BETTER = {"pr_auc": True, "brier": False, "ece": False}
+
+
+class Outcome(Enum):
+    """The verdict's word, and the sentence that explains it."""
+
+    PROMOTE = "every rule holds, and Brier is better with probability {probability:.3f} (0.95 is asked)"
+    INCONCLUSIVE = (
+        "every rule holds, but Brier is better only with probability {probability:.3f} (0.95 is asked); "
+        "some {n_more} more labelled windows like these would settle it"
+    )
+    HOLD_RULE = "{broken}"
+    HOLD_TRIVIAL = "the challenger is not better than the class share: {broken}"
+    HOLD_LEAK = "the challenger's figures prove nothing: {broken}"
+    HOLD_SAME = "challenger and baseline give the same probabilities"
+    HOLD_UNDEFINED = "a rule cannot be judged: {broken}"
+
+    @property
+    def verdict(self) -> str:
+        """Return `promote`, `inconclusive` or `hold`."""
+        return self.name.split("_")[0].lower()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of both on the same windows, and the paired difference with its 95 % interval."""
+
+    metric: str
+    challenger: float | None
+    baseline: float | None
+    trivial: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says, why, and from what."""
+
+    verdict: str
+    reason: str
+    n_windows: int
+    block_windows: int
+    probability_brier_better: float | None
+    n_more_windows: int | None
+    comparisons: list[Comparison]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for a file."""
+        return asdict(self)
+
+
+def judge(
+    challenger: Predictions, baseline: Predictions, facts: TrainingFacts, leaks: list[str], seed: int = 0
+) -> Verdict:
+    """Compare two tables of predictions of the same windows by a paired block bootstrap.
+
+    `leaks` are sentences on what the challenger saw of these windows; any of them is a `hold`.
+
+    The rule: PR-AUC higher, Brier lower, ECE at most 0.02 above the baseline's, and Brier and PR-AUC
+    better than the class share's. With the rule kept, `promote` asks that Brier is better in at least
+    95 % of resamples.
+
+    Raises
+    ------
+    InvalidData
+        The two tables are not of the same windows with the same labels and classes.
+    """
+    _same_windows(challenger, baseline)
+    labelled = np.flatnonzero(challenger.class_index >= 0)
+    challenger, baseline = challenger.take(labelled), baseline.take(labelled)
+    block = block_length(challenger.start_us, challenger.end_us)
+    weights = block_weights(len(challenger), block, seed)
+    trivial = trivial_predictions(challenger, facts)
+    comparisons = [_compare(name, challenger, baseline, trivial, weights) for name in COMPARED]
+    gain = brier(baseline, weights) - brier(challenger, weights)
+    probability = float((gain > 0).mean())
+    n_more = _windows_to_settle(comparisons[1].difference, gain, len(challenger))
+    outcome, broken = _outcome(comparisons, probability, leaks, challenger, baseline)
+    reason = outcome.value.format(probability=probability, n_more=n_more, broken=broken)
+    return Verdict(outcome.verdict, reason, len(challenger), block, probability, n_more, comparisons)
+
+
+def _same_windows(challenger: Predictions, baseline: Predictions) -> None:
+    same = (
+        challenger.window_id == baseline.window_id
+        and challenger.class_names == baseline.class_names
+        and np.array_equal(challenger.class_index, baseline.class_index)
+    )
+    if not same:
+        raise InvalidData(
+            "challenger and baseline must be judged on the same windows, labels and classes, but they are "
+            f"not ({len(challenger)} and {len(baseline)} windows). Train both on the same data and split."
+        )
+
+
+def _compare(
+    name: str, challenger: Predictions, baseline: Predictions, trivial: Predictions, weights: np.ndarray
+) -> Comparison:
+    metric = COMPARED[name]
+    ones = np.ones((1, len(challenger)))
+    mine, theirs, floor = (_known(metric(predictions, ones)[0]) for predictions in (challenger, baseline, trivial))
+    if mine is None or theirs is None:
+        return Comparison(name, mine, theirs, floor, None, None, None, False)
+    difference = mine - theirs
+    low, high = percentile_interval(metric(challenger, weights) - metric(baseline, weights)) or (None, None)
+    rules = {"pr_auc": difference > 0, "brier": difference < 0, "ece": difference <= ECE_MARGIN}
+    return Comparison(name, mine, theirs, floor, difference, low, high, rules[name])
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _outcome(
+    comparisons: list[Comparison], probability: float, leaks: list[str], challenger: Predictions, baseline: Predictions
+) -> tuple[Outcome, str]:
+    if leaks:
+        return Outcome.HOLD_LEAK, "; ".join(leaks)
+    unknown = [row.metric for row in comparisons if row.difference is None]
+    if unknown:
+        return Outcome.HOLD_UNDEFINED, f"{', '.join(unknown)} does not exist on these windows (one class only)"
+    if np.array_equal(challenger.class_prob, baseline.class_prob):
+        return Outcome.HOLD_SAME, ""
+    if worse := _not_above_trivial(comparisons):
+        return Outcome.HOLD_TRIVIAL, worse
+    broken = [_sentence(row) for row in comparisons if not row.holds]
+    if broken:
+        return Outcome.HOLD_RULE, "; ".join(broken)
+    return (Outcome.PROMOTE if probability >= SURE else Outcome.INCONCLUSIVE), ""
+
+
+def _not_above_trivial(comparisons: list[Comparison]) -> str:
+    lost = []
+    for row in comparisons:
+        if row.metric == "ece" or row.trivial is None or row.challenger is None:
+            continue
+        better = row.challenger > row.trivial if HIGHER_IS_BETTER[row.metric] else row.challenger < row.trivial
+        if not better:
+            lost.append(f"{row.metric} {row.challenger:.3f} against {row.trivial:.3f}")
+    return ", ".join(lost)
+
+
+def _sentence(row: Comparison) -> str:
+    rule = {"pr_auc": "PR-AUC must be higher", "brier": "Brier must be lower", "ece": "ECE must be at most 0.02 higher"}
+    return f"{rule[row.metric]}, but it is {row.challenger:.3f} against {row.baseline:.3f}"
+
+
+def _windows_to_settle(difference: float | None, gain: np.ndarray, n_windows: int) -> int | None:
+    """Windows to add until this Brier difference would be `SURE`: its error falls with sqrt(n)."""
+    spread = float(np.nanstd(gain))
+    if difference is None or difference >= 0 or spread == 0:
+        return None
+    needed = n_windows * (norm.ppf(SURE) * spread / -difference) ** 2
+    return max(math.ceil(needed) - n_windows, 1)

@@ -1,0 +1,113 @@
+"""The one writer of artefacts, and hashes of files.
+
+A file appears whole or not at all: temporary file in the same folder, flush to disk, read back and
+compared by hash, replace, flush of the folder. Whatever stood at the path before stays until then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from moola.errors import InvalidData, OperationFailed, WrongUsage
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Return the SHA-256 of bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits, reading it in pieces."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise OperationFailed(f"{path} must be readable, but {_reason(error)}.") from error
+
+
+def read_bytes(path: Path, what: str, advice: str, max_bytes: int = 8 << 30) -> bytes:
+    """Read a whole file that a user named; missing or unreadable is said plainly."""
+    try:
+        if not path.is_file():
+            raise OperationFailed(f"{what} must exist, but there is no file {path}. {advice}")
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise OperationFailed(f"{what} must be at most {max_bytes:,} bytes, but {path} has {size:,}. {advice}")
+        return path.read_bytes()
+    except OSError as error:
+        raise OperationFailed(f"{what} must be readable, but {path}: {_reason(error)}. {advice}") from error
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, whole or not at all; raises `OperationFailed` with the old file kept."""
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        if sha256_file(Path(temporary)) != sha256_bytes(content):
+            raise OSError("what was written differs from what is read back")
+        os.replace(temporary, path)
+        temporary = None
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OperationFailed(
+            f"{path} must be writable, but {_reason(error)}; what stood there before is unchanged. "
+            "Free space or choose another --output."
+        ) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def json_bytes(value: Any) -> bytes:
+    """Encode a value as JSON for a file: sorted keys, two spaces, no NaN."""
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def read_json(path: Path, what: str, advice: str) -> dict[str, Any]:
+    """Read a JSON object that a user named."""
+    content = read_bytes(path, what, advice, max_bytes=256 << 20)
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidData(f"{what} must be JSON, but {path} is not ({error}). {advice}") from error
+    if not isinstance(value, dict):
+        raise InvalidData(f"{what} must be a JSON object, but {path} holds another value. {advice}")
+    return value
+
+
+def safe_name(name: str, what: str) -> str:
+    """Return a name that is safe as one file name, or refuse it before the disk is touched."""
+    if not SAFE_NAME.fullmatch(name) or ".." in name:
+        raise WrongUsage(
+            f"{what} must be 1 to 120 letters, digits, '.', '_' or '-', but {name[:130]!r} is not. "
+            "Choose a plain name without folders."
+        )
+    return name

@@ -1,0 +1,184 @@
+"""Encoder and model files: what they hold, and how a whole network comes out of one, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from moola.core.features import FEATURE_NAMES, FEATURE_VERSION
+from moola.core.scaling import RobustScaler
+from moola.errors import UntrustedFile
+from moola.models.encoder import ENCODERS, BiLSTMEncoder, EncoderArchitecture
+from moola.models.network import NETWORKS, EnhancedSimpleLSTM
+from moola.models.sealed import digest, read_sealed, write_sealed
+
+ENCODER_KIND = "encoder"
+MODEL_KIND = "model"
+MAX_HIDDEN, MAX_LAYERS, MAX_CLASSES = 4096, 16, 1000
+
+
+@dataclass(frozen=True)
+class EncoderFile:
+    """An encoder ready for use, with its scaler and what it was trained on."""
+
+    encoder: BiLSTMEncoder
+    scaler: RobustScaler
+    window_bars: int
+    pretraining: dict[str, Any]
+    n_tensors: int
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A network ready for use, with its classes, calibration and what it was trained on."""
+
+    network: EnhancedSimpleLSTM
+    model_name: str
+    scaler: RobustScaler
+    window_bars: int
+    class_names: list[str]
+    temperature: float
+    pointer_threshold: float | None
+    training: dict[str, Any]
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's weights on the CPU, cut loose from training."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's weights: equal before and after means frozen."""
+    return digest(weights_of(module))
+
+
+def _shared_content(encoder: BiLSTMEncoder, scaler: RobustScaler, window_bars: int) -> dict[str, Any]:
+    return {
+        "architecture": encoder.architecture.as_dict(),
+        "features": {"names": list(FEATURE_NAMES), "version": FEATURE_VERSION},
+        "scaler": {
+            "center": torch.from_numpy(scaler.center.copy()),
+            "scale": torch.from_numpy(scaler.scale.copy()),
+            "clip": float(scaler.clip),
+        },
+        "window_bars": window_bars,
+    }
+
+
+def write_encoder(
+    path: Path, encoder: BiLSTMEncoder, scaler: RobustScaler, window_bars: int, pretraining: dict[str, Any]
+) -> bytes:
+    """Write an encoder file."""
+    content = _shared_content(encoder, scaler, window_bars)
+    content |= {"weights": weights_of(encoder), "pretraining": pretraining}
+    return write_sealed(path, ENCODER_KIND, content)
+
+
+def read_encoder(path: Path) -> EncoderFile:
+    """Read an encoder file: all its tensors are taken, or `UntrustedFile` and none."""
+    content = read_sealed(path, ENCODER_KIND)
+    with _Complete(path, ENCODER_KIND):
+        scaler, window_bars = _read_shared(content)
+        encoder = _empty_encoder(content["architecture"])
+        n_tensors = _take_all(encoder, content["weights"])
+        return EncoderFile(encoder, scaler, window_bars, dict(content["pretraining"]), n_tensors)
+
+
+def write_model(path: Path, model: ModelFile) -> bytes:
+    """Write a model file."""
+    network = model.network
+    content = _shared_content(network.encoder, model.scaler, model.window_bars)
+    content |= {
+        "model": model.model_name,
+        "weights": weights_of(network),
+        "class_names": list(model.class_names),
+        "predict_pointers": network.pointer_head is not None,
+        "calibration": {"method": "temperature", "temperature": float(model.temperature)},
+        "pointer_threshold": model.pointer_threshold,
+        "training": model.training,
+    }
+    return write_sealed(path, MODEL_KIND, content)
+
+
+def read_model(path: Path) -> ModelFile:
+    """Read a model file: all its tensors are taken, or `UntrustedFile` and none."""
+    content = read_sealed(path, MODEL_KIND)
+    with _Complete(path, MODEL_KIND):
+        scaler, window_bars = _read_shared(content)
+        names = [str(name) for name in content["class_names"]]
+        if not 1 <= len(names) <= MAX_CLASSES:
+            raise ValueError(f"{len(names)} classes")
+        encoder = _empty_encoder(content["architecture"])
+        build = NETWORKS[content["model"]]
+        network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0)
+        _take_all(network, content["weights"])
+        threshold = content["pointer_threshold"]
+        return ModelFile(
+            network.eval(),
+            content["model"],
+            scaler,
+            window_bars,
+            names,
+            float(content["calibration"]["temperature"]),
+            None if threshold is None else float(threshold),
+            dict(content["training"]),
+        )
+
+
+class _Complete:
+    """Turns anything missing or odd inside a sealed content into one refusal."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path, self.kind = path, kind
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, KeyError | TypeError | ValueError | AttributeError | RuntimeError):
+            raise UntrustedFile(
+                f"{self.path} must be a whole moola {self.kind} file, but {type(error).__name__}: {error}. "
+                "Nothing of it was used. Write it anew."
+            ) from error
+
+
+def _read_shared(content: dict[str, Any]) -> tuple[RobustScaler, int]:
+    features = content["features"]
+    if features["names"] != list(FEATURE_NAMES) or features["version"] != FEATURE_VERSION:
+        raise ValueError(f"features {features['names']} of version {features['version']}")
+    scaler = content["scaler"]
+    center, scale = (np.asarray(scaler[key].numpy(), dtype=np.float64) for key in ("center", "scale"))
+    if center.shape != (len(FEATURE_NAMES),) or scale.shape != center.shape or not (scale > 0).all():
+        raise ValueError("a scaler of another shape")
+    return RobustScaler(center, scale, float(scaler["clip"])), int(content["window_bars"])
+
+
+def _empty_encoder(stored: dict[str, Any]) -> BiLSTMEncoder:
+    architecture = EncoderArchitecture(**stored)
+    sizes_fit = (
+        architecture.input_dim == len(FEATURE_NAMES)
+        and 1 <= architecture.hidden_dim <= MAX_HIDDEN
+        and 1 <= architecture.num_layers <= MAX_LAYERS
+    )
+    if not sizes_fit:
+        raise ValueError(f"sizes {stored}")
+    return ENCODERS[architecture.name](architecture)
+
+
+def _take_all(module: nn.Module, weights: dict[str, Tensor]) -> int:
+    expected = module.state_dict()
+    missing, surplus = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+    if missing or surplus:
+        raise ValueError(f"missing weights {sorted(missing)}, surplus weights {sorted(surplus)}")
+    for name, tensor in expected.items():
+        if tensor.shape != weights[name].shape or tensor.dtype != weights[name].dtype:
+            raise ValueError(f"weights {name} of shape {tuple(weights[name].shape)}, not {tuple(tensor.shape)}")
+        if not torch.isfinite(weights[name]).all():
+            raise ValueError(f"weights {name} are not finite")
+    module.load_state_dict(weights, strict=True)
+    return len(expected)

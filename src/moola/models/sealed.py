@@ -1,0 +1,130 @@
+"""Sealed files: torch archives of tensors and plain values that prove they are unaltered.
+
+A file is an ordinary torch archive (`torch.load(path, weights_only=True)` opens it) whose object is
+`{"kind", "format_version", "content", "sha256"}`: the hash is over the content. The archive's zip
+comment holds a second hash, over every byte before it, so that no byte at all can flip unseen.
+Bytes are judged before anything is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moola.errors import UntrustedFile
+from moola.files import read_bytes, write_atomic
+
+FORMAT_VERSION = 1
+SEAL = b"moola-sha256:"
+SEAL_BYTES = len(SEAL) + 64
+MAX_BYTES = 4 << 30
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of nested tensors and plain values, independent of how they are stored."""
+    state = hashlib.sha256()
+    _feed(state, value)
+    return state.hexdigest()
+
+
+def _feed(state: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        array = value.detach().cpu().contiguous()
+        state.update(f"tensor {array.dtype} {tuple(array.shape)}\n".encode())
+        state.update(array.view(torch.uint8).numpy().tobytes() if array.ndim else str(array.item()).encode())
+    elif isinstance(value, dict):
+        state.update(f"dict {len(value)}\n".encode())
+        for key in sorted(value, key=str):
+            state.update(f"key {key!r}\n".encode())
+            _feed(state, value[key])
+    elif isinstance(value, list | tuple):
+        state.update(f"list {len(value)}\n".encode())
+        for item in value:
+            _feed(state, item)
+    elif value is None or isinstance(value, str | int | float | bool):
+        state.update(f"{type(value).__name__} {value!r}\n".encode())
+    else:
+        raise TypeError(f"a sealed file holds tensors and plain values, not {type(value).__name__}")
+
+
+def seal(kind: str, content: dict[str, Any]) -> bytes:
+    """Return the bytes of a sealed file; equal content gives equal bytes."""
+    buffer = io.BytesIO()
+    record = {
+        "kind": kind,
+        "format_version": FORMAT_VERSION,
+        "content": content,
+        "sha256": digest(content),
+    }
+    torch.save(record, buffer)
+    archive = buffer.getvalue()
+    # The last two bytes of a zip are the length of its comment, 0 as torch writes it.
+    comment = SEAL + hashlib.sha256(archive).hexdigest().encode()
+    return archive[:-2] + struct.pack("<H", len(comment)) + comment
+
+
+def unseal(kind: str, data: bytes, name: str | Path) -> dict[str, Any]:
+    """Return the content of a sealed file after checking every byte of it.
+
+    Raises
+    ------
+    UntrustedFile
+        No seal, a flipped or missing byte, another kind or version, or content that is not what its
+        hash says.
+    """
+    comment = data[-SEAL_BYTES:]
+    if not comment.startswith(SEAL) or not data.startswith(b"PK"):
+        raise _refuse(kind, name, "it has no seal (truncated, foreign, or written by other software)")
+    archive = data[: -SEAL_BYTES - 2] + b"\x00\x00"
+    if hashlib.sha256(archive).hexdigest().encode() != comment[len(SEAL) :]:
+        raise _refuse(kind, name, "its bytes do not match its SHA-256")
+    try:
+        _refuse_inflation(archive)
+        record = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    except Exception as error:
+        # torch reports foreign archives with many exception types; all mean the same to the user.
+        raise _refuse(kind, name, f"it cannot be read safely ({type(error).__name__})") from error
+    if not isinstance(record, dict) or set(record) != {"kind", "format_version", "content", "sha256"}:
+        raise _refuse(kind, name, "its fields are not those of a sealed file")
+    if record["format_version"] != FORMAT_VERSION:
+        raise _refuse(kind, name, f"its format version is {record['format_version']!r}, not {FORMAT_VERSION}")
+    if record["kind"] != kind:
+        raise _refuse(kind, name, f"it is a file of kind {record['kind']!r}")
+    content: dict[str, Any] = record["content"]
+    if digest(content) != record["sha256"]:
+        raise _refuse(kind, name, "its content does not match its SHA-256")
+    return content
+
+
+def _refuse_inflation(archive: bytes) -> None:
+    """Torch stores, never compresses: an archive that would grow on reading is not ours."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):
+            raise ValueError("compressed entries")
+
+
+def _refuse(kind: str, name: str | Path, found: str) -> UntrustedFile:
+    return UntrustedFile(
+        f"{name} must be an unaltered moola {kind} file, but {found}. Nothing of it was used. "
+        f"Take another copy, or write it anew."
+    )
+
+
+def write_sealed(path: Path, kind: str, content: dict[str, Any]) -> bytes:
+    """Seal and write atomically; returns the bytes written."""
+    data = seal(kind, content)
+    write_atomic(path, data)
+    return data
+
+
+def read_sealed(path: Path, kind: str) -> dict[str, Any]:
+    """Read and check a sealed file that a user named."""
+    data = read_bytes(path, f"the {kind} file", "Check the path.", MAX_BYTES)
+    return unseal(kind, data, path)

@@ -1,0 +1,186 @@
+"""Stages `eval`, `gate` and `promote`: figures, a verdict, and the model in use."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moola.config.options import METRICS_ROOT, PROMOTED_ROOT, RUNS_ROOT, EvalOptions, GateOptions
+from moola.core.windows import intersects
+from moola.data.contracts.prediction_table import Predictions, read_predictions
+from moola.data.contracts.split_file import time_us
+from moola.data.contracts.window_table import read_windows
+from moola.errors import InvalidData, NotPromoted, OperationFailed
+from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
+from moola.evaluation.gates import Verdict, judge
+from moola.files import json_bytes, sha256_file, write_atomic
+from moola.models.files import ModelFile, read_model
+from moola.pipeline.predicting import predict_windows
+from moola.runs import store
+from moola.runs.promotion import promote_file, promoted_path
+from moola.training.device import prepare_device
+
+log = logging.getLogger(__name__)
+
+
+def judged_predictions(run: store.Run) -> Predictions:
+    """Return the run's predictions of test where it has one, else of val, in time order."""
+    predictions = read_predictions(run.path(store.PREDICTIONS))
+    part = "test" if (predictions.part == "test").any() else "val"
+    return predictions.of_part(part)
+
+
+def training_facts(run: store.Run) -> TrainingFacts:
+    """Return what the trivial predictors know."""
+    content = run.read(store.FACTS)
+    try:
+        return TrainingFacts(**content)
+    except TypeError as error:
+        raise InvalidData(f"{run.path(store.FACTS)} must hold the training facts, but {error}. Train anew.") from error
+
+
+def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
+    """Judge a run on test (else val) and keep the figures."""
+    run = store.find_run(RUNS_ROOT, options.run)
+    assert run.manifest is not None
+    predictions = judged_predictions(run)
+    evaluation = evaluate(predictions, training_facts(run), options.metrics, options.event_metrics, options.seed)
+    path = options.save_metrics or METRICS_ROOT / f"{run.run_id}.json"
+    facts = {
+        key: run.manifest.get(key) for key in ("leak_proof", "leaks", "labelled_by", "data_sha256", "split_sha256")
+    }
+    content = {"run_id": run.run_id, **facts, **evaluation.as_dict()}
+    write_atomic(path, json_bytes(content))
+    return content | {"metrics_file": str(path)}, evaluation
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the challenger is compared with: its predictions of the same windows, and what to call it."""
+
+    kind: str
+    name: str
+    predictions: Predictions
+    note: str = ""
+
+
+def gate(options: GateOptions) -> dict[str, Any]:
+    """Compare a run with a baseline on the same windows; the verdict is in the result."""
+    run = store.find_run(RUNS_ROOT, options.run)
+    assert run.manifest is not None
+    challenger = judged_predictions(run)
+    baseline = _find_baseline(options, run, challenger)
+    if baseline.note:
+        log.warning("%s", baseline.note)
+    leaks = [str(leak) for leak in run.manifest.get("leaks") or []]
+    verdict = judge(challenger, baseline.predictions, training_facts(run), leaks, options.seed)
+    return _gate_record(run, baseline, verdict, str(challenger.part[0]))
+
+
+def _gate_record(run: store.Run, baseline: Baseline, verdict: Verdict, part: str) -> dict[str, Any]:
+    assert run.manifest is not None
+    return {
+        "run_id": run.run_id,
+        "baseline_kind": baseline.kind,
+        "baseline": baseline.name,
+        "baseline_note": baseline.note,
+        "part": part,
+        "leak_proof": run.manifest.get("leak_proof"),
+        "labelled_by": run.manifest.get("labelled_by"),
+        **verdict.as_dict(),
+    }
+
+
+def _find_baseline(options: GateOptions, run: store.Run, challenger: Predictions) -> Baseline:
+    assert run.manifest is not None
+    if options.baseline is not None:
+        if options.baseline.is_file():
+            return _of_model(options.baseline, "model file", run, challenger)
+        return _of_run(store.find_run(RUNS_ROOT, options.baseline), "run", challenger)
+    promoted = promoted_path(PROMOTED_ROOT, options.name)
+    if promoted.is_file():
+        return _of_model(promoted, "promoted model", run, challenger)
+    keys = ("data_sha256", "split_sha256")
+    wanted = {key: run.manifest.get(key) for key in keys}
+    scratch = store.newest_matching(RUNS_ROOT, pretrained=False, **wanted)
+    if scratch is None or scratch.run_id == run.run_id:
+        config = run.read(store.CONFIG)
+        raise OperationFailed(
+            f"a gate must have a baseline, but {PROMOTED_ROOT / options.name} does not exist and no other from-scratch "
+            f"run has this data and split. Train one with `moola train --data {config.get('data')} "
+            f"--split {config.get('split')}`, or name one with --baseline."
+        )
+    return _of_run(scratch, "from-scratch run", challenger)
+
+
+def _of_run(run: store.Run, kind: str, challenger: Predictions) -> Baseline:
+    predictions = read_predictions(run.path(store.PREDICTIONS)).of_part(str(challenger.part[0]))
+    return Baseline(kind, run.run_id, predictions)
+
+
+def _of_model(path: Path, kind: str, run: store.Run, challenger: Predictions) -> Baseline:
+    """Let a model file predict the challenger's windows, read from the data that its run names."""
+    assert run.manifest is not None
+    model = read_model(path)
+    config = run.read(store.CONFIG)
+    data = Path(str(config.get("data")))
+    if not data.is_file() or sha256_file(data) != run.manifest.get("data_sha256"):
+        raise OperationFailed(
+            f"the challenger's data must be where its run read it for the {kind} to predict it too, but {data} is "
+            "missing or has changed. Put it back, or name a run with --baseline."
+        )
+    device = prepare_device("cpu", int(run.manifest.get("threads") or 0))
+    table = read_windows(data, model.window_bars)
+    if set(model.class_names) != set(challenger.class_names):
+        raise InvalidData(
+            f"the {kind} must know the challenger's classes, but {path} knows {', '.join(model.class_names)} and the "
+            f"run {', '.join(challenger.class_names)}. Name another with --baseline."
+        )
+    predictions = predict_windows(model, table, challenger.row, challenger.part, device)
+    return Baseline(kind, str(path), predictions, _trained_on_judged(model, kind, challenger))
+
+
+def _trained_on_judged(model: ModelFile, kind: str, challenger: Predictions) -> str:
+    """Say when the baseline learned from times it is judged on: that flatters it, not the challenger."""
+    span = model.training.get("time_range")
+    if span is None or challenger.start_us is None or challenger.end_us is None:
+        return ""
+    n_seen = int(intersects(challenger.start_us, challenger.end_us, *(time_us(text) for text in span)).sum())
+    if not n_seen:
+        return ""
+    return (
+        f"The {kind} was trained on times that {n_seen} of these {len(challenger)} windows lie in: "
+        "its figures are flattered."
+    )
+
+
+def promote(
+    options: GateOptions, accept_inconclusive: bool, report: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Gate a run and, if the verdict allows it, put its model into use.
+
+    Raises
+    ------
+    NotPromoted
+        The verdict is `hold`, or `inconclusive` without it being accepted. Nothing was changed.
+    """
+    result = gate(options)
+    report(result)
+    verdict = result["verdict"]
+    if verdict == "hold" or (verdict == "inconclusive" and not accept_inconclusive):
+        way = (
+            "There is no way past hold." if verdict == "hold" else "Pass --accept inconclusive to take it all the same."
+        )
+        raise NotPromoted(
+            f"a model must pass the gate to be promoted, but the verdict is {verdict}: {result['reason']}. {way}"
+        )
+    run = store.find_run(RUNS_ROOT, options.run)
+    target = promoted_path(PROMOTED_ROOT, options.name)
+    record = {
+        key: result[key] for key in ("run_id", "verdict", "reason", "baseline", "baseline_kind", "part", "n_windows")
+    }
+    entry = promote_file(run.path(store.MODEL), target, record)
+    return result | {"promoted_to": str(target), "replaced_sha256": entry["replaced_sha256"], "sha256": entry["sha256"]}

@@ -1,0 +1,82 @@
+"""Stage `predict`: a model file and windows in, a table of predictions out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from moola.config.options import PredictOptions
+from moola.core.expansions import best_pair, mass_near
+from moola.data.contracts.prediction_table import Predictions, write_predictions
+from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.errors import InvalidData
+from moola.evaluation.calibration import calibrated
+from moola.evaluation.event_metrics import HIT_BARS
+from moola.models.files import ModelFile, read_model
+from moola.training.device import prepare_device
+from moola.training.finetune import run_network
+
+
+def predict_windows(
+    model: ModelFile, table: WindowTable, rows: np.ndarray, part: np.ndarray, device: torch.device
+) -> Predictions:
+    """Predict some rows of a table; truth is copied beside the prediction where the table has it.
+
+    Raises
+    ------
+    InvalidData
+        The windows have another length than the model's.
+    """
+    if table.window_bars != model.window_bars:
+        raise InvalidData(
+            f"windows must have the model's {model.window_bars} bars, but these have {table.window_bars}. "
+            "Cut them anew with --window-bars."
+        )
+    chosen = table.take(rows).with_features()
+    assert chosen.features is not None
+    logits, curves = run_network(model.network, model.scaler.transform(chosen.features), device)
+    number = {name: i for i, name in enumerate(model.class_names)}
+    predicted, pointer_prob = decode(curves, len(rows))
+    return Predictions(
+        chosen.window_id,
+        rows.astype(np.int64),
+        part,
+        chosen.start_us,
+        chosen.end_us,
+        list(model.class_names),
+        np.array([number.get(name, -1) for name in chosen.label], dtype=np.int64),
+        calibrated(logits, model.temperature),
+        np.stack([chosen.expansion_start, chosen.expansion_end], axis=1),
+        predicted,
+        pointer_prob,
+        curves,
+    )
+
+
+def decode(curves: np.ndarray | None, n_windows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turn curves into the best pair, and the probability that each pointer is within 3 bars."""
+    if curves is None:
+        return np.full((n_windows, 2), -1), np.zeros((n_windows, 2))
+    start, end = best_pair(curves[..., 0], curves[..., 1])
+    sure = [mass_near(curves[..., i], bar, HIT_BARS) for i, bar in enumerate((start, end))]
+    return np.stack([start, end], axis=1), np.stack(sure, axis=1)
+
+
+def predict(options: PredictOptions) -> dict[str, Any]:
+    """Predict every window of a file with a model file."""
+    device = prepare_device(options.device, options.threads)
+    model = read_model(options.model)
+    table = read_windows(options.data, options.window_bars)
+    rows = np.arange(len(table))
+    predictions = predict_windows(model, table, rows, np.full(len(rows), "new", dtype=object), device)
+    write_predictions(options.output, predictions)
+    names = np.array(model.class_names)[predictions.class_prob.argmax(axis=1)]
+    return {
+        "output": str(options.output),
+        "n_windows": len(table),
+        "predicted": dict(sorted(Counter(names.tolist()).items())),
+        "labelled_by": model.training.get("annotators"),
+    }

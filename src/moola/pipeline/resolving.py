@@ -1,0 +1,75 @@
+"""Options of `train` that follow from the data and the encoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from moola.config.options import TrainOptions
+from moola.core.splits import Split
+from moola.data.contracts.window_table import WindowTable
+from moola.errors import InvalidData, WrongUsage
+from moola.models.files import EncoderFile
+
+SCRATCH_HIDDEN, SCRATCH_LAYERS = 64, 1
+
+
+def resolve_options(
+    options: TrainOptions, table: WindowTable, split: Split, encoder: EncoderFile | None
+) -> TrainOptions:
+    """Fill in what was left open, so that `config.json` says all, and refuse contradictions."""
+    _check_numbers(options)
+    train_has_pointers = bool((table.expansion_start[split.train] >= 0).any())
+    if options.predict_pointers and not train_has_pointers:
+        raise InvalidData(
+            f"--predict-pointers must have pointers to learn from, but {options.data} has 0 in its train rows. "
+            "Pass --no-predict-pointers."
+        )
+    pointers = train_has_pointers if options.predict_pointers is None else options.predict_pointers
+    if encoder is None:
+        if options.freeze_encoder:
+            raise WrongUsage(
+                "--freeze-encoder must have an encoder to freeze, but --pretrained-encoder is missing. "
+                "Name an encoder file, or pass --no-freeze-encoder."
+            )
+        return replace(
+            options,
+            predict_pointers=pointers,
+            freeze_encoder=False,
+            hidden_dim=options.hidden_dim or SCRATCH_HIDDEN,
+            num_layers=options.num_layers or SCRATCH_LAYERS,
+        )
+    architecture = encoder.encoder.architecture
+    for name in ("hidden_dim", "num_layers"):
+        asked, stored = getattr(options, name), getattr(architecture, name)
+        if asked not in (None, stored):
+            raise WrongUsage(
+                f"--{name.replace('_', '-')} must agree with the encoder file, but it is {asked} and the file has "
+                f"{stored}. Leave it out."
+            )
+    if encoder.window_bars != table.window_bars:
+        raise InvalidData(
+            f"the encoder must be for windows of {table.window_bars} bars, but {options.pretrained_encoder} is for "
+            f"{encoder.window_bars}. Pretrain with --window-bars {table.window_bars}."
+        )
+    return replace(
+        options,
+        predict_pointers=pointers,
+        freeze_encoder=True if options.freeze_encoder is None else options.freeze_encoder,
+        hidden_dim=architecture.hidden_dim,
+        num_layers=architecture.num_layers,
+    )
+
+
+def _check_numbers(options: TrainOptions) -> None:
+    for name in ("epochs", "batch_size"):
+        if getattr(options, name) < 1:
+            raise WrongUsage(f"--{name.replace('_', '-')} must be at least 1, but it is {getattr(options, name)}.")
+    for name in ("learning_rate", "encoder_rate"):
+        if not getattr(options, name) > 0:
+            raise WrongUsage(f"--{name.replace('_', '-')} must be above 0, but it is {getattr(options, name)}.")
+    for name in ("cpsa_ratio", "pointer_weight", "pointer_sigma", "weight_decay", "patience", "input_noise"):
+        if getattr(options, name) < 0:
+            raise WrongUsage(f"--{name.replace('_', '-')} must be at least 0, but it is {getattr(options, name)}.")
+    for name in ("dropout", "label_smoothing"):
+        if not 0 <= getattr(options, name) < 1:
+            raise WrongUsage(f"--{name.replace('_', '-')} must be a share below 1, but it is {getattr(options, name)}.")

@@ -1,0 +1,205 @@
+"""Stages that make tables: bars, windows, relative windows, labels, splits, the sample."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moola.config.table_options import (
+    AutolabelOptions,
+    ConvertOptions,
+    ImportOptions,
+    SampleOptions,
+    SplitOptions,
+    WindowsOptions,
+)
+from moola.core.bars import bar_interval_us
+from moola.core.rules import RULE_NAME
+from moola.core.splits import PARTS, Split, forward_chain
+from moola.core.windows import cut_windows
+from moola.data.contracts.bar_table import bars_from_frame, read_bars
+from moola.data.contracts.frames import write_frame
+from moola.data.contracts.split_file import read_split, utc_text, verify_split, write_split
+from moola.data.contracts.window_table import WindowTable, read_windows, write_windows
+from moola.data.importing import import_frame
+from moola.data.labelling import label_by_rule, windows_of_bars
+from moola.errors import InvalidData, OperationFailed, WrongUsage
+from moola.files import sha256_file, write_atomic
+
+log = logging.getLogger(__name__)
+SAMPLE_WINDOWS = 174
+SAMPLE_BARS = Path("raw/eurusd_1h_2017.parquet")
+SAMPLE_NOTICE = Path("raw/eurusd_1h_2017.NOTICE.txt")
+SAMPLE_UNLABELLED = Path("processed/unlabeled/windows.parquet")
+SAMPLE_LABELLED = Path("processed/labeled/train_latest.parquet")
+SAMPLE_RELATIVE = Path("processed/labeled/train_latest_relative.parquet")
+SAMPLE_SPLIT = Path("splits/fwd_chain_v3.json")
+
+
+def check_bars(path: Path) -> dict[str, Any]:
+    """Read a bar table and describe it; raises with every broken rule."""
+    bars = read_bars(path)
+    symbols = []
+    for symbol in bars.symbols:
+        times = bars.start_us[bars.symbol == symbol]
+        step = np.diff(times)
+        usual = bar_interval_us(times)
+        symbols.append(
+            {
+                "symbol": symbol,
+                "n_bars": len(times),
+                "first_ts": utc_text(times[0]),
+                "last_ts": utc_text(times[-1]),
+                "bar_interval_s": usual / 1e6,
+                "n_gaps": int((step > usual).sum()),
+                "longest_gap_h": float(step.max() / 3.6e9) if len(step) else 0.0,
+            }
+        )
+    return {"file": str(path), "n_bars": len(bars), "symbols": symbols}
+
+
+def import_bars(options: ImportOptions) -> dict[str, Any]:
+    """Bring a foreign file to the bar contract."""
+    frame = import_frame(options)
+    bars_from_frame(frame, options.input)
+    write_frame(options.output, frame)
+    return check_bars(options.output)
+
+
+def cut(options: WindowsOptions) -> dict[str, Any]:
+    """Cut windows without labels from bars."""
+    bars = read_bars(options.bars)
+    found = cut_windows(bars, _at_least_one(options.stride), options.window_bars, options.max_gap_hours * 3600)
+    if not len(found):
+        raise InvalidData(
+            f"{options.bars} must have bars for a window, but {len(bars)} bars give none of {options.window_bars} "
+            f"({found.n_dropped_gap} dropped for gaps). Give more bars or raise --max-gap-hours."
+        )
+    table = windows_of_bars(bars, found)
+    write_windows(options.output, table)
+    return {"output": str(options.output), "n_windows": len(table), "n_dropped_gap": found.n_dropped_gap}
+
+
+def _at_least_one(stride: int) -> int:
+    if stride < 1:
+        raise WrongUsage(f"--stride must be at least 1, but it is {stride}. Give a whole number of bars.")
+    return stride
+
+
+def convert(options: ConvertOptions) -> dict[str, Any]:
+    """Add the eleven relative features to 4-D windows."""
+    table = read_windows(options.input, options.window_bars)
+    if table.features is not None:
+        raise InvalidData(f"{options.input} must hold 4-D windows, but it is relative already. Use it as it is.")
+    write_windows(options.output, table.with_features())
+    return {"output": str(options.output), "n_windows": len(table), "feature_type": "relative_11d"}
+
+
+def autolabel(options: AutolabelOptions) -> dict[str, Any]:
+    """Label windows by the published rule."""
+    bars = read_bars(options.bars)
+    found = cut_windows(bars, _at_least_one(options.stride), options.window_bars, options.max_gap_hours * 3600)
+    table, counts = label_by_rule(windows_of_bars(bars, found), options.n_windows)
+    if not len(table):
+        raise InvalidData(f"{options.bars} must have windows that the rule labels, but it has none. Give more bars.")
+    write_windows(options.output, table)
+    kept = dict(sorted(Counter(table.label.tolist()).items()))
+    return {"output": str(options.output), "labelled_by": RULE_NAME, "candidates": counts, "kept": kept}
+
+
+def split(options: SplitOptions) -> dict[str, Any]:
+    """Divide windows by forward chaining, purge by time, and prove the result by reading it back."""
+    table = read_windows(options.data, options.window_bars)
+    purge = options.purge_window if options.purge_window is not None else table.window_bars - 1
+    if purge < table.window_bars - 1:
+        raise WrongUsage(
+            f"--purge-window must be at least {table.window_bars - 1} bars (one window less one bar), but it is "
+            f"{purge}: windows on both sides would share bars. Leave it out for the least."
+        )
+    if not (0 < options.val < 1 and 0 <= options.test < 1 and options.val + options.test < 1):
+        raise WrongUsage(
+            f"--val and --test must be shares that leave train rows, but they are {options.val} and {options.test}."
+        )
+    embargo = (purge - (table.window_bars - 1)) * _usual_interval_us(table)
+    found = forward_chain(table.intervals(), options.val, options.test, embargo)
+    data_sha256 = sha256_file(options.data)
+    for part in PARTS[: 3 if options.test else 2]:
+        if not len(found.part(part)):
+            raise InvalidData(
+                f"every part must have windows, but the purge leaves {part} none of {len(table)}. "
+                "Label more windows, or lower --val, --test or --purge-window."
+            )
+    write_split(options.output, options.output.stem, found, purge, table, data_sha256)
+    leak_proof = verify_split(read_split(options.output), options.output, table, data_sha256, allow_overlap=False)
+    return split_summary(options.output, found, table) | {"leak_proof": leak_proof, "purge_window": purge}
+
+
+def _usual_interval_us(table: WindowTable) -> int:
+    if table.start_us is None or table.end_us is None:
+        return 0
+    return int(np.median(table.end_us - table.start_us) / (table.window_bars - 1))
+
+
+def split_summary(path: Path, found: Split, table: WindowTable) -> dict[str, Any]:
+    """Describe each part: windows, classes, first and last bar."""
+    parts = []
+    for part in PARTS:
+        rows = found.part(part)
+        if len(rows):
+            classes = dict(sorted(Counter(str(name) for name in table.label[rows]).items()))
+            span = _span(table, rows)
+            parts.append(
+                {"part": part, "n_windows": len(rows), "classes": classes, "first_ts": span[0], "last_ts": span[1]}
+            )
+    purged = [{"window_id": table.window_id[row], "reason": why} for row, why in sorted(found.dropped.items())]
+    return {"output": str(path), "parts": parts, "purged": purged}
+
+
+def _span(table: WindowTable, rows: np.ndarray) -> tuple[str | None, str | None]:
+    if table.start_us is None or table.end_us is None:
+        return None, None
+    return utc_text(table.start_us[rows].min()), utc_text(table.end_us[rows].max())
+
+
+def sample(options: SampleOptions) -> dict[str, Any]:
+    """Write the embedded sample: real bars, windows, labels by the published rule, and a split.
+
+    Raises
+    ------
+    OperationFailed
+        A file of the sample is there already with other content and `overwrite` is not asked.
+    """
+    root = options.output
+    if (root / SAMPLE_LABELLED).exists() and not options.overwrite and not _is_sample(root / SAMPLE_LABELLED):
+        raise OperationFailed(
+            f"the sample must not replace your labels, but {root / SAMPLE_LABELLED} has others than the rule's. "
+            "Choose another --output, or pass --overwrite."
+        )
+    source = files("moola.data") / "sample_bars"
+    with as_file(source / "eurusd_1h_2017.parquet") as bars_path:
+        write_atomic(root / SAMPLE_BARS, bars_path.read_bytes())
+    write_atomic(root / SAMPLE_NOTICE, (source / "NOTICE.txt").read_bytes())
+    bars = root / SAMPLE_BARS
+    unlabelled = cut(WindowsOptions(bars=bars, output=root / SAMPLE_UNLABELLED))
+    labelled = autolabel(AutolabelOptions(bars=bars, output=root / SAMPLE_LABELLED, n_windows=SAMPLE_WINDOWS))
+    convert(ConvertOptions(input=root / SAMPLE_LABELLED, output=root / SAMPLE_RELATIVE))
+    divided = split(SplitOptions(data=root / SAMPLE_RELATIVE, output=root / SAMPLE_SPLIT))
+    return {
+        "bars": check_bars(bars),
+        "unlabelled": unlabelled,
+        "labelled": labelled,
+        "relative": str(root / SAMPLE_RELATIVE),
+        "split": divided,
+    }
+
+
+def _is_sample(path: Path) -> bool:
+    try:
+        return read_windows(path).annotators == [RULE_NAME]
+    except InvalidData:
+        return False

@@ -1,0 +1,54 @@
+"""Arrays to figures, drawn without a display."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from moola.evaluation.figures import Evaluation
+from moola.files import write_atomic
+
+INK, MODEL, BAND = "#444444", "#1f6f8b", "#d9e4ea"
+
+
+def save_figure(path: Path, figure: Any) -> None:
+    """Write a figure as PNG, atomically, same bytes each time."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    plt.close(figure)
+    write_atomic(path, buffer.getvalue())
+
+
+def reliability_plot(path: Path, evaluation: Evaluation, title: str, note: str) -> None:
+    """Draw accuracy against confidence, with counts, diagonal and the band of a perfect model."""
+    bins = evaluation.reliability
+    figure, (top, below) = plt.subplots(
+        2, 1, figsize=(5.6, 6.6), height_ratios=(3, 1), sharex=True, layout="constrained"
+    )
+    centres = [(row["bin"] + 0.5) / 10 for row in bins]
+    low = [row["perfect_low"] for row in bins]
+    high = [row["perfect_high"] for row in bins]
+    spans = [top_ - bottom for top_, bottom in zip(high, low, strict=True)]
+    top.bar(centres, spans, bottom=low, width=0.1, color=BAND, edgecolor="white", label="95 % of a perfect model")
+    top.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="perfect calibration")
+    confidence = [row["confidence"] for row in bins]
+    accuracy = [row["accuracy"] for row in bins]
+    top.plot(confidence, accuracy, color=MODEL, marker="o", linewidth=1.5, label="this run")
+    top.set(ylabel="share of windows predicted right", ylim=(0, 1.02), title=title)
+    top.legend(loc="upper left", frameon=False, fontsize=9)
+    counts = [row["n"] for row in bins]
+    bars = below.bar(centres, counts, width=0.09, color=MODEL)
+    below.bar_label(bars, fontsize=8)
+    below.set(xlabel="confidence of the predicted class", ylabel="windows", xlim=(0, 1))
+    below.margins(y=0.25)
+    figure.supxlabel(note, fontsize=8, color=INK)
+    for axis in (top, below):
+        axis.spines[["top", "right"]].set_visible(False)
+    save_figure(path, figure)

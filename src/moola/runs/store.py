@@ -1,0 +1,184 @@
+"""The run store: one folder a run, complete when its manifest is there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from moola.errors import OperationFailed, UntrustedFile
+from moola.files import json_bytes, read_json, safe_name, sha256_file, write_atomic
+
+MANIFEST = "manifest.json"
+MODEL = "model.pkl"
+PREDICTIONS = "predictions.parquet"
+METRICS = "metrics.json"
+HISTORY = "history.jsonl"
+CONFIG = "config.json"
+FACTS = "training_facts.json"
+CHECKPOINT = "checkpoint.pt"
+VERSIONED = ("moola", "torch", "numpy", "polars", "scipy")
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_]+-s\d+-[0-9a-f]{8}(-\d+)?")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder; `manifest` is None while the run is incomplete."""
+
+    folder: Path
+    manifest: dict[str, Any] | None
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    def path(self, name: str) -> Path:
+        """Return the path of one of the run's files."""
+        return self.folder / name
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Read one of the run's JSON files."""
+        return read_json(self.path(name), f"{name} of run {self.run_id}", "Train the run anew.")
+
+
+def new_run_id(model: str, seed: int, options_digest: str) -> str:
+    """Name a run after its time, model, seed and options."""
+    now = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{now}-{model}-s{seed}-{options_digest[:8]}"
+
+
+def create_run(root: Path, run_id: str) -> Run:
+    """Make an empty run folder; a second run of the same second gets a number behind its name."""
+    safe_name(run_id, "a run id")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1, 1000):
+            folder = root / (run_id if attempt == 1 else f"{run_id}-{attempt}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return Run(folder, None)
+    except OSError as error:
+        raise OperationFailed(
+            f"runs must be kept under {root}, but it cannot be written ({error.strerror}). "
+            "Free space or mend its permissions."
+        ) from error
+    raise OperationFailed(f"a run must have a free name, but 999 runs are called {run_id}. Wait a second.")
+
+
+def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
+    """Find a run by id or folder, and check its files against the manifest.
+
+    Raises
+    ------
+    WrongUsage
+        The name is no plain run id and no folder.
+    OperationFailed
+        There is no such run, or it is incomplete and `complete` is asked.
+    UntrustedFile
+        A file is missing or differs from its hash in the manifest.
+    """
+    folder = Path(name)
+    if folder.parent == Path("."):
+        folder = root / safe_name(str(name), "a run id")
+    if not folder.is_dir():
+        raise OperationFailed(f"the run must exist, but there is no folder {folder}. See `moola runs list`.")
+    manifest_path = folder / MANIFEST
+    if not manifest_path.is_file():
+        if complete:
+            raise OperationFailed(
+                f"the run must be complete, but {folder} has no {MANIFEST}: it was interrupted. "
+                f"Go on with `moola train --resume {folder.name}`."
+            )
+        return Run(folder, None)
+    run = Run(folder, read_json(manifest_path, f"the manifest of {folder.name}", "Train the run anew."))
+    _check_files(run)
+    return run
+
+
+def _check_files(run: Run) -> None:
+    assert run.manifest is not None
+    files = run.manifest.get("files")
+    if not isinstance(files, dict):
+        raise UntrustedFile(f"{run.path(MANIFEST)} must list the run's files, but does not. Train the run anew.")
+    for name, expected in files.items():
+        path = run.path(safe_name(str(name), "a file of a run"))
+        if not path.is_file() or sha256_file(path) != expected:
+            state = "differs from its SHA-256 in the manifest" if path.is_file() else "is missing"
+            raise UntrustedFile(
+                f"every file of run {run.run_id} must be as the run left it, but {path} {state}. Train the run anew."
+            )
+
+
+def list_runs(root: Path) -> list[Run]:
+    """Return the runs under a root, oldest first, with no check of their files."""
+    if not root.is_dir():
+        return []
+    runs = []
+    for folder in sorted(root.iterdir()):
+        if folder.is_dir() and RUN_ID.fullmatch(folder.name):
+            path = folder / MANIFEST
+            manifest = read_json(path, "a manifest", "Train the run anew.") if path.is_file() else None
+            runs.append(Run(folder, manifest))
+    return runs
+
+
+def newest_matching(root: Path, **wanted: Any) -> Run | None:
+    """Return the newest complete run whose manifest has these values."""
+    for run in reversed(list_runs(root)):
+        if run.manifest is not None and all(run.manifest.get(key) == value for key, value in wanted.items()):
+            return find_run(root, run.run_id)
+    return None
+
+
+def write_run_json(run: Run, name: str, content: Any) -> None:
+    """Write one of the run's JSON files."""
+    write_atomic(run.path(name), json_bytes(content))
+
+
+def finish_run(run: Run, record: dict[str, Any]) -> Run:
+    """Drop the checkpoint and write the manifest, last, with every file's hash: the run is complete."""
+    run.path(CHECKPOINT).unlink(missing_ok=True)
+    names = sorted(path.name for path in run.folder.iterdir() if path.name != MANIFEST and path.is_file())
+    manifest = record | {
+        "run_id": run.run_id,
+        "files": {name: sha256_file(run.path(name)) for name in names},
+        "versions": versions(),
+        "machine": machine(),
+        "git_commit": git_commit(),
+    }
+    write_run_json(run, MANIFEST, manifest)
+    return Run(run.folder, manifest)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of what computes."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Return what a reader needs of the machine, and nothing that names it."""
+    return {"system": platform.system(), "processor": platform.machine(), "cpu_count": os.cpu_count()}
+
+
+def git_commit() -> str | None:
+    """Return the commit of the working folder, None where there is none."""
+    try:
+        result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,0 +1,31 @@
+"""Devices and threads: what computes, set up so that the same seed gives the same bytes."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from moola.errors import DeviceUnavailable
+
+
+def prepare_device(name: str, threads: int) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda` and make torch deterministic on it.
+
+    Parameters
+    ----------
+    threads
+        CPU threads; 0 takes one a core. Results depend on it in the last bits, so it is recorded.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceUnavailable(
+            "--device cuda needs a CUDA GPU, but torch finds 0 on this machine. "
+            "Use --device auto (the default) or --device cpu."
+        )
+    # cuBLAS is deterministic only with a fixed workspace, which must be set before its first use.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

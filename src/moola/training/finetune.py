@@ -1,0 +1,185 @@
+"""Fine-tuning on labelled windows: class and pointers together, encoder frozen or not (SPEC.md 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from moola.core.seeds import generator
+from moola.errors import OperationFailed
+from moola.models.files import weights_digest
+from moola.models.losses import class_loss, pointer_loss
+from moola.models.network import EnhancedSimpleLSTM
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training targets: scaled features, class numbers, pointer curves (zeros where there are none)."""
+
+    features: Float[np.ndarray, "windows bars features"]
+    class_index: Int[np.ndarray, " windows"]
+    curves: Float[np.ndarray, "windows bars 2"]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def joined(self, other: Examples) -> Examples:
+        """Return both, one behind the other."""
+        pairs = zip(self._arrays(), other._arrays(), strict=True)
+        return Examples(*(np.concatenate(pair) for pair in pairs))
+
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.features, self.class_index, self.curves
+
+    def to(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Return tensors on a device."""
+        features, class_index, curves = self._arrays()
+        return (
+            torch.from_numpy(features).to(device),
+            torch.from_numpy(class_index).to(device),
+            torch.from_numpy(curves.astype(np.float32)).to(device),
+        )
+
+
+@dataclass(frozen=True)
+class FinetunePlan:
+    """How to fine-tune.
+
+    Attributes
+    ----------
+    freeze_encoder
+        Train the heads alone.
+    encoder_rate
+        The encoder's learning rate as a share of the heads'.
+    pointer_weight
+        Weight of the pointer loss beside the class loss; both are 1 at a blind guess.
+    label_smoothing
+        Share of the class target spread evenly over classes while training.
+    input_noise
+        Spread of normal noise added to scaled features while training.
+    synthetic_ratio
+        Synthetic windows a real one in each epoch.
+    """
+
+    freeze_encoder: bool
+    learning_rate: float
+    encoder_rate: float
+    pointer_weight: float
+    label_smoothing: float
+    input_noise: float
+    batch_size: int
+    synthetic_ratio: float
+    seed: int
+
+
+class ClassAndPointers:
+    """Objective: the class, and the pointer curves where the network has pointer heads."""
+
+    def __init__(
+        self,
+        module: EnhancedSimpleLSTM,
+        train: Examples,
+        made: Examples | None,
+        val: Examples,
+        plan: FinetunePlan,
+        device: torch.device,
+    ) -> None:
+        self.module = module
+        self.plan = plan
+        self.n_real = len(train)
+        self.n_made = len(made) if made is not None else 0
+        self.train = (train if made is None else train.joined(made)).to(device)
+        self.val = val.to(device)
+        module.encoder.requires_grad_(not plan.freeze_encoder)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Heads at the full rate, the encoder (unless frozen) at its share of it."""
+        encoder = {id(weight) for weight in self.module.encoder.parameters()}
+        heads = [weight for weight in self.module.parameters() if id(weight) not in encoder]
+        groups = [{"params": heads, "lr": self.plan.learning_rate, "name": "heads"}]
+        if not self.plan.freeze_encoder:
+            rate = self.plan.learning_rate * self.plan.encoder_rate
+            groups.append({"params": list(self.module.encoder.parameters()), "lr": rate, "name": "encoder"})
+        return groups
+
+    def _n_synthetic(self) -> int:
+        return round(self.n_real * self.plan.synthetic_ratio) if self.n_made else 0
+
+    def n_train_batches(self) -> int:
+        """Batches an epoch; the last may be smaller."""
+        return -(-(self.n_real + self._n_synthetic()) // self.plan.batch_size)
+
+    def train_batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
+        """All real windows and a fresh choice of synthetic ones, shuffled."""
+        rng = generator(self.plan.seed, "finetune", epoch)
+        rows = np.arange(self.n_real)
+        if n_synthetic := self._n_synthetic():
+            rounds = -(-n_synthetic // self.n_made)
+            chosen = np.concatenate([rng.permutation(self.n_made) for _ in range(rounds)])
+            rows = np.concatenate([rows, self.n_real + chosen[:n_synthetic]])
+        yield from self._batches(self.train, rng.permutation(rows))
+
+    def val_batches(self) -> Iterator[tuple[Tensor, ...]]:
+        """Real windows of later time, in order."""
+        yield from self._batches(self.val, np.arange(len(self.val[0])))
+
+    def _batches(self, tensors: tuple[Tensor, ...], rows: np.ndarray) -> Iterator[tuple[Tensor, ...]]:
+        for first in range(0, len(rows), self.plan.batch_size):
+            chosen = torch.from_numpy(rows[first : first + self.plan.batch_size])
+            yield tuple(tensor[chosen.to(tensor.device)] for tensor in tensors)
+
+    def losses(self, batch: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], int]:
+        """Class loss, pointer loss and their weighted mean, each logged on its own."""
+        features, class_index, curves = batch
+        smoothing = 0.0
+        if self.module.training:
+            features = features + self.plan.input_noise * torch.randn_like(features)
+            smoothing = self.plan.label_smoothing
+        outputs = self.module(features)
+        by_class = class_loss(outputs.class_logits, class_index, smoothing)
+        if outputs.pointer_logits is None:
+            return {"loss": by_class, "class_loss": by_class}, len(features)
+        by_pointer = pointer_loss(outputs.pointer_logits, curves)
+        weight = self.plan.pointer_weight
+        total = (by_class + weight * by_pointer) / (1 + weight)
+        return {"loss": total, "class_loss": by_class, "pointer_loss": by_pointer}, len(features)
+
+
+class EncoderProof:
+    """Digest of an encoder before training; `check` proves afterwards that it was frozen, or moved."""
+
+    def __init__(self, network: EnhancedSimpleLSTM, frozen: bool) -> None:
+        self.network, self.frozen = network, frozen
+        self.before = weights_digest(network.encoder)
+
+    def check(self) -> dict[str, Any]:
+        """Return both digests; raise when a frozen encoder moved or an unfrozen one did not."""
+        after = weights_digest(self.network.encoder)
+        if self.frozen != (after == self.before):
+            state = "frozen but its weights moved" if self.frozen else "trained but its weights did not move"
+            raise OperationFailed(
+                f"the encoder must end as --freeze-encoder says, but it was {state} "
+                f"({self.before[:12]} -> {after[:12]}). Raise --learning-rate or --epochs."
+            )
+        return {"frozen": self.frozen, "digest_before": self.before, "digest_after": after}
+
+
+@torch.no_grad()
+def run_network(
+    network: EnhancedSimpleLSTM, features: np.ndarray, device: torch.device, batch_size: int = 256
+) -> tuple[Float[np.ndarray, "windows classes"], Float[np.ndarray, "windows bars 2"] | None]:
+    """Return raw class logits and softmaxed pointer curves for scaled features, as float64."""
+    network.to(device).eval()
+    logits, curves = [], []
+    for first in range(0, len(features), batch_size):
+        outputs = network(torch.from_numpy(features[first : first + batch_size]).to(device))
+        logits.append(outputs.class_logits.double().cpu().numpy())
+        if outputs.pointer_logits is not None:
+            curves.append(torch.softmax(outputs.pointer_logits.double(), dim=1).cpu().numpy())
+    return np.concatenate(logits), np.concatenate(curves) if curves else None

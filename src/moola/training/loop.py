@@ -1,0 +1,231 @@
+"""The one training loop: epochs, early stopping, checkpoints, history.
+
+What is learned is an `Objective`; the loop knows nothing of windows, masks or pointers.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from moola.core.seeds import derive_seed
+from moola.errors import TrainingDiverged, WrongUsage
+from moola.models.files import weights_of
+from moola.models.sealed import digest, read_sealed, write_sealed
+
+log = logging.getLogger(__name__)
+CHECKPOINT_KIND = "checkpoint"
+WARMUP_SHARE = 0.05
+MAX_GRADIENT_NORM = 1.0
+OnEpoch = Callable[[dict[str, Any]], None]
+
+
+class Objective(Protocol):
+    """What the loop needs to know: weights, batches, and losses of a batch (`loss` is minimised)."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The weights that are trained."""
+        ...
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return optimiser groups, each with its own `lr`."""
+        ...
+
+    def train_batches(self, epoch: int) -> Iterable[Any]:
+        """Yield the batches of an epoch, the same for the same seed and epoch."""
+        ...
+
+    def n_train_batches(self) -> int:
+        """Return how many batches an epoch has."""
+        ...
+
+    def val_batches(self) -> Iterable[Any]:
+        """Yield validation batches, the same each time."""
+        ...
+
+    def losses(self, batch: Any) -> tuple[dict[str, Tensor], int]:
+        """Return the losses of a batch and how many windows they are the mean of."""
+        ...
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """How long to train, and what to keep.
+
+    Attributes
+    ----------
+    patience
+        Epochs without a better validation loss before stopping; 0 never stops early.
+    checkpoint
+        Where each finished epoch is kept; `None` keeps none.
+    options
+        What decides the result; a checkpoint of other options is refused.
+    """
+
+    n_epochs: int
+    patience: int
+    weight_decay: float
+    seed: int
+    checkpoint: Path | None = None
+    resume: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class FitState:
+    """Where training stands after `epoch` epochs."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fit(objective: Objective, plan: FitPlan, on_epoch: OnEpoch) -> FitState:
+    """Train, leave the best epoch's weights in the module, and return how it went.
+
+    Every epoch draws its random numbers from the seed and its own number, so a run that was stopped
+    and resumed ends in the same weights as one that was not.
+
+    Raises
+    ------
+    TrainingDiverged
+        A loss is NaN or infinite; names epoch and batch. The last checkpoint stays.
+    """
+    module = objective.module
+    optimiser = torch.optim.AdamW(objective.parameter_groups(), weight_decay=plan.weight_decay)
+    base_rates = [group["lr"] for group in optimiser.param_groups]
+    state = _resume(plan, module, optimiser) if plan.resume else FitState()
+    n_batches = objective.n_train_batches()
+    while state.epoch < plan.n_epochs and not _patience_over(state, plan):
+        torch.manual_seed(derive_seed(plan.seed, "epoch", state.epoch))
+        rates = _Rates(optimiser, base_rates, state.epoch * n_batches, plan.n_epochs * n_batches)
+        train = _train_epoch(objective, optimiser, rates, state.epoch)
+        val = _validate(objective)
+        state.epoch += 1
+        row = {"epoch": state.epoch, **_prefixed("train", train), **_prefixed("val", val)}
+        row |= {f"lr_{group.get('name', i)}": group["lr"] for i, group in enumerate(optimiser.param_groups)}
+        selection = val.get("loss", train["loss"])
+        if selection < state.best_loss:
+            state.best_loss, state.best_epoch = selection, state.epoch
+            state.best_weights = weights_of(module)
+        row["best"] = state.best_epoch == state.epoch
+        state.history.append(row)
+        if plan.checkpoint is not None:
+            _save(plan, module, optimiser, state)
+        on_epoch(row)
+    module.load_state_dict(state.best_weights, strict=True)
+    module.eval()
+    return state
+
+
+def _patience_over(state: FitState, plan: FitPlan) -> bool:
+    return plan.patience > 0 and state.epoch - state.best_epoch >= plan.patience
+
+
+class _Rates:
+    """Linear warm-up, then a cosine to zero over all planned steps (Loshchilov and Hutter 2017)."""
+
+    def __init__(self, optimiser: torch.optim.Optimizer, base: list[float], step: int, n_steps: int) -> None:
+        self.optimiser, self.base, self.step, self.n_steps = optimiser, base, step, n_steps
+
+    def advance(self) -> None:
+        n_warmup = max(round(WARMUP_SHARE * self.n_steps), 1)
+        if self.step < n_warmup:
+            share = (self.step + 1) / n_warmup
+        else:
+            done = (self.step - n_warmup) / max(self.n_steps - n_warmup, 1)
+            share = 0.5 * (1 + math.cos(math.pi * done))
+        for group, rate in zip(self.optimiser.param_groups, self.base, strict=True):
+            group["lr"] = rate * share
+        self.step += 1
+
+
+def _train_epoch(objective: Objective, optimiser: torch.optim.Optimizer, rates: _Rates, epoch: int) -> dict[str, float]:
+    objective.module.train()
+    totals = _Means()
+    for n_batch, batch in enumerate(objective.train_batches(epoch)):
+        losses, n_windows = objective.losses(batch)
+        if not torch.isfinite(losses["loss"]):
+            raise TrainingDiverged(
+                f"the training loss must be a finite number, but it is {losses['loss'].item()} at epoch "
+                f"{epoch + 1}, batch {n_batch + 1}. Lower --learning-rate."
+            )
+        rates.advance()
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(losses["loss"])
+        nn.utils.clip_grad_norm_(objective.module.parameters(), MAX_GRADIENT_NORM)
+        optimiser.step()
+        totals.add(losses, n_windows)
+    return totals.means()
+
+
+@torch.no_grad()
+def _validate(objective: Objective) -> dict[str, float]:
+    objective.module.eval()
+    totals = _Means()
+    for batch in objective.val_batches():
+        totals.add(*objective.losses(batch))
+    return totals.means()
+
+
+class _Means:
+    """Means of losses, weighted by windows."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.n = 0
+
+    def add(self, losses: dict[str, Tensor], n_windows: int) -> None:
+        for name, loss in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(loss.detach()) * n_windows
+        self.n += n_windows
+
+    def means(self) -> dict[str, float]:
+        return {name: total / self.n for name, total in self.sums.items()} if self.n else {}
+
+
+def _prefixed(part: str, losses: dict[str, float]) -> dict[str, float]:
+    return {f"{part}_{name}": value for name, value in losses.items()}
+
+
+def _save(plan: FitPlan, module: nn.Module, optimiser: torch.optim.Optimizer, state: FitState) -> None:
+    assert plan.checkpoint is not None
+    content = {
+        "options": digest(plan.options),
+        "weights": weights_of(module),
+        "optimiser": optimiser.state_dict(),
+        "epoch": state.epoch,
+        "best_epoch": state.best_epoch,
+        "best_loss": state.best_loss,
+        "best_weights": state.best_weights,
+        "history": state.history,
+    }
+    write_sealed(plan.checkpoint, CHECKPOINT_KIND, content)
+
+
+def _resume(plan: FitPlan, module: nn.Module, optimiser: torch.optim.Optimizer) -> FitState:
+    if plan.checkpoint is None or not plan.checkpoint.is_file():
+        log.info("No checkpoint to resume: starting from the first epoch.")
+        return FitState()
+    content = read_sealed(plan.checkpoint, CHECKPOINT_KIND)
+    if content["options"] != digest(plan.options):
+        raise WrongUsage(
+            f"--resume must go on with the options it was started with, but {plan.checkpoint} was written "
+            "with others (or other data). Give the same options, or leave --resume out to start anew."
+        )
+    module.load_state_dict(content["weights"], strict=True)
+    optimiser.load_state_dict(content["optimiser"])
+    log.info("Resumed after epoch %d from %s.", content["epoch"], plan.checkpoint)
+    return FitState(
+        content["epoch"], content["best_epoch"], content["best_loss"], content["best_weights"], content["history"]
+    )
