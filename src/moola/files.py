@@ -38,7 +38,7 @@ def read_bytes(path: Path, what: str, advice: str, max_bytes: int = 8 << 30) -> 
     """Read a whole file that a user named; missing or unreadable is said plainly."""
     try:
         if not path.is_file():
-            raise OperationFailed(f"{what} must exist, but there is no file {path}. {advice}")
+            raise OperationFailed(f"{what} must exist, but there is no file {path}. Check the path.")
         size = path.stat().st_size
         if size > max_bytes:
             raise OperationFailed(f"{what} must be at most {max_bytes:,} bytes, but {path} has {size:,}. {advice}")

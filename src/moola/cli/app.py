@@ -13,7 +13,7 @@ from cyclopts.config import Env
 from moola import __version__
 from moola.cli import judging, learning, looking, tables
 from moola.cli.arguments import from_file, join_booleans
-from moola.cli.console import set_up_logging
+from moola.cli.console import close_logging, set_up_logging
 from moola.config.sources import ENVIRONMENT_PREFIX
 from moola.errors import MoolaError
 
@@ -80,6 +80,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = _fail("Interrupted. Nothing that stood before was changed.", 130, debug)
     except Exception as error:
         code = _fail(f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it.", 1, debug)
+    finally:
+        close_logging()
     sys.exit(code if isinstance(code, int) else 0)
 
 

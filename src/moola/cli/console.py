@@ -33,23 +33,37 @@ class ConsoleOptions:
 
 def set_up_logging(command: str) -> None:
     """Send messages to stderr, and everything with its time to data/logs/<command>.log."""
+    close_logging()
     root = logging.getLogger("moola")
-    root.handlers.clear()
     root.setLevel(logging.DEBUG)
     root.propagate = False
     screen = logging.StreamHandler(sys.stderr)
     screen.setLevel(logging.INFO)
     screen.setFormatter(_Plain())
     root.addHandler(screen)
-    try:
-        LOG_FOLDER.mkdir(parents=True, exist_ok=True)
-        name = command.replace(" ", "-")
-        file = logging.FileHandler(LOG_FOLDER / f"{name}.log", encoding="utf-8", delay=True)
-    except OSError as error:
-        log.warning("No log file: %s cannot be written (%s).", LOG_FOLDER, error.strerror)
-        return
+    file = _LazyFile(LOG_FOLDER / f"{command.replace(' ', '-')}.log", encoding="utf-8", delay=True)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root.addHandler(file)
+
+
+def close_logging() -> None:
+    """Close the handlers of the command that ended."""
+    root = logging.getLogger("moola")
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+
+
+class _LazyFile(logging.FileHandler):
+    """A log file that is made with its first message, so that wrong usage leaves nothing on disk."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            LOG_FOLDER.mkdir(parents=True, exist_ok=True)
+            super().emit(record)
+        except OSError as error:
+            logging.getLogger("moola").removeHandler(self)
+            log.warning("No log file: %s cannot be written (%s).", LOG_FOLDER, error.strerror)
 
 
 class _Plain(logging.Formatter):

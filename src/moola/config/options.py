@@ -142,7 +142,8 @@ class TrainOptions:
     input_noise
         Spread of noise added to scaled features while training.
     augment_data
-        Add synthetic windows (CPSA) made from training rows; they need the bars in the data.
+        Add synthetic windows (CPSA) made from training rows. On where the data carries its bars and a class that
+        mirrors by itself or by --mirror-classes.
     cpsa_ratio
         Synthetic windows a real one in each epoch.
     mirror_classes
@@ -174,18 +175,18 @@ class TrainOptions:
     input_dim: int | None = None
     hidden_dim: int | None = None
     num_layers: int | None = None
-    epochs: int = 60
+    epochs: int = 40
     patience: int = 0
     batch_size: int = 32
     learning_rate: float = 2e-3
-    dropout: float = 0.5
+    dropout: float = 0.3
     weight_decay: float = 0.01
     predict_pointers: bool | None = None
-    pointer_weight: float = 1.0
-    pointer_sigma: float = 1.5
+    pointer_weight: float = 8.0
+    pointer_sigma: float = 2.0
     label_smoothing: float = 0.1
-    input_noise: float = 0.2
-    augment_data: bool = False
+    input_noise: float = 0.1
+    augment_data: bool | None = None
     cpsa_ratio: float = 1.0
     mirror_classes: tuple[str, ...] = ()
     allow_overlap: bool = False

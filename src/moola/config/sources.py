@@ -90,5 +90,6 @@ def _refuse_unknown(settings: dict[str, Any], known: set[str], path: Path, what:
         near = get_close_matches(unknown[0], sorted(known), n=1)
         hint = f"Did you mean {near[0]}?" if near else "Remove it."
         raise WrongUsage(
-            f"every key of {path} must be an {what}, but {len(unknown)} are not, first {unknown[0]!r}. {hint}"
+            f"every key of {path} must be the name of an {what}, but {len(unknown)} of {len(settings)} is not: "
+            f"{', '.join(repr(key) for key in unknown[:5])}. {hint}"
         )

@@ -60,6 +60,11 @@ def mirror(table: WindowTable, swaps: dict[str, str]) -> WindowTable:
     return replace(table, window_id=names, ohlc=ohlc, features=None, label=label)
 
 
+def can_mirror(train: WindowTable, mirror_classes: tuple[str, ...]) -> bool:
+    """Tell whether there are bars to mirror, and a class whose mirror is known."""
+    return train.ohlc is not None and bool(class_swaps(train.classes, mirror_classes))
+
+
 AUGMENTATIONS: dict[str, Callable[[WindowTable, dict[str, str]], WindowTable]] = {"mirror": mirror}
 
 

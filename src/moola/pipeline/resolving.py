@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from moola.config.options import TrainOptions
 from moola.core.splits import Split
+from moola.data.augmentation import can_mirror
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, WrongUsage
 from moola.models.files import EncoderFile
@@ -25,6 +26,8 @@ def resolve_options(
             "Pass --no-predict-pointers."
         )
     pointers = train_has_pointers if options.predict_pointers is None else options.predict_pointers
+    if options.augment_data is None:
+        options = replace(options, augment_data=can_mirror(table.take(split.train), options.mirror_classes))
     if encoder is None:
         if options.freeze_encoder:
             raise WrongUsage(

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from moola.errors import OperationFailed, UntrustedFile
+from moola.errors import OperationFailed, UntrustedFile, WrongUsage
 from moola.files import json_bytes, read_json, safe_name, sha256_file, write_atomic
 
 MANIFEST = "manifest.json"
@@ -86,9 +86,7 @@ def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
     UntrustedFile
         A file is missing or differs from its hash in the manifest.
     """
-    folder = Path(name)
-    if folder.parent == Path("."):
-        folder = root / safe_name(str(name), "a run id")
+    folder = root / safe_name(_name_under(root, Path(name)), "a run id")
     if not folder.is_dir():
         raise OperationFailed(f"the run must exist, but there is no folder {folder}. See `moola runs list`.")
     manifest_path = folder / MANIFEST
@@ -102,6 +100,15 @@ def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
     run = Run(folder, read_json(manifest_path, f"the manifest of {folder.name}", "Train the run anew."))
     _check_files(run)
     return run
+
+
+def _name_under(root: Path, path: Path) -> str:
+    """Return the run's name if the path is a bare id or lies right under the root; nothing else is looked at."""
+    if path.parent in (Path("."), root) or path.parent.absolute() == root.absolute():
+        return path.name
+    raise WrongUsage(
+        f"a run must lie under {root}, but {str(path)[:200]!r} does not. Give its id, see `moola runs list`."
+    )
 
 
 def _check_files(run: Run) -> None:
@@ -150,6 +157,7 @@ def finish_run(run: Run, record: dict[str, Any]) -> Run:
     names = sorted(path.name for path in run.folder.iterdir() if path.name != MANIFEST and path.is_file())
     manifest = record | {
         "run_id": run.run_id,
+        "finished_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "files": {name: sha256_file(run.path(name)) for name in names},
         "versions": versions(),
         "machine": machine(),

@@ -1,0 +1,30 @@
+.PHONY: setup format check test test-slow bench docs
+BENCH_DATA ?= ../shared/bench
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 1
+
+setup:
+	@scripts/setup.sh dev
+
+format: setup
+	$(BIN)/ruff format src tests benchmarks scripts
+	$(BIN)/ruff check --fix src tests benchmarks scripts
+
+check: setup
+	$(BIN)/ruff format --check src tests benchmarks scripts
+	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+test: setup
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -n 2 -m slow
+
+bench: setup
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/few_labels.py --bench-data $(BENCH_DATA)
+
+docs: setup
+	$(BIN)/python scripts/docs/make_commands.py

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# The main job, unattended: set-up, data, pretrain, frozen, unfrozen, scratch, eval of each, gate.
+# A second run goes on from what is done. DEVICE (default auto) and SEED (default 17) come from outside.
+set -euo pipefail
+cd "$(dirname "$0")"
+DEVICE=${DEVICE:-auto}
+SEED=${SEED:-17}
+labelled=data/processed/labeled/train_latest.parquet
+data=data/processed/labeled/train_latest_relative.parquet
+unlabelled=data/processed/unlabeled/windows.parquet
+split=data/splits/fwd_chain_v3.json
+encoder=artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt
+stages=artifacts/stages
+
+scripts/setup.sh
+export PATH="$PWD/.venv/bin:$PATH"
+mkdir -p "$stages"
+begun=$SECONDS
+
+# stage NAME "INPUT FILES" COMMAND...: run a command unless it is done with these very inputs. A stage
+# is done when its stamp holds the hash of its command, its inputs and the version of moola.
+stage() {
+    local name=$1 inputs=$2 key from=$SECONDS
+    shift 2
+    # shellcheck disable=SC2086
+    key=$({ echo "$@"; moola --version; cat $inputs; } | sha256sum | cut -d' ' -f1)
+    if [ -f "$stages/$name.key" ] && [ "$(cat "$stages/$name.key")" = "$key" ] && still_there "$name"; then
+        echo "== $name: done before"
+        return
+    fi
+    echo "== $name"
+    rm -f "$stages/$name.key"
+    "$@" | tee "$stages/$name.out"
+    echo "$key" >"$stages/$name.key"
+    echo "== $name: $((SECONDS - from)) s"
+}
+
+run_of() { tail -n 1 "$stages/$1.out"; }
+
+still_there() {
+    case $1 in
+        pretrain) [ -f "$encoder" ] ;;
+        frozen | unfrozen | scratch) [ -f "artifacts/runs/$(run_of "$1")/manifest.json" ] ;;
+        eval-*) [ -f "artifacts/metrics/${1#eval-}.json" ] && [ -f "artifacts/plots/reliability_${1#eval-}.png" ] ;;
+        *) true ;;
+    esac
+}
+
+if [ ! -f "$labelled" ] && [ ! -f "$data" ]; then
+    echo "== sample: data/ has no labelled windows"
+    moola sample
+fi
+[ -f "$data" ] || moola convert --input "$labelled" --output "$data"
+[ -f "$split" ] || moola split --data "$data" --output "$split"
+bars_or_windows=$unlabelled
+[ -f "$unlabelled" ] || bars_or_windows=$data
+
+stage pretrain "$bars_or_windows $split" moola pretrain-bilstm \
+    --input "$bars_or_windows" --split "$split" --input-dim 11 --hidden-dim 128 --num-layers 2 \
+    --mask-ratio 0.15 --mask-strategy patch --epochs 50 --batch-size 64 \
+    --device "$DEVICE" --output "$encoder" --seed "$SEED"
+stage frozen "$data $split $encoder" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
+    --pretrained-encoder "$encoder" --freeze-encoder --input-dim 11 --epochs 25 --augment-data true \
+    --device "$DEVICE" --seed "$SEED" --save-run true
+stage unfrozen "$data $split $encoder" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
+    --pretrained-encoder "$encoder" --no-freeze-encoder --input-dim 11 --epochs 25 --augment-data true \
+    --device "$DEVICE" --seed "$SEED" --save-run true
+stage scratch "$data $split" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
+    --input-dim 11 --epochs 40 --augment-data true --device "$DEVICE" --seed "$SEED" --save-run true
+
+for name in frozen unfrozen scratch; do
+    run=artifacts/runs/$(run_of "$name")
+    stage "eval-$name" "$run/manifest.json" moola eval --run "$run" \
+        --metrics pr_auc brier ece accuracy f1_macro f1_per_class --event-metrics hit_at_pm3 lead_lag pointer_f1 \
+        --save-reliability-plot "artifacts/plots/reliability_$name.png" \
+        --save-metrics "artifacts/metrics/$name.json"
+done
+
+echo "== gate"
+run=artifacts/runs/$(run_of unfrozen)
+promoted=artifacts/models/supervised/enhanced_baseline_v2_relative.pt
+baseline=artifacts/runs/$(run_of scratch)
+[ -f "$promoted" ] && baseline=$promoted
+verdict=0
+moola gate --run "$run" --baseline "$baseline" | tee "$stages/gate.out" || verdict=$?
+# 4 is a verdict (inconclusive or hold), anything else above 0 is a failure.
+[ "$verdict" = 0 ] || [ "$verdict" = 4 ] || exit "$verdict"
+echo "== done in $((SECONDS - begun)) s after set-up"
+grep '^Verdict:' "$stages/gate.out"
+echo "To promote: moola promote --run $run --baseline $baseline$(grep -q '^Verdict: inconclusive' "$stages/gate.out" && echo ' --accept inconclusive')"

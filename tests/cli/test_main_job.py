@@ -1,0 +1,222 @@
+"""The main job through its commands, on the sample, with tiny networks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from tests.conftest import DATA, SPLIT
+
+ENCODER = "artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt"
+PRETRAIN = (
+    "pretrain-bilstm",
+    "--input",
+    "data/processed/unlabeled/windows.parquet",
+    "--split",
+    SPLIT,
+    "--output",
+    ENCODER,
+)
+ALL_METRICS = ("--metrics", "pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
+ALL_EVENTS = ("--event-metrics", "hit_at_pm3", "lead_lag", "pointer_f1")
+
+
+def files_of(run: str) -> dict[str, bytes]:
+    names = ("model.pkl", "predictions.parquet", "metrics.json", "history.jsonl")
+    return {name: (Path("artifacts/runs") / run / name).read_bytes() for name in names}
+
+
+def test_sample_is_the_same_each_time_and_says_that_a_rule_labelled_it(sample, moola):
+    before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
+    answer = moola("sample")
+    assert answer.code == 0
+    assert "a published rule labelled them, not a person" in answer.out
+    after = {path: path.read_bytes() for path in before}
+    assert before == after
+    labelled = pl.read_parquet(DATA)
+    assert len(labelled) == 174
+    assert labelled["annotator"].unique().to_list() == ["rule:prior-state-1"]
+
+
+def test_sample_refuses_to_replace_labels_of_a_person(sample, moola):
+    path = Path("data/processed/labeled/train_latest.parquet")
+    pl.read_parquet(path).with_columns(annotator=pl.lit("ann")).write_parquet(path)
+    before = path.read_bytes()
+    answer = moola("sample")
+    assert answer.code == 1
+    assert path.read_bytes() == before
+    assert moola("sample", "--overwrite").code == 0
+
+
+def test_pretrain_frozen_unfrozen_eval_gate_promote_predict(sample, moola, train):
+    assert moola(*PRETRAIN).code == 0
+    frozen = train("--pretrained-encoder", ENCODER, "--freeze-encoder", "--input-dim", "11", "--augment-data", "false")
+    assert "Encoder: 8 of 8 tensors taken" in frozen.err
+    assert "digest equal before and after" in frozen.out
+    unfrozen = train("--pretrained-encoder", ENCODER, "--no-freeze-encoder", "--augment-data", "true")
+    assert "Encoder trained: digest" in unfrozen.out
+    run = unfrozen.last_line
+    folder = Path("artifacts/runs") / run
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["encoder"]["digest_before"] != manifest["encoder"]["digest_after"]
+    assert manifest["leak_proof"] is True
+    assert manifest["leaks"] == []
+    scratch = train().last_line
+
+    shown = moola(
+        "eval", "--run", str(folder), *ALL_METRICS, *ALL_EVENTS, "--save-reliability-plot", "artifacts/plots/r.png",
+        "--save-metrics", "artifacts/metrics/enh_rel.json",
+    )  # fmt: skip
+    assert shown.code == 0, shown.err
+    assert "44 windows of test" in shown.out
+    assert "a rule, not a person" in shown.out
+    assert Path("artifacts/plots/r.png").read_bytes().startswith(b"\x89PNG")
+    figures = json.loads(Path("artifacts/metrics/enh_rel.json").read_text())["figures"]
+    assert {"pr_auc", "brier", "ece", "hit_at_pm3_both", "lead_lag_start_median", "pointer_f1"} <= set(figures)
+    assert figures["brier"]["low"] <= figures["brier"]["value"] <= figures["brier"]["high"]
+    assert figures["pr_auc"]["trivial"] == pytest.approx(0.5)
+
+    gate = moola("gate", "--run", str(folder), "--json")
+    assert gate.code in (0, 4)
+    assert gate.json["baseline"] == scratch
+    assert gate.json["baseline_kind"] == "from-scratch run"
+    assert gate.json["verdict"] in ("promote", "inconclusive", "hold")
+
+    promoted = Path("artifacts/models/supervised/enhanced_baseline_v2_relative.pt")
+    promoted.parent.mkdir(parents=True)
+    shutil.copy(folder / "model.pkl", promoted)
+    answer = moola("predict", "--model", promoted, "--data", DATA, "--output", "p.parquet")
+    assert answer.code == 0
+    ours = pl.read_parquet("p.parquet").drop("part")
+    theirs = pl.read_parquet(folder / "predictions.parquet").drop("part")
+    assert ours.join(theirs.select("row"), on="row").sort("row").equals(theirs.sort("row"))
+    same = moola("gate", "--run", str(folder), "--json").json
+    assert same["baseline_kind"] == "promoted model"
+    assert same["reason"] == "challenger and baseline give the same probabilities"
+
+
+def test_the_same_command_twice_gives_the_same_bytes(sample, moola, train):
+    first, second = train("--augment-data").last_line, train("--augment-data").last_line
+    assert first != second
+    assert files_of(first) == files_of(second)
+    assert files_of(train("--augment-data", "--seed", "18").last_line)["model.pkl"] != files_of(first)["model.pkl"]
+    moola(*PRETRAIN)
+    once = Path(ENCODER).read_bytes()
+    moola(*PRETRAIN)
+    assert Path(ENCODER).read_bytes() == once
+
+
+def test_files_open_with_weights_only(sample, moola, train):
+    moola(*PRETRAIN)
+    model = Path("artifacts/runs") / train().last_line / "model.pkl"
+    for path in (Path(ENCODER), model):
+        content = torch.load(path, weights_only=True)
+        assert set(content) == {"kind", "format_version", "content", "sha256"}
+        assert content["content"]["features"]["names"][0] == "log_return_open"
+
+
+def test_pretraining_interrupted_and_resumed_ends_in_the_same_bytes(sample, moola, monkeypatch):
+    monkeypatch.setenv("MOOLA_EPOCHS", "3")
+    assert moola(*PRETRAIN).code == 0
+    whole = Path(ENCODER).read_bytes()
+    Path(ENCODER).unlink()
+
+    from moola.cli import learning
+
+    class Stopping(learning.EpochProgress):
+        def __call__(self, row):
+            if row["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(learning, "EpochProgress", Stopping)
+    stopped = moola(*PRETRAIN)
+    assert stopped.code == 130
+    assert "--resume" in stopped.err
+    assert not Path(ENCODER).exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(sample)
+    resumed = moola(*PRETRAIN, "--resume", "--epochs", "3", "--hidden-dim", "6", "--num-layers", "1", "--device", "cpu")
+    assert resumed.code == 0, resumed.err
+    assert "Resumed after epoch 2" in resumed.err
+    assert Path(ENCODER).read_bytes() == whole
+    assert not Path(ENCODER + ".checkpoint").exists()
+
+
+def test_training_interrupted_and_resumed_ends_in_the_same_bytes(sample, moola, train, monkeypatch):
+    whole = files_of(train("--epochs", "3").last_line)
+
+    from moola.cli import learning
+
+    class Stopping(learning.EpochProgress):
+        def __call__(self, row):
+            if row["epoch"] == 1:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learning, "EpochProgress", Stopping)
+        stopped = moola("train", "--data", DATA, "--split", SPLIT, "--epochs", "3")
+    assert stopped.code == 130
+    listed = moola("runs", "list", "--json").json["runs"]
+    (name,) = [row["run"] for row in listed if row["state"] == "incomplete"]
+    assert moola("eval", "--run", name).code == 1
+    assert train("--epochs", "3", "--resume", name).last_line == name
+    assert files_of(name) == whole
+
+
+def test_pretraining_keeps_val_and_test_out(sample, moola):
+    answer = moola(*PRETRAIN, "--json")
+    held_from = json.loads(Path(SPLIT).read_text())["time_range"]["val"][0]
+    assert answer.json["time_range"][1] < held_from
+    assert answer.json["n_held_out"] > 0
+
+
+def test_pretraining_takes_bars_and_labelled_windows_too(sample, moola, train):
+    bars = moola(
+        "pretrain-bilstm", "--input", "data/raw/eurusd_1h_2017.parquet", "--stride", "40", "--output", "b.pt", "--json"
+    )
+    assert bars.code == 0, bars.err
+    labelled = moola("pretrain-bilstm", "--input", DATA, "--output", "l.pt")
+    assert "Without --split all 174 labelled windows are seen" in labelled.err
+    run = train("--pretrained-encoder", "l.pt").last_line
+    manifest = json.loads((Path("artifacts/runs") / run / "manifest.json").read_text())
+    assert "the encoder was pretrained on times" in manifest["leaks"][0]
+    train()
+    verdict = moola("gate", "--run", run, "--json")
+    assert verdict.code == 4
+    assert verdict.json["verdict"] == "hold"
+    assert verdict.json["reason"].startswith("the challenger's figures prove nothing")
+
+
+def test_test_rows_change_nothing_in_the_weights(sample, moola, train):
+    """Poisoned test labels leave the trained weights as they were."""
+    weights = torch.load(Path("artifacts/runs") / train().last_line / "model.pkl", weights_only=True)["content"][
+        "weights"
+    ]
+    split = json.loads(Path(SPLIT).read_text())
+    frame = pl.read_parquet(DATA).with_row_index("row")
+    swap = pl.when(pl.col("label") == "retracement").then(pl.lit("consolidation")).otherwise(pl.lit("retracement"))
+    poisoned = pl.when(pl.col("row").is_in(split["test_indices"])).then(swap).otherwise(pl.col("label"))
+    frame.with_columns(label=poisoned).drop("row").write_parquet("poisoned.parquet")
+    split.pop("data_sha256")
+    Path("poisoned.json").write_text(json.dumps(split))
+    answer = moola("train", "--data", "poisoned.parquet", "--split", "poisoned.json")
+    assert answer.code == 0, answer.err
+    again = torch.load(Path("artifacts/runs") / answer.last_line / "model.pkl", weights_only=True)["content"]["weights"]
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_relative_script_is_convert(sample, moola):
+    import subprocess
+    import sys
+
+    script = Path(__file__).resolve().parents[2] / "scripts/data/make_relative_parquet.py"
+    source = "data/processed/labeled/train_latest.parquet"
+    subprocess.run(
+        [sys.executable, script, "--input", source, "--output", "r.parquet"], check=True, capture_output=True
+    )
+    assert Path("r.parquet").read_bytes() == Path(DATA).read_bytes()

@@ -1,0 +1,87 @@
+"""The house keeps its own rules: floors, names, pages that say what the code does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import moola
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = sorted((ROOT / "src/moola").rglob("*.py"))
+
+
+def test_help_imports_no_torch_and_no_numpy():
+    code = "import sys, moola.cli.app; sys.exit(bool({'torch', 'numpy', 'polars', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_module_and_entry_point_are_the_same_program():
+    result = subprocess.run(
+        [sys.executable, "-m", "moola.cli", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == moola.__version__
+
+
+def test_names_say_something_and_files_are_small():
+    for path in SOURCE:
+        assert path.stem not in {"utils", "helpers", "common", "misc", "manager", "base"}
+        assert len(path.read_text().splitlines()) < 300, path
+
+
+def test_nothing_that_a_file_names_is_executed():
+    banned = re.compile(
+        r"weights_only\s*=\s*False|pickle\.|joblib|yaml\.load|(?<![.\w])(?:eval|exec)\(|load_state_dict\([^)]*strict\s*=\s*False|shell=True"
+    )
+    for path in SOURCE:
+        found = [line for line in path.read_text().splitlines() if banned.search(line)]
+        assert not found, (path, found)
+
+
+def test_readme_tree_names_what_is_there():
+    text = (ROOT / "README.md").read_text()
+    tree = text.split("## The tree")[1].split("```")[1]
+    named = set(re.findall(r"^\s*(\S+/|\S+\.\w+|Makefile|LICENSE|NOTICE)\s{2,}", tree, flags=re.M))
+    packages = {
+        path.name + "/" for path in (ROOT / "src/moola").iterdir() if path.is_dir() and path.name != "__pycache__"
+    }
+    assert packages <= named
+    modules = {path.name for path in (ROOT / "src/moola").glob("*.py") if path.name != "__init__.py"}
+    assert modules <= named
+    for name in named:
+        assert list(ROOT.rglob(name.rstrip("/"))), name
+
+
+def test_readme_commands_exist():
+    from moola.cli.app import COMMANDS
+
+    text = (ROOT / "README.md").read_text()
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.S))
+    used = set(re.findall(r"^moola ([a-z-]+)", blocks, flags=re.M))
+    assert used
+    assert used <= set(COMMANDS)
+    assert re.search(r"^make test$", text, flags=re.M)
+
+
+def test_changelog_starts_with_this_version():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(r"^## (\S+)", text, flags=re.M).group(1) == moola.__version__
+
+
+def test_commands_page_is_what_the_help_says():
+    sys.path.insert(0, str(ROOT / "scripts/docs"))
+    try:
+        import make_commands
+    finally:
+        sys.path.pop(0)
+    assert make_commands.page() == (ROOT / "docs/commands.md").read_text()
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")) + [ROOT / "README.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
