@@ -34,11 +34,11 @@ def best_of(call: Callable[[], object], repeats: int = REPEATS) -> float:
 def features_against_naive(n_windows: int = 200) -> dict[str, float]:
     """Vectorised features against the tests' naive loop, on the same windows."""
     from tests.made import made_windows
-    from tests.oracles import naive_relative_features
+    from tests.oracles import naive_features
 
     ohlc = made_windows(n_windows).ohlc
     fast = best_of(lambda: relative_features(ohlc))
-    slow = best_of(lambda: [naive_relative_features(window) for window in ohlc[:5]], 1) * n_windows / 5
+    slow = best_of(lambda: [naive_features(window.tolist()) for window in ohlc[:5]], 1) * n_windows / 5
     return {"windows_per_s": n_windows / fast, "times_faster_than_naive": slow / fast}
 
 
@@ -49,13 +49,20 @@ def encoder_against_product(hidden_dim: int, num_layers: int, n_windows: int = 6
     encoder = build_encoder(EncoderArchitecture("bilstm", 11, hidden_dim, num_layers), 0)
     batch = torch.randn(n_windows, 105, 11)
     seconds = best_of(lambda: encoder(batch).square().mean().backward())
+    torch.set_num_threads(2)
+    seconds_two = best_of(lambda: encoder(batch).square().mean().backward())
+    torch.set_num_threads(1)
     n_weights = sum(w.numel() for name, w in encoder.named_parameters() if "weight" in name)
     # Forward once, backward twice; 2 operations a weight and bar.
     operations = 3 * 2 * n_weights * n_windows * 105
     size = 1024
     left, right = torch.randn(size, size), torch.randn(size, size)
     product = 2 * size**3 / best_of(lambda: left @ right)
-    return {"windows_per_s": n_windows / seconds, "share_of_matrix_product": operations / seconds / product}
+    return {
+        "windows_per_s": n_windows / seconds,
+        "share_of_matrix_product": operations / seconds / product,
+        "two_threads_over_one": seconds / seconds_two,
+    }
 
 
 def main() -> None:

@@ -75,6 +75,12 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    # The new file stands already. Some file systems cannot flush folders, and then there is no more to do.
+    with contextlib.suppress(OSError):
+        _flush(folder)
+
+
+def _flush(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -27,15 +27,7 @@ def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = Consol
     if result["part"] == "val":
         screen.say("  There is no test part: these windows also chose the epoch and the calibration.")
     _say_provenance(screen, result)
-    rows = []
-    for figure in evaluation.figures:
-        if figure.value is None:
-            rows.append([figure.name, "-", figure.reason, ""])
-            continue
-        interval = "-" if figure.low is None else f"{figure.low:.3f} .. {figure.high:.3f}"
-        rows.append(
-            [figure.name, f"{figure.value:.3f}", interval, "-" if figure.trivial is None else f"{figure.trivial:.3f}"]
-        )
+    rows = [_figure_row(figure) for figure in evaluation.figures]
     screen.table(["figure", "value", "95 % interval", "trivial"], rows)
     screen.say(
         f"  Intervals: bootstrap over blocks of {evaluation.block_windows} windows in time. "
@@ -55,6 +47,16 @@ def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = Consol
     screen.next_command(f"moola gate --run {options.run}")
     screen.result(result)
     return 0
+
+
+def _figure_row(figure: Any) -> list[str]:
+    if figure.value is None:
+        return [figure.name, "-", figure.reason, ""]
+    # Lead and lag are whole bars with a sign, everything else is a share or an error.
+    form = "+.0f" if figure.name.startswith("lead_lag") else ".3f"
+    interval = "-" if figure.low is None else f"{figure.low:{form}} .. {figure.high:{form}}"
+    trivial = "-" if figure.trivial is None else f"{figure.trivial:{form}}"
+    return [figure.name, f"{figure.value:{form}}", interval, trivial]
 
 
 def _plot(options: EvalOptions, result: dict[str, Any], evaluation: Any) -> None:

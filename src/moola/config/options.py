@@ -64,8 +64,8 @@ class PretrainOptions:
     device
         cuda, cpu, or auto for a GPU where there is one.
     threads
-        CPU threads, 0 for one a core; results depend on it in the last bits. Two threads are 1.5 times as fast as one
-        on an idle machine and many times slower beside another busy process.
+        CPU threads, 0 for one a core; results depend on it in the last bits. Two help on an idle
+        machine and can be slower than one beside another busy process.
     seed
         Seed of everything random.
     resume
@@ -158,8 +158,8 @@ class TrainOptions:
     device
         cuda, cpu, or auto for a GPU where there is one.
     threads
-        CPU threads, 0 for one a core; results depend on it in the last bits. Two threads are 1.5 times as fast as one
-        on an idle machine and many times slower beside another busy process.
+        CPU threads, 0 for one a core; results depend on it in the last bits. Two help on an idle
+        machine and can be slower than one beside another busy process.
     seed
         Seed of everything random.
     resume

@@ -49,6 +49,8 @@ class RuleLabel:
 def label_window(ohlc: Float[np.ndarray, "bars 4"]) -> RuleLabel:
     """Apply the rule to one window; the reason says which line of it decided."""
     first, last = inner_zone(len(ohlc))
+    if first <= PRIOR_BARS or last - first < MIN_BARS:
+        return RuleLabel(None, -1, -1, "window_too_short")
     high, low, close = ohlc[:, 1], ohlc[:, 2], ohlc[:, 3]
     bar_range = float(np.mean(high[:last] - low[:last]))
     if bar_range <= 0:
@@ -74,7 +76,7 @@ def _strongest_move(
     """Return first bar, last bar and strength of the strongest run; ties go to the shortest, first."""
     path = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(close)))])
     best = (-1, -1, -1.0)
-    for n_bars in range(MIN_BARS, MAX_BARS + 1):
+    for n_bars in range(MIN_BARS, min(MAX_BARS, last - first) + 1):
         starts = np.arange(first, last - n_bars + 1)
         ends = starts + n_bars - 1
         move = np.abs(close[ends] - close[starts - 1])

@@ -67,12 +67,21 @@ def forward_chain(intervals: Intervals, val_fraction: float, test_fraction: floa
     bounds = np.array([*edges, np.iinfo(np.int64).max])
     slot = np.searchsorted(bounds, start, side="right")
     straddles = end >= np.where(slot < len(edges), bounds[slot] - embargo_us, bounds[-1])
+    slot, straddles = slot.astype(np.int64), np.asarray(straddles)
     names = ["train", *(["val"] if n_val else []), *(["test"] if n_test else [])]
-    rows = {name: np.flatnonzero((slot == i) & ~straddles) for i, name in enumerate(names)}
     dropped = {
         int(row): f"starts in {names[slot[row]]} and still runs when {names[slot[row] + 1]} begins"
         for row in np.flatnonzero(straddles)
     }
+    last_slot = np.zeros(intervals.group.max() + 1, dtype=np.int64)
+    np.maximum.at(last_slot, intervals.group[~straddles], slot[~straddles])
+    repeated = ~straddles & (slot < last_slot[intervals.group])
+    dropped |= {
+        int(row): f"the same bars stand in {names[last_slot[intervals.group[row]]]} too"
+        for row in np.flatnonzero(repeated)
+    }
+    kept = ~straddles & ~repeated
+    rows = {name: np.flatnonzero((slot == i) & kept) for i, name in enumerate(names)}
     empty = np.empty(0, dtype=np.int64)
     return Split(rows["train"], rows.get("val", empty), rows.get("test", empty), dropped)
 

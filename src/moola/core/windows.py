@@ -79,6 +79,8 @@ def take_windows(
     ohlc: Float[np.ndarray, "bars 4"], first_bar: Int[np.ndarray, " windows"], window_bars: int
 ) -> Float[np.ndarray, "windows window_bars 4"]:
     """Copy these windows, and no others, out of the bar table."""
+    if not len(first_bar):
+        return np.empty((0, window_bars, 4))
     views = sliding_window_view(ohlc, window_bars, axis=0)
     return np.ascontiguousarray(views[first_bar].transpose(0, 2, 1))
 

@@ -40,6 +40,10 @@ def class_swaps(classes: list[str], mirror_classes: tuple[str, ...]) -> dict[str
                 f"--mirror-classes must be `same` or swaps of classes as bull:bear, but {pair!r} names "
                 f"{unknown[0]!r} and the classes are {', '.join(classes)}. Name two of them."
             )
+        if left in swaps or right in swaps:
+            raise WrongUsage(
+                f"--mirror-classes must give each class one mirror, but {pair!r} names one a second time. Name it once."
+            )
         swaps |= {left: right, right: left}
     return swaps
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import io
-
 import polars as pl
 
 from moola.config.table_options import ImportOptions
 from moola.core.bars import OHLC
-from moola.data.contracts.frames import PARQUET_MAGIC, read_frame
+from moola.data.contracts.frames import PARQUET_MAGIC, read_csv, read_frame
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import read_bytes
 
 KNOWN = ("timestamp", *OHLC, "volume", "symbol")
 SYNONYMS = {"date": "timestamp", "time": "timestamp", "datetime": "timestamp", "gmt time": "timestamp"}
 SYNONYMS |= {"o": "open", "h": "high", "l": "low", "c": "close", "vol": "volume", "v": "volume", "ticker": "symbol"}
+
+# The year 2262: the last that nanosecond clocks of other tools can tell.
+LATEST_US = 9.2e15
 
 
 def import_frame(options: ImportOptions) -> pl.DataFrame:
@@ -59,7 +60,7 @@ def _read(options: ImportOptions) -> pl.DataFrame:
     if content.startswith(PARQUET_MAGIC):
         return read_frame(options.input, what, advice)
     try:
-        return pl.read_csv(io.BytesIO(content), separator=options.separator, infer_schema_length=10_000)
+        return read_csv(content, options.separator)
     except (pl.exceptions.PolarsError, ValueError) as error:
         raise InvalidData(
             f"{what} must be CSV with separator {options.separator!r}, but {options.input} could not be read "
@@ -126,7 +127,11 @@ def _times(column: pl.Series, options: ImportOptions) -> pl.Series:
         return column.cast(pl.Datetime("us"))
     if column.dtype.is_numeric():
         per_unit = {"s": 1_000_000, "ms": 1_000, "us": 1}[options.timestamp_unit]
-        return (column.cast(pl.Float64) * per_unit).cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
+        time_us = column.cast(pl.Float64) * per_unit
+        # Outside these years a number is no time of a bar, whatever its unit was meant to be.
+        known = time_us.is_finite() & (time_us.abs() < LATEST_US)
+        time_us = time_us.zip_with(known.fill_null(False), pl.Series([None], dtype=pl.Float64))
+        return time_us.cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
     text = column.cast(pl.String)
     try:
         return text.str.to_datetime(options.timestamp_format, time_unit="us", strict=False)

@@ -20,8 +20,10 @@ def windows_of_bars(bars: Bars, cut: CutWindows) -> WindowTable:
     last = cut.first_bar + cut.window_bars - 1
     symbol = bars.symbol[cut.first_bar]
     start_us = bars.start_us[cut.first_bar]
-    minute = [str(np.datetime64(int(time), "us"))[:16].replace(":", "").replace("-", "") for time in start_us]
-    names = [f"{name or 'window'}_{time}" for name, time in zip(symbol, minute, strict=True)]
+    # Minutes name a window unless bars are shorter than that.
+    length = 16 if not (start_us % 60_000_000).any() else 26
+    stamp = [str(np.datetime64(int(time), "us"))[:length].replace(":", "").replace("-", "") for time in start_us]
+    names = [f"{name or 'window'}_{time}" for name, time in zip(symbol, stamp, strict=True)]
     nothing = np.full(n, -1, dtype=np.int64)
     return WindowTable(
         names,

@@ -12,7 +12,13 @@ from moola.evaluation import class_metrics, event_metrics
 from moola.evaluation.calibration import perfect_ece_range, reliability_bins
 from moola.evaluation.class_metrics import Metric
 from moola.evaluation.event_metrics import ENDS, HIT_BARS, TOLERANCES
-from moola.evaluation.intervals import N_RESAMPLES, block_length, block_weights, percentile_interval
+from moola.evaluation.intervals import (
+    N_RESAMPLES,
+    block_length,
+    block_weights,
+    percentile_interval,
+    without_resampling_bias,
+)
 
 CLASS_METRICS = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
 EVENT_METRICS = ("hit_at_pm3", "lead_lag", "pointer_f1")
@@ -173,7 +179,10 @@ def _figures(
         if np.isnan(value):
             figures.append(Figure(name, None, None, None, None, _undefined(name, predictions)))
             continue
-        low, high = percentile_interval(metric(predictions, weights)) or (None, None)
+        resampled = metric(predictions, weights)
+        if name.startswith("ece"):
+            resampled = without_resampling_bias(resampled, float(value))
+        low, high = percentile_interval(resampled) or (None, None)
         known = None if np.isnan(baseline) else float(baseline)
         figures.append(Figure(name, float(value), low, high, known))
     return figures

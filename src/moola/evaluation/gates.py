@@ -92,6 +92,9 @@ def judge(
     _same_windows(challenger, baseline)
     labelled = np.flatnonzero(challenger.class_index >= 0)
     challenger, baseline = challenger.take(labelled), baseline.take(labelled)
+    if not len(challenger):
+        reason = Outcome.HOLD_UNDEFINED.value.format(broken="no judged window has a label")
+        return Verdict(Outcome.HOLD_UNDEFINED.verdict, reason, 0, 1, None, None, [])
     block = block_length(challenger.start_us, challenger.end_us)
     weights = block_weights(len(challenger), block, seed)
     trivial = trivial_predictions(challenger, facts)

@@ -38,6 +38,16 @@ def block_weights(
     return counts.reshape(n_resamples, n_windows).astype(np.float64)
 
 
+def without_resampling_bias(values: Float[np.ndarray, " resamples"], value: float) -> Float[np.ndarray, " resamples"]:
+    """Move resampled figures so that their mean is the figure itself, and no lower than 0.
+
+    For figures such as ECE that can only grow when windows repeat: a resample's bins hold fewer distinct
+    windows, so its gaps are wider than the sample's own, and a plain percentile interval may lie wholly
+    above the figure it is of.
+    """
+    return np.maximum(values - (np.nanmean(values) - value), 0.0)
+
+
 def percentile_interval(values: Float[np.ndarray, " resamples"], level: float = 0.95) -> tuple[float, float] | None:
     """Return the central interval of resampled figures, None when hardly any resample has one."""
     known = values[~np.isnan(values)]

@@ -48,8 +48,10 @@ class WindowScale(nn.Module):
         returns = features[..., RETURN_COLUMNS]
         pace = returns.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=1e-6)
         returns = returns / pace
-        path = returns[..., CLOSE_RETURN_COLUMN].cumsum(dim=1)
-        path = (path - path.mean(dim=1, keepdim=True)) / math.sqrt(features.shape[1] / 6)
+        # A running sum as a product: torch has no deterministic cumsum on GPUs.
+        n_bars = features.shape[1]
+        path = returns[..., CLOSE_RETURN_COLUMN] @ torch.ones(n_bars, n_bars, device=features.device).triu()
+        path = (path - path.mean(dim=1, keepdim=True)) / math.sqrt(n_bars / 6)
         rest = features[..., RETURN_COLUMNS.stop :]
         return torch.cat([returns, rest, path[..., None]], dim=-1)
 

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from moola.core.features import FEATURE_NAMES, FEATURE_VERSION
 from moola.core.scaling import RobustScaler
 from moola.errors import UntrustedFile
-from moola.models.encoder import ENCODERS, BiLSTMEncoder, EncoderArchitecture
+from moola.models.encoder import ENCODERS, BiLSTMEncoder, EncoderArchitecture, build_encoder
 from moola.models.network import NETWORKS, EnhancedSimpleLSTM
 from moola.models.sealed import digest, read_sealed, write_sealed
 
 ENCODER_KIND = "encoder"
 MODEL_KIND = "model"
-MAX_HIDDEN, MAX_LAYERS, MAX_CLASSES = 4096, 16, 1000
+MAX_HIDDEN, MAX_LAYERS, MAX_CLASSES, MAX_WINDOW_BARS = 4096, 16, 1000, 100_000
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,16 @@ def read_model(path: Path) -> ModelFile:
         build = NETWORKS[content["model"]]
         network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0)
         _take_all(network, content["weights"])
-        threshold = content["pointer_threshold"]
+        threshold, temperature = content["pointer_threshold"], content["calibration"]["temperature"]
+        if not (0 < temperature < np.inf and (threshold is None or 0 <= threshold <= 1)):
+            raise ValueError(f"temperature {temperature} and pointer threshold {threshold}")
         return ModelFile(
             network.eval(),
             content["model"],
             scaler,
             window_bars,
             names,
-            float(content["calibration"]["temperature"]),
+            float(temperature),
             None if threshold is None else float(threshold),
             dict(content["training"]),
         )
@@ -153,9 +155,13 @@ def _read_shared(content: dict[str, Any]) -> tuple[RobustScaler, int]:
         raise ValueError(f"features {features['names']} of version {features['version']}")
     scaler = content["scaler"]
     center, scale = (np.asarray(scaler[key].numpy(), dtype=np.float64) for key in ("center", "scale"))
-    if center.shape != (len(FEATURE_NAMES),) or scale.shape != center.shape or not (scale > 0).all():
-        raise ValueError("a scaler of another shape")
-    return RobustScaler(center, scale, float(scaler["clip"])), int(content["window_bars"])
+    shapes_fit = center.shape == scale.shape == (len(FEATURE_NAMES),)
+    if not (shapes_fit and np.isfinite([center, scale]).all() and (scale > 0).all() and 0 < scaler["clip"] < np.inf):
+        raise ValueError("a scaler that cannot be used")
+    window_bars = content["window_bars"]
+    if not isinstance(window_bars, int) or not 1 <= window_bars <= MAX_WINDOW_BARS:
+        raise ValueError(f"windows of {window_bars!r} bars")
+    return RobustScaler(center, scale, float(scaler["clip"])), window_bars
 
 
 def _empty_encoder(stored: dict[str, Any]) -> BiLSTMEncoder:
@@ -167,7 +173,10 @@ def _empty_encoder(stored: dict[str, Any]) -> BiLSTMEncoder:
     )
     if not sizes_fit:
         raise ValueError(f"sizes {stored}")
-    return ENCODERS[architecture.name](architecture)
+    if architecture.name not in ENCODERS:
+        raise ValueError(f"an encoder called {architecture.name!r}")
+    # The first weights are replaced at once; building with a seed leaves torch's own generator alone.
+    return build_encoder(architecture, 0)
 
 
 def _take_all(module: nn.Module, weights: dict[str, Tensor]) -> int:

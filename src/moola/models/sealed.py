@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ def digest(value: Any) -> str:
 
 def _feed(state: Any, value: Any) -> None:
     if isinstance(value, Tensor):
+        if value.layout != torch.strided:
+            raise TypeError(f"a sealed file holds dense tensors, not {value.layout}")
         array = value.detach().cpu().contiguous()
         state.update(f"tensor {array.dtype} {tuple(array.shape)}\n".encode())
         state.update(array.view(torch.uint8).numpy().tobytes() if array.ndim else str(array.item()).encode())
@@ -56,6 +59,7 @@ def _feed(state: Any, value: Any) -> None:
 
 def seal(kind: str, content: dict[str, Any]) -> bytes:
     """Return the bytes of a sealed file; equal content gives equal bytes."""
+    content = _canonical(content)
     buffer = io.BytesIO()
     record = {
         "kind": kind,
@@ -70,6 +74,17 @@ def seal(kind: str, content: dict[str, Any]) -> bytes:
     return archive[:-2] + struct.pack("<H", len(comment)) + comment
 
 
+def _canonical(value: Any) -> Any:
+    """Return equal content in equal objects: torch's archives tell shared objects and views from copies."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().contiguous().clone()
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return sys.intern(value) if type(value) is str else value
+
+
 def unseal(kind: str, data: bytes, name: str | Path) -> dict[str, Any]:
     """Return the content of a sealed file after checking every byte of it.
 
@@ -80,7 +95,8 @@ def unseal(kind: str, data: bytes, name: str | Path) -> dict[str, Any]:
         hash says.
     """
     comment = data[-SEAL_BYTES:]
-    if not comment.startswith(SEAL) or not data.startswith(b"PK"):
+    announced = data[-SEAL_BYTES - 2 : -SEAL_BYTES]
+    if not comment.startswith(SEAL) or announced != struct.pack("<H", SEAL_BYTES) or not data.startswith(b"PK"):
         raise _refuse(kind, name, "it has no seal (truncated, foreign, or written by other software)")
     archive = data[: -SEAL_BYTES - 2] + b"\x00\x00"
     if hashlib.sha256(archive).hexdigest().encode() != comment[len(SEAL) :]:
@@ -98,7 +114,11 @@ def unseal(kind: str, data: bytes, name: str | Path) -> dict[str, Any]:
     if record["kind"] != kind:
         raise _refuse(kind, name, f"it is a file of kind {record['kind']!r}")
     content: dict[str, Any] = record["content"]
-    if digest(content) != record["sha256"]:
+    try:
+        found = digest(content)
+    except (TypeError, RuntimeError, RecursionError) as error:
+        raise _refuse(kind, name, f"it holds more than tensors and plain values ({error})") from error
+    if found != record["sha256"]:
         raise _refuse(kind, name, "its content does not match its SHA-256")
     return content
 

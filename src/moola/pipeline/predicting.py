@@ -53,6 +53,7 @@ def predict_windows(
         predicted,
         pointer_prob,
         curves,
+        chosen.annotator,
     )
 
 

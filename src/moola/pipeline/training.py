@@ -21,6 +21,7 @@ from moola.data.augmentation import synthesise
 from moola.data.contracts.prediction_table import Predictions, write_predictions
 from moola.data.contracts.split_file import read_split, utc_text, verify_split
 from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.errors import OperationFailed
 from moola.evaluation.calibration import fit_temperature
 from moola.evaluation.event_metrics import choose_pointer_threshold
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
@@ -115,7 +116,12 @@ def _open_run(options: TrainOptions, material: Material) -> store.Run | None:
     if not options.save_run:
         return None
     if options.resume is not None:
-        return store.find_run(RUNS_ROOT, options.resume, complete=False)
+        run = store.find_run(RUNS_ROOT, options.resume, complete=False)
+        if run.manifest is not None:
+            raise OperationFailed(
+                f"--resume must name an interrupted run, but {run.run_id} is complete. See it with `moola eval`."
+            )
+        return run
     key = digest(_deciding(options, material))
     run = store.create_run(RUNS_ROOT, store.new_run_id(options.model, options.seed, key))
     config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
@@ -243,7 +249,7 @@ def _record(
         **material.hashes,
         "split_name": material.split_name,
         "pretrained": material.encoder is not None,
-        "encoder": proof,
+        "encoder": proof | {"n_tensors_taken": material.encoder.n_tensors if material.encoder else 0},
         "leak_proof": material.leak_proof,
         "leaks": material.leaks,
         "labelled_by": material.table.annotators,
@@ -262,7 +268,7 @@ def _write_run(
     record: dict[str, Any],
 ) -> store.Run:
     write_predictions(run.path(store.PREDICTIONS), predictions)
-    store.write_run_json(run, store.METRICS, evaluation.as_dict())
+    store.write_run_json(run, store.METRICS, evaluation.as_dict() | {"labelled_by": record["labelled_by"]})
     store.write_run_json(run, store.FACTS, facts.as_dict())
     lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in state.history)
     write_atomic(run.path(store.HISTORY), lines.encode())

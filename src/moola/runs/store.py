@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.errors import OperationFailed, UntrustedFile, WrongUsage
-from moola.files import json_bytes, read_json, safe_name, sha256_file, write_atomic
+from moola.files import SAFE_NAME, json_bytes, read_json, safe_name, sha256_file, write_atomic
 
 MANIFEST = "manifest.json"
 MODEL = "model.pkl"
@@ -117,7 +117,12 @@ def _check_files(run: Run) -> None:
     if not isinstance(files, dict):
         raise UntrustedFile(f"{run.path(MANIFEST)} must list the run's files, but does not. Train the run anew.")
     for name, expected in files.items():
-        path = run.path(safe_name(str(name), "a file of a run"))
+        if not SAFE_NAME.fullmatch(str(name)):
+            raise UntrustedFile(
+                f"{run.path(MANIFEST)} must name files of its own folder, but it names {str(name)[:100]!r}. "
+                "Train the run anew."
+            )
+        path = run.path(str(name))
         if not path.is_file() or sha256_file(path) != expected:
             state = "differs from its SHA-256 in the manifest" if path.is_file() else "is missing"
             raise UntrustedFile(
@@ -152,9 +157,11 @@ def write_run_json(run: Run, name: str, content: Any) -> None:
 
 
 def finish_run(run: Run, record: dict[str, Any]) -> Run:
-    """Drop the checkpoint and write the manifest, last, with every file's hash: the run is complete."""
-    run.path(CHECKPOINT).unlink(missing_ok=True)
-    names = sorted(path.name for path in run.folder.iterdir() if path.name != MANIFEST and path.is_file())
+    """Write the manifest, last, with every file's hash: the run is complete, and its checkpoint goes."""
+    # Hidden files are what a killed write left behind.
+    passing = {MANIFEST, CHECKPOINT}
+    found = (path.name for path in run.folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    names = sorted(name for name in found if name not in passing)
     manifest = record | {
         "run_id": run.run_id,
         "finished_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -164,6 +171,7 @@ def finish_run(run: Run, record: dict[str, Any]) -> Run:
         "git_commit": git_commit(),
     }
     write_run_json(run, MANIFEST, manifest)
+    run.path(CHECKPOINT).unlink(missing_ok=True)
     return Run(run.folder, manifest)
 
 

@@ -177,7 +177,7 @@ def run_network(
     """Return raw class logits and softmaxed pointer curves for scaled features, as float64."""
     network.to(device).eval()
     logits, curves = [], []
-    for first in range(0, len(features), batch_size):
+    for first in range(0, max(len(features), 1), batch_size):
         outputs = network(torch.from_numpy(features[first : first + batch_size]).to(device))
         logits.append(outputs.class_logits.double().cpu().numpy())
         if outputs.pointer_logits is not None:

@@ -115,6 +115,11 @@ def fit(objective: Objective, plan: FitPlan, on_epoch: OnEpoch) -> FitState:
         row = {"epoch": state.epoch, **_prefixed("train", train), **_prefixed("val", val)}
         row |= {f"lr_{group.get('name', i)}": group["lr"] for i, group in enumerate(optimiser.param_groups)}
         selection = val.get("loss", train["loss"])
+        if not math.isfinite(selection):
+            raise TrainingDiverged(
+                f"the validation loss must be a finite number, but it is {selection} after epoch {state.epoch}. "
+                "Lower --learning-rate."
+            )
         if selection < state.best_loss:
             state.best_loss, state.best_epoch = selection, state.epoch
             state.best_weights = weights_of(module)

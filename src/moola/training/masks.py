@@ -35,6 +35,8 @@ def block_mask(rng: np.random.Generator, n_windows: int, n_bars: int, mask_ratio
 
 def patch_mask(rng: np.random.Generator, n_windows: int, n_bars: int, mask_ratio: float, patch_bars: int) -> Mask:
     """Hide whole patches of bars side by side (PatchTST, Nie et al. 2023); the last may be shorter."""
+    # At least two patches, so that one can be hidden and one seen.
+    patch_bars = min(patch_bars, -(-n_bars // 2))
     n_patches = -(-n_bars // patch_bars)
     by_patch = _choose(rng, n_windows, n_patches, mask_ratio)
     return np.repeat(by_patch, patch_bars, axis=1)[:, :n_bars]

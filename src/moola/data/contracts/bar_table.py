@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from moola.core.bars import OHLC, Bars, bar_problems
+from moola.core.bars import OHLC, Bars, bar_problems, price_problems
 from moola.data.contracts.frames import read_frame, utc_series, write_frame
 from moola.errors import InvalidData, Problem
 
@@ -29,13 +29,13 @@ def bars_from_frame(frame: pl.DataFrame, path: Path) -> Bars:
         )
     problems = [] if len(frame) else [Problem("a bar file must have bars", 1)]
     start_us = _times(frame["timestamp"], problems)
-    prices = [_numbers(frame[name], name, problems) for name in OHLC]
-    if problems:
-        # Price rules can still be judged where the prices are numbers.
-        raise InvalidData.from_problems(path, problems, ADVICE)
-    symbol = _symbols(frame, problems)
-    bars = Bars(start_us, np.stack(prices, axis=1).reshape(-1, 4), symbol)
-    problems += bar_problems(bars)
+    times_known = not problems
+    prices = np.stack([_numbers(frame[name], name, problems) for name in OHLC], axis=1).reshape(-1, 4)
+    bars = Bars(start_us, prices, _symbols(frame, problems))
+    # Order cannot be judged on times that could not be read; prices always can.
+    told = {problem.rule for problem in problems}
+    found = bar_problems(bars) if times_known else price_problems(bars.ohlc)
+    problems += [problem for problem in found if problem.rule not in told]
     if problems:
         raise InvalidData.from_problems(path, problems, ADVICE)
     return _symbol_by_symbol(bars)
@@ -57,11 +57,14 @@ def _times(column: pl.Series, problems: list[Problem]) -> np.ndarray:
 
 
 def _numbers(column: pl.Series, name: str, problems: list[Problem]) -> np.ndarray:
-    if not column.dtype.is_numeric():
-        detail = f"found {column.dtype}"
-        problems.append(Problem(f"{name} must hold numbers", len(column), 0, detail))
-        return np.zeros(len(column))
-    return column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    numbers = column.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    missing = ~np.isfinite(numbers)
+    if missing.any():
+        # Said here and not by the price rules, because the text that stood there is known here.
+        first = int(missing.argmax())
+        detail = f"found {column[first]!r}"
+        problems.append(Problem(f"{name} must be a finite number", int(missing.sum()), first, detail))
+    return numbers
 
 
 def _symbols(frame: pl.DataFrame, problems: list[Problem]) -> np.ndarray:

@@ -22,7 +22,7 @@ def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
     try:
         if content.startswith(PARQUET_MAGIC):
             return pl.read_parquet(io.BytesIO(content))
-        return pl.read_csv(io.BytesIO(content), infer_schema_length=10_000)
+        return read_csv(content)
     except (pl.exceptions.PolarsError, OSError, UnicodeError, OverflowError) as error:
         reason = str(error).splitlines()[0][:200]
         raise InvalidData(
@@ -35,10 +35,22 @@ def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
         raise InvalidData(f"{what} must be whole parquet, but {path} is damaged. {advice}") from error
 
 
+def read_csv(content: bytes, separator: str = ",") -> pl.DataFrame:
+    """Read CSV, judging types by the whole column; a symbol stays text, leading zeros and all."""
+    header = pl.read_csv(io.BytesIO(content), separator=separator, n_rows=0).columns
+    texts = {name: pl.String for name in header if name.lower() in ("symbol", "ticker")}
+    return pl.read_csv(io.BytesIO(content), separator=separator, infer_schema_length=None, schema_overrides=texts)
+
+
 def write_frame(path: Path, frame: pl.DataFrame) -> None:
     """Write a table as parquet (or CSV where the name ends so), atomically, same bytes each time."""
     buffer = io.BytesIO()
     if path.suffix == ".csv":
+        nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+        if nested:
+            raise OperationFailed(
+                f"CSV must have plain columns, but {', '.join(nested)} would be nested in {path}. Name it .parquet."
+            )
         frame.write_csv(buffer, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
     elif path.suffix == ".parquet":
         frame.write_parquet(buffer, compression="zstd", statistics=True)

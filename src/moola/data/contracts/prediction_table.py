@@ -31,6 +31,8 @@ class Predictions:
         Probability that the predicted pointer is within 3 bars, `(windows, 2)`.
     curves
         Start and end probability of each bar `(windows, bars, 2)`, where kept.
+    annotator
+        Who gave the true label, a person or a rule, where known.
     """
 
     window_id: list[str]
@@ -45,6 +47,7 @@ class Predictions:
     predicted_bar: np.ndarray
     pointer_prob: np.ndarray
     curves: np.ndarray | None = None
+    annotator: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.window_id)
@@ -69,6 +72,7 @@ class Predictions:
             predicted_bar=self.predicted_bar[rows],
             pointer_prob=self.pointer_prob[rows],
             curves=rows_of(self.curves, rows),
+            annotator=rows_of(self.annotator, rows),
         )
 
     def of_part(self, part: str) -> Predictions:
@@ -79,7 +83,9 @@ class Predictions:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write a prediction table."""
+    """Write a prediction table; CSV has no curves, which are lists."""
+    if path.suffix == ".csv":
+        predictions = replace(predictions, curves=None)
     write_frame(path, predictions_frame(predictions))
 
 
@@ -94,6 +100,8 @@ def predictions_frame(predictions: Predictions) -> pl.DataFrame:
     if predictions.start_us is not None and predictions.end_us is not None:
         columns |= {"start_ts": utc_series(predictions.start_us), "end_ts": utc_series(predictions.end_us)}
     columns["label"] = pl.Series(names[predictions.class_index].tolist(), dtype=pl.String)
+    if predictions.annotator is not None:
+        columns["annotator"] = pl.Series(predictions.annotator.tolist(), dtype=pl.String)
     for i, name in enumerate(("expansion_start", "expansion_end")):
         columns[name] = _bar_column(predictions.true_bar[:, i])
     for i, name in enumerate(predictions.class_names):
@@ -117,7 +125,10 @@ def read_predictions(path: Path) -> Predictions:
     """Read a prediction table."""
     frame = read_frame(path, "a prediction table", ADVICE)
     names = [column.removeprefix("prob_") for column in frame.columns if column.startswith("prob_")]
-    missing = [name for name in ("window_id", "row", "part", "label") if name not in frame.columns]
+    needed = ["window_id", "row", "part", "label", "expansion_start", "expansion_end"]
+    for pair in (("start_ts", "end_ts"), POINTER_COLUMNS):
+        needed += pair if any(name in frame.columns for name in pair) else []
+    missing = [name for name in needed if name not in frame.columns]
     if missing or not names:
         raise InvalidData(
             f"predictions must have window_id, row, part, label and prob_<class>, but {path} lacks "
@@ -143,6 +154,7 @@ def read_predictions(path: Path) -> Predictions:
         np.stack([np.array(frame[name].to_list()) for name in curve_columns], axis=-1)
         if len(curve_columns) == 2
         else None,
+        frame["annotator"].to_numpy().astype(object) if "annotator" in frame.columns else None,
     )
 
 

@@ -44,10 +44,10 @@ def read_split(path: Path) -> SplitFile:
         raise InvalidData(
             f"time_range must hold two UTC times a part, but {path} does not ({error}). {ADVICE}"
         ) from error
-    window_bars = content.get("window_bars", WINDOW_BARS)
-    return SplitFile(
-        str(content.get("name", path.stem)), split, purge, content.get("data_sha256"), time_range, window_bars
-    )
+    window_bars, data_sha256 = content.get("window_bars", WINDOW_BARS), content.get("data_sha256")
+    if data_sha256 is not None and not isinstance(data_sha256, str):
+        raise InvalidData(f"data_sha256 must be text, but {path} has {type(data_sha256).__name__}. {ADVICE}")
+    return SplitFile(str(content.get("name", path.stem)), split, purge, data_sha256, time_range, window_bars)
 
 
 def _indices(content: dict[str, Any], key: str, path: Path, optional: bool) -> np.ndarray:

@@ -80,6 +80,13 @@ class WindowTable:
         return bool((self.expansion_start >= 0).any())
 
     @property
+    def annotator(self) -> np.ndarray | None:
+        """Who labelled each row; None where the file does not say."""
+        if "annotator" not in self.extra.columns:
+            return None
+        return self.extra["annotator"].to_numpy().astype(object)
+
+    @property
     def annotators(self) -> list[str]:
         """Who labelled the rows, sorted; empty where the file does not say."""
         if "annotator" not in self.extra.columns:
@@ -171,8 +178,8 @@ def _assemble(
     n = len(frame)
     identifier = frame["window_id"].cast(pl.String)
     if identifier.null_count() or identifier.n_unique() < n:
-        count = max(identifier.null_count(), n - identifier.n_unique())
-        where = int(identifier.is_duplicated().arg_max() or 0)
+        wrong = identifier.is_null() | ~identifier.is_first_distinct()
+        count, where = int(wrong.sum()), int(wrong.arg_max() or 0)
         problems.append(Problem("window_id must be there and name one row each", count, where))
     label = np.array(_optional(frame, "label", pl.String).to_list(), dtype=object)
     first, last = (
@@ -198,10 +205,13 @@ def _optional(
     if name not in frame.columns:
         return pl.Series(name, [None] * len(frame), dtype=dtype)
     column = frame[name]
+    if column.dtype.is_float():
+        # Other tools write a missing pointer as NaN.
+        column = column.fill_nan(None)
     whole = column.cast(dtype, strict=False)
     lost = whole.is_null() & column.is_not_null()
     if column.dtype.is_float():
-        lost = lost | ((column != whole.cast(column.dtype)).fill_null(False) & column.is_not_nan())
+        lost = lost | (column != whole.cast(column.dtype)).fill_null(False)
     if problems is not None and lost.any():
         problems.append(Problem(f"{name} must be whole numbers", int(lost.sum()), int(lost.arg_max() or 0)))
     return whole
@@ -211,8 +221,12 @@ def _times(frame: pl.DataFrame, name: str, problems: list[Problem]) -> np.ndarra
     if name not in frame.columns or frame[name].null_count() == len(frame):
         return None
     column = frame[name]
-    if not isinstance(column.dtype, pl.Datetime) or column.null_count():
-        problems.append(Problem(f"{name} must be a time in every row or in none", 1, None, str(column.dtype)))
+    rule = f"{name} must be a time in every row or in none"
+    if not isinstance(column.dtype, pl.Datetime):
+        problems.append(Problem(rule, len(column), 0, str(column.dtype)))
+        return None
+    if column.null_count():
+        problems.append(Problem(rule, column.null_count(), int(column.is_null().arg_max() or 0)))
         return None
     if column.dtype.time_zone is None:
         column = column.dt.replace_time_zone("UTC")

@@ -1,0 +1,112 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from moola.data.contracts.bar_table import write_bars
+from moola.data.contracts.frames import nested_column, read_frame, rows_of, utc_series, write_frame
+from moola.errors import InvalidData, OperationFailed
+from tests.made import random_walk_bars
+
+FRAME = pl.DataFrame({"a": [1, 2], "b": [0.1, None], "c": ["x", "y,z"]})
+
+
+def read(path):
+    return read_frame(path, "the input", "Check it.")
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
+def test_a_table_is_read_back_equal_and_written_to_the_same_bytes_twice(tmp_path, name):
+    write_frame(tmp_path / name, FRAME)
+    once = (tmp_path / name).read_bytes()
+    assert read(tmp_path / name).equals(FRAME)
+    write_frame(tmp_path / name, FRAME)
+    assert (tmp_path / name).read_bytes() == once
+
+
+def test_content_and_not_the_name_tells_parquet_from_csv(tmp_path):
+    write_frame(tmp_path / "t.parquet", FRAME)
+    write_frame(tmp_path / "t.csv", FRAME)
+    (tmp_path / "t.parquet").rename(tmp_path / "swap")
+    (tmp_path / "t.csv").rename(tmp_path / "t.parquet")
+    (tmp_path / "swap").rename(tmp_path / "t.csv")
+    assert read(tmp_path / "t.parquet").equals(FRAME)
+    assert read(tmp_path / "t.csv").equals(FRAME)
+
+
+def test_times_keep_their_microseconds_in_csv(tmp_path):
+    write_frame(tmp_path / "t.csv", pl.DataFrame({"timestamp": utc_series(np.array([0, 1_500_000_000_123_456]))}))
+    assert (tmp_path / "t.csv").read_text().splitlines() == [
+        "timestamp",
+        "1970-01-01T00:00:00.000000Z",
+        "2017-07-14T02:40:00.123456Z",
+    ]
+
+
+@pytest.mark.parametrize("name", ["t.json", "t", "t.parquet.gz"])
+def test_another_ending_is_refused_before_the_disk_is_touched(tmp_path, name):
+    with pytest.raises(OperationFailed, match=r"must end in \.parquet or \.csv"):
+        write_frame(tmp_path / name, FRAME)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_failed_and_an_empty_one_is_invalid(tmp_path):
+    with pytest.raises(OperationFailed, match="the input must exist"):
+        read(tmp_path / "none.parquet")
+    (tmp_path / "t.parquet").touch()
+    with pytest.raises(InvalidData, match=r"is empty \(0 bytes\)"):
+        read(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    "content", [b"PAR1", b"PAR1" + b"\0" * 50 + b"PAR1", b"a,b\n1,2\n1,2,3\n", b"\xff\xfe,b\n\x80,2\n", b"a\n\xff\n"]
+)
+def test_what_is_neither_parquet_nor_csv_is_invalid(tmp_path, content):
+    (tmp_path / "t").write_bytes(content)
+    with pytest.raises(InvalidData, match="the input must be"):
+        read(tmp_path / "t")
+
+
+def test_parquet_that_is_cut_off_anywhere_is_invalid(tmp_path):
+    write_bars(tmp_path / "t.parquet", random_walk_bars(20))
+    content = (tmp_path / "t.parquet").read_bytes()
+    for n_bytes in range(4, len(content), 97):
+        (tmp_path / "t.parquet").write_bytes(content[:n_bytes])
+        with pytest.raises(InvalidData, match="the input must be"):
+            read(tmp_path / "t.parquet")
+
+
+def test_a_panic_of_the_reader_is_invalid_data_and_an_interrupt_stays_one(tmp_path, monkeypatch):
+    write_frame(tmp_path / "t.parquet", FRAME)
+    panic = type("PanicException", (BaseException,), {})
+
+    def fail_with(error):
+        def fail(_source):
+            raise error
+
+        monkeypatch.setattr(pl, "read_parquet", fail)
+
+    fail_with(panic("index out of bounds"))
+    with pytest.raises(InvalidData, match=r"must be whole parquet, but .* is damaged"):
+        read(tmp_path / "t.parquet")
+    fail_with(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        read(tmp_path / "t.parquet")
+
+
+def test_a_column_of_whole_numbers_with_a_late_fraction_is_read(tmp_path):
+    lines = ["price", *["100"] * 10_001, "100.5"]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    assert read(tmp_path / "t.csv")["price"].to_list()[-1] == 100.5
+
+
+def test_nested_columns_hold_the_array(tmp_path):
+    values = np.random.default_rng(0).normal(size=(3, 5, 4))
+    column = nested_column(values)
+    assert column.dtype == pl.List(pl.List(pl.Float64))
+    assert np.array_equal(np.array(column.to_list()), values)
+    assert nested_column(values[:0]).dtype == column.dtype
+
+
+def test_rows_of_a_missing_array_are_missing():
+    assert rows_of(None, np.array([0])) is None
+    assert rows_of(np.array([5, 6, 7]), np.array([2, 0])).tolist() == [7, 5]

@@ -1,0 +1,218 @@
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from moola.config.table_options import ImportOptions
+from moola.data.contracts.bar_table import bars_from_frame
+from moola.data.importing import import_frame
+from moola.errors import InvalidData, MoolaError, OperationFailed, WrongUsage
+
+HEADER = "timestamp,open,high,low,close"
+PRICES = "1.5,2,1,1.25"
+
+
+@pytest.fixture
+def imported(tmp_path):
+    def read(*lines, **options):
+        path = tmp_path / "foreign.csv"
+        path.write_text("\n".join(lines) + "\n")
+        return import_frame(ImportOptions(input=path, output=tmp_path / "bars.parquet", **options))
+
+    return read
+
+
+def rows(*times, header=HEADER):
+    return [header, *(f"{time},{PRICES}" for time in times)]
+
+
+def times_of(frame):
+    assert frame.schema["timestamp"] == pl.Datetime("us", "UTC")
+    return [time.strftime("%Y-%m-%d %H:%M:%S") for time in frame["timestamp"]]
+
+
+def the_problem(error):
+    (problem,) = error.value.problems
+    return problem.count, problem.first_row, problem.detail
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Date,Open,High,Low,Close",
+        "<DATE>,<OPEN>,<HIGH>,<LOW>,<CLOSE>",
+        "Gmt time,o,h,l,c",
+        " Time , OPEN,high,Low ,CLOSE",
+    ],
+)
+def test_names_that_match_without_case_need_no_pair(imported, header):
+    frame = imported(*rows("2020-01-01 05:00:00", header=header))
+    assert frame.columns == ["timestamp", "open", "high", "low", "close"]
+    assert frame.row(0) == (datetime(2020, 1, 1, 5, tzinfo=UTC), 1.5, 2.0, 1.0, 1.25)
+
+
+def test_pairs_map_any_names_and_win_over_names_that_match(imported):
+    lines = ["when,open,o2,high,low,close,qty", "2020-01-01 00:00:00,9,1.5,2,1,1.25,300"]
+    frame = imported(*lines, columns=("timestamp=when", "open=o2", "volume=qty"))
+    assert frame.columns == ["timestamp", "open", "high", "low", "close", "volume"]
+    assert frame.row(0)[1:] == (1.5, 2.0, 1.0, 1.25, 300.0)
+
+
+@pytest.mark.parametrize(
+    ("pair", "why"),
+    [("price=close", "'price' is none of timestamp"), ("open=Opening", "there is no column 'Opening'"), ("open", "''")],
+)
+def test_a_pair_that_maps_nothing_is_wrong_usage(imported, pair, why):
+    with pytest.raises(WrongUsage, match=why):
+        imported(*rows("2020-01-01"), columns=(pair,))
+
+
+def test_missing_columns_are_named_with_the_option_that_mends_them(imported):
+    with pytest.raises(
+        InvalidData, match=r"names no timestamp, high .* Say --columns timestamp=<column> high=<column>"
+    ):
+        imported("when,open,low,close", "2020,1,1,1")
+
+
+def test_a_symbol_is_taken_from_the_file_or_from_the_option(imported):
+    lines = ["ticker," + HEADER, f"b,2020-01-01 01:00:00,{PRICES}", f"a,2020-01-01 02:00:00,{PRICES}"]
+    assert imported(*lines)["symbol"].to_list() == ["a", "b"]
+    assert imported(*lines, symbol="EURUSD")["symbol"].to_list() == ["EURUSD"] * 2
+    assert imported(*rows("2020-01-01"), symbol="X")["symbol"].to_list() == ["X"]
+
+
+def test_rows_are_sorted_in_time_and_obey_the_contract(imported):
+    frame = imported(*rows("2020-01-01 02:00:00", "2020-01-01 00:00:00", "2020-01-01 01:00:00"))
+    assert times_of(frame) == ["2020-01-01 00:00:00", "2020-01-01 01:00:00", "2020-01-01 02:00:00"]
+    assert len(bars_from_frame(frame, "bars")) == 3
+
+
+@pytest.mark.parametrize(
+    ("zone", "utc"),
+    [
+        ("UTC", ["2020-01-15 12:00:00", "2020-07-15 12:00:00"]),
+        ("America/New_York", ["2020-01-15 17:00:00", "2020-07-15 16:00:00"]),
+        ("Asia/Kolkata", ["2020-01-15 06:30:00", "2020-07-15 06:30:00"]),
+    ],
+)
+def test_naive_times_are_of_the_zone_given_summer_and_winter(imported, zone, utc):
+    assert times_of(imported(*rows("2020-01-15 12:00:00", "2020-07-15 12:00:00"), timezone=zone)) == utc
+
+
+def test_times_that_carry_their_offset_ignore_the_zone(imported):
+    frame = imported(*rows("2020-07-15T12:00:00+02:00"), timezone="America/New_York")
+    assert times_of(frame) == ["2020-07-15 10:00:00"]
+    assert times_of(imported(*rows("2020-07-15T12:00:00Z"), timezone="Asia/Tokyo")) == ["2020-07-15 12:00:00"]
+
+
+AUTUMN = rows("2020-11-01 00:30:00", "2020-11-01 01:30:00", "2020-11-01 02:30:00")
+
+
+def test_a_time_that_comes_twice_in_new_york_is_refused_with_its_row(imported):
+    with pytest.raises(InvalidData, match="every time must exist once in America/New_York") as error:
+        imported(*AUTUMN, timezone="America/New_York")
+    assert the_problem(error) == (1, 1, "found 2020-11-01 01:30:00")
+
+
+@pytest.mark.parametrize(("ambiguous", "hour"), [("earliest", "05"), ("latest", "06")])
+def test_a_time_that_comes_twice_is_the_one_asked_for(imported, ambiguous, hour):
+    frame = imported(*AUTUMN, timezone="America/New_York", ambiguous=ambiguous)
+    assert times_of(frame) == ["2020-11-01 04:30:00", f"2020-11-01 {hour}:30:00", "2020-11-01 07:30:00"]
+
+
+@pytest.mark.parametrize("ambiguous", ["raise", "earliest", "latest"])
+def test_a_time_that_new_york_skips_is_refused_with_its_row(imported, ambiguous):
+    lines = rows("2020-03-08 01:30:00", "2020-03-08 03:30:00", "2020-03-08 02:30:00")
+    with pytest.raises(InvalidData, match="every time must exist once") as error:
+        imported(*lines, timezone="America/New_York", ambiguous=ambiguous)
+    assert the_problem(error) == (1, 2, "found 2020-03-08 02:30:00")
+
+
+def test_an_unknown_zone_is_wrong_usage(imported):
+    with pytest.raises(WrongUsage, match="'Mars/Olympus' is not known"):
+        imported(*rows("2020-01-01 00:00:00"), timezone="Mars/Olympus")
+
+
+@pytest.mark.parametrize(
+    ("unit", "number"), [("s", 1_600_000_000), ("ms", 1_600_000_000_000), ("us", 1_600_000_000_000_000)]
+)
+def test_numbers_are_counted_from_1970_in_their_unit_whatever_the_zone(imported, unit, number):
+    frame = imported(*rows(number), timestamp_unit=unit, timezone="America/New_York")
+    assert times_of(frame) == ["2020-09-13 12:26:40"]
+
+
+def test_fractions_of_a_second_are_kept(imported):
+    frame = imported(*rows("1600000000.5", "1600000001.25"))
+    assert [time.microsecond for time in frame["timestamp"]] == [500_000, 250_000]
+
+
+@pytest.mark.parametrize("number", ["1600000000000000000", "NaN", "inf", "-1e30"])
+def test_numbers_that_are_no_time_are_invalid_with_their_row(imported, number):
+    with pytest.raises(InvalidData, match="timestamp must be readable as a time") as error:
+        imported(*rows("1600000000.5", number))
+    assert the_problem(error)[:2] == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("form", "text"), [("%d.%m.%Y %H:%M:%S", "05.03.2020 06:00:00"), ("%m/%d/%Y %I:%M %p", "03/05/2020 06:00 AM")]
+)
+def test_a_format_reads_text_times(imported, form, text):
+    assert times_of(imported(*rows(text), timestamp_format=form)) == ["2020-03-05 06:00:00"]
+
+
+def test_dates_alone_are_midnights_of_the_zone(imported):
+    assert times_of(imported(*rows("2020-03-05"), timezone="America/New_York")) == ["2020-03-05 05:00:00"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (rows("2020-01-01 00:00:00", "soon", "later"), (2, 1, "found 'soon'; see --timestamp-format")),
+        (rows("soon"), (1, 0, "found 'soon'; see --timestamp-format")),
+    ],
+)
+def test_text_that_is_no_time_is_invalid_with_its_row(imported, lines, expected):
+    with pytest.raises(InvalidData, match="timestamp must be readable as a time") as error:
+        imported(*lines)
+    assert the_problem(error) == expected
+
+
+def test_prices_and_times_that_cannot_be_read_are_told_at_once(imported):
+    with pytest.raises(InvalidData) as error:
+        imported(HEADER, "2020-01-01 00:00:00,1,2,1,1", "soon,1,2,low,1", "2020-01-01 02:00:00,,2,n/a,1")
+    assert {p.rule: (p.count, p.first_row, p.detail) for p in error.value.problems} == {
+        "timestamp must be readable as a time": (1, 1, "found 'soon'; see --timestamp-format"),
+        "open must be a number": (1, 2, "found None"),
+        "low must be a number": (2, 1, "found 'low'"),
+    }
+
+
+def test_a_volume_that_is_no_number_is_empty_and_no_error(imported):
+    frame = imported(HEADER + ",volume", f"2020-01-01 00:00:00,{PRICES},-", f"2020-01-01 01:00:00,{PRICES},7")
+    assert frame["volume"].to_list() == [None, 7.0]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_another_separator(imported, separator):
+    lines = [line.replace(",", separator) for line in rows("2020-01-01 00:00:00")]
+    assert imported(*lines, separator=separator).row(0)[1:] == (1.5, 2.0, 1.0, 1.25)
+
+
+@pytest.mark.parametrize("separator", ["||", ""])
+def test_a_separator_that_is_not_one_character_is_an_error_of_the_family(imported, separator):
+    with pytest.raises(MoolaError, match="separator"):
+        imported(*rows("2020-01-01"), separator=separator)
+
+
+def test_parquet_is_read_whatever_the_separator_and_an_empty_file_is_invalid(tmp_path):
+    path = tmp_path / "foreign"
+    times = pl.Series([datetime(2020, 11, 1, 6, 30, tzinfo=UTC)]).dt.convert_time_zone("America/New_York")
+    pl.DataFrame({"Date": times, "O": [1.0], "H": [1.0], "L": [1.0], "C": [1.0]}).write_parquet(path)
+    options = ImportOptions(input=path, output=path, separator=";")
+    assert times_of(import_frame(options)) == ["2020-11-01 06:30:00"]
+    path.write_bytes(b"")
+    with pytest.raises(InvalidData):
+        import_frame(options)
+    path.unlink()
+    with pytest.raises(OperationFailed, match="the input must exist"):
+        import_frame(options)

@@ -1,0 +1,167 @@
+"""Pointer metrics against naive loops, by hand, and under resampling weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moola.data.contracts.prediction_table import Predictions
+from moola.evaluation.class_metrics import Metric
+from moola.evaluation.event_metrics import (
+    ENDS,
+    HIT_BARS,
+    TOLERANCES,
+    choose_pointer_threshold,
+    hit_at,
+    lead_lag,
+    pointer_f1,
+    pointer_precision,
+    pointer_recall,
+)
+from tests import slow_metrics as slow
+from tests.predictions_made import ones, random_table, repeated, table_of
+
+Twin = Callable[[Predictions], float]
+QUARTERS = [Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)]
+
+
+def hit_twin(tolerance: int, which: str) -> Twin:
+    return lambda table: slow.slow_hit_at(table, tolerance, which)
+
+
+def lag_twin(which: str, quantile: Fraction) -> Twin:
+    return lambda table: slow.slow_lead_lag(table, which, quantile)
+
+
+def score_twin(number: int, threshold: float) -> Twin:
+    return lambda table: slow.slow_pointer_scores(table, threshold)[number]
+
+
+TWINS: dict[str, tuple[Metric, Twin]] = {
+    **{f"hit {t} {w}": (hit_at(t, w), hit_twin(t, w)) for t in TOLERANCES for w in (*ENDS, "both")},
+    **{f"lag {w} {q}": (lead_lag(w, float(q)), lag_twin(w, q)) for w in ENDS for q in QUARTERS},
+}
+for cut in (0.0, 0.5, 1.0):
+    for number, scored in enumerate((pointer_precision, pointer_recall, pointer_f1)):
+        TWINS[f"{scored.__name__} {cut}"] = (scored(cut), score_twin(number, cut))
+TABLES = st.builds(random_table, st.integers(0, 10_000), st.integers(1, 30))
+
+
+def close(value: float, wanted: float) -> bool:
+    return (math.isnan(value) and math.isnan(wanted)) or value == pytest.approx(wanted, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=80)
+@given(table=TABLES, seed=st.integers(0, 1000))
+def test_metrics_are_what_their_slow_twins_say_also_under_weights(table: Predictions, seed: int) -> None:
+    counts = np.random.default_rng(seed).integers(0, 4, size=(2, len(table))).astype(np.float64)
+    counts[0] = 1
+    again = repeated(table, counts[1])
+    for name, (metric, twin) in TWINS.items():
+        plain, weighted = metric(table, counts)
+        assert close(plain, twin(table)), name
+        assert close(weighted, twin(again)), name
+        if len(again):
+            assert close(weighted, metric(again, ones(again))[0]), name
+
+
+def one_pointer_pair(true: tuple[int, int], said: tuple[int, int]) -> Predictions:
+    return table_of([0], [[1.0, 0.0]], None, [true], [said], [[1.0, 1.0]])
+
+
+@pytest.mark.parametrize("tolerance", TOLERANCES)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_hit_is_within_the_tolerance_and_not_a_bar_further(tolerance: int, sign: int) -> None:
+    for miss, hit in ((0, 1.0), (1, 0.0)):
+        table = one_pointer_pair((40, 50), (40 + sign * (tolerance + miss), 50))
+        assert hit_at(tolerance, "start")(table, ones(table))[0] == hit
+        assert hit_at(tolerance, "both")(table, ones(table))[0] == hit
+        assert hit_at(tolerance, "end")(table, ones(table))[0] == 1.0
+
+
+def test_a_window_with_an_expansion_and_no_predicted_pointer_is_missed() -> None:
+    table = table_of([0, 0], [[1.0, 0.0]] * 2, None, [(1, 2), (1, 2)], [(-1, -1), (1, 2)])
+    assert [hit_at(3, which)(table, ones(table))[0] for which in ("start", "end", "both")] == [0.5] * 3
+
+
+def test_windows_without_an_expansion_count_for_no_hit_and_no_lag() -> None:
+    table = table_of([0, 0], [[1.0, 0.0]] * 2, None, [(10, 20), (-1, -1)], [(12, 19), (3, 4)])
+    assert hit_at(3, "both")(table, ones(table))[0] == 1.0
+    assert lead_lag("start", 0.5)(table, ones(table))[0] == 2.0
+    assert lead_lag("end", 0.5)(table, ones(table))[0] == -1.0
+
+
+@pytest.mark.parametrize("metric", [hit_at(3, "both"), lead_lag("start", 0.5), pointer_recall(0.0)])
+def test_without_any_expansion_there_is_no_figure(metric: Metric) -> None:
+    table = table_of([0, 0], [[1.0, 0.0]] * 2, None, None, [(3, 4), (5, 6)])
+    assert np.isnan(metric(table, ones(table))[0])
+
+
+def test_lags_are_early_below_nought_and_late_above() -> None:
+    errors = [-5, -2, 0, 1, 7]
+    true = [(30, 50)] * 5
+    said = [(30 + error, 50 - error) for error in errors]
+    table = table_of([0] * 5, [[1.0, 0.0]] * 5, None, true, said)
+    start = [lead_lag("start", quantile)(table, ones(table))[0] for quantile in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert start == [-5, -2, 0, 1, 7]
+    assert lead_lag("end", 0.75)(table, ones(table))[0] == 2
+    weights = np.array([[9.0, 1, 1, 1, 1], [1.0, 1, 1, 1, 9], [0.0, 0, 0, 0, 0]])
+    by_resample = lead_lag("start", 0.5)(table, weights)
+    assert by_resample[:2].tolist() == [-5, 7]
+    assert np.isnan(by_resample[2])
+
+
+def test_a_quantile_of_lags_is_a_bar_that_was_seen() -> None:
+    table = table_of([0, 0], [[1.0, 0.0]] * 2, None, [(30, 50)] * 2, [(30, 50), (37, 50)])
+    assert lead_lag("start", 0.5)(table, ones(table))[0] == 0
+    assert lead_lag("start", 0.51)(table, ones(table))[0] == 7
+
+
+def test_a_pointer_in_a_window_without_expansion_is_a_false_alarm() -> None:
+    table = table_of([0, 0], [[1.0, 0.0]] * 2, None, [(10, 20), (-1, -1)], [(10, 20), (5, 6)], [[0.9, 0.9], [0.8, 0.3]])
+    # Above 0.5: two hits, one false alarm, two true pointers.
+    assert pointer_precision(0.5)(table, ones(table))[0] == pytest.approx(2 / 3)
+    assert pointer_recall(0.5)(table, ones(table))[0] == 1.0
+    assert pointer_f1(0.5)(table, ones(table))[0] == pytest.approx(4 / 5)
+    assert pointer_f1(0.0)(table, ones(table))[0] == pytest.approx(4 / 6)
+    assert pointer_f1(0.85)(table, ones(table))[0] == 1.0
+    assert np.isnan(pointer_precision(0.95)(table, ones(table))[0])
+    assert pointer_f1(0.95)(table, ones(table))[0] == 0.0
+
+
+def test_a_threshold_takes_what_is_equal_to_it() -> None:
+    table = table_of([0], [[1.0, 0.0]], None, [(10, 20)], [(10, 20)], [[0.5, 0.4]])
+    assert pointer_recall(0.5)(table, ones(table))[0] == 0.5
+
+
+def test_pointer_hits_are_within_three_bars() -> None:
+    assert HIT_BARS == 3
+    for miss, hit in ((3, 1.0), (4, 0.5)):
+        table = one_pointer_pair((40, 50), (40 - miss, 50))
+        assert pointer_f1(0.0)(table, ones(table))[0] == hit
+
+
+@settings(deadline=None, max_examples=60)
+@given(table=TABLES)
+def test_the_chosen_threshold_is_the_lowest_of_the_best(table: Predictions) -> None:
+    def f1(threshold: float) -> float:
+        value = slow.slow_pointer_scores(table, threshold)[2]
+        return 0.0 if math.isnan(value) else value
+
+    chosen = choose_pointer_threshold(table)
+    tried = {0.0, *table.pointer_prob[table.predicted_bar >= 0].tolist()}
+    assert chosen in tried
+    assert f1(chosen) == pytest.approx(max(f1(threshold) for threshold in tried))
+    assert all(f1(threshold) < f1(chosen) for threshold in tried if threshold < chosen)
+
+
+def test_without_predicted_pointers_the_threshold_is_nought() -> None:
+    table = random_table(0, 5)
+    assert choose_pointer_threshold(replace(table, predicted_bar=np.full((5, 2), -1))) == 0.0

@@ -1,0 +1,288 @@
+"""The gate: every outcome is reached by a made case, and the rules bite at their edges."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from moola.data.contracts.prediction_table import Predictions
+from moola.errors import InvalidData
+from moola.evaluation.class_metrics import brier, ece, pr_auc
+from moola.evaluation.figures import TrainingFacts, trivial_predictions
+from moola.evaluation.gates import COMPARED, ECE_MARGIN, HIGHER_IS_BETTER, SURE, Comparison, Outcome, Verdict, judge
+from moola.evaluation.intervals import block_weights, percentile_interval
+from tests.predictions_made import DAY_US, THREE, ones, random_table, table_of, two_class
+
+EVEN = TrainingFacts({"consolidation": 50, "retracement": 50}, 40, 46, None)
+
+
+def right(n: int, share: float, sure: float, seed: int = 0) -> Predictions:
+    """Windows of alternating classes: this share of them right, all as sure."""
+    class_index = np.arange(n) % 2
+    is_right = np.random.default_rng(seed).permutation(np.arange(n) < round(share * n))
+    said = np.where(is_right, class_index, 1 - class_index)
+    return two_class(class_index, np.where(said == 1, sure, 1 - sure))
+
+
+def perfect_rank(n: int, sure: float) -> Predictions:
+    return right(n, 1.0, sure)
+
+
+def verdict_of(challenger: Predictions, baseline: Predictions, leaks: list[str] | None = None) -> Verdict:
+    return judge(challenger, baseline, EVEN, leaks or [])
+
+
+def comparison(verdict: Verdict, metric: str) -> Comparison:
+    return next(row for row in verdict.comparisons if row.metric == metric)
+
+
+def broken_rules(verdict: Verdict) -> list[str]:
+    return [row.metric for row in verdict.comparisons if not row.holds]
+
+
+def test_a_model_that_is_clearly_better_is_promoted() -> None:
+    verdict = verdict_of(right(200, 0.9, 0.9), right(200, 0.6, 0.6, seed=1))
+    assert verdict.verdict == "promote"
+    assert broken_rules(verdict) == []
+    assert verdict.probability_brier_better == 1.0
+    assert verdict.reason == "every rule holds, and Brier is better with probability 1.000 (0.95 is asked)"
+    assert verdict.n_windows == 200
+
+
+def test_thin_evidence_is_inconclusive_and_says_how_many_windows_would_settle_it() -> None:
+    challenger, baseline = right(60, 0.7, 0.7, seed=2), right(60, 0.65, 0.65, seed=3)
+    verdict = verdict_of(challenger, baseline)
+    assert verdict.verdict == "inconclusive"
+    assert broken_rules(verdict) == []
+    assert 0.5 < verdict.probability_brier_better < SURE
+    assert verdict.n_more_windows > 0
+    assert f"some {verdict.n_more_windows} more labelled windows like these would settle it" in verdict.reason
+    gain = brier(baseline, block_weights(60, 1, 0)) - brier(challenger, block_weights(60, 1, 0))
+    difference = brier(challenger, ones(challenger))[0] - brier(baseline, ones(baseline))[0]
+    needed = 60 * (norm.ppf(0.95) * gain.std() / difference) ** 2
+    assert verdict.n_more_windows == np.ceil(needed) - 60
+
+
+def test_so_many_more_windows_like_these_do_settle_it() -> None:
+    challenger, baseline = right(60, 0.7, 0.7, seed=2), right(60, 0.65, 0.65, seed=3)
+    verdict = verdict_of(challenger, baseline)
+    times = int(np.ceil((60 + verdict.n_more_windows) / 60))
+
+    def tiled(table: Predictions, n_times: int) -> Predictions:
+        return table_of(np.tile(table.class_index, n_times), np.tile(table.class_prob, (n_times, 1)))
+
+    enough = verdict_of(tiled(challenger, times), tiled(baseline, times))
+    assert enough.probability_brier_better > SURE - 0.02
+    assert verdict_of(tiled(challenger, 2 * times), tiled(baseline, 2 * times)).verdict == "promote"
+    half = verdict_of(tiled(challenger, times // 2), tiled(baseline, times // 2))
+    assert half.verdict == "inconclusive"
+
+
+def test_a_lower_precision_alone_holds() -> None:
+    verdict = verdict_of(right(200, 0.9, 0.9), perfect_rank(200, 0.51))
+    assert (verdict.verdict, broken_rules(verdict)) == ("hold", ["pr_auc"])
+    assert verdict.reason == "PR-AUC must be higher, but it is {:.3f} against 1.000".format(
+        comparison(verdict, "pr_auc").challenger
+    )
+
+
+def test_a_higher_brier_alone_holds() -> None:
+    baseline = right(400, 0.9, 0.9)
+    sure = np.full(400, 0.919)
+    # One window that is wrong ranks lower, so that precision is higher; all others are too sure.
+    wrong = np.flatnonzero(baseline.class_prob.argmax(axis=1) != baseline.class_index)[0]
+    sure[wrong] = 0.88
+    said_second = baseline.class_prob[:, 1] > 0.5
+    challenger = two_class(baseline.class_index, np.where(said_second, sure, 1 - sure))
+    verdict = verdict_of(challenger, baseline)
+    assert (verdict.verdict, broken_rules(verdict)) == ("hold", ["brier"])
+    assert verdict.reason.startswith("Brier must be lower, but it is ")
+    assert verdict.n_more_windows is None
+
+
+def test_a_much_higher_ece_alone_holds() -> None:
+    verdict = verdict_of(perfect_rank(200, 0.7), right(200, 0.6, 0.6))
+    assert (verdict.verdict, broken_rules(verdict)) == ("hold", ["ece"])
+    assert verdict.reason == "ECE must be at most 0.02 higher, but it is 0.300 against 0.000"
+
+
+def test_every_broken_rule_is_named() -> None:
+    verdict = verdict_of(right(200, 0.8, 0.95), right(200, 0.9, 0.9))
+    assert (verdict.verdict, broken_rules(verdict)) == ("hold", ["pr_auc", "brier", "ece"])
+    for word in ("PR-AUC must be higher", "Brier must be lower", "ECE must be at most"):
+        assert word in verdict.reason
+
+
+def test_better_than_the_baseline_but_not_than_the_class_share_holds() -> None:
+    challenger, baseline = right(200, 0.55, 0.8), right(200, 0.4, 0.9)
+    verdict = verdict_of(challenger, baseline)
+    assert broken_rules(verdict) == []
+    assert verdict.verdict == "hold"
+    assert verdict.reason.startswith("the challenger is not better than the class share: brier 0.3")
+    assert "against 0.250" in verdict.reason
+
+
+def test_a_ranking_no_better_than_the_class_share_holds() -> None:
+    # A little below one half for all: Brier beats a share of 0.9 by far, the ranking is upside down.
+    class_index = np.array([0] * 100 + [1] * 100)
+    challenger = two_class(class_index, np.where(class_index == 1, 0.49, 0.5))
+    baseline = two_class(class_index, np.where(class_index == 1, 0.05, 0.95))
+    baseline.class_prob[[0, 150]] = baseline.class_prob[[150, 0]]
+    facts = replace(EVEN, class_counts={"consolidation": 90, "retracement": 10})
+    verdict = judge(challenger, baseline, facts, [])
+    assert verdict.verdict == "hold"
+    assert "pr_auc" in verdict.reason
+    assert "class share" in verdict.reason
+    assert "brier" not in verdict.reason
+
+
+def test_equal_to_the_class_share_is_not_better() -> None:
+    table = right(40, 0.5, 0.9)
+    share = trivial_predictions(table, EVEN)
+    verdict = verdict_of(share, table)
+    assert verdict.verdict == "hold"
+    assert verdict.reason == (
+        "the challenger is not better than the class share: pr_auc 0.500 against 0.500, brier 0.250 against 0.250"
+    )
+
+
+def test_a_leak_holds_whatever_the_figures() -> None:
+    leaks = ["the encoder saw 12 of these windows", "its {split} overlaps"]
+    verdict = verdict_of(right(200, 0.9, 0.9), right(200, 0.6, 0.6), leaks)
+    assert verdict.verdict == "hold"
+    assert verdict.reason == "the challenger's figures prove nothing: " + "; ".join(leaks)
+
+
+def test_the_same_probabilities_hold() -> None:
+    table = right(50, 0.9, 0.9)
+    verdict = verdict_of(table, replace(table, class_prob=table.class_prob.copy()))
+    assert (verdict.verdict, verdict.reason) == ("hold", "challenger and baseline give the same probabilities")
+    assert verdict.probability_brier_better == 0.0
+    assert verdict.n_more_windows is None
+
+
+def test_one_class_only_holds_with_the_reason() -> None:
+    class_index = np.zeros(30, dtype=np.int64)
+    verdict = verdict_of(two_class(class_index, np.full(30, 0.1)), two_class(class_index, np.full(30, 0.4)))
+    assert verdict.verdict == "hold"
+    assert verdict.reason == "a rule cannot be judged: pr_auc does not exist on these windows (one class only)"
+    row = comparison(verdict, "pr_auc")
+    assert (row.challenger, row.baseline, row.difference, row.low, row.high) == (None,) * 5
+    json.dumps(verdict.as_dict(), allow_nan=False)
+
+
+def test_windows_without_any_label_hold() -> None:
+    table = replace(right(10, 0.9, 0.9), class_index=np.full(10, -1))
+    verdict = verdict_of(table, replace(table, class_prob=1 - table.class_prob))
+    assert verdict.verdict == "hold"
+    assert verdict.n_windows == 0
+
+
+def test_windows_without_label_are_left_out() -> None:
+    challenger, baseline = right(100, 0.9, 0.9), right(100, 0.6, 0.6, seed=1)
+    labels = challenger.class_index.copy()
+    labels[:40] = -1
+    verdict = verdict_of(replace(challenger, class_index=labels), replace(baseline, class_index=labels))
+    rest = np.arange(40, 100)
+    assert verdict == verdict_of(challenger.take(rest), baseline.take(rest))
+    assert verdict.n_windows == 60
+
+
+def test_other_windows_labels_or_classes_are_refused() -> None:
+    table = random_table(0, 20)
+    others = [
+        table.take(np.arange(19)),
+        table.take(np.arange(20)[::-1]),
+        replace(table, window_id=[*table.window_id[:-1], "other"]),
+        replace(table, class_index=1 - table.class_index),
+        replace(table, class_names=table.class_names[::-1]),
+        random_table(0, 20, THREE),
+    ]
+    for other in others:
+        with pytest.raises(InvalidData, match="must be judged on the same windows, labels and classes"):
+            verdict_of(table, other)
+
+
+def test_precision_must_be_higher_and_not_equal() -> None:
+    # Squeezed towards the truth with the ranks kept: Brier is lower, precision the same.
+    baseline = right(200, 0.9, 0.7)
+    verdict = verdict_of(right(200, 0.9, 0.8), baseline)
+    assert comparison(verdict, "pr_auc").difference == 0
+    assert comparison(verdict, "brier").difference < 0
+    assert (verdict.verdict, broken_rules(verdict)) == ("hold", ["pr_auc"])
+
+
+def test_brier_must_be_lower_and_not_equal() -> None:
+    # The same errors, in binary fractions, on other windows: precision differs, Brier does not.
+    class_index = np.array([1] * 4 + [0] * 12)
+    errors = np.full(16, 0.25)
+    in_first, in_second = errors.copy(), errors.copy()
+    in_first[0], in_second[15] = 0.875, 0.875
+    one, other = (two_class(class_index, np.where(class_index == 1, 1 - e, e)) for e in (in_first, in_second))
+    better, worse = sorted((one, other), key=lambda table: -pr_auc(table, ones(table))[0])
+    verdict = judge(better, worse, replace(EVEN, class_counts={"consolidation": 75, "retracement": 25}), [])
+    assert comparison(verdict, "pr_auc").difference > 0
+    assert comparison(verdict, "brier").difference == 0
+    assert (verdict.verdict, broken_rules(verdict)) == ("hold", ["brier"])
+
+
+@pytest.mark.parametrize(("beyond", "holds"), [(-1e-6, True), (1e-6, False)])
+def test_ece_may_be_two_hundredths_higher_and_no_more(beyond: float, holds: bool) -> None:
+    # All right with confidence c shows an ECE of 1 - c; the baseline has one wrong window on top.
+    baseline = right(100, 0.99, 0.9)
+    wanted = ece(baseline, ones(baseline))[0] + ECE_MARGIN + beyond
+    verdict = verdict_of(perfect_rank(100, 1 - wanted), baseline)
+    assert comparison(verdict, "ece").difference == pytest.approx(ECE_MARGIN + beyond, abs=1e-9)
+    assert comparison(verdict, "ece").holds is holds
+    assert ("ece" in broken_rules(verdict)) is not holds
+
+
+@pytest.mark.parametrize("block", [1, 5])
+def test_comparisons_are_paired_on_the_same_resamples(block: int) -> None:
+    challenger, baseline = (
+        random_table(1, 60),
+        replace(random_table(2, 60), class_index=random_table(1, 60).class_index),
+    )
+    start = challenger.start_us
+    challenger, baseline = (replace(t, end_us=start + (block - 1) * DAY_US) for t in (challenger, baseline))
+    verdict = judge(challenger, baseline, EVEN, [], seed=3)
+    weights, trivial = block_weights(60, block, 3), trivial_predictions(challenger, EVEN)
+    assert verdict.block_windows == block
+    assert [row.metric for row in verdict.comparisons] == list(COMPARED) == list(HIGHER_IS_BETTER)
+    for row, metric in zip(verdict.comparisons, (pr_auc, brier, ece), strict=True):
+        mine, theirs = metric(challenger, ones(challenger))[0], metric(baseline, ones(baseline))[0]
+        assert (row.challenger, row.baseline, row.difference) == (mine, theirs, mine - theirs)
+        assert row.trivial == metric(trivial, ones(trivial))[0]
+        assert (row.low, row.high) == percentile_interval(metric(challenger, weights) - metric(baseline, weights))
+    better = brier(challenger, weights) < brier(baseline, weights)
+    assert verdict.probability_brier_better == better.mean()
+
+
+def test_promotion_asks_for_the_probability_of_ninety_five_in_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
+    challenger, baseline = right(60, 0.7, 0.7, seed=2), right(60, 0.65, 0.65, seed=3)
+    probability = verdict_of(challenger, baseline).probability_brier_better
+    assert SURE == 0.95
+    monkeypatch.setattr("moola.evaluation.gates.SURE", probability)
+    assert verdict_of(challenger, baseline).verdict == "promote"
+    monkeypatch.setattr("moola.evaluation.gates.SURE", probability + 1e-9)
+    assert verdict_of(challenger, baseline).verdict == "inconclusive"
+
+
+def test_every_outcome_has_one_of_three_verdicts() -> None:
+    verdicts = {outcome.name: outcome.verdict for outcome in Outcome}
+    holds = {"HOLD_RULE", "HOLD_TRIVIAL", "HOLD_LEAK", "HOLD_SAME", "HOLD_UNDEFINED"}
+    assert verdicts == {"PROMOTE": "promote", "INCONCLUSIVE": "inconclusive", **dict.fromkeys(holds, "hold")}
+
+
+def test_a_verdict_is_plain_values_and_repeats_itself() -> None:
+    challenger, baseline = right(60, 0.7, 0.7, seed=2), right(60, 0.65, 0.65, seed=3)
+    verdict = verdict_of(challenger, baseline)
+    assert verdict == verdict_of(challenger, baseline)
+    content = json.loads(json.dumps(verdict.as_dict(), allow_nan=False))
+    assert content["verdict"] == verdict.verdict
+    assert [row["metric"] for row in content["comparisons"]] == ["pr_auc", "brier", "ece"]
+    assert verdict != judge(challenger, baseline, EVEN, [], seed=1)

@@ -1,0 +1,39 @@
+"""Small networks and inputs for tests, one thread each so that results do not hang on the machine."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from moola.core.features import N_FEATURES
+from moola.core.scaling import RobustScaler
+from moola.models.encoder import BiLSTMEncoder, EncoderArchitecture, build_encoder
+from moola.models.network import EnhancedSimpleLSTM, build_network
+
+torch.set_num_threads(1)
+CPU = torch.device("cpu")
+
+
+def tiny_encoder(seed: int = 0, hidden_dim: int = 4, num_layers: int = 1) -> BiLSTMEncoder:
+    return build_encoder(EncoderArchitecture("bilstm", N_FEATURES, hidden_dim, num_layers), seed)
+
+
+def tiny_network(
+    seed: int = 0, predict_pointers: bool = True, dropout: float = 0.0, n_classes: int = 2
+) -> EnhancedSimpleLSTM:
+    return build_network(tiny_encoder(seed), n_classes, predict_pointers, dropout, seed)
+
+
+def scaled_features(seed: int, n_windows: int = 5, n_bars: int = 12) -> np.ndarray:
+    shape = (n_windows, n_bars, N_FEATURES)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def made_scaler() -> RobustScaler:
+    rng = np.random.default_rng(3)
+    return RobustScaler(rng.normal(size=N_FEATURES), rng.uniform(0.5, 2.0, size=N_FEATURES), 6.0)
+
+
+def equal_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    left, right = one.state_dict(), other.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)

@@ -1,0 +1,168 @@
+"""The shelf of promoted models: the one before is kept, and a fault leaves what stood."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from moola.errors import InvalidData, OperationFailed, WrongUsage
+from moola.files import sha256_bytes
+from moola.runs.promotion import LOG_NAME, previous_path, promote_file, promoted_path, read_log
+
+NAME = "enhanced_baseline_v2_relative.pt"
+
+
+def shelf_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def promoted(tmp_path: Path, content: bytes, **record: object) -> dict[str, object]:
+    model = tmp_path / "model.pkl"
+    model.write_bytes(content)
+    return promote_file(model, promoted_path(tmp_path / "shelf", NAME), record)
+
+
+def replace_that_fails_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[str]:
+    """Let the n-th replacement of a file fail as on a full disk; returns the names that were tried."""
+    tried: list[str] = []
+    real = os.replace
+
+    def replace(source: str, target: Path) -> None:
+        tried.append(Path(target).name)
+        if len(tried) == number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    return tried
+
+
+def test_the_first_promotion_puts_the_model_on_an_empty_shelf(tmp_path: Path) -> None:
+    entry = promoted(tmp_path, b"first", run_id="r1", verdict="promote")
+    assert set(shelf_in(tmp_path / "shelf")) == {NAME, LOG_NAME}
+    assert (tmp_path / "shelf" / NAME).read_bytes() == b"first"
+    assert (tmp_path / "model.pkl").read_bytes() == b"first"
+    assert entry["sha256"] == sha256_bytes(b"first")
+    assert entry["replaced_sha256"] is None
+    assert (entry["file"], entry["run_id"], entry["verdict"]) == (NAME, "r1", "promote")
+    assert str(entry["promoted_at"]).endswith("+00:00")
+
+
+def test_the_model_before_is_kept_and_the_one_before_that_is_not(tmp_path: Path) -> None:
+    for content in (b"first", b"second", b"third"):
+        entry = promoted(tmp_path, content)
+    shelf = shelf_in(tmp_path / "shelf")
+    assert shelf[NAME] == b"third"
+    assert shelf["enhanced_baseline_v2_relative.previous.pt"] == b"second"
+    assert set(shelf) == {NAME, "enhanced_baseline_v2_relative.previous.pt", LOG_NAME}
+    assert entry["replaced_sha256"] == sha256_bytes(b"second")
+
+
+def test_every_promotion_is_a_line_of_the_log_oldest_first(tmp_path: Path) -> None:
+    entries = [promoted(tmp_path, content, run_id=content.decode()) for content in (b"first", b"second", b"first")]
+    log = tmp_path / "shelf" / LOG_NAME
+    assert read_log(tmp_path / "shelf") == entries
+    assert [json.loads(line) for line in log.read_text().splitlines()] == entries
+    assert [entry["run_id"] for entry in entries] == ["first", "second", "first"]
+    digests = [None, *(sha256_bytes(name) for name in (b"first", b"second"))]
+    assert [entry["replaced_sha256"] for entry in entries] == digests
+
+
+def test_the_log_is_appended_to_and_not_written_anew(tmp_path: Path) -> None:
+    promoted(tmp_path, b"first")
+    log = tmp_path / "shelf" / LOG_NAME
+    before = log.read_bytes()
+    promoted(tmp_path, b"second")
+    assert log.read_bytes().startswith(before)
+    assert log.read_bytes().count(b"\n") == 2
+
+
+def test_two_names_share_a_shelf_and_keep_apart(tmp_path: Path) -> None:
+    promoted(tmp_path, b"first")
+    other = promoted_path(tmp_path / "shelf", "other.pt")
+    promote_file(tmp_path / "model.pkl", other, {})
+    (tmp_path / "model.pkl").write_bytes(b"second")
+    promote_file(tmp_path / "model.pkl", other, {})
+    assert (tmp_path / "shelf" / NAME).read_bytes() == b"first"
+    assert previous_path(other).read_bytes() == b"first"
+    assert not previous_path(promoted_path(tmp_path / "shelf", NAME)).exists()
+    assert [entry["file"] for entry in read_log(tmp_path / "shelf")] == [NAME, "other.pt", "other.pt"]
+
+
+def test_no_promotions_are_an_empty_log(tmp_path: Path) -> None:
+    assert read_log(tmp_path) == []
+    assert read_log(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}\nno json\n", b"\xff\xfe\n", b"3\n"])
+def test_a_log_that_is_not_json_line_by_line_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / LOG_NAME).write_bytes(content)
+    with pytest.raises(InvalidData, match=r"must hold a JSON object a line"):
+        read_log(tmp_path)
+
+
+def test_a_model_that_is_not_there_changes_nothing(tmp_path: Path) -> None:
+    promoted(tmp_path, b"first")
+    before = shelf_in(tmp_path / "shelf")
+    with pytest.raises(OperationFailed, match="the model to promote must exist"):
+        promote_file(tmp_path / "nothing.pkl", promoted_path(tmp_path / "shelf", NAME), {})
+    assert shelf_in(tmp_path / "shelf") == before
+
+
+@pytest.mark.parametrize("name", ["../x.pt", "..", "a/b.pt", "/x.pt", "", ".pt", "x\x00.pt"])
+def test_names_that_are_no_plain_names_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WrongUsage, match="the name of a promoted model must be"):
+        promoted_path(tmp_path, name)
+
+
+def test_the_previous_model_keeps_the_ending() -> None:
+    assert previous_path(Path("shelf/a.v2.pt")) == Path("shelf/a.v2.previous.pt")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("on_shelf", [[b"second"], [b"first", b"second"]], ids=["one before", "two before"])
+def test_a_fault_at_any_write_leaves_what_stood_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, on_shelf: list[bytes]
+) -> None:
+    for content in on_shelf:
+        promoted(tmp_path, content)
+    before = shelf_in(tmp_path / "shelf")
+    with monkeypatch.context() as patch:
+        tried = replace_that_fails_at(patch, number)
+        with pytest.raises(OperationFailed, match="No space left"):
+            promoted(tmp_path, b"third")
+    assert len(tried) >= number
+    assert shelf_in(tmp_path / "shelf") == before
+    promoted(tmp_path, b"third")
+    after = shelf_in(tmp_path / "shelf")
+    assert (after[NAME], after[previous_path(Path(NAME)).name]) == (b"third", b"second")
+    assert len(read_log(tmp_path / "shelf")) == len(on_shelf) + 1
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_fault_at_the_first_promotion_leaves_the_shelf_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    replace_that_fails_at(monkeypatch, number)
+    with pytest.raises(OperationFailed, match="No space left"):
+        promoted(tmp_path, b"first")
+    assert shelf_in(tmp_path / "shelf") == {}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_fault_never_takes_the_model_in_use_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    promoted(tmp_path, b"first")
+    promoted(tmp_path, b"second")
+    replace_that_fails_at(monkeypatch, number)
+    with pytest.raises(OperationFailed):
+        promoted(tmp_path, b"third")
+    shelf = shelf_in(tmp_path / "shelf")
+    assert shelf[NAME] in (b"second", b"third")
+    assert b"second" in (shelf[NAME], shelf[previous_path(Path(NAME)).name])
+    assert not [name for name in shelf if name.endswith(".tmp")]

@@ -1,0 +1,61 @@
+"""Devices: `auto` finds one, `cuda` without a GPU is refused with advice, threads are set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from moola.errors import DeviceUnavailable
+from moola.training.device import prepare_device
+
+
+@pytest.fixture(autouse=True)
+def settings_put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(strict)
+
+
+@pytest.mark.parametrize(("has_gpu", "found"), [(True, "cuda"), (False, "cpu")])
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, has_gpu: bool, found: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    assert prepare_device("auto", 1) == torch.device(found)
+    assert prepare_device("cpu", 1) == torch.device("cpu")
+
+
+def test_cuda_without_a_gpu_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    threads = torch.get_num_threads()
+    with pytest.raises(DeviceUnavailable, match=r"Use --device auto \(the default\) or --device cpu"):
+        prepare_device("cuda", threads + 1)
+    assert DeviceUnavailable.exit_code == 1
+    assert torch.get_num_threads() == threads
+
+
+def test_cuda_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert prepare_device("cuda", 1) == torch.device("cuda")
+
+
+@pytest.mark.parametrize(("asked", "cores", "got"), [(1, 4, 1), (3, 4, 3), (0, 2, 2), (0, None, 1)])
+def test_threads_are_as_asked_and_nought_is_one_a_core(
+    monkeypatch: pytest.MonkeyPatch, asked: int, cores: int | None, got: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    prepare_device("cpu", asked)
+    assert torch.get_num_threads() == got
+
+
+def test_results_are_made_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.use_deterministic_algorithms(False)
+    prepare_device("cpu", 1)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    prepare_device("cpu", 1)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
