@@ -178,5 +178,17 @@ def test_equal_bars_on_two_sides_are_found_with_and_without_times(intervals):
     assert (problem.count, problem.first_row, problem.detail) == (1, 1, "train row 1 (b) and test row 3 (d)")
 
 
+def test_the_twin_that_is_named_has_the_same_bars():
+    (problem,) = chain_problems(Split(rows(0, 1), rows(2, 3), rows()), untimed(0, 1, 2, 1), list("abcd"))
+    assert problem.detail == "train row 1 (b) and val row 3 (d)"
+
+
+def test_windows_are_timed_when_both_ends_are_known():
+    start, group = rows(0, 10), rows(0, 1)
+    assert Intervals(start, start + 9, group).timed
+    assert not Intervals(start, None, group).timed
+    assert not Intervals(None, start, group).timed
+
+
 def test_neighbours_without_times_are_no_proof_of_overlap():
     assert chain_problems(Split(rows(0, 1), rows(2), rows(3)), untimed(0, 1, 2, 3), list("abcd")) == []

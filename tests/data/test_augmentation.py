@@ -21,6 +21,7 @@ def labelled(*names):
 
 def test_the_mirror_turns_every_return_around_and_swaps_the_wicks():
     made = mirror(TABLE, SAME)
+    np.testing.assert_allclose(made.ohlc[..., [0, 2, 1, 3]] * TABLE.ohlc, 1.0, rtol=1e-14)
     real, mirrored = relative_features(TABLE.ohlc), relative_features(made.ohlc)
     np.testing.assert_allclose(mirrored[..., [0, 1, 2, 3]], -real[..., [0, 2, 1, 3]], atol=1e-12)
     # 1/p stretches a bar's parts a little differently: equal to the order of a bar's range.

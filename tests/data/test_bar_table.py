@@ -1,3 +1,5 @@
+from datetime import datetime
+
 import numpy as np
 import polars as pl
 import pytest
@@ -147,6 +149,18 @@ def test_missing_times_are_counted_with_the_first(missing):
     times = [None if i in missing else time for i, time in enumerate(frame["timestamp"])]
     found = problems_of(frame.with_columns(timestamp=pl.Series(times, dtype=pl.Datetime("us", "UTC"))))
     assert found["timestamp must be there and readable as UTC"] == (len(missing), missing[0])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [[True] * 3, [datetime(2020, 1, 1)] * 3, [[1.0]] * 3, [{"a": 1.0}] * 3],
+    ids=["flag", "time", "list", "struct"],
+)
+def test_prices_that_are_no_numbers_at_all_are_refused(column):
+    frame = frame_of(random_walk_bars(3)).with_columns(pl.Series("open", column))
+    frame = frame.with_columns(high=pl.lit(1e18), low=pl.lit(0.5), close=pl.lit(1.0))
+    ((count, first_row),) = problems_of(frame).values()
+    assert (count, first_row) == (3, 0)
 
 
 def test_times_that_are_numbers_are_refused():

@@ -81,6 +81,14 @@ def test_a_symbol_is_taken_from_the_file_or_from_the_option(imported):
     assert imported(*rows("2020-01-01"), symbol="X")["symbol"].to_list() == ["X"]
 
 
+@pytest.mark.parametrize(
+    ("name", "pairs"), [("symbol", ()), ("Ticker", ()), ("<TICKER>", ()), ("Code", ("symbol=Code",))]
+)
+def test_leading_zeros_of_a_symbol_survive(imported, name, pairs):
+    frame = imported(f"{name},{HEADER}", f"000001,2020-01-01 00:00:00,{PRICES}", columns=pairs)
+    assert frame["symbol"].to_list() == ["000001"]
+
+
 def test_rows_are_sorted_in_time_and_obey_the_contract(imported):
     frame = imported(*rows("2020-01-01 02:00:00", "2020-01-01 00:00:00", "2020-01-01 01:00:00"))
     assert times_of(frame) == ["2020-01-01 00:00:00", "2020-01-01 01:00:00", "2020-01-01 02:00:00"]

@@ -43,6 +43,7 @@ KINDS = {
     "curves": PREDICTIONS,
     "no curves": made_predictions(curves=False),
     "no pointers": NO_POINTERS,
+    "annotators": replace(PREDICTIONS, annotator=np.array(["ann", None, "bob"] * 2, dtype=object)),
     "no times": replace(PREDICTIONS, start_us=None, end_us=None),
 }
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.core.splits import Split
-from moola.data.contracts.split_file import read_split, time_us, utc_text, verify_split, write_split
+from moola.data.contracts.split_file import SplitFile, read_split, time_us, utc_text, verify_split, write_split
 from moola.errors import InvalidData, OperationFailed
 from tests.made import HOUR_US, made_windows
 from tests.strategies import QUICK
@@ -40,7 +40,7 @@ def verify(path, table=TABLE, sha=SHA, allow_overlap=False):
 
 
 def test_a_split_is_read_back_equal_and_written_to_the_same_bytes_twice(path):
-    write_split(path, "fwd", SPLIT, 110, TABLE, SHA)
+    write_split(path, SplitFile("fwd", SPLIT, 110, SHA, {}, 105), TABLE)
     once = path.read_bytes()
     found = read_split(path)
     assert [found.split.part(part).tolist() for part in ("train", "val", "test")] == [[0, 1, 2, 3], [5, 6], [8, 9]]
@@ -51,12 +51,12 @@ def test_a_split_is_read_back_equal_and_written_to_the_same_bytes_twice(path):
         "val": (TABLE.start_us[5], last[6]),
         "test": (TABLE.start_us[8], last[9]),
     }
-    write_split(path, "fwd", SPLIT, 110, TABLE, SHA)
+    write_split(path, SplitFile("fwd", SPLIT, 110, SHA, {}, 105), TABLE)
     assert path.read_bytes() == once
 
 
 def test_the_file_records_what_the_contract_asks(path):
-    write_split(path, "fwd", SPLIT, 104, TABLE, SHA)
+    write_split(path, SplitFile("fwd", SPLIT, 104, SHA, {}, 105), TABLE)
     content = json.loads(path.read_text())
     assert content["train_indices"] == [0, 1, 2, 3]
     assert content["val_indices"] == [5, 6]
@@ -70,9 +70,9 @@ def test_the_file_records_what_the_contract_asks(path):
 
 
 def test_a_part_without_rows_or_times_has_no_time_range(path):
-    write_split(path, "x", Split(rows(0), rows(1), rows()), 104, TABLE, SHA)
+    write_split(path, SplitFile("x", Split(rows(0), rows(1), rows()), 104, SHA, {}, 105), TABLE)
     assert sorted(read_split(path).time_range_us) == ["train", "val"]
-    write_split(path, "x", SPLIT, 104, replace(TABLE, start_us=None, end_us=None), SHA)
+    write_split(path, SplitFile("x", SPLIT, 104, SHA, {}, 105), replace(TABLE, start_us=None, end_us=None))
     assert read_split(path).time_range_us == {}
 
 

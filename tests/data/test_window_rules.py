@@ -144,6 +144,10 @@ def test_a_column_of_start_pointers_alone_is_refused(path):
 def test_pointers_are_whole_numbers(path):
     start = TABLE.expansion_start.astype(float)
     assert read_windows(rewritten(path, expansion_start=pl.Series(start))).expansion_start.tolist() == start.tolist()
+    start[3] = np.nan
+    end = pl.Series([*TABLE.expansion_end[:3].tolist(), None])
+    missing = rewritten(path, expansion_start=pl.Series(start), expansion_end=end)
+    assert read_windows(missing).expansion_start.tolist() == [*start[:3], -1]
     start[[1, 2]] += 0.5
     found = refusal(rewritten(path, expansion_start=pl.Series(start)))
     assert found["expansion_start must be whole numbers"] == (2, 1, "")

@@ -14,6 +14,8 @@ Let `s` be the mean high-low range of the window's bars up to the end of the inn
    - `retracement`: drift at least 0.25 (the market had come back against the move).
    - `consolidation`: drift at most 0.20 in size, and width at most 0.90 (it went nowhere, narrowly).
    - otherwise no label: the state is ambiguous, or the move continued a trend.
+
+A window too short to hold 20 bars before its inner zone, or 5 bars in it, gets no label.
 """
 
 from __future__ import annotations

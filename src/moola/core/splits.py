@@ -142,8 +142,8 @@ def chain_problems(split: Split, intervals: Intervals, window_id: list[str]) -> 
             if len(late):
                 worst = int(late[np.argmax(intervals.end_us[late])])
                 detail = (
-                    f"{earlier} row {worst} ({window_id[worst]}, ends {_utc(intervals.end_us[worst])}) overlaps "
-                    f"{later} row {opening} ({window_id[opening]}, starts {_utc(intervals.start_us[opening])})"
+                    f"{earlier} row {worst} ({window_id[worst]}, ends {_utc(int(intervals.end_us[worst]))}) overlaps "
+                    f"{later} row {opening} ({window_id[opening]}, starts {_utc(int(intervals.start_us[opening]))})"
                 )
                 rule = f"every {earlier} window must end before the first bar of {later}"
                 problems.append(Problem(rule, len(late), worst, detail))

@@ -6,7 +6,7 @@ import polars as pl
 
 from moola.config.table_options import ImportOptions
 from moola.core.bars import OHLC
-from moola.data.contracts.frames import PARQUET_MAGIC, read_csv, read_frame
+from moola.data.contracts.frames import PARQUET_MAGIC, plain_name, read_csv, read_frame
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import read_bytes
 
@@ -54,13 +54,12 @@ def import_frame(options: ImportOptions) -> pl.DataFrame:
 
 def _read(options: ImportOptions) -> pl.DataFrame:
     what, advice = "the input", "Check --input."
-    if options.separator == ",":
-        return read_frame(options.input, what, advice)
     content = read_bytes(options.input, what, advice)
     if content.startswith(PARQUET_MAGIC):
         return read_frame(options.input, what, advice)
     try:
-        return read_csv(content, options.separator)
+        symbols = tuple(pair.partition("=")[2] for pair in options.columns if pair.startswith("symbol="))
+        return read_csv(content, options.separator, symbols)
     except (pl.exceptions.PolarsError, ValueError) as error:
         raise InvalidData(
             f"{what} must be CSV with separator {options.separator!r}, but {options.input} could not be read "
@@ -78,7 +77,7 @@ def _mapping(pairs: tuple[str, ...], columns: list[str]) -> dict[str, str]:
             raise WrongUsage(f"--columns must hold pairs name=Column, but in {pair!r} {what}. Mend the pair.")
         mapping[name] = column
     for column in columns:
-        plain = column.strip().strip("<>").lower()
+        plain = plain_name(column)
         name = SYNONYMS.get(plain, plain)
         if name in KNOWN and name not in mapping and column not in mapping.values():
             mapping[name] = column

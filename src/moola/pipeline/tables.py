@@ -24,7 +24,7 @@ from moola.core.splits import PARTS, Split, forward_chain
 from moola.core.windows import cut_windows
 from moola.data.contracts.bar_table import bars_from_frame, read_bars
 from moola.data.contracts.frames import write_frame
-from moola.data.contracts.split_file import read_split, utc_text, verify_split, write_split
+from moola.data.contracts.split_file import SplitFile, utc_text, verify_split, write_split
 from moola.data.contracts.window_table import WindowTable, read_windows, write_windows
 from moola.data.importing import import_frame
 from moola.data.labelling import label_by_rule, windows_of_bars
@@ -134,8 +134,9 @@ def split(options: SplitOptions) -> dict[str, Any]:
                 f"every part must have windows, but the purge leaves {part} none of {len(table)}. "
                 "Label more windows, or lower --val, --test or --purge-window."
             )
-    write_split(options.output, options.output.stem, found, purge, table, data_sha256)
-    leak_proof = verify_split(read_split(options.output), options.output, table, data_sha256, allow_overlap=False)
+    file = SplitFile(options.output.stem, found, purge, data_sha256, {}, table.window_bars)
+    leak_proof = verify_split(file, options.output, table, data_sha256, allow_overlap=False)
+    write_split(options.output, file, table)
     return split_summary(options.output, found, table) | {"leak_proof": leak_proof, "purge_window": purge}
 
 

@@ -57,6 +57,10 @@ def _times(column: pl.Series, problems: list[Problem]) -> np.ndarray:
 
 
 def _numbers(column: pl.Series, name: str, problems: list[Problem]) -> np.ndarray:
+    if not (column.dtype.is_numeric() or column.dtype == pl.String):
+        rule = f"{name} must be a finite number"
+        problems.append(Problem(rule, len(column), 0, f"found {column.dtype}"))
+        return np.full(len(column), np.nan)
     numbers = column.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
     missing = ~np.isfinite(numbers)
     if missing.any():

@@ -35,10 +35,15 @@ def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
         raise InvalidData(f"{what} must be whole parquet, but {path} is damaged. {advice}") from error
 
 
-def read_csv(content: bytes, separator: str = ",") -> pl.DataFrame:
+def plain_name(column: str) -> str:
+    """Return a column's name without what exporters put around it: spaces, angle brackets, capitals."""
+    return column.strip().strip("<>").lower()
+
+
+def read_csv(content: bytes, separator: str = ",", text_columns: tuple[str, ...] = ()) -> pl.DataFrame:
     """Read CSV, judging types by the whole column; a symbol stays text, leading zeros and all."""
     header = pl.read_csv(io.BytesIO(content), separator=separator, n_rows=0).columns
-    texts = {name: pl.String for name in header if name.lower() in ("symbol", "ticker")}
+    texts = {name: pl.String for name in header if name in text_columns or plain_name(name) in ("symbol", "ticker")}
     return pl.read_csv(io.BytesIO(content), separator=separator, infer_schema_length=None, schema_overrides=texts)
 
 

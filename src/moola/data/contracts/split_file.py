@@ -59,10 +59,15 @@ def _indices(content: dict[str, Any], key: str, path: Path, optional: bool) -> n
     return np.array(rows, dtype=np.int64)
 
 
-def write_split(path: Path, name: str, split: Split, purge_window: int, table: WindowTable, data_sha256: str) -> None:
+def write_split(path: Path, file: SplitFile, table: WindowTable) -> None:
     """Write a split with the data's hash, the rows that the purge dropped and each part's time range."""
-    record: dict[str, Any] = {"name": name, "purge_window": purge_window, "data_sha256": data_sha256}
-    record["window_bars"] = table.window_bars
+    split = file.split
+    record: dict[str, Any] = {
+        "name": file.name,
+        "purge_window": file.purge_window,
+        "data_sha256": file.data_sha256,
+        "window_bars": file.window_bars,
+    }
     record |= {f"{part}_indices": split.part(part).tolist() for part in PARTS}
     record["purged"] = [
         {"row": row, "window_id": table.window_id[row], "reason": reason}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,9 +23,10 @@ def nested_array(
     column: pl.Series, name: str, width: int, window_bars: int | None, problems: list[Problem]
 ) -> np.ndarray | None:
     """Turn a column of nested lists into `(rows, bars, width)`, or say which rows do not fit."""
-    try:
-        column = column.cast(pl.List(pl.List(pl.Float64)))
-    except pl.exceptions.PolarsError:
+    nested = pl.List(pl.List(pl.Float64))
+    with contextlib.suppress(pl.exceptions.PolarsError):
+        column = column.cast(nested)
+    if column.dtype != nested:
         problems.append(Problem(f"{name} must be nested lists of numbers", len(column), 0, str(column.dtype)))
         return None
     n_bars = column.list.len().fill_null(0).to_numpy()

@@ -125,7 +125,7 @@ class WindowTable:
 def read_windows(path: Path, window_bars: int | None = None) -> WindowTable:
     """Read windows of either kind; otherwise raise with every broken rule at once.
 
-    `window_bars` is the length that must hold; `None` takes the length of the file's first row.
+    `window_bars` is the length that must hold; `None` means 105.
     """
     frame = read_frame(path, "a window file", ADVICE)
     for name in ("window_id", "features"):
