@@ -76,7 +76,8 @@ def judge_on_test(test_file: Path, train: pl.DataFrame, draw: int, arm: list[str
     both.write_parquet("windows.parquet")
     shares = ["--val", str(VAL_SHARE * len(mine) / len(both)), "--test", str(len(test) / len(both))]
     run, seconds = train_on("windows.parquet", shares, arm)
-    shown = moola("eval", "--run", run["run_id"])
+    wanted = ["--metrics", "brier", "ece", "accuracy", "--event-metrics", "hit_at_pm3"]
+    shown = moola("eval", "--run", run["run_id"], *wanted)
     figures = {key: shown["figures"][key]["value"] for key in FIGURES}
     pr_auc = positive_pr_auc(f"artifacts/runs/{run['run_id']}/predictions.parquet", "test", positive)
     sizes = {"n_judged": shown["n_windows"], "n_train": run["n_windows"]["train"]}

@@ -52,3 +52,25 @@ def reliability_plot(path: Path, evaluation: Evaluation, title: str, note: str) 
     for axis in (top, below):
         axis.spines[["top", "right"]].set_visible(False)
     save_figure(path, figure)
+
+
+def comparison_plot(path: Path, result: dict[str, Any]) -> None:
+    """Draw each contestant's paired difference from the baseline with its 95 % interval, a panel a metric."""
+    rows = [row for row in result["rows"] if row["difference"] is not None]
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    height = 1.2 + 0.4 * len(names)
+    figure, axes = plt.subplots(
+        1, len(metrics), figsize=(3.0 * len(metrics), height), sharey=True, layout="constrained"
+    )
+    for axis, metric in zip(axes if len(metrics) > 1 else [axes], metrics, strict=True):
+        for place, name in enumerate(names):
+            row = next((one for one in rows if one["name"] == name and one["metric"] == metric), None)
+            if row is not None:
+                axis.plot([row["low"], row["high"]], [place, place], color=MODEL, linewidth=2)
+                axis.plot([row["difference"]], [place], color=MODEL, marker="o")
+        axis.axvline(0, color=INK, linewidth=1, linestyle="--")
+        axis.set(title=metric, yticks=range(len(names)), yticklabels=names)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"Difference from {result['baseline']}, {result['n_windows']} windows", fontsize=9)
+    save_figure(path, figure)

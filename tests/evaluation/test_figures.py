@@ -32,14 +32,24 @@ CLASS_FIGURES = [
     "brier",
     "ece",
     "ece_equal_mass",
+    "ece_debiased",
     "accuracy",
     "f1_macro",
     "f1_consolidation",
     "f1_retracement",
+    "log_loss",
+    "brier_skill",
+    "brier_reliability",
+    "brier_resolution",
+    "brier_uncertainty",
+    "brier_within_bin",
+    "calibration_slope",
+    "calibration_intercept",
 ]
 HITS = [f"hit_at_pm{tolerance}_{which}" for tolerance in (3, 1, 2, 5) for which in ("start", "end", "both")]
 LAGS = [f"lead_lag_{which}_{share}" for which in ("start", "end") for share in ("q25", "median", "q75")]
 POINTERS = ["pointer_f1", "pointer_precision", "pointer_recall"]
+EVENTS = ["event_map", *(f"event_ap_pm{tolerance}" for tolerance in (1, 2, 3, 5, 8)), "expansion_iou"]
 
 
 def overlapping(table: Predictions, block: int) -> Predictions:
@@ -48,23 +58,26 @@ def overlapping(table: Predictions, block: int) -> Predictions:
 
 
 def metric_of(name: str) -> Metric:
-    both = class_metric_table(CLASS_METRICS, TWO, "retracement") | event_metric_table(EVENT_METRICS, 0.5)
+    both = class_metric_table(CLASS_METRICS, TWO, "retracement", FACTS.class_counts) | event_metric_table(
+        EVENT_METRICS, 0.5
+    )
     return both[name]
 
 
 def test_every_asked_metric_has_its_figures_in_order() -> None:
     evaluation = evaluate(random_table(0, 30), FACTS)
-    assert [figure.name for figure in evaluation.figures] == CLASS_FIGURES + HITS + LAGS + POINTERS
+    assert [figure.name for figure in evaluation.figures] == CLASS_FIGURES + HITS + LAGS + POINTERS + EVENTS
     asked = evaluate(random_table(0, 30), FACTS, ("ece", "brier"), ("pointer_f1",))
-    assert [figure.name for figure in asked.figures] == ["ece", "ece_equal_mass", "brier", *POINTERS]
+    assert [figure.name for figure in asked.figures] == ["ece", "ece_equal_mass", "ece_debiased", "brier", *POINTERS]
     assert asked.figure("brier") == evaluation.figure("brier")
 
 
 def test_three_classes_have_no_figure_of_the_rarer_one() -> None:
     facts = TrainingFacts(dict.fromkeys(THREE, 5), 1, 2, None)
     names = [figure.name for figure in evaluate(random_table(0, 30, THREE), facts).figures]
-    assert names[:6] == ["pr_auc", "brier", "ece", "ece_equal_mass", "accuracy", "f1_macro"]
-    assert names[6:9] == [f"f1_{name}" for name in THREE]
+    assert names[:7] == ["pr_auc", "brier", "ece", "ece_equal_mass", "ece_debiased", "accuracy", "f1_macro"]
+    assert names[7:10] == [f"f1_{name}" for name in THREE]
+    assert not [name for name in names if name.startswith("calibration")]
 
 
 @pytest.mark.parametrize("block", [1, 4])
@@ -77,10 +90,11 @@ def test_a_figure_is_its_metric_with_the_bootstrap_interval_beside_the_trivial_o
         metric = metric_of(figure.name)
         assert figure.value == metric(table, ones(table))[0]
         resampled = metric(table, weights)
-        if figure.name in ("ece", "ece_equal_mass"):
+        if figure.name in ("ece", "ece_equal_mass", "brier_reliability"):
             resampled = without_resampling_bias(resampled, figure.value)
         assert (figure.low, figure.high) == percentile_interval(resampled)
-        assert figure.trivial == metric(trivial, ones(table))[0]
+        floor = metric(trivial, ones(table))[0]
+        assert figure.trivial == (None if np.isnan(floor) else floor)
         assert figure.reason == ""
 
 

@@ -13,7 +13,7 @@ from moola.data.contracts.prediction_table import Predictions
 from moola.errors import InvalidData
 from moola.evaluation.class_metrics import brier, ece, pr_auc
 from moola.evaluation.figures import TrainingFacts, trivial_predictions
-from moola.evaluation.gates import COMPARED, ECE_MARGIN, HIGHER_IS_BETTER, SURE, Comparison, Outcome, Verdict, judge
+from moola.evaluation.gates import COMPARED, HIGHER_IS_BETTER, SURE, Comparison, Outcome, Verdict, judge
 from moola.evaluation.intervals import block_weights, percentile_interval
 from tests.predictions_made import DAY_US, THREE, ones, random_table, table_of, two_class
 
@@ -234,9 +234,9 @@ def test_brier_must_be_lower_and_not_equal() -> None:
 def test_ece_may_be_two_hundredths_higher_and_no_more(beyond: float, holds: bool) -> None:
     # All right with confidence c shows an ECE of 1 - c; the baseline has one wrong window on top.
     baseline = right(100, 0.99, 0.9)
-    wanted = ece(baseline, ones(baseline))[0] + ECE_MARGIN + beyond
+    wanted = ece(baseline, ones(baseline))[0] + 0.02 + beyond
     verdict = verdict_of(perfect_rank(100, 1 - wanted), baseline)
-    assert comparison(verdict, "ece").difference == pytest.approx(ECE_MARGIN + beyond, abs=1e-9)
+    assert comparison(verdict, "ece").difference == pytest.approx(0.02 + beyond, abs=1e-9)
     assert comparison(verdict, "ece").holds is holds
     assert ("ece" in broken_rules(verdict)) is not holds
 

@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
+from scipy.stats import t as student_t
 
 from moola.evaluation.intervals import (
     N_RESAMPLES,
     block_length,
     block_weights,
+    drawn_block,
     percentile_interval,
+    resample_size,
     without_resampling_bias,
 )
 from tests.slow_metrics import slow_block_length
+from tests.slow_statistics import slow_freedom, slow_resample_size
 
 
 @settings(deadline=None, max_examples=100)
@@ -39,12 +44,39 @@ def test_without_times_or_with_one_window_a_block_is_one_window() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 60), st.integers(0, 100))
-def test_every_resample_has_as_many_windows_as_there_are(n: int, block: int, seed: int) -> None:
+def test_every_resample_has_as_many_windows_as_its_size_says(n: int, block: int, seed: int) -> None:
     weights = block_weights(n, block, seed, 50)
     assert weights.shape == (50, n)
-    assert (weights.sum(axis=1) == n).all()
+    assert (weights.sum(axis=1) == resample_size(n, block)).all()
     assert (weights >= 0).all()
     assert (weights == weights.round()).all()
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 800), st.integers(1, 40))
+def test_the_size_makes_up_for_what_sums_over_neighbours_miss(n: int, block: int) -> None:
+    wanted = (
+        slow_resample_size(n, block) * (norm.ppf(0.975) / student_t.ppf(0.975, max(slow_freedom(n, block), 1))) ** 2
+    )
+    assert resample_size(n, block) >= 1
+    assert abs(resample_size(n, block) - max(wanted, 1)) <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("n", "block", "piece", "size"),
+    [(60, 1, 1, 57), (2000, 1, 1, 1997), (60, 5, 5, 32), (500, 5, 15, 412), (6, 6, 6, 1)],
+)
+def test_sizes_of_some_tables(n: int, block: int, piece: int, size: int) -> None:
+    assert (drawn_block(n, block), resample_size(n, block)) == (piece, size)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 3000), st.integers(1, 50))
+def test_pieces_grow_with_windows_and_hold_what_overlaps(n: int, block: int) -> None:
+    assert block <= drawn_block(n, block) <= max(3 * block, block)
+    assert drawn_block(n, block) <= max(block, n // 20)
+    assert drawn_block(n, 1) == 1
+    assert resample_size(n, block) <= n
 
 
 def test_there_are_two_thousand_resamples() -> None:
@@ -57,30 +89,34 @@ def test_the_seed_decides_the_resamples() -> None:
     assert (block_weights(20, 3, 7) != block_weights(20, 3, 8)).any()
 
 
-def test_every_window_counts_once_on_average_also_at_the_ends() -> None:
-    weights = block_weights(12, 5, 0)
-    assert weights.mean(axis=0) == pytest.approx(np.ones(12), abs=0.1)
+def test_every_window_counts_as_often_as_any_other_also_at_the_ends() -> None:
+    weights = block_weights(24, 5, 0, 20_000)
+    share = resample_size(24, 5) / 24
+    assert weights.mean(axis=0) == pytest.approx(np.full(24, share), rel=0.1)
 
 
-def test_blocks_are_drawn_whole_and_around_the_end() -> None:
-    weights = block_weights(12, 4, 0, 500)
-    # Three whole blocks: a window's neighbours on the circle count with it.
+def test_pieces_are_drawn_whole_and_around_the_end() -> None:
+    weights = block_weights(60, 4, 0, 500)
+    n_pieces = -(-resample_size(60, 4) // 4)
+    # A window's neighbours on the circle count with it.
     steps = np.abs(np.diff(weights, axis=1, append=weights[:, :1])).sum(axis=1)
-    assert (steps <= 6).all()
+    assert (steps <= 2 * n_pieces).all()
     assert ((weights[:, 0] > 0) & (weights[:, -1] > 0)).any()
-    alone = np.abs(np.diff(block_weights(12, 1, 0, 500), axis=1)).sum(axis=1)
-    assert (alone > 6).any()
+    alone = np.abs(np.diff(block_weights(60, 1, 0, 500), axis=1)).sum(axis=1)
+    assert (alone > 2 * n_pieces).any()
 
 
-def test_a_block_as_long_as_the_table_repeats_it() -> None:
-    assert (block_weights(6, 6, 0, 20) == 1).all()
+def test_where_one_block_spans_all_windows_a_resample_is_one_of_them() -> None:
+    weights = block_weights(6, 6, 0, 200)
+    assert (weights.sum(axis=1) == 1).all()
+    assert (weights.max(axis=0) == 1).all()
 
 
 def test_blocks_widen_the_interval_of_windows_that_go_together() -> None:
     same_within_ten = np.repeat(np.random.default_rng(0).normal(size=20), 10)
 
     def width(block: int) -> float:
-        low, high = percentile_interval(block_weights(200, block, 0) @ same_within_ten / 200)
+        low, high = percentile_interval(block_weights(200, block, 0) @ same_within_ten / resample_size(200, block))
         return high - low
 
     assert width(10) > 2 * width(1)
@@ -101,13 +137,32 @@ def test_there_is_no_interval_where_most_resamples_have_no_figure() -> None:
     assert percentile_interval(np.array([])) is None
 
 
-def test_the_interval_covers_the_true_mean() -> None:
+@pytest.mark.parametrize("n", [10, 60])
+def test_the_interval_covers_the_true_mean_of_windows_that_share_nothing(n: int) -> None:
     rng, covered = np.random.default_rng(2), 0
-    for _ in range(100):
-        sample = rng.normal(size=60)
-        low, high = percentile_interval(block_weights(60, 1, 0, 400) @ sample / 60)
+    for _ in range(400):
+        low, high = percentile_interval(block_weights(n, 1, 0, 400) @ rng.normal(size=n) / resample_size(n, 1))
         covered += low <= 0 <= high
-    assert 88 <= covered <= 99
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+@pytest.mark.parametrize(("n", "stride"), [(35, 26), (60, 26), (60, 35), (174, 18), (500, 26)])
+def test_the_interval_covers_the_true_mean_of_windows_that_share_bars(n: int, stride: int) -> None:
+    start = np.arange(n) * stride
+    block = block_length(start, start + 104)
+    weights = block_weights(n, block, 0, 500) / resample_size(n, block)
+    one_by_one = block_weights(n, 1, 0, 500) / resample_size(n, 1)
+    rng = np.random.default_rng(3)
+    covered, naive = 0, 0
+    for _ in range(400):
+        total = np.append(0.0, rng.normal(size=start[-1] + 105).cumsum())
+        errors = total[start + 105] - total[start]
+        for resampled in (weights, one_by_one):
+            low, high = percentile_interval(resampled @ errors)
+            covered += resampled is weights and low <= 0 <= high
+            naive += resampled is one_by_one and low <= 0 <= high
+    assert 0.915 <= covered / 400 <= 0.985
+    assert naive / 400 < 0.88
 
 
 def test_resamples_are_moved_to_the_figure_and_no_lower_than_nought() -> None:

@@ -30,6 +30,7 @@ from tests.networks_made import CPU, equal_weights, made_scaler, scaled_features
 
 Content = dict[str, Any]
 PRETRAINING = {"seed": 5, "time_range": ["2024-01-01", "2024-02-01"], "val_loss": 0.5}
+SHORT = torch.ones(10, dtype=torch.float64)
 SOME_WEIGHT = "lstm.weight_hh_l0"
 
 
@@ -157,7 +158,6 @@ ENCODER_CHANGES: dict[str, Callable[[Content], Any]] = {
     "three layers said": put("architecture", "num_layers", value=3),
     "other units said": put("architecture", "hidden_dim", value=5),
     "no units": put("architecture", "hidden_dim", value=0),
-    "too many units": put("architecture", "hidden_dim", value=5000),
     "units in text": put("architecture", "hidden_dim", value="4"),
     "unknown encoder": put("architecture", "name", value="transformer"),
     "other input": put("architecture", "input_dim", value=4),
@@ -168,6 +168,7 @@ ENCODER_CHANGES: dict[str, Callable[[Content], Any]] = {
     "features of another version": put("features", "version", value=2),
     "scaler missing": drop("scaler"),
     "scaler short": put("scaler", "center", value=torch.zeros(10, dtype=torch.float64)),
+    "scaler of other features": lambda content: [content["scaler"].update(center=SHORT, scale=SHORT)],
     "scaler of zeros": put("scaler", "scale", value=torch.zeros(11, dtype=torch.float64)),
     "NaN scale": poison(float("nan"), "scaler", "scale"),
     "NaN center": poison(float("nan"), "scaler", "center"),
@@ -182,7 +183,14 @@ def test_an_encoder_file_that_is_not_whole_is_refused_behind_a_right_seal(
     encoder_path: Path, change: Callable[[Content], Any]
 ) -> None:
     reseal(encoder_path, ENCODER_KIND, change)
-    with pytest.raises(UntrustedFile, match=r"whole moola encoder file.*Nothing of it was used"):
+    with pytest.raises(UntrustedFile, match=r"(?s)whole moola encoder file.*Nothing of it was used"):
+        read_encoder(encoder_path)
+
+
+@pytest.mark.parametrize(("size", "value"), [("hidden_dim", 4097), ("num_layers", 17)])
+def test_sizes_beyond_reason_are_refused_before_memory_is_taken(encoder_path: Path, size: str, value: int) -> None:
+    reseal(encoder_path, ENCODER_KIND, put("architecture", size, value=value))
+    with pytest.raises(UntrustedFile, match="ValueError: sizes"):
         read_encoder(encoder_path)
 
 
@@ -213,7 +221,7 @@ def test_a_model_file_that_is_not_whole_is_refused_behind_a_right_seal(
     model_path: Path, change: Callable[[Content], Any]
 ) -> None:
     reseal(model_path, MODEL_KIND, change)
-    with pytest.raises(UntrustedFile, match=r"whole moola model file.*Nothing of it was used"):
+    with pytest.raises(UntrustedFile, match=r"(?s)whole moola model file.*Nothing of it was used"):
         read_model(model_path)
 
 

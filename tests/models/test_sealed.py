@@ -254,6 +254,7 @@ def test_a_compressed_archive_behind_a_right_seal_is_refused() -> None:
         ({"a": 1}, {"b": 1}),
         ({"a": {"b": 1}}, {"a": {}, "b": 1}),
         (torch.zeros(2), torch.zeros(2, dtype=torch.float64)),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.int32)),
         (torch.zeros(2, 3), torch.zeros(3, 2)),
         (torch.zeros(4, dtype=torch.uint8), torch.zeros(1)),
         (torch.tensor(0.0), torch.zeros(1)),

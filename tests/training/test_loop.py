@@ -69,8 +69,11 @@ def test_patience_goes_on_counting_after_a_resume(tmp_path: Path) -> None:
     plan = replace(PLAN, patience=3, checkpoint=tmp_path / "checkpoint.pt")
     with pytest.raises(KeyboardInterrupt):
         fit(ToyObjective([0.5, 0.6, 0.7]), plan, stop_after(3))
-    state = fit(ToyObjective([0.8, 0.4]), replace(plan, resume=True), silent)
+    resumed = ToyObjective([0.8, 0.4])
+    state = fit(resumed, replace(plan, resume=True), silent)
     assert (state.epoch, state.best_epoch, state.best_loss) == (4, 1, 0.5)
+    # The best epoch was before the stop: its weights come out of the checkpoint.
+    assert same_weights(weights_of(resumed.module), fit_scripted([0.5, 0.6, 0.7, 0.8, 0.9, 0.9], 3)[2][0])
 
 
 def test_without_validation_windows_the_training_loss_chooses() -> None:
@@ -196,6 +199,7 @@ def test_resuming_a_finished_fit_trains_no_more_and_gives_its_best_epoch(tmp_pat
     again, rows = ToyObjective(), []
     state = fit(again, replace(plan, resume=True), rows.append)
     assert rows == []
+    assert not again.module.training
     assert state.history == wanted.history
     assert same_weights(weights_of(again.module), wanted.best_weights)
 

@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 
 from moola import __version__
-from moola.cli import judging, learning, looking, tables
+from moola.cli import controls, judging, learning, looking, reporting, tables, validating
 from moola.cli.arguments import from_file, join_booleans
 from moola.cli.console import close_logging, set_up_logging
 from moola.config.sources import ENVIRONMENT_PREFIX
@@ -45,9 +45,13 @@ COMMANDS: dict[str, App | Callable[..., int]] = {
     "split": tables.split,
     "pretrain-bilstm": learning.pretrain_bilstm,
     "train": learning.train,
+    "leakcheck": controls.leakcheck,
     "eval": judging.evaluate,
+    "cv": validating.cv,
+    "compare": validating.compare,
     "gate": judging.gate,
     "promote": judging.promote,
+    "report": reporting.report,
     "predict": learning.predict,
     "runs": runs,
     "doctor": looking.doctor,

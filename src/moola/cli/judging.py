@@ -93,11 +93,14 @@ def gate(*, options: Annotated[GateOptions, Flat], console: Console = ConsoleOpt
     Example: moola gate --run artifacts/runs/<RUN_ID>
     """
     from moola.pipeline import judging
+    from moola.pipeline.crossval.gate import gate_cv, is_cv
 
-    result = judging.gate(options)
+    result = gate_cv(options) if is_cv(str(options.run)) else judging.gate(options)
     screen = Screen(console)
     _show_verdict(screen, result)
-    if result["verdict"] == "promote":
+    if "judgements" in result:
+        screen.next_command("moola train with the winner's options, then moola promote --run <RUN_ID>")
+    elif result["verdict"] == "promote":
         screen.next_command(f"moola promote --run {options.run}")
     elif result["verdict"] == "inconclusive":
         screen.next_command(f"label more windows, or moola promote --run {options.run} --accept inconclusive")
@@ -117,6 +120,10 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
         interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
         rows.append([row["metric"], *values, interval, "yes" if row["holds"] else "no"])
     screen.table(["figure", "challenger", "baseline", "trivial", "difference", "95 % interval", "rule holds"], rows)
+    if result.get("detectable_brier_gain") is not None:
+        screen.say(f"  These windows show a true Brier gain of {result['detectable_brier_gain']:.3f} with power 0.8.")
+    for row in result.get("judgements", []):
+        screen.say(f"  {row['what']}: {row['verdict']} ({row['reason']})")
     screen.say(f"Verdict: {result['verdict']}: {result['reason']}.")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 RUNS_ROOT = Path("artifacts/runs")
 PROMOTED_ROOT = Path("artifacts/models/supervised")
@@ -17,8 +17,19 @@ PROMOTED_NAME = "enhanced_baseline_v2_relative.pt"
 DEFAULT_SEED = 17
 
 DeviceName = Literal["auto", "cpu", "cuda"]
-ClassMetric = Literal["pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class"]
-EventMetric = Literal["hit_at_pm3", "lead_lag", "pointer_f1"]
+ClassMetric = Literal[
+    "pr_auc",
+    "brier",
+    "ece",
+    "accuracy",
+    "f1_macro",
+    "f1_per_class",
+    "log_loss",
+    "brier_skill",
+    "brier_parts",
+    "calibration",
+]
+EventMetric = Literal["hit_at_pm3", "lead_lag", "pointer_f1", "event_map", "expansion_iou"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +230,8 @@ class EvalOptions:
     """
 
     run: Path
-    metrics: tuple[ClassMetric, ...] = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
-    event_metrics: tuple[EventMetric, ...] = ("hit_at_pm3", "lead_lag", "pointer_f1")
+    metrics: tuple[ClassMetric, ...] = get_args(ClassMetric)
+    event_metrics: tuple[EventMetric, ...] = get_args(EventMetric)
     save_metrics: Path | None = None
     save_reliability_plot: Path | None = None
     seed: int = DEFAULT_SEED

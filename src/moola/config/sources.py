@@ -8,7 +8,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from moola.config.cv_options import CompareOptions, CvOptions
+from moola.config.leakcheck_options import LeakcheckOptions
 from moola.config.options import EvalOptions, GateOptions, PredictOptions, PretrainOptions, TrainOptions
+from moola.config.report_options import ReportOptions
 from moola.config.table_options import (
     AutolabelOptions,
     ConvertOptions,
@@ -31,9 +34,13 @@ COMMAND_OPTIONS: dict[str, type] = {
     "pretrain-bilstm": PretrainOptions,
     "train": TrainOptions,
     "eval": EvalOptions,
+    "cv": CvOptions,
+    "compare": CompareOptions,
     "gate": GateOptions,
     "promote": GateOptions,
+    "report": ReportOptions,
     "predict": PredictOptions,
+    "leakcheck": LeakcheckOptions,
 }
 
 

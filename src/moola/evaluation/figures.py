@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from moola.data.contracts.prediction_table import Predictions
-from moola.evaluation import class_metrics, event_metrics
 from moola.evaluation.calibration import perfect_ece_range, reliability_bins
 from moola.evaluation.class_metrics import Metric
-from moola.evaluation.event_metrics import ENDS, HIT_BARS, TOLERANCES
 from moola.evaluation.intervals import (
     N_RESAMPLES,
     block_length,
@@ -19,9 +17,22 @@ from moola.evaluation.intervals import (
     percentile_interval,
     without_resampling_bias,
 )
+from moola.evaluation.metric_tables import CLASS_METRICS, EVENT_METRICS, class_metric_table, event_metric_table
 
-CLASS_METRICS = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
-EVENT_METRICS = ("hit_at_pm3", "lead_lag", "pointer_f1")
+__all__ = [
+    "CLASS_METRICS",
+    "EVENT_METRICS",
+    "Evaluation",
+    "Figure",
+    "TrainingFacts",
+    "class_metric_table",
+    "evaluate",
+    "event_metric_table",
+    "trivial_predictions",
+]
+# Figures that can only grow when windows repeat; the debiased one leaves repeats out by itself.
+BIASED_BY_REPEATS = ("ece", "ece_equal_mass", "brier_reliability")
+EVENT_FIGURES = ("hit", "lead", "pointer", "event", "expansion")
 
 
 @dataclass(frozen=True)
@@ -97,63 +108,36 @@ def trivial_predictions(predictions: Predictions, facts: TrainingFacts) -> Predi
     )
 
 
-def class_metric_table(names: tuple[str, ...], class_names: list[str], rarer_class: str) -> dict[str, Metric]:
-    """Expand the requested class metrics to one callable a figure."""
-    table: dict[str, Metric] = {}
-    for name in names:
-        if name == "pr_auc":
-            table["pr_auc"] = class_metrics.pr_auc
-            if len(class_names) == 2:
-                table[f"pr_auc_{rarer_class}"] = class_metrics.pr_auc_of(rarer_class)
-        elif name == "ece":
-            table |= {"ece": class_metrics.ece, "ece_equal_mass": class_metrics.ece_equal_mass}
-        elif name == "f1_per_class":
-            table |= {f"f1_{label}": class_metrics.f1_of(label) for label in class_names}
-        else:
-            table[name] = getattr(class_metrics, name)
-    return table
-
-
-def event_metric_table(names: tuple[str, ...], threshold: float) -> dict[str, Metric]:
-    """Expand the requested event metrics to one callable a figure."""
-    table: dict[str, Metric] = {}
-    if "hit_at_pm3" in names:
-        for tolerance in sorted(TOLERANCES, key=lambda bars: bars != HIT_BARS):
-            for which in (*ENDS, "both"):
-                table[f"hit_at_pm{tolerance}_{which}"] = event_metrics.hit_at(tolerance, which)
-    if "lead_lag" in names:
-        for which in ENDS:
-            for label, quantile in (("q25", 0.25), ("median", 0.5), ("q75", 0.75)):
-                table[f"lead_lag_{which}_{label}"] = event_metrics.lead_lag(which, quantile)
-    if "pointer_f1" in names:
-        table["pointer_f1"] = event_metrics.pointer_f1(threshold)
-        table["pointer_precision"] = event_metrics.pointer_precision(threshold)
-        table["pointer_recall"] = event_metrics.pointer_recall(threshold)
-    return table
-
-
 def evaluate(
     predictions: Predictions,
     facts: TrainingFacts,
     metrics: tuple[str, ...] = CLASS_METRICS,
     event_metrics_: tuple[str, ...] = EVENT_METRICS,
     seed: int = 0,
+    trivial: Predictions | None = None,
+    intervals: bool = True,
 ) -> Evaluation:
     """Judge one part's predictions, in time order.
 
-    Windows without a label count for no class metric, windows without pointers for no pointer
-    metric but the false alarms of `pointer_f1`.
+    `trivial` replaces the predictions of the trivial predictor, row by row: in cross-validation every fold
+    has class shares of its own. Without `intervals` there are only the figures, at once. Windows without a
+    label count for no class metric, windows without pointers for no pointer metric but the false alarms of
+    `pointer_f1`.
     """
     part = str(predictions.part[0]) if len(predictions) else ""
-    labelled = predictions.take(np.flatnonzero(predictions.class_index >= 0))
+    known = np.flatnonzero(predictions.class_index >= 0)
+    labelled = predictions.take(known)
+    trivial = trivial if trivial is not None else trivial_predictions(predictions, facts)
     figures = []
-    class_table = class_metric_table(metrics, predictions.class_names, facts.rarer_class)
-    figures += _figures(class_table, labelled, facts, seed, _class_reason(labelled))
+    class_table = class_metric_table(metrics, predictions.class_names, facts.rarer_class, facts.class_counts)
+    figures += _figures(
+        class_table, labelled, trivial.take(known), seed if intervals else None, _class_reason(labelled)
+    )
     reason = "" if predictions.predicts_pointers else "the model predicts no pointers"
     event_table = event_metric_table(event_metrics_, facts.pointer_threshold or 0.0)
-    figures += _figures(event_table, predictions, facts, seed, reason)
+    figures += _figures(event_table, predictions, trivial, seed if intervals else None, reason)
     block = block_length(predictions.start_us, predictions.end_us)
-    if not len(labelled):
+    if not len(labelled) or not intervals:
         return Evaluation(part, len(predictions), block, figures, [], {})
     perfect = {bins: perfect_ece_range(labelled, bins, seed) for bins in ("width", "mass")}
     return Evaluation(part, len(predictions), block, figures, reliability_bins(labelled, seed), perfect)
@@ -164,14 +148,13 @@ def _class_reason(labelled: Predictions) -> str:
 
 
 def _figures(
-    table: dict[str, Metric], predictions: Predictions, facts: TrainingFacts, seed: int, reason: str
+    table: dict[str, Metric], predictions: Predictions, trivial: Predictions, seed: int | None, reason: str
 ) -> list[Figure]:
     if reason:
         return [Figure(name, None, None, None, None, reason) for name in table]
     ones = np.ones((1, len(predictions)))
     block = block_length(predictions.start_us, predictions.end_us)
-    weights = block_weights(len(predictions), block, seed)
-    trivial = trivial_predictions(predictions, facts)
+    weights = ones if seed is None else block_weights(len(predictions), block, seed)
     figures = []
     for name, metric in table.items():
         value = metric(predictions, ones)[0]
@@ -179,8 +162,11 @@ def _figures(
         if np.isnan(value):
             figures.append(Figure(name, None, None, None, None, _undefined(name, predictions)))
             continue
+        if seed is None:
+            figures.append(Figure(name, float(value), None, None, None if np.isnan(baseline) else float(baseline)))
+            continue
         resampled = metric(predictions, weights)
-        if name.startswith("ece"):
+        if name in BIASED_BY_REPEATS:
             resampled = without_resampling_bias(resampled, float(value))
         low, high = percentile_interval(resampled) or (None, None)
         known = None if np.isnan(baseline) else float(baseline)
@@ -189,7 +175,11 @@ def _figures(
 
 
 def _undefined(name: str, predictions: Predictions) -> str:
-    if name.startswith(("hit", "lead", "pointer")):
+    if name.startswith(EVENT_FIGURES):
         return "no judged window has pointers"
+    if name.startswith("calibration"):
+        return "needs both classes, and probabilities that do not tell them apart without error"
+    if name == "ece_debiased":
+        return "needs a bin of confidences with two windows"
     present = {predictions.class_names[i] for i in predictions.class_index if i >= 0}
     return f"needs every class among the judged windows, and there is only {', '.join(sorted(present))}"

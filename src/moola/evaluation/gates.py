@@ -13,6 +13,7 @@ from scipy.stats import norm
 from moola.data.contracts.prediction_table import Predictions
 from moola.errors import InvalidData
 from moola.evaluation.class_metrics import Metric, brier, ece, pr_auc
+from moola.evaluation.comparisons import detectable_difference
 from moola.evaluation.figures import TrainingFacts, trivial_predictions
 from moola.evaluation.intervals import block_length, block_weights, percentile_interval
 
@@ -67,6 +68,7 @@ class Verdict:
     probability_brier_better: float | None
     n_more_windows: int | None
     comparisons: list[Comparison]
+    detectable_brier_gain: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a file."""
@@ -74,7 +76,12 @@ class Verdict:
 
 
 def judge(
-    challenger: Predictions, baseline: Predictions, facts: TrainingFacts, leaks: list[str], seed: int = 0
+    challenger: Predictions,
+    baseline: Predictions,
+    facts: TrainingFacts,
+    leaks: list[str],
+    seed: int = 0,
+    trivial: Predictions | None = None,
 ) -> Verdict:
     """Compare two tables of predictions of the same windows by a paired block bootstrap.
 
@@ -91,20 +98,21 @@ def judge(
     """
     _same_windows(challenger, baseline)
     labelled = np.flatnonzero(challenger.class_index >= 0)
+    trivial = (trivial if trivial is not None else trivial_predictions(challenger, facts)).take(labelled)
     challenger, baseline = challenger.take(labelled), baseline.take(labelled)
     if not len(challenger):
         reason = Outcome.HOLD_UNDEFINED.value.format(broken="no judged window has a label")
         return Verdict(Outcome.HOLD_UNDEFINED.verdict, reason, 0, 1, None, None, [])
     block = block_length(challenger.start_us, challenger.end_us)
     weights = block_weights(len(challenger), block, seed)
-    trivial = trivial_predictions(challenger, facts)
     comparisons = [_compare(name, challenger, baseline, trivial, weights) for name in COMPARED]
     gain = brier(baseline, weights) - brier(challenger, weights)
     probability = float((gain > 0).mean())
+    detectable = float(detectable_difference(gain)) if float(np.nanstd(gain)) > 0 else None
     n_more = _windows_to_settle(comparisons[1].difference, gain, len(challenger))
     outcome, broken = _outcome(comparisons, probability, leaks, challenger, baseline)
     reason = outcome.value.format(probability=probability, n_more=n_more, broken=broken)
-    return Verdict(outcome.verdict, reason, len(challenger), block, probability, n_more, comparisons)
+    return Verdict(outcome.verdict, reason, len(challenger), block, probability, n_more, comparisons, detectable)
 
 
 def _same_windows(challenger: Predictions, baseline: Predictions) -> None:

@@ -105,8 +105,8 @@ def _find_baseline(options: GateOptions, run: store.Run, challenger: Predictions
         return _of_model(promoted, "promoted model", run, challenger)
     keys = ("data_sha256", "split_sha256")
     wanted = {key: run.manifest.get(key) for key in keys}
-    scratch = store.newest_matching(RUNS_ROOT, pretrained=False, **wanted)
-    if scratch is None or scratch.run_id == run.run_id:
+    scratch = store.newest_matching(RUNS_ROOT, run.run_id, pretrained=False, **wanted)
+    if scratch is None:
         config = run.read(store.CONFIG)
         raise OperationFailed(
             f"a gate must have a baseline, but {PROMOTED_ROOT / options.name} does not exist and no other from-scratch "

@@ -125,7 +125,7 @@ def split(options: SplitOptions) -> dict[str, Any]:
         raise WrongUsage(
             f"--val and --test must be shares that leave train rows, but they are {options.val} and {options.test}."
         )
-    embargo = (purge - (table.window_bars - 1)) * _usual_interval_us(table)
+    embargo = (purge - (table.window_bars - 1)) * usual_interval_us(table)
     found = forward_chain(table.intervals(), options.val, options.test, embargo)
     data_sha256 = sha256_file(options.data)
     for part in PARTS[: 3 if options.test else 2]:
@@ -140,7 +140,8 @@ def split(options: SplitOptions) -> dict[str, Any]:
     return split_summary(options.output, found, table) | {"leak_proof": leak_proof, "purge_window": purge}
 
 
-def _usual_interval_us(table: WindowTable) -> int:
+def usual_interval_us(table: WindowTable) -> int:
+    """Return the usual time between the bars of these windows (gaps raise it a little), 0 without times."""
     if table.start_us is None or table.end_us is None:
         return 0
     return int(np.median(table.end_us - table.start_us) / (table.window_bars - 1))

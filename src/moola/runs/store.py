@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 import platform
 import re
@@ -12,9 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from moola.errors import OperationFailed, UntrustedFile, WrongUsage
+from moola.errors import InvalidData, OperationFailed, UntrustedFile, WrongUsage
 from moola.files import SAFE_NAME, json_bytes, read_json, safe_name, sha256_file, write_atomic
 
+log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 MODEL = "model.pkl"
 PREDICTIONS = "predictions.parquet"
@@ -94,7 +96,7 @@ def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
         if complete:
             raise OperationFailed(
                 f"the run must be complete, but {folder} has no {MANIFEST}: it was interrupted. "
-                f"Go on with `moola train --resume {folder.name}`."
+                f"Go on with the same command and --resume {folder.name}."
             )
         return Run(folder, None)
     run = Run(folder, read_json(manifest_path, f"the manifest of {folder.name}", "Train the run anew."))
@@ -137,15 +139,27 @@ def list_runs(root: Path) -> list[Run]:
     runs = []
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and RUN_ID.fullmatch(folder.name):
-            path = folder / MANIFEST
-            manifest = read_json(path, "a manifest", "Train the run anew.") if path.is_file() else None
-            runs.append(Run(folder, manifest))
+            runs.append(Run(folder, _manifest_of(folder)))
     return runs
 
 
-def newest_matching(root: Path, **wanted: Any) -> Run | None:
-    """Return the newest complete run whose manifest has these values."""
+def _manifest_of(folder: Path) -> dict[str, Any] | None:
+    """Read a manifest; one that cannot be read is said, and must not hide the other runs."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        return read_json(path, "a manifest", "Train the run anew.")
+    except (InvalidData, OperationFailed) as error:
+        log.warning("%s", error)
+        return None
+
+
+def newest_matching(root: Path, other_than: str = "", **wanted: Any) -> Run | None:
+    """Return the newest complete run, other than one, whose manifest has these values."""
     for run in reversed(list_runs(root)):
+        if run.run_id == other_than:
+            continue
         if run.manifest is not None and all(run.manifest.get(key) == value for key, value in wanted.items()):
             return find_run(root, run.run_id)
     return None

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ MAX_GRADIENT_NORM = 1.0
 OnEpoch = Callable[[dict[str, Any]], None]
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What the loop needs to know: weights, batches, and losses of a batch (`loss` is minimised)."""
 

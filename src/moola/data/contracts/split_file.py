@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from moola.core.folds import sharing_problems
 from moola.core.splits import PARTS, Split, chain_problems, index_problems
 from moola.core.windows import WINDOW_BARS
 from moola.data.contracts.window_table import WindowTable
@@ -27,6 +28,7 @@ class SplitFile:
     data_sha256: str | None
     time_range_us: dict[str, tuple[int, int]]
     window_bars: int
+    scheme: str = "forward"
 
 
 def read_split(path: Path) -> SplitFile:
@@ -47,7 +49,9 @@ def read_split(path: Path) -> SplitFile:
     window_bars, data_sha256 = content.get("window_bars", WINDOW_BARS), content.get("data_sha256")
     if data_sha256 is not None and not isinstance(data_sha256, str):
         raise InvalidData(f"data_sha256 must be text, but {path} has {type(data_sha256).__name__}. {ADVICE}")
-    return SplitFile(str(content.get("name", path.stem)), split, purge, data_sha256, time_range, window_bars)
+    scheme = str(content.get("scheme", "forward"))
+    name = str(content.get("name", path.stem))
+    return SplitFile(name, split, purge, data_sha256, time_range, window_bars, scheme)
 
 
 def _indices(content: dict[str, Any], key: str, path: Path, optional: bool) -> np.ndarray:
@@ -67,6 +71,7 @@ def write_split(path: Path, file: SplitFile, table: WindowTable) -> None:
         "purge_window": file.purge_window,
         "data_sha256": file.data_sha256,
         "window_bars": file.window_bars,
+        "scheme": file.scheme,
     }
     record |= {f"{part}_indices": split.part(part).tolist() for part in PARTS}
     record["purged"] = [
@@ -122,7 +127,10 @@ def verify_split(file: SplitFile, path: Path, table: WindowTable, data_sha256: s
     if problems:
         raise InvalidData.from_problems(path, problems, ADVICE)
     intervals = table.intervals()
-    leaks = chain_problems(file.split, intervals, table.window_id)
+    if file.scheme == "combinatorial":
+        leaks = sharing_problems(file.split, intervals, table.window_id)
+    else:
+        leaks = chain_problems(file.split, intervals, table.window_id)
     if leaks and not allow_overlap:
         raise InvalidData.from_problems(path, leaks, ADVICE)
     if leaks:

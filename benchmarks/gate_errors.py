@@ -1,0 +1,80 @@
+"""How often the gate promotes a model that is no better, and how often one that is, on windows that share bars.
+
+For each number of windows and each true gain in Brier: the share of verdicts `promote`, the share in which
+Brier alone was better with probability 0.95, and the median of the gate's own figure of windows it
+would take. A gain of 0 is a model as good as the baseline with errors of its own: its promotes are the
+gate's false alarms, at most 5 % by design. Prints a markdown table. With a stride of 26 bars a
+window shares bars with the next 4.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import lru_cache
+from unittest.mock import patch
+
+import numpy as np
+from simulated_windows import CLASS_NAMES, SHARE_OF_SECOND, blur_of, simulate
+
+from moola.core.seeds import generator
+from moola.evaluation import gates
+from moola.evaluation.figures import TrainingFacts
+from moola.evaluation.intervals import block_weights
+
+FACTS = TrainingFacts(
+    {CLASS_NAMES[0]: round(1000 * (1 - SHARE_OF_SECOND)), CLASS_NAMES[1]: round(1000 * SHARE_OF_SECOND)},
+    None,
+    None,
+    None,
+)
+
+
+def row_of(n: int, gain: float, options: argparse.Namespace) -> str:
+    """Return the table's line for one number of windows and one true gain."""
+    blurs = (blur_of(options.baseline_brier - gain), blur_of(options.baseline_brier))
+    n_simulations = options.simulations if gain else options.null_simulations
+    verdicts = []
+    for number in range(n_simulations):
+        rng = generator(options.seed, "gate", n, str(gain), number)
+        challenger, baseline = simulate(rng, n, options.stride, blurs)
+        verdicts.append(gates.judge(challenger, baseline, FACTS, [], options.seed))
+    known = [verdict for verdict in verdicts if verdict.comparisons]
+    words = [verdict.verdict for verdict in verdicts]
+    sure = np.mean([(verdict.probability_brier_better or 0.0) >= gates.SURE for verdict in known])
+    more = [verdict.n_more_windows for verdict in known if verdict.n_more_windows and verdict.verdict == "inconclusive"]
+    shares = " | ".join(
+        f"{100 * words.count(word) / n_simulations:.1f}" for word in ("promote", "inconclusive", "hold")
+    )
+    needed = f"{n + int(np.median(more))}" if more else ""
+    return f"| {n} | {gain:g} | {n_simulations} | {shares} | {100 * sure:.1f} | {needed} |"
+
+
+def main() -> None:
+    """Simulate and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--windows", type=int, nargs="+", default=[35, 60, 174, 500])
+    parser.add_argument("--gains", type=float, nargs="+", default=[0.0, 0.01, 0.02, 0.04])
+    parser.add_argument("--baseline-brier", type=float, default=0.205, help="the class share alone has 0.2275")
+    parser.add_argument("--stride", type=int, default=26, help="bars between the starts of two windows")
+    parser.add_argument("--simulations", type=int, default=200, help="for each gain above 0")
+    parser.add_argument("--null-simulations", type=int, default=1000, help="for the gain of 0")
+    parser.add_argument("--resamples", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    @lru_cache(maxsize=8)
+    def fewer_resamples(n_windows: int, block: int, seed: int) -> np.ndarray:
+        return block_weights(n_windows, block, seed, options.resamples)
+
+    print(
+        "| windows | true gain | simulations | promote % | inconclusive % | hold % | Brier sure % | windows to settle |"
+    )
+    print("|---:|---:|---:|---:|---:|---:|---:|---:|")
+    with patch.object(gates, "block_weights", fewer_resamples):
+        for n in options.windows:
+            for gain in options.gains:
+                print(row_of(n, gain, options), flush=True)
+
+
+if __name__ == "__main__":
+    main()

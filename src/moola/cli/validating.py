@@ -1,0 +1,134 @@
+"""Commands that judge over folds and compare: cv, compare."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from moola.cli.console import ConsoleOptions, Screen
+from moola.config.cv_options import CompareOptions, CvOptions
+from moola.errors import Interrupted
+
+Flat = Parameter(name="*")
+Console = Annotated[ConsoleOptions, Flat]
+log = logging.getLogger("moola.cli")
+COLUMNS = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
+PLAIN_EVERY_S = 5.0
+
+
+class FitProgress:
+    """Fits done, with the time left, now and then."""
+
+    def __init__(self) -> None:
+        self.started = self.shown = time.monotonic()
+        self.first: int | None = None
+
+    def __call__(self, n_done: int, n_fits: int, name: str) -> None:
+        """Show one finished fit."""
+        log.debug("fit %d of %d: %s", n_done, n_fits, name)
+        now = time.monotonic()
+        self.first = n_done - 1 if self.first is None else self.first
+        if n_done == n_fits or now - self.shown >= PLAIN_EVERY_S:
+            self.shown = now
+            left = (now - self.started) / (n_done - self.first) * (n_fits - n_done)
+            print(f"cv: fit {n_done} of {n_fits} ({name}), {left:.0f} s left", file=sys.stderr, flush=True)
+
+
+def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Cross-validate in time: purged folds, several seeds, pooled out-of-fold figures; the last line is its id.
+
+    Example: moola cv --data data/processed/labeled/train_latest_relative.parquet --folds 5 --seeds 5
+    """
+    from moola.pipeline.crossval import story
+
+    try:
+        result = story.cross_validate(options, FitProgress())
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            "Interrupted; finished fits are in the newest folder of artifacts/cv. Go on with the same command and "
+            "--resume <that folder's name>."
+        ) from stop
+    screen = Screen(console)
+    _show_cv(screen, result)
+    screen.next_command(f"moola gate --run {result['cv']} --baseline <another cv>")
+    screen.say(result["cv_id"])
+    screen.result(result)
+    return 0
+
+
+def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
+    screen.say(
+        f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} seeds, {result['n_pooled']} of "
+        f"{result['n_labelled']} windows judged out of fold, {result['seconds']:.0f} s"
+    )
+    for leak in result["leaks"]:
+        screen.say(f"  NOT LEAK-PROOF: {leak}.")
+    if result["labelled_by"]:
+        screen.say(f"  Labels by {', '.join(result['labelled_by'])}.")
+    rows = []
+    for name in COLUMNS:
+        figure = result["figures"][name]
+        shown = [_number(figure[key]) for key in ("value", "low", "high")]
+        references = [_number(row[name]) for row in result["references"].values()]
+        rows.append([name, shown[0], f"{shown[1]} .. {shown[2]}", *references])
+    screen.table(["pooled figure", "value", "95 % interval", *result["references"]], rows)
+    for title, key, first in (("fold", "by_fold", "fold"), ("seed", "by_seed", "seed")):
+        table = [[str(row[first]), *(_number(row[name]) for name in COLUMNS)] for row in result[key]]
+        screen.table([title, *COLUMNS], table)
+    if len(result["label_efficiency"]) > 1:
+        table = [
+            [f"{row['label_fraction']:g}", f"{row['n_train_windows']:.0f}", *(_number(row[name]) for name in COLUMNS)]
+            for row in result["label_efficiency"]
+        ]
+        screen.table(["share of labels", "train windows", *COLUMNS], table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def compare(
+    names: list[str],
+    /,
+    *,
+    options: Annotated[CompareOptions, Flat] = CompareOptions(),
+    console: Console = ConsoleOptions(),
+) -> int:
+    """Compare runs or cvs on the same windows: paired differences, what this n can show, Holm's correction.
+
+    Example: moola compare <RUN_ID> <RUN_ID> <RUN_ID> --output compare.csv --plot compare.png
+
+    Parameters
+    ----------
+    names
+        Runs or cvs, by id or folder; the first is the baseline unless --baseline says another.
+    """
+    from moola.pipeline import comparing
+
+    result = comparing.compare(names, options)
+    screen = Screen(console)
+    screen.say(
+        f"Baseline {result['baseline']}, {result['n_windows']} windows of {result['part']}, "
+        f"blocks of {result['block_windows']}"
+    )
+    rows = []
+    for row in result["rows"]:
+        interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
+        numbers = [_number(row[name]) for name in ("detectable", "p", "p_holm")]
+        rows.append([row["name"], row["metric"], _number(row["value"]), _number(row["difference"]), interval, *numbers])
+    screen.table(["run", "metric", "value", "difference", "95 % interval", "detectable", "p", "p (Holm)"], rows)
+    screen.say("  Detectable: the smallest true difference that these windows would show with power 0.8.")
+    if options.output is not None:
+        screen.say(f"Table in {options.output}")
+    if options.plot is not None:
+        from moola.plots import comparison_plot
+
+        comparison_plot(options.plot, result)
+        screen.say(f"Plot in {options.plot}")
+    screen.next_command(f"moola gate --run {result['best']} --baseline {result['baseline']}")
+    screen.result(result)
+    return 0

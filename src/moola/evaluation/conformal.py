@@ -1,0 +1,192 @@
+"""Split-conformal answers: sets of classes and +-k bars for pointers that cover 1 - alpha of windows.
+
+The guarantee (Vovk, Gammerman and Shafer 2005; Lei et al. 2018) is for exchangeable windows: calibration
+and judged windows in any order equally likely. Windows that overlap, and markets that change, weaken it:
+n overlapping windows tell less than n independent ones, so coverage varies more about 1 - alpha than n says.
+Measure it on later windows with the coverage functions, and count windows in blocks of time.
+
+Everything takes arrays. For cross-conformal use (Vovk 2015) each fold is judged by the out-of-fold
+predictions of the others; the arrays may then hold one threshold or one k for each window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from moola.errors import WrongUsage
+from moola.evaluation.class_metrics import Values, Weights, weighted_share
+
+CANNOT_TELL = "cannot tell"
+ENDS = ("start", "end", "both")
+Sets = Bool[np.ndarray, "windows classes"]
+
+
+def conformal_quantile(score: Float[np.ndarray, " calibration"], alpha: float) -> float:
+    """Return the ceil((n + 1)(1 - alpha))-th smallest score; infinite when there are fewer scores.
+
+    A further exchangeable score is at or below it with probability >= 1 - alpha, the finite-sample
+    form of the 1 - alpha quantile. Raises `WrongUsage` unless 0 < alpha < 1.
+    """
+    if not 0 < alpha < 1:
+        raise WrongUsage(f"alpha must lie between 0 and 1, but it is {alpha}. Take 0.1 for a coverage of 90 %.")
+    # The small number keeps a product such as 10 * (1 - 0.1) from being rounded up past a whole one.
+    rank = math.ceil((len(score) + 1) * (1 - alpha) - 1e-9)
+    return float(np.sort(score)[rank - 1]) if rank <= len(score) else math.inf
+
+
+def class_thresholds(
+    class_prob: Float[np.ndarray, "windows classes"],
+    class_index: Int[np.ndarray, " windows"],
+    alpha: float,
+    by_class: bool = False,
+) -> Float[np.ndarray, " classes"]:
+    """Return for each class the largest score 1 - p at which it still belongs to a window's set.
+
+    Sadinle, Lei and Wasserman (2019, "Least ambiguous set-valued classifiers"): the score of a
+    calibration window is 1 - p of its true class, the threshold its conformal quantile.
+
+    Parameters
+    ----------
+    class_prob, class_index
+        Calibration windows that the model was not trained on; those without a label (-1) are left out.
+    alpha
+        Share of windows whose set may miss the true class, in (0, 1).
+    by_class
+        Calibrate each class on its own windows: every class is then covered at 1 - alpha, not all
+        together, at the price of larger sets. Otherwise one threshold stands for all classes.
+    """
+    known = np.flatnonzero(class_index >= 0)
+    score = 1 - class_prob[known, class_index[known]]
+    if not by_class:
+        return np.full(class_prob.shape[1], conformal_quantile(score, alpha))
+    true = class_index[known]
+    return np.array([conformal_quantile(score[true == k], alpha) for k in range(class_prob.shape[1])])
+
+
+def class_sets(
+    class_prob: Float[np.ndarray, "windows classes"], thresholds: Float[np.ndarray, "*windows classes"]
+) -> Sets:
+    """Return which classes each window's set holds: those with 1 - p at or below the threshold.
+
+    A set without any class is filled with all: a window unlike every class tells no class either.
+    That only adds coverage.
+    """
+    sets = np.asarray(1 - class_prob <= thresholds)
+    sets[~sets.any(axis=1)] = True
+    return sets
+
+
+def class_answers(sets: Sets, class_names: list[str]) -> list[str]:
+    """Say the one class of each set, or "cannot tell" where the set holds several."""
+    return [class_names[int(row.argmax())] if row.sum() == 1 else CANNOT_TELL for row in sets]
+
+
+def pointer_errors(
+    true_bar: Int[np.ndarray, "windows 2"], predicted_bar: Int[np.ndarray, "windows 2"], which: str
+) -> Float[np.ndarray, " windows"]:
+    """Return the bars between predicted and true `start`, `end`, or the larger of both.
+
+    NaN where there is no true pointer, infinite where there is one and none was predicted.
+    """
+    ends = slice(None) if which == "both" else [ENDS.index(which)]
+    true, said = true_bar[:, ends], predicted_bar[:, ends]
+    error = np.abs(said - true).max(axis=1).astype(np.float64)
+    error[(said < 0).any(axis=1)] = np.inf
+    error[(true < 0).any(axis=1)] = np.nan
+    return error
+
+
+def error_bars(error: Float[np.ndarray, " calibration"], alpha: float) -> int | None:
+    """Return the smallest whole k such that +-k bars cover 1 - alpha, None when no k is known to.
+
+    k is the conformal quantile of the errors of calibration windows (`pointer_errors`), NaN left out.
+    None, which stands for infinite, when there are too few windows (fewer than (1 - alpha) / alpha) or too
+    many of them without a predicted pointer.
+    """
+    k = conformal_quantile(error[~np.isnan(error)], alpha)
+    return None if math.isinf(k) else math.ceil(k)
+
+
+def pointer_bars(
+    true_bar: Int[np.ndarray, "windows 2"], predicted_bar: Int[np.ndarray, "windows 2"], alpha: float
+) -> dict[str, int | None]:
+    """Return k for `start`, for `end`, and the one that covers both at the same time with 1 - alpha."""
+    return {which: error_bars(pointer_errors(true_bar, predicted_bar, which), alpha) for which in ENDS}
+
+
+def class_coverage(sets: Sets, class_index: Int[np.ndarray, " windows"], weights: Weights) -> Values:
+    """Share of labelled windows whose set holds the true class; NaN without labelled windows.
+
+    `weights` as for metrics: a row of ones gives the figure, rows of bootstrap counts its resamples.
+    """
+    known = class_index >= 0
+    held = sets[np.arange(len(sets)), np.where(known, class_index, 0)] & known
+    return weighted_share(weights @ held.astype(np.float64), weights @ known.astype(np.float64))
+
+
+def mean_set_size(sets: Sets, weights: Weights) -> Values:
+    """Mean number of classes a set; 1 where every window has an answer. NaN without windows."""
+    return weighted_share(weights @ sets.sum(axis=1).astype(np.float64), weights.sum(axis=1))
+
+
+def error_coverage(
+    error: Float[np.ndarray, " windows"], within_bars: int | Float[np.ndarray, " windows"] | None, weights: Weights
+) -> Values:
+    """Share of windows with a true pointer whose error is within k bars, one k for all or one each.
+
+    None and infinity, the k of too few calibration windows, cover every bar.
+    """
+    known = ~np.isnan(error)
+    near = np.where(known, error, np.inf) <= (np.inf if within_bars is None else within_bars)
+    return weighted_share(weights @ (near & known).astype(np.float64), weights @ known.astype(np.float64))
+
+
+def cross_class_sets(
+    class_prob: Float[np.ndarray, "windows classes"],
+    class_index: Int[np.ndarray, " windows"],
+    fold: Int[np.ndarray, " windows"],
+    alpha: float,
+    by_class: bool = False,
+    earlier_only: bool = False,
+) -> Sets:
+    """Return each window's set, calibrated on the out-of-fold predictions of the other folds.
+
+    Parameters
+    ----------
+    fold
+        Number of the fold whose model predicted the window, growing with time. Each window is one row: where
+        several folds predicted it, average them first, or its own label helps to judge it.
+    earlier_only
+        Calibrate on earlier folds alone, as use in real time would; the first fold then tells no class.
+        Otherwise later windows help to judge earlier ones: retrospective, and no leak of a window's own label.
+    """
+    sets = np.ones(class_prob.shape, dtype=bool)
+    for judged, calibration in _folds(fold, earlier_only):
+        thresholds = class_thresholds(class_prob[calibration], class_index[calibration], alpha, by_class)
+        sets[judged] = class_sets(class_prob[judged], thresholds)
+    return sets
+
+
+def cross_error_bars(
+    error: Float[np.ndarray, " windows"], fold: Int[np.ndarray, " windows"], alpha: float, earlier_only: bool = False
+) -> Float[np.ndarray, " windows"]:
+    """Return each window's k, calibrated on the errors of the other folds; infinite where they are too few.
+
+    `fold` and `earlier_only` as for `cross_class_sets`.
+    """
+    within_bars = np.full(len(error), np.inf)
+    for judged, calibration in _folds(fold, earlier_only):
+        k = error_bars(error[calibration], alpha)
+        within_bars[judged] = np.inf if k is None else k
+    return within_bars
+
+
+def _folds(fold: Int[np.ndarray, " windows"], earlier_only: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the rows of each fold, and those that calibrate it."""
+    for number in np.unique(fold):
+        calibrates = fold < number if earlier_only else fold != number
+        yield np.flatnonzero(fold == number), np.flatnonzero(calibrates)

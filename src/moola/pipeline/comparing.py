@@ -1,0 +1,142 @@
+"""Stage `compare`: several runs or cvs on the same windows, in one table of paired differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from moola.config.cv_options import CV_ROOT, CompareOptions
+from moola.config.options import RUNS_ROOT
+from moola.data.contracts.frames import write_frame
+from moola.data.contracts.prediction_table import Predictions, read_predictions
+from moola.errors import InvalidData, WrongUsage
+from moola.evaluation.class_metrics import Metric, accuracy, brier, ece, pr_auc
+from moola.evaluation.comparisons import detectable_difference, holm, paired_differences
+from moola.evaluation.event_metrics import hit_at
+from moola.evaluation.intervals import block_length, block_weights, percentile_interval
+from moola.pipeline.crossval.gate import is_cv
+from moola.pipeline.judging import judged_predictions
+from moola.runs import store
+
+METRICS: dict[str, Metric] = {
+    "pr_auc": pr_auc,
+    "brier": brier,
+    "ece": ece,
+    "accuracy": accuracy,
+    "hit_at_pm3_both": hit_at(3, "both"),
+}
+# Holm's correction is over challengers, on the metric that the gate is sure about.
+TESTED = "brier"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A run or cv by name, with its predictions of the judged windows in time order."""
+
+    name: str
+    predictions: Predictions
+
+
+def find_contestant(name: str) -> Contestant:
+    """Find a run or cv by id or folder, and read its judged predictions."""
+    if is_cv(name):
+        run = store.find_run(CV_ROOT, name)
+        return Contestant(run.run_id, read_predictions(run.path(store.PREDICTIONS)).of_part("test"))
+    run = store.find_run(RUNS_ROOT, name)
+    return Contestant(run.run_id, judged_predictions(run))
+
+
+def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
+    """Compare every other contestant with the baseline by a paired block bootstrap.
+
+    Raises
+    ------
+    WrongUsage
+        Fewer than two names, or a baseline that is none of them.
+    InvalidData
+        They did not judge the same windows.
+    """
+    wanted = list(dict.fromkeys([*([options.baseline] if options.baseline else []), *names]))
+    if len(wanted) < 2:
+        raise WrongUsage(f"compare must have at least two runs or cvs, but {len(wanted)} is named. Name another.")
+    baseline, *others = [find_contestant(name) for name in wanted]
+    for other in others:
+        _same_windows(baseline, other)
+    labelled = np.flatnonzero(baseline.predictions.class_index >= 0)
+    base = baseline.predictions.take(labelled)
+    block = block_length(base.start_us, base.end_us)
+    weights = block_weights(len(labelled), block, options.seed)
+    rows = [_row(baseline.name, name, METRICS[name], base, None, weights) for name in METRICS]
+    for other in others:
+        mine = other.predictions.take(labelled)
+        rows += [_row(other.name, name, METRICS[name], mine, base, weights) for name in METRICS]
+    _correct(rows)
+    if options.output is not None:
+        write_frame(options.output, pl.DataFrame(rows))
+    return {
+        "baseline": baseline.name,
+        "part": str(base.part[0]),
+        "n_windows": len(labelled),
+        "block_windows": block,
+        "best": min(others, key=lambda one: _brier_of(rows, one.name)).name,
+        "rows": rows,
+    }
+
+
+def _same_windows(one: Contestant, other: Contestant) -> None:
+    same = (
+        one.predictions.window_id == other.predictions.window_id
+        and one.predictions.class_names == other.predictions.class_names
+        and np.array_equal(one.predictions.class_index, other.predictions.class_index)
+    )
+    if not same:
+        raise InvalidData(
+            f"what is compared must be judged on the same windows, labels and classes, but {one.name} and "
+            f"{other.name} are not ({len(one.predictions)} and {len(other.predictions)} windows). "
+            "Train both on the same data and split."
+        )
+
+
+def _row(
+    name: str, metric_name: str, metric: Metric, mine: Predictions, base: Predictions | None, weights: np.ndarray
+) -> dict[str, Any]:
+    """One metric of one contestant; the test is two-sided, from the share of resamples beyond 0."""
+    value = metric(mine, np.ones((1, len(mine))))[0]
+    row: dict[str, Any] = {"name": name, "metric": metric_name, "value": None if np.isnan(value) else float(value)}
+    empty = dict.fromkeys(("difference", "low", "high", "detectable", "p", "p_holm"))
+    if base is None or np.isnan(value):
+        return row | empty
+    theirs = metric(base, np.ones((1, len(base))))[0]
+    differences = paired_differences(mine, base, metric, weights)
+    interval = percentile_interval(differences)
+    if np.isnan(theirs) or interval is None:
+        return row | empty
+    known = differences[~np.isnan(differences)]
+    tail = min((known <= 0).mean(), (known >= 0).mean())
+    return (
+        row
+        | empty
+        | {
+            "difference": float(value - theirs),
+            "low": interval[0],
+            "high": interval[1],
+            "detectable": float(detectable_difference(known)),
+            "p": float(min(1.0, 2 * max(tail, 1 / len(known)))),
+        }
+    )
+
+
+def _correct(rows: list[dict[str, Any]]) -> None:
+    tested = {row["name"]: row["p"] for row in rows if row["metric"] == TESTED and row["p"] is not None}
+    corrected = holm(tested)
+    for row in rows:
+        if row["metric"] == TESTED and row["name"] in corrected:
+            row["p_holm"] = corrected[row["name"]]
+
+
+def _brier_of(rows: list[dict[str, Any]], name: str) -> float:
+    value = next(row["value"] for row in rows if row["name"] == name and row["metric"] == TESTED)
+    return float("inf") if value is None else float(value)

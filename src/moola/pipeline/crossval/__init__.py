@@ -1,0 +1,1 @@
+"""Stage `cv`: many fits over folds and seeds, pooled out of fold, judged and gated."""

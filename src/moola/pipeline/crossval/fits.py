@@ -1,0 +1,171 @@
+"""One fit of the grid: a fold, a seed, a share of the labels; its predictions are a file of their own.
+
+A fit runs in a process of one thread and writes its table last, so a grid that was killed goes on with what
+is missing, and the order in which processes end changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moola.config.cv_options import CvOptions
+from moola.config.options import TrainOptions
+from moola.core.seeds import generator
+from moola.core.splits import Split
+from moola.data.contracts.prediction_table import Predictions, read_predictions, write_predictions
+from moola.evaluation.figures import TrainingFacts
+from moola.files import json_bytes, read_json, write_atomic
+from moola.models.references import REFERENCES
+from moola.pipeline.fitting import Material, fit_material, gather, predict_held_out
+from moola.pipeline.resolving import resolve_options
+from moola.training.device import prepare_device
+
+ADVICE = "Run the cv anew."
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """What one fit is of, and where its files are."""
+
+    folder: Path
+    fold: int
+    seed: int
+    label_fraction: float
+    model: str
+
+    @property
+    def name(self) -> str:
+        """The name of its files: model, fold, seed and share of labels."""
+        return f"{self.model}-f{self.fold}-s{self.seed}-l{self.label_fraction:g}"
+
+    @property
+    def predictions(self) -> Path:
+        """Predictions of the fold's val and test rows, written last."""
+        return self.folder / "fits" / f"{self.name}.parquet"
+
+    @property
+    def facts(self) -> Path:
+        """What the fit learned of its train rows."""
+        return self.folder / "fits" / f"{self.name}.json"
+
+    @property
+    def split(self) -> Path:
+        """The fold's split file."""
+        return self.folder / "folds" / f"fold-{self.fold}.json"
+
+    @property
+    def encoder(self) -> Path:
+        """The fold's own encoder, where one is pretrained."""
+        return self.folder / "encoders" / f"fold-{self.fold}.pt"
+
+    @property
+    def done(self) -> bool:
+        """Tell whether the fit is over."""
+        return self.predictions.is_file() and self.facts.is_file()
+
+
+def train_options(options: CvOptions, task: FitTask) -> TrainOptions:
+    """Return the options of `train` that this fit is."""
+    encoder = task.encoder if options.pretrain_bars else options.pretrained_encoder
+    return TrainOptions(
+        data=options.data,
+        split=task.split,
+        pretrained_encoder=encoder,
+        freeze_encoder=options.freeze_encoder,
+        hidden_dim=options.hidden_dim,
+        num_layers=options.num_layers,
+        epochs=options.epochs,
+        augment_data=options.augment_data,
+        cpsa_ratio=options.cpsa_ratio,
+        mirror_classes=options.mirror_classes,
+        predict_pointers=options.predict_pointers,
+        window_bars=options.window_bars,
+        save_run=False,
+        device=options.device,
+        threads=1,
+        seed=task.seed,
+    )
+
+
+def run_task(options: CvOptions, task: FitTask) -> str:
+    """Do one fit and write its files; returns its name."""
+    training = train_options(options, task)
+    device = prepare_device(options.device, 1)
+    material = gather(training)
+    material = replace(material, split=fewer_labels(material, task))
+    if task.model in REFERENCES:
+        predictions, facts = _reference(task, material)
+        leaks: list[str] = [leak for leak in material.leaks if "encoder" not in leak]
+    else:
+        training = resolve_options(training, material.table, material.split, material.encoder)
+        model, _, _, training_facts = fit_material(training, material, device, None, {}, lambda _row: None)
+        predictions, facts, leaks = predict_held_out(model, material, device), training_facts.as_dict(), material.leaks
+    record = {"facts": facts, "leaks": leaks, "n_train_windows": len(material.split.train)}
+    write_atomic(task.facts, json_bytes(record))
+    write_predictions(task.predictions, predictions)
+    return task.name
+
+
+def fewer_labels(material: Material, task: FitTask) -> Split:
+    """Keep a share of each class's train and val rows, at least one of each; the seed chooses which.
+
+    Shares are nested: the rows of a smaller one are among those of a larger one.
+    """
+    split = material.split
+    if task.label_fraction == 1.0:
+        return split
+    parts = {}
+    for part in ("train", "val"):
+        rows = generator(task.seed, "label fraction", task.fold, part).permutation(split.part(part))
+        labels = material.table.label[rows]
+        kept = []
+        for name in sorted(set(labels.tolist())):
+            mine = rows[labels == name]
+            kept.append(mine[: max(round(task.label_fraction * len(mine)), 1)])
+        parts[part] = np.sort(np.concatenate(kept))
+    return Split(parts["train"], parts["val"], split.test, split.dropped)
+
+
+def _reference(task: FitTask, material: Material) -> tuple[Predictions, dict[str, Any]]:
+    """Let a cheap reference predict; it has no pointers but the most common ones of its train rows."""
+    from moola.pipeline.examples import most_common
+
+    split, classes = material.split, material.classes
+    chosen = {part: material.table.take(split.part(part)).with_features() for part in ("train", "val", "test")}
+    numbers = {name: i for i, name in enumerate(classes)}
+    index = {part: np.array([numbers[name] for name in chosen[part].label], dtype=np.int64) for part in chosen}
+    rows = np.concatenate([split.val, split.test])
+    judged = material.table.take(rows).with_features()
+    train_features, judged_features = chosen["train"].features, judged.features
+    assert train_features is not None
+    assert judged_features is not None
+    probability = REFERENCES[task.model](train_features, index["train"], judged_features, task.seed)
+    common = [most_common(bars) for bars in (chosen["train"].expansion_start, chosen["train"].expansion_end)]
+    bars = np.tile([-1 if bar is None else bar for bar in common], (len(rows), 1))
+    predictions = Predictions(
+        judged.window_id,
+        rows,
+        np.array(["val"] * len(split.val) + ["test"] * len(split.test), dtype=object),
+        judged.start_us,
+        judged.end_us,
+        classes,
+        np.concatenate([index["val"], index["test"]]),
+        probability,
+        np.stack([judged.expansion_start, judged.expansion_end], axis=1),
+        bars,
+        np.ones((len(rows), 2)),
+        None,
+        judged.annotator,
+    )
+    counts = {name: int((index["train"] == i).sum()) for i, name in enumerate(classes)}
+    return predictions, TrainingFacts(counts, common[0], common[1], None).as_dict()
+
+
+def read_fit(task: FitTask) -> tuple[Predictions, dict[str, Any]]:
+    """Return a finished fit's test predictions and its record."""
+    record = read_json(task.facts, "the record of a fit", ADVICE)
+    return read_predictions(task.predictions).of_part("test"), record

@@ -1,0 +1,124 @@
+"""The gate on cross-validation: the rule on pooled windows, seeds, cheap references, controls.
+
+Verdicts merge by one table, worst wins:
+
+| what is judged | hold | inconclusive | promote |
+|---|---|---|---|
+| the rule on pooled out-of-fold windows | a rule is broken, or no better than the class share | thin evidence | sure |
+| seeds | fewer than 4 of 5 are better than the baseline's in Brier | - | 4 of 5 and more |
+| cheap references | not better than the strongest in Brier and in PR-AUC | - | better in both |
+| controls | a leak is known | - | none is known |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from moola.config.cv_options import CV_ROOT
+from moola.config.options import GateOptions
+from moola.data.contracts.prediction_table import Predictions, read_predictions
+from moola.errors import InvalidData
+from moola.evaluation.figures import TrainingFacts
+from moola.evaluation.gates import judge
+from moola.models.references import REFERENCES
+from moola.pipeline.crossval.fits import FitTask, read_fit
+from moola.pipeline.crossval.pooling import pool
+from moola.runs import store
+
+SEED_SHARE = 0.8
+RANK = {"promote": 0, "inconclusive": 1, "hold": 2}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One line of the merged verdict."""
+
+    what: str
+    verdict: str
+    reason: str
+
+
+def worst(judgements: list[Judgement]) -> Judgement:
+    """Return the judgement that decides: the first of the worst."""
+    return max(judgements, key=lambda one: RANK[one.verdict])
+
+
+def is_cv(name: str) -> bool:
+    """Tell whether a name is of a cv's folder and not of a run's."""
+    last = name.rstrip("/").rpartition("/")[2]
+    return "-cv_" in last
+
+
+def gate_cv(options: GateOptions) -> dict[str, Any]:
+    """Compare two cross-validations of the same windows; the merged verdict is in the result.
+
+    Raises
+    ------
+    InvalidData
+        No baseline was named, or it is of other windows or folds.
+    """
+    challenger_run = store.find_run(CV_ROOT, options.run)
+    if options.baseline is None:
+        raise InvalidData(
+            "the gate on a cv must have another cv as baseline, but --baseline is missing. "
+            "Name one, such as a cv without pretraining on the same data."
+        )
+    baseline_run = store.find_run(CV_ROOT, options.baseline)
+    challenger, baseline = (_pooled(run) for run in (challenger_run, baseline_run))
+    metrics = challenger_run.read(store.METRICS)
+    facts = TrainingFacts(**challenger_run.read(store.FACTS))
+    leaks = [str(leak) for leak in metrics["leaks"]]
+    verdict = judge(challenger, baseline, facts, leaks, options.seed, trivial=prevalence_of(challenger_run))
+    judgements = [
+        Judgement("rule", verdict.verdict, verdict.reason),
+        by_seeds(metrics["by_seed"], baseline_run.read(store.METRICS)["by_seed"]),
+        by_references(metrics["figures"], metrics["references"]),
+        Judgement("controls", "hold" if leaks else "promote", "; ".join(leaks) or "no leak is known"),
+    ]
+    deciding = worst(judgements)
+    return verdict.as_dict() | {
+        "run_id": challenger_run.run_id,
+        "baseline": baseline_run.run_id,
+        "baseline_kind": "cv",
+        "baseline_note": "",
+        "part": "out-of-fold",
+        "leak_proof": not leaks,
+        "labelled_by": metrics["labelled_by"],
+        "judgements": [vars(one) for one in judgements],
+        "verdict": deciding.verdict,
+        "reason": verdict.reason if deciding.what == "rule" else deciding.reason,
+    }
+
+
+def _pooled(run: store.Run) -> Predictions:
+    return read_predictions(run.path(store.PREDICTIONS)).of_part("test")
+
+
+def prevalence_of(run: store.Run) -> Predictions:
+    """Return the pooled predictions of the class share, each fold's own."""
+    assert run.manifest is not None
+    seed, n_folds = run.manifest["seed"], run.manifest["n_folds"]
+    folds = [read_fit(FitTask(run.folder, fold, seed, 1.0, "prevalence"))[0] for fold in range(1, n_folds + 1)]
+    return pool(folds)[0]
+
+
+def by_seeds(challenger: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> Judgement:
+    """Ask that at least 4 of 5 seeds have a lower pooled Brier than the baseline's seed of the same place."""
+    pairs = list(zip(challenger, baseline, strict=False))
+    better = [bool(one["brier"] < other["brier"]) for one, other in pairs]
+    said = f"{sum(better)} of {len(better)} seeds are better in Brier"
+    return Judgement("seeds", "promote" if np.mean(better) >= SEED_SHARE else "hold", said)
+
+
+def by_references(figures: dict[str, Any], references: dict[str, dict[str, Any]]) -> Judgement:
+    """Ask for a better Brier and PR-AUC than the strongest cheap reference (lowest Brier) has."""
+    known = {name: row for name, row in references.items() if name in REFERENCES and row["brier"] is not None}
+    name = min(known, key=lambda one: known[one]["brier"])
+    mine = {metric: figures[metric]["value"] for metric in ("brier", "pr_auc")}
+    row = known[name]
+    said = ", ".join(f"{metric} {mine[metric]:.3f} against {row[metric]:.3f}" for metric in mine)
+    better = mine["brier"] < row["brier"] and mine["pr_auc"] > row["pr_auc"]
+    return Judgement("cheap references", "promote" if better else "hold", f"{said} of {name}, the strongest of them")

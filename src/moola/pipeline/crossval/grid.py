@@ -1,0 +1,53 @@
+"""The grid of fits: which there are, and running them in processes of one thread each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from moola.config.cv_options import CvOptions
+from moola.models.references import REFERENCES
+from moola.pipeline.crossval.fits import FitTask, run_task
+
+OnFit = Callable[[int, int, str], None]
+
+
+def tasks_of(options: CvOptions, folder: Path, n_folds: int) -> list[FitTask]:
+    """Return every fit: folds x seeds x label fractions of the model, and the cheap references once a fold."""
+    seeds = [options.seed] if options.model in REFERENCES else range(options.seed, options.seed + options.seeds)
+    fractions = sorted({*options.label_fractions, 1.0}, reverse=True)
+    tasks = [
+        FitTask(folder, fold, seed, fraction, options.model)
+        for fraction in fractions
+        for seed in seeds
+        for fold in range(1, n_folds + 1)
+    ]
+    others = [name for name in REFERENCES if name != options.model]
+    return tasks + [FitTask(folder, fold, options.seed, 1.0, name) for name in others for fold in range(1, n_folds + 1)]
+
+
+def run_grid(options: CvOptions, tasks: list[FitTask], on_fit: OnFit) -> None:
+    """Run the fits that are not done, as many at a time as there are cores (or `processes`)."""
+    open_tasks = [task for task in tasks if not task.done]
+    n_done = len(tasks) - len(open_tasks)
+    if not open_tasks:
+        return
+    n_processes = min(options.processes or os.cpu_count() or 1, len(open_tasks))
+    if n_processes == 1:
+        for task in open_tasks:
+            n_done += 1
+            on_fit(n_done, len(tasks), run_task(options, task))
+        return
+    # Fresh processes: forked ones would inherit torch's threads in an undefined state.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_processes, mp_context=context) as pool:
+        try:
+            for future in as_completed([pool.submit(run_task, options, task) for task in open_tasks]):
+                n_done += 1
+                on_fit(n_done, len(tasks), future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,93 @@
+"""Out-of-fold predictions pooled: seeds averaged, then calibrated on the other folds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Int
+
+from moola.data.contracts.prediction_table import Predictions
+from moola.evaluation.calibration import calibrated
+from moola.evaluation.platt import Calibrator, fit_calibrator
+from moola.pipeline.predicting import decode
+
+SMALLEST = 1e-9
+
+
+def average(members: list[Predictions]) -> Predictions:
+    """Average predictions of the same windows: log-probabilities (so logits) and pointer curves."""
+    first = members[0]
+    logits = np.mean([np.log(np.maximum(one.class_prob, SMALLEST)) for one in members], axis=0)
+    curves = None
+    if first.curves is not None:
+        curves = np.mean([one.curves for one in members if one.curves is not None], axis=0)
+        predicted, pointer_prob = decode(curves, len(first))
+    else:
+        predicted, pointer_prob = first.predicted_bar, first.pointer_prob
+    return replace(
+        first,
+        class_prob=calibrated(logits, 1.0),
+        curves=curves,
+        predicted_bar=predicted,
+        pointer_prob=pointer_prob,
+    )
+
+
+def pool(by_fold: list[Predictions]) -> tuple[Predictions, Int[np.ndarray, " windows"]]:
+    """Lay the folds' test windows out in time order, and say which block of time each is of.
+
+    A window that several folds judge (combinatorial) is averaged over them; its block is the first fold
+    that judges it.
+    """
+    members: dict[int, list[tuple[int, Predictions, int]]] = {}
+    for number, fold in enumerate(by_fold):
+        for place, row in enumerate(fold.row.tolist()):
+            members.setdefault(row, []).append((number, fold, place))
+    rows = sorted(members)
+    single = [average([fold.take(np.array([place])) for _, fold, place in members[row]]) for row in rows]
+    pooled = _concatenate(single)
+    block = np.array([members[row][0][0] for row in rows])
+    order = np.argsort(pooled.row if pooled.start_us is None else pooled.start_us, kind="stable")
+    return pooled.take(order), block[order]
+
+
+def _concatenate(parts: list[Predictions]) -> Predictions:
+    def joined(values: list[np.ndarray | None]) -> np.ndarray | None:
+        known = [value for value in values if value is not None]
+        return np.concatenate(known) if len(known) == len(values) else None
+
+    return replace(
+        parts[0],
+        window_id=[name for part in parts for name in part.window_id],
+        row=np.concatenate([part.row for part in parts]),
+        part=np.concatenate([part.part for part in parts]),
+        start_us=joined([part.start_us for part in parts]),
+        end_us=joined([part.end_us for part in parts]),
+        class_index=np.concatenate([part.class_index for part in parts]),
+        class_prob=np.concatenate([part.class_prob for part in parts]),
+        true_bar=np.concatenate([part.true_bar for part in parts]),
+        predicted_bar=np.concatenate([part.predicted_bar for part in parts]),
+        pointer_prob=np.concatenate([part.pointer_prob for part in parts]),
+        curves=joined([part.curves for part in parts]),
+        annotator=joined([part.annotator for part in parts]),
+    )
+
+
+def calibrate_out_of_fold(
+    pooled: Predictions, block: Int[np.ndarray, " windows"], method: str = "temperature"
+) -> tuple[Predictions, list[Calibrator]]:
+    """Calibrate each block's probabilities by a calibrator fitted on the other blocks.
+
+    No window has a part in its own calibration. Returns the calibrators by block.
+    """
+    logits = np.log(np.maximum(pooled.class_prob, SMALLEST))
+    probability = pooled.class_prob.copy()
+    calibrators = []
+    for number in range(int(block.max()) + 1):
+        mine = block == number
+        others = ~mine & (pooled.class_index >= 0)
+        calibrator = fit_calibrator(method, logits[others], pooled.class_index[others])
+        probability[mine] = calibrator.apply(logits[mine])
+        calibrators.append(calibrator)
+    return replace(pooled, class_prob=probability), calibrators

@@ -1,0 +1,249 @@
+"""Cross-validation from options to a folder: folds, pretraining, fits, pooled figures and tables."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moola.config.cv_options import CV_ROOT, CvOptions
+from moola.config.options import PretrainOptions
+from moola.core.folds import make_folds
+from moola.core.splits import Split
+from moola.data.contracts.prediction_table import Predictions, write_predictions
+from moola.data.contracts.split_file import SplitFile, verify_split, write_split
+from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.errors import OperationFailed, WrongUsage
+from moola.evaluation.figures import TrainingFacts, evaluate
+from moola.evaluation.platt import Calibrator
+from moola.files import sha256_file
+from moola.models.references import REFERENCES
+from moola.models.sealed import digest
+from moola.pipeline.crossval.fits import FitTask, read_fit
+from moola.pipeline.crossval.grid import OnFit, run_grid, tasks_of
+from moola.pipeline.crossval.pooling import average, calibrate_out_of_fold, pool
+from moola.pipeline.crossval.uncertainty import uncertainty
+from moola.pipeline.pretraining import pretrain
+from moola.pipeline.tables import usual_interval_us
+from moola.runs import store
+
+log = logging.getLogger(__name__)
+SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
+# What changes the speed of a cv and not its result.
+NOT_IN_DIGEST = ("resume", "processes")
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Out-of-fold predictions of one model at one share of the labels, and of its trivial predictor."""
+
+    predictions: Predictions
+    block: np.ndarray
+    by_seed: dict[int, Predictions]
+    facts: TrainingFacts
+    calibrators: list[Calibrator]
+    leaks: list[str]
+    n_train_windows: float
+
+
+def cross_validate(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
+    """Fit every fold and seed, pool what was predicted out of fold, and judge it."""
+    started = time.monotonic()
+    _check(options)
+    table = read_windows(options.data, options.window_bars).with_features()
+    data_sha256 = sha256_file(options.data)
+    run = _open(options, data_sha256)
+    folds = _folds(options, table)
+    _write_folds(options, run.folder, folds, table, data_sha256)
+    tasks = tasks_of(options, run.folder, len(folds))
+    if options.pretrain_bars is not None:
+        _pretrain(options, run.folder, len(folds))
+    run_grid(options, tasks, on_fit)
+    pooled = pool_fits(tasks, options.model, 1.0, options.calibration)
+    references = {name: pool_fits(tasks, name, 1.0) for name in REFERENCES}
+    metrics = summarise(options, pooled, references, tasks, folds)
+    write_predictions(run.path(store.PREDICTIONS), pooled.predictions)
+    store.write_run_json(run, store.METRICS, metrics)
+    store.write_run_json(run, store.FACTS, pooled.facts.as_dict())
+    record = _record(options, table, data_sha256, pooled, len(folds)) | {"seconds": time.monotonic() - started}
+    run = store.finish_run(run, record)
+    return record | {"cv_id": run.run_id, "cv": str(run.folder), **metrics}
+
+
+def _check(options: CvOptions) -> None:
+    for name, value, least in (
+        ("--folds", options.folds, 2),
+        ("--seeds", options.seeds, 1),
+        ("--embargo", options.embargo, 0),
+    ):
+        if value < least:
+            raise WrongUsage(f"{name} must be at least {least}, but it is {value}.")
+    shares = {"--initial-fraction": options.initial_fraction, "--val-fraction": options.val_fraction}
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise WrongUsage(f"{name} must be between 0 and 1, but it is {share}.")
+    if not all(0 < share <= 1 for share in options.label_fractions):
+        raise WrongUsage(f"--label-fractions must be above 0 and at most 1, but they are {options.label_fractions}.")
+    if options.pretrain_bars and options.pretrained_encoder:
+        raise WrongUsage("--pretrain-bars and --pretrained-encoder must not come together: name one of them.")
+    if options.pretrain_bars and options.scheme == "combinatorial":
+        raise WrongUsage(
+            "--pretrain-bars must walk forward (a combinatorial fold has test windows amid its train bars). "
+            "Use --scheme expanding or rolling."
+        )
+
+
+def _open(options: CvOptions, data_sha256: str) -> store.Run:
+    deciding = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST}
+    for name in ("pretrained_encoder", "pretrain_bars"):
+        path = getattr(options, name)
+        deciding[name] = sha256_file(path) if path else ""
+    key = digest(deciding | {"data_sha256": data_sha256})
+    if options.resume is None:
+        run = store.create_run(CV_ROOT, store.new_run_id(f"cv_{options.model}", options.seed, key))
+        config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+        store.write_run_json(run, store.CONFIG, config | {"digest": key})
+        return run
+    run = store.find_run(CV_ROOT, options.resume, complete=False)
+    if run.manifest is not None:
+        raise OperationFailed(f"--resume must name an interrupted cv, but {run.run_id} is complete.")
+    if run.read(store.CONFIG).get("digest") != key:
+        raise WrongUsage(
+            f"--resume must go on with the options it was started with, but {run.run_id} was started with others "
+            "(or other data). Give the same options."
+        )
+    return run
+
+
+def _folds(options: CvOptions, table: WindowTable) -> list[Split]:
+    embargo_us = options.embargo * usual_interval_us(table)
+    return make_folds(
+        table.intervals(), options.scheme, options.folds, options.initial_fraction, options.val_fraction, embargo_us
+    )
+
+
+def _write_folds(options: CvOptions, folder: Path, folds: list[Split], table: WindowTable, data_sha256: str) -> None:
+    """Write every fold as a split file, proved first: `moola train --split` takes each of them too."""
+    scheme = "combinatorial" if options.scheme == "combinatorial" else "forward"
+    purge = table.window_bars - 1 + options.embargo
+    for number, fold in enumerate(folds, start=1):
+        path = folder / "folds" / f"fold-{number}.json"
+        file = SplitFile(path.stem, fold, purge, data_sha256, {}, table.window_bars, scheme)
+        verify_split(file, path, table, data_sha256, allow_overlap=False)
+        write_split(path, file, table)
+
+
+def _pretrain(options: CvOptions, folder: Path, n_folds: int) -> None:
+    """Pretrain each fold's own encoder on bars that end before its first held-out window."""
+    assert options.pretrain_bars is not None
+    sizes = {key: value for key in ("hidden_dim", "num_layers") if (value := getattr(options, key)) is not None}
+    for number in range(1, n_folds + 1):
+        task = FitTask(folder, number, options.seed, 1.0, options.model)
+        if not task.encoder.is_file():
+            log.info("Pretraining fold %d of %d ...", number, n_folds)
+            settings = PretrainOptions(
+                input=options.pretrain_bars,
+                output=task.encoder,
+                split=task.split,
+                epochs=options.pretrain_epochs,
+                batch_size=64,
+                window_bars=options.window_bars,
+                device=options.device,
+                seed=options.seed,
+                **sizes,
+            )
+            pretrain(settings, lambda _row: None)
+
+
+def pool_fits(tasks: list[FitTask], model: str, fraction: float, calibration: str = "temperature") -> Pooled:
+    """Average seeds fold by fold, pool, and calibrate networks out of fold (references as they are)."""
+    mine = [task for task in tasks if task.model == model and task.label_fraction == fraction]
+    read = {(task.fold, task.seed): read_fit(task) for task in mine}
+    folds, seeds = sorted({fold for fold, _ in read}), sorted({seed for _, seed in read})
+    records = [record for _, record in read.values()]
+    pooled, block = pool([average([read[fold, seed][0] for seed in seeds]) for fold in folds])
+    calibrators: list[Calibrator] = []
+    by_seed = {seed: pool([read[fold, seed][0] for fold in folds])[0] for seed in seeds}
+    if model not in REFERENCES:
+        pooled, calibrators = calibrate_out_of_fold(pooled, block, calibration)
+        by_seed = {seed: calibrate_out_of_fold(one, block, calibration)[0] for seed, one in by_seed.items()}
+    leaks = sorted({str(leak) for record in records for leak in record["leaks"]})
+    n_train = float(np.mean([record["n_train_windows"] for record in records]))
+    return Pooled(pooled, block, by_seed, _pooled_facts(records), calibrators, leaks, n_train)
+
+
+def _pooled_facts(records: list[dict[str, Any]]) -> TrainingFacts:
+    """The largest fold's class counts and pointers, and the mean of the thresholds chosen on val rows."""
+    largest = max(records, key=lambda record: record["n_train_windows"])["facts"]
+    known = [record["facts"]["pointer_threshold"] for record in records]
+    thresholds = [value for value in known if value is not None]
+    threshold = float(np.mean(thresholds)) if thresholds else None
+    return TrainingFacts(largest["class_counts"], largest["common_start"], largest["common_end"], threshold)
+
+
+def summarise(
+    options: CvOptions, pooled: Pooled, references: dict[str, Pooled], tasks: list[FitTask], folds: list[Split]
+) -> dict[str, Any]:
+    """Return pooled figures with intervals, and tables by fold, seed, reference and share of labels."""
+    trivial = references["prevalence"].predictions
+    evaluation = evaluate(pooled.predictions, pooled.facts, seed=options.seed, trivial=trivial)
+    by_fold = []
+    for number in range(int(pooled.block.max()) + 1):
+        rows = np.flatnonzero(pooled.block == number)
+        figures = _shown(pooled.predictions.take(rows), pooled.facts)
+        sizes = {part: len(folds[number].part(part)) for part in ("train", "val", "test")}
+        by_fold.append({"fold": number + 1, **sizes, **figures})
+    fractions = sorted({task.label_fraction for task in tasks if task.model == options.model})
+    curve = []
+    for fraction in fractions:
+        part = pooled if fraction == 1.0 else pool_fits(tasks, options.model, fraction, options.calibration)
+        seeds = [_shown(one, part.facts) for one in part.by_seed.values()]
+        spread = {f"{name}_seed_std": _std([row[name] for row in seeds]) for name in SHOWN}
+        figures = _shown(part.predictions, part.facts)
+        curve.append({"label_fraction": fraction, "n_train_windows": part.n_train_windows, **figures, **spread})
+    return evaluation.as_dict() | {
+        "by_fold": by_fold,
+        "by_seed": [{"seed": seed, **_shown(one, pooled.facts)} for seed, one in pooled.by_seed.items()],
+        "references": {name: _shown(part.predictions, part.facts) for name, part in references.items()},
+        "label_efficiency": curve,
+        "calibrators": [vars(calibrator) for calibrator in pooled.calibrators],
+        "uncertainty": uncertainty(pooled.predictions, pooled.block, options.conformal_alpha),
+        "labelled_by": _annotators(pooled.predictions),
+        "leaks": pooled.leaks,
+    }
+
+
+def _shown(predictions: Predictions, facts: TrainingFacts) -> dict[str, float | None]:
+    evaluation = evaluate(predictions, facts, ("pr_auc", "brier", "ece", "accuracy"), ("hit_at_pm3",), intervals=False)
+    return {name: evaluation.figure(name).value for name in SHOWN}
+
+
+def _std(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.std(known, ddof=1)) if len(known) > 1 else None
+
+
+def _annotators(predictions: Predictions) -> list[str]:
+    names = [] if predictions.annotator is None else predictions.annotator.tolist()
+    return sorted({name for name in names if name is not None})
+
+
+def _record(options: CvOptions, table: WindowTable, data_sha256: str, pooled: Pooled, n_folds: int) -> dict[str, Any]:
+    return {
+        "model": options.model,
+        "scheme": options.scheme,
+        "n_folds": n_folds,
+        "n_seeds": len(pooled.by_seed),
+        "embargo_bars": options.embargo,
+        "seed": options.seed,
+        "data_sha256": data_sha256,
+        "n_pooled": len(pooled.predictions),
+        "n_labelled": len(table),
+        "labelled_by": table.annotators,
+        "leak_proof": not pooled.leaks,
+        "leaks": pooled.leaks,
+    }

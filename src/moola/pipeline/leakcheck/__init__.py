@@ -1,0 +1,1 @@
+"""Controls: what could make figures look better than they are, looked for row by row."""

@@ -1,0 +1,78 @@
+"""What is checked: data, split, and perhaps an encoder and a run, read without refusing leaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+import torch
+
+from moola.config.leakcheck_options import LeakcheckOptions
+from moola.config.options import RUNS_ROOT
+from moola.core.splits import PARTS, Intervals, Split, index_problems
+from moola.data.contracts.split_file import SplitFile, read_split
+from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.errors import InvalidData
+from moola.files import sha256_file
+from moola.models.files import EncoderFile, read_encoder
+from moola.runs import store
+from moola.training.device import prepare_device
+
+PAIRS = tuple(combinations(PARTS, 2))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything that the checks read."""
+
+    options: LeakcheckOptions
+    table: WindowTable
+    split_file: SplitFile
+    data_sha256: str
+    split_sha256: str
+    encoder: EncoderFile | None
+    run: store.Run | None
+    device: torch.device
+
+    @property
+    def split(self) -> Split:
+        """Row numbers of each part."""
+        return self.split_file.split
+
+    @cached_property
+    def intervals(self) -> Intervals:
+        """Times of the windows, and groups of equal bars."""
+        return self.table.intervals()
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """Stored features, or those computed from the bars where none are stored."""
+        features = self.table.with_features().features
+        assert features is not None
+        return features
+
+    def name(self, row: int) -> str:
+        """Name a row for a person."""
+        return f"row {row} ({self.table.window_id[row]})"
+
+
+def open_subject(options: LeakcheckOptions) -> Subject:
+    """Read what is to be checked.
+
+    Raises
+    ------
+    InvalidData
+        A file breaks its contract, or the split has rows that the data has not: then nothing can be
+        checked. Leaks raise nothing.
+    """
+    device = prepare_device(options.device, options.threads)
+    table = read_windows(options.data, options.window_bars)
+    file = read_split(options.split)
+    problems = [problem for problem in index_problems(file.split, len(table)) if "share no row" not in problem.rule]
+    if problems:
+        raise InvalidData.from_problems(options.split, problems, "Write the split anew with `moola split`.")
+    encoder = read_encoder(options.pretrained_encoder) if options.pretrained_encoder else None
+    run = store.find_run(RUNS_ROOT, options.run) if options.run else None
+    return Subject(options, table, file, sha256_file(options.data), sha256_file(options.split), encoder, run, device)

@@ -1,0 +1,103 @@
+"""Gathers what the report of a cross-validation or a comparison shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moola.config.cv_options import CV_ROOT, CompareOptions
+from moola.config.options import GateOptions
+from moola.config.report_options import ReportOptions
+from moola.data.contracts.prediction_table import read_predictions
+from moola.pipeline.comparing import compare
+from moola.pipeline.crossval.gate import gate_cv
+from moola.report.bars import judged_bars
+from moola.report.content import ReportContent, ShownTable, ShownVerdict
+from moola.report.figure_rows import figure_name, shown
+from moola.runs import store
+
+SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
+COMPARED = ("value", "difference", "low", "high", "detectable", "p", "p_holm")
+
+
+def gather_cv(options: ReportOptions) -> ReportContent:
+    """Collect a cv's page: pooled figures beside cheap references, folds, seeds, labels, the merged verdict."""
+    run = store.find_run(CV_ROOT, options.run)
+    assert run.manifest is not None
+    metrics, config = run.read(store.METRICS), run.read(store.CONFIG)
+    predictions = read_predictions(run.path(store.PREDICTIONS)).of_part("test")
+    verdict, tables = None, [*_spread_tables(metrics), _uncertainty_table(metrics["uncertainty"])]
+    if options.baseline is not None:
+        gate = gate_cv(GateOptions(run=options.run, baseline=options.baseline, seed=options.seed))
+        verdict = ShownVerdict(gate["verdict"], f"{gate['reason']}. Against {gate['baseline']}.")
+        tables.insert(0, _judgement_table(gate["judgements"]))
+    ohlc, no_ohlc = judged_bars(config, str(run.manifest.get("data_sha256")), predictions)
+    return ReportContent(
+        title=f"Cross-validation {run.run_id}",
+        evaluation=metrics,
+        predictions=predictions,
+        verdict=verdict,
+        no_verdict="A verdict needs another cross-validation to beat: name it with --baseline.",
+        leaks=metrics["leaks"],
+        leak_proof=not metrics["leaks"],
+        ohlc=ohlc,
+        no_ohlc=no_ohlc,
+        references={name: row for name, row in metrics["references"].items() if name != "prevalence"},
+        tables=tables,
+        facts={"Cross-validation": _facts(run.manifest, config)},
+        commands=[f"moola cv --data {config['data']} --folds {config['folds']} --seeds {config['seeds']}"],
+    )
+
+
+def _facts(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
+    names = ("model", "scheme", "n_folds", "n_seeds", "embargo_bars", "seed", "data_sha256", "n_pooled", "n_labelled")
+    facts = {name: str(manifest.get(name)) for name in (*names, "git_commit", "finished_at")}
+    return facts | {"data": str(config.get("data")), "labelled_by": ", ".join(manifest.get("labelled_by") or [])}
+
+
+def _spread_tables(metrics: dict[str, Any]) -> list[ShownTable]:
+    sections = (("Folds", "by_fold", ("fold", "train", "val", "test")), ("Seeds", "by_seed", ("seed",)))
+    tables = [_table(title, metrics[key], first) for title, key, first in sections]
+    if len(metrics["label_efficiency"]) > 1:
+        tables.append(_table("Label efficiency", metrics["label_efficiency"], ("label_fraction", "n_train_windows")))
+    return tables
+
+
+def _table(title: str, rows: list[dict[str, Any]], first: tuple[str, ...]) -> ShownTable:
+    header = [*(name.replace("_", " ") for name in first), *(figure_name(name) for name in SHOWN)]
+    cells = [[*(f"{row[name]:g}" for name in first), *(shown(name, row[name]) for name in SHOWN)] for row in rows]
+    return ShownTable(title, header, cells)
+
+
+def _judgement_table(judgements: list[dict[str, str]]) -> ShownTable:
+    rows = [[row["what"], row["verdict"], row["reason"]] for row in judgements]
+    return ShownTable("How the verdict was merged: the worst wins", ("judged", "verdict", "reason"), rows)
+
+
+def _uncertainty_table(found: dict[str, Any]) -> ShownTable:
+    """What can be said of single windows, and how often that held out of fold."""
+    asked = f"{1 - found['alpha']:.0%} asked"
+    answers = ", ".join(f"{count} {name}" for name, count in found["answers"].items())
+    rows = [["class sets", answers, f"{found['class_coverage']:.0%} covered, {asked}"]]
+    for which, row in found["pointers"].items():
+        if row is not None:
+            bars = "too few windows" if row["within_bars"] is None else f"within {row['within_bars']:g} bars"
+            rows.append([f"{which} pointer", bars, f"{row['coverage']:.0%} covered, {asked}"])
+    if "venn_abers_width" in found:
+        rows.append(["Venn-Abers interval", f"{found['venn_abers_width']:.3f} wide on average", ""])
+    note = "Each window is judged by the other folds alone. Windows that overlap weaken the guarantee."
+    return ShownTable("What can be said of one window", ("of", "answer", "coverage"), rows, note)
+
+
+def comparison_table(options: ReportOptions) -> ShownTable:
+    """Compare what was named with the page's own run or cv."""
+    result = compare([str(options.run), *options.compare], CompareOptions(seed=options.seed))
+    rows = [
+        [row["name"], figure_name(row["metric"]), *("–" if row[key] is None else f"{row[key]:.3f}" for key in COMPARED)]
+        for row in result["rows"]
+    ]
+    header = ("run", "figure", "value", "difference", "low", "high", "detectable", "p", "p (Holm)")
+    note = (
+        f"Paired bootstrap over blocks of {result['block_windows']} windows, baseline {result['baseline']}. "
+        "Detectable: the smallest true difference that these windows would show with power 0.8."
+    )
+    return ShownTable("Comparison", header, rows, note)

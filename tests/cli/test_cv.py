@@ -1,0 +1,136 @@
+"""cv, its gate and compare through their commands, with tiny networks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from moola.data.contracts.prediction_table import read_predictions
+from tests.conftest import DATA
+
+TINY = ("--data", DATA, "--folds", "3")
+
+
+@pytest.fixture
+def cv(sample, moola, monkeypatch):
+    monkeypatch.setenv("MOOLA_SEEDS", "2")
+    monkeypatch.setenv("MOOLA_PROCESSES", "1")
+
+    def run(*arguments):
+        answer = moola("cv", *TINY, *arguments)
+        assert answer.code == 0, answer.err
+        return answer
+
+    return run
+
+
+def folder(name: str) -> Path:
+    return Path("artifacts/cv") / name
+
+
+def test_cv_judges_every_later_window_once_and_shows_references(cv):
+    answer = cv("--label-fractions", "0.5")
+    run = folder(answer.last_line)
+    assert "prevalence" in answer.out
+    assert "share of labels" in answer.out
+    pooled = read_predictions(run / "predictions.parquet")
+    assert len(set(pooled.row.tolist())) == len(pooled) == 104
+    assert np.all(np.diff(pooled.start_us) >= 0)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert set(metrics["references"]) == {"prevalence", "logistic", "summary_trees"}
+    assert metrics["figures"]["brier"]["trivial"] == pytest.approx(metrics["references"]["prevalence"]["brier"])
+    assert [row["label_fraction"] for row in metrics["label_efficiency"]] == [0.5, 1.0]
+    assert metrics["label_efficiency"][0]["n_train_windows"] < metrics["label_efficiency"][1]["n_train_windows"]
+    assert metrics["labelled_by"] == ["rule:prior-state-1"]
+
+
+def test_a_cv_that_was_stopped_goes_on_to_the_same_bytes(cv, moola):
+    whole = folder(cv().last_line)
+    names = ("predictions.parquet", "metrics.json", "training_facts.json")
+    expected = {name: (whole / name).read_bytes() for name in names}
+    (whole / "manifest.json").unlink()
+    for name in (*names, "fits/enhanced_simple_lstm-f2-s18-l1.parquet", "fits/logistic-f1-s17-l1.json"):
+        (whole / name).unlink()
+    assert cv("--resume", whole.name).last_line == whole.name
+    assert {name: (whole / name).read_bytes() for name in names} == expected
+    assert moola("cv", *TINY, "--resume", whole.name).code == 1
+    (whole / "manifest.json").unlink()
+    other = moola("cv", *TINY, "--resume", whole.name, "--seed", "3")
+    assert other.code == 2
+    assert "Give the same options" in other.err
+
+
+def test_processes_change_no_byte(cv):
+    one, two = (folder(cv("--processes", n).last_line) for n in ("1", "2"))
+    assert (one / "predictions.parquet").read_bytes() == (two / "predictions.parquet").read_bytes()
+
+
+def test_every_fold_is_a_split_that_train_takes(cv, moola):
+    run = folder(cv().last_line)
+    for path in sorted((run / "folds").iterdir()):
+        assert moola("train", "--data", DATA, "--split", path, "--epochs", "1").code == 0
+
+
+def test_pretraining_in_each_fold_ends_before_its_held_out_windows(cv):
+    bars = "data/raw/eurusd_1h_2017.parquet"
+    answer = cv("--pretrain-bars", bars, "--pretrain-epochs", "1", "--initial-fraction", "0.6", "--json")
+    assert answer.json["leaks"] == []
+    run = folder(answer.json["cv_id"])
+    assert len(list((run / "encoders").iterdir())) == 3
+
+
+def test_an_encoder_that_saw_a_fold_is_marked_and_held(cv, moola):
+    baseline = cv().last_line
+    source = "data/processed/unlabeled/windows.parquet"
+    assert moola("pretrain-bilstm", "--input", source, "--output", "all.pt").code == 0
+    marked = cv("--pretrained-encoder", "all.pt")
+    assert "NOT LEAK-PROOF" in marked.out
+    verdict = moola("gate", "--run", marked.last_line, "--baseline", baseline, "--json")
+    assert verdict.code == 4
+    lines = {row["what"]: row["verdict"] for row in verdict.json["judgements"]}
+    assert lines["controls"] == "hold"
+    assert verdict.json["verdict"] == "hold"
+
+
+def test_gate_on_cv_needs_a_cv_as_baseline(cv, moola):
+    name = cv().last_line
+    assert moola("gate", "--run", name).code == 3
+
+
+def test_combinatorial_and_rolling_schemes(cv, moola):
+    paths = json.loads(cv("--scheme", "combinatorial", "--json").out)
+    assert paths["n_folds"] == 3
+    assert paths["n_pooled"] == 174
+    assert cv("--scheme", "rolling", "--embargo", "24").code == 0
+    refused = moola("cv", *TINY, "--scheme", "combinatorial", "--pretrain-bars", "data/raw/eurusd_1h_2017.parquet")
+    assert refused.code == 2
+
+
+def test_references_alone_are_models_too(cv):
+    metrics = json.loads((folder(cv("--model", "logistic").last_line) / "metrics.json").read_text())
+    assert metrics["figures"]["brier"]["value"] == pytest.approx(metrics["references"]["logistic"]["brier"])
+
+
+def test_compare_shows_paired_differences_and_writes_table_and_plot(cv, moola, train):
+    first, second = cv().last_line, cv("--augment-data", "false").last_line
+    third = cv("--model", "summary_trees").last_line
+    answer = moola("compare", first, second, third, "--output", "c.csv", "--plot", "c.png", "--json")
+    assert answer.code == 0, answer.err
+    table = pl.read_csv("c.csv")
+    assert table["name"].n_unique() == 3
+    brier = table.filter((pl.col("metric") == "brier") & pl.col("difference").is_not_null())
+    assert len(brier) == 2
+    assert (brier["low"] <= brier["difference"]).all()
+    assert (brier["difference"] <= brier["high"]).all()
+    assert (brier["p_holm"] >= brier["p"]).all()
+    assert (brier["detectable"] > 0).all()
+    assert Path("c.png").read_bytes().startswith(b"\x89PNG")
+    run = train("--epochs", "1").last_line
+    mixed = moola("compare", first, run)
+    assert mixed.code == 3
+    assert "must be judged on the same windows" in mixed.err
+    assert moola("compare", first).code == 2

@@ -1,0 +1,240 @@
+"""Conformal answers against slow twins, by hand, and their coverage on many exchangeable draws."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moola.errors import WrongUsage
+from moola.evaluation.conformal import (
+    CANNOT_TELL,
+    ENDS,
+    class_answers,
+    class_coverage,
+    class_sets,
+    class_thresholds,
+    conformal_quantile,
+    cross_class_sets,
+    cross_error_bars,
+    error_bars,
+    error_coverage,
+    mean_set_size,
+    pointer_bars,
+    pointer_errors,
+)
+from tests import slow_events as slow
+from tests.predictions_made import THREE, TWO, random_table
+from tests.strategies import QUICK
+
+ALPHAS = st.sampled_from([Fraction(k, 20) for k in range(1, 20)])
+SEEDS = st.integers(0, 10_000)
+WHICH = {"start": [0], "end": [1], "both": [0, 1]}
+
+
+def one(n: int) -> np.ndarray:
+    return np.ones((1, n))
+
+
+@QUICK
+@given(st.lists(st.integers(0, 9), max_size=40), ALPHAS, st.floats(0.01, 100.0), st.randoms(use_true_random=False))
+def test_the_quantile_is_that_of_the_slow_twin_in_any_order_and_scale(
+    scores: list[int], alpha: Fraction, k: float, random: object
+) -> None:
+    found = conformal_quantile(np.array(scores, dtype=np.float64), float(alpha))
+    assert found == slow.slow_conformal_quantile(scores, alpha)
+    random.shuffle(scores)
+    assert conformal_quantile(k * np.array(scores, dtype=np.float64), float(alpha)) == (k * found)
+
+
+def test_the_quantile_needs_nine_windows_for_nine_in_ten() -> None:
+    assert conformal_quantile(np.arange(9.0), 0.1) == 8
+    assert math.isinf(conformal_quantile(np.arange(8.0), 0.1))
+    assert conformal_quantile(np.arange(19.0), 0.1) == 17
+    assert math.isinf(conformal_quantile(np.zeros(0), 0.5))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 90.0, math.nan])
+def test_an_alpha_outside_nought_and_one_is_refused(alpha: float) -> None:
+    with pytest.raises(WrongUsage, match="alpha must lie between 0 and 1"):
+        conformal_quantile(np.zeros(3), alpha)
+
+
+@QUICK
+@given(SEEDS, st.integers(0, 30), ALPHAS, st.booleans(), st.sampled_from([TWO, THREE]))
+def test_answers_are_those_of_the_slow_twin(
+    seed: int, n: int, alpha: Fraction, by_class: bool, names: list[str]
+) -> None:
+    known, new = random_table(seed, n, names), random_table(seed + 1, 12, names)
+    class_index = np.where(np.arange(n) % 5 == 4, -1, known.class_index)
+    thresholds = class_thresholds(known.class_prob, class_index, float(alpha), by_class)
+    sets = class_sets(new.class_prob, thresholds)
+    assert sets.any(axis=1).all()
+    calibration = list(zip(known.class_prob.tolist(), class_index.tolist(), strict=True))
+    wanted = [slow.slow_answer(prob, names, calibration, alpha, by_class) for prob in new.class_prob.tolist()]
+    assert class_answers(sets, names) == wanted
+
+
+def test_sets_by_hand() -> None:
+    # Scores 0.1, 0.2, 0.3, 0.4 of the true class; alpha 0.4 takes the third of four.
+    prob = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+    thresholds = class_thresholds(prob, np.array([0, 0, 1, 0]), 0.4)
+    np.testing.assert_allclose(thresholds, 0.3)
+    sets = class_sets(np.array([[0.95, 0.05], [0.2, 0.8], [0.5, 0.5]]), thresholds)
+    # Nothing reaches 0.7 in the last: empty, so both.
+    assert class_answers(sets, TWO) == ["consolidation", "retracement", CANNOT_TELL]
+    wide = class_sets(np.array([[0.95, 0.05], [0.4, 0.6]]), np.array([0.7, 0.7]))
+    assert class_answers(wide, TWO) == ["consolidation", CANNOT_TELL]
+    assert class_coverage(sets, np.array([0, 0, 1]), one(3))[0] == pytest.approx(2 / 3)
+    assert mean_set_size(sets, one(3))[0] == pytest.approx(4 / 3)
+
+
+def test_too_few_windows_tell_no_class() -> None:
+    thresholds = class_thresholds(np.array([[0.9, 0.1]] * 3), np.zeros(3, dtype=np.int64), 0.1)
+    assert class_answers(class_sets(np.array([[1.0, 0.0]]), thresholds), TWO) == [CANNOT_TELL]
+    # A class without calibration windows cannot be left out of any set.
+    by_class = class_thresholds(np.array([[0.9, 0.1]] * 20), np.zeros(20, dtype=np.int64), 0.1, by_class=True)
+    assert math.isinf(by_class[1])
+    assert class_sets(np.array([[1.0, 0.0]]), by_class)[0, 1]
+
+
+def drawn(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of a poor model, and classes that follow others of their own, one in four the second."""
+    class_index = (rng.random(n) < 0.25).astype(np.int64)
+    second = 1 / (1 + np.exp(-3 * (2 * class_index - 1.5 + 1.5 * rng.normal(size=n))))
+    return np.stack([1 - second, second], axis=1), class_index
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.3])
+@pytest.mark.parametrize("by_class", [False, True])
+def test_sets_cover_what_they_promise_on_average_over_draws(alpha: float, by_class: bool) -> None:
+    rng = np.random.default_rng(0)
+    covered: list[list[float]] = [[], [], []]
+    for _ in range(800):
+        prob, class_index = drawn(rng, 60)
+        new, true = drawn(rng, 20)
+        sets = class_sets(new, class_thresholds(prob, class_index, alpha, by_class))
+        covered[2].append(class_coverage(sets, true, one(20))[0])
+        for k in (0, 1):
+            covered[k].append(class_coverage(sets[true == k], true[true == k], one(int((true == k).sum())))[0])
+    # Four standard errors of the mean of 800 draws at most.
+    share = [float(np.nanmean(values)) for values in covered]
+    assert share[2] >= 1 - alpha - 0.012
+    if by_class:
+        assert min(share) >= 1 - alpha - 0.03
+    elif alpha == 0.1:
+        assert share[2] <= 1 - alpha + 0.03
+        assert share[1] < 1 - alpha
+
+
+@pytest.mark.parametrize("n", [9, 30])
+def test_bars_cover_what_they_promise_on_average_over_draws(n: int) -> None:
+    rng = np.random.default_rng(1)
+    share = []
+    for _ in range(800):
+        error = np.abs(np.rint(4 * rng.standard_t(2, size=n + 20)))
+        share.append(error_coverage(error[n:], error_bars(error[:n], 0.1), one(20))[0])
+    assert np.mean(share) >= 0.9 - 0.012
+
+
+@QUICK
+@given(SEEDS, st.integers(0, 40), ALPHAS)
+def test_bars_are_those_of_the_slow_twin(seed: int, n: int, alpha: Fraction) -> None:
+    table = random_table(seed, n)
+    found = pointer_bars(table.true_bar, table.predicted_bar, float(alpha))
+    true, said = table.true_bar.tolist(), table.predicted_bar.tolist()
+    assert found == {which: slow.slow_error_bars(true, said, ends, alpha) for which, ends in WHICH.items()}
+    mixed = np.random.default_rng(seed).permutation(n)
+    assert pointer_bars(table.true_bar[mixed], table.predicted_bar[mixed], float(alpha)) == found
+
+
+def test_bars_by_hand() -> None:
+    true = np.array([[40, 50]] * 9 + [[-1, -1]])
+    said = true + np.array([[k, -(9 - k)] for k in range(10)])
+    errors = {which: pointer_errors(true, said, which) for which in ENDS}
+    assert errors["start"][:9].tolist() == list(range(9))
+    assert errors["end"][:9].tolist() == list(range(9, 0, -1))
+    assert errors["both"][:9].tolist() == [9, 8, 7, 6, 5, 5, 6, 7, 8]
+    assert all(np.isnan(error[9]) for error in errors.values())
+    assert pointer_bars(true, said, 0.1) == {"start": 8, "end": 9, "both": 9}
+    assert pointer_bars(true, said, 0.5) == {"start": 4, "end": 5, "both": 7}
+    assert pointer_bars(true, said, 0.05) == dict.fromkeys(ENDS)
+    said[0, 0] = -1
+    assert pointer_bars(true, said, 0.1) == {"start": None, "end": 9, "both": None}
+
+
+@pytest.mark.parametrize(("miss", "share"), [(0, 1.0), (1, 0.5)])
+def test_coverage_counts_errors_up_to_k_and_not_a_bar_further(miss: int, share: float) -> None:
+    error = np.array([0.0, 3.0 + miss, np.nan])
+    assert error_coverage(error, 3, one(3))[0] == share
+    assert error_coverage(error, np.array([0.0, 3.0, 0.0]), one(3))[0] == share
+    assert error_coverage(np.append(error, np.inf), None, one(4))[0] == 1.0
+    assert error_coverage(np.array([np.inf, 1.0]), 3, one(2))[0] == 0.5
+
+
+@QUICK
+@given(SEEDS, st.integers(1, 25))
+def test_coverage_under_weights_is_that_of_windows_written_down_as_often(seed: int, n: int) -> None:
+    table, rng = random_table(seed, n), np.random.default_rng(seed)
+    class_index = np.where(rng.random(n) < 0.2, -1, table.class_index)
+    counts = rng.integers(0, 3, size=(3, n)).astype(np.float64)
+    sets = class_sets(table.class_prob, np.array([0.6, 0.5]))
+    error = pointer_errors(table.true_bar, table.predicted_bar, "both")
+    for row, drawn_counts in enumerate(counts):
+        rows = np.repeat(np.arange(n), drawn_counts.astype(int))
+        again = one(len(rows))
+        for whole, part in (
+            (class_coverage(sets, class_index, counts), class_coverage(sets[rows], class_index[rows], again)),
+            (mean_set_size(sets, counts), mean_set_size(sets[rows], again)),
+            (error_coverage(error, 4, counts), error_coverage(error[rows], 4, again)),
+        ):
+            np.testing.assert_allclose(whole[row], part[0])
+
+
+def test_without_judged_windows_there_is_no_coverage() -> None:
+    sets = np.ones((2, 2), dtype=bool)
+    assert np.isnan(class_coverage(sets, np.array([-1, -1]), one(2))[0])
+    assert np.isnan(mean_set_size(sets[:0], one(0))[0])
+    assert np.isnan(error_coverage(np.full(2, np.nan), 3, one(2))[0])
+
+
+@QUICK
+@given(SEEDS, st.integers(1, 40), st.booleans(), st.booleans())
+def test_cross_conformal_calibrates_each_fold_on_the_others(
+    seed: int, n: int, by_class: bool, earlier_only: bool
+) -> None:
+    table = random_table(seed, n)
+    fold = np.random.default_rng(seed).integers(0, 4, size=n)
+    error = pointer_errors(table.true_bar, table.predicted_bar, "start")
+    sets = cross_class_sets(table.class_prob, table.class_index, fold, 0.3, by_class, earlier_only)
+    within_bars = cross_error_bars(error, fold, 0.3, earlier_only)
+    for row in range(n):
+        rows = [i for i in range(n) if (fold[i] < fold[row] if earlier_only else fold[i] != fold[row])]
+        thresholds = class_thresholds(table.class_prob[rows], table.class_index[rows], 0.3, by_class)
+        np.testing.assert_array_equal(sets[[row]], class_sets(table.class_prob[[row]], thresholds))
+        k = error_bars(error[rows], 0.3)
+        assert within_bars[row] == (np.inf if k is None else k)
+    if earlier_only:
+        first = fold == fold.min()
+        assert sets[first].all()
+        assert np.isinf(within_bars[first]).all()
+
+
+def test_cross_conformal_covers_and_its_own_fold_does_not_judge_itself() -> None:
+    rng = np.random.default_rng(2)
+    share = []
+    for _ in range(300):
+        prob, class_index = drawn(rng, 60)
+        sets = cross_class_sets(prob, class_index, np.arange(60) // 12, 0.1)
+        share.append(class_coverage(sets, class_index, one(60))[0])
+    assert np.mean(share) >= 0.9 - 0.012
+    # Changing a window's own label changes the answers of other folds alone.
+    before = cross_class_sets(prob, class_index, np.arange(60) // 12, 0.1)
+    class_index[:12] = 1 - class_index[:12]
+    after = cross_class_sets(prob, class_index, np.arange(60) // 12, 0.1)
+    np.testing.assert_array_equal(before[:12], after[:12])
+    assert (before[12:] != after[12:]).any()

@@ -1,0 +1,51 @@
+"""The merged verdict: each line of the table, and that the worst wins."""
+
+from __future__ import annotations
+
+import pytest
+
+from moola.pipeline.crossval.gate import Judgement, by_references, by_seeds, is_cv, worst
+
+
+def seeds(*values):
+    return [{"brier": value} for value in values]
+
+
+@pytest.mark.parametrize(("better", "verdict"), [(5, "promote"), (4, "promote"), (3, "hold"), (0, "hold")])
+def test_four_of_five_seeds_must_be_better(better, verdict):
+    mine = [0.1] * better + [0.3] * (5 - better)
+    judgement = by_seeds(seeds(*mine), seeds(*[0.2] * 5))
+    assert judgement.verdict == verdict
+    assert judgement.reason == f"{better} of 5 seeds are better in Brier"
+
+
+def figures(brier, pr_auc):
+    return {"brier": {"value": brier}, "pr_auc": {"value": pr_auc}}
+
+
+REFERENCES = {
+    "prevalence": {"brier": 0.25, "pr_auc": 0.5},
+    "logistic": {"brier": 0.22, "pr_auc": 0.7},
+    "summary_trees": {"brier": 0.20, "pr_auc": 0.75},
+}
+
+
+@pytest.mark.parametrize(
+    ("brier", "pr_auc", "verdict"), [(0.19, 0.8, "promote"), (0.21, 0.8, "hold"), (0.19, 0.74, "hold")]
+)
+def test_the_strongest_reference_must_be_beaten_in_both(brier, pr_auc, verdict):
+    judgement = by_references(figures(brier, pr_auc), REFERENCES)
+    assert judgement.verdict == verdict
+    assert "of summary_trees, the strongest of them" in judgement.reason
+
+
+def test_the_worst_wins_and_the_first_of_equals_speaks():
+    lines = [Judgement("a", "promote", "1"), Judgement("b", "inconclusive", "2"), Judgement("c", "inconclusive", "3")]
+    assert worst(lines).what == "b"
+    assert worst([*lines, Judgement("d", "hold", "4")]).what == "d"
+    assert worst(lines[:1]).verdict == "promote"
+
+
+def test_names_of_cvs_and_runs_are_told_apart():
+    assert is_cv("artifacts/cv/20260101T000000Z-cv_enhanced_simple_lstm-s17-0a1b2c3d/")
+    assert not is_cv("20260101T000000Z-enhanced_simple_lstm-s17-0a1b2c3d")

@@ -1,0 +1,202 @@
+"""The builder: one whole page from plain data."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from moola.report.build import build_report
+from moola.report.content import ShownTable, ShownVerdict
+from moola.report.gallery import chosen_rows
+from tests.predictions_made import THREE, table_of
+from tests.report.pages_made import Page, content_of, table_with_curves, walk
+
+NASTY = '<script>alert("x")</script><img src=//evil.example/x>&\'"'
+HISTORY = [
+    {
+        "epoch": n,
+        "best": n < 4,
+        "train_class_loss": 1 / n,
+        "val_class_loss": 1.0,
+        "train_pointer_loss": 1 / n,
+        "val_pointer_loss": 0.9,
+    }
+    for n in range(1, 7)
+]
+
+
+@pytest.fixture(scope="module")
+def page() -> bytes:
+    predictions = table_with_curves()
+    return build_report(
+        content_of(
+            predictions,
+            verdict=ShownVerdict("inconclusive", "The evidence is thin."),
+            ohlc=walk(len(predictions), 30),
+            references={"logistic": {"pr_auc": 0.61, "brier": None}},
+            history=HISTORY,
+            tables=[ShownTable("Folds", ("fold", "PR-AUC"), [["1", "0.5"], ["2", "0.6"]], "A note.")],
+            facts={"Data": {"file": "a.parquet"}},
+            fact_tables=[ShownTable("Parts", ("part", "windows"), [["test", "30"]])],
+            commands=["moola train --data a.parquet"],
+        )
+    )
+
+
+def test_everything_is_on_the_page(page):
+    text = Page(page).text
+    for said in (
+        "Verdict: inconclusive. The evidence is thin.",
+        "30 of 30 judged windows were labelled by rule:prior-state-1: a rule, not a person",
+        "Reliability",
+        "Precision and recall",
+        "Confusion",
+        "Lead and lag",
+        "Class loss",
+        "Pointer loss",
+        "Most confident errors",
+        "logistic",
+        "0.610",
+        "Folds",
+        "a.parquet",
+        "moola train --data a.parquet",
+    ):
+        assert said in text, said
+    assert "NOT LEAK-PROOF" not in text
+
+
+def test_verdict_stands_before_every_figure(page):
+    text = Page(page).text
+    assert text.index("Verdict:") < text.index("judged windows") < text.index("Reliability")
+
+
+def test_nothing_is_asked_of_a_network(page):
+    found = Page(page)
+    assert not re.search(rb"(?:https?:)?//[a-z]", page, flags=re.I)
+    assert not re.search(rb"url\(|@import|javascript:", page, flags=re.I)
+    for _, attributes in found.elements:
+        assert not any(
+            name in ("src", "srcset", "style", "action", "data") or name.startswith("on") for name in attributes
+        )
+        assert attributes.get("href", "#")[0] == "#" or attributes["href"] == "data:,"
+    assert not {"script", "iframe", "object", "img", "form"} & {tag for tag, _ in found.elements}
+
+
+def test_policy_allows_this_style_sheet_and_nothing_else(page):
+    policy = Page(page).of("meta")[1]["content"]
+    style = re.search(rb"<style>(.*?)</style>", page, flags=re.S).group(1)
+    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}'; ")
+    assert "unsafe" not in policy
+
+
+def test_page_can_be_read_aloud(page):
+    found = Page(page)
+    levels = [int(tag[1]) for tag, _ in found.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    for svg in found.of("svg"):
+        assert svg.get("aria-hidden") == "true" or (svg["role"] == "img" and len(svg["aria-label"]) > 20)
+    assert len(found.of("table")) == len(found.of("caption"))
+    assert found.of("html")[0]["lang"] == "en"
+
+
+def test_same_content_gives_the_same_bytes(page):
+    predictions = table_with_curves()
+    again = [build_report(content_of(predictions, history=HISTORY)) for _ in range(2)]
+    assert again[0] == again[1]
+
+
+def test_text_stays_text():
+    predictions = table_with_curves(names=[NASTY, "b"])
+    predictions = replace(
+        predictions,
+        window_id=[f"{NASTY}{i}" for i in range(len(predictions))],
+        annotator=np.full(len(predictions), NASTY, dtype=object),
+    )
+    content = content_of(
+        predictions,
+        title=NASTY,
+        verdict=ShownVerdict(NASTY, NASTY),
+        leaks=[NASTY],
+        no_ohlc=NASTY,
+        references={NASTY: {}},
+        tables=[ShownTable(NASTY, (NASTY, "n"), [[NASTY, NASTY]], NASTY)],
+        facts={NASTY: {NASTY: NASTY}},
+        commands=[NASTY],
+    )
+    made = build_report(content)
+    assert b"<script" not in made
+    assert b"<img" not in made
+    assert Page(made).text.count(NASTY) > 20
+
+
+def test_lone_surrogates_do_not_stop_the_page():
+    assert b"A ? title" in build_report(content_of(table_with_curves(), title="A \ud800 title"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"leaks": ["2 val windows were seen"]}, "NOT LEAK-PROOF: 2 val windows were seen."),
+        ({"leak_proof": False}, "NOT LEAK-PROOF: the parts"),
+        ({"leak_proof": None}, "Overlap not checked"),
+        ({"no_verdict": "There is no baseline."}, "No verdict. There is no baseline."),
+        ({"no_ohlc": "the file is gone"}, "Bars are not drawn: the file is gone."),
+    ],
+)
+def test_what_must_be_known_is_said(changes, said):
+    assert said in Page(build_report(content_of(table_with_curves(), **changes))).text
+
+
+def test_val_is_said_to_have_chosen():
+    predictions = table_with_curves()
+    predictions = replace(predictions, part=np.full(len(predictions), "val", dtype=object), annotator=None)
+    text = Page(build_report(content_of(predictions))).text
+    assert "Judged on val" in text
+    assert "does not say who labelled" in text
+
+
+@pytest.mark.parametrize(
+    "predictions",
+    [
+        table_of([], np.zeros((0, 2))),
+        table_of([-1, -1], [[0.5, 0.5], [0.2, 0.8]]),
+        table_of([1, 1], [[0.5, 0.5], [0.2, 0.8]]),
+        table_of([0, 1, 2, -1], np.full((4, 3), 1 / 3), THREE),
+        table_of([0, 1], [[0.9, 0.1], [0.2, 0.8]], true_bar=[[-1, -1], [3, 5]], predicted_bar=[[3, 4], [-1, -1]]),
+    ],
+    ids=["empty", "no labels", "one class", "three classes", "no pair of pointers"],
+)
+def test_little_data_still_makes_a_page(predictions):
+    evaluation_needs_rows = len(predictions) > 0
+    content = content_of(predictions if evaluation_needs_rows else table_of([-1], [[0.5, 0.5]]))
+    made = build_report(replace(content, predictions=predictions))
+    assert Page(made).of("h1")
+    assert b"nan" not in re.sub(rb"<style>.*?</style>", b"", made, flags=re.S)
+
+
+def test_no_window_is_shown_twice_and_extremes_are_right():
+    predictions = table_with_curves(3, 60)
+    groups = {title: rows for title, _, rows in chosen_rows(predictions)}
+    shown = [row for rows in groups.values() for row in rows]
+    assert len(shown) == len(set(shown)) == 20
+    true = predictions.class_prob[np.arange(60), predictions.class_index]
+    assert true[groups["Best"]].min() >= np.sort(true)[-4]
+    assert true[groups["Worst"]].max() <= np.sort(true)[3]
+    wrong = predictions.class_prob.argmax(axis=1) != predictions.class_index
+    assert wrong[groups["Most confident errors"]].all()
+
+
+def test_page_of_long_windows_stays_small():
+    n_bars = 1500
+    predictions = table_with_curves(2, 40, n_bars=n_bars)
+    made = build_report(content_of(predictions, ohlc=walk(40, n_bars)))
+    assert len(made) < 3_000_000
