@@ -24,6 +24,8 @@ test-slow: setup
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/interval_coverage.py
+	$(BIN)/python benchmarks/gate_errors.py
 	$(BIN)/python benchmarks/few_labels.py --bench-data $(BENCH_DATA)
 
 docs: setup

@@ -74,3 +74,25 @@ def comparison_plot(path: Path, result: dict[str, Any]) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"Difference from {result['baseline']}, {result['n_windows']} windows", fontsize=9)
     save_figure(path, figure)
+
+
+def label_curve_plot(path: Path, result: dict[str, Any]) -> None:
+    """Draw PR-AUC and Brier over the number of training windows, with the spread of seeds and the references."""
+    rows = result["label_efficiency"]
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), layout="constrained")
+    for axis, name in zip(axes, ("pr_auc", "brier"), strict=True):
+        n_windows = [row["n_train_windows"] for row in rows]
+        spread = [row[f"{name}_seed_std"] or 0.0 for row in rows]
+        axis.errorbar(n_windows, [row[name] for row in rows], yerr=spread, color=MODEL, marker="o", capsize=3)
+        for reference, style in zip(result["references"], (":", "--", "-."), strict=False):
+            value = result["references"][reference][name]
+            if value is not None:
+                axis.axhline(value, color=INK, linewidth=1, linestyle=style, label=f"{reference}, all labels")
+        axis.set(xlabel="training windows a fold (mean)", title=name)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize=8)
+    by = ", ".join(result["labelled_by"]) or "not said"
+    figure.supxlabel(
+        f"{result['n_pooled']} windows out of fold; bars: standard deviation of seeds; labels by {by}", fontsize=8
+    )
+    save_figure(path, figure)

@@ -19,6 +19,7 @@ TINY = ("--data", DATA, "--folds", "3")
 def cv(sample, moola, monkeypatch):
     monkeypatch.setenv("MOOLA_SEEDS", "2")
     monkeypatch.setenv("MOOLA_PROCESSES", "1")
+    monkeypatch.setenv("MOOLA_CONTROLS", "false")
 
     def run(*arguments):
         answer = moola("cv", *TINY, *arguments)
@@ -33,7 +34,10 @@ def folder(name: str) -> Path:
 
 
 def test_cv_judges_every_later_window_once_and_shows_references(cv):
-    answer = cv("--label-fractions", "0.5")
+    answer = cv("--label-fractions", "0.5", "--controls", "--save-curve", "curve.png")
+    assert "controls found no leak" in answer.out
+    assert "Conformal answers" in answer.out
+    assert Path("curve.png").read_bytes().startswith(b"\x89PNG")
     run = folder(answer.last_line)
     assert "prevalence" in answer.out
     assert "share of labels" in answer.out
@@ -92,6 +96,7 @@ def test_an_encoder_that_saw_a_fold_is_marked_and_held(cv, moola):
     verdict = moola("gate", "--run", marked.last_line, "--baseline", baseline, "--json")
     assert verdict.code == 4
     lines = {row["what"]: row["verdict"] for row in verdict.json["judgements"]}
+    assert verdict.json["resampled_t"]["n"] == 6
     assert lines["controls"] == "hold"
     assert verdict.json["verdict"] == "hold"
 

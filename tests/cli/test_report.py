@@ -94,6 +94,7 @@ def test_failures_leave_the_old_page(run_id, ask):
 def test_the_page_of_a_cv_has_folds_seeds_references_and_the_merged_verdict(sample, moola, monkeypatch):
     monkeypatch.setenv("MOOLA_PROCESSES", "1")
     monkeypatch.setenv("MOOLA_SEEDS", "2")
+    monkeypatch.setenv("MOOLA_CONTROLS", "false")
     names = [moola("cv", "--data", DATA, "--folds", "3", *more).last_line for more in ((), ("--augment-data", "false"))]
     answer = moola("report", "--run", names[0], "--baseline", names[1], "--compare", names[1], "--json")
     assert answer.code == 0, answer.err

@@ -122,6 +122,11 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     screen.table(["figure", "challenger", "baseline", "trivial", "difference", "95 % interval", "rule holds"], rows)
     if result.get("detectable_brier_gain") is not None:
         screen.say(f"  These windows show a true Brier gain of {result['detectable_brier_gain']:.3f} with power 0.8.")
+    if (test := result.get("resampled_t")) and test["p_two_sided"] is not None:
+        screen.say(
+            f"  Brier over {test['n']} folds and seeds: {test['mean']:+.3f} "
+            f"({test['low']:+.3f} .. {test['high']:+.3f}), p {test['p_two_sided']:.3f} (corrected resampled t)."
+        )
     for row in result.get("judgements", []):
         screen.say(f"  {row['what']}: {row['verdict']} ({row['reason']})")
     screen.say(f"Verdict: {result['verdict']}: {result['reason']}.")

@@ -54,6 +54,11 @@ def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions
         ) from stop
     screen = Screen(console)
     _show_cv(screen, result)
+    if options.save_curve is not None:
+        from moola.plots import label_curve_plot
+
+        label_curve_plot(options.save_curve, result)
+        screen.say(f"Label efficiency in {options.save_curve}")
     screen.next_command(f"moola gate --run {result['cv']} --baseline <another cv>")
     screen.say(result["cv_id"])
     screen.result(result)
@@ -65,8 +70,10 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
         f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} seeds, {result['n_pooled']} of "
         f"{result['n_labelled']} windows judged out of fold, {result['seconds']:.0f} s"
     )
-    for leak in result["leaks"]:
+    for leak in [*result["leaks"], *result["controls"]["leaks"]]:
         screen.say(f"  NOT LEAK-PROOF: {leak}.")
+    if result["controls"]["run"] and not result["controls"]["leaks"]:
+        screen.say(f"  {result['controls']['n_checks']} controls found no leak.")
     if result["labelled_by"]:
         screen.say(f"  Labels by {', '.join(result['labelled_by'])}.")
     rows = []
@@ -79,12 +86,23 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     for title, key, first in (("fold", "by_fold", "fold"), ("seed", "by_seed", "seed")):
         table = [[str(row[first]), *(_number(row[name]) for name in COLUMNS)] for row in result[key]]
         screen.table([title, *COLUMNS], table)
+    _show_uncertainty(screen, result["uncertainty"])
     if len(result["label_efficiency"]) > 1:
         table = [
             [f"{row['label_fraction']:g}", f"{row['n_train_windows']:.0f}", *(_number(row[name]) for name in COLUMNS)]
             for row in result["label_efficiency"]
         ]
         screen.table(["share of labels", "train windows", *COLUMNS], table)
+
+
+def _show_uncertainty(screen: Screen, found: dict[str, Any]) -> None:
+    answers = ", ".join(f"{count} {name}" for name, count in found["answers"].items())
+    asked = f"{1 - found['alpha']:.0%} asked"
+    screen.say(f"  Conformal answers: {answers}; {found['class_coverage']:.0%} of the sets hold the truth, {asked}.")
+    for which, row in found["pointers"].items():
+        if row is not None and row["within_bars"] is not None:
+            share = f"{row['coverage']:.0%} of windows, {asked}"
+            screen.say(f"  {which} pointer: the truth is within {row['within_bars']:g} bars in {share}.")
 
 
 def _number(value: float | None) -> str:

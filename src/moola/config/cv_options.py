@@ -66,6 +66,10 @@ class CvOptions:
         Learn start and end of the expansion; on when the data has pointers.
     window_bars
         Bars a window.
+    controls
+        Run leakcheck's controls on the folds; the gate asks that they pass.
+    save_curve
+        PNG of the figures over shares of the labels.
     processes
         Fits at a time, each with one thread; 0 for one a core.
     device
@@ -99,6 +103,8 @@ class CvOptions:
     mirror_classes: tuple[str, ...] = ()
     predict_pointers: bool | None = None
     window_bars: int = 105
+    controls: bool = True
+    save_curve: Path | None = None
     processes: int = 0
     device: DeviceName = "auto"
     seed: int = DEFAULT_SEED

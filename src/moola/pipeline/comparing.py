@@ -19,7 +19,7 @@ from moola.evaluation.event_metrics import hit_at
 from moola.evaluation.intervals import block_length, block_weights, percentile_interval
 from moola.pipeline.crossval.gate import is_cv
 from moola.pipeline.judging import judged_predictions
-from moola.runs import store
+from moola.runs import store, tracking
 
 METRICS: dict[str, Metric] = {
     "pr_auc": pr_auc,
@@ -76,7 +76,7 @@ def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
     _correct(rows)
     if options.output is not None:
         write_frame(options.output, pl.DataFrame(rows))
-    return {
+    result = {
         "baseline": baseline.name,
         "part": str(base.part[0]),
         "n_windows": len(labelled),
@@ -84,6 +84,21 @@ def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
         "best": min(others, key=lambda one: _brier_of(rows, one.name)).name,
         "rows": rows,
     }
+    params = {key: value for key, value in result.items() if key != "rows"} | {"names": wanted, "seed": options.seed}
+    tracking.track_run("compare", baseline.name, params, _figures(rows), {}, documents={"compare.json": result})
+    return result
+
+
+def _figures(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return values and differences apart: a row's interval and p are of its difference."""
+    values = {f"{row['name']} {row['metric']}": {"value": row["value"]} for row in rows}
+    fields = ("low", "high", "detectable", "p", "p_holm")
+    differences = {
+        f"{row['name']} {row['metric']}_difference": {"value": row["difference"]} | {key: row[key] for key in fields}
+        for row in rows
+        if row["difference"] is not None
+    }
+    return values | differences
 
 
 def _same_windows(one: Contestant, other: Contestant) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from moola.evaluation.gates import Verdict, judge
 from moola.files import json_bytes, sha256_file, write_atomic
 from moola.models.files import ModelFile, read_model
 from moola.pipeline.predicting import predict_windows
-from moola.runs import store
+from moola.runs import store, tracking
 from moola.runs.promotion import promote_file, promoted_path
 from moola.training.device import prepare_device
 
@@ -54,6 +54,10 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     }
     content = {"run_id": run.run_id, **facts, **evaluation.as_dict()}
     write_atomic(path, json_bytes(content))
+    tags = run.manifest | content
+    tracking.track_run(
+        "eval", run.run_id, asdict(options), content["figures"], tags, documents={store.METRICS: content}
+    )
     return content | {"metrics_file": str(path)}, evaluation
 
 

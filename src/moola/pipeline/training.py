@@ -20,7 +20,7 @@ from moola.models.files import read_model, write_model
 from moola.models.sealed import digest
 from moola.pipeline.fitting import Material, fit_material, gather, predict_held_out
 from moola.pipeline.resolving import resolve_options
-from moola.runs import store
+from moola.runs import store, tracking
 from moola.training.device import prepare_device
 from moola.training.loop import FitState, OnEpoch
 
@@ -113,4 +113,6 @@ def _write_run(
     store.write_run_json(run, store.FACTS, facts.as_dict())
     lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in state.history)
     write_atomic(run.path(store.HISTORY), lines.encode())
-    return store.finish_run(run, record)
+    run = store.finish_run(run, record)
+    tracking.track_folder("train", run)
+    return run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moola.pipeline.crossval.gate import Judgement, by_references, by_seeds, is_cv, worst
+from moola.pipeline.crossval.gate import Judgement, by_controls, by_references, by_seeds, is_cv, worst
 
 
 def seeds(*values):
@@ -49,3 +49,16 @@ def test_the_worst_wins_and_the_first_of_equals_speaks():
 def test_names_of_cvs_and_runs_are_told_apart():
     assert is_cv("artifacts/cv/20260101T000000Z-cv_enhanced_simple_lstm-s17-0a1b2c3d/")
     assert not is_cv("20260101T000000Z-enhanced_simple_lstm-s17-0a1b2c3d")
+
+
+@pytest.mark.parametrize(
+    ("leaks", "controls", "verdict"),
+    [
+        ([], {"run": True, "n_checks": 9, "leaks": []}, "promote"),
+        ([], {"run": False, "why_not": "--controls false", "leaks": []}, "inconclusive"),
+        ([], {"run": True, "n_checks": 9, "leaks": ["fold 1, order: late"]}, "hold"),
+        (["the encoder saw it"], {"run": True, "n_checks": 9, "leaks": []}, "hold"),
+    ],
+)
+def test_controls_must_have_been_run_and_found_nothing(leaks, controls, verdict):
+    assert by_controls(leaks, controls).verdict == verdict

@@ -7,12 +7,12 @@ Verdicts merge by one table, worst wins:
 | the rule on pooled out-of-fold windows | a rule is broken, or no better than the class share | thin evidence | sure |
 | seeds | fewer than 4 of 5 are better than the baseline's in Brier | - | 4 of 5 and more |
 | cheap references | not better than the strongest in Brier and in PR-AUC | - | better in both |
-| controls | a leak is known | - | none is known |
+| controls | a leak is known | they were not run | they found none |
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from moola.config.cv_options import CV_ROOT
 from moola.config.options import GateOptions
 from moola.data.contracts.prediction_table import Predictions, read_predictions
 from moola.errors import InvalidData
+from moola.evaluation.class_metrics import brier
+from moola.evaluation.comparisons import corrected_resampled_t
 from moola.evaluation.figures import TrainingFacts
 from moola.evaluation.gates import judge
 from moola.models.references import REFERENCES
@@ -76,7 +78,7 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
         Judgement("rule", verdict.verdict, verdict.reason),
         by_seeds(metrics["by_seed"], baseline_run.read(store.METRICS)["by_seed"]),
         by_references(metrics["figures"], metrics["references"]),
-        Judgement("controls", "hold" if leaks else "promote", "; ".join(leaks) or "no leak is known"),
+        by_controls(leaks, metrics["controls"]),
     ]
     deciding = worst(judgements)
     return verdict.as_dict() | {
@@ -87,6 +89,7 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
         "part": "out-of-fold",
         "leak_proof": not leaks,
         "labelled_by": metrics["labelled_by"],
+        "resampled_t": resampled_t(challenger_run, baseline_run),
         "judgements": [vars(one) for one in judgements],
         "verdict": deciding.verdict,
         "reason": verdict.reason if deciding.what == "rule" else deciding.reason,
@@ -103,6 +106,41 @@ def prevalence_of(run: store.Run) -> Predictions:
     seed, n_folds = run.manifest["seed"], run.manifest["n_folds"]
     folds = [read_fit(FitTask(run.folder, fold, seed, 1.0, "prevalence"))[0] for fold in range(1, n_folds + 1)]
     return pool(folds)[0]
+
+
+def by_controls(leaks: list[str], controls: dict[str, Any]) -> Judgement:
+    """Ask that no leak is known and that the folds passed their controls; unrun controls are thin evidence."""
+    found = [*leaks, *controls["leaks"]]
+    if found:
+        return Judgement("controls", "hold", "; ".join(found))
+    if not controls["run"]:
+        return Judgement("controls", "inconclusive", f"not run: {controls['why_not']}")
+    return Judgement("controls", "promote", f"{controls['n_checks']} checks found no leak")
+
+
+def resampled_t(challenger: store.Run, baseline: store.Run) -> dict[str, Any]:
+    """Compare fold by fold and seed by seed with the corrected resampled t of Nadeau and Bengio, in Brier."""
+    differences, n_train, n_test = [], [], []
+    for fold in range(1, _count(challenger, "n_folds") + 1):
+        for place in range(min(_count(challenger, "n_seeds"), _count(baseline, "n_seeds"))):
+            (mine, record), (theirs, _) = (_fit_of(run, fold, place) for run in (challenger, baseline))
+            ones = np.ones((1, len(mine)))
+            differences.append(float(brier(mine, ones)[0] - brier(theirs, ones)[0]))
+            n_train.append(record["n_train_windows"])
+            n_test.append(len(mine))
+    found = corrected_resampled_t(np.array(differences), int(np.mean(n_train)), int(np.mean(n_test)))
+    values = {name: float(value) for name, value in asdict(found).items()}
+    return {"n": len(differences)} | {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+def _count(run: store.Run, name: str) -> int:
+    assert run.manifest is not None
+    return int(run.manifest[name])
+
+
+def _fit_of(run: store.Run, fold: int, place: int) -> tuple[Predictions, dict[str, Any]]:
+    assert run.manifest is not None
+    return read_fit(FitTask(run.folder, fold, int(run.manifest["seed"]) + place, 1.0, str(run.manifest["model"])))
 
 
 def by_seeds(challenger: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> Judgement:

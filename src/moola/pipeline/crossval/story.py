@@ -23,18 +23,19 @@ from moola.evaluation.platt import Calibrator
 from moola.files import sha256_file
 from moola.models.references import REFERENCES
 from moola.models.sealed import digest
+from moola.pipeline.crossval.controls import run_controls
 from moola.pipeline.crossval.fits import FitTask, read_fit
 from moola.pipeline.crossval.grid import OnFit, run_grid, tasks_of
 from moola.pipeline.crossval.pooling import average, calibrate_out_of_fold, pool
 from moola.pipeline.crossval.uncertainty import uncertainty
 from moola.pipeline.pretraining import pretrain
 from moola.pipeline.tables import usual_interval_us
-from moola.runs import store
+from moola.runs import store, tracking
 
 log = logging.getLogger(__name__)
 SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
 # What changes the speed of a cv and not its result.
-NOT_IN_DIGEST = ("resume", "processes")
+NOT_IN_DIGEST = ("resume", "processes", "save_curve")
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,20 @@ def cross_validate(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
     run = _open(options, data_sha256)
     folds = _folds(options, table)
     _write_folds(options, run.folder, folds, table, data_sha256)
+    controls = run_controls(options, run.folder, len(folds))
     tasks = tasks_of(options, run.folder, len(folds))
     if options.pretrain_bars is not None:
         _pretrain(options, run.folder, len(folds))
     run_grid(options, tasks, on_fit)
     pooled = pool_fits(tasks, options.model, 1.0, options.calibration)
     references = {name: pool_fits(tasks, name, 1.0) for name in REFERENCES}
-    metrics = summarise(options, pooled, references, tasks, folds)
+    metrics = summarise(options, pooled, references, tasks, folds) | {"controls": controls}
     write_predictions(run.path(store.PREDICTIONS), pooled.predictions)
     store.write_run_json(run, store.METRICS, metrics)
     store.write_run_json(run, store.FACTS, pooled.facts.as_dict())
     record = _record(options, table, data_sha256, pooled, len(folds)) | {"seconds": time.monotonic() - started}
     run = store.finish_run(run, record)
+    tracking.track_folder("cv", run)
     return record | {"cv_id": run.run_id, "cv": str(run.folder), **metrics}
 
 

@@ -1,0 +1,271 @@
+"""Tracking copies what is finished to MLflow, and can lose nothing: a failure is one warning."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from moola.files import sha256_file
+from moola.runs import store, tracking
+from moola.runs.store import create_run, finish_run, write_run_json
+
+RUN_ID = "20260101T000000Z-simple_lstm-s1-0123abcd"
+FIGURES = {
+    "brier": {"name": "brier", "value": 0.2, "low": 0.1, "high": 0.3, "trivial": 0.25, "reason": ""},
+    "f1_up/down": {"name": "f1_up/down", "value": 0.5, "low": None, "high": None, "trivial": None, "reason": ""},
+    "ece": {"name": "ece", "value": None, "low": None, "high": None, "trivial": None, "reason": "no label"},
+}
+HISTORY = [{"epoch": n, "train_loss": 1 / n, "val_loss": float(n), "best": n == 1} for n in (1, 2, 3)]
+RECORD = {"leak_proof": True, "labelled_by": ["expert"], "data_sha256": "d" * 64, "split_sha256": "5" * 64}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> store.Run:
+    opened = create_run(tmp_path / "runs", RUN_ID)
+    write_run_json(opened, store.CONFIG, {"epochs": 3, "model": "simple_lstm", "resume": None, "long": "x" * 9000})
+    write_run_json(opened, store.METRICS, {"part": "val", "figures": FIGURES})
+    opened.path(store.HISTORY).write_text("".join(json.dumps(row) + "\n" for row in HISTORY))
+    opened.path(store.MODEL).write_bytes(b"weights")
+    return finish_run(opened, RECORD)
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv(tracking.URI, uri)
+    monkeypatch.delenv(tracking.EXPERIMENT, raising=False)
+    return uri
+
+
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(tracking.URI, raising=False)
+
+
+class Stored:
+    """What MLflow's own client reads back; its own warnings are not ours to judge."""
+
+    def __init__(self, uri: str, experiment: str = "moola") -> None:
+        from mlflow import MlflowClient
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.client = MlflowClient(uri)
+            found = self.client.get_experiment_by_name(experiment)
+            self.runs = self.client.search_runs([found.experiment_id], order_by=["start_time"]) if found else []
+
+    def kinds(self) -> list[str]:
+        return [run.data.tags["kind"] for run in self.runs]
+
+
+def test_a_run_folder_comes_back_through_mlflow(run, database, tmp_path):
+    assert tracking.track_folder("train", run)
+    stored = Stored(database)
+    (found,) = stored.runs
+    assert (found.info.run_name, found.info.status) == (RUN_ID, "FINISHED")
+    assert found.data.params == {"epochs": "3", "model": "simple_lstm", "resume": "null", "long": "x" * 6000}
+    assert found.data.metrics == {
+        "brier": 0.2,
+        "brier_low": 0.1,
+        "brier_high": 0.3,
+        "brier_trivial": 0.25,
+        "f1_up.2f.down": 0.5,
+        "train_loss": 1 / 3,
+        "val_loss": 3.0,
+    }
+    steps = stored.client.get_metric_history(found.info.run_id, "val_loss")
+    assert [(one.step, one.value) for one in steps] == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    tags = {key: value for key, value in found.data.tags.items() if not key.startswith("mlflow.")}
+    expected = {"kind": "train", "run_id": RUN_ID, "leak_proof": "true", "labelled_by": '["expert"]'}
+    expected |= {key: RECORD[key] for key in ("data_sha256", "split_sha256")}
+    expected |= {"git_commit": run.manifest["git_commit"]} if run.manifest["git_commit"] else {}
+    assert tags == expected
+    files = sorted(tmp_path.glob(f"mlartifacts/{found.info.run_id}/artifacts/*"))
+    assert [path.name for path in files] == ["manifest.json", "metrics.json"]
+    assert json.loads(files[0].read_text()) == run.manifest
+
+
+def test_many_numbers_and_large_documents(database, monkeypatch, tmp_path):
+    monkeypatch.setenv(tracking.EXPERIMENT, "another")
+    figures = {f"figure_{n}": {"value": float(n)} for n in range(1200)}
+    figures["not_finite"] = {"value": float("nan"), "low": 0.1}
+    params = {f"param_{n}": n for n in range(130)} | {"path": tmp_path}
+    documents = {"large.json": {"a": "x" * tracking.MAX_DOCUMENT_BYTES}, "small.json": {}}
+    assert tracking.track_run("compare", "many", params, figures, {"secret": "no"}, documents=documents)
+    (found,) = Stored(database, "another").runs
+    assert len(found.data.metrics) == 1200
+    assert len(found.data.params) == 131
+    assert found.data.params["path"] == str(tmp_path)
+    assert "secret" not in found.data.tags
+    assert [path.name for path in tmp_path.glob("mlartifacts/*/artifacts/*")] == ["small.json"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://127.0.0.1:9",
+        "garbage://user:password@host",
+        "sqlite:////proc/none/mlflow.db",
+        "file:///proc/none",
+        "http://user:password@127.0.0.1:9/",
+    ],
+)
+def test_a_broken_store_is_one_warning_and_the_run_stays(run, uri, monkeypatch, caplog, capfd):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv(tracking.URI, uri)
+    before = {path.name: sha256_file(path) for path in run.folder.iterdir()}
+    with caplog.at_level(logging.DEBUG, "moola"):
+        assert not tracking.track_folder("train", run)
+    (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warning.name == "moola.runs.tracking"
+    assert RUN_ID in warning.getMessage()
+    assert "password" not in warning.getMessage()
+    assert "\n" not in warning.getMessage()
+    assert capfd.readouterr() == ("", "")
+    assert {path.name: sha256_file(path) for path in run.folder.iterdir()} == before
+
+
+def test_a_store_that_is_no_database_is_one_warning(run, database, tmp_path, caplog):
+    (tmp_path / "mlflow.db").write_text("not a database, and long enough to be read as one\n" * 100)
+    assert not tracking.track_folder("train", run)
+    assert len(caplog.records) == 1
+
+
+def test_a_failure_halfway_is_marked_in_mlflow(run, database, monkeypatch, caplog):
+    from mlflow import MlflowClient
+
+    def fail(*_arguments, **_named):
+        raise OSError("no space left on device\nsecond line")
+
+    monkeypatch.setattr(MlflowClient, "log_dict", fail)
+    assert not tracking.track_folder("train", run)
+    assert [one.info.status for one in Stored(database).runs] == ["FAILED"]
+    (message,) = caplog.messages
+    assert message.endswith("OSError: no space left on device. Look at MLFLOW_TRACKING_URI.")
+
+
+def test_a_missing_extra_is_one_warning(run, monkeypatch, caplog):
+    monkeypatch.setenv(tracking.URI, "sqlite:///mlflow.db")
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    assert not tracking.track_folder("train", run)
+    (message,) = caplog.messages
+    assert message.endswith("mlflow is not installed. Install moola[mlflow].")
+
+
+def test_a_broken_folder_is_one_warning(run, database, caplog):
+    run.path(store.METRICS).write_text("{")
+    assert not tracking.track_folder("train", run)
+    assert len(caplog.records) == 1
+
+
+def test_an_interruption_is_passed_on(run, database, monkeypatch):
+    def interrupt(*_arguments, **_named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tracking, "_send", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tracking.track_folder("train", run)
+
+
+def test_settings_are_put_back(run, database, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    seen: dict[str, str | None] = {}
+    monkeypatch.setattr(tracking, "_send", lambda *_: seen.update({key: os.environ.get(key) for key in os.environ}))
+    before, filters = dict(os.environ), list(warnings.filters)
+    assert tracking.track_folder("train", run)
+    assert seen == tracking.SETTINGS | before
+    assert (dict(os.environ), list(warnings.filters)) == (before, filters)
+
+
+IN_A_PROCESS = """
+import sys
+from moola.runs import tracking
+done = tracking.track_run("train", "name", {}, {"brier": {"value": 0.5}}, {})
+print(done, "mlflow" in sys.modules, "sqlalchemy" in sys.modules)
+if done:
+    from mlflow.telemetry.client import get_telemetry_client
+    print(get_telemetry_client())
+"""
+
+
+def _in_a_process(folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    kept = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    command = [sys.executable, "-c", IN_A_PROCESS]
+    return subprocess.run(command, env=kept | environment, cwd=folder, capture_output=True, text=True, check=True)
+
+
+@pytest.mark.parametrize("environment", [{}, {tracking.URI: "  "}])
+def test_without_a_uri_nothing_is_imported(environment, tmp_path):
+    result = _in_a_process(tmp_path, **environment)
+    assert (result.stdout, result.stderr) == ("False False False\n", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_with_a_uri_mlflow_prints_nothing_and_reports_nothing(database, tmp_path):
+    result = _in_a_process(tmp_path, **{tracking.URI: "sqlite:///mlflow.db"})
+    assert (result.stdout, result.stderr) == ("True True True\nNone\n", "")
+    assert (tmp_path / "mlflow.db").is_file()
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_commands_track_what_they_finished(sample, train, moola, database):
+    first, second = train("--json").json["run_id"], train("--seed", "2", "--json").json["run_id"]
+    assert moola("eval", "--run", first).code == 0
+    assert moola("compare", first, second).code == 0
+    stored = Stored(database)
+    assert sorted(stored.kinds()) == ["compare", "eval", "train", "train"]
+    by_kind = {run.data.tags["kind"]: run for run in stored.runs}
+    assert by_kind["train"].data.params["seed"] == "2"
+    assert stored.client.get_metric_history(by_kind["train"].info.run_id, "train_loss")[-1].step == 2
+    judged = json.loads(Path(f"artifacts/metrics/{first}.json").read_text())
+    evaluated = by_kind["eval"].data
+    assert evaluated.tags["run_id"] == first
+    assert evaluated.metrics["brier"] == judged["figures"]["brier"]["value"]
+    assert evaluated.metrics["brier_high"] == judged["figures"]["brier"]["high"]
+    compared = by_kind["compare"].data
+    assert compared.params["names"] == json.dumps([first, second])
+    difference = compared.metrics[f"{second} brier"] - compared.metrics[f"{first} brier"]
+    assert compared.metrics[f"{second} brier_difference"] == pytest.approx(difference)
+    assert compared.metrics[f"{second} brier_difference_low"] <= difference
+
+
+def test_a_server_that_is_down_costs_no_run_and_no_exit_code(sample, moola, train, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv(tracking.URI, "http://127.0.0.1:9")
+    answer = train("--json")
+    assert answer.err.count("Warning: ") == 1 + answer.err.count("Not leak-proof")
+    assert store.find_run(Path("artifacts/runs"), answer.json["run_id"]).manifest is not None
+
+
+def test_nothing_is_tracked_while_paused(run, database, tmp_path):
+    with tracking.paused():
+        assert not tracking.track_folder("train", run)
+    assert not (tmp_path / "mlflow.db").exists()
+    assert tracking.track_folder("train", run)
+    assert Stored(database).kinds() == ["train"]
+
+
+def test_nothing_is_tracked_without_a_uri(run, unset):
+    assert not tracking.track_folder("train", run)
+    assert not tracking.track_run("train", "name", {}, {}, {})
+
+
+TINY_CV = ("--folds", "2", "--seeds", "1", "--epochs", "1", "--processes", "1", "--json")
+
+
+def test_a_cv_is_tracked(sample, moola, database):
+    answer = moola("cv", "--data", "data/processed/labeled/train_latest_relative.parquet", *TINY_CV)
+    assert answer.code == 0, answer.err
+    (found,) = Stored(database).runs
+    assert found.data.tags["kind"] == "cv"
+    assert "brier_low" in found.data.metrics
+    assert found.info.run_name == answer.json["cv_id"]
