@@ -87,7 +87,7 @@ moola gate --run "$run" --baseline "$baseline" | tee "$stages/gate.out" || verdi
 [ "$verdict" = 0 ] || [ "$verdict" = 4 ] || exit "$verdict"
 echo "== done in $((SECONDS - begun)) s after set-up"
 grep '^Verdict:' "$stages/gate.out"
-promote="moola promote --run $run --baseline $baseline"
+promote=".venv/bin/moola promote --run $run --baseline $baseline"
 case $(grep -o '^Verdict: [a-z]*' "$stages/gate.out") in
     "Verdict: promote") echo "To promote: $promote" ;;
     "Verdict: inconclusive") echo "To promote all the same: $promote --accept inconclusive" ;;

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from moola.cli import main
+
+# The same examples each time and no clock: a slow machine is no failure.
+settings.register_profile("moola", deadline=None, derandomize=True, database=None)
+settings.load_profile("moola")
 
 # Small enough that a whole run takes a second or two.
 SMALL = {"MOOLA_HIDDEN_DIM": "6", "MOOLA_NUM_LAYERS": "1", "MOOLA_EPOCHS": "2", "MOOLA_DEVICE": "cpu"}
