@@ -9,6 +9,10 @@ key=$(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$key" ]; then
     exit 0
 fi
+# What development needs includes what a run needs.
+if [ -z "$extra" ] && [ -f .venv/.moola-dev ] && [ "$(cat .venv/.moola-dev)" = "$key" ]; then
+    exit 0
+fi
 python=${PYTHON:-python3}
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     echo "Set-up needs Python 3.11 or newer, but '$python' is not. Install it, or name another with PYTHON=..." >&2

@@ -101,14 +101,49 @@ def test_an_encoder_that_saw_a_fold_is_marked_and_held(cv, moola):
     assert verdict.json["verdict"] == "hold"
 
 
-def test_gate_on_cv_needs_a_cv_as_baseline(cv, moola):
+def test_gate_on_cv_needs_a_cv_of_the_same_folds_as_baseline(cv, moola):
     name = cv().last_line
     assert moola("gate", "--run", name).code == 3
+    other = cv("--embargo", "5").last_line
+    refused = moola("gate", "--run", name, "--baseline", other)
+    assert refused.code == 3
+    assert "embargo_bars is 0" in refused.err
+
+
+def test_an_altered_fit_is_refused(cv, moola):
+    first, second = cv().last_line, cv("--seed", "5").last_line
+    fit = folder(first) / "fits/prevalence-f1-s17-l1.parquet"
+    fit.write_bytes(fit.read_bytes()[:-1] + b"x")
+    assert moola("gate", "--run", first, "--baseline", second).code == 5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--conformal-alpha", "2"),
+        ("--epochs", "0"),
+        ("--freeze-encoder",),
+        ("--processes", "-1"),
+        ("--hidden-dim", "-4"),
+    ],
+)
+def test_wrong_options_are_found_before_the_work(sample, moola, wrong):
+    assert moola("cv", *TINY, *wrong).code == 2
+    assert not Path("artifacts/cv").exists()
+
+
+def test_each_window_has_an_answer_of_its_own(cv):
+    table = pl.read_parquet(folder(cv().last_line) / "single_windows.parquet")
+    assert len(table) == 104
+    assert set(table["answer"]) <= {"consolidation", "retracement", "cannot tell"}
+    assert (table["prob_retracement_low"] <= table["prob_retracement_high"]).all()
 
 
 def test_combinatorial_and_rolling_schemes(cv, moola):
     paths = json.loads(cv("--scheme", "combinatorial", "--json").out)
     assert paths["n_folds"] == 3
+    assert [row["fold"] for row in paths["by_fold"]] == [1, 2, 3]
+    assert [row["path"] for row in paths["by_path"]] == [1, 2]
     assert paths["n_pooled"] == 174
     assert cv("--scheme", "rolling", "--embargo", "24").code == 0
     refused = moola("cv", *TINY, "--scheme", "combinatorial", "--pretrain-bars", "data/raw/eurusd_1h_2017.parquet")

@@ -53,6 +53,29 @@ def test_sample_refuses_to_replace_labels_of_a_person(sample, moola):
     assert moola("sample", "--overwrite").code == 0
 
 
+def test_sample_replaces_no_file_that_differs(sample, moola):
+    for name in ("splits/fwd_chain_v3.json", "processed/unlabeled/windows.parquet"):
+        path = Path("data") / name
+        before = path.read_bytes()
+        path.write_bytes(before + b" ")
+        everything = {
+            one: one.read_bytes() for one in Path("data").rglob("*") if one.is_file() and "logs" not in str(one)
+        }
+        answer = moola("sample")
+        assert answer.code == 1
+        assert str(path) in answer.err
+        assert {one: one.read_bytes() for one in everything} == everything
+        path.write_bytes(before)
+
+
+def test_resuming_with_other_options_is_refused(sample, moola, train):
+    run = Path("artifacts/runs") / train("--epochs", "1").last_line
+    (run / "manifest.json").unlink()
+    answer = moola("train", "--data", DATA, "--split", SPLIT, "--epochs", "1", "--seed", "99", "--resume", run.name)
+    assert answer.code == 2
+    assert "Give the same options" in answer.err
+
+
 def test_pretrain_frozen_unfrozen_eval_gate_promote_predict(sample, moola, train):
     assert moola(*PRETRAIN).code == 0
     frozen = train("--pretrained-encoder", ENCODER, "--freeze-encoder", "--input-dim", "11", "--augment-data", "false")

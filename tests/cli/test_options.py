@@ -71,6 +71,8 @@ def test_json_is_one_object_and_nothing_else(sample, moola, train):
         answer = moola(*arguments, "--json")
         assert isinstance(answer.json, dict)
         assert answer.out.count("\n") == 1
+    failed = moola("bars", "check", "missing.parquet", "--json")
+    assert failed.json["exit_code"] == failed.code == 1
     assert moola("eval", "--run", run, "--json=false").out.startswith("Run ")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import traceback
@@ -74,25 +75,30 @@ def main(arguments: list[str] | None = None) -> None:
     command = " ".join(tokens[: 2 if tokens[:1] in (["bars"], ["runs"]) else 1])
     set_up_logging(command if command and not command.startswith("-") else "moola")
     debug = any(token in ("--debug", "--debug=true") for token in tokens)
+    as_json = any(token in ("--json", "--json=true") for token in tokens)
     try:
         code = app(tokens, exit_on_error=False, print_error=False)
     except MoolaError as error:
-        code = _fail(str(error), error.exit_code, debug)
+        code = _fail(str(error), error.exit_code, debug, as_json)
     except CycloptsError as error:
-        code = _fail(f"{error} See moola {command} --help.".replace("  ", " "), 2, debug)
+        code = _fail(f"{error} See moola {command} --help.".replace("  ", " "), 2, debug, as_json)
     except KeyboardInterrupt:
-        code = _fail("Interrupted. Nothing that stood before was changed.", 130, debug)
+        code = _fail("Interrupted. Nothing that stood before was changed.", 130, debug, as_json)
     except Exception as error:
-        code = _fail(f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it.", 1, debug)
+        code = _fail(
+            f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it.", 1, debug, as_json
+        )
     finally:
         close_logging()
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str, code: int, debug: bool) -> int:
+def _fail(message: str, code: int, debug: bool, as_json: bool) -> int:
     if debug:
         traceback.print_exc()
     log = logging.getLogger("moola.cli")
+    if as_json:
+        print(json.dumps({"error": message, "exit_code": code}))
     # Wrong usage leaves no trace on disk, the log file included.
     if code == 2:
         print(f"Error: {message}", file=sys.stderr)

@@ -113,6 +113,8 @@ def gate(*, options: Annotated[GateOptions, Flat], console: Console = ConsoleOpt
 def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     screen.say(f"Challenger {result['run_id']}")
     screen.say(f"Baseline   {result['baseline']} ({result['baseline_kind']})")
+    if result["labelled_by"]:
+        screen.say(f"Labels by  {', '.join(result['labelled_by'])}")
     screen.say(f"Judged on {result['n_windows']} windows of {result['part']}, in blocks of {result['block_windows']}.")
     rows = []
     for row in result["comparisons"]:

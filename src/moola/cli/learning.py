@@ -57,9 +57,10 @@ def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleO
         with EpochProgress("train", options.epochs) as progress:
             result = training.train(options, progress)
     except KeyboardInterrupt as stop:
+        where = options.resume or "the newest folder of artifacts/runs"
+        kept = f"finished epochs are in {where}. Go on with the same command and --resume <that folder's name>."
         raise Interrupted(
-            "Interrupted; finished epochs are in the newest folder of artifacts/runs. Go on with the same command and "
-            "--resume <that folder's name>."
+            f"Interrupted; {kept if options.save_run else 'nothing was kept (--save-run false).'}"
         ) from stop
     screen = Screen(console)
     proof = result["encoder"]

@@ -83,7 +83,7 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
         references = [_number(row[name]) for row in result["references"].values()]
         rows.append([name, shown[0], f"{shown[1]} .. {shown[2]}", *references])
     screen.table(["pooled figure", "value", "95 % interval", *result["references"]], rows)
-    for title, key, first in (("fold", "by_fold", "fold"), ("seed", "by_seed", "seed")):
+    for title, key, first in (("fold", "by_fold", "fold"), ("path", "by_path", "path"), ("seed", "by_seed", "seed")):
         table = [[str(row[first]), *(_number(row[name]) for name in COLUMNS)] for row in result[key]]
         screen.table([title, *COLUMNS], table)
     _show_uncertainty(screen, result["uncertainty"])
@@ -133,6 +133,10 @@ def compare(
         f"Baseline {result['baseline']}, {result['n_windows']} windows of {result['part']}, "
         f"blocks of {result['block_windows']}"
     )
+    if result["labelled_by"]:
+        screen.say(f"Labels by {', '.join(result['labelled_by'])}")
+    for name, leaks in result["leaks"].items():
+        screen.say(f"NOT LEAK-PROOF: {name}: {'; '.join(leaks)}.")
     rows = []
     for row in result["rows"]:
         interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"

@@ -174,7 +174,7 @@ class TrainOptions:
     seed
         Seed of everything random.
     resume
-        Run id (or folder) of an interrupted run to go on with; the other options come from it.
+        Run id (or folder) of an interrupted run to go on with, given the same options.
     """
 
     data: Path

@@ -38,15 +38,24 @@ class Contestant:
 
     name: str
     predictions: Predictions
+    leaks: list[str]
+    labelled_by: list[str]
 
 
 def find_contestant(name: str) -> Contestant:
     """Find a run or cv by id or folder, and read its judged predictions."""
     if is_cv(name):
         run = store.find_run(CV_ROOT, name)
-        return Contestant(run.run_id, read_predictions(run.path(store.PREDICTIONS)).of_part("test"))
+        predictions = read_predictions(run.path(store.PREDICTIONS)).of_part("test")
+        return _contestant(run, predictions)
     run = store.find_run(RUNS_ROOT, name)
-    return Contestant(run.run_id, judged_predictions(run))
+    return _contestant(run, judged_predictions(run))
+
+
+def _contestant(run: store.Run, predictions: Predictions) -> Contestant:
+    assert run.manifest is not None
+    manifest = run.manifest
+    return Contestant(run.run_id, predictions, manifest.get("leaks") or [], manifest.get("labelled_by") or [])
 
 
 def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
@@ -80,6 +89,8 @@ def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
         "baseline": baseline.name,
         "part": str(base.part[0]),
         "n_windows": len(labelled),
+        "labelled_by": baseline.labelled_by,
+        "leaks": {one.name: one.leaks for one in (baseline, *others) if one.leaks},
         "block_windows": block,
         "best": min(others, key=lambda one: _brier_of(rows, one.name)).name,
         "rows": rows,

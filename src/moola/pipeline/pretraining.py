@@ -13,7 +13,7 @@ import numpy as np
 from moola.config.options import PretrainOptions
 from moola.core.features import N_FEATURES
 from moola.core.scaling import RobustScaler
-from moola.core.splits import PARTS, Intervals, forward_chain
+from moola.core.splits import PARTS, Intervals, forward_chain, index_problems
 from moola.data.contracts.frames import rows_of
 from moola.data.contracts.split_file import SplitFile, read_split, utc_text
 from moola.data.sources import TableSource, WindowSource, open_source
@@ -137,6 +137,8 @@ def _usable_rows(options: PretrainOptions, source: WindowSource, input_sha256: s
                 f"--split must tell which times it holds out, but {options.split} and {options.input} do not both have "
                 "times. Write the split anew with `moola split`, on windows with start_ts and end_ts."
             )
+        if problems := index_problems(file.split, len(source)):
+            raise InvalidData.from_problems(options.split, problems, "Write the split anew with `moola split`.")
         return file.split.train, "the split's train rows alone"
     rows = everything[intervals.end_us < boundary]
     if not len(rows):

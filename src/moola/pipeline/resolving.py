@@ -67,6 +67,9 @@ def _check_numbers(options: TrainOptions) -> None:
     for name in ("epochs", "batch_size"):
         if getattr(options, name) < 1:
             raise WrongUsage(f"--{name.replace('_', '-')} must be at least 1, but it is {getattr(options, name)}.")
+    for name in ("hidden_dim", "num_layers"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise WrongUsage(f"--{name.replace('_', '-')} must be at least 1, but it is {getattr(options, name)}.")
     for name in ("learning_rate", "encoder_rate"):
         if not getattr(options, name) > 0:
             raise WrongUsage(f"--{name.replace('_', '-')} must be above 0, but it is {getattr(options, name)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections import Counter
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -74,7 +75,12 @@ def import_bars(options: ImportOptions) -> dict[str, Any]:
 def cut(options: WindowsOptions) -> dict[str, Any]:
     """Cut windows without labels from bars."""
     bars = read_bars(options.bars)
-    found = cut_windows(bars, _at_least_one(options.stride), options.window_bars, options.max_gap_hours * 3600)
+    found = cut_windows(
+        bars,
+        _at_least_one(options.stride, "--stride"),
+        _at_least_one(options.window_bars, "--window-bars"),
+        options.max_gap_hours * 3600,
+    )
     if not len(found):
         raise InvalidData(
             f"{options.bars} must have bars for a window, but {len(bars)} bars give none of {options.window_bars} "
@@ -85,10 +91,10 @@ def cut(options: WindowsOptions) -> dict[str, Any]:
     return {"output": str(options.output), "n_windows": len(table), "n_dropped_gap": found.n_dropped_gap}
 
 
-def _at_least_one(stride: int) -> int:
-    if stride < 1:
-        raise WrongUsage(f"--stride must be at least 1, but it is {stride}. Give a whole number of bars.")
-    return stride
+def _at_least_one(number: int, name: str) -> int:
+    if number < 1:
+        raise WrongUsage(f"{name} must be at least 1, but it is {number}. Give a whole number from 1 on.")
+    return number
 
 
 def convert(options: ConvertOptions) -> dict[str, Any]:
@@ -103,7 +109,14 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
 def autolabel(options: AutolabelOptions) -> dict[str, Any]:
     """Label windows by the published rule."""
     bars = read_bars(options.bars)
-    found = cut_windows(bars, _at_least_one(options.stride), options.window_bars, options.max_gap_hours * 3600)
+    found = cut_windows(
+        bars,
+        _at_least_one(options.stride, "--stride"),
+        _at_least_one(options.window_bars, "--window-bars"),
+        options.max_gap_hours * 3600,
+    )
+    if options.n_windows is not None:
+        _at_least_one(options.n_windows, "--n-windows")
     table, counts = label_by_rule(windows_of_bars(bars, found), options.n_windows)
     if not len(table):
         raise InvalidData(f"{options.bars} must have windows that the rule labels, but it has none. Give more bars.")
@@ -171,17 +184,40 @@ def _span(table: WindowTable, rows: np.ndarray) -> tuple[str | None, str | None]
 def sample(options: SampleOptions) -> dict[str, Any]:
     """Write the embedded sample: real bars, windows, labels by the published rule, and a split.
 
+    Everything is made in a temporary folder first and compared with what stands at its place.
+
     Raises
     ------
     OperationFailed
-        A file of the sample is there already with other content and `overwrite` is not asked.
+        A file of the sample is there already with other content and `overwrite` is not asked; nothing is
+        written then.
     """
-    root = options.output
-    if (root / SAMPLE_LABELLED).exists() and not options.overwrite and not _is_sample(root / SAMPLE_LABELLED):
+    with tempfile.TemporaryDirectory(prefix="moola-sample-") as place:
+        made = _make_sample(Path(place))
+        files_made = sorted(path.relative_to(place) for path in Path(place).rglob("*") if path.is_file())
+        content = {path: (Path(place) / path).read_bytes() for path in files_made}
+    targets = {options.output / path: data for path, data in content.items()}
+    different = [str(path) for path, data in targets.items() if path.exists() and path.read_bytes() != data]
+    if different and not options.overwrite:
         raise OperationFailed(
-            f"the sample must not replace your labels, but {root / SAMPLE_LABELLED} has others than the rule's. "
-            "Choose another --output, or pass --overwrite."
+            f"the sample must not replace files of yours, but {len(different)} of its {len(targets)} files are there "
+            f"with other content, first {different[0]}. Choose another --output, or pass --overwrite."
         )
+    for path, data in targets.items():
+        write_atomic(path, data)
+    return _moved(made, place, str(options.output))
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """Return a record with the paths of the temporary folder told as those of the output."""
+    if isinstance(value, dict):
+        return {key: _moved(item, old, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_moved(item, old, new) for item in value]
+    return value.replace(old, new) if isinstance(value, str) else value
+
+
+def _make_sample(root: Path) -> dict[str, Any]:
     source = files("moola.data") / "sample_bars"
     with as_file(source / "eurusd_1h_2017.parquet") as bars_path:
         write_atomic(root / SAMPLE_BARS, bars_path.read_bytes())
@@ -198,10 +234,3 @@ def sample(options: SampleOptions) -> dict[str, Any]:
         "relative": str(root / SAMPLE_RELATIVE),
         "split": divided,
     }
-
-
-def _is_sample(path: Path) -> bool:
-    try:
-        return read_windows(path).annotators == [RULE_NAME]
-    except InvalidData:
-        return False

@@ -13,7 +13,7 @@ import torch
 
 from moola.config.options import RUNS_ROOT, TrainOptions
 from moola.data.contracts.prediction_table import Predictions, write_predictions
-from moola.errors import OperationFailed
+from moola.errors import OperationFailed, WrongUsage
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic
 from moola.models.files import read_model, write_model
@@ -60,17 +60,22 @@ def train(options: TrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
 def _open_run(options: TrainOptions, material: Material) -> store.Run | None:
     if not options.save_run:
         return None
+    key = digest(_deciding(options, material))
     if options.resume is not None:
         run = store.find_run(RUNS_ROOT, options.resume, complete=False)
         if run.manifest is not None:
             raise OperationFailed(
                 f"--resume must name an interrupted run, but {run.run_id} is complete. See it with `moola eval`."
             )
+        if run.read(store.CONFIG).get("digest") != key:
+            raise WrongUsage(
+                f"--resume must go on with the options it was started with, but {run.run_id} was started with others "
+                "(or other data). Give the same options."
+            )
         return run
-    key = digest(_deciding(options, material))
     run = store.create_run(RUNS_ROOT, store.new_run_id(options.model, options.seed, key))
     config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
-    store.write_run_json(run, store.CONFIG, config)
+    store.write_run_json(run, store.CONFIG, config | {"digest": key})
     return run
 
 

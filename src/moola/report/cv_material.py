@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moola.config.cv_options import CV_ROOT, CompareOptions
+from moola.config.cv_options import CV_ROOT, CompareOptions, CvOptions
 from moola.config.options import GateOptions
 from moola.config.report_options import ReportOptions
 from moola.data.contracts.prediction_table import read_predictions
@@ -13,6 +13,7 @@ from moola.pipeline.crossval.gate import gate_cv
 from moola.report.bars import judged_bars
 from moola.report.content import ReportContent, ShownTable, ShownVerdict
 from moola.report.figure_rows import figure_name, shown
+from moola.report.reproducing import command_line
 from moola.runs import store
 
 SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
@@ -44,7 +45,7 @@ def gather_cv(options: ReportOptions) -> ReportContent:
         references={name: row for name, row in metrics["references"].items() if name != "prevalence"},
         tables=tables,
         facts={"Cross-validation": _facts(run.manifest, config)},
-        commands=[f"moola cv --data {config['data']} --folds {config['folds']} --seeds {config['seeds']}"],
+        commands=[command_line("cv", CvOptions, config)],
     )
 
 

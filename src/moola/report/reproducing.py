@@ -30,8 +30,13 @@ def commands_of(manifest: dict[str, Any], config: dict[str, Any], options: Repor
 
 def training_command(config: dict[str, Any]) -> str:
     """Write the `moola train` line of a run's options."""
-    words = ["moola", "train"]
-    for field in fields(TrainOptions):
+    return command_line("train", TrainOptions, config)
+
+
+def command_line(command: str, options: type, config: dict[str, Any]) -> str:
+    """Write the line of a command whose options a config has, naming each that is not at its default."""
+    words = ["moola", command]
+    for field in fields(options):
         value = config.get(field.name)
         default = None if field.default is MISSING else field.default
         plain_default = list(default) if isinstance(default, tuple) else default

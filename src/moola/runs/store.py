@@ -119,7 +119,7 @@ def _check_files(run: Run) -> None:
     if not isinstance(files, dict):
         raise UntrustedFile(f"{run.path(MANIFEST)} must list the run's files, but does not. Train the run anew.")
     for name, expected in files.items():
-        if not SAFE_NAME.fullmatch(str(name)):
+        if not all(SAFE_NAME.fullmatch(part) for part in str(name).split("/")) or str(name).count("/") > 1:
             raise UntrustedFile(
                 f"{run.path(MANIFEST)} must name files of its own folder, but it names {str(name)[:100]!r}. "
                 "Train the run anew."
@@ -174,8 +174,8 @@ def finish_run(run: Run, record: dict[str, Any]) -> Run:
     """Write the manifest, last, with every file's hash: the run is complete, and its checkpoint goes."""
     # Hidden files are what a killed write left behind.
     passing = {MANIFEST, CHECKPOINT}
-    found = (path.name for path in run.folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    names = sorted(name for name in found if name not in passing)
+    found = [path for path in run.folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    names = sorted(name for path in found if (name := path.relative_to(run.folder).as_posix()) not in passing)
     manifest = record | {
         "run_id": run.run_id,
         "finished_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

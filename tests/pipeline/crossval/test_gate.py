@@ -39,6 +39,19 @@ def test_the_strongest_reference_must_be_beaten_in_both(brier, pr_auc, verdict):
     assert "of summary_trees, the strongest of them" in judgement.reason
 
 
+def test_every_reference_must_be_beaten_in_pr_auc_and_undefined_figures_hold():
+    better_ranked = REFERENCES | {"logistic": {"brier": 0.22, "pr_auc": 0.85}}
+    assert by_references(figures(0.19, 0.8), better_ranked).verdict == "hold"
+    assert by_references(figures(0.19, None), REFERENCES).verdict == "hold"
+    assert by_references(figures(0.19, 0.8), {"logistic": {"brier": 0.2, "pr_auc": None}}).verdict == "hold"
+
+
+def test_few_seeds_are_thin_evidence_and_one_reference_stands_against_all():
+    assert by_seeds(seeds(0.1), seeds(0.2)).verdict == "inconclusive"
+    assert by_seeds(seeds(0.3), seeds(0.2)).verdict == "hold"
+    assert by_seeds(seeds(*[0.1] * 5), seeds(0.2)).verdict == "promote"
+
+
 def test_the_worst_wins_and_the_first_of_equals_speaks():
     lines = [Judgement("a", "promote", "1"), Judgement("b", "inconclusive", "2"), Judgement("c", "inconclusive", "3")]
     assert worst(lines).what == "b"

@@ -5,7 +5,7 @@ Verdicts merge by one table, worst wins:
 | what is judged | hold | inconclusive | promote |
 |---|---|---|---|
 | the rule on pooled out-of-fold windows | a rule is broken, or no better than the class share | thin evidence | sure |
-| seeds | fewer than 4 of 5 are better than the baseline's in Brier | - | 4 of 5 and more |
+| seeds | fewer than 4 of 5 are better than the baseline's in Brier | fewer than 5 seeds | 4 of 5 and more |
 | cheap references | not better than the strongest in Brier and in PR-AUC | - | better in both |
 | controls | a leak is known | they were not run | they found none |
 """
@@ -31,6 +31,7 @@ from moola.pipeline.crossval.pooling import pool
 from moola.runs import store
 
 SEED_SHARE = 0.8
+MIN_SEEDS = 5
 RANK = {"promote": 0, "inconclusive": 1, "hold": 2}
 
 
@@ -69,6 +70,7 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
             "Name one, such as a cv without pretraining on the same data."
         )
     baseline_run = store.find_run(CV_ROOT, options.baseline)
+    _same_folds(challenger_run, baseline_run)
     challenger, baseline = (_pooled(run) for run in (challenger_run, baseline_run))
     metrics = challenger_run.read(store.METRICS)
     facts = TrainingFacts(**challenger_run.read(store.FACTS))
@@ -94,6 +96,18 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
         "verdict": deciding.verdict,
         "reason": verdict.reason if deciding.what == "rule" else deciding.reason,
     }
+
+
+def _same_folds(challenger: store.Run, baseline: store.Run) -> None:
+    assert challenger.manifest is not None
+    assert baseline.manifest is not None
+    for name in ("data_sha256", "scheme", "n_folds", "embargo_bars"):
+        mine, theirs = challenger.manifest.get(name), baseline.manifest.get(name)
+        if mine != theirs:
+            raise InvalidData(
+                f"two cvs must have the same folds of the same data to be compared, but {name} is {mine} in "
+                f"{challenger.run_id} and {theirs} in {baseline.run_id}. Run both with the same options."
+            )
 
 
 def _pooled(run: store.Run) -> Predictions:
@@ -122,8 +136,9 @@ def resampled_t(challenger: store.Run, baseline: store.Run) -> dict[str, Any]:
     """Compare fold by fold and seed by seed with the corrected resampled t of Nadeau and Bengio, in Brier."""
     differences, n_train, n_test = [], [], []
     for fold in range(1, _count(challenger, "n_folds") + 1):
-        for place in range(min(_count(challenger, "n_seeds"), _count(baseline, "n_seeds"))):
-            (mine, record), (theirs, _) = (_fit_of(run, fold, place) for run in (challenger, baseline))
+        for place in range(_count(challenger, "n_seeds")):
+            mine, record = _fit_of(challenger, fold, place)
+            theirs, _ = _fit_of(baseline, fold, min(place, _count(baseline, "n_seeds") - 1))
             ones = np.ones((1, len(mine)))
             differences.append(float(brier(mine, ones)[0] - brier(theirs, ones)[0]))
             n_train.append(record["n_train_windows"])
@@ -144,19 +159,30 @@ def _fit_of(run: store.Run, fold: int, place: int) -> tuple[Predictions, dict[st
 
 
 def by_seeds(challenger: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> Judgement:
-    """Ask that at least 4 of 5 seeds have a lower pooled Brier than the baseline's seed of the same place."""
-    pairs = list(zip(challenger, baseline, strict=False))
-    better = [bool(one["brier"] < other["brier"]) for one, other in pairs]
+    """Ask that at least 4 of 5 seeds have a lower pooled Brier than the baseline's seed of the same place.
+
+    A baseline of one seed (a cheap reference) is set against every seed of the challenger. Fewer than 5
+    pairs are thin evidence.
+    """
+    theirs = baseline * len(challenger) if len(baseline) == 1 else baseline
+    better = [bool(one["brier"] < other["brier"]) for one, other in zip(challenger, theirs, strict=False)]
     said = f"{sum(better)} of {len(better)} seeds are better in Brier"
-    return Judgement("seeds", "promote" if np.mean(better) >= SEED_SHARE else "hold", said)
+    if np.mean(better) < SEED_SHARE:
+        return Judgement("seeds", "hold", said)
+    return Judgement("seeds", "promote" if len(better) >= MIN_SEEDS else "inconclusive", said)
 
 
 def by_references(figures: dict[str, Any], references: dict[str, dict[str, Any]]) -> Judgement:
-    """Ask for a better Brier and PR-AUC than the strongest cheap reference (lowest Brier) has."""
+    """Ask for a lower Brier and a higher PR-AUC than any cheap reference; names the strongest (lowest Brier)."""
     known = {name: row for name, row in references.items() if name in REFERENCES and row["brier"] is not None}
-    name = min(known, key=lambda one: known[one]["brier"])
     mine = {metric: figures[metric]["value"] for metric in ("brier", "pr_auc")}
-    row = known[name]
-    said = ", ".join(f"{metric} {mine[metric]:.3f} against {row[metric]:.3f}" for metric in mine)
-    better = mine["brier"] < row["brier"] and mine["pr_auc"] > row["pr_auc"]
-    return Judgement("cheap references", "promote" if better else "hold", f"{said} of {name}, the strongest of them")
+    if not known or None in mine.values() or any(row["pr_auc"] is None for row in known.values()):
+        return Judgement("cheap references", "hold", "Brier or PR-AUC does not exist on these windows")
+    name = min(known, key=lambda one: known[one]["brier"])
+    best_pr_auc = max(row["pr_auc"] for row in known.values())
+    better = mine["brier"] < known[name]["brier"] and mine["pr_auc"] > best_pr_auc
+    said = (
+        f"brier {mine['brier']:.3f} against {known[name]['brier']:.3f} of {name}, the strongest of them, and pr_auc "
+        f"{mine['pr_auc']:.3f} against {best_pr_auc:.3f}, their best"
+    )
+    return Judgement("cheap references", "promote" if better else "hold", said)

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int
 
+from moola.core.folds import near_any
+from moola.core.splits import Intervals
 from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.platt import Calibrator, fit_calibrator
@@ -79,15 +81,35 @@ def calibrate_out_of_fold(
 ) -> tuple[Predictions, list[Calibrator]]:
     """Calibrate each block's probabilities by a calibrator fitted on the other blocks.
 
-    No window has a part in its own calibration. Returns the calibrators by block.
+    No window has a part in its own calibration, nor has one that shares a bar with its block. Returns the
+    calibrators by block.
     """
+    intervals = Intervals(pooled.start_us, pooled.end_us, np.arange(len(pooled)))
     logits = np.log(np.maximum(pooled.class_prob, SMALLEST))
     probability = pooled.class_prob.copy()
     calibrators = []
     for number in range(int(block.max()) + 1):
         mine = block == number
         others = ~mine & (pooled.class_index >= 0)
+        others[others] = ~near_any(intervals, np.flatnonzero(others), np.flatnonzero(mine), 0)
         calibrator = fit_calibrator(method, logits[others], pooled.class_index[others])
         probability[mine] = calibrator.apply(logits[mine])
         calibrators.append(calibrator)
     return replace(pooled, class_prob=probability), calibrators
+
+
+def paths(by_fold: list[Predictions]) -> list[Predictions]:
+    """Lay combinatorial folds out as paths: in each, every window is judged by one fold, in time order.
+
+    The p-th path takes, for each window, the p-th fold that judges it (Lopez de Prado 2018, ch. 12.4).
+    """
+    places: dict[int, list[tuple[int, int]]] = {}
+    for number, fold in enumerate(by_fold):
+        for place, row in enumerate(fold.row.tolist()):
+            places.setdefault(row, []).append((number, place))
+    n_paths = min(len(found) for found in places.values())
+    laid = []
+    for path in range(n_paths):
+        chosen = [places[row][path] for row in sorted(places)]
+        laid.append(_concatenate([by_fold[number].take(np.array([place])) for number, place in chosen]))
+    return laid

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from moola.config.cv_options import CV_ROOT, CvOptions
 from moola.config.options import PretrainOptions
 from moola.core.folds import make_folds
 from moola.core.splits import Split
+from moola.data.contracts.frames import write_frame
 from moola.data.contracts.prediction_table import Predictions, write_predictions
 from moola.data.contracts.split_file import SplitFile, verify_split, write_split
 from moola.data.contracts.window_table import WindowTable, read_windows
@@ -26,8 +28,8 @@ from moola.models.sealed import digest
 from moola.pipeline.crossval.controls import run_controls
 from moola.pipeline.crossval.fits import FitTask, read_fit
 from moola.pipeline.crossval.grid import OnFit, run_grid, tasks_of
-from moola.pipeline.crossval.pooling import average, calibrate_out_of_fold, pool
-from moola.pipeline.crossval.uncertainty import uncertainty
+from moola.pipeline.crossval.pooling import average, calibrate_out_of_fold, paths, pool
+from moola.pipeline.crossval.uncertainty import single_windows, uncertainty
 from moola.pipeline.pretraining import pretrain
 from moola.pipeline.tables import usual_interval_us
 from moola.runs import store, tracking
@@ -44,6 +46,7 @@ class Pooled:
 
     predictions: Predictions
     block: np.ndarray
+    by_fold: list[Predictions]
     by_seed: dict[int, Predictions]
     facts: TrainingFacts
     calibrators: list[Calibrator]
@@ -69,6 +72,8 @@ def cross_validate(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
     references = {name: pool_fits(tasks, name, 1.0) for name in REFERENCES}
     metrics = summarise(options, pooled, references, tasks, folds) | {"controls": controls}
     write_predictions(run.path(store.PREDICTIONS), pooled.predictions)
+    single = single_windows(pooled.predictions, pooled.block, options.conformal_alpha)
+    write_frame(run.path("single_windows.parquet"), pl.DataFrame(single))
     store.write_run_json(run, store.METRICS, metrics)
     store.write_run_json(run, store.FACTS, pooled.facts.as_dict())
     record = _record(options, table, data_sha256, pooled, len(folds)) | {"seconds": time.monotonic() - started}
@@ -82,6 +87,11 @@ def _check(options: CvOptions) -> None:
         ("--folds", options.folds, 2),
         ("--seeds", options.seeds, 1),
         ("--embargo", options.embargo, 0),
+        ("--epochs", options.epochs, 1),
+        ("--pretrain-epochs", options.pretrain_epochs, 1),
+        ("--processes", options.processes, 0),
+        ("--hidden-dim", options.hidden_dim or 1, 1),
+        ("--num-layers", options.num_layers or 1, 1),
     ):
         if value < least:
             raise WrongUsage(f"{name} must be at least {least}, but it is {value}.")
@@ -91,6 +101,13 @@ def _check(options: CvOptions) -> None:
             raise WrongUsage(f"{name} must be between 0 and 1, but it is {share}.")
     if not all(0 < share <= 1 for share in options.label_fractions):
         raise WrongUsage(f"--label-fractions must be above 0 and at most 1, but they are {options.label_fractions}.")
+    if not 0 < options.conformal_alpha < 1:
+        raise WrongUsage(f"--conformal-alpha must be between 0 and 1, but it is {options.conformal_alpha}.")
+    if options.freeze_encoder and not (options.pretrain_bars or options.pretrained_encoder):
+        raise WrongUsage(
+            "--freeze-encoder must have an encoder to freeze, but there is none. "
+            "Name --pretrain-bars or --pretrained-encoder."
+        )
     if options.pretrain_bars and options.pretrained_encoder:
         raise WrongUsage("--pretrain-bars and --pretrained-encoder must not come together: name one of them.")
     if options.pretrain_bars and options.scheme == "combinatorial":
@@ -163,20 +180,41 @@ def _pretrain(options: CvOptions, folder: Path, n_folds: int) -> None:
 
 
 def pool_fits(tasks: list[FitTask], model: str, fraction: float, calibration: str = "temperature") -> Pooled:
-    """Average seeds fold by fold, pool, and calibrate networks out of fold (references as they are)."""
+    """Average seeds fold by fold, pool, and calibrate out of fold: networks and cheap references alike.
+
+    The class share is left as it is: it has nothing to calibrate.
+    """
     mine = [task for task in tasks if task.model == model and task.label_fraction == fraction]
     read = {(task.fold, task.seed): read_fit(task) for task in mine}
     folds, seeds = sorted({fold for fold, _ in read}), sorted({seed for _, seed in read})
     records = [record for _, record in read.values()]
-    pooled, block = pool([average([read[fold, seed][0] for seed in seeds]) for fold in folds])
+    by_fold = [average([read[fold, seed][0] for seed in seeds]) for fold in folds]
+    pooled, block = pool(by_fold)
     calibrators: list[Calibrator] = []
     by_seed = {seed: pool([read[fold, seed][0] for fold in folds])[0] for seed in seeds}
-    if model not in REFERENCES:
+    if model != "prevalence":
         pooled, calibrators = calibrate_out_of_fold(pooled, block, calibration)
         by_seed = {seed: calibrate_out_of_fold(one, block, calibration)[0] for seed, one in by_seed.items()}
     leaks = sorted({str(leak) for record in records for leak in record["leaks"]})
     n_train = float(np.mean([record["n_train_windows"] for record in records]))
-    return Pooled(pooled, block, by_seed, _pooled_facts(records), calibrators, leaks, n_train)
+    return Pooled(
+        pooled,
+        block,
+        _with_pooled(by_fold, pooled, len(folds)),
+        by_seed,
+        _pooled_facts(records),
+        calibrators,
+        leaks,
+        n_train,
+    )
+
+
+def _with_pooled(by_fold: list[Predictions], pooled: Predictions, n_folds: int) -> list[Predictions]:
+    """Give walk-forward folds the calibrated rows of the pool; combinatorial ones, averaged there, stay as they are."""
+    if sum(len(fold) for fold in by_fold) != len(pooled):
+        return by_fold
+    place = {row: i for i, row in enumerate(pooled.row.tolist())}
+    return [pooled.take(np.array([place[row] for row in by_fold[number].row.tolist()])) for number in range(n_folds)]
 
 
 def _pooled_facts(records: list[dict[str, Any]]) -> TrainingFacts:
@@ -195,11 +233,13 @@ def summarise(
     trivial = references["prevalence"].predictions
     evaluation = evaluate(pooled.predictions, pooled.facts, seed=options.seed, trivial=trivial)
     by_fold = []
-    for number in range(int(pooled.block.max()) + 1):
-        rows = np.flatnonzero(pooled.block == number)
-        figures = _shown(pooled.predictions.take(rows), pooled.facts)
-        sizes = {part: len(folds[number].part(part)) for part in ("train", "val", "test")}
-        by_fold.append({"fold": number + 1, **sizes, **figures})
+    for number, (fold, judged) in enumerate(zip(folds, pooled.by_fold, strict=True), start=1):
+        sizes = {part: len(fold.part(part)) for part in ("train", "val", "test")}
+        by_fold.append({"fold": number, **sizes, **_shown(judged, pooled.facts)})
+    by_path = []
+    if options.scheme == "combinatorial":
+        laid = paths(pooled.by_fold)
+        by_path = [{"path": i, **_shown(path, pooled.facts)} for i, path in enumerate(laid, start=1)]
     fractions = sorted({task.label_fraction for task in tasks if task.model == options.model})
     curve = []
     for fraction in fractions:
@@ -210,6 +250,7 @@ def summarise(
         curve.append({"label_fraction": fraction, "n_train_windows": part.n_train_windows, **figures, **spread})
     return evaluation.as_dict() | {
         "by_fold": by_fold,
+        "by_path": by_path,
         "by_seed": [{"seed": seed, **_shown(one, pooled.facts)} for seed, one in pooled.by_seed.items()],
         "references": {name: _shown(part.predictions, part.facts) for name, part in references.items()},
         "label_efficiency": curve,

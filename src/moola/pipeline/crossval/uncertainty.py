@@ -37,18 +37,42 @@ def uncertainty(pooled: Predictions, block: np.ndarray, alpha: float) -> dict[st
         "pointers": {which: _pointer_range(pooled, block, which, alpha) for which in ("start", "end")},
     }
     if len(known.class_names) == 2:
-        content["venn_abers_width"] = float(np.mean(_widths(known, fold)))
+        low, high = _venn_abers(known, fold)
+        content["venn_abers_width"] = float(np.mean(high - low))
     return content
 
 
-def _widths(known: Predictions, fold: np.ndarray) -> np.ndarray:
-    """Width of each window's Venn-Abers interval of the second class's probability."""
-    width = np.zeros(len(known))
+def _venn_abers(known: Predictions, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of each window's Venn-Abers interval of the second class's probability."""
+    low, high = np.zeros(len(known)), np.zeros(len(known))
     for number in np.unique(fold):
         mine = fold == number
         found = venn_abers(known.class_prob[~mine, 1], known.class_index[~mine], known.class_prob[mine, 1])
-        width[mine] = found.high_prob - found.low_prob
-    return width
+        low[mine], high[mine] = found.low_prob, found.high_prob
+    return low, high
+
+
+def single_windows(pooled: Predictions, block: np.ndarray, alpha: float) -> dict[str, list[Any]]:
+    """Return columns, a row a pooled window: answer, Venn-Abers interval, bars around each pointer.
+
+    A window without a label has an answer too; None where the other folds are too few to say.
+    """
+    sets = cross_class_sets(pooled.class_prob, pooled.class_index, block, alpha)
+    table: dict[str, list[Any]] = {
+        "window_id": list(pooled.window_id),
+        "row": pooled.row.tolist(),
+        "answer": class_answers(sets, pooled.class_names),
+    }
+    if len(pooled.class_names) == 2:
+        low, high = _venn_abers(pooled, block)
+        name = pooled.class_names[1]
+        table |= {f"prob_{name}_low": low.tolist(), f"prob_{name}_high": high.tolist()}
+    for which in ("start", "end"):
+        if pooled.predicts_pointers:
+            error = pointer_errors(pooled.true_bar, pooled.predicted_bar, which)
+            within = cross_error_bars(error, block, alpha)
+            table[f"{which}_within_bars"] = [int(bars) if np.isfinite(bars) else None for bars in within]
+    return table
 
 
 def _pointer_range(pooled: Predictions, block: np.ndarray, which: str, alpha: float) -> dict[str, Any] | None:
