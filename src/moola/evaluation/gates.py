@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from moola.data.contracts.prediction_table import Predictions
 from moola.errors import InvalidData
 from moola.evaluation.class_metrics import Metric, brier, ece, pr_auc
-from moola.evaluation.comparisons import detectable_difference
+from moola.evaluation.comparisons import detectable_difference, windows_for_power
 from moola.evaluation.figures import TrainingFacts, trivial_predictions
 from moola.evaluation.intervals import block_length, block_weights, percentile_interval
 
@@ -181,9 +179,8 @@ def _sentence(row: Comparison) -> str:
 
 
 def _windows_to_settle(difference: float | None, gain: np.ndarray, n_windows: int) -> int | None:
-    """Windows to add until this Brier difference would be `SURE`: its error falls with sqrt(n)."""
-    spread = float(np.nanstd(gain))
-    if difference is None or difference >= 0 or spread == 0:
+    """Windows to add until this Brier difference, if true, would be `SURE` in four of five cases."""
+    if difference is None or difference >= 0:
         return None
-    needed = n_windows * (norm.ppf(SURE) * spread / -difference) ** 2
-    return max(math.ceil(needed) - n_windows, 1)
+    needed = windows_for_power(-difference, gain, n_windows, level=SURE)
+    return None if needed is None else max(needed - n_windows, 1)
