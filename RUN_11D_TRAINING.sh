@@ -80,7 +80,10 @@ echo "== gate"
 run=artifacts/runs/$(run_of unfrozen)
 promoted=artifacts/models/supervised/enhanced_baseline_v2_relative.pt
 baseline=artifacts/runs/$(run_of scratch)
-[ -f "$promoted" ] && baseline=$promoted
+# A model is no baseline of itself: once it is promoted, the run is compared with the scratch run again.
+if [ -f "$promoted" ] && ! cmp -s "$promoted" "$run/model.pkl"; then
+    baseline=$promoted
+fi
 verdict=0
 moola gate --run "$run" --baseline "$baseline" | tee "$stages/gate.out" || verdict=$?
 # 4 is a verdict (inconclusive or hold), anything else above 0 is a failure.

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -196,6 +197,17 @@ def test_pretraining_keeps_val_and_test_out(sample, moola):
     held_from = json.loads(Path(SPLIT).read_text())["time_range"]["val"][0]
     assert answer.json["time_range"][1] < held_from
     assert answer.json["n_held_out"] > 0
+
+
+def test_pretraining_keeps_the_embargo_of_the_split_too(sample, moola):
+    assert moola("split", "--data", DATA, "--output", "wide.json", "--purge-window", "154").code == 0
+    ends = []
+    for split in (SPLIT, "wide.json"):
+        answer = moola(*PRETRAIN[:3], "--split", split, "--output", "e.pt", "--json")
+        ends.append(np.datetime64(answer.json["time_range"][1][:-1]))
+        held_from = np.datetime64(json.loads(Path(split).read_text())["time_range"]["val"][0][:-1])
+        assert ends[-1] < held_from
+    assert held_from - ends[1] > np.timedelta64(50, "h")
 
 
 def test_pretraining_takes_bars_and_labelled_windows_too(sample, moola, train):

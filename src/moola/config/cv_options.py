@@ -33,7 +33,8 @@ class CvOptions:
     val_fraction
         Share of each fold's training windows, the latest, that chooses its epoch.
     embargo
-        Bars around held-out windows in which no window may train, beyond sharing no bar.
+        Bars around held-out windows in which no window may train, beyond sharing no bar; taken as so many usual
+        bar intervals of time.
     seeds
         Seeds a fold; their logits are averaged.
     calibration

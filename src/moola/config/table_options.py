@@ -121,7 +121,8 @@ class SplitOptions:
         Share of the windows, the latest, that judges; 0 for none.
     purge_window
         Bars that a window must end before the next part begins; at least one window less one bar.
-        More than that is an embargo. Windows that come nearer are dropped, never moved.
+        More than that is an embargo, taken as so many usual bar intervals of time. Windows that come nearer
+        are dropped, never moved.
     window_bars
         Bars a window.
     """

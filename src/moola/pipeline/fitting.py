@@ -73,7 +73,7 @@ def gather(options: TrainOptions) -> Material:
         "split_sha256": sha256_file(options.split),
         "encoder_sha256": sha256_file(options.pretrained_encoder) if options.pretrained_encoder else None,
     }
-    leaks = find_leaks(leak_proof, encoder, table, split_file.split, data_sha256)
+    leaks = find_leaks(leak_proof, encoder, table, split_file.split, data_sha256, hashes["split_sha256"])
     for leak in leaks:
         log.warning("Not leak-proof: %s.", leak)
     return Material(table, split_file.split, split_file.name, classes, encoder, hashes, leaks, leak_proof)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from moola.core.splits import Split
@@ -10,16 +12,23 @@ from moola.data.contracts.split_file import time_us
 from moola.data.contracts.window_table import WindowTable
 from moola.models.files import EncoderFile
 
+log = logging.getLogger(__name__)
+
 
 def find_leaks(
-    leak_proof: bool | None, encoder: EncoderFile | None, table: WindowTable, split: Split, data_sha256: str
+    leak_proof: bool | None,
+    encoder: EncoderFile | None,
+    table: WindowTable,
+    split: Split,
+    data_sha256: str,
+    split_sha256: str | None = None,
 ) -> list[str]:
     """Return a sentence for every way in which val or test were seen before they judge; empty if none."""
     leaks = []
     if leak_proof is False:
         leaks.append("the split's parts share bars")
     held_out = np.concatenate([split.val, split.test])
-    if encoder is not None and (n_seen := _seen_by(encoder, table, held_out, data_sha256)):
+    if encoder is not None and (n_seen := _seen_by(encoder, table, held_out, data_sha256, split_sha256)):
         leaks.append(
             f"the encoder was pretrained on times that {n_seen} of {len(held_out)} val and test windows lie in "
             "(pretrain with --split)"
@@ -27,10 +36,18 @@ def find_leaks(
     return leaks
 
 
-def _seen_by(encoder: EncoderFile, table: WindowTable, held_out: np.ndarray, data_sha256: str) -> int:
+def _seen_by(
+    encoder: EncoderFile, table: WindowTable, held_out: np.ndarray, data_sha256: str, split_sha256: str | None
+) -> int:
+    """Count held-out windows that the encoder may have seen; without times, what files and splits can tell."""
     span = encoder.pretraining.get("time_range")
     if span is not None and table.start_us is not None and table.end_us is not None:
         first, last = (time_us(text) for text in span)
         return int(intersects(table.start_us[held_out], table.end_us[held_out], first, last).sum())
     same_file = encoder.pretraining.get("input_sha256") == data_sha256
-    return len(held_out) if same_file and encoder.pretraining.get("split_sha256") is None else 0
+    obeyed = encoder.pretraining.get("split_sha256")
+    if obeyed is None or obeyed != split_sha256:
+        if same_file:
+            return len(held_out)
+        log.warning("Without times it cannot be told whether the encoder saw val and test windows.")
+    return 0

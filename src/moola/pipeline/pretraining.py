@@ -140,6 +140,7 @@ def _usable_rows(options: PretrainOptions, source: WindowSource, input_sha256: s
         if problems := index_problems(file.split, len(source)):
             raise InvalidData.from_problems(options.split, problems, "Write the split anew with `moola split`.")
         return file.split.train, "the split's train rows alone"
+    boundary -= _embargo_us(file, intervals, source.window_bars)
     rows = everything[intervals.end_us < boundary]
     if not len(rows):
         raise InvalidData(
@@ -147,6 +148,14 @@ def _usable_rows(options: PretrainOptions, source: WindowSource, input_sha256: s
             f"{len(source)} does. Give earlier bars."
         )
     return rows, f"windows that run into or follow {utc_text(boundary)}, where the split's val and test begin"
+
+
+def _embargo_us(file: SplitFile, intervals: Intervals, window_bars: int) -> int:
+    """Return the time of the bars that the split purges beyond one window, at the usual bar interval."""
+    if intervals.start_us is None or intervals.end_us is None or window_bars < 2:
+        return 0
+    usual = float(np.median(intervals.end_us - intervals.start_us)) / (window_bars - 1)
+    return round(max(file.purge_window - (window_bars - 1), 0) * usual)
 
 
 def _first_held_out_us(file: SplitFile, source: WindowSource, input_sha256: str) -> int | None:

@@ -11,16 +11,14 @@ from moola.core.folds import near_any
 from moola.core.splits import Intervals
 from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.calibration import calibrated
-from moola.evaluation.platt import Calibrator, fit_calibrator
+from moola.evaluation.platt import Calibrator, fit_calibrator, logits_of
 from moola.pipeline.predicting import decode
-
-SMALLEST = 1e-9
 
 
 def average(members: list[Predictions]) -> Predictions:
     """Average predictions of the same windows: log-probabilities (so logits) and pointer curves."""
     first = members[0]
-    logits = np.mean([np.log(np.maximum(one.class_prob, SMALLEST)) for one in members], axis=0)
+    logits = np.mean([logits_of(one.class_prob) for one in members], axis=0)
     curves = None
     if first.curves is not None:
         curves = np.mean([one.curves for one in members if one.curves is not None], axis=0)
@@ -85,7 +83,7 @@ def calibrate_out_of_fold(
     calibrators by block.
     """
     intervals = Intervals(pooled.start_us, pooled.end_us, np.arange(len(pooled)))
-    logits = np.log(np.maximum(pooled.class_prob, SMALLEST))
+    logits = logits_of(pooled.class_prob)
     probability = pooled.class_prob.copy()
     calibrators = []
     for number in range(int(block.max()) + 1):
