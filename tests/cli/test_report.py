@@ -39,7 +39,15 @@ def test_page_of_a_run(run_id, ask, train, capsys):
     made = Path(alone["report"]).read_bytes()
     assert len(made) == alone["size_bytes"] < 3_000_000
     text = Page(made).text
-    for said in ("a rule, not a person", "No verdict.", "Every figure", "Class loss", "Pointer loss", "2017-07-07"):
+    for said in (
+        "a rule, not a person",
+        "summary_trees",
+        "No verdict.",
+        "Every figure",
+        "Class loss",
+        "Pointer loss",
+        "2017-07-07",
+    ):
         assert said in text, said
     assert made.count(b"body up") == made.count(b"body down") == 20, "bars of every window of the gallery"
     assert f"moola train --data {DATA} --split" in text

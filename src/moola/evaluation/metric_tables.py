@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
+from moola.config.options import ClassMetric, EventMetric
 from moola.evaluation import class_metrics, event_detection, event_metrics, proper_scores
 from moola.evaluation.class_metrics import Metric
 from moola.evaluation.event_metrics import ENDS, HIT_BARS, TOLERANCES
 
-CLASS_METRICS = (
-    "pr_auc",
-    "brier",
-    "ece",
-    "accuracy",
-    "f1_macro",
-    "f1_per_class",
-    "log_loss",
-    "brier_skill",
-    "brier_parts",
-    "calibration",
-)
-EVENT_METRICS = ("hit_at_pm3", "lead_lag", "pointer_f1", "event_map", "expansion_iou")
+CLASS_METRICS: tuple[str, ...] = get_args(ClassMetric)
+EVENT_METRICS: tuple[str, ...] = get_args(EventMetric)
 QUARTILES = (("q25", 0.25), ("median", 0.5), ("q75", 0.75))
 Expansion = Callable[[list[str], str, dict[str, int]], dict[str, Metric]]
 

@@ -13,11 +13,13 @@ from moola.config.options import PROMOTED_NAME, PROMOTED_ROOT, RUNS_ROOT, GateOp
 from moola.config.report_options import REPORTS_ROOT, ReportOptions
 from moola.data.contracts.prediction_table import Predictions, read_predictions
 from moola.data.contracts.split_file import read_split, utc_text
+from moola.data.contracts.window_table import read_windows
 from moola.errors import InvalidData, MoolaError
 from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.files import read_bytes, sha256_file
 from moola.pipeline import judging
 from moola.pipeline.crossval.gate import is_cv
+from moola.pipeline.references import reference_figures
 from moola.report.bars import judged_bars
 from moola.report.build import write_report
 from moola.report.content import ReportContent, ShownTable, ShownVerdict
@@ -77,6 +79,7 @@ def gather_run(run: store.Run, options: ReportOptions) -> ReportContent:
         leak_proof=manifest.get("leak_proof"),
         ohlc=ohlc,
         no_ohlc=no_ohlc,
+        references=_references(run, config, predictions, options.seed),
         history=read_history(run.path(store.HISTORY)),
         tables=[] if gate is None else [_gate_table(gate)],
         facts=_facts(manifest, config),
@@ -96,6 +99,19 @@ def _gate(run: store.Run, options: ReportOptions) -> tuple[dict[str, Any] | None
         if options.baseline is not None:
             raise
         return None, str(error)
+
+
+def _references(
+    run: store.Run, config: dict[str, Any], predictions: Predictions, seed: int
+) -> dict[str, dict[str, float | None]]:
+    """Figures of the cheap references on the same split; none where data or split are no longer the run's."""
+    assert run.manifest is not None
+    paths = {name: Path(str(config.get(name))) for name in ("data", "split")}
+    if not all(p.is_file() and sha256_file(p) == run.manifest.get(f"{name}_sha256") for name, p in paths.items()):
+        return {}
+    table = read_windows(paths["data"], config.get("window_bars"))
+    split = read_split(paths["split"]).split
+    return reference_figures(table, split, predictions.class_names, str(predictions.part[0]), seed)
 
 
 def _is_promoted(run: store.Run) -> bool:

@@ -17,10 +17,10 @@ from moola.config.options import TrainOptions
 from moola.core.seeds import generator
 from moola.core.splits import Split
 from moola.data.contracts.prediction_table import Predictions, read_predictions, write_predictions
-from moola.evaluation.figures import TrainingFacts
 from moola.files import json_bytes, read_json, write_atomic
 from moola.models.references import REFERENCES
 from moola.pipeline.fitting import Material, fit_material, gather, predict_held_out
+from moola.pipeline.references import predict_reference
 from moola.pipeline.resolving import resolve_options
 from moola.training.device import prepare_device
 
@@ -98,7 +98,8 @@ def run_task(options: CvOptions, task: FitTask) -> str:
     material = gather(training)
     material = replace(material, split=fewer_labels(material, task))
     if task.model in REFERENCES:
-        predictions, facts = _reference(task, material)
+        reference = predict_reference(task.model, material.table, material.split, material.classes, task.seed)
+        predictions, facts = reference[0], reference[1].as_dict()
         leaks: list[str] = [leak for leak in material.leaks if "encoder" not in leak]
     else:
         training = resolve_options(training, material.table, material.split, material.encoder)
@@ -128,41 +129,6 @@ def fewer_labels(material: Material, task: FitTask) -> Split:
             kept.append(mine[: max(round(task.label_fraction * len(mine)), 1)])
         parts[part] = np.sort(np.concatenate(kept))
     return Split(parts["train"], parts["val"], split.test, split.dropped)
-
-
-def _reference(task: FitTask, material: Material) -> tuple[Predictions, dict[str, Any]]:
-    """Let a cheap reference predict; it has no pointers but the most common ones of its train rows."""
-    from moola.pipeline.examples import most_common
-
-    split, classes = material.split, material.classes
-    chosen = {part: material.table.take(split.part(part)).with_features() for part in ("train", "val", "test")}
-    numbers = {name: i for i, name in enumerate(classes)}
-    index = {part: np.array([numbers[name] for name in chosen[part].label], dtype=np.int64) for part in chosen}
-    rows = np.concatenate([split.val, split.test])
-    judged = material.table.take(rows).with_features()
-    train_features, judged_features = chosen["train"].features, judged.features
-    assert train_features is not None
-    assert judged_features is not None
-    probability = REFERENCES[task.model](train_features, index["train"], judged_features, task.seed)
-    common = [most_common(bars) for bars in (chosen["train"].expansion_start, chosen["train"].expansion_end)]
-    bars = np.tile([-1 if bar is None else bar for bar in common], (len(rows), 1))
-    predictions = Predictions(
-        judged.window_id,
-        rows,
-        np.array(["val"] * len(split.val) + ["test"] * len(split.test), dtype=object),
-        judged.start_us,
-        judged.end_us,
-        classes,
-        np.concatenate([index["val"], index["test"]]),
-        probability,
-        np.stack([judged.expansion_start, judged.expansion_end], axis=1),
-        bars,
-        np.ones((len(rows), 2)),
-        None,
-        judged.annotator,
-    )
-    counts = {name: int((index["train"] == i).sum()) for i, name in enumerate(classes)}
-    return predictions, TrainingFacts(counts, common[0], common[1], None).as_dict()
 
 
 def read_fit(task: FitTask) -> tuple[Predictions, dict[str, Any]]:

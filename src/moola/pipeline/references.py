@@ -1,0 +1,58 @@
+"""Cheap references on a split: what a network must beat to be worth its while."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moola.core.splits import Split
+from moola.data.contracts.prediction_table import Predictions
+from moola.data.contracts.window_table import WindowTable
+from moola.evaluation.figures import TrainingFacts, evaluate
+from moola.models.references import REFERENCES
+from moola.pipeline.examples import most_common
+
+SHOWN = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "log_loss")
+
+
+def predict_reference(
+    name: str, table: WindowTable, split: Split, classes: list[str], seed: int
+) -> tuple[Predictions, TrainingFacts]:
+    """Let a reference learn from train rows and predict val and test; its pointers are the most common ones."""
+    train = table.take(split.train).with_features()
+    rows = np.concatenate([split.val, split.test])
+    judged = table.take(rows).with_features()
+    assert train.features is not None
+    assert judged.features is not None
+    number = {label: i for i, label in enumerate(classes)}
+    train_class = np.array([number[label] for label in train.label], dtype=np.int64)
+    common = [most_common(bars) for bars in (train.expansion_start, train.expansion_end)]
+    predictions = Predictions(
+        judged.window_id,
+        rows,
+        np.array(["val"] * len(split.val) + ["test"] * len(split.test), dtype=object),
+        judged.start_us,
+        judged.end_us,
+        classes,
+        np.array([number[label] for label in judged.label], dtype=np.int64),
+        REFERENCES[name](train.features, train_class, judged.features, seed),
+        np.stack([judged.expansion_start, judged.expansion_end], axis=1),
+        np.tile([-1 if bar is None else bar for bar in common], (len(rows), 1)),
+        np.ones((len(rows), 2)),
+        None,
+        judged.annotator,
+    )
+    counts = {label: int((train_class == i).sum()) for i, label in enumerate(classes)}
+    return predictions, TrainingFacts(counts, common[0], common[1], None)
+
+
+def reference_figures(
+    table: WindowTable, split: Split, classes: list[str], part: str, seed: int
+) -> dict[str, dict[str, float | None]]:
+    """Return the figures of every reference but the class share, which is the trivial predictor anyway."""
+    found = {}
+    for name in REFERENCES:
+        if name != "prevalence":
+            predictions, facts = predict_reference(name, table, split, classes, seed)
+            judged = evaluate(predictions.of_part(part), facts, SHOWN, (), intervals=False)
+            found[name] = {figure.name: figure.value for figure in judged.figures}
+    return found
