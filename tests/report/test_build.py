@@ -13,6 +13,7 @@ import pytest
 
 from moola.report.build import build_report
 from moola.report.content import ShownTable, ShownVerdict
+from moola.report.figure_rows import better_when, figure_name
 from moola.report.gallery import chosen_rows
 from tests.predictions_made import THREE, table_of
 from tests.report.pages_made import Page, content_of, table_with_curves, walk
@@ -200,3 +201,21 @@ def test_page_of_long_windows_stays_small():
     predictions = table_with_curves(2, 40, n_bars=n_bars)
     made = build_report(content_of(predictions, ohlc=walk(40, n_bars)))
     assert len(made) < 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("code", "better"),
+    [
+        ("brier", "lower"),
+        ("log_loss", "lower"),
+        ("brier_skill", "higher"),
+        ("brier_resolution", "higher"),
+        ("brier_reliability", "lower"),
+        ("calibration_slope", ""),
+        ("lead_lag_start_median", ""),
+        ("expansion_iou", "higher"),
+    ],
+)
+def test_each_figure_says_which_way_is_better(code, better):
+    assert better_when(code) == better
+    assert figure_name(code) != code

@@ -20,8 +20,21 @@ NAMES = {
     "pointer_f1": "Pointer F1",
     "pointer_precision": "Pointer precision",
     "pointer_recall": "Pointer recall",
+    "ece_debiased": "Calibration error, debiased (root mean square)",
+    "log_loss": "Log-loss",
+    "brier_skill": "Brier skill over the class share",
+    "brier_reliability": "Brier: reliability",
+    "brier_resolution": "Brier: resolution",
+    "brier_uncertainty": "Brier: uncertainty of the labels",
+    "brier_within_bin": "Brier: within bins",
+    "calibration_slope": "Calibration slope (best 1)",
+    "calibration_intercept": "Calibration intercept (best 0)",
+    "event_map": "Events: mean average precision",
+    "expansion_iou": "Overlap of true and predicted expansion (IoU)",
 }
-LOWER_IS_BETTER = ("brier", "ece")
+LOWER_IS_BETTER = ("brier", "ece", "ece_equal_mass", "ece_debiased", "log_loss", "brier_reliability")
+# Neither way is better: quantities that are best near a value, or that the labels alone decide.
+NO_DIRECTION = ("lead_lag", "calibration", "brier_uncertainty", "brier_within_bin")
 HEADLINES = {"pr_auc": "PR-AUC", "brier": "Brier", "ece": "ECE", "hit_at_pm3_both": "Both pointers within ±3 bars"}
 QUANTILES = {"q25": "lower quartile", "median": "median", "q75": "upper quartile"}
 
@@ -65,7 +78,8 @@ def _row(code: str, figure: Mapping[str, Any], references: Mapping[str, Mapping[
     if value is None:
         return FigureRow(name, code, better, "–", "", others, str(figure.get("reason") or "not known"), Markup())
     strip = Markup()
-    if not code.startswith("lead_lag"):
+    # A strip runs from 0 to 1: only shares and errors of that range stand on one scale.
+    if better and code not in ("log_loss", "brier_skill"):
         strip = interval_strip(value, figure.get("low"), figure.get("high"), [v for v in known if v is not None])
     return FigureRow(name, code, better, shown(code, value), interval_text(code, figure), others, "", strip)
 
@@ -82,10 +96,10 @@ def headlines(figures: Mapping[str, Mapping[str, Any]]) -> list[Headline]:
 
 
 def better_when(code: str) -> str:
-    """Say whether `higher` or `lower` is better; empty for lead and lag, which are best near 0."""
-    if code.startswith("lead_lag"):
+    """Say whether `higher` or `lower` is better; empty for what has no better direction."""
+    if code.startswith(NO_DIRECTION):
         return ""
-    return "lower" if code.startswith(LOWER_IS_BETTER) else "higher"
+    return "lower" if code in LOWER_IS_BETTER else "higher"
 
 
 def shown(code: str, value: float | None) -> str:
@@ -111,6 +125,8 @@ def figure_name(code: str) -> str:
     if code.startswith("lead_lag_"):
         end, quantile = code.removeprefix("lead_lag_").rsplit("_", 1)
         return f"{end.capitalize()}, {QUANTILES.get(quantile, quantile)} of bars early (−) or late (+)"
+    if code.startswith("event_ap_pm"):
+        return f"Events: average precision within ±{code.removeprefix('event_ap_pm')} bars"
     for prefix, name in (("pr_auc_", "PR-AUC of"), ("f1_", "F1 of")):
         if code.startswith(prefix):
             return f"{name} {code.removeprefix(prefix)}"
