@@ -52,6 +52,7 @@ def close_logging() -> None:
     for handler in list(root.handlers):
         root.removeHandler(handler)
         handler.close()
+    root.propagate = True
 
 
 class _LazyFile(logging.FileHandler):

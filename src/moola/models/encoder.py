@@ -35,8 +35,8 @@ CLOSE_RETURN_COLUMN = 3
 class WindowScale(nn.Module):
     """Put returns in units of the window's own volatility, and add the price path they make.
 
-    Patterns are drawn in units of the market's pace, which changes tenfold between a night and a
-    news hour: a scaler fitted on all windows cannot follow that, the window itself can. The path is
+    Patterns are drawn in units of the market's pace, which changes with the hour and the news: a
+    scaler fitted on all windows cannot follow that, the window itself can. The path is
     the running sum of close returns less its mean, over the spread that a random walk of this length
     has. Both come from what the encoder is shown, so that masked bars stay masked.
     """

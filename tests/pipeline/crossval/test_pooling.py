@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from moola.pipeline.crossval.pooling import average, calibrate_out_of_fold, pool
+from moola.pipeline.crossval.pooling import average, calibrate_out_of_fold, paths, pool
 from tests.predictions_made import two_class
 
 RNG = np.random.default_rng(0)
@@ -68,3 +68,27 @@ def test_overconfident_probabilities_are_cooled():
     logit = 3 * np.log(true / (1 - true))
     _, calibrators = calibrate_out_of_fold(table(1 / (1 + np.exp(-logit)), range(n), labels), np.arange(n) % 4)
     assert all(2.0 < calibrator.parameters[0] < 4.5 for calibrator in calibrators)
+
+
+def test_a_neighbour_that_shares_a_bar_has_no_part_in_the_calibration_either():
+    n, block = 60, np.repeat([0, 1, 2], 20)
+    probability = RNG.uniform(0.01, 0.99, n)
+    labels = (RNG.random(n) < probability).astype(int)
+
+    def calibrated(labels, length):
+        made = table(probability, range(n), labels)
+        return calibrate_out_of_fold(replace(made, end_us=made.start_us + length), block)[0].class_prob[block == 1]
+
+    # Windows start 10 apart: of length 15, window 19 runs into block 1, and window 39 into block 2.
+    flipped = labels.copy()
+    flipped[[19, 40]] = 1 - flipped[[19, 40]]
+    assert np.array_equal(calibrated(labels, 15), calibrated(flipped, 15))
+    assert not np.array_equal(calibrated(labels, 5), calibrated(flipped, 5))
+
+
+def test_a_path_judges_every_window_once_each_by_another_fold():
+    folds = [table([0.1, 0.2], [0, 1]), table([0.3, 0.4], [0, 2]), table([0.5, 0.6], [1, 2])]
+    first, second = paths(folds)
+    assert first.row.tolist() == second.row.tolist() == [0, 1, 2]
+    assert np.allclose(first.class_prob[:, 1], [0.1, 0.2, 0.4])
+    assert np.allclose(second.class_prob[:, 1], [0.3, 0.5, 0.6])
