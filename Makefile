@@ -26,7 +26,7 @@ bench: setup
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/interval_coverage.py
 	$(BIN)/python benchmarks/gate_errors.py
-	$(BIN)/python benchmarks/few_labels.py --bench-data $(BENCH_DATA)
+	PATH=$(CURDIR)/$(BIN):$$PATH benchmarks/few_labels.sh $(BENCH_DATA)
 
 docs: setup
 	$(BIN)/python scripts/docs/make_commands.py

@@ -195,12 +195,12 @@ def test_sizes_beyond_reason_are_refused_before_memory_is_taken(encoder_path: Pa
 
 
 MODEL_CHANGES: dict[str, Callable[[Content], Any]] = {
-    "head missing": drop("weights", "class_head.0.weight"),
+    "head missing": drop("weights", "heads.0.class_head.0.weight"),
     "encoder missing": lambda content: [content["weights"].pop(k) for k in list(content["weights"]) if "lstm" in k],
-    "head surplus": put("weights", "class_head.9.weight", value=torch.zeros(1)),
+    "head surplus": put("weights", "heads.0.class_head.9.weight", value=torch.zeros(1)),
     "pointer heads denied": put("predict_pointers", value=False),
-    "head of another shape": put("weights", "class_head.3.bias", value=torch.zeros(3)),
-    "NaN head": poison(float("nan"), "weights", "class_head.3.bias"),
+    "head of another shape": put("weights", "heads.0.class_head.3.bias", value=torch.zeros(3)),
+    "NaN head": poison(float("nan"), "weights", "heads.0.class_head.3.bias"),
     "class surplus": put("class_names", value=["a", "b", "c"]),
     "no class": put("class_names", value=[]),
     "unknown network": put("model", value="other"),

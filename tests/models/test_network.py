@@ -34,7 +34,7 @@ def test_the_seed_alone_decides_the_heads() -> None:
     torch.manual_seed(2)
     assert equal_weights(first, build_network(tiny_encoder(0), 2, True, 0.5, 8))
     other = build_network(tiny_encoder(0), 2, True, 0.5, 9)
-    assert not equal_weights(first.class_head, other.class_head)
+    assert not equal_weights(first.heads[0].class_head, other.heads[0].class_head)
     assert equal_weights(first.encoder, other.encoder)
 
 
@@ -77,16 +77,16 @@ def test_pointer_pooling_looks_at_the_bars_that_the_curves_point_at() -> None:
 def test_the_class_does_not_bend_the_pointers() -> None:
     network = tiny_network()
     torch.autograd.backward(network(FEATURES).class_logits.square().sum())
-    assert all(weight.grad is None for weight in network.pointer_head.parameters())
+    assert all(weight.grad is None for weight in network.heads[0].pointer_head.parameters())
     assert network.encoder.lstm.weight_hh_l0.grad.abs().sum() > 0
-    assert network.class_head[0].weight.grad.abs().sum() > 0
+    assert network.heads[0].class_head[0].weight.grad.abs().sum() > 0
 
 
 def test_the_class_sees_the_pointers() -> None:
     network = tiny_network()
     before = network(FEATURES).class_logits
     with torch.no_grad():
-        network.pointer_head[2].weight.mul_(-20)
+        network.heads[0].pointer_head[2].weight.mul_(-20)
     assert not torch.equal(network(FEATURES).class_logits, before)
 
 

@@ -60,14 +60,14 @@ def fitted(objective: ClassAndPointers, n_epochs: int = 2) -> None:
 
 def test_a_frozen_encoder_is_proved_equal_while_the_heads_move() -> None:
     network = tiny_network()
-    proof, heads = EncoderProof(network, True), weights_digest(network.class_head)
-    pointer_head = weights_digest(network.pointer_head)
+    proof, heads = EncoderProof(network, True), weights_digest(network.heads[0].class_head)
+    pointer_head = weights_digest(network.heads[0].pointer_head)
     fitted(objective_of(replace(PLAN, freeze_encoder=True), network=network))
     record = proof.check()
     assert record["frozen"] is True
     assert record["digest_before"] == record["digest_after"] == weights_digest(tiny_encoder(0))
-    assert weights_digest(network.class_head) != heads
-    assert weights_digest(network.pointer_head) != pointer_head
+    assert weights_digest(network.heads[0].class_head) != heads
+    assert weights_digest(network.heads[0].pointer_head) != pointer_head
 
 
 def test_an_unfrozen_encoder_is_proved_to_have_moved() -> None:

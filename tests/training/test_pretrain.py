@@ -1,55 +1,83 @@
-"""Masked pretraining: which windows are hidden how, and that something is learned."""
+"""Pretraining by arms: which windows are shown how, what is weighed how, and that something is learned."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from moola.models.masked_autoencoder import build_masked_autoencoder
-from moola.training.loop import FitPlan, fit
+from moola.core.bars import upside_down
+from moola.models.losses import masked_loss
+from moola.training.arms import ARM_WEIGHTS, ARMS, DEFAULT_ARMS
+from moola.training.arms.arm import View, Windows
+from moola.training.loop import FitPlan, FitState, fit
 from moola.training.masks import MASKS
-from moola.training.pretrain import MaskedReconstruction, MaskPlan, loss_of_the_mean
-from tests.networks_made import CPU, scaled_features, tiny_encoder
+from moola.training.pretrain import MaskPlan, Pretraining, PretrainPlan, TakeWindows, build_pretraining
+from tests.networks_made import CPU, equal_weights, scaled_features, tiny_encoder
+from tests.training.arms.planted import toy_windows, windows_of
 
 N_BARS = 12
 TRAIN, VAL = np.array([0, 2, 3, 5, 6, 7, 8]), np.array([9, 10, 11, 1, 4])
+TABLE = scaled_features(1, 12, N_BARS)
+
+
+def from_table(table: np.ndarray) -> TakeWindows:
+    """Windows without prices."""
+    return lambda rows, flipped: Windows(table[rows], None, rows)
+
+
+def from_prices(windows: Windows, shown: list[np.ndarray] | None = None) -> TakeWindows:
+    """Windows with prices; `shown` collects which were asked for upside down."""
+    ohlc = windows.ohlc
+    assert ohlc is not None
+
+    def take(rows: np.ndarray, flipped: np.ndarray) -> Windows:
+        if shown is not None:
+            shown.append(np.stack([rows, flipped]))
+        return windows_of(np.where(flipped[:, None, None], upside_down(ohlc[rows]), ohlc[rows]))
+
+    return take
 
 
 def made_objective(
-    table: np.ndarray | None = None,
+    take: TakeWindows | None = None,
+    arms: tuple[str, ...] = ("masked",),
     strategy: str = "patch",
+    mask_ratio: float = 0.25,
+    mirror: bool = False,
     seed: int = 0,
     batch_size: int = 3,
-    train_rows: np.ndarray = TRAIN,
-    val_rows: np.ndarray = VAL,
+    rows: tuple[np.ndarray, np.ndarray] = (TRAIN, VAL),
     hidden_dim: int = 4,
+    n_bars: int = N_BARS,
     learning_rate: float = 0.01,
-) -> MaskedReconstruction:
-    windows = scaled_features(1, 12, N_BARS) if table is None else table
-    module = build_masked_autoencoder(tiny_encoder(0, hidden_dim), 0)
-    plan = MaskPlan(strategy, 0.25, 3)
-    rows = (train_rows, val_rows)
-    return MaskedReconstruction(module, lambda i: windows[i], *rows, plan, batch_size, learning_rate, seed, CPU)
+) -> Pretraining:
+    module = build_pretraining(tiny_encoder(0, hidden_dim), arms, n_bars, seed)
+    plan = PretrainPlan(MaskPlan(strategy, mask_ratio, 3), mirror, batch_size, learning_rate, seed, CPU)
+    objective = Pretraining(module, take or from_table(TABLE), *rows, plan)
+    objective.fit_arms(rows[0])
+    return objective
 
 
 def test_an_epoch_shows_every_train_window_once_in_an_order_of_its_own() -> None:
     objective = made_objective()
-    table = scaled_features(1, 12, N_BARS)
     orders = []
     for epoch in range(3):
         batches = list(objective.train_batches(epoch))
         assert len(batches) == objective.n_train_batches() == 3
-        assert [len(features) for features, _ in batches] == [3, 3, 1]
-        shown = torch.cat([features for features, _ in batches]).numpy()
-        orders.append([int(np.flatnonzero((table == window).all(axis=(1, 2)))[0]) for window in shown])
+        assert [len(features) for features, _, _ in batches] == [3, 3, 1]
+        shown = torch.cat([features for features, _, _ in batches]).numpy()
+        orders.append([int(np.flatnonzero((TABLE == window).all(axis=(1, 2)))[0]) for window in shown])
     assert all(sorted(order) == sorted(TRAIN) for order in orders)
     assert orders[0] != orders[1]
 
 
 def test_train_masks_change_from_epoch_to_epoch_and_follow_seed_and_epoch() -> None:
     def masks(epoch: int, seed: int = 0) -> torch.Tensor:
-        return torch.cat([mask for _, mask in made_objective(seed=seed).train_batches(epoch)])
+        return torch.cat([mask for _, mask, _ in made_objective(seed=seed).train_batches(epoch)])
 
     assert torch.equal(masks(1), masks(1))
     assert not torch.equal(masks(1), masks(2))
@@ -60,9 +88,7 @@ def test_validation_shows_the_later_windows_in_order_with_fixed_masks() -> None:
     objective = made_objective()
     first, again = list(objective.val_batches()), list(objective.val_batches())
     list(objective.train_batches(0))
-    assert torch.equal(
-        torch.cat([features for features, _ in first]), torch.from_numpy(scaled_features(1, 12, N_BARS)[VAL])
-    )
+    assert torch.equal(torch.cat([features for features, _, _ in first]), torch.from_numpy(TABLE[VAL]))
     assert all(torch.equal(one[1], other[1]) for one, other in zip(first, again, strict=True))
     other_seed = list(made_objective(seed=1).val_batches())
     assert any(not torch.equal(one[1], other[1]) for one, other in zip(first, other_seed, strict=True))
@@ -71,22 +97,81 @@ def test_validation_shows_the_later_windows_in_order_with_fixed_masks() -> None:
 @pytest.mark.parametrize("strategy", list(MASKS))
 def test_masks_are_those_of_the_strategy(strategy: str) -> None:
     objective = made_objective(strategy=strategy)
-    for features, mask in objective.train_batches(0):
+    for features, mask, _ in objective.train_batches(0):
         assert mask.shape == features.shape[:2]
         assert (mask.sum(dim=1) == 3).all()
     if strategy == "patch":
-        by_patch = torch.cat([mask for _, mask in objective.train_batches(0)]).reshape(-1, 4, 3)
+        by_patch = torch.cat([mask for _, mask, _ in objective.train_batches(0)]).reshape(-1, 4, 3)
         assert (by_patch.all(dim=2) == by_patch.any(dim=2)).all()
 
 
-def test_the_loss_is_the_error_on_masked_bars() -> None:
+def test_a_ratio_of_zero_hides_nothing() -> None:
+    objective = made_objective(mask_ratio=0.0)
+    assert not any(mask.any() for _, mask, _ in [*objective.train_batches(0), *objective.val_batches()])
+
+
+def test_every_other_window_is_shown_upside_down_while_training_alone() -> None:
+    shown: list[np.ndarray] = []
+    rows = (np.arange(80), np.arange(80, 90))
+    windows = toy_windows(90, N_BARS)
+    objective = made_objective(from_prices(windows, shown), mirror=True, rows=rows, batch_size=20)
+    shown.clear()
+    batches = [list(objective.train_batches(epoch)) for epoch in (0, 1, 0)]
+    first, second, again = (np.concatenate(shown[4 * i : 4 * i + 4], axis=1) for i in range(3))
+    assert np.array_equal(first, again)
+    flips = [dict(epoch.T.tolist()) for epoch in (first, second)]
+    assert all(25 < sum(flip.values()) < 55 for flip in flips)
+    assert flips[0] != flips[1]
+    assert torch.equal(batches[0][0][0], batches[2][0][0])
+    shown.clear()
+    list(objective.val_batches())
+    assert not np.concatenate(shown, axis=1)[1].any()
+    list(made_objective(from_prices(windows, shown), mirror=False, rows=rows).train_batches(0))
+    assert not np.concatenate(shown, axis=1)[1].any()
+
+
+def test_the_loss_of_the_masked_arm_is_the_error_on_masked_bars() -> None:
     objective = made_objective()
-    features, mask = next(iter(objective.val_batches()))
-    losses, n_windows = objective.losses((features, mask))
+    batch = next(iter(objective.val_batches()))
+    losses, n_windows = objective.losses(batch)
+    features, mask, _ = batch
+    arm = objective.module.arms["masked"]
     with torch.no_grad():
-        error = (objective.module(features, mask) - features).square()
+        said = arm.reconstruct(objective.module.masking(features, mask))
+    spread = TABLE[TRAIN].astype(np.float64).var(axis=(0, 1)).mean()
     assert n_windows == 3
-    assert losses["loss"].item() == pytest.approx(error[mask].mean().item(), rel=1e-5)
+    assert set(losses) == {"loss"}
+    assert losses["loss"].item() == pytest.approx(masked_loss(said, features, mask).item() / spread, rel=1e-5)
+
+
+def test_of_several_arms_the_loss_is_the_weighted_mean_and_each_is_named() -> None:
+    windows = toy_windows(12, N_BARS)
+    objective = made_objective(from_prices(windows), DEFAULT_ARMS)
+    batch = next(iter(objective.val_batches()))
+    losses, _ = objective.losses(batch)
+    assert set(losses) == {"loss", *(f"{name}_loss" for name in DEFAULT_ARMS)}
+    features, mask, targets = batch
+    assert set(targets) == set(DEFAULT_ARMS)
+    view = View(features, mask, objective.module.masking)
+    weights = {name: ARM_WEIGHTS.get(name, 1.0) for name in DEFAULT_ARMS}
+    alone = {name: objective.module.arms[name].loss(view, targets[name]).item() for name in DEFAULT_ARMS}
+    expected = sum(weights[name] * alone[name] for name in DEFAULT_ARMS) / sum(weights.values())
+    assert losses["loss"].item() == pytest.approx(expected, rel=1e-5)
+    assert {name: losses[f"{name}_loss"].item() for name in DEFAULT_ARMS} == pytest.approx(alone)
+
+
+@pytest.mark.parametrize("name", sorted(ARMS))
+def test_every_arm_begins_near_1_and_sends_gradients_to_every_weight_of_the_encoder(name: str) -> None:
+    windows = toy_windows(60, 24)
+    rows = (np.arange(40), np.arange(40, 60))
+    objective = made_objective(from_prices(windows), (name,), rows=rows, batch_size=20, n_bars=24)
+    losses, n_windows = objective.losses(next(iter(objective.train_batches(0))))
+    assert n_windows == 20
+    assert 0.6 < losses["loss"].item() < 1.8
+    torch.autograd.backward(losses["loss"])
+    for weight in objective.module.encoder.parameters():
+        assert weight.grad is not None
+        assert (weight.grad != 0).any()
 
 
 def test_all_weights_learn_at_one_rate() -> None:
@@ -95,23 +180,36 @@ def test_all_weights_learn_at_one_rate() -> None:
     assert group["lr"] == 0.01
     wanted = {id(weight) for weight in objective.module.parameters()}
     assert {id(weight) for weight in group["params"]} == wanted
-    assert id(objective.module.mask_token) in wanted
+    assert id(objective.module.masking.mask_token) in wanted
 
 
-def test_the_loss_of_the_mean_is_what_a_loop_says() -> None:
-    objective = made_objective(scaled_features(1, 12, N_BARS) + 3)
-    table = (scaled_features(1, 12, N_BARS) + 3).astype(np.float64)
-    means = [np.mean([table[row, bar, k] for row in TRAIN for bar in range(N_BARS)]) for k in range(11)]
-    total = 0.0
-    for features, mask in objective.val_batches():
-        errors = [
-            np.mean([(float(features[w, bar, k]) - means[k]) ** 2 for k in range(11)])
-            for w in range(len(features))
-            for bar in range(N_BARS)
-            if mask[w, bar]
-        ]
-        total += np.mean(errors) * len(features)
-    assert loss_of_the_mean(objective) == pytest.approx(total / len(VAL), rel=1e-5)
+def test_the_seed_decides_the_heads_and_the_encoder_is_the_one_given() -> None:
+    one, same, other = (build_pretraining(tiny_encoder(2), DEFAULT_ARMS, N_BARS, seed) for seed in (5, 5, 6))
+    assert equal_weights(one, same)
+    assert equal_weights(one.encoder, tiny_encoder(2))
+    assert equal_weights(one.encoder, other.encoder)
+    assert not any(equal_weights(one.arms[name], other.arms[name]) for name in DEFAULT_ARMS)
+
+
+def test_stopped_and_resumed_ends_in_the_same_weights(tmp_path: Path) -> None:
+    windows = toy_windows(12, N_BARS)
+
+    def learn(stop_at: int | None, resume: bool) -> tuple[Pretraining, FitState]:
+        objective = made_objective(from_prices(windows), DEFAULT_ARMS, mirror=True, seed=3)
+
+        def on_epoch(row: dict[str, Any]) -> None:
+            if row["epoch"] == stop_at:
+                raise KeyboardInterrupt
+
+        plan = FitPlan(4, 0, 0.01, 3, None if stop_at is None and not resume else tmp_path / "c", resume)
+        return objective, fit(objective, plan, on_epoch)
+
+    whole, state = learn(None, resume=False)
+    with pytest.raises(KeyboardInterrupt):
+        learn(2, resume=False)
+    resumed, again = learn(None, resume=True)
+    assert again.history == state.history
+    assert equal_weights(whole.module, resumed.module)
 
 
 def levels(seed: int, n_windows: int) -> np.ndarray:
@@ -124,18 +222,27 @@ def levels(seed: int, n_windows: int) -> np.ndarray:
 def test_a_predictable_series_is_reconstructed_much_better_than_by_the_mean() -> None:
     rows = (np.arange(300), np.arange(300, 360))
     objective = made_objective(
-        levels(0, 360), "block", batch_size=30, train_rows=rows[0], val_rows=rows[1], hidden_dim=16, learning_rate=0.02
+        from_table(levels(0, 360)), strategy="block", batch_size=30, rows=rows, hidden_dim=16, learning_rate=0.02
     )
-    floor = loss_of_the_mean(objective)
     state = fit(objective, FitPlan(n_epochs=15, patience=0, weight_decay=0.0, seed=0), lambda row: None)
-    assert floor == pytest.approx(1.0, abs=0.15)
-    assert state.best_loss < 0.5 * floor
+    # 1 is what the mean gets.
+    assert state.best_loss < 0.5
 
 
 def test_nothing_is_learned_from_noise() -> None:
-    noise = scaled_features(5, 120, N_BARS)
     rows = (np.arange(90), np.arange(90, 120))
-    objective = made_objective(noise, batch_size=30, train_rows=rows[0], val_rows=rows[1])
+    objective = made_objective(from_table(scaled_features(5, 120, N_BARS)), batch_size=30, rows=rows)
     state = fit(objective, FitPlan(n_epochs=4, patience=0, weight_decay=0.0, seed=0), lambda row: None)
     # Were a hidden bar to show through, its value could be said.
-    assert state.best_loss > 0.95 * loss_of_the_mean(objective)
+    assert state.best_loss > 0.95
+
+
+def test_planted_moves_are_learned_by_every_default_arm() -> None:
+    rows = (np.arange(160), np.arange(160, 200))
+    take = from_prices(toy_windows(200, 24))
+    objective = made_objective(
+        take, DEFAULT_ARMS, mirror=True, batch_size=20, rows=rows, hidden_dim=12, n_bars=24, learning_rate=0.02
+    )
+    state = fit(objective, FitPlan(n_epochs=6, patience=0, weight_decay=0.0, seed=0), lambda row: None)
+    best = state.history[state.best_epoch - 1]
+    assert {name: best[f"val_{name}_loss"] < 0.93 for name in DEFAULT_ARMS} == dict.fromkeys(DEFAULT_ARMS, True)

@@ -12,7 +12,18 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 
 from moola import __version__
-from moola.cli import controls, judging, learning, looking, reporting, tables, validating
+from moola.cli import (
+    augmenting,
+    benchmarking,
+    controls,
+    judging,
+    learning,
+    looking,
+    reporting,
+    tables,
+    tuning,
+    validating,
+)
 from moola.cli.arguments import from_file, join_booleans
 from moola.cli.console import close_logging, set_up_logging
 from moola.config.sources import ENVIRONMENT_PREFIX
@@ -36,6 +47,7 @@ app = App(
 )
 bars = App(name="bars", help="Check or import a bar table.")
 runs = App(name="runs", help="List or show runs.")
+cpsa = App(name="cpsa", help="See synthetic training windows.")
 # In the order of the work, so that --help reads as its table of contents.
 COMMANDS: dict[str, App | Callable[..., int]] = {
     "sample": tables.sample,
@@ -44,12 +56,16 @@ COMMANDS: dict[str, App | Callable[..., int]] = {
     "autolabel": tables.autolabel,
     "convert": tables.convert,
     "split": tables.split,
+    "cpsa": cpsa,
     "pretrain-bilstm": learning.pretrain_bilstm,
+    "pretrain-ts2vec": learning.pretrain_ts2vec,
+    "tune": tuning.tune,
     "train": learning.train,
     "leakcheck": controls.leakcheck,
     "eval": judging.evaluate,
     "cv": validating.cv,
     "compare": validating.compare,
+    "benchmark": benchmarking.benchmark,
     "gate": judging.gate,
     "promote": judging.promote,
     "report": reporting.report,
@@ -59,6 +75,7 @@ COMMANDS: dict[str, App | Callable[..., int]] = {
 }
 bars.command(tables.check_bars, name="check")
 bars.command(tables.import_bars, name="import")
+cpsa.command(augmenting.preview, name="preview")
 runs.command(looking.list_runs, name="list")
 runs.command(looking.show_run, name="show")
 for _place, (_name, _command) in enumerate(COMMANDS.items()):
@@ -72,7 +89,7 @@ for _place, (_name, _command) in enumerate(COMMANDS.items()):
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its documented code (SPEC.md 10)."""
     tokens = join_booleans(sys.argv[1:] if arguments is None else arguments)
-    command = " ".join(tokens[: 2 if tokens[:1] in (["bars"], ["runs"]) else 1])
+    command = " ".join(tokens[: 2 if tokens[:1] in (["bars"], ["runs"], ["cpsa"]) else 1])
     set_up_logging(command if command and not command.startswith("-") else "moola")
     debug = any(token in ("--debug", "--debug=true") for token in tokens)
     as_json = any(token in ("--json", "--json=true") for token in tokens)

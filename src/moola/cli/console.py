@@ -131,8 +131,17 @@ class EpochProgress:
         if self.bar is not None:
             self.bar.stop()
 
+    def _enter(self, row: dict[str, Any]) -> None:
+        """Begin anew where a row is of another stage."""
+        stage = row.get("stage", self.label)
+        if stage != self.label:
+            self.label, self.n_epochs, self.started = stage, row["n_epochs"], time.monotonic()
+            if self.bar is not None:
+                self.bar.update(self.task, description=stage, total=self.n_epochs)
+
     def __call__(self, row: dict[str, Any]) -> None:
         """Show one finished epoch."""
+        self._enter(row)
         epoch = row["epoch"]
         losses = ", ".join(f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss") if name in row)
         log.debug("%s epoch %d of %d: %s", self.label, epoch, self.n_epochs, losses)

@@ -7,7 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moola.cli.console import ConsoleOptions, EpochProgress, Screen
-from moola.config.options import PredictOptions, PretrainOptions, TrainOptions
+from moola.config.options import PretrainOptions, TrainOptions
+from moola.config.predict_options import PredictOptions
+from moola.config.ts2vec_options import PretrainTs2VecOptions
 from moola.errors import Interrupted
 
 Flat = Parameter(name="*")
@@ -15,11 +17,24 @@ Console = Annotated[ConsoleOptions, Flat]
 
 
 def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Pretrain an encoder on bars without labels, by reconstructing masked bars.
+    """Pretrain an encoder on bars without labels: hidden bars, structure around bars, moves of random definitions.
 
     Example: moola pretrain-bilstm --input data/processed/unlabeled/windows.parquet
     --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt
     """
+    return _pretrain(options, Screen(console))
+
+
+def pretrain_ts2vec(*, options: Annotated[PretrainTs2VecOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Pretrain an encoder by contrast (TS2Vec with soft weights): tell bars and windows apart across two crops.
+
+    Example: moola pretrain-ts2vec --input data/processed/unlabeled/windows.parquet
+    --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/ts2vec_11d_v1.pt
+    """
+    return _pretrain(options.as_pretraining(), Screen(console))
+
+
+def _pretrain(options: PretrainOptions, screen: Screen) -> int:
     from moola.pipeline import pretraining
 
     try:
@@ -30,14 +45,13 @@ def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Conso
         raise Interrupted(
             f"Interrupted; finished epochs are in {checkpoint}. Go on with the same command and --resume."
         ) from stop
-    screen = Screen(console)
     if result["n_held_out"]:
         screen.say(f"Left out {result['n_held_out']} of {result['n_windows']} windows: {result['held_out_reason']}.")
+    by_arm = "".join(f"; {name} {loss:.3f}" for name, loss in result["val_loss_by_arm"].items())
     screen.say(
         f"Trained on {result['n_train_windows']} windows, validated on {result['n_val_windows']} later ones: "
-        f"loss {result['val_loss']:.4f} at epoch {result['best_epoch']} of {result['epochs_run']} "
-        f"(always saying the mean: {result['val_loss_of_the_mean']:.4f}), "
-        f"{result['seconds']:.0f} s on {result['device']}."
+        f"loss {result['val_loss']:.3f} at epoch {result['best_epoch']} of {result['epochs_run']} "
+        f"(1 is what knowing nothing gets{by_arm}), {result['seconds']:.0f} s on {result['device']}."
     )
     screen.say(f"Encoder in {result['output']}")
     screen.next_command(f"moola train --data <windows> --split <split> --pretrained-encoder {result['output']}")

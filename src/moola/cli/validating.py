@@ -23,7 +23,8 @@ PLAIN_EVERY_S = 5.0
 class FitProgress:
     """Fits done, with the time left, now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: str) -> None:
+        self.command = command
         self.started = self.shown = time.monotonic()
         self.first: int | None = None
 
@@ -35,7 +36,7 @@ class FitProgress:
         if n_done == n_fits or now - self.shown >= PLAIN_EVERY_S:
             self.shown = now
             left = (now - self.started) / (n_done - self.first) * (n_fits - n_done)
-            print(f"cv: fit {n_done} of {n_fits} ({name}), {left:.0f} s left", file=sys.stderr, flush=True)
+            print(f"{self.command}: fit {n_done} of {n_fits} ({name}), {left:.0f} s left", file=sys.stderr, flush=True)
 
 
 def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
@@ -46,7 +47,7 @@ def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions
     from moola.pipeline.crossval import story
 
     try:
-        result = story.cross_validate(options, FitProgress())
+        result = story.cross_validate(options, FitProgress("cv"))
     except KeyboardInterrupt as stop:
         raise Interrupted(
             "Interrupted; finished fits are in the newest folder of artifacts/cv. Go on with the same command and "

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from moola.config.cpsa_options import AugmentationName
+
 RUNS_ROOT = Path("artifacts/runs")
 PROMOTED_ROOT = Path("artifacts/models/supervised")
 METRICS_ROOT = Path("artifacts/metrics")
 PROMOTED_NAME = "enhanced_baseline_v2_relative.pt"
 DEFAULT_SEED = 17
 
+ArmName = Literal["masked", "latent", "structure", "moves", "ts2vec"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 ClassMetric = Literal[
     "pr_auc",
@@ -48,12 +51,23 @@ class PretrainOptions:
         LSTM units in each direction.
     num_layers
         LSTM layers.
+    arms
+        What is learned: masked (say the hidden bars), latent (an averaged teacher's vectors of them), structure
+        (what the price does around each bar), moves (point at moves of random definitions), ts2vec (tell bars and
+        windows apart across two crops). Left out: masked, structure and moves, or masked alone where windows
+        carry no prices.
+    mirror_windows
+        Show windows upside down every other time; on where they carry prices.
     mask_strategy
         What is hidden: bars at random, one block of bars, or whole patches.
     mask_ratio
-        Share of the bars that is hidden.
+        Share of the bars that is hidden, where an arm learns from hidden bars.
     patch_size
         Bars a patch.
+    soft_tau
+        Arm ts2vec: how fast a bar's weight as a positive falls with its distance in bars.
+    soft_tau_windows
+        Arm ts2vec: the same between windows, by the distance of their first bars in window lengths.
     epochs
         Passes over the training windows; the best one is kept.
     patience
@@ -88,9 +102,13 @@ class PretrainOptions:
     input_dim: int | None = None
     hidden_dim: int = 128
     num_layers: int = 2
+    arms: tuple[ArmName, ...] | None = None
+    mirror_windows: bool | None = None
     mask_strategy: Literal["random", "block", "patch"] = "patch"
     mask_ratio: float = 0.15
     patch_size: int = 7
+    soft_tau: float = 1.5
+    soft_tau_windows: float = 5.0
     epochs: int = 50
     patience: int = 10
     batch_size: int = 256
@@ -124,12 +142,16 @@ class TrainOptions:
         Train the heads alone. On by default with an encoder file, off without.
     encoder_rate
         Learning rate of a pretrained, unfrozen encoder as a share of the heads'.
+    frozen_epochs
+        Epochs at the beginning in which a pretrained encoder stays frozen, so that fresh heads do not spoil it.
     input_dim
         Features a bar; found from the data, and refused when it disagrees.
     hidden_dim
         LSTM units in each direction: 64 from scratch, the encoder file's with one.
     num_layers
         LSTM layers: 1 from scratch, the encoder file's with one.
+    n_heads
+        Heads on one encoder, trained side by side and averaged.
     epochs
         Passes over the training windows; the best by validation loss is kept.
     patience
@@ -157,9 +179,36 @@ class TrainOptions:
         mirrors by itself or by --mirror-classes.
     cpsa_ratio
         Synthetic windows a real one in each epoch.
+    cpsa_schedule
+        Ratios in place of --cpsa-ratio, as 0.25 0.5 1.0: equal stages over the epochs.
+    augmentations
+        How synthetic windows are made; of several, each window takes a chain drawn at random.
+    bars
+        Bars that the windows were cut from; `recut` needs them.
     mirror_classes
         How the price mirror treats classes: `same`, or swaps such as `bull:bear`. Without it only
         consolidation and retracement are mirrored.
+    mirror_average
+        Read every window upside down too and average; on where every class mirrors by itself or by
+        --mirror-classes.
+    refit
+        Once all is chosen on val rows, train anew on train and val rows together; test rows are judged by that
+        model, val rows by the one before. On where the encoder is frozen and the split has a test part.
+    unlabelled
+        Windows or bars for self-training: a student learns what the trained heads say of them. Only windows
+        that end before the split's val and test begin are used.
+    stride
+        Bars between windows cut from --unlabelled bars.
+    n_teachers
+        Unfrozen networks, of other seeds, that teach the student together with the model itself.
+    student_epochs
+        Passes of the student over the unlabelled windows.
+    student_rounds
+        Students in a row, each taught by the one before.
+    student_rate
+        Peak learning rate of the student; its encoder learns at half of it.
+    confidence_weighting
+        Let an unlabelled window's class count by how sure the teacher is.
     allow_overlap
         Accept an old split whose parts overlap; every result is then marked as not leak-proof.
     window_bars
@@ -183,9 +232,11 @@ class TrainOptions:
     pretrained_encoder: Path | None = None
     freeze_encoder: bool | None = None
     encoder_rate: float = 0.25
+    frozen_epochs: int = 5
     input_dim: int | None = None
     hidden_dim: int | None = None
     num_layers: int | None = None
+    n_heads: int = 5
     epochs: int = 40
     patience: int = 0
     batch_size: int = 32
@@ -195,11 +246,23 @@ class TrainOptions:
     predict_pointers: bool | None = None
     pointer_weight: float = 8.0
     pointer_sigma: float = 2.0
-    label_smoothing: float = 0.1
+    label_smoothing: float = 0.05
     input_noise: float = 0.1
     augment_data: bool | None = None
     cpsa_ratio: float = 1.0
+    cpsa_schedule: tuple[float, ...] = ()
+    augmentations: tuple[AugmentationName, ...] = ("mirror",)
+    bars: Path | None = None
     mirror_classes: tuple[str, ...] = ()
+    mirror_average: bool | None = None
+    refit: bool | None = None
+    unlabelled: Path | None = None
+    stride: int = 5
+    n_teachers: int = 3
+    student_epochs: int = 3
+    student_rounds: int = 1
+    student_rate: float = 1e-3
+    confidence_weighting: bool = True
     allow_overlap: bool = False
     window_bars: int = 105
     save_run: bool = True
@@ -258,31 +321,3 @@ class GateOptions:
     baseline: Path | None = None
     name: str = PROMOTED_NAME
     seed: int = DEFAULT_SEED
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictOptions:
-    """Options of `predict`.
-
-    Parameters
-    ----------
-    model
-        Model file: a promoted .pt, or the model.pkl of a run.
-    data
-        Windows, 4-D or relative, labelled or not.
-    output
-        Table to write (.parquet or .csv).
-    window_bars
-        Bars a window.
-    device
-        cuda, cpu, or auto for a GPU where there is one.
-    threads
-        CPU threads, 0 for one a core.
-    """
-
-    model: Path
-    data: Path
-    output: Path
-    window_bars: int = 105
-    device: DeviceName = "auto"
-    threads: int = 1

@@ -8,9 +8,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from moola.config.benchmark_options import BenchmarkOptions
+from moola.config.cpsa_options import CpsaPreviewOptions
 from moola.config.cv_options import CompareOptions, CvOptions
 from moola.config.leakcheck_options import LeakcheckOptions
-from moola.config.options import EvalOptions, GateOptions, PredictOptions, PretrainOptions, TrainOptions
+from moola.config.options import EvalOptions, GateOptions, PretrainOptions, TrainOptions
+from moola.config.predict_options import PredictOptions
 from moola.config.report_options import ReportOptions
 from moola.config.table_options import (
     AutolabelOptions,
@@ -20,6 +23,8 @@ from moola.config.table_options import (
     SplitOptions,
     WindowsOptions,
 )
+from moola.config.ts2vec_options import PretrainTs2VecOptions
+from moola.config.tune_options import TuneOptions
 from moola.errors import WrongUsage
 
 CONFIG_FILE = Path("moola.toml")
@@ -31,11 +36,15 @@ COMMAND_OPTIONS: dict[str, type] = {
     "convert": ConvertOptions,
     "autolabel": AutolabelOptions,
     "split": SplitOptions,
+    "cpsa preview": CpsaPreviewOptions,
     "pretrain-bilstm": PretrainOptions,
+    "pretrain-ts2vec": PretrainTs2VecOptions,
     "train": TrainOptions,
     "eval": EvalOptions,
     "cv": CvOptions,
     "compare": CompareOptions,
+    "tune": TuneOptions,
+    "benchmark": BenchmarkOptions,
     "gate": GateOptions,
     "promote": GateOptions,
     "report": ReportOptions,

@@ -82,3 +82,8 @@ def bar_problems(bars: Bars) -> list[Problem]:
 def bar_interval_us(start_us: Int[np.ndarray, " bars"]) -> int:
     """Return the usual distance between bars (the median; gaps are rarer than bars), 0 if alone."""
     return int(np.median(np.diff(start_us))) if len(start_us) > 1 else 0
+
+
+def upside_down(ohlc: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "... 4"]:
+    """Turn prices p into 1/p, so that up is down and ratios are kept: the old low is the new high."""
+    return (1.0 / ohlc)[..., [0, 2, 1, 3]]

@@ -50,6 +50,23 @@ def relative_features(
     return features
 
 
+# Under a mirror of prices the high becomes the low: where each feature comes from, and its sign.
+MIRRORED_FROM = (0, 2, 1, 3, 4, 6, 5, 7, 9, 8, 10)
+MIRRORED_SIGN = (-1, -1, -1, -1, 1, 1, 1, -1, -1, -1, -1)
+
+
+def mirrored_features(
+    features: Float[np.ndarray, "windows bars 11"],
+) -> Float[np.ndarray, "windows bars 11"]:
+    """Return the features of the windows upside down (p becomes 1/p), from the features alone.
+
+    Log returns are exact. Ratios and z-scores are those of a mirror of logarithms: they differ from
+    1/p's by about a bar's range over its price, which is far below what a network can tell.
+    """
+    turned: np.ndarray = features[..., list(MIRRORED_FROM)] * np.array(MIRRORED_SIGN, dtype=features.dtype)
+    return turned
+
+
 def bar_ratios(ohlc: Float[np.ndarray, "windows bars 4"]) -> Float[np.ndarray, "windows bars 3"]:
     """Share of a bar's range in its body, upper wick and lower wick; all 0 without a range."""
     open_, high, low, close = np.moveaxis(ohlc, -1, 0)

@@ -33,8 +33,17 @@ class WindowSource(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def position(self) -> np.ndarray:
+        """Place in time of each window's first bar, counted in bars."""
+        ...
+
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Return the eleven features `(rows, bars, 11)`, unscaled."""
+        ...
+
+    def ohlc(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return prices `(rows, bars, 4)`, or None where a relative file carries none."""
         ...
 
 
@@ -55,9 +64,18 @@ class BarSource:
         end = self.first_bar + self.window_bars - 1
         return Intervals(self.bars.start_us[self.first_bar], self.bars.start_us[end], np.arange(len(self)))
 
+    @property
+    def position(self) -> np.ndarray:
+        """Row of the first bar in the table."""
+        return self.first_bar
+
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Cut these windows and compute their features."""
-        return relative_features(take_windows(self.bars.ohlc, self.first_bar[rows], self.window_bars))
+        return relative_features(self.ohlc(rows))
+
+    def ohlc(self, rows: np.ndarray) -> np.ndarray:
+        """Cut these windows."""
+        return take_windows(self.bars.ohlc, self.first_bar[rows], self.window_bars)
 
 
 @dataclass(frozen=True)
@@ -78,6 +96,19 @@ class TableSource:
     def intervals(self) -> Intervals:
         """Times, and groups of equal bars."""
         return self.table.intervals()
+
+    @property
+    def position(self) -> np.ndarray:
+        """First bar's time in usual bar intervals; the row times the window's length where there are no times."""
+        start_us, end_us = self.table.start_us, self.table.end_us
+        if start_us is None or end_us is None or self.window_bars < 2:
+            return np.arange(len(self)) * self.window_bars
+        usual = max(float(np.median(end_us - start_us)) / (self.window_bars - 1), 1.0)
+        return np.round((start_us - start_us.min()) / usual).astype(np.int64)
+
+    def ohlc(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return stored bars."""
+        return None if self.table.ohlc is None else self.table.ohlc[rows]
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Return stored features, or compute them from stored bars."""

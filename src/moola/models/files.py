@@ -19,7 +19,7 @@ from moola.models.sealed import digest, read_sealed, write_sealed
 
 ENCODER_KIND = "encoder"
 MODEL_KIND = "model"
-MAX_HIDDEN, MAX_LAYERS, MAX_CLASSES, MAX_WINDOW_BARS = 4096, 16, 1000, 100_000
+MAX_HIDDEN, MAX_LAYERS, MAX_CLASSES, MAX_WINDOW_BARS, MAX_HEADS = 4096, 16, 1000, 100_000, 100
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class ModelFile:
     temperature: float
     pointer_threshold: float | None
     training: dict[str, Any]
+    # Class that each class becomes upside down; None where it is not known, and windows are read one way only.
+    mirror: list[int] | None = None
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
@@ -97,10 +99,12 @@ def write_model(path: Path, model: ModelFile) -> bytes:
         "model": model.model_name,
         "weights": weights_of(network),
         "class_names": list(model.class_names),
-        "predict_pointers": network.pointer_head is not None,
+        "predict_pointers": network.predict_pointers,
+        "n_heads": len(network.heads),
         "calibration": {"method": "temperature", "temperature": float(model.temperature)},
         "pointer_threshold": model.pointer_threshold,
         "training": model.training,
+        "mirror": model.mirror,
     }
     return write_sealed(path, MODEL_KIND, content)
 
@@ -115,11 +119,17 @@ def read_model(path: Path) -> ModelFile:
             raise ValueError(f"{len(names)} classes")
         encoder = _empty_encoder(content["architecture"])
         build = NETWORKS[content["model"]]
-        network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0)
+        n_heads = content["n_heads"]
+        if not isinstance(n_heads, int) or not 1 <= n_heads <= MAX_HEADS:
+            raise ValueError(f"{n_heads!r} heads")
+        network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0, n_heads)
         _take_all(network, content["weights"])
         threshold, temperature = content["pointer_threshold"], content["calibration"]["temperature"]
         if not (0 < temperature < np.inf and (threshold is None or 0 <= threshold <= 1)):
             raise ValueError(f"temperature {temperature} and pointer threshold {threshold}")
+        mirror = content["mirror"]
+        if mirror is not None and sorted(mirror) != list(range(len(names))):
+            raise ValueError(f"a mirror {mirror!r} of {len(names)} classes")
         return ModelFile(
             network.eval(),
             content["model"],
@@ -129,6 +139,7 @@ def read_model(path: Path) -> ModelFile:
             float(temperature),
             None if threshold is None else float(threshold),
             dict(content["training"]),
+            mirror,
         )
 
 

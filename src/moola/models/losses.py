@@ -23,6 +23,16 @@ def class_loss(
     return loss / math.log(max(class_logits.shape[1], 2))
 
 
+def soft_class_loss(
+    class_logits: Float[Tensor, "windows classes"],
+    class_prob: Float[Tensor, "windows classes"],
+    weight: Float[Tensor, " windows"],
+) -> Float[Tensor, ""]:
+    """Weighted cross-entropy against probabilities (Hinton et al. 2015) over ln(number of classes)."""
+    by_window = -(class_prob * torch.log_softmax(class_logits, dim=1)).sum(dim=1)
+    return (weight * by_window).mean() / math.log(max(class_logits.shape[1], 2))
+
+
 def pointer_loss(
     pointer_logits: Float[Tensor, "windows bars 2"], curves: Float[Tensor, "windows bars 2"]
 ) -> Float[Tensor, ""]:

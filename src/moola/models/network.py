@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -51,13 +52,11 @@ class PointerPool(nn.Module):
         return torch.einsum("wbh,wbp->wph", encoded, curves).flatten(1)
 
 
-class EnhancedSimpleLSTM(nn.Module):
-    """The network of `train --model enhanced_simple_lstm`."""
+class Heads(nn.Module):
+    """Everything behind the encoder: attention pooling, pointer curves and the class."""
 
-    def __init__(self, encoder: BiLSTMEncoder, n_classes: int, predict_pointers: bool, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, n_classes: int, predict_pointers: bool, dropout: float = 0.0) -> None:
         super().__init__()
-        self.encoder = encoder
-        dim = encoder.output_dim
         self.dropout = nn.Dropout(dropout)
         self.attention_pool = AttentionPool(dim)
         pooled_dim = dim
@@ -71,12 +70,8 @@ class EnhancedSimpleLSTM(nn.Module):
             nn.Linear(pooled_dim, dim // 2), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim // 2, n_classes)
         )
 
-    def forward(self, features: Float[Tensor, "windows bars features"]) -> Outputs:
-        """Return class logits and, with pointer heads, a start and an end logit a bar."""
-        return self.heads(self.encoder(features))
-
-    def heads(self, encoded: Float[Tensor, "windows bars hidden"]) -> Outputs:
-        """Run everything behind the encoder."""
+    def forward(self, encoded: Float[Tensor, "windows bars hidden"]) -> Outputs:
+        """Return class logits and, with a pointer head, a start and an end logit a bar."""
         encoded = self.dropout(encoded)
         pooled = [self.attention_pool(encoded)]
         pointer_logits = None
@@ -86,13 +81,54 @@ class EnhancedSimpleLSTM(nn.Module):
         return Outputs(self.class_head(torch.cat(pooled, dim=1)), pointer_logits)
 
 
+class EnhancedSimpleLSTM(nn.Module):
+    """The network of `train --model enhanced_simple_lstm`: one encoder, and heads that are averaged.
+
+    Several heads differ in their first weights and their dropout; their mean is steadier than each
+    (Lakshminarayanan et al., NeurIPS 2017), and costs one encoder all the same.
+    """
+
+    def __init__(self, encoder: BiLSTMEncoder, heads: list[Heads]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = nn.ModuleList(heads)
+        self.predict_pointers = heads[0].pointer_head is not None
+
+    def forward(self, features: Float[Tensor, "windows bars features"]) -> Outputs:
+        """Return the heads' mean: of class logits, and of pointer curves as logarithms of probabilities."""
+        return averaged(self.each(self.encoder(features)))
+
+    def each(self, encoded: Float[Tensor, "windows bars hidden"]) -> list[Outputs]:
+        """Return what every head says."""
+        return [head(encoded) for head in self.heads]
+
+
+def averaged(outputs: list[Outputs]) -> Outputs:
+    """Average class logits, and the probabilities of pointer curves; one alone stays as it is."""
+    if len(outputs) == 1:
+        return outputs[0]
+    class_logits = torch.stack([output.class_logits for output in outputs]).mean(dim=0)
+    curves = [
+        torch.log_softmax(output.pointer_logits, dim=1) for output in outputs if output.pointer_logits is not None
+    ]
+    if not curves:
+        return Outputs(class_logits, None)
+    return Outputs(class_logits, torch.logsumexp(torch.stack(curves), dim=0) - math.log(len(curves)))
+
+
 def build_network(
-    encoder: BiLSTMEncoder, n_classes: int, predict_pointers: bool, dropout: float, seed: int
+    encoder: BiLSTMEncoder, n_classes: int, predict_pointers: bool, dropout: float, seed: int, n_heads: int = 1
 ) -> EnhancedSimpleLSTM:
-    """Put fresh heads, with weights that the seed alone decides, on an encoder."""
+    """Put fresh heads, with weights that the seed alone decides, on an encoder.
+
+    The first head of several is the one that a network of one head has.
+    """
+    heads = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "heads"))
-        return EnhancedSimpleLSTM(encoder, n_classes, predict_pointers, dropout)
+        for number in range(n_heads):
+            torch.manual_seed(derive_seed(seed, "heads") if number == 0 else derive_seed(seed, "heads", number))
+            heads.append(Heads(encoder.output_dim, n_classes, predict_pointers, dropout))
+    return EnhancedSimpleLSTM(encoder, heads)
 
 
 NETWORKS = {"enhanced_simple_lstm": build_network}

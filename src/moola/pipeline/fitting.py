@@ -12,71 +12,44 @@ import numpy as np
 import torch
 
 from moola.config.options import TrainOptions
-from moola.core.features import N_FEATURES
 from moola.core.scaling import RobustScaler
-from moola.core.splits import Split
-from moola.data.augmentation import synthesise
+from moola.data.augmentation import class_swaps
 from moola.data.contracts.prediction_table import Predictions
-from moola.data.contracts.split_file import read_split, utc_text, verify_split
-from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.data.contracts.split_file import time_us, utc_text
+from moola.data.contracts.window_table import WindowTable
 from moola.evaluation.calibration import fit_temperature
 from moola.evaluation.event_metrics import choose_pointer_threshold
 from moola.evaluation.figures import TrainingFacts
-from moola.files import sha256_file
-from moola.models.encoder import EncoderArchitecture, build_encoder
-from moola.models.files import EncoderFile, ModelFile, read_encoder
-from moola.models.network import NETWORKS, EnhancedSimpleLSTM
-from moola.pipeline.examples import most_common, require_trainable, to_examples
-from moola.pipeline.leaks import find_leaks
-from moola.pipeline.predicting import predict_windows
-from moola.pipeline.pretraining import require_input_dim
-from moola.training.finetune import ClassAndPointers, EncoderProof, FinetunePlan, run_network
-from moola.training.loop import FitPlan, FitState, OnEpoch, fit
+from moola.models.files import ModelFile
+from moola.models.network import EnhancedSimpleLSTM
+from moola.pipeline.examples import most_common
+from moola.pipeline.material import Material
+from moola.pipeline.predicting import predict_windows, read_windows_both_ways
+from moola.pipeline.selftraining import Unlabelled, open_unlabelled, record_of, seen_by_student
+from moola.pipeline.stages import Stages
+from moola.training.loop import FitState, OnEpoch
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Material:
-    """Everything that training reads, checked."""
+class Fitted:
+    """What `fit_material` leaves.
 
-    table: WindowTable
-    split: Split
-    split_name: str
-    classes: list[str]
-    encoder: EncoderFile | None
-    hashes: dict[str, str | None]
-    leaks: list[str]
-    leak_proof: bool | None
+    Attributes
+    ----------
+    model
+        What is kept: it judges test rows.
+    chosen
+        The model whose options, epoch and temperature val rows chose, and which never trained on them: it judges
+        val rows. The same as `model` where nothing was trained after it.
+    """
 
-
-def gather(options: TrainOptions) -> Material:
-    """Read data, split and encoder, and refuse what does not fit together."""
-    require_input_dim(options.input_dim)
-    table = read_windows(options.data, options.window_bars).with_features()
-    data_sha256 = sha256_file(options.data)
-    split_file = read_split(options.split)
-    leak_proof = verify_split(split_file, options.split, table, data_sha256, options.allow_overlap)
-    if leak_proof is False:
-        log.warning("The split's parts overlap (--allow-overlap): every result is marked as not leak-proof.")
-    classes = require_trainable(table, split_file.split, options.data)
-    encoder = read_encoder(options.pretrained_encoder) if options.pretrained_encoder else None
-    if encoder is not None:
-        log.info(
-            "Encoder: %d of %d tensors taken from %s.",
-            encoder.n_tensors,
-            encoder.n_tensors,
-            options.pretrained_encoder,
-        )
-    hashes = {
-        "data_sha256": data_sha256,
-        "split_sha256": sha256_file(options.split),
-        "encoder_sha256": sha256_file(options.pretrained_encoder) if options.pretrained_encoder else None,
-    }
-    leaks = find_leaks(leak_proof, encoder, table, split_file.split, data_sha256, hashes["split_sha256"])
-    for leak in leaks:
-        log.warning("Not leak-proof: %s.", leak)
-    return Material(table, split_file.split, split_file.name, classes, encoder, hashes, leaks, leak_proof)
+    model: ModelFile
+    chosen: ModelFile
+    state: FitState
+    proof: dict[str, Any]
+    facts: TrainingFacts
 
 
 def fit_material(
@@ -86,71 +59,63 @@ def fit_material(
     checkpoint: Path | None,
     deciding: dict[str, Any],
     on_epoch: OnEpoch,
-) -> tuple[ModelFile, FitState, dict[str, Any], TrainingFacts]:
+) -> Fitted:
     """Train on train rows; choose the epoch, the temperature and the pointer threshold on val rows.
 
-    `checkpoint` keeps finished epochs (None keeps none), `deciding` is what a resumed checkpoint must have
-    been written with.
+    Then, where the options say so, train anew on train and val rows, and let students learn from unlabelled
+    windows. `checkpoint` keeps finished epochs (None keeps none), `deciding` is what a resumed checkpoint must
+    have been written with.
     """
-    table, split = material.table, material.split
-    train_table, val_table = table.take(split.train), table.take(split.val)
-    assert train_table.features is not None
-    scaler = material.encoder.scaler if material.encoder else RobustScaler.fit(train_table.features)
-    sigma = options.pointer_sigma
-    examples = {
-        name: to_examples(part, scaler, material.classes, sigma)
-        for name, part in (("train", train_table), ("val", val_table))
-    }
-    made = None
-    if options.augment_data:
-        made_table = synthesise(train_table, options.mirror_classes)
-        made = to_examples(made_table, scaler, material.classes, sigma)
-        log.info("Augmentation: %d synthetic windows made from %d training rows.", len(made), len(train_table))
-    network = _build(options, material).to(device)
-    proof = EncoderProof(network, bool(options.freeze_encoder))
-    plan = FinetunePlan(
-        freeze_encoder=bool(options.freeze_encoder),
-        learning_rate=options.learning_rate,
-        encoder_rate=options.encoder_rate if material.encoder else 1.0,
-        pointer_weight=options.pointer_weight,
-        label_smoothing=options.label_smoothing,
-        input_noise=options.input_noise,
-        batch_size=options.batch_size,
-        synthetic_ratio=options.cpsa_ratio if made is not None else 0.0,
-        seed=options.seed,
-    )
-    objective = ClassAndPointers(network, examples["train"], made, examples["val"], plan, device)
-    resume = options.resume is not None
-    fit_plan = FitPlan(
-        options.epochs, options.patience, options.weight_decay, options.seed, checkpoint, resume, deciding
-    )
-    state = fit(objective, fit_plan, on_epoch)
-    proven = proof.check()
-    logits, _ = run_network(network, examples["val"].features, device)
-    model = ModelFile(
-        network.cpu(),
+    split = material.split
+    stages = Stages(options, material, device, checkpoint, deciding, on_epoch)
+    network, proof = stages.finetune("train", split.train, split.val)
+    val = material.table.take(split.val)
+    chosen = _model(options, material, network, stages.scaler)
+    logits, _ = read_windows_both_ways(chosen, _features(val), device)
+    val_class = np.array([material.classes.index(name) for name in val.label], dtype=np.int64)
+    chosen = replace(chosen, temperature=fit_temperature(logits, val_class))
+    facts = _facts(material.table.take(split.train), chosen, val, device)
+    chosen = replace(chosen, pointer_threshold=facts.pointer_threshold)
+    model, known = chosen, split.train
+    if options.refit:
+        known = np.concatenate([split.train, split.val])
+        network, proof = stages.finetune("refit", known, split.val[:0])
+        model = replace(chosen, network=network)
+    if options.unlabelled is not None:
+        val_rows = split.val[:0] if options.refit else split.val
+        unlabelled = open_unlabelled(options)
+        networks = [stages.teacher(number + 1, known, val_rows) for number in range(options.n_teachers)]
+        teachers = [model, *(replace(model, network=network) for network in networks)]
+        for number in range(options.student_rounds):
+            log.info("Self-training, round %d: a student learns from %d windows.", number + 1, len(unlabelled.rows))
+            network, proof = stages.student(f"student-{number + 1}", teachers, unlabelled, known, val_rows)
+            # It was taught calibrated probabilities, so its own need no other temperature.
+            model = replace(model, network=network, temperature=1.0)
+            teachers = [model]
+        model = replace(model, training=_with_unlabelled(model.training, unlabelled))
+    return Fitted(model, chosen, stages.state(), proof, facts)
+
+
+def _features(table: WindowTable) -> np.ndarray:
+    assert table.features is not None
+    return table.features
+
+
+def _model(options: TrainOptions, material: Material, network: EnhancedSimpleLSTM, scaler: RobustScaler) -> ModelFile:
+    """A model file's content before val rows have their say."""
+    swaps = class_swaps(material.classes, options.mirror_classes)
+    mirror = [material.classes.index(swaps[name]) for name in material.classes] if options.mirror_average else None
+    return ModelFile(
+        network,
         options.model,
         scaler,
-        table.window_bars,
+        material.table.window_bars,
         material.classes,
-        fit_temperature(logits, examples["val"].class_index),
+        1.0,
         None,
         _training_record(options, material),
+        mirror,
     )
-    facts = _facts(train_table, model, val_table, device)
-    return replace(model, pointer_threshold=facts.pointer_threshold), state, proven, facts
-
-
-def _build(options: TrainOptions, material: Material) -> EnhancedSimpleLSTM:
-    if material.encoder is not None:
-        encoder = material.encoder.encoder
-    else:
-        assert options.hidden_dim is not None
-        assert options.num_layers is not None
-        architecture = EncoderArchitecture("bilstm", N_FEATURES, options.hidden_dim, options.num_layers)
-        encoder = build_encoder(architecture, options.seed)
-    build = NETWORKS[options.model]
-    return build(encoder, len(material.classes), bool(options.predict_pointers), options.dropout, options.seed)
 
 
 def _training_record(options: TrainOptions, material: Material) -> dict[str, Any]:
@@ -169,10 +134,19 @@ def _training_record(options: TrainOptions, material: Material) -> dict[str, Any
     }
 
 
+def _with_unlabelled(record: dict[str, Any], unlabelled: Unlabelled) -> dict[str, Any]:
+    """Widen what the model has seen by what its student saw."""
+    span, seen_us = record["time_range"], seen_by_student(unlabelled)
+    if span is not None and seen_us is not None:
+        first, last = (time_us(text) for text in span)
+        span = [utc_text(min(first, seen_us[0])), utc_text(max(last, seen_us[1]))]
+    return record | {"time_range": span} | record_of(unlabelled)
+
+
 def _facts(train_table: WindowTable, model: ModelFile, val_table: WindowTable, device: torch.device) -> TrainingFacts:
     """What the trivial predictors know, and the pointer threshold chosen on validation rows."""
     threshold = None
-    if model.network.pointer_head is not None:
+    if model.network.predict_pointers:
         rows = np.arange(len(val_table))
         part = np.full(len(rows), "val", dtype=object)
         threshold = choose_pointer_threshold(predict_windows(model, val_table, rows, part, device))
@@ -184,9 +158,11 @@ def _facts(train_table: WindowTable, model: ModelFile, val_table: WindowTable, d
     )
 
 
-def predict_held_out(model: ModelFile, material: Material, device: torch.device) -> Predictions:
-    """Predict val and test rows, once everything is chosen."""
+def predict_held_out(fitted: Fitted, material: Material, device: torch.device) -> Predictions:
+    """Predict val rows by the model that never trained on them, and test rows by the one that is kept."""
     split = material.split
-    rows = np.concatenate([split.val, split.test])
-    part = np.array(["val"] * len(split.val) + ["test"] * len(split.test), dtype=object)
-    return predict_windows(model, material.table, rows, part, device)
+    parts = []
+    for name, model, rows in (("val", fitted.chosen, split.val), ("test", fitted.model, split.test)):
+        part = np.full(len(rows), name, dtype=object)
+        parts.append(predict_windows(model, material.table, rows, part, device))
+    return parts[0].joined(parts[1]) if len(split.test) else parts[0]

@@ -18,6 +18,7 @@ from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.evaluation.gates import Verdict, judge
 from moola.files import json_bytes, sha256_file, write_atomic
 from moola.models.files import ModelFile, read_model
+from moola.pipeline.model_card import write_card
 from moola.pipeline.predicting import predict_windows
 from moola.runs import store, tracking
 from moola.runs.promotion import promote_file, promoted_path
@@ -54,6 +55,7 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     }
     content = {"run_id": run.run_id, **facts, **evaluation.as_dict()}
     write_atomic(path, json_bytes(content))
+    write_card(run, evaluation)
     tags = run.manifest | content
     tracking.track_run(
         "eval", run.run_id, asdict(options), content["figures"], tags, documents={store.METRICS: content}

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from moola.config.options import PredictOptions
+from moola.config.predict_options import PredictOptions
 from moola.core.expansions import best_pair, mass_near
+from moola.core.features import mirrored_features
 from moola.data.contracts.prediction_table import Predictions, write_predictions
 from moola.data.contracts.window_table import WindowTable, read_windows
 from moola.errors import InvalidData
@@ -37,7 +38,7 @@ def predict_windows(
         )
     chosen = table.take(rows).with_features()
     assert chosen.features is not None
-    logits, curves = run_network(model.network, model.scaler.transform(chosen.features), device)
+    logits, curves = read_windows_both_ways(model, chosen.features, device)
     number = {name: i for i, name in enumerate(model.class_names)}
     predicted, pointer_prob = decode(curves, len(rows))
     return Predictions(
@@ -55,6 +56,24 @@ def predict_windows(
         curves,
         chosen.annotator,
     )
+
+
+def read_windows_both_ways(
+    model: ModelFile, features: np.ndarray, device: torch.device
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return class logits and pointer curves, averaged over a window and its mirror where classes allow it.
+
+    A state that means the same upside down must be told the same: the mean of both readings errs less.
+    """
+    logits, curves = run_network(model.network, model.scaler.transform(features), device)
+    if model.mirror is None:
+        return logits, curves
+    turned = model.scaler.transform(mirrored_features(features))
+    logits_turned, curves_turned = run_network(model.network, turned, device)
+    logits = (logits + logits_turned[:, model.mirror]) / 2
+    if curves is None or curves_turned is None:
+        return logits, None
+    return logits, (curves + curves_turned) / 2
 
 
 def decode(curves: np.ndarray | None, n_windows: int) -> tuple[np.ndarray, np.ndarray]:

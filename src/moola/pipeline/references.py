@@ -23,26 +23,46 @@ def predict_reference(
     judged = table.take(rows).with_features()
     assert train.features is not None
     assert judged.features is not None
+    train_class = class_numbers(train, classes)
+    prob = REFERENCES[name](train.features, train_class, judged.features, seed)
+    part = np.array(["val"] * len(split.val) + ["test"] * len(split.test), dtype=object)
+    counts = {label: int((train_class == i).sum()) for i, label in enumerate(classes)}
+    start, end = (most_common(bars) for bars in (train.expansion_start, train.expansion_end))
+    predictions = with_common_pointers(prob, train, judged, classes, rows, part)
+    return predictions, TrainingFacts(counts, start, end, None)
+
+
+def class_numbers(table: WindowTable, classes: list[str]) -> np.ndarray:
+    """Return each row's class as a position in `classes`, -1 for one that is not there."""
     number = {label: i for i, label in enumerate(classes)}
-    train_class = np.array([number[label] for label in train.label], dtype=np.int64)
+    return np.array([number.get(label, -1) for label in table.label], dtype=np.int64)
+
+
+def with_common_pointers(
+    class_prob: np.ndarray,
+    train: WindowTable,
+    judged: WindowTable,
+    classes: list[str],
+    rows: np.ndarray,
+    part: np.ndarray,
+) -> Predictions:
+    """Lay out a reference's probabilities of judged windows; it points where most train windows do."""
     common = [most_common(bars) for bars in (train.expansion_start, train.expansion_end)]
-    predictions = Predictions(
+    return Predictions(
         judged.window_id,
         rows,
-        np.array(["val"] * len(split.val) + ["test"] * len(split.test), dtype=object),
+        part,
         judged.start_us,
         judged.end_us,
         classes,
-        np.array([number[label] for label in judged.label], dtype=np.int64),
-        REFERENCES[name](train.features, train_class, judged.features, seed),
+        class_numbers(judged, classes),
+        class_prob,
         np.stack([judged.expansion_start, judged.expansion_end], axis=1),
         np.tile([-1 if bar is None else bar for bar in common], (len(rows), 1)),
         np.ones((len(rows), 2)),
         None,
         judged.annotator,
     )
-    counts = {label: int((train_class == i).sum()) for i, label in enumerate(classes)}
-    return predictions, TrainingFacts(counts, common[0], common[1], None)
 
 
 def reference_figures(

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from moola.config.options import TrainOptions
 from moola.core.splits import Split
-from moola.data.augmentation import can_mirror
+from moola.data.augmentation import can_synthesise, class_swaps
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, WrongUsage
 from moola.models.files import EncoderFile
+from moola.pipeline.augmenting import check_cpsa
 
 SCRATCH_HIDDEN, SCRATCH_LAYERS = 64, 1
 
@@ -27,7 +28,9 @@ def resolve_options(
         )
     pointers = train_has_pointers if options.predict_pointers is None else options.predict_pointers
     if options.augment_data is None:
-        options = replace(options, augment_data=can_mirror(table.take(split.train), options.mirror_classes))
+        possible = can_synthesise(table.take(split.train), options.augmentations, options.mirror_classes)
+        options = replace(options, augment_data=possible)
+    options = replace(options, mirror_average=_mirror_average(options, table, split))
     if encoder is None:
         if options.freeze_encoder:
             raise WrongUsage(
@@ -38,6 +41,7 @@ def resolve_options(
             options,
             predict_pointers=pointers,
             freeze_encoder=False,
+            refit=bool(options.refit),
             hidden_dim=options.hidden_dim or SCRATCH_HIDDEN,
             num_layers=options.num_layers or SCRATCH_LAYERS,
         )
@@ -54,26 +58,53 @@ def resolve_options(
             f"the encoder must be for windows of {table.window_bars} bars, but {options.pretrained_encoder} is for "
             f"{encoder.window_bars}. Pretrain with --window-bars {table.window_bars}."
         )
+    frozen = True if options.freeze_encoder is None else options.freeze_encoder
     return replace(
         options,
         predict_pointers=pointers,
-        freeze_encoder=True if options.freeze_encoder is None else options.freeze_encoder,
+        freeze_encoder=frozen,
+        refit=frozen and len(split.test) > 0 if options.refit is None else options.refit,
         hidden_dim=architecture.hidden_dim,
         num_layers=architecture.num_layers,
     )
 
 
+def _mirror_average(options: TrainOptions, table: WindowTable, split: Split) -> bool:
+    """Tell whether windows are read upside down too: as asked, or where every class has a mirror."""
+    classes = table.take(split.train).classes
+    known = set(class_swaps(classes, options.mirror_classes)) == set(classes)
+    if options.mirror_average and not known:
+        raise WrongUsage(
+            f"--mirror-average must know every class upside down, but {', '.join(classes)} may have a direction. "
+            "Say --mirror-classes same, or swaps such as bull:bear."
+        )
+    return known if options.mirror_average is None else options.mirror_average
+
+
 def _check_numbers(options: TrainOptions) -> None:
-    for name in ("epochs", "batch_size"):
+    check_cpsa(options)
+    for name in ("epochs", "batch_size", "n_heads", "student_epochs", "student_rounds", "stride"):
         if getattr(options, name) < 1:
             raise WrongUsage(f"--{name.replace('_', '-')} must be at least 1, but it is {getattr(options, name)}.")
     for name in ("hidden_dim", "num_layers"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise WrongUsage(f"--{name.replace('_', '-')} must be at least 1, but it is {getattr(options, name)}.")
-    for name in ("learning_rate", "encoder_rate"):
+    for name in ("learning_rate", "encoder_rate", "student_rate"):
         if not getattr(options, name) > 0:
             raise WrongUsage(f"--{name.replace('_', '-')} must be above 0, but it is {getattr(options, name)}.")
-    for name in ("cpsa_ratio", "pointer_weight", "pointer_sigma", "weight_decay", "patience", "input_noise"):
+    for name in (
+        "cpsa_ratio",
+        "pointer_weight",
+        "pointer_sigma",
+        "weight_decay",
+        "patience",
+        "input_noise",
+        "frozen_epochs",
+        "n_teachers",
+    ):
+        if getattr(options, name) < 0:
+            raise WrongUsage(f"--{name.replace('_', '-')} must be at least 0, but it is {getattr(options, name)}.")
+    for name in ("input_noise", "frozen_epochs", "n_teachers"):
         if getattr(options, name) < 0:
             raise WrongUsage(f"--{name.replace('_', '-')} must be at least 0, but it is {getattr(options, name)}.")
     for name in ("dropout", "label_smoothing"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic
 from moola.models.files import read_model, write_model
 from moola.models.sealed import digest
-from moola.pipeline.fitting import Material, fit_material, gather, predict_held_out
+from moola.pipeline.fitting import fit_material, predict_held_out
+from moola.pipeline.material import Material, gather
+from moola.pipeline.model_card import write_card
 from moola.pipeline.resolving import resolve_options
 from moola.runs import store, tracking
 from moola.training.device import prepare_device
@@ -39,20 +41,22 @@ def train(options: TrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
     run = _open_run(options, material)
     checkpoint = run.path(store.CHECKPOINT) if run is not None else None
     deciding = _deciding(options, material)
-    model, state, proof, facts = fit_material(options, material, device, checkpoint, deciding, on_epoch)
+    fitted = fit_material(options, material, device, checkpoint, deciding, on_epoch)
+    facts, state = fitted.facts, fitted.state
     if run is not None:
-        write_model(run.path(store.MODEL), model)
+        write_model(run.path(store.MODEL), fitted.model)
         # What is predicted with is what was written, so that a copy of the file predicts the same.
-        model = read_model(run.path(store.MODEL))
-    predictions = predict_held_out(model, material, device)
+        kept = read_model(run.path(store.MODEL))
+        fitted = replace(fitted, model=kept, chosen=kept if fitted.chosen is fitted.model else fitted.chosen)
+    predictions = predict_held_out(fitted, material, device)
     evaluation = evaluate(predictions.of_part("val"), facts, VAL_METRICS, seed=options.seed)
-    record = _record(options, material, proof, state, device) | {"seconds": time.monotonic() - started}
+    record = _record(options, material, fitted.proof, state, device) | {"seconds": time.monotonic() - started}
     if run is not None:
         run = _write_run(run, predictions, evaluation, facts, state, record)
     return record | {
         "run_id": run.run_id if run is not None else None,
         "run": str(run.folder) if run is not None else None,
-        "temperature": model.temperature,
+        "temperature": fitted.model.temperature,
         "val": evaluation.as_dict(),
     }
 
@@ -119,5 +123,6 @@ def _write_run(
     lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in state.history)
     write_atomic(run.path(store.HISTORY), lines.encode())
     run = store.finish_run(run, record)
+    write_card(run, evaluation)
     tracking.track_folder("train", run)
     return run

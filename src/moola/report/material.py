@@ -176,7 +176,7 @@ def _facts(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, dict[s
         "model": manifest.get("model"),
         "encoder": f"{start}, {'frozen' if encoder.get('frozen') else 'trained'}",
         "encoder SHA-256": manifest.get("encoder_sha256"),
-        "synthetic windows": f"{config.get('cpsa_ratio')} a real one" if config.get("augment_data") else "none",
+        "synthetic windows": _synthetic(config),
         "epochs": f"{manifest.get('epochs_run')}, kept {manifest.get('best_epoch')}",
         "seed": manifest.get("seed"),
         "finished": manifest.get("finished_at"),
@@ -192,6 +192,15 @@ def _facts(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, dict[s
         heading: {name: str(value) for name, value in group.items() if value is not None}
         for heading, group in groups.items()
     }
+
+
+def _synthetic(config: dict[str, Any]) -> str:
+    if not config.get("augment_data"):
+        return "none"
+    # Runs of before there was a choice say nothing of it: theirs were mirrored.
+    ways = ", ".join(config.get("augmentations") or ["mirror"])
+    ratios = config.get("cpsa_schedule") or [config.get("cpsa_ratio")]
+    return f"{', then '.join(map(str, ratios))} a real one ({ways})"
 
 
 def _parts_table(run: store.Run, config: dict[str, Any], facts: TrainingFacts) -> ShownTable:

@@ -25,6 +25,9 @@ HISTORY = "history.jsonl"
 CONFIG = "config.json"
 FACTS = "training_facts.json"
 CHECKPOINT = "checkpoint.pt"
+CHECKPOINTS = "checkpoint*.pt"
+# Follows from the other files and may be written anew, so the manifest does not hash it.
+CARD = "model_card.md"
 VERSIONED = ("moola", "torch", "numpy", "polars", "scipy")
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_]+-s\d+-[0-9a-f]{8}(-\d+)?")
 
@@ -173,7 +176,8 @@ def write_run_json(run: Run, name: str, content: Any) -> None:
 def finish_run(run: Run, record: dict[str, Any]) -> Run:
     """Write the manifest, last, with every file's hash: the run is complete, and its checkpoint goes."""
     # Hidden files are what a killed write left behind.
-    passing = {MANIFEST, CHECKPOINT}
+    checkpoints = list(run.folder.glob(CHECKPOINTS))
+    passing = {MANIFEST, CARD, *(path.name for path in checkpoints)}
     found = [path for path in run.folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     names = sorted(name for path in found if (name := path.relative_to(run.folder).as_posix()) not in passing)
     manifest = record | {
@@ -185,7 +189,8 @@ def finish_run(run: Run, record: dict[str, Any]) -> Run:
         "git_commit": git_commit(),
     }
     write_run_json(run, MANIFEST, manifest)
-    run.path(CHECKPOINT).unlink(missing_ok=True)
+    for path in checkpoints:
+        path.unlink(missing_ok=True)
     return Run(run.folder, manifest)
 
 

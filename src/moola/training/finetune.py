@@ -15,7 +15,7 @@ from moola.core.seeds import generator
 from moola.errors import OperationFailed
 from moola.models.files import weights_digest
 from moola.models.losses import class_loss, pointer_loss
-from moola.models.network import EnhancedSimpleLSTM
+from moola.models.network import EnhancedSimpleLSTM, Outputs, averaged
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,13 @@ class FinetunePlan:
     label_smoothing
         Share of the class target spread evenly over classes while training.
     input_noise
-        Spread of normal noise added to scaled features while training.
+        Spread of normal noise added to scaled features while training; none where the encoder is frozen.
     synthetic_ratio
         Synthetic windows a real one in each epoch.
+    frozen_epochs
+        Epochs at the beginning in which the heads train alone (gradual unfreezing, Howard and Ruder, ACL 2018).
+    epoch_ratios
+        The same, epoch by epoch, in place of `synthetic_ratio`; the last holds for epochs beyond. Empty: none.
     """
 
     freeze_encoder: bool
@@ -76,6 +80,8 @@ class FinetunePlan:
     batch_size: int
     synthetic_ratio: float
     seed: int
+    frozen_epochs: int = 0
+    epoch_ratios: tuple[float, ...] = ()
 
 
 class ClassAndPointers:
@@ -94,9 +100,15 @@ class ClassAndPointers:
         self.plan = plan
         self.n_real = len(train)
         self.n_made = len(made) if made is not None else 0
-        self.train = (train if made is None else train.joined(made)).to(device)
-        self.val = val.to(device)
         module.encoder.requires_grad_(not plan.freeze_encoder)
+        self.train = self._read((train if made is None else train.joined(made)).to(device))
+        self.val = self._read(val.to(device))
+
+    def _read(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Put a frozen encoder's vectors in place of the features: they never change, so they are computed once."""
+        if not self.plan.freeze_encoder:
+            return tensors
+        return encoded_once(self.module, tensors[0]), *tensors[1:]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Heads at the full rate, the encoder (unless frozen) at its share of it."""
@@ -108,18 +120,28 @@ class ClassAndPointers:
             groups.append({"params": list(self.module.encoder.parameters()), "lr": rate, "name": "encoder"})
         return groups
 
-    def _n_synthetic(self) -> int:
-        return round(self.n_real * self.plan.synthetic_ratio) if self.n_made else 0
+    def _n_synthetic(self, ratio: float) -> int:
+        return round(self.n_real * ratio) if self.n_made else 0
+
+    def _ratio(self, epoch: int) -> float:
+        ratios = self.plan.epoch_ratios or (self.plan.synthetic_ratio,)
+        return ratios[min(epoch, len(ratios) - 1)]
 
     def n_train_batches(self) -> int:
-        """Batches an epoch; the last may be smaller."""
-        return -(-(self.n_real + self._n_synthetic()) // self.plan.batch_size)
+        """Batches of the largest epoch; the last may be smaller.
+
+        Learning rates are planned by it: an epoch with fewer batches leaves the rest of its steps out, so that
+        the rate at the start of an epoch depends on its number alone.
+        """
+        ratio = max(self.plan.epoch_ratios or (self.plan.synthetic_ratio,))
+        return -(-(self.n_real + self._n_synthetic(ratio)) // self.plan.batch_size)
 
     def train_batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
         """All real windows and a fresh choice of synthetic ones, shuffled."""
+        self.module.encoder.requires_grad_(not self.plan.freeze_encoder and epoch >= self.plan.frozen_epochs)
         rng = generator(self.plan.seed, "finetune", epoch)
         rows = np.arange(self.n_real)
-        if n_synthetic := self._n_synthetic():
+        if n_synthetic := self._n_synthetic(self._ratio(epoch)):
             rounds = -(-n_synthetic // self.n_made)
             chosen = np.concatenate([rng.permutation(self.n_made) for _ in range(rounds)])
             rows = np.concatenate([rows, self.n_real + chosen[:n_synthetic]])
@@ -136,19 +158,33 @@ class ClassAndPointers:
 
     def losses(self, batch: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], int]:
         """Class loss, pointer loss and their weighted mean, each logged on its own."""
-        features, class_index, curves = batch
-        smoothing = 0.0
-        if self.module.training:
-            features = features + self.plan.input_noise * torch.randn_like(features)
-            smoothing = self.plan.label_smoothing
-        outputs = self.module(features)
-        by_class = class_loss(outputs.class_logits, class_index, smoothing)
-        if outputs.pointer_logits is None:
-            return {"loss": by_class, "class_loss": by_class}, len(features)
-        by_pointer = pointer_loss(outputs.pointer_logits, curves)
-        weight = self.plan.pointer_weight
+        inputs, class_index, curves = batch
+        smoothing = self.plan.label_smoothing if self.module.training else 0.0
+        outputs = self._outputs(inputs)
+        by_class = torch.stack([class_loss(one.class_logits, class_index, smoothing) for one in outputs]).mean()
+        pointing = [pointer_loss(one.pointer_logits, curves) for one in outputs if one.pointer_logits is not None]
+        if not pointing:
+            return {"loss": by_class, "class_loss": by_class}, len(inputs)
+        by_pointer, weight = torch.stack(pointing).mean(), self.plan.pointer_weight
         total = (by_class + weight * by_pointer) / (1 + weight)
-        return {"loss": total, "class_loss": by_class, "pointer_loss": by_pointer}, len(features)
+        return {"loss": total, "class_loss": by_class, "pointer_loss": by_pointer}, len(inputs)
+
+    def _outputs(self, inputs: Tensor) -> list[Outputs]:
+        """Every head's outputs while training, so that each learns on its own; their average when judged."""
+        encoded = inputs
+        if not self.plan.freeze_encoder:
+            if self.module.training:
+                inputs = inputs + self.plan.input_noise * torch.randn_like(inputs)
+            encoded = self.module.encoder(inputs)
+        outputs = self.module.each(encoded)
+        return outputs if self.module.training else [averaged(outputs)]
+
+
+@torch.no_grad()
+def encoded_once(module: EnhancedSimpleLSTM, features: Tensor, batch_size: int = 256) -> Tensor:
+    """Return the encoder's vectors of scaled features `(windows, bars, hidden)`, without gradients."""
+    encoder = module.encoder.to(features.device).eval()
+    return torch.cat([encoder(features[i : i + batch_size]) for i in range(0, max(len(features), 1), batch_size)])
 
 
 class EncoderProof:
@@ -170,16 +206,23 @@ class EncoderProof:
         return {"frozen": self.frozen, "digest_before": self.before, "digest_after": after}
 
 
+# Windows a pass; each pass is filled up to it, so that what is said of a window does not hang on its neighbours.
+PASS_WINDOWS = 64
+
+
 @torch.no_grad()
 def run_network(
-    network: EnhancedSimpleLSTM, features: np.ndarray, device: torch.device, batch_size: int = 256
+    network: EnhancedSimpleLSTM, features: np.ndarray, device: torch.device, batch_size: int = PASS_WINDOWS
 ) -> tuple[Float[np.ndarray, "windows classes"], Float[np.ndarray, "windows bars 2"] | None]:
     """Return raw class logits and softmaxed pointer curves for scaled features, as float64."""
     network.to(device).eval()
     logits, curves = [], []
     for first in range(0, max(len(features), 1), batch_size):
-        outputs = network(torch.from_numpy(features[first : first + batch_size]).to(device))
-        logits.append(outputs.class_logits.double().cpu().numpy())
+        piece = features[first : first + batch_size]
+        filled = np.zeros((batch_size, *features.shape[1:]), dtype=features.dtype)
+        filled[: len(piece)] = piece
+        outputs = network(torch.from_numpy(filled).to(device))
+        logits.append(outputs.class_logits[: len(piece)].double().cpu().numpy())
         if outputs.pointer_logits is not None:
-            curves.append(torch.softmax(outputs.pointer_logits.double(), dim=1).cpu().numpy())
+            curves.append(torch.softmax(outputs.pointer_logits[: len(piece)].double(), dim=1).cpu().numpy())
     return np.concatenate(logits), np.concatenate(curves) if curves else None

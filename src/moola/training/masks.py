@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -53,3 +54,19 @@ def _choose(rng: np.random.Generator, n_windows: int, n: int, mask_ratio: float)
 
 
 MASKS: dict[str, MaskStrategy] = {"random": random_mask, "block": block_mask, "patch": patch_mask}
+
+
+@dataclass(frozen=True)
+class MaskPlan:
+    """What is hidden: strategy, share of the bars (0 hides nothing), bars a patch."""
+
+    strategy: str
+    mask_ratio: float
+    patch_bars: int
+
+
+def draw_mask(plan: MaskPlan, rng: np.random.Generator, n_windows: int, n_bars: int) -> Mask:
+    """Draw masks by a plan; a ratio of 0 hides nothing and draws nothing."""
+    if plan.mask_ratio <= 0:
+        return np.zeros((n_windows, n_bars), dtype=bool)
+    return MASKS[plan.strategy](rng, n_windows, n_bars, plan.mask_ratio, plan.patch_bars)

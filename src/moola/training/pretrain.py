@@ -1,4 +1,4 @@
-"""Masked pretraining of an encoder on windows without labels (SPEC.md 4)."""
+"""Pretraining of an encoder on windows without labels, by one arm or several (SPEC.md 4 and 9)."""
 
 from __future__ import annotations
 
@@ -8,87 +8,135 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moola.core.seeds import generator
-from moola.models.losses import masked_loss
-from moola.models.masked_autoencoder import MaskedAutoencoder
-from moola.training.masks import MASKS
+from moola.models.encoder import BiLSTMEncoder
+from moola.models.masking import MaskingEncoder
+from moola.training.arms import ARM_WEIGHTS, ARMS
+from moola.training.arms.arm import Arm, ArmSettings, Sizes, View, Windows
+from moola.training.masks import MaskPlan, draw_mask
 
-ScaledFeatures = Callable[[np.ndarray], np.ndarray]
+TakeWindows = Callable[[np.ndarray, np.ndarray], Windows]
 
 
 @dataclass(frozen=True)
-class MaskPlan:
-    """What is hidden: strategy, share of the bars, bars a patch."""
+class PretrainPlan:
+    """How to pretrain.
 
-    strategy: str
-    mask_ratio: float
-    patch_bars: int
+    Attributes
+    ----------
+    mirror
+        Show each window upside down every other time, at random; validation shows all as they are.
+    """
+
+    masks: MaskPlan
+    mirror: bool
+    batch_size: int
+    learning_rate: float
+    seed: int
+    device: torch.device
 
 
-class MaskedReconstruction:
-    """Objective: say what the masked bars were. Windows are cut and scaled a batch at a time."""
+class PretrainModule(nn.Module):
+    """Everything that pretraining trains: the encoder with its mask token, and the arms' heads."""
+
+    def __init__(self, encoder: BiLSTMEncoder, arms: dict[str, Arm]) -> None:
+        super().__init__()
+        self.masking = MaskingEncoder(encoder)
+        self.arms = nn.ModuleDict(arms)
+
+    @property
+    def encoder(self) -> BiLSTMEncoder:
+        """The encoder alone: what is kept."""
+        return self.masking.encoder
+
+
+def build_pretraining(
+    encoder: BiLSTMEncoder,
+    names: tuple[str, ...],
+    window_bars: int,
+    seed: int,
+    settings: ArmSettings | None = None,
+) -> PretrainModule:
+    """Put a mask token and the heads of some arms on an encoder, with weights that the seed alone decides."""
+    sizes = Sizes(encoder.architecture.input_dim, window_bars, encoder.output_dim)
+    arms = {name: ARMS[name](sizes, seed) for name in names}
+    for arm in arms.values():
+        arm.prepare(encoder, settings or ArmSettings())
+    return PretrainModule(encoder, arms)
+
+
+Batch = tuple[Tensor, Tensor, dict[str, dict[str, Tensor]]]
+
+
+class Pretraining:
+    """Objective: the weighted mean of the arms' losses. Windows are cut, scaled and judged a batch at a time."""
 
     def __init__(
         self,
-        module: MaskedAutoencoder,
-        features: ScaledFeatures,
+        module: PretrainModule,
+        take: TakeWindows,
         train_rows: np.ndarray,
         val_rows: np.ndarray,
-        masks: MaskPlan,
-        batch_size: int,
-        learning_rate: float,
-        seed: int,
-        device: torch.device,
+        plan: PretrainPlan,
     ) -> None:
-        self.module = module
-        self.features = features
+        self.module, self.take, self.plan = module, take, plan
         self.train_rows, self.val_rows = train_rows, val_rows
-        self.masks = masks
-        self.batch_size, self.learning_rate = batch_size, learning_rate
-        self.seed, self.device = seed, device
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """All weights at one rate."""
-        return [{"params": list(self.module.parameters()), "lr": self.learning_rate, "name": "all"}]
+        """All weights that learn, at one rate."""
+        learning = [weight for weight in self.module.parameters() if weight.requires_grad]
+        return [{"params": learning, "lr": self.plan.learning_rate, "name": "all"}]
 
     def n_train_batches(self) -> int:
         """Batches an epoch; the last may be smaller."""
-        return -(-len(self.train_rows) // self.batch_size)
+        return -(-len(self.train_rows) // self.plan.batch_size)
 
-    def train_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled windows with masks of their own for every epoch."""
-        rng = generator(self.seed, "pretrain", epoch)
-        yield from self._batches(rng.permutation(self.train_rows), rng)
+    def train_batches(self, epoch: int) -> Iterator[Batch]:
+        """Shuffled windows, with masks and mirrors of their own for every epoch."""
+        rng = generator(self.plan.seed, "pretrain", epoch)
+        yield from self._batches(rng.permutation(self.train_rows), rng, self.plan.mirror)
 
-    def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def val_batches(self) -> Iterator[Batch]:
         """Later windows with masks that the seed fixes."""
-        yield from self._batches(self.val_rows, generator(self.seed, "pretrain", "val"))
+        rows, rng = self.val_rows, generator(self.plan.seed, "pretrain", "val")
+        if any(arm.contrasts_windows for _, arm in self._arms()):
+            rows = rng.permutation(rows)
+        yield from self._batches(rows, rng, mirror=False)
 
-    def _batches(self, rows: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        draw = MASKS[self.masks.strategy]
-        for first in range(0, len(rows), self.batch_size):
-            features = self.features(rows[first : first + self.batch_size])
-            mask = draw(rng, len(features), features.shape[1], self.masks.mask_ratio, self.masks.patch_bars)
-            yield torch.from_numpy(features).to(self.device), torch.from_numpy(mask).to(self.device)
+    def _batches(self, rows: np.ndarray, rng: np.random.Generator, mirror: bool) -> Iterator[Batch]:
+        masks, device = self.plan.masks, self.plan.device
+        for first in range(0, len(rows), self.plan.batch_size):
+            chosen = rows[first : first + self.plan.batch_size]
+            flipped = rng.random(len(chosen)) < (0.5 if mirror else 0.0)
+            windows = self.take(chosen, flipped)
+            mask = draw_mask(masks, rng, windows.features.shape[0], windows.features.shape[1])
+            targets = {}
+            for name, arm in self._arms():
+                found = arm.targets(windows, rng)
+                targets[name] = {key: torch.from_numpy(value).to(device) for key, value in found.items()}
+            yield torch.from_numpy(windows.features).to(device), torch.from_numpy(mask).to(device), targets
 
-    def losses(self, batch: tuple[Tensor, Tensor]) -> tuple[dict[str, Tensor], int]:
-        """Squared error on the masked bars alone."""
-        features, mask = batch
-        return {"loss": masked_loss(self.module(features, mask), features, mask)}, len(features)
+    def _arms(self) -> Iterator[tuple[str, Arm]]:
+        for name, arm in self.module.arms.items():
+            assert isinstance(arm, Arm)
+            yield name, arm
 
+    def fit_arms(self, rows: np.ndarray) -> None:
+        """Let the arms learn the scale of their targets from some training windows."""
+        windows = self.take(rows, np.zeros(len(rows), dtype=bool))
+        for _, arm in self._arms():
+            arm.fit(windows)
+        self.module.to(self.plan.device)
 
-def loss_of_the_mean(objective: MaskedReconstruction) -> float:
-    """Validation loss of saying each feature's training mean: what an encoder must beat."""
-    sums, n_bars = np.zeros(objective.module.encoder.architecture.input_dim), 0
-    for first in range(0, len(objective.train_rows), objective.batch_size):
-        features = objective.features(objective.train_rows[first : first + objective.batch_size])
-        sums = sums + features.sum(axis=(0, 1), dtype=np.float64)
-        n_bars += features.shape[0] * features.shape[1]
-    mean = torch.tensor(sums / n_bars, dtype=torch.float32, device=objective.device)
-    total, n_windows = 0.0, 0
-    for batch, mask in objective.val_batches():
-        total += float(masked_loss(mean.expand_as(batch), batch, mask)) * len(batch)
-        n_windows += len(batch)
-    return total / n_windows
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], int]:
+        """Each arm's loss, and their mean."""
+        features, mask, targets = batch
+        view = View(features, mask, self.module.masking)
+        by_arm = {name: arm.loss(view, targets[name]) for name, arm in self._arms()}
+        weights = [ARM_WEIGHTS.get(name, 1.0) for name in by_arm]
+        total = sum(weight * loss for weight, loss in zip(weights, by_arm.values(), strict=True)) / sum(weights)
+        assert isinstance(total, Tensor)
+        named = {f"{name}_loss": loss for name, loss in by_arm.items()} if len(by_arm) > 1 else {}
+        return {"loss": total, **named}, len(features)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,19 @@ class Predictions:
     def predicts_pointers(self) -> bool:
         """Tell whether any pointer was predicted."""
         return bool((self.predicted_bar >= 0).any())
+
+    def joined(self, other: Predictions) -> Predictions:
+        """Return both tables, one behind the other; columns that one lacks are left out."""
+        joined = {}
+        for field in fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if field.name == "class_names":
+                joined[field.name] = mine
+            elif mine is None or theirs is None:
+                joined[field.name] = None
+            else:
+                joined[field.name] = mine + theirs if isinstance(mine, list) else np.concatenate([mine, theirs])
+        return Predictions(**joined)
 
     def take(self, rows: np.ndarray) -> Predictions:
         """Return some rows, in this order."""

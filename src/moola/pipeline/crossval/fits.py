@@ -19,7 +19,8 @@ from moola.core.splits import Split
 from moola.data.contracts.prediction_table import Predictions, read_predictions, write_predictions
 from moola.files import json_bytes, read_json, write_atomic
 from moola.models.references import REFERENCES
-from moola.pipeline.fitting import Material, fit_material, gather, predict_held_out
+from moola.pipeline.fitting import fit_material, predict_held_out
+from moola.pipeline.material import Material, gather
 from moola.pipeline.references import predict_reference
 from moola.pipeline.resolving import resolve_options
 from moola.training.device import prepare_device
@@ -103,8 +104,8 @@ def run_task(options: CvOptions, task: FitTask) -> str:
         leaks: list[str] = [leak for leak in material.leaks if "encoder" not in leak]
     else:
         training = resolve_options(training, material.table, material.split, material.encoder)
-        model, _, _, training_facts = fit_material(training, material, device, None, {}, lambda _row: None)
-        predictions, facts, leaks = predict_held_out(model, material, device), training_facts.as_dict(), material.leaks
+        fitted = fit_material(training, material, device, None, {}, lambda _row: None)
+        predictions, facts, leaks = predict_held_out(fitted, material, device), fitted.facts.as_dict(), material.leaks
     record = {"facts": facts, "leaks": leaks, "n_train_windows": len(material.split.train)}
     write_atomic(task.facts, json_bytes(record))
     write_predictions(task.predictions, predictions)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
-import os
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from moola.config.cv_options import CvOptions
 from moola.models.references import REFERENCES
 from moola.pipeline.crossval.fits import FitTask, run_task
-
-log = logging.getLogger(__name__)
-OnFit = Callable[[int, int, str], None]
+from moola.pipeline.processes import OnFit, run_jobs
 
 
 def tasks_of(options: CvOptions, folder: Path, n_folds: int) -> list[FitTask]:
@@ -33,57 +26,5 @@ def tasks_of(options: CvOptions, folder: Path, n_folds: int) -> list[FitTask]:
 
 def run_grid(options: CvOptions, tasks: list[FitTask], on_fit: OnFit) -> None:
     """Run the fits that are not done, as many at a time as there are cores (or `processes`)."""
-    open_tasks = [task for task in tasks if not task.done]
-    n_done = len(tasks) - len(open_tasks)
-    if not open_tasks:
-        return
-    warnings: set[str] = set()
-    n_processes = min(options.processes or os.cpu_count() or 1, len(open_tasks))
-    if n_processes == 1:
-        for task in open_tasks:
-            n_done += 1
-            name, said = run_task_heard(options, task)
-            warnings.update(said)
-            on_fit(n_done, len(tasks), name)
-        _tell(warnings)
-        return
-    # Fresh processes: forked ones would inherit torch's threads in an undefined state.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_processes, mp_context=context) as pool:
-        try:
-            for future in as_completed([pool.submit(run_task_heard, options, task) for task in open_tasks]):
-                n_done += 1
-                name, said = future.result()
-                warnings.update(said)
-                on_fit(n_done, len(tasks), name)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    _tell(warnings)
-
-
-class _Heard(logging.Handler):
-    """Keeps warnings, so that one that every fit gives is told once."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-
-def run_task_heard(options: CvOptions, task: FitTask) -> tuple[str, list[str]]:
-    """Do one fit with its messages kept to itself; returns its name and what it warned of."""
-    family, heard = logging.getLogger("moola"), _Heard()
-    before, propagates = list(family.handlers), family.propagate
-    family.handlers, family.propagate = [heard], False
-    try:
-        return run_task(options, task), heard.messages
-    finally:
-        family.handlers, family.propagate = before, propagates
-
-
-def _tell(warnings: set[str]) -> None:
-    for message in sorted(warnings):
-        log.warning("%s", message)
+    open_tasks = [(options, task) for task in tasks if not task.done]
+    run_jobs(run_task, open_tasks, options.processes, on_fit, len(tasks) - len(open_tasks))

@@ -1,4 +1,4 @@
-"""Arrays to figures, drawn without a display."""
+"""Figures of evaluation: reliability, comparisons, label curves."""
 
 from __future__ import annotations
 

@@ -1,0 +1,123 @@
+"""Command that chooses options of train: tune."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from moola.cli.console import ConsoleOptions, Screen
+from moola.config.sources import CONFIG_FILE
+from moola.config.tune_options import TuneOptions
+from moola.errors import Interrupted
+
+Flat = Parameter(name="*")
+Console = Annotated[ConsoleOptions, Flat]
+log = logging.getLogger("moola.cli")
+
+
+class TrialProgress:
+    """Trials as a bar with the time left, or as a line each without a terminal."""
+
+    def __init__(self, n_trials: int, metric: str) -> None:
+        self.n_trials, self.metric = n_trials, metric
+        self.started = time.monotonic()
+        self.first: int | None = None
+        self.bar: Any = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = Progress(*columns, TextColumn("{task.fields[best]}"), console=Console(stderr=True))
+            self.task = self.bar.add_task("tune", total=n_trials, best="")
+
+    def __enter__(self) -> TrialProgress:
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Show one finished trial."""
+        place = row["place"]
+        said = f"{self.metric} {row['value']:.4f}" if row["value"] is not None else row["state"]
+        if row["state"] == "pruned":
+            said += f" after fold {len(row['by_fold'])} ({self.metric} {sum(row['by_fold']) / len(row['by_fold']):.4f})"
+        best = "" if row["best_value"] is None else f"best {row['best_value']:.4f} (trial {row['best_place']})"
+        log.debug("trial %d of %d: %s, %s, %s", place, self.n_trials, said, best, row["values"])
+        self.first = place - 1 if self.first is None else self.first
+        if self.bar is not None:
+            self.bar.update(self.task, completed=place, best=best)
+            return
+        left = (time.monotonic() - self.started) / (place - self.first) * (self.n_trials - place)
+        line = f"tune: trial {place} of {self.n_trials}: {said}, {best or 'no best yet'}, {left:.0f} s left"
+        print(line, file=sys.stderr, flush=True)
+
+
+def tune(*, options: Annotated[TuneOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Choose options of train by trials on purged inner folds of the train rows; writes what train reads.
+
+    Val and test are never looked at. The first trial is today's defaults, and they stay unless the best trial beats
+    them with seeds that chose nothing. Needs the extra: pip install "moola[tune]".
+
+    Example: moola tune --data data/processed/labeled/train_latest_relative.parquet
+    --split data/splits/fwd_chain_v3.json --trials 30
+    """
+    from moola.pipeline.tuning import story
+
+    try:
+        with TrialProgress(options.trials, options.metric) as progress:
+            result = story.tune(options, progress)
+    except KeyboardInterrupt as stop:
+        where = options.study or "the newest file of artifacts/tuning"
+        raise Interrupted(
+            f"Interrupted; finished trials are in {where}. Go on with the same command, nothing more is needed."
+        ) from stop
+    screen = Screen(console)
+    _show(screen, result)
+    if result["backup"]:
+        screen.say(f"What {result['output']} was is in {result['backup']}")
+    screen.say(f"Settings in {result['output']}, study in {result['study']}")
+    where = "" if options.output == CONFIG_FILE else f" (with {options.output} as {CONFIG_FILE}, which train reads)"
+    screen.next_command(f"moola train --data {options.data} --split {options.split}{where}")
+    screen.result(result)
+    return 0
+
+
+def _show(screen: Screen, result: dict[str, Any]) -> None:
+    folds = ", ".join(f"{fold['train']}/{fold['val']}/{fold['test']}" for fold in result["folds"])
+    states = ", ".join(f"{count} {state}" for state, count in result["trials"].items())
+    screen.say(
+        f"{result['n_trials']} trials ({states}) on {len(result['folds'])} inner folds of the train rows "
+        f"(train/val/judged windows: {folds}), {result['seconds']:.0f} s"
+    )
+    for note in result["notes"]:
+        screen.say(f"  NOTE: {note}.")
+    best = result["best"]
+    shown = {} if best is None else best["values"]
+    rows = [[name, _value(shown.get(name)), _value(default)] for name, default in result["defaults"].items()]
+    screen.table(["option", "best" if best is None else f"trial {best['place']} (best)", "defaults"], rows)
+    if (found := result["confirmed"]) is not None:
+        pairs = zip(found["best_by_fold"], found["defaults_by_fold"], strict=True)
+        numbered = enumerate(pairs, start=1)
+        trivial = result["trivial_by_fold"]
+        judged = [
+            [str(fold), f"{one:.4f}", f"{other:.4f}", f"{trivial[fold - 1]:.4f}", f"{one - other:+.4f}"]
+            for fold, (one, other) in numbered
+        ]
+        header = [f"{result['metric']} in fold, fresh seeds", "best", "defaults", "class share", "best - defaults"]
+        screen.table(header, judged)
+    screen.say(result["sentence"])
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()

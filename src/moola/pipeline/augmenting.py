@@ -1,0 +1,130 @@
+"""Stage of synthetic windows: what options, split and bars allow to make of training rows."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from moola.config.cpsa_options import CpsaPreviewOptions
+from moola.config.options import TrainOptions
+from moola.core.seeds import generator
+from moola.core.splits import Split
+from moola.data.augmentation import Made, MakingPlan, Window, make_windows, training_ranges, windows_of
+from moola.data.augmentation.schedule import n_variants, staged_ratios
+from moola.data.contracts.bar_table import read_bars
+from moola.data.contracts.split_file import read_split, verify_split
+from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.errors import InvalidData, WrongUsage
+from moola.files import sha256_file
+
+log = logging.getLogger(__name__)
+
+
+def check_cpsa(options: TrainOptions) -> None:
+    """Refuse ratios and stages that cannot be."""
+    _check_ratios("--cpsa-ratio", (options.cpsa_ratio,))
+    _check_ratios("--cpsa-schedule", options.cpsa_schedule)
+    if len(options.cpsa_schedule) > options.epochs:
+        raise WrongUsage(
+            f"--cpsa-schedule must have at most one stage an epoch, but it has {len(options.cpsa_schedule)} and "
+            f"--epochs is {options.epochs}. Leave some out."
+        )
+
+
+def _check_ratios(name: str, ratios: tuple[float, ...]) -> None:
+    wrong = [ratio for ratio in ratios if not 0 <= ratio < math.inf]
+    if wrong:
+        raise WrongUsage(f"{name} must be at least 0 and finite, but it is {wrong[0]}. Name another ratio.")
+
+
+def epoch_ratios(options: TrainOptions) -> tuple[float, ...]:
+    """Return the ratio of synthetic to real windows of each epoch; empty where it is constant."""
+    return staged_ratios(options.cpsa_schedule, options.epochs)
+
+
+def synthetic_windows(options: TrainOptions, table: WindowTable, split: Split) -> WindowTable:
+    """Make the synthetic windows that `train` chooses from in each epoch, and say how many were rejected."""
+    made = make_synthetic(options, table, split, max(options.cpsa_schedule or (options.cpsa_ratio,)))
+    log.info("%s", made.summary(len(split.train)))
+    return made.table
+
+
+def make_synthetic(
+    options: TrainOptions | CpsaPreviewOptions, table: WindowTable, split: Split, top_ratio: float
+) -> Made:
+    """Make synthetic windows of train rows; bars of val and test windows are out of reach.
+
+    Raises
+    ------
+    WrongUsage, InvalidData
+        See `make_windows`; bars are named but the windows have no times.
+    """
+    plan = MakingPlan(options.augmentations, options.mirror_classes, n_variants(top_ratio), options.seed)
+    if set(options.augmentations) == {"mirror"} or options.bars is None:
+        return make_windows(table.take(split.train), plan)
+    if table.start_us is None or table.end_us is None:
+        raise InvalidData(
+            f"--bars must be found by the windows' times, but {options.data} has no start_ts and end_ts. "
+            "Cut the windows anew with `moola windows`."
+        )
+    spans_us = np.stack([table.start_us, table.end_us], axis=1)
+    held_out = np.concatenate([split.val, split.test])
+    ranges_us = training_ranges(spans_us[split.train], spans_us[held_out])
+    return make_windows(table.take(split.train), plan, read_bars(options.bars), ranges_us)
+
+
+def preview(options: CpsaPreviewOptions) -> tuple[dict[str, Any], list[tuple[Window, Window]]]:
+    """Make the synthetic windows that `train` would make; return the counts, and pairs of parent and made.
+
+    Every chain is shown before one is shown twice, each with another parent where there are enough.
+    """
+    if options.n < 1:
+        raise WrongUsage(f"--n must be at least 1, but it is {options.n}. Give a whole number from 1 on.")
+    _check_ratios("--cpsa-ratio", (options.cpsa_ratio,))
+    table = read_windows(options.data, options.window_bars)
+    split_file = read_split(options.split)
+    data_sha256 = sha256_file(options.data)
+    leak_proof = verify_split(split_file, options.split, table, data_sha256, options.allow_overlap)
+    if leak_proof is False:
+        log.warning("The split's parts overlap (--allow-overlap): made windows may resemble held-out ones.")
+    split = split_file.split
+    made = make_synthetic(options, table, split, options.cpsa_ratio)
+    shown = _to_show(made, options.n, options.seed)
+    parents, windows = windows_of(table.take(split.train[made.parent_row[shown]])), windows_of(made.table.take(shown))
+    by_chain = Counter("+".join(chain) for chain in made.chains)
+    by_augmentation = Counter(name for chain in made.chains for name in chain)
+    result = {
+        "output": str(options.output),
+        "n_train": len(split.train),
+        "n_made": len(made.table),
+        "n_parents": len(set(made.parent_row.tolist())),
+        "made": {name: by_augmentation[name] for name in dict.fromkeys(options.augmentations)},
+        "made_by_chain": dict(sorted(by_chain.items())),
+        "n_rejected": sum(made.rejected.values()),
+        "rejected": made.rejected,
+        "shown": [window.window_id for window in windows],
+    }
+    return result, list(zip(parents, windows, strict=True))
+
+
+def _to_show(made: Made, n: int, seed: int) -> np.ndarray:
+    """Choose rows of made windows: the chain shown least so far, then the parent shown least, then by lot."""
+    waiting = generator(seed, "cpsa preview").permutation(len(made.table)).tolist()
+    n_chain: Counter[tuple[str, ...]] = Counter()
+    n_parent: Counter[int] = Counter()
+    shown: list[int] = []
+    for _ in range(min(n, len(waiting))):
+        # A short chain shows one thing at a time, so it goes first.
+        best = min(
+            waiting,
+            key=lambda row: (n_chain[made.chains[row]], len(made.chains[row]), n_parent[int(made.parent_row[row])]),
+        )
+        waiting.remove(best)
+        n_chain[made.chains[best]] += 1
+        n_parent[int(made.parent_row[best])] += 1
+        shown.append(best)
+    return np.array(shown, dtype=np.int64)

@@ -1,0 +1,165 @@
+"""Encoders of arms: one a seed and set of options, shared by every draw, on bars that end before the boundary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from moola import __version__
+from moola.config.benchmark_options import BenchmarkOptions
+from moola.config.options import PretrainOptions
+from moola.core.bars import Bars
+from moola.data.contracts.bar_table import read_bars, write_bars
+from moola.data.contracts.split_file import time_us, utc_text
+from moola.errors import InvalidData, OperationFailed, WrongUsage
+from moola.files import json_bytes, read_json, sha256_file, write_atomic
+from moola.models.sealed import digest
+from moola.pipeline.benchmark.arms import BARS, Arm
+from moola.pipeline.pretraining import checkpoint_of, pretrain
+
+ADVICE = "Run the benchmark anew."
+
+
+@dataclass(frozen=True)
+class SeenBars:
+    """The bars that may be seen, in a file of their own, and the time that they end before."""
+
+    path: Path
+    before_us: int
+
+
+@dataclass(frozen=True)
+class EncoderJob:
+    """One encoder: its options, and the digest of all that decides it, which names its files."""
+
+    options: PretrainOptions
+    digest: str
+    name: str
+
+    @property
+    def record(self) -> Path:
+        """What pretraining said and took, written last."""
+        return self.options.output.with_suffix(".json")
+
+    @property
+    def done(self) -> bool:
+        """Tell whether the encoder is there, of these options and unaltered."""
+        if not (self.record.is_file() and self.options.output.is_file()):
+            return False
+        said = read_json(self.record, "the record of an encoder", ADVICE)
+        return said.get("digest") == self.digest and said.get("sha256") == sha256_file(self.options.output)
+
+
+def boundary_us(options: BenchmarkOptions, first_judged_us: int) -> int:
+    """Return the time that bars must end before: --bars-before, and never after the first test window's start.
+
+    Raises
+    ------
+    WrongUsage
+        --bars-before is no time, or neither it nor --test says where the bars end.
+    """
+    asked = None
+    if options.bars_before is not None:
+        try:
+            asked = time_us(options.bars_before)
+        except ValueError as error:
+            raise WrongUsage(
+                f"--bars-before must be a time in UTC, but it is {options.bars_before!r} ({error}). "
+                "Write it as 2017-04-15 or 2017-04-15T12:00:00."
+            ) from error
+    if options.judge == "test":
+        return first_judged_us if asked is None else min(asked, first_judged_us)
+    if asked is not None:
+        return asked
+    if options.test is None:
+        raise WrongUsage(
+            "--bars must end before the test begins, but neither --bars-before nor --test says when that is. "
+            "Name one of them."
+        )
+    return _first_start_us(options.test)
+
+
+def _first_start_us(path: Path) -> int:
+    """Read when a window file begins and nothing else of it."""
+    try:
+        first = pl.scan_parquet(path).select(pl.col("start_ts").min()).collect().item()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise OperationFailed(
+            f"--test must be parquet with start_ts, but {path} cannot be read ({str(error).splitlines()[0][:200]}). "
+            "Name another, or give --bars-before."
+        ) from error
+    if first is None:
+        raise InvalidData(f"--test must have a start_ts, but {path} has none. Give --bars-before.")
+    return int(pl.Series([first]).dt.timestamp("us").item())
+
+
+def cut_bars(options: BenchmarkOptions, before_us: int) -> SeenBars:
+    """Write the bars that begin before the boundary to a file of their own: no other bar is ever opened by a fit.
+
+    Raises
+    ------
+    InvalidData
+        No bar is left.
+    """
+    assert options.bars is not None
+    bars = read_bars(options.bars)
+    rows = np.flatnonzero(bars.start_us < before_us)
+    if not len(rows):
+        raise InvalidData(
+            f"--bars must have bars before {utc_text(before_us)}, but none of {len(bars)} is ({options.bars}). "
+            "Give earlier bars."
+        )
+    path = options.output / "bars" / f"before-{np.datetime64(before_us, 'us').astype('datetime64[s]')}.parquet"
+    path = path.with_name(path.name.replace(":", ""))
+    write_bars(path, Bars(bars.start_us[rows], bars.ohlc[rows], bars.symbol[rows]))
+    return SeenBars(path, before_us)
+
+
+def encoder_job(options: BenchmarkOptions, arm: Arm, seed: int, seen: SeenBars) -> EncoderJob:
+    """Return the encoder of an arm and a seed; arms with the same options share it."""
+    assert arm.pretrain is not None
+    given: dict[str, Any] = {"device": options.device, **with_bars(arm.pretrain, seen)}
+    settings: dict[str, Any] = {"window_bars": options.window_bars, "threads": 1, "seed": seed}
+    undecided = PretrainOptions(input=seen.path, output=Path("encoder.pt"), **given, **settings)
+    key = digest({"version": __version__, **deciding(undecided, ("output", "resume"))})
+    output = options.output / "encoders" / f"{key[:16]}.pt"
+    final = PretrainOptions(input=seen.path, output=output, resume=checkpoint_of(output).is_file(), **given, **settings)
+    return EncoderJob(final, key, f"encoder of {arm.name}, seed {seed}")
+
+
+def with_bars(given: Any, seen: SeenBars | None) -> dict[str, Any]:
+    """Put the bars that may be seen where an option asks for them."""
+    return {key: seen.path if value == Path(BARS) and seen is not None else value for key, value in given.items()}
+
+
+def deciding(options: Any, without: Iterable[str]) -> dict[str, str]:
+    """Return options as text, a file by its content: what an encoder or a fit depends on."""
+    values = {field.name: getattr(options, field.name) for field in fields(options)}
+    return {key: _told(value) for key, value in values.items() if key not in without}
+
+
+def _told(value: Any) -> str:
+    return sha256_file(value) if isinstance(value, Path) and value.is_file() else str(value)
+
+
+def run_encoder(job: EncoderJob) -> str:
+    """Pretrain one encoder, going on from an interrupted one, and write its record; returns its name."""
+    started = time.monotonic()
+    result = pretrain(job.options, lambda _row: None)
+    said = {
+        "digest": job.digest,
+        "sha256": sha256_file(job.options.output),
+        "seconds": time.monotonic() - started,
+        "options": {key: str(value) for key, value in asdict(job.options).items()},
+        "time_range": result["time_range"],
+        "n_train_windows": result["n_train_windows"],
+        "val_loss": result["val_loss"],
+    }
+    write_atomic(job.record, json_bytes(said))
+    return job.name

@@ -1,0 +1,79 @@
+"""Many independent fits in processes of one thread each; what each of them warns of is told once."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
+
+log = logging.getLogger(__name__)
+OnFit = Callable[[int, int, str], None]
+Job = tuple[Any, ...]
+
+
+def run_jobs(work: Callable[..., str], jobs: Sequence[Job], n_processes: int, on_fit: OnFit, n_done: int = 0) -> None:
+    """Call `work(*job)` for every job, several at a time; the order in which they end must change nothing.
+
+    Parameters
+    ----------
+    work
+        A function of a module (processes find it by name) that returns the name of what it did.
+    jobs
+        Its arguments, a tuple a call.
+    n_processes
+        Processes at a time, 0 for one a core. With one, everything runs in this process.
+    on_fit
+        Told how many are done, how many there are, and the name of the one that ended.
+    n_done
+        Jobs that were done before these.
+    """
+    n_all = n_done + len(jobs)
+    warnings: set[str] = set()
+    n_processes = min(n_processes or os.cpu_count() or 1, len(jobs))
+
+    def ended(name: str, said: list[str]) -> None:
+        nonlocal n_done
+        n_done += 1
+        warnings.update(said)
+        on_fit(n_done, n_all, name)
+
+    if n_processes <= 1:
+        for job in jobs:
+            ended(*_heard(work, job))
+    else:
+        # Fresh processes: forked ones would inherit torch's threads in an undefined state.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(n_processes, mp_context=context) as pool:
+            try:
+                for future in as_completed([pool.submit(_heard, work, job) for job in jobs]):
+                    ended(*future.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    for message in sorted(warnings):
+        log.warning("%s", message)
+
+
+class _Hearing(logging.Handler):
+    """Keeps warnings, so that one that every fit gives is told once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def _heard(work: Callable[..., str], job: Job) -> tuple[str, list[str]]:
+    """Do one job with its messages kept to itself; returns its name and what it warned of."""
+    family, heard = logging.getLogger("moola"), _Hearing()
+    before, propagates = list(family.handlers), family.propagate
+    family.handlers, family.propagate = [heard], False
+    try:
+        return work(*job), heard.messages
+    finally:
+        family.handlers, family.propagate = before, propagates

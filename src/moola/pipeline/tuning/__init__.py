@@ -1,0 +1,1 @@
+"""Options of `train` chosen by trials on inner folds of the train rows."""

@@ -1,0 +1,156 @@
+"""CPSA through the commands: previews, options of `train`, and refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.conftest import DATA, SPLIT
+
+BARS = "data/raw/eurusd_1h_2017.parquet"
+WAYS = ["mirror", "warp", "rescale", "recut", "transplant"]
+
+
+def preview(moola, *arguments):
+    return moola("cpsa", "preview", "--data", DATA, "--split", SPLIT, "--output", "made.png", *arguments)
+
+
+def log_of() -> str:
+    return Path("data/logs/train.log").read_text()
+
+
+def test_a_preview_draws_made_windows_and_counts_the_rejected(sample, moola):
+    answer = preview(moola, "--augmentations", *WAYS, "--bars", BARS, "--n", "2")
+    assert answer.code == 0, answer.err
+    assert Path("made.png").read_bytes().startswith(b"\x89PNG")
+    lines = answer.out.splitlines()
+    assert lines[0].split(" synthetic windows made of ")[1].endswith(" rejected.")
+    assert [line.split()[0] for line in lines if line.strip().split("  ")[0] in WAYS] == WAYS
+    assert any(line.strip().startswith("rejected") for line in lines)
+    assert "2 of them beside their parents in made.png" in lines
+    assert lines[-1].startswith("Next: moola train ")
+    assert lines[-1].endswith(f"--augmentations {' '.join(WAYS)} --bars {BARS}")
+
+
+def test_the_same_preview_twice_is_the_same_to_the_byte(sample, moola):
+    results = []
+    for _ in range(2):
+        answer = preview(moola, "--augmentations", "mirror", "warp", "--n", "1", "--json")
+        results.append((answer.json, Path("made.png").read_bytes()))
+    assert results[0] == results[1]
+    other = preview(moola, "--augmentations", "mirror", "warp", "--n", "1", "--json", "--seed", "3").json
+    assert other["shown"] != results[0][0]["shown"]
+
+
+def test_the_json_names_what_was_shown_and_its_parents_are_train_rows(sample, moola):
+    result = preview(moola, "--augmentations", *WAYS, "--bars", BARS, "--n", "5", "--json").json
+    assert len(result["shown"]) == 5
+    assert len({name.split("~")[1].split(".")[0] for name in result["shown"]}) == 5
+    ids = pl.read_parquet(DATA)["window_id"].to_list()
+    train = {ids[row] for row in json.loads(Path(SPLIT).read_text())["train_indices"]}
+    assert {name.split("~")[0] for name in result["shown"]} <= train
+    assert set(result["made"]) == set(WAYS)
+    assert sum(result["made_by_chain"].values()) == result["n_made"]
+    assert result["n_made"] + result["n_rejected"] == 4 * result["n_train"]
+    assert sum(result["rejected"].values()) == result["n_rejected"]
+
+
+def test_the_mirror_alone_makes_one_window_a_row(sample, moola):
+    result = preview(moola, "--n", "1", "--json").json
+    assert result["made"] == {"mirror": result["n_train"]}
+    assert result["n_rejected"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--augmentations", "flip"], 2, "flip"),
+        (["--augmentations", "recut"], 2, "--bars is missing"),
+        (["--n", "0"], 2, "--n must be at least 1"),
+        (["--cpsa-ratio", "-1"], 2, "--cpsa-ratio must be at least 0"),
+        (["--mirror-classes", "up:down"], 2, "--mirror-classes must be"),
+        (["--bars", "nowhere.parquet", "--augmentations", "recut"], 1, "nowhere.parquet"),
+    ],
+)
+def test_refusals_draw_nothing(sample, moola, arguments, code, text):
+    answer = preview(moola, *arguments)
+    assert answer.code == code
+    assert text in answer.err
+    assert not Path("made.png").exists()
+
+
+def test_bars_need_windows_with_times(sample, moola):
+    pl.read_parquet(DATA).drop("start_ts", "end_ts").write_parquet("untimed.parquet")
+    assert moola("split", "--data", "untimed.parquet", "--output", "untimed.json").code == 0
+    answer = moola(
+        *("cpsa", "preview", "--data", "untimed.parquet", "--split", "untimed.json", "--output", "made.png"),
+        *("--augmentations", "recut", "--bars", BARS),
+    )
+    assert answer.code == 3
+    assert "no start_ts and end_ts" in answer.err
+
+
+def test_training_makes_what_the_preview_shows_and_says_so(sample, moola, train):
+    ways = ["--augmentations", *WAYS, "--bars", BARS]
+    shown = preview(moola, *ways, "--n", "1", "--json").json
+    run = train(*ways, "--augment-data", "true", "--epochs", "1", "--json").json
+    assert f"Augmentation: {shown['n_made']} synthetic windows made from {shown['n_train']} training rows" in log_of()
+    assert f"{shown['n_rejected']} rejected: " in log_of()
+    assert run["bars_sha256"]
+
+
+@pytest.mark.parametrize("ratio", ["0", "0.25", "0.5", "1", "2"])
+def test_every_ratio_trains(sample, train, ratio):
+    train("--augmentations", "mirror", "warp", "--cpsa-ratio", ratio, "--epochs", "1", "--no-save-run")
+
+
+def test_a_schedule_goes_before_the_ratio(sample, train):
+    def history(*arguments):
+        run = train("--epochs", "2", *arguments, "--json").json["run"]
+        return [json.loads(line)["train_loss"] for line in (Path(run) / "history.jsonl").read_text().splitlines()]
+
+    constant, staged = history("--cpsa-ratio", "0.5"), history("--cpsa-schedule", "0.5", "0.5", "--cpsa-ratio", "2")
+    assert staged == constant
+    assert history("--cpsa-schedule", "0.5", "1")[1] != constant[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--cpsa-schedule", "0.5", "-1"], "--cpsa-schedule must be at least 0"),
+        (["--cpsa-schedule", "0.5", "nan"], "--cpsa-schedule must be at least 0"),
+        (["--cpsa-ratio", "inf"], "--cpsa-ratio must be at least 0"),
+        (["--cpsa-schedule", "0.25", "0.5", "1", "--epochs", "2"], "at most one stage an epoch"),
+        (["--augmentations", "turn"], "turn"),
+        (["--augmentations", "mirror", "recut"], "--bars is missing"),
+    ],
+)
+def test_wrong_options_of_train(sample, moola, arguments, text):
+    answer = moola("train", "--data", DATA, "--split", SPLIT, *arguments)
+    assert answer.code == 2
+    assert text in answer.err
+
+
+def test_val_and_test_windows_change_nothing_of_what_is_made(sample, moola):
+    """Prices of held-out rows are spoiled: the same windows are made."""
+    before = preview(moola, "--augmentations", "mirror", "warp", "rescale", "transplant", "--n", "1", "--json").json
+    frame = pl.read_parquet(DATA)
+    train = json.loads(Path(SPLIT).read_text())["train_indices"]
+    ohlc = np.array(frame["ohlc"].to_list())
+    held_out = np.setdiff1d(np.arange(len(frame)), train)
+    ohlc[held_out] *= 1.5
+    frame.with_columns(ohlc=pl.Series(ohlc.tolist())).write_parquet("spoiled.parquet")
+    split = json.loads(Path(SPLIT).read_text())
+    del split["data_sha256"]
+    Path("split.json").write_text(json.dumps(split))
+    answer = moola(
+        *("cpsa", "preview", "--data", "spoiled.parquet", "--split", "split.json", "--output", "spoiled.png"),
+        *("--augmentations", "mirror", "warp", "rescale", "transplant", "--n", "1", "--json"),
+    )
+    assert answer.code == 0, answer.err
+    assert answer.json | {"output": "made.png"} == before
+    assert Path("spoiled.png").read_bytes() == Path("made.png").read_bytes()

@@ -1,0 +1,121 @@
+"""tune through its command: what it prints, what train then does, and how it is stopped."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from moola.pipeline.tuning import plan
+from tests.conftest import DATA, SPLIT
+
+TUNE = ("tune", "--data", DATA, "--split", SPLIT, "--trials", "3", "--confirm-seeds", "1")
+
+
+def figure(*taken) -> float:
+    """Every fold likes a small dropout."""
+    return 0.2 + taken[2].dropout / 10 + taken[1] / 100
+
+
+@pytest.fixture
+def quick(sample, monkeypatch):
+    """Judge by a formula; what environment settings hold is said by each test itself."""
+    monkeypatch.delenv("MOOLA_EPOCHS")
+    monkeypatch.delenv("MOOLA_HIDDEN_DIM")
+    monkeypatch.setattr(plan, "judge_fold", figure)
+    return sample
+
+
+def test_train_does_what_tune_chose(sample, moola, train):
+    answer = moola(*TUNE, "--json")
+    assert answer.code == 0, answer.err
+    result = answer.json
+    assert result["n_trials"] == 3
+    assert result["trials"] == {"complete": 3}
+    assert len(result["trivial_by_fold"]) == len(result["folds"]) == 3
+    assert set(result["chosen"]) >= {"epochs", "hidden_dim"}
+    # Other commands read the same file, and --epochs was held by the environment in this one.
+    config = json.loads((Path("artifacts/runs") / train().last_line / "config.json").read_text())
+    assert {name: config[name] for name in result["chosen"]} == result["chosen"]
+    assert Path(result["study"]).is_file()
+    assert re.fullmatch(r"artifacts/tuning/train_latest_relative-[0-9a-f]{8}\.db", result["study"])
+
+
+def test_the_whole_of_what_it_prints(quick, moola):
+    answer = moola(*TUNE, "--epochs", "2")
+    assert answer.code == 0, answer.err
+    progress = [line for line in answer.err.splitlines() if line.startswith("tune:")]
+    assert len(progress) == 3
+    assert re.fullmatch(r"tune: trial 1 of 3: brier 0\.2400, best 0\.2400 \(trial 1\), \d+ s left", progress[0])
+    lines = answer.out.splitlines()
+    assert re.fullmatch(
+        r"3 trials \(3 complete\) on 3 inner folds of the train rows "
+        r"\(train/val/judged windows: 34/9/16, 45/12/15, 56/15/16\), \d+ s",
+        lines[0],
+    )
+    assert re.fullmatch(r"  option +trial \d \(best\)  defaults", lines[1])
+    assert [line.split()[0] for line in lines[2:10]] == [
+        "learning_rate",
+        "weight_decay",
+        "dropout",
+        "pointer_weight",
+        "pointer_sigma",
+        "label_smoothing",
+        "input_noise",
+        "hidden_dim",
+    ]
+    assert [line.split()[-1] for line in lines[2:10]] == ["0.002", "0.01", "0.3", "8", "2", "0.1", "0.1", "64"]
+    assert lines[10].split("  ")[1:2] == ["brier in fold, fresh seeds"]
+    assert len(lines[11:14]) == 3
+    assert re.match(r"Trial \d, the best of 3, beats the defaults: brier 0\.\d{4} against 0\.2400", lines[14])
+    assert lines[15].startswith("Settings in moola.toml, study in artifacts/tuning/train_latest_relative-")
+    assert lines[16:] == [f"Next: moola train --data {DATA} --split {SPLIT}"]
+    again = moola(*TUNE, "--epochs", "2")
+    assert again.code == 0
+    assert not [line for line in again.err.splitlines() if line.startswith("tune:")]
+    assert "The study has 3 finished trials: going on." in again.err
+    assert again.out.splitlines()[1:] == lines[1:]
+
+
+def test_it_is_stopped_with_what_to_type_and_goes_on(quick, moola, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "judge_fold", stopped)
+        answer = moola(*TUNE)
+    assert answer.code == 130
+    assert "Go on with the same command" in answer.err
+    assert not Path("moola.toml").exists()
+    assert moola(*TUNE).code == 0
+
+
+def test_another_file_is_named_and_the_earlier_one_kept(quick, moola):
+    Path("mine.toml").write_text("[train]\ndropout = 0.9\n# mine\n")
+    answer = moola(*TUNE, "--output", "mine.toml")
+    assert answer.code == 0, answer.err
+    assert "(with mine.toml as moola.toml, which train reads)" in answer.out
+    (backup,) = Path().glob("mine.toml.*.bak")
+    assert backup.read_text() == "[train]\ndropout = 0.9\n# mine\n"
+    assert f"What mine.toml was is in {backup}" in answer.out
+    assert "# mine\n" in Path("mine.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "said"),
+    [
+        (("--inner-folds", "1"), 2, "--inner-folds must be at least 2"),
+        (("--metric", "ece"), 2, "metric"),
+        (("--ranges", "none.toml"), 2, "must be a TOML file"),
+        (("--pretrained-encoder", "none.pt"), 1, "none.pt"),
+        (("--inner-folds", "90"), 3, "has no"),
+    ],
+)
+def test_what_is_wrong_is_said_and_leaves_nothing(quick, moola, wrong, code, said):
+    answer = moola(*TUNE, *wrong)
+    assert answer.code == code
+    assert said in answer.err
+    assert not Path("artifacts/tuning").exists()
+    assert not Path("moola.toml").exists()
