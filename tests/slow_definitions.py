@@ -131,6 +131,36 @@ def slow_turn(window: OneWindow, definition: Definition) -> Pair:
     return turn + 1, max(after, key=lambda i: (way * close[i], -i))
 
 
+def slow_shock(window: OneWindow, definition: Definition) -> Pair:
+    """The largest step of one close, up to a barrier in ranges of the bars before it."""
+    shock, largest = None, 0.0
+    for bar in range(max(definition.first_bar, 1), definition.last_bar):
+        if abs(window.close[bar] - window.close[bar - 1]) > largest:
+            shock, largest = bar, abs(window.close[bar] - window.close[bar - 1])
+    if shock is None:
+        return NOTHING
+    before = range(max(shock - definition.look_bars, 0), shock)
+    span = max(window.high[bar] for bar in before) - min(window.low[bar] for bar in before)
+    return shock, _barrier(window, shock, max(span, window.pace) * definition.reach, definition.longest)
+
+
+def slow_escape(window: OneWindow, definition: Definition) -> Pair:
+    """The start of a breakout, up to a barrier in paces."""
+    start, _ = slow_breakout(window, definition)
+    if start < 0:
+        return NOTHING
+    band = window.pace * definition.reach * np.sqrt(definition.look_bars)
+    return start, _barrier(window, start, band, definition.longest)
+
+
+def _barrier(window: OneWindow, start: int, band: np.floating, longest: int) -> int:
+    """The first close that far from the close before `start`, either way; without one the farthest."""
+    bars = range(start, min(start + longest, len(window.close)))
+    away = {bar: abs(window.close[bar] - window.close[start - 1]) for bar in bars}
+    passed = [bar for bar in bars if away[bar] >= band]
+    return passed[0] if passed else max(bars, key=lambda bar: (away[bar], -bar))
+
+
 SLOW_FINDERS = {
     "move": slow_move,
     "leg": slow_leg,
@@ -138,6 +168,8 @@ SLOW_FINDERS = {
     "calm": slow_calm,
     "shift": slow_shift,
     "turn": slow_turn,
+    "shock": slow_shock,
+    "escape": slow_escape,
 }
 
 

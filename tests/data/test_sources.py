@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,42 @@ def test_windows_are_told_from_bars_by_their_columns(tmp_path, relative):
     assert (len(source), source.window_bars) == (4, 105)
     assert np.array_equal(source.features(np.array([2, 0])), relative_features(table.ohlc[[2, 0]]))
     assert np.array_equal(source.intervals.start_us, table.start_us)
+
+
+def test_windows_over_bars_give_prices_and_places_by_row(bars_path):
+    source = open_source(bars_path, 10, DAY_S, 105)
+    expected = np.stack([BARS.ohlc[first : first + 105] for first in (90, 0)])
+    assert np.array_equal(source.ohlc(np.array([9, 0])), expected)
+    assert source.position.tolist() == list(range(0, 100, 10))
+
+
+@pytest.mark.parametrize("stride", [105, 7])
+def test_a_window_file_gives_its_prices_and_places_in_bars(tmp_path, stride):
+    table = made_windows(5, stride=stride)
+    write_windows(tmp_path / "w.parquet", table)
+    source = open_source(tmp_path / "w.parquet", 1, DAY_S, 105)
+    assert np.array_equal(source.ohlc(np.array([4, 1])), table.ohlc[[4, 1]])
+    assert source.position.tolist() == [stride * row for row in range(5)]
+
+
+def test_places_are_counted_in_usual_bars_whatever_gap_a_window_has(tmp_path):
+    table = made_windows(5, stride=105)
+    late = table.end_us.copy()
+    late[1] += 60 * HOUR_US
+    write_windows(tmp_path / "w.parquet", replace(table, end_us=late))
+    source = open_source(tmp_path / "w.parquet", 1, DAY_S, 105)
+    assert source.position.tolist() == [105 * row for row in range(5)]
+
+
+def test_without_times_windows_stand_one_after_another(tmp_path):
+    write_windows(tmp_path / "w.parquet", replace(made_windows(3), start_us=None, end_us=None))
+    source = open_source(tmp_path / "w.parquet", 1, DAY_S, 105)
+    assert source.position.tolist() == [0, 105, 210]
+
+
+def test_a_file_of_features_alone_has_no_prices():
+    table = made_windows(3).with_features()
+    assert TableSource(replace(table, ohlc=None)).ohlc(np.array([0])) is None
 
 
 def test_windows_of_another_length_are_invalid(tmp_path):

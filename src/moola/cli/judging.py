@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from moola.cli.console import ConsoleOptions, Screen
-from moola.config.options import EvalOptions, GateOptions
+from moola.config.eval_options import EvalOptions
+from moola.config.options import GateOptions
 
 Flat = Parameter(name="*")
 Console = Annotated[ConsoleOptions, Flat]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from moola.config.cpsa_options import AugmentationName
 
@@ -20,19 +20,6 @@ DEFAULT_SEED = 17
 
 ArmName = Literal["masked", "latent", "structure", "moves", "ts2vec"]
 DeviceName = Literal["auto", "cpu", "cuda"]
-ClassMetric = Literal[
-    "pr_auc",
-    "brier",
-    "ece",
-    "accuracy",
-    "f1_macro",
-    "f1_per_class",
-    "log_loss",
-    "brier_skill",
-    "brier_parts",
-    "calibration",
-]
-EventMetric = Literal["hit_at_pm3", "lead_lag", "pointer_f1", "event_map", "expansion_iou"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +87,8 @@ class PretrainOptions:
     input: Path
     output: Path
     input_dim: int | None = None
-    hidden_dim: int = 128
-    num_layers: int = 2
+    hidden_dim: int = 64
+    num_layers: int = 1
     arms: tuple[ArmName, ...] | None = None
     mirror_windows: bool | None = None
     mask_strategy: Literal["random", "block", "patch"] = "patch"
@@ -109,9 +96,9 @@ class PretrainOptions:
     patch_size: int = 7
     soft_tau: float = 1.5
     soft_tau_windows: float = 5.0
-    epochs: int = 50
-    patience: int = 10
-    batch_size: int = 256
+    epochs: int = 8
+    patience: int = 0
+    batch_size: int = 128
     learning_rate: float = 2e-3
     val_fraction: float = 0.15
     split: Path | None = None
@@ -236,7 +223,7 @@ class TrainOptions:
     input_dim: int | None = None
     hidden_dim: int | None = None
     num_layers: int | None = None
-    n_heads: int = 5
+    n_heads: int = 3
     epochs: int = 40
     patience: int = 0
     batch_size: int = 32
@@ -257,7 +244,7 @@ class TrainOptions:
     mirror_average: bool | None = None
     refit: bool | None = None
     unlabelled: Path | None = None
-    stride: int = 5
+    stride: int = 10
     n_teachers: int = 3
     student_epochs: int = 3
     student_rounds: int = 1
@@ -270,34 +257,6 @@ class TrainOptions:
     threads: int = 1
     seed: int = DEFAULT_SEED
     resume: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalOptions:
-    """Options of `eval`.
-
-    Parameters
-    ----------
-    run
-        Run id, or its folder under artifacts/runs.
-    metrics
-        Class metrics to show.
-    event_metrics
-        Pointer metrics to show.
-    save_metrics
-        JSON file for the figures; artifacts/metrics/<RUN_ID>.json when left out.
-    save_reliability_plot
-        PNG file for the reliability diagram.
-    seed
-        Seed of the bootstrap.
-    """
-
-    run: Path
-    metrics: tuple[ClassMetric, ...] = get_args(ClassMetric)
-    event_metrics: tuple[EventMetric, ...] = get_args(EventMetric)
-    save_metrics: Path | None = None
-    save_reliability_plot: Path | None = None
-    seed: int = DEFAULT_SEED
 
 
 @dataclass(frozen=True, kw_only=True)

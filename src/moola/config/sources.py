@@ -11,8 +11,9 @@ from typing import Any
 from moola.config.benchmark_options import BenchmarkOptions
 from moola.config.cpsa_options import CpsaPreviewOptions
 from moola.config.cv_options import CompareOptions, CvOptions
+from moola.config.eval_options import EvalOptions
 from moola.config.leakcheck_options import LeakcheckOptions
-from moola.config.options import EvalOptions, GateOptions, PretrainOptions, TrainOptions
+from moola.config.options import GateOptions, PretrainOptions, TrainOptions
 from moola.config.predict_options import PredictOptions
 from moola.config.report_options import ReportOptions
 from moola.config.table_options import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import get_args
 
-from moola.config.options import ClassMetric, EventMetric
+from moola.config.eval_options import ClassMetric, EventMetric
 from moola.evaluation import class_metrics, event_detection, event_metrics, proper_scores
 from moola.evaluation.class_metrics import Metric
 from moola.evaluation.event_metrics import ENDS, HIT_BARS, TOLERANCES

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from moola.config.options import METRICS_ROOT, PROMOTED_ROOT, RUNS_ROOT, EvalOptions, GateOptions
+from moola.config.eval_options import EvalOptions
+from moola.config.options import METRICS_ROOT, PROMOTED_ROOT, RUNS_ROOT, GateOptions
 from moola.core.windows import intersects
 from moola.data.contracts.prediction_table import Predictions, read_predictions
 from moola.data.contracts.split_file import time_us

@@ -15,7 +15,9 @@ TICK = 1 / 1024
 
 def from_ticks(close: np.ndarray, above: np.ndarray, below: np.ndarray) -> LogPrices:
     """Prices `(windows, bars)` in ticks: closes, and how far high and low are from them."""
-    close, high, low = (np.asarray(side, dtype=np.float32) * np.float32(TICK) for side in (close, close + above, close - below))
+    close, high, low = (
+        np.asarray(side, dtype=np.float32) * np.float32(TICK) for side in (close, close + above, close - below)
+    )
     walked = np.cumsum(np.abs(np.diff(close, axis=1, prepend=close[:, :1])), axis=1, dtype=np.float64)
     return LogPrices(high, low, close, walked, np.maximum((high - low).mean(axis=1), np.float32(1e-6)))
 
@@ -44,7 +46,10 @@ def adversarial(n_bars: int) -> dict[str, LogPrices]:
         "saw": bars % 2 * 10,
     }
     flat = {name: from_ticks(close[None], 0 * bars[None], 0 * bars[None]) for name, close in closes.items()}
-    wide = {f"{name}, wide": from_ticks(close[None], bars[None] * 0 + 2, bars[None] * 0 + 1) for name, close in closes.items()}
+    wide = {
+        f"{name}, wide": from_ticks(close[None], bars[None] * 0 + 2, bars[None] * 0 + 1)
+        for name, close in closes.items()
+    }
     return flat | wide
 
 

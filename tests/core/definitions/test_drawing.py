@@ -30,9 +30,10 @@ def test_the_seed_decides_and_more_definitions_begin_with_the_same(seed, window_
 
 def test_families_keep_their_shares():
     assert set(drawing.FAMILIES) == set(FINDERS)
-    assert sum(drawing.FAMILIES.values()) == 8
-    for first in (0, 8, 16):
-        counts = Counter(definition.family for definition in draw_definitions(24, 105, 3)[first : first + 8])
+    n_a_round = sum(drawing.FAMILIES.values())
+    for first in (0, n_a_round, 2 * n_a_round):
+        drawn = draw_definitions(3 * n_a_round, 105, 3)[first : first + n_a_round]
+        counts = Counter(definition.family for definition in drawn)
         assert counts == Counter(drawing.FAMILIES)
 
 
@@ -77,6 +78,8 @@ def test_windows_twice_as_long_have_the_same_definitions_twice_as_long():
         ({"family": "breakout", "look_bars": 24, "longest": 30}, True),
         ({"family": "breakout", "look_bars": 22, "longest": 32}, True),
         ({"family": "breakout", "look_bars": 21, "longest": 30}, False),
+        ({"family": "escape", "look_bars": 24, "longest": 30}, True),
+        ({"family": "escape", "look_bars": 24, "longest": 33}, False),
     ],
 )
 def test_what_repeats_a_published_rule(changed, expected):
@@ -95,11 +98,15 @@ def test_no_draw_is_a_published_rule_even_where_most_would_be(monkeypatch):
     monkeypatch.setattr(drawing, "LONGEST_BARS", (24, 28))
     monkeypatch.setattr(drawing, "LOOK_BARS", (20, 24))
     drawn = [definition for definition in draw_definitions(80, 105, 0) if definition.family == "move"]
-    assert len(drawn) == 30
+    assert len(drawn) == 24
     assert {definition.shortest for definition in drawn} == {7}
     monkeypatch.setattr(drawing, "LONGEST_BARS", (30, 31))
     monkeypatch.setattr(drawing, "LOOK_BARS", (24, 27))
-    looks = {definition.look_bars for definition in draw_definitions(80, 105, 0) if definition.family == "breakout"}
+    looks = {
+        definition.look_bars
+        for definition in draw_definitions(80, 105, 0)
+        if definition.family in {"breakout", "escape"}
+    }
     assert looks == {27}
 
 

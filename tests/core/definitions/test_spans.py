@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from moola.core.bars import price_problems, upside_down
 from moola.core.definitions.drawing import Definition, draw_definitions
-from moola.core.definitions.sliding import sliding_extreme
 from moola.core.definitions.families import FINDERS
+from moola.core.definitions.sliding import sliding_extreme
 from moola.core.definitions.spans import LogPrices, log_prices
 from tests.core.definitions.prices_made import adversarial, from_ticks, quiet_ohlc, ticking_prices, walk_prices, walks
 from tests.slow_definitions import SLOW_FINDERS, each_window, slow_legs
@@ -24,7 +24,7 @@ PLAIN = Definition("", 20, 85, 3, 40, 0.5, 20, 2.0)
 
 
 def of_family(family: str, window_bars: int, seed: int, most: int = 3) -> list[Definition]:
-    drawn = draw_definitions(24, window_bars, seed)
+    drawn = draw_definitions(30, window_bars, seed)
     return [definition for definition in drawn if definition.family == family][:most]
 
 
@@ -53,7 +53,7 @@ def test_adversarial_windows_have_the_moves_that_loops_find(family, n_bars):
 @QUICK
 @given(ticking_prices(), st.integers(0, 500))
 def test_windows_full_of_ties_have_the_moves_that_loops_find(prices, seed):
-    for definition in draw_definitions(8, prices.close.shape[1], seed):
+    for definition in draw_definitions(10, prices.close.shape[1], seed):
         assert_as_slow(prices, definition)
 
 
@@ -61,13 +61,13 @@ def test_windows_full_of_ties_have_the_moves_that_loops_find(prices, seed):
 @given(ticking_prices(), st.integers(0, 500))
 def test_pointers_lie_inside_the_window_in_order_or_are_both_missing(prices, seed):
     n_bars = prices.close.shape[1]
-    for definition in draw_definitions(8, n_bars, seed):
+    for definition in draw_definitions(10, n_bars, seed):
         pointers = FINDERS[definition.family](prices, definition)
         assert pointers.shape == (len(prices.close), 2)
         start, end = pointers.T
         missing = (start == -1) & (end == -1)
         assert (missing | ((start >= definition.first_bar) & (start <= end) & (end < n_bars))).all()
-        # What is sought in a stretch ends in it; breakouts and turns only begin there.
+        # What is sought in a stretch ends in it; what runs from an event on only begins there.
         if definition.family in {"move", "leg", "calm", "shift"}:
             assert (end < definition.last_bar).all()
 
@@ -83,7 +83,7 @@ def test_prices_times_a_power_of_two_have_the_same_moves_bit_for_bit(power):
 def test_prices_at_any_level_have_the_same_moves(factor):
     ohlc = walks(105, 30)
     once, again = log_prices(ohlc), log_prices(ohlc * factor)
-    for definition in draw_definitions(24, 105, 2):
+    for definition in draw_definitions(30, 105, 2):
         find = FINDERS[definition.family]
         assert np.array_equal(find(once, definition), find(again, definition))
 
@@ -92,7 +92,7 @@ def test_prices_at_any_level_have_the_same_moves(factor):
 @given(ticking_prices(), st.integers(0, 500))
 def test_upside_down_the_same_moves_are_found_even_with_ties(prices, seed):
     mirrored = replace(prices, high=-prices.low, low=-prices.high, close=-prices.close)
-    for definition in draw_definitions(8, prices.close.shape[1], seed):
+    for definition in draw_definitions(10, prices.close.shape[1], seed):
         find = FINDERS[definition.family]
         # Of two legs of one size, the one up comes first.
         if definition.family != "leg":
@@ -104,7 +104,7 @@ def test_bars_turned_upside_down_are_valid_and_have_the_same_moves():
     turned = upside_down(ohlc)
     assert not price_problems(turned.reshape(-1, 4))
     assert np.allclose(upside_down(turned), ohlc, rtol=1e-15)
-    for definition in draw_definitions(24, 105, 4):
+    for definition in draw_definitions(30, 105, 4):
         find = FINDERS[definition.family]
         assert np.array_equal(find(log_prices(ohlc), definition), find(log_prices(turned), definition))
 

@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from moola.config.options import TrainOptions
 from moola.config.tune_options import TuneOptions
 from moola.core.splits import forward_chain
 from moola.data.contracts.split_file import SplitFile, utc_text, write_split
@@ -165,8 +166,8 @@ def test_the_same_seed_gives_the_same_study_and_another_another(options: TuneOpt
 def test_the_first_trial_is_the_defaults_even_outside_the_ranges(options: TuneOptions, quick: None) -> None:
     one_head(options.data.parent, "learning_rate = {low = 4e-3, high = 6e-3, log = true}\nbatch_size = [8, 16]\n")
     trials = trials_of(story.tune(replace(options, trials=7), quiet))
-    assert trials[0].values["learning_rate"] == 2e-3
-    assert trials[0].values["batch_size"] == 32
+    assert trials[0].values["learning_rate"] == TrainOptions.learning_rate
+    assert trials[0].values["batch_size"] == TrainOptions.batch_size
     assert all(4e-3 <= trial.values["learning_rate"] <= 6e-3 for trial in trials[1:])
     assert {trial.values["batch_size"] for trial in trials[1:]} == {8, 16}
     assert all(float(f"{trial.values['learning_rate']:.3g}") == trial.values["learning_rate"] for trial in trials)
@@ -248,7 +249,8 @@ def test_the_best_beats_the_defaults_or_they_stay(options: TuneOptions, quick: N
         outcome,
         "_by_fold",
         lambda _plan, values, _seeds: (
-            np.array([0.2, 0.2, 0.2]) + (values["learning_rate"] != 2e-3) * np.array([0.03, -0.02, -0.02])
+            np.array([0.2, 0.2, 0.2])
+            + (values["learning_rate"] != TrainOptions.learning_rate) * np.array([0.03, -0.02, -0.02])
         ),
     )
     kept = story.tune(replace(options, trials=9), quiet)
@@ -273,7 +275,7 @@ def test_higher_is_better_where_it_is(options: TuneOptions, monkeypatch: pytest.
 
 
 def test_where_no_trial_is_better_the_defaults_stay(options: TuneOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "judge_fold", lambda *taken: 0.2 + (taken[2].learning_rate != 2e-3))
+    monkeypatch.setattr(plan, "judge_fold", lambda *taken: 0.2 + (taken[2].learning_rate != TrainOptions.learning_rate))
     result = story.tune(options, quiet)
     assert result["sentence"] == "No trial of 3 was better than the defaults (brier 0.2000): they stay."
     assert result["confirmed"] is None

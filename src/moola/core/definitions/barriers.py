@@ -13,16 +13,20 @@ from moola.core.definitions.spans import LogPrices, Pointers, first_breakout
 
 
 def shock_to_barrier(prices: LogPrices, definition: Definition) -> Pointers:
-    """From the largest change of one close to the first close `reach` ranges of the bars before it away."""
+    """From the largest change of one close to the first close `reach` ranges of the bars before it away.
+
+    None where no close changes.
+    """
     close, look = prices.close, definition.look_bars
     first, last = max(definition.first_bar, 1), definition.last_bar
-    start = np.abs(close[:, first:last] - close[:, first - 1 : last - 1]).argmax(axis=1) + first
+    change = np.abs(close[:, first:last] - close[:, first - 1 : last - 1])
+    start = change.argmax(axis=1) + first
     bars = np.arange(close.shape[1])[None, :]
     before = (bars < start[:, None]) & (bars >= (start - look)[:, None])
     top = np.where(before, prices.high, -np.inf).max(axis=1)
     bottom = np.where(before, prices.low, np.inf).min(axis=1)
     end = first_passage(close, start, np.maximum(top - bottom, prices.pace) * definition.reach, definition.longest)
-    return np.stack([start, end], axis=1)
+    return np.where(change.max(axis=1, keepdims=True) > 0, np.stack([start, end], axis=1), -1)
 
 
 def breakout_to_barrier(prices: LogPrices, definition: Definition) -> Pointers:
