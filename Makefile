@@ -1,5 +1,6 @@
 .PHONY: setup format check test test-slow bench docs
 BENCH_DATA ?= ../shared/bench
+BENCH_BARS ?= ../shared/data
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
@@ -26,7 +27,7 @@ bench: setup
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/interval_coverage.py
 	$(BIN)/python benchmarks/gate_errors.py
-	PATH=$(CURDIR)/$(BIN):$$PATH benchmarks/few_labels.sh $(BENCH_DATA)
+	PATH=$(CURDIR)/$(BIN):$$PATH benchmarks/few_labels.sh $(BENCH_DATA) $(BENCH_BARS)
 
 docs: setup
 	$(BIN)/python scripts/docs/make_commands.py

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job, unattended: set-up, data, pretrain, frozen, unfrozen, scratch, eval of each, gate.
+# The main job, unattended: set-up, data, pretrain, frozen, unfrozen, student, scratch, eval of each, gate.
 # A second run goes on from what is done. DEVICE (default auto) and SEED (default 17) come from outside.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -7,6 +7,7 @@ DEVICE=${DEVICE:-auto}
 SEED=${SEED:-17}
 labelled=data/processed/labeled/train_latest.parquet
 data=data/processed/labeled/train_latest_relative.parquet
+bars=data/raw/eurusd_1h_2017.parquet
 unlabelled=data/processed/unlabeled/windows.parquet
 split=data/splits/fwd_chain_v3.json
 encoder=artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt
@@ -40,7 +41,7 @@ run_of() { tail -n 1 "$stages/$1.out"; }
 still_there() {
     case $1 in
         pretrain) [ -f "$encoder" ] ;;
-        frozen | unfrozen | scratch) [ -f "artifacts/runs/$(run_of "$1")/manifest.json" ] ;;
+        frozen | unfrozen | student | scratch) [ -f "artifacts/runs/$(run_of "$1")/manifest.json" ] ;;
         eval-*) [ -f "artifacts/metrics/${1#eval-}.json" ] && [ -f "artifacts/plots/reliability_${1#eval-}.png" ] ;;
         *) true ;;
     esac
@@ -52,23 +53,27 @@ if [ ! -f "$labelled" ] && [ ! -f "$data" ]; then
 fi
 [ -f "$data" ] || moola convert --input "$labelled" --output "$data"
 [ -f "$split" ] || moola split --data "$data" --output "$split"
-bars_or_windows=$unlabelled
-[ -f "$unlabelled" ] || bars_or_windows=$data
+# The sample's bars, else the unlabelled windows, else the labelled ones without their labels.
+seen=$bars
+[ -f "$seen" ] || seen=$unlabelled
+[ -f "$seen" ] || seen=$data
 
-stage pretrain "$bars_or_windows $split" moola pretrain-bilstm \
-    --input "$bars_or_windows" --split "$split" --input-dim 11 --hidden-dim 128 --num-layers 2 \
-    --mask-ratio 0.15 --mask-strategy patch --epochs 50 --batch-size 64 \
+stage pretrain "$seen $split" moola pretrain-bilstm \
+    --input "$seen" --split "$split" --input-dim 11 --mask-ratio 0.15 --mask-strategy patch --epochs 12 \
     --device "$DEVICE" --output "$encoder" --seed "$SEED"
 stage frozen "$data $split $encoder" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
-    --pretrained-encoder "$encoder" --freeze-encoder --input-dim 11 --epochs 25 --augment-data true \
+    --pretrained-encoder "$encoder" --freeze-encoder --input-dim 11 --epochs 40 --augment-data true \
     --device "$DEVICE" --seed "$SEED" --save-run true
 stage unfrozen "$data $split $encoder" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
-    --pretrained-encoder "$encoder" --no-freeze-encoder --input-dim 11 --epochs 25 --augment-data true \
+    --pretrained-encoder "$encoder" --no-freeze-encoder --input-dim 11 --epochs 40 --augment-data true \
     --device "$DEVICE" --seed "$SEED" --save-run true
+stage student "$data $split $encoder $seen" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
+    --pretrained-encoder "$encoder" --freeze-encoder --unlabelled "$seen" --input-dim 11 --epochs 40 \
+    --augment-data true --device "$DEVICE" --seed "$SEED" --save-run true
 stage scratch "$data $split" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
     --input-dim 11 --epochs 40 --augment-data true --device "$DEVICE" --seed "$SEED" --save-run true
 
-for name in frozen unfrozen scratch; do
+for name in frozen unfrozen student scratch; do
     run=artifacts/runs/$(run_of "$name")
     stage "eval-$name" "$run/manifest.json" moola eval --run "$run" \
         --metrics pr_auc brier ece accuracy f1_macro f1_per_class --event-metrics hit_at_pm3 lead_lag pointer_f1 \
@@ -77,7 +82,7 @@ for name in frozen unfrozen scratch; do
 done
 
 echo "== gate"
-run=artifacts/runs/$(run_of unfrozen)
+run=artifacts/runs/$(run_of student)
 promoted=artifacts/models/supervised/enhanced_baseline_v2_relative.pt
 baseline=artifacts/runs/$(run_of scratch)
 # A model is no baseline of itself: once it is promoted, the run is compared with the scratch run again.

@@ -19,9 +19,9 @@ def tiny_encoder(seed: int = 0, hidden_dim: int = 4, num_layers: int = 1) -> BiL
 
 
 def tiny_network(
-    seed: int = 0, predict_pointers: bool = True, dropout: float = 0.0, n_classes: int = 2
+    seed: int = 0, predict_pointers: bool = True, dropout: float = 0.0, n_classes: int = 2, n_heads: int = 1
 ) -> EnhancedSimpleLSTM:
-    return build_network(tiny_encoder(seed), n_classes, predict_pointers, dropout, seed)
+    return build_network(tiny_encoder(seed), n_classes, predict_pointers, dropout, seed, n_heads)
 
 
 def scaled_features(seed: int, n_windows: int = 5, n_bars: int = 12) -> np.ndarray:

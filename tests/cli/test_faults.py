@@ -155,6 +155,7 @@ def test_cuda_without_a_gpu_says_what_to_use(sample, moola):
         ("autolabel", "--bars", "data/raw/eurusd_1h_2017.parquet", "--output", "w.parquet", "--n-windows", "-5"),
         ("pretrain-bilstm", "--input", DATA, "--output", "e.pt", "--mask-ratio", "2"),
         ("pretrain-bilstm", "--input", DATA, "--output", "e.pt", "--mask-strategy", "other"),
+        ("pretrain-bilstm", "--input", DATA, "--output", "e.pt", "--arms", "other"),
         ("split", "--data", DATA, "--output", "s.json", "--purge-window", "50"),
         ("eval", "--run", "../../etc"),
         ("gate", "--run", "x" * 300),

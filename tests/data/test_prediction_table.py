@@ -131,3 +131,30 @@ def test_a_damaged_table_is_invalid(tmp_path):
     (tmp_path / "p.parquet").write_bytes(content[:-20])
     with pytest.raises(InvalidData, match="a prediction table must be"):
         read_predictions(tmp_path / "p.parquet")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tables_joined_are_one_behind_the_other(kind):
+    whole = KINDS[kind]
+    joined = whole.take(np.arange(2)).joined(whole.take(np.arange(2, 6)))
+    assert same(joined, whole)
+    assert same(whole.take(np.arange(0)).joined(whole), whole)
+    assert same(whole.joined(whole.take(np.arange(0))), whole)
+
+
+def test_joining_leaves_both_as_they_were():
+    left, right = PREDICTIONS.take(np.arange(3)), PREDICTIONS.take(np.arange(3, 6))
+    left.joined(right)
+    assert same(left, PREDICTIONS.take(np.arange(3)))
+    assert same(right, PREDICTIONS.take(np.arange(3, 6)))
+
+
+@pytest.mark.parametrize("lacking", ["curves", "no times"])
+def test_a_column_that_one_table_lacks_is_left_out(lacking):
+    other = NO_POINTERS if lacking == "curves" else KINDS["no times"]
+    names = ("curves",) if lacking == "curves" else ("start_us", "end_us")
+    for joined in (PREDICTIONS.joined(other), other.joined(PREDICTIONS)):
+        assert len(joined) == 12
+        assert all(getattr(joined, name) is None for name in names)
+        assert sorted(joined.window_id) == sorted(PREDICTIONS.window_id * 2)
+    assert PREDICTIONS.joined(NO_POINTERS).predicts_pointers

@@ -42,8 +42,14 @@ def test_few_windows_hardly_move_it_from_one() -> None:
     logits, class_index = np.array([[2.0, 0.0], [0.0, 2.0], [1.5, 0.0]]), np.array([0, 1, 0])
     assert 0.5 < fit_temperature(logits, class_index) < 1.0
     assert 1.0 < fit_temperature(logits, 1 - class_index) < 5.0
-    many = fit_temperature(np.tile(logits, (200, 1)), np.tile(class_index, 200))
+    many = fit_temperature(np.tile(logits, (5000, 1)), np.tile(class_index, 5000))
     assert many < 0.25
+
+
+def test_as_few_windows_as_a_day_of_labelling_gives_leave_it_within_a_third_of_one() -> None:
+    logits, class_index = drawn_logits(1.0, 26)
+    for flipped in (class_index, 1 - class_index):
+        assert 2 / 3 < fit_temperature(logits, flipped) < 3 / 2
 
 
 def test_without_windows_the_temperature_is_one() -> None:

@@ -34,10 +34,12 @@ SHORT = torch.ones(10, dtype=torch.float64)
 SOME_WEIGHT = "lstm.weight_hh_l0"
 
 
-def made_model(predict_pointers: bool = True, threshold: float | None = 0.4) -> ModelFile:
-    network = tiny_network(7, predict_pointers, dropout=0.3)
+def made_model(
+    predict_pointers: bool = True, threshold: float | None = 0.4, n_heads: int = 1, mirror: list[int] | None = None
+) -> ModelFile:
+    network = tiny_network(7, predict_pointers, dropout=0.3, n_heads=n_heads)
     names = ["consolidation", "retracement"]
-    return ModelFile(network, "enhanced_simple_lstm", made_scaler(), 12, names, 1.7, threshold, {"seed": 7})
+    return ModelFile(network, "enhanced_simple_lstm", made_scaler(), 12, names, 1.7, threshold, {"seed": 7}, mirror)
 
 
 @pytest.fixture
@@ -128,6 +130,17 @@ def test_a_model_that_was_read_predicts_the_same_bits(
     np.testing.assert_array_equal(read.scaler.scale, model.scaler.scale)
 
 
+@pytest.mark.parametrize(("n_heads", "mirror"), [(1, None), (3, [0, 1]), (2, [1, 0])])
+def test_heads_and_mirror_come_back(tmp_path: Path, n_heads: int, mirror: list[int] | None) -> None:
+    path, model = tmp_path / "model.pkl", made_model(n_heads=n_heads, mirror=mirror)
+    write_model(path, model)
+    read = read_model(path)
+    assert (len(read.network.heads), read.mirror) == (n_heads, mirror)
+    assert equal_weights(read.network, model.network)
+    features = scaled_features(2)
+    np.testing.assert_array_equal(run_network(read.network, features, CPU)[0], run_network(model.network, features, CPU)[0])
+
+
 def test_the_same_network_writes_the_same_bytes_and_a_file_read_writes_itself(tmp_path: Path) -> None:
     first, again, copied = (tmp_path / name for name in ("first.pt", "again.pt", "copied.pt"))
     write_model(first, made_model())
@@ -213,6 +226,17 @@ MODEL_CHANGES: dict[str, Callable[[Content], Any]] = {
     "NaN temperature": put("calibration", "temperature", value=float("nan")),
     "temperature of zero": put("calibration", "temperature", value=0.0),
     "window length without end": put("window_bars", value=float("inf")),
+    "no number of heads": drop("n_heads"),
+    "no head": put("n_heads", value=0),
+    "a head more than there are": put("n_heads", value=2),
+    "heads in words": put("n_heads", value="1"),
+    "heads by truth": put("n_heads", value=True),
+    "no word of a mirror": drop("mirror"),
+    "mirror short": put("mirror", value=[0]),
+    "mirror of one class twice": put("mirror", value=[0, 0]),
+    "mirror beyond the classes": put("mirror", value=[1, 2]),
+    "mirror in words": put("mirror", value="01"),
+    "mirror by name": put("mirror", value={0: 1, 1: 0}),
 }
 
 
@@ -222,6 +246,12 @@ def test_a_model_file_that_is_not_whole_is_refused_behind_a_right_seal(
 ) -> None:
     reseal(model_path, MODEL_KIND, change)
     with pytest.raises(UntrustedFile, match=r"(?s)whole moola model file.*Nothing of it was used"):
+        read_model(model_path)
+
+
+def test_heads_beyond_reason_are_refused_before_memory_is_taken(model_path: Path) -> None:
+    reseal(model_path, MODEL_KIND, put("n_heads", value=101))
+    with pytest.raises(UntrustedFile, match="ValueError: 101 heads"):
         read_model(model_path)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.core.expansions import soft_curve
-from moola.models.losses import class_loss, masked_loss, pointer_loss
+from moola.models.losses import class_loss, masked_loss, pointer_loss, soft_class_loss
 
 
 def curves_of(starts: list[int], ends: list[int], n_bars: int = 20, sigma: float = 1.5) -> torch.Tensor:
@@ -42,6 +42,40 @@ def test_smoothing_punishes_certainty() -> None:
 
 def test_the_class_loss_of_a_single_class_is_nought_and_no_division_by_it() -> None:
     assert class_loss(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)).item() == 0.0
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 1000), st.integers(2, 5), st.sampled_from([0.0, 0.1]))
+def test_the_soft_class_loss_of_certain_targets_is_the_class_loss(seed: int, n_classes: int, smoothing: float) -> None:
+    torch.manual_seed(seed)
+    logits, class_index = 3 * torch.randn(6, n_classes), torch.randint(n_classes, (6,))
+    hard = torch.eye(n_classes)[class_index] * (1 - smoothing) + smoothing / n_classes
+    expected = class_loss(logits, class_index, smoothing).item()
+    assert soft_class_loss(logits, hard, torch.ones(6)).item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 1000), st.integers(1, 5))
+def test_the_soft_class_loss_is_what_a_loop_says(seed: int, n_classes: int) -> None:
+    torch.manual_seed(seed)
+    logits, weight = torch.randn(5, n_classes), torch.rand(5)
+    prob = torch.softmax(2 * torch.randn(5, n_classes), dim=1)
+    total = 0.0
+    for window in range(5):
+        odds = [math.exp(logit) for logit in logits[window].tolist()]
+        lost = -sum(prob[window, i].item() * math.log(odds[i] / sum(odds)) for i in range(n_classes))
+        total += weight[window].item() * lost / 5 / math.log(max(n_classes, 2))
+    assert soft_class_loss(logits, prob, weight).item() == pytest.approx(total, rel=1e-4, abs=1e-6)
+
+
+def test_the_soft_class_loss_of_a_uniform_guess_is_one_and_least_at_the_target() -> None:
+    torch.manual_seed(0)
+    prob = torch.softmax(torch.randn(8, 3), dim=1)
+    weight = torch.ones(8)
+    assert soft_class_loss(torch.zeros(8, 3), prob, weight).item() == pytest.approx(1.0, abs=1e-6)
+    least = soft_class_loss(prob.log(), prob, weight).item()
+    for _ in range(20):
+        assert soft_class_loss(prob.log() + 0.3 * torch.randn(8, 3), prob, weight).item() > least
 
 
 @pytest.mark.parametrize("n_bars", [5, 20, 105])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from moola.models.network import NETWORKS, POINTERS, AttentionPool, PointerPool, build_network
+from moola.models.network import NETWORKS, POINTERS, AttentionPool, Outputs, PointerPool, averaged, build_network
 from tests.networks_made import equal_weights, scaled_features, tiny_encoder, tiny_network
 
 FEATURES = torch.from_numpy(scaled_features(1, 4, 9))
@@ -97,3 +99,71 @@ def test_one_window_does_not_see_another() -> None:
         alone = network(FEATURES[i : i + 1])
         torch.testing.assert_close(alone.class_logits[0], together.class_logits[i], atol=1e-6, rtol=0)
         torch.testing.assert_close(alone.pointer_logits[0], together.pointer_logits[i], atol=1e-6, rtol=0)
+
+
+def said_by(n_heads: int, n_classes: int = 3, predict_pointers: bool = True) -> list[Outputs]:
+    torch.manual_seed(2)
+    pairs = [(torch.randn(4, n_classes), 3 * torch.randn(4, 9, 2)) for _ in range(n_heads)]
+    return [Outputs(logits, curves if predict_pointers else None) for logits, curves in pairs]
+
+
+def naive_average(outputs: list[Outputs]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean logit of each class, mean probability of each bar: window by window."""
+    logits, curves = torch.zeros_like(outputs[0].class_logits), torch.zeros_like(outputs[0].pointer_logits)
+    for output in outputs:
+        for window in range(len(logits)):
+            logits[window] += output.class_logits[window] / len(outputs)
+            for pointer in range(len(POINTERS)):
+                odds = output.pointer_logits[window, :, pointer].exp()
+                curves[window, :, pointer] += odds / odds.sum() / len(outputs)
+    return logits, curves
+
+
+@pytest.mark.parametrize("n_heads", [1, 2, 5])
+def test_heads_are_averaged_as_a_loop_would(n_heads: int) -> None:
+    outputs = said_by(n_heads)
+    logits, curves = naive_average(outputs)
+    found = averaged(outputs)
+    torch.testing.assert_close(found.class_logits, logits)
+    torch.testing.assert_close(torch.softmax(found.pointer_logits, dim=1), curves)
+    if n_heads > 1:
+        # Logarithms of probabilities: they sum to one without a softmax.
+        torch.testing.assert_close(found.pointer_logits.exp().sum(dim=1), torch.ones(4, 2))
+
+
+def test_one_head_alone_stays_as_it_is_and_heads_without_curves_give_none() -> None:
+    (alone,) = said_by(1)
+    assert averaged([alone]) is alone
+    found = averaged(said_by(3, predict_pointers=False))
+    assert found.pointer_logits is None
+    torch.testing.assert_close(found.class_logits, naive_average(said_by(3))[0])
+
+
+def test_heads_that_are_sure_of_different_bars_share_the_curve() -> None:
+    sure = [torch.full((1, 9, 2), -200.0) for _ in range(2)]
+    sure[0][0, 2], sure[1][0, 7] = 200.0, 200.0
+    found = averaged([Outputs(torch.zeros(1, 2), one) for one in sure]).pointer_logits
+    assert torch.isfinite(found).all()
+    assert found[0, [2, 7], 0].tolist() == pytest.approx([math.log(0.5)] * 2)
+
+
+@pytest.mark.parametrize("predict_pointers", [True, False])
+def test_the_first_head_of_several_is_that_of_a_network_of_one(predict_pointers: bool) -> None:
+    one, several = (tiny_network(3, predict_pointers, n_heads=n) for n in (1, 3))
+    assert equal_weights(one.heads[0], several.heads[0])
+    assert equal_weights(one.encoder, several.encoder)
+    assert not equal_weights(several.heads[0].class_head, several.heads[1].class_head)
+    assert not equal_weights(several.heads[1].class_head, several.heads[2].class_head)
+    encoded = several.encoder(FEATURES)
+    assert torch.equal(several.each(encoded)[0].class_logits, one(FEATURES).class_logits)
+    assert not torch.equal(several(FEATURES).class_logits, one(FEATURES).class_logits)
+
+
+def test_the_loss_of_one_head_reaches_no_other() -> None:
+    network = tiny_network(n_heads=3)
+    outputs = network.each(network.encoder(FEATURES))[1]
+    torch.autograd.backward(outputs.class_logits.square().sum() + outputs.pointer_logits.square().sum())
+    for number, head in enumerate(network.heads):
+        moved = [weight.grad is not None and bool(weight.grad.any()) for weight in head.parameters()]
+        assert any(moved) == (number == 1)
+    assert network.encoder.lstm.weight_hh_l0.grad.abs().sum() > 0

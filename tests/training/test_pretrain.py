@@ -56,7 +56,7 @@ def made_objective(
     learning_rate: float = 0.01,
 ) -> Pretraining:
     module = build_pretraining(tiny_encoder(0, hidden_dim), arms, n_bars, seed)
-    plan = PretrainPlan(MaskPlan(strategy, mask_ratio, 3), mirror, batch_size, learning_rate, seed, CPU)
+    plan = PretrainPlan(MaskPlan(strategy, mask_ratio, 3), mirror, 0, batch_size, learning_rate, seed, CPU)
     objective = Pretraining(module, take or from_table(TABLE), *rows, plan)
     objective.fit_arms(rows[0])
     return objective

@@ -57,6 +57,8 @@ class PretrainOptions:
         Arm ts2vec: the same between windows, by the distance of their first bars in window lengths.
     epochs
         Passes over the training windows; the best one is kept.
+    epoch_windows
+        Windows a pass, drawn anew each time where there are more; 0 takes all.
     patience
         Stop after this many epochs without a better validation loss; 0 never stops early.
     batch_size
@@ -96,13 +98,14 @@ class PretrainOptions:
     patch_size: int = 7
     soft_tau: float = 1.5
     soft_tau_windows: float = 5.0
-    epochs: int = 8
+    epochs: int = 10
+    epoch_windows: int = 20_000
     patience: int = 0
     batch_size: int = 128
     learning_rate: float = 2e-3
-    val_fraction: float = 0.15
+    val_fraction: float = 0.1
     split: Path | None = None
-    stride: int = 5
+    stride: int = 1
     max_gap_hours: float = 72.0
     window_bars: int = 105
     device: DeviceName = "auto"
@@ -186,6 +189,8 @@ class TrainOptions:
         that end before the split's val and test begin are used.
     stride
         Bars between windows cut from --unlabelled bars.
+    n_unlabelled
+        Windows that the student learns from, spread evenly over --unlabelled; all where there are fewer.
     n_teachers
         Unfrozen networks, of other seeds, that teach the student together with the model itself.
     student_epochs
@@ -244,7 +249,8 @@ class TrainOptions:
     mirror_average: bool | None = None
     refit: bool | None = None
     unlabelled: Path | None = None
-    stride: int = 10
+    stride: int = 1
+    n_unlabelled: int = 10_000
     n_teachers: int = 3
     student_epochs: int = 3
     student_rounds: int = 1

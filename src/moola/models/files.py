@@ -47,6 +47,8 @@ class ModelFile:
     training: dict[str, Any]
     # Class that each class becomes upside down; None where it is not known, and windows are read one way only.
     mirror: list[int] | None = None
+    # How much each length of an expansion counts when curves are decoded; None counts all alike.
+    length_weight: np.ndarray | None = None
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
@@ -105,6 +107,7 @@ def write_model(path: Path, model: ModelFile) -> bytes:
         "pointer_threshold": model.pointer_threshold,
         "training": model.training,
         "mirror": model.mirror,
+        "length_weight": None if model.length_weight is None else torch.from_numpy(model.length_weight.copy()),
     }
     return write_sealed(path, MODEL_KIND, content)
 
@@ -120,7 +123,7 @@ def read_model(path: Path) -> ModelFile:
         encoder = _empty_encoder(content["architecture"])
         build = NETWORKS[content["model"]]
         n_heads = content["n_heads"]
-        if not isinstance(n_heads, int) or not 1 <= n_heads <= MAX_HEADS:
+        if type(n_heads) is not int or not 1 <= n_heads <= MAX_HEADS:
             raise ValueError(f"{n_heads!r} heads")
         network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0, n_heads)
         _take_all(network, content["weights"])
@@ -128,7 +131,7 @@ def read_model(path: Path) -> ModelFile:
         if not (0 < temperature < np.inf and (threshold is None or 0 <= threshold <= 1)):
             raise ValueError(f"temperature {temperature} and pointer threshold {threshold}")
         mirror = content["mirror"]
-        if mirror is not None and sorted(mirror) != list(range(len(names))):
+        if mirror is not None and not (isinstance(mirror, list) and sorted(mirror) == list(range(len(names)))):
             raise ValueError(f"a mirror {mirror!r} of {len(names)} classes")
         return ModelFile(
             network.eval(),
@@ -140,7 +143,17 @@ def read_model(path: Path) -> ModelFile:
             None if threshold is None else float(threshold),
             dict(content["training"]),
             mirror,
+            _read_length_weight(content["length_weight"], window_bars),
         )
+
+
+def _read_length_weight(stored: Tensor | None, window_bars: int) -> np.ndarray | None:
+    if stored is None:
+        return None
+    weight = np.asarray(stored.numpy(), dtype=np.float64)
+    if weight.shape != (window_bars,) or not (np.isfinite(weight).all() and (weight > 0).all()):
+        raise ValueError("weights of lengths that cannot be used")
+    return weight
 
 
 class _Complete:

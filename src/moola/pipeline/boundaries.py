@@ -65,3 +65,11 @@ def _first_held_out_us(file: SplitFile, source: WindowSource, input_sha256: str)
     held_out = np.concatenate([file.split.val, file.split.test])
     fits = file.data_sha256 in (None, input_sha256) and len(held_out) and held_out.max() < len(source)
     return int(start_us[held_out].min()) if fits and start_us is not None else None
+
+
+def spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """Return at most this many rows, evenly spread, in order."""
+    if len(rows) <= most:
+        return rows
+    chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
+    return chosen

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from moola.config.options import TrainOptions
+from moola.core.expansions import length_weights
 from moola.core.scaling import RobustScaler
 from moola.data.augmentation import class_swaps
 from moola.data.contracts.prediction_table import Predictions
@@ -115,7 +116,17 @@ def _model(options: TrainOptions, material: Material, network: EnhancedSimpleLST
         None,
         _training_record(options, material),
         mirror,
+        _lengths(options, material),
     )
+
+
+def _lengths(options: TrainOptions, material: Material) -> np.ndarray | None:
+    """How much each length counts in decoding, by the train rows."""
+    if not options.predict_pointers:
+        return None
+    train = material.table.take(material.split.train)
+    known = (train.expansion_start >= 0) & (train.expansion_end >= 0)
+    return length_weights((train.expansion_end - train.expansion_start)[known], material.table.window_bars)
 
 
 def _training_record(options: TrainOptions, material: Material) -> dict[str, Any]:

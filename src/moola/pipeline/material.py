@@ -57,6 +57,8 @@ def gather(options: TrainOptions) -> Material:
     }
     if options.bars is not None:
         hashes["bars_sha256"] = sha256_file(options.bars)
+    if options.unlabelled is not None:
+        hashes["unlabelled_sha256"] = sha256_file(options.unlabelled)
     leaks = find_leaks(leak_proof, encoder, table, split_file.split, data_sha256, hashes["split_sha256"])
     for leak in leaks:
         log.warning("Not leak-proof: %s.", leak)

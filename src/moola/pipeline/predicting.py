@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from moola.config.predict_options import PredictOptions
-from moola.core.expansions import best_pair, mass_near
+from moola.core.expansions import best_pair, mass_around, mass_near
 from moola.core.features import mirrored_features
 from moola.data.contracts.prediction_table import Predictions, write_predictions
 from moola.data.contracts.window_table import WindowTable, read_windows
@@ -40,7 +40,7 @@ def predict_windows(
     assert chosen.features is not None
     logits, curves = read_windows_both_ways(model, chosen.features, device)
     number = {name: i for i, name in enumerate(model.class_names)}
-    predicted, pointer_prob = decode(curves, len(rows))
+    predicted, pointer_prob = decode(curves, len(rows), model.length_weight)
     return Predictions(
         chosen.window_id,
         rows.astype(np.int64),
@@ -76,11 +76,14 @@ def read_windows_both_ways(
     return logits, (curves + curves_turned) / 2
 
 
-def decode(curves: np.ndarray | None, n_windows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Turn curves into the best pair, and the probability that each pointer is within 3 bars."""
+def decode(
+    curves: np.ndarray | None, n_windows: int, length_weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn curves into the pair most likely to be within 3 bars, and the probability that each pointer is."""
     if curves is None:
         return np.full((n_windows, 2), -1), np.zeros((n_windows, 2))
-    start, end = best_pair(curves[..., 0], curves[..., 1])
+    around = [mass_around(curves[..., i], HIT_BARS) for i in (0, 1)]
+    start, end = best_pair(around[0], around[1], length_weight)
     sure = [mass_near(curves[..., i], bar, HIT_BARS) for i, bar in enumerate((start, end))]
     return np.stack([start, end], axis=1), np.stack(sure, axis=1)
 

@@ -21,7 +21,7 @@ from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
 from moola.models.encoder import EncoderArchitecture, build_encoder
 from moola.models.files import write_encoder
-from moola.pipeline.boundaries import usable_rows
+from moola.pipeline.boundaries import spread, usable_rows
 from moola.pipeline.unlabelled import by_arm, needs_masks, resolve_arms, taker
 from moola.training.arms.arm import ArmSettings
 from moola.training.device import prepare_device
@@ -31,6 +31,8 @@ from moola.training.pretrain import Pretraining, PretrainPlan, build_pretraining
 
 log = logging.getLogger(__name__)
 SCALER_WINDOWS = 5000
+# Neighbouring windows say the same, so that more of them would only take longer.
+VAL_WINDOWS = 2000
 # Options that do not change the result of an epoch, so that a resumed command may differ in them.
 NOT_IN_DIGEST = ("resume", "output")
 
@@ -46,7 +48,8 @@ def pretrain(options: PretrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
     input_sha256 = sha256_file(options.input)
     usable, held_out = usable_rows(options.split, options.input, source, input_sha256)
     train_rows, val_rows = _later_stretch(source.intervals, usable, options.val_fraction)
-    scaler = RobustScaler.fit(source.features(_spread(train_rows, SCALER_WINDOWS)))
+    val_rows = spread(val_rows, VAL_WINDOWS)
+    scaler = RobustScaler.fit(source.features(spread(train_rows, SCALER_WINDOWS)))
     device = prepare_device(options.device, options.threads)
     architecture = EncoderArchitecture("bilstm", N_FEATURES, options.hidden_dim, options.num_layers)
     encoder = build_encoder(architecture, options.seed)
@@ -56,9 +59,11 @@ def pretrain(options: PretrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
         options.mask_strategy, options.mask_ratio if needs_masks(options.arms) else 0.0, options.patch_size
     )
     mirror = bool(options.mirror_windows)
-    plan = PretrainPlan(masks, mirror, options.batch_size, options.learning_rate, options.seed, device)
+    plan = PretrainPlan(
+        masks, mirror, options.epoch_windows, options.batch_size, options.learning_rate, options.seed, device
+    )
     objective = Pretraining(module, taker(source, scaler), train_rows, val_rows, plan)
-    objective.fit_arms(_spread(train_rows, SCALER_WINDOWS))
+    objective.fit_arms(spread(train_rows, SCALER_WINDOWS))
     deciding = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST}
     split_sha256 = sha256_file(options.split) if options.split else None
     deciding |= {"input_sha256": input_sha256, "split_sha256": str(split_sha256), "device": device.type}
@@ -105,6 +110,8 @@ def require_input_dim(input_dim: int | None) -> None:
 
 
 def _check_options(options: PretrainOptions) -> None:
+    if options.arms is not None and not options.arms:
+        raise WrongUsage("--arms must name at least one arm, but it names none. Leave it out for the default ones.")
     shares = {"--mask-ratio": options.mask_ratio, "--val-fraction": options.val_fraction}
     for name, share in shares.items():
         if not 0 < share < 1:
@@ -134,14 +141,6 @@ def _later_stretch(intervals: Intervals, usable: np.ndarray, val_fraction: float
             f"{len(divided.train)} and {len(divided.val)} after the purge. Give more bars or change --val-fraction."
         )
     return usable[divided.train], usable[divided.val]
-
-
-def _spread(rows: np.ndarray, most: int) -> np.ndarray:
-    """Return at most this many rows, evenly spread, for statistics of the scaler."""
-    if len(rows) <= most:
-        return rows
-    chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
-    return chosen
 
 
 def _seen(intervals: Intervals, rows: np.ndarray) -> list[str] | None:

@@ -9,10 +9,18 @@ from moola.core.splits import Split
 from moola.data.augmentation import can_synthesise, class_swaps
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, WrongUsage
-from moola.models.files import EncoderFile
+from moola.models.files import MAX_HEADS, EncoderFile
 from moola.pipeline.augmenting import check_cpsa
 
 SCRATCH_HIDDEN, SCRATCH_LAYERS = 64, 1
+COUNTS = ("epochs", "batch_size", "n_heads", "stride", "n_unlabelled", "student_epochs", "student_rounds")
+AT_LEAST = {
+    1: (*COUNTS, "hidden_dim", "num_layers"),
+    0: ("cpsa_ratio", "pointer_weight", "pointer_sigma", "weight_decay", "patience", "input_noise", "frozen_epochs",
+        "n_teachers"),
+}  # fmt: skip
+ABOVE_0 = ("learning_rate", "encoder_rate", "student_rate")
+SHARES = ("dropout", "label_smoothing")
 
 
 def resolve_options(
@@ -83,30 +91,20 @@ def _mirror_average(options: TrainOptions, table: WindowTable, split: Split) -> 
 
 def _check_numbers(options: TrainOptions) -> None:
     check_cpsa(options)
-    for name in ("epochs", "batch_size", "n_heads", "student_epochs", "student_rounds", "stride"):
-        if getattr(options, name) < 1:
-            raise WrongUsage(f"--{name.replace('_', '-')} must be at least 1, but it is {getattr(options, name)}.")
-    for name in ("hidden_dim", "num_layers"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise WrongUsage(f"--{name.replace('_', '-')} must be at least 1, but it is {getattr(options, name)}.")
-    for name in ("learning_rate", "encoder_rate", "student_rate"):
+    for least, names in AT_LEAST.items():
+        for name in names:
+            value = getattr(options, name)
+            if value is not None and value < least:
+                raise WrongUsage(f"{_option(name)} must be at least {least}, but it is {value}.")
+    if options.n_heads > MAX_HEADS:
+        raise WrongUsage(f"--n-heads must be at most {MAX_HEADS}, but it is {options.n_heads}. Give fewer.")
+    for name in ABOVE_0:
         if not getattr(options, name) > 0:
-            raise WrongUsage(f"--{name.replace('_', '-')} must be above 0, but it is {getattr(options, name)}.")
-    for name in (
-        "cpsa_ratio",
-        "pointer_weight",
-        "pointer_sigma",
-        "weight_decay",
-        "patience",
-        "input_noise",
-        "frozen_epochs",
-        "n_teachers",
-    ):
-        if getattr(options, name) < 0:
-            raise WrongUsage(f"--{name.replace('_', '-')} must be at least 0, but it is {getattr(options, name)}.")
-    for name in ("input_noise", "frozen_epochs", "n_teachers"):
-        if getattr(options, name) < 0:
-            raise WrongUsage(f"--{name.replace('_', '-')} must be at least 0, but it is {getattr(options, name)}.")
-    for name in ("dropout", "label_smoothing"):
+            raise WrongUsage(f"{_option(name)} must be above 0, but it is {getattr(options, name)}.")
+    for name in SHARES:
         if not 0 <= getattr(options, name) < 1:
-            raise WrongUsage(f"--{name.replace('_', '-')} must be a share below 1, but it is {getattr(options, name)}.")
+            raise WrongUsage(f"{_option(name)} must be a share below 1, but it is {getattr(options, name)}.")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

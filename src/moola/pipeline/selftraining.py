@@ -16,7 +16,7 @@ from moola.data.sources import WindowSource, open_source
 from moola.evaluation.calibration import calibrated
 from moola.files import sha256_file
 from moola.models.files import ModelFile
-from moola.pipeline.boundaries import usable_rows
+from moola.pipeline.boundaries import spread, usable_rows
 from moola.pipeline.predicting import read_windows_both_ways
 from moola.training.selftrain import SoftLabels
 
@@ -51,7 +51,7 @@ def open_unlabelled(options: TrainOptions) -> Unlabelled:
     rows, why = usable_rows(options.split, options.unlabelled, source, sha256)
     if why:
         log.info("Self-training: %d of %d windows left out (%s).", len(source) - len(rows), len(source), why)
-    return Unlabelled(source, rows, sha256)
+    return Unlabelled(source, spread(rows, options.n_unlabelled), sha256)
 
 
 def soft_labels(teachers: list[ModelFile], unlabelled: Unlabelled, device: torch.device) -> SoftLabels:

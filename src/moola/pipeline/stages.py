@@ -63,7 +63,7 @@ class Stages:
         return replace(first, history=lines)
 
     def finetune(self, stage: str, rows: np.ndarray, val_rows: np.ndarray) -> tuple[EnhancedSimpleLSTM, dict[str, Any]]:
-        """Train a fresh network on some rows; the best epoch by val rows, the last one without any."""
+        """Train a fresh network on some rows; val rows choose the epoch, the training loss where there are none."""
         return self._finetune(stage, rows, val_rows, self._plan(), self.options.n_heads)
 
     def teacher(self, number: int, rows: np.ndarray, val_rows: np.ndarray) -> EnhancedSimpleLSTM:
@@ -79,7 +79,9 @@ class Stages:
         proof = EncoderProof(network, plan.freeze_encoder)
         train, made = self._examples(rows), self._made(rows)
         objective = ClassAndPointers(network, train, made, self._examples(val_rows), plan, self.device)
-        self._fit(stage, objective, self.options.epochs, plan.seed)
+        # An epoch in which the encoder still stood is not what was asked for.
+        n_passing = 0 if plan.freeze_encoder else plan.frozen_epochs
+        self._fit(stage, objective, self.options.epochs, plan.seed, n_passing)
         return network, proof.check()
 
     def student(
@@ -121,7 +123,7 @@ class Stages:
         classes = self.material.classes
         return class_swaps(classes, self.options.mirror_classes) == {name: name for name in classes}
 
-    def _fit(self, stage: str, objective: Objective, n_epochs: int, seed: int) -> None:
+    def _fit(self, stage: str, objective: Objective, n_epochs: int, seed: int, n_passing: int = 0) -> None:
         options = self.options
         first = not self.states
         checkpoint = self.checkpoint
@@ -129,7 +131,7 @@ class Stages:
             checkpoint = checkpoint.with_name(f"{checkpoint.stem}-{stage}{checkpoint.suffix}")
         deciding = self.deciding if first else self.deciding | {"stage": stage}
         resume = options.resume is not None
-        plan = FitPlan(n_epochs, options.patience, options.weight_decay, seed, checkpoint, resume, deciding)
+        plan = FitPlan(n_epochs, options.patience, options.weight_decay, seed, checkpoint, resume, deciding, n_passing)
 
         def shown(row: dict[str, Any]) -> None:
             self.on_epoch({**row, "stage": stage, "n_epochs": n_epochs})

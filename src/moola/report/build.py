@@ -135,7 +135,8 @@ def _pointer_pictures(predictions: Predictions) -> list[Picture]:
 
 
 def _training_pictures(content: ReportContent) -> list[Picture]:
-    history = content.history
+    # The stage that val rows judge; later stages count their epochs from 1 again.
+    history = [row for row in content.history if row.get("stage") == content.history[0].get("stage")]
     best = next((int(row["epoch"]) for row in reversed(history) if row.get("best")), None)
     pictures = []
     for name in ("class", "pointer"):

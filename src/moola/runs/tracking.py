@@ -217,7 +217,10 @@ def _log_numbers(
     now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
     numbers = [(key, number, 0) for name, figure in figures.items() for key, number in _flat(name, figure)]
     for row in history:
-        numbers += [(key, row[key], int(row["epoch"])) for key in row if key != "epoch" and _is_number(row[key])]
+        # Later stages count their epochs from 1 again: their numbers bear the stage's name.
+        stage = "" if row.get("stage") == history[0].get("stage") else f"{row['stage']}_"
+        shown = [key for key in row if key != "epoch" and _is_number(row[key])]
+        numbers += [(stage + key, row[key], int(row["epoch"])) for key in shown]
     metrics = iter([Metric(_key(key), float(number), now_ms, step) for key, number, step in numbers])
     while some := list(islice(metrics, METRICS_A_CALL)):
         client.log_batch(mlflow_id, metrics=some)

@@ -69,6 +69,8 @@ class FitPlan:
         Where each finished epoch is kept; `None` keeps none.
     options
         What decides the result; a checkpoint of other options is refused.
+    n_passing
+        Epochs at the beginning that are never kept: a part that is to be trained stands still in them.
     """
 
     n_epochs: int
@@ -78,6 +80,7 @@ class FitPlan:
     checkpoint: Path | None = None
     resume: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    n_passing: int = 0
 
 
 @dataclass
@@ -121,7 +124,7 @@ def fit(objective: Objective, plan: FitPlan, on_epoch: OnEpoch) -> FitState:
                 f"the validation loss must be a finite number, but it is {selection} after epoch {state.epoch}. "
                 "Lower --learning-rate."
             )
-        if selection < state.best_loss:
+        if selection < state.best_loss and state.epoch > min(plan.n_passing, plan.n_epochs - 1):
             state.best_loss, state.best_epoch = selection, state.epoch
             state.best_weights = weights_of(module)
         row["best"] = state.best_epoch == state.epoch
@@ -135,7 +138,7 @@ def fit(objective: Objective, plan: FitPlan, on_epoch: OnEpoch) -> FitState:
 
 
 def _patience_over(state: FitState, plan: FitPlan) -> bool:
-    return plan.patience > 0 and state.epoch - state.best_epoch >= plan.patience
+    return plan.patience > 0 and state.epoch - max(state.best_epoch, plan.n_passing) >= plan.patience
 
 
 class _Rates:

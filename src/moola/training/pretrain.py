@@ -28,10 +28,13 @@ class PretrainPlan:
     ----------
     mirror
         Show each window upside down every other time, at random; validation shows all as they are.
+    epoch_windows
+        Windows an epoch, drawn anew each time where there are more; 0 takes all.
     """
 
     masks: MaskPlan
     mirror: bool
+    epoch_windows: int
     batch_size: int
     learning_rate: float
     seed: int
@@ -91,12 +94,17 @@ class Pretraining:
 
     def n_train_batches(self) -> int:
         """Batches an epoch; the last may be smaller."""
-        return -(-len(self.train_rows) // self.plan.batch_size)
+        return -(-self._n_shown() // self.plan.batch_size)
+
+    def _n_shown(self) -> int:
+        most = self.plan.epoch_windows or len(self.train_rows)
+        return min(most, len(self.train_rows))
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
         """Shuffled windows, with masks and mirrors of their own for every epoch."""
         rng = generator(self.plan.seed, "pretrain", epoch)
-        yield from self._batches(rng.permutation(self.train_rows), rng, self.plan.mirror)
+        shown = rng.permutation(self.train_rows)[: self._n_shown()]
+        yield from self._batches(shown, rng, self.plan.mirror)
 
     def val_batches(self) -> Iterator[Batch]:
         """Later windows with masks that the seed fixes."""

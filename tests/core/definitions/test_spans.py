@@ -161,6 +161,13 @@ class TestPlanted:
         back = close - self.moved(end + 1, end + 2, 0.005 * direction)
         assert self.pointers("breakout", back) == [[start, end]] * 5
 
+    def test_a_shock(self, start, end, direction):
+        # The bars before reach some 2e-4, and the barrier is twice that: only the second, smaller step passes it.
+        close = self.still()
+        close[:, start:] += 2.5e-4 * direction
+        close[:, end:] += 2.2e-4 * direction
+        assert self.pointers("shock", close) == [[start, end]] * 5
+
     def test_a_calm_stretch(self, start, end, direction):
         zigzag = np.where(np.arange(105) % 2, 0.01, -0.01) * direction
         zigzag[start - 1 : end + 1] = 0.0

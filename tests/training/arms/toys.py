@@ -31,7 +31,7 @@ def toy_pretraining(
         return Windows(windows.features[rows], None, windows.position[rows], flipped)
 
     module = build_pretraining(tiny_encoder(seed), (arm,), N_BARS, seed)
-    plan = PretrainPlan(MaskPlan("random", mask_ratio, 2), False, batch_size, learning_rate, seed, CPU)
+    plan = PretrainPlan(MaskPlan("random", mask_ratio, 2), False, 0, batch_size, learning_rate, seed, CPU)
     objective = Pretraining(module, take, np.arange(30), np.arange(30, 40), plan)
     objective.fit_arms(objective.train_rows)
     return objective
