@@ -144,15 +144,6 @@ def slow_shock(window: OneWindow, definition: Definition) -> Pair:
     return shock, _barrier(window, shock, max(span, window.pace) * definition.reach, definition.longest)
 
 
-def slow_escape(window: OneWindow, definition: Definition) -> Pair:
-    """The start of a breakout, up to a barrier in paces."""
-    start, _ = slow_breakout(window, definition)
-    if start < 0:
-        return NOTHING
-    band = window.pace * definition.reach * np.sqrt(definition.look_bars)
-    return start, _barrier(window, start, band, definition.longest)
-
-
 def _barrier(window: OneWindow, start: int, band: np.floating, longest: int) -> int:
     """The first close that far from the close before `start`, either way; without one the farthest."""
     bars = range(start, min(start + longest, len(window.close)))
@@ -169,7 +160,6 @@ SLOW_FINDERS = {
     "shift": slow_shift,
     "turn": slow_turn,
     "shock": slow_shock,
-    "escape": slow_escape,
 }
 
 

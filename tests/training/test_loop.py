@@ -65,6 +65,23 @@ def test_patience_stops_after_so_many_epochs_without_a_better_loss(patience: int
     assert len(state.history) == len(weights) == n_run
 
 
+@pytest.mark.parametrize(("n_passing", "best"), [(0, 1), (1, 4), (3, 4), (4, 5), (5, 5)])
+def test_epochs_in_passing_are_never_kept(n_passing: int, best: int) -> None:
+    objective, weights = ToyObjective([0.1, 0.9, 0.8, 0.3, 0.5]), []
+    plan = replace(PLAN, n_epochs=5, n_passing=n_passing)
+    state = fit(objective, plan, lambda row: weights.append(weights_of(objective.module)))
+    assert (state.best_epoch, state.epoch) == (best, 5)
+    assert same_weights(weights_of(objective.module), weights[best - 1])
+    assert [row["epoch"] for row in state.history if row["best"]][-1] == best
+    assert not any(row["best"] for row in state.history[: min(n_passing, 4)])
+
+
+def test_patience_does_not_run_out_in_passing() -> None:
+    objective = ToyObjective([0.1, 0.2, 0.3, 0.9, 0.95, 0.99, 0.1])
+    state = fit(objective, replace(PLAN, n_epochs=7, patience=2, n_passing=3), silent)
+    assert (state.epoch, state.best_epoch) == (6, 4)
+
+
 def test_patience_goes_on_counting_after_a_resume(tmp_path: Path) -> None:
     plan = replace(PLAN, patience=3, checkpoint=tmp_path / "checkpoint.pt")
     with pytest.raises(KeyboardInterrupt):

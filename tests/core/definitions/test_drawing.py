@@ -75,11 +75,11 @@ def test_windows_twice_as_long_have_the_same_definitions_twice_as_long():
         ({"look_bars": 25}, False),
         ({"family": "leg"}, False),
         ({"family": "breakout"}, False),
-        ({"family": "breakout", "look_bars": 24, "longest": 30}, True),
-        ({"family": "breakout", "look_bars": 22, "longest": 32}, True),
-        ({"family": "breakout", "look_bars": 21, "longest": 30}, False),
-        ({"family": "escape", "look_bars": 24, "longest": 30}, True),
-        ({"family": "escape", "look_bars": 24, "longest": 33}, False),
+        ({"family": "breakout", "look_bars": 24, "reach": 0.1}, True),
+        ({"family": "breakout", "look_bars": 22, "reach": 0.14, "longest": 12}, True),
+        ({"family": "breakout", "look_bars": 20, "reach": 0.1}, False),
+        ({"family": "breakout", "look_bars": 24, "reach": 0.2}, False),
+        ({"family": "shock", "look_bars": 24, "reach": 0.1}, False),
     ],
 )
 def test_what_repeats_a_published_rule(changed, expected):
@@ -92,18 +92,18 @@ def test_a_rule_is_known_at_any_window_length():
 
 
 def test_no_draw_is_a_published_rule_even_where_most_would_be(monkeypatch):
-    # Of these ranges only moves of at least 7 bars, and breakouts from at least 27 bars, are no rule.
+    # Of these ranges only moves of at least 7 bars, are no rule.
     monkeypatch.setattr(drawing, "EXPONENTS", (0.4, 0.41))
     monkeypatch.setattr(drawing, "SHORTEST_BARS", (5, 7))
     monkeypatch.setattr(drawing, "LONGEST_BARS", (24, 28))
     monkeypatch.setattr(drawing, "LOOK_BARS", (20, 24))
     drawn = [definition for definition in draw_definitions(80, 105, 0) if definition.family == "move"]
-    assert len(drawn) == 24
+    assert len(drawn) == 27
     assert {definition.shortest for definition in drawn} == {7}
-    monkeypatch.setattr(drawing, "LONGEST_BARS", (30, 31))
-    monkeypatch.setattr(drawing, "LOOK_BARS", (24, 27))
-    drawn = [definition for definition in draw_definitions(80, 105, 0) if definition.family in {"breakout", "escape"}]
-    assert {definition.look_bars for definition in drawn} == {27}
+    monkeypatch.setattr(drawing, "LOOK_BARS", (24, 28))
+    monkeypatch.setattr(drawing, "REACHES", {"breakout": (0.08, 0.12)})
+    drawn = [definition for definition in draw_definitions(80, 105, 0) if definition.family == "breakout"]
+    assert {definition.look_bars for definition in drawn} == {28}
 
 
 def test_no_draw_of_many_seeds_is_a_published_rule():

@@ -1,4 +1,4 @@
-"""Finders whose move ends at a barrier: the first close that is far enough from where it began, either way.
+"""A finder whose move ends at a barrier: the first close that is far enough from where it began, either way.
 
 The triple barrier of Lopez de Prado (2018, chapter 3): a level above, one below, and a longest time.
 """
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from moola.core.definitions.drawing import Definition
-from moola.core.definitions.spans import LogPrices, Pointers, first_breakout
+from moola.core.definitions.spans import LogPrices, Pointers
 
 
 def shock_to_barrier(prices: LogPrices, definition: Definition) -> Pointers:
@@ -27,14 +27,6 @@ def shock_to_barrier(prices: LogPrices, definition: Definition) -> Pointers:
     bottom = np.where(before, prices.low, np.inf).min(axis=1)
     end = first_passage(close, start, np.maximum(top - bottom, prices.pace) * definition.reach, definition.longest)
     return np.where(change.max(axis=1, keepdims=True) > 0, np.stack([start, end], axis=1), -1)
-
-
-def breakout_to_barrier(prices: LogPrices, definition: Definition) -> Pointers:
-    """From the first close out of a range to the first close `reach` paces times sqrt(look) away."""
-    found = first_breakout(prices, definition)
-    band = prices.pace * definition.reach * np.sqrt(definition.look_bars)
-    end = first_passage(prices.close, np.maximum(found[:, 0], 1), band, definition.longest)
-    return np.where(found[:, :1] >= 0, np.stack([found[:, 0], end], axis=1), -1)
 
 
 def first_passage(

@@ -7,6 +7,7 @@ as a pretext, after Ratner et al., NeurIPS 2016; many cheap targets, after Asano
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moola.core import rules
@@ -32,7 +33,7 @@ class Definition:
     look_bars
         Bars before the start and after the end whose state is measured.
     reach
-        The family's own size, in mean bar ranges (legs, escapes) or in ranges of the bars before (breakouts, shocks).
+        The family's own size, in mean bar ranges (legs) or in ranges of the bars before (breakouts, shocks).
     """
 
     family: str
@@ -47,16 +48,17 @@ class Definition:
 
 # Shorter windows have no room for a state before, a move and a state after.
 LEAST_WINDOW_BARS = 8
-# How many definitions of ten belong to each family.
-FAMILIES = {"move": 3, "leg": 1, "breakout": 1, "calm": 1, "shift": 1, "turn": 1, "shock": 1, "escape": 1}
+# How many definitions of nine belong to each family.
+FAMILIES = {"move": 3, "leg": 1, "breakout": 1, "calm": 1, "shift": 1, "turn": 1, "shock": 1}
 EXPONENTS = (0.25, 0.9)
 SHORTEST_BARS, LONGEST_BARS, LOOK_BARS = (2, 7), (12, 44), (8, 29)
 FIRST_SHARE, LAST_SHARE = (0.15, 0.35), (0.65, 0.9)
-REACHES = {"leg": (1.5, 5.0), "breakout": (0.0, 0.3), "shock": (0.4, 1.5), "escape": (0.3, 1.2)}
+REACHES = {"leg": (1.5, 5.0), "breakout": (0.0, 0.3), "shock": (0.4, 1.5)}
 # Length exponent, shortest, longest and look-back of rules that label windows: `autolabel`'s own and
 # those of the published few-label benchmarks. A draw within the tolerances of one is drawn again.
 PUBLISHED = ((rules.LENGTH_EXPONENT, rules.MIN_BARS, rules.MAX_BARS, rules.PRIOR_BARS), (0.5, 4, 24, 20))
-PUBLISHED_BREAKOUT = (24, 30)
+# Look-back and reach of the published breakout, and how near no draw may come.
+PUBLISHED_BREAKOUT, BREAKOUT_TOLERANCES = (24, 0.1), (3, 0.05)
 TOLERANCES = (0.08, 1, 4, 4)
 
 
@@ -101,13 +103,13 @@ def repeats_a_rule(definition: Definition, window_bars: int = WINDOW_BARS) -> bo
     """Tell whether a definition is, within tolerances, one that labels of this project come from."""
     scale = WINDOW_BARS / window_bars
     bars = [size * scale for size in (definition.shortest, definition.longest, definition.look_bars)]
-    if definition.family in ("breakout", "escape"):
-        known = zip((bars[2], bars[1]), PUBLISHED_BREAKOUT, strict=True)
-        return all(abs(mine - theirs) <= 2 for mine, theirs in known)
+    if definition.family == "breakout":
+        return _near((bars[2], definition.reach), PUBLISHED_BREAKOUT, BREAKOUT_TOLERANCES)
     if definition.family != "move":
         return False
     mine = (definition.exponent, *bars)
-    return any(
-        all(abs(a - b) <= tolerance for a, b, tolerance in zip(mine, theirs, TOLERANCES, strict=True))
-        for theirs in PUBLISHED
-    )
+    return any(_near(mine, theirs, TOLERANCES) for theirs in PUBLISHED)
+
+
+def _near(mine: Sequence[float], theirs: Sequence[float], tolerances: Sequence[float]) -> bool:
+    return all(abs(a - b) <= most for a, b, most in zip(mine, theirs, tolerances, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from moola.core.definitions.barriers import breakout_to_barrier, shock_to_barrier
+from moola.core.definitions.barriers import shock_to_barrier
 from moola.core.definitions.drawing import Definition
 from moola.core.definitions.spans import (
     LogPrices,
@@ -25,5 +25,4 @@ FINDERS: dict[str, Callable[[LogPrices, Definition], Pointers]] = {
     "shift": volatility_shift,
     "turn": sharpest_turn,
     "shock": shock_to_barrier,
-    "escape": breakout_to_barrier,
 }

@@ -17,9 +17,9 @@ from moola.core.definitions.states import STATES, states
 from moola.core.seeds import derive_seed
 from moola.training.arms.arm import Arm, Sizes, View, Windows, prices_of
 
-N_DEFINITIONS = 30
+N_DEFINITIONS = 27
 # Definitions a batch: all take their turn, at a third of the cost.
-N_AT_A_TIME = 10
+N_AT_A_TIME = 9
 CURVE_SIGMA = 1.5
 CURVE_WEIGHT = 4.0
 
