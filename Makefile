@@ -1,4 +1,4 @@
-.PHONY: setup format check test test-slow bench docs
+.PHONY: setup format check test test-slow e2e bench docs
 BENCH_DATA ?= ../shared/bench
 BENCH_BARS ?= ../shared/data
 BIN := .venv/bin
@@ -18,10 +18,13 @@ check: setup
 	$(BIN)/lint-imports --no-logo
 
 test: setup
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not e2e"
 
 test-slow: setup
 	$(BIN)/python -m pytest -n 2 -m slow
+
+e2e: setup
+	$(BIN)/python -m pytest -n0 -m e2e tests/e2e
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py

@@ -68,8 +68,8 @@ stage unfrozen "$data $split $encoder" moola train --model enhanced_simple_lstm 
     --pretrained-encoder "$encoder" --no-freeze-encoder --input-dim 11 --epochs 40 --augment-data true \
     --device "$DEVICE" --seed "$SEED" --save-run true
 stage student "$data $split $encoder $seen" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
-    --pretrained-encoder "$encoder" --freeze-encoder --unlabelled "$seen" --input-dim 11 --epochs 40 \
-    --augment-data true --device "$DEVICE" --seed "$SEED" --save-run true
+    --pretrained-encoder "$encoder" --freeze-encoder --unlabelled "$seen" --student-epochs 5 --input-dim 11 \
+    --epochs 40 --augment-data true --device "$DEVICE" --seed "$SEED" --save-run true
 stage scratch "$data $split" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
     --input-dim 11 --epochs 40 --augment-data true --device "$DEVICE" --seed "$SEED" --save-run true
 

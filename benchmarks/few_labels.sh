@@ -12,7 +12,7 @@ if [ ! -d "$folder" ] || [ ! -d "$bars" ]; then
     echo "few_labels: skipped, there is no folder $folder or $bars."
     exit 0
 fi
-models="prevalence logistic summary_trees plain none frozen unfrozen student"
+models="prevalence logistic summary_trees none frozen unfrozen student"
 while read -r name positive from; do
     train=$folder/${name}_train.parquet test=$folder/${name}_test.parquet
     if [ ! -f "$train" ]; then

@@ -5,6 +5,7 @@ EXIT_CODES = {
     "MoolaError": 1,
     "OperationFailed": 1,
     "DeviceUnavailable": 1,
+    "LabelConflict": 1,
     "TrainingDiverged": 1,
     "WrongUsage": 2,
     "InvalidData": 3,

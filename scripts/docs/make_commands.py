@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from moola.cli.app import COMMANDS, bars, runs
+from moola.cli.app import COMMANDS, bars, label_store, runs
 from moola.files import write_atomic
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
-GROUPS = {"bars": bars, "runs": runs}
+GROUPS = {"bars": bars, "labels": label_store, "runs": runs}
 
 
 def command_names() -> list[str]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "DeviceUnavailable",
     "Interrupted",
     "InvalidData",
+    "LabelConflict",
     "MoolaError",
     "NotPromoted",
     "OperationFailed",
@@ -53,6 +55,14 @@ class DeviceUnavailable(OperationFailed):
 
 class TrainingDiverged(OperationFailed):
     """A loss stopped being a finite number."""
+
+
+class LabelConflict(OperationFailed):
+    """Another save was first; `current` is the label that stands now, None where none does."""
+
+    def __init__(self, current: Any, message: str = "") -> None:
+        super().__init__(message or "another save of this window was first. Load the window again and save anew.")
+        self.current = current
 
 
 class WrongUsage(MoolaError):

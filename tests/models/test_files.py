@@ -138,7 +138,9 @@ def test_heads_and_mirror_come_back(tmp_path: Path, n_heads: int, mirror: list[i
     assert (len(read.network.heads), read.mirror) == (n_heads, mirror)
     assert equal_weights(read.network, model.network)
     features = scaled_features(2)
-    np.testing.assert_array_equal(run_network(read.network, features, CPU)[0], run_network(model.network, features, CPU)[0])
+    np.testing.assert_array_equal(
+        run_network(read.network, features, CPU)[0], run_network(model.network, features, CPU)[0]
+    )
 
 
 def test_the_same_network_writes_the_same_bytes_and_a_file_read_writes_itself(tmp_path: Path) -> None:

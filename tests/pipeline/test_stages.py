@@ -98,7 +98,9 @@ def test_stages_that_were_stopped_go_on_to_the_same_weights(tmp_path, monkeypatc
     def run(stages: Stages) -> list[Any]:
         from moola.pipeline.fitting import _model
 
-        model = _model(stages.options, stages.material, stages.finetune("train", SPLIT.train, SPLIT.val)[0], stages.scaler)
+        model = _model(
+            stages.options, stages.material, stages.finetune("train", SPLIT.train, SPLIT.val)[0], stages.scaler
+        )
         refit = stages.finetune("refit", np.arange(24), NONE)[0]
         teacher = stages.teacher(1, np.arange(24), NONE)
         teachers = [replace(model, network=refit), replace(model, network=teacher)]

@@ -115,6 +115,14 @@ def test_same_content_gives_the_same_bytes(page):
     assert again[0] == again[1]
 
 
+def test_losses_are_those_of_the_stage_that_val_rows_judged():
+    first = [row | {"stage": "train"} for row in HISTORY]
+    later = [row | {"stage": stage, "best": True} for stage in ("refit", "teacher-1") for row in HISTORY]
+    predictions = table_with_curves()
+    alone, followed = (build_report(content_of(predictions, history=rows)) for rows in (first, first + later))
+    assert alone == followed
+
+
 def test_text_stays_text():
     predictions = table_with_curves(names=[NASTY, "b"])
     predictions = replace(

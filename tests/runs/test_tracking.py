@@ -94,6 +94,16 @@ def test_a_run_folder_comes_back_through_mlflow(run, database, tmp_path):
     assert json.loads(files[0].read_text()) == run.manifest
 
 
+def test_later_stages_bear_their_name(database):
+    rows = [{"epoch": epoch, "stage": stage, "train_loss": 0.5} for stage in ("train", "refit") for epoch in (1, 2)]
+    assert tracking.track_run("train", "staged", {}, {}, {}, rows)
+    stored = Stored(database)
+    (found,) = stored.runs
+    for key in ("train_loss", "refit_train_loss"):
+        assert [one.step for one in stored.client.get_metric_history(found.info.run_id, key)] == [1, 2]
+    assert set(found.data.metrics) == {"train_loss", "refit_train_loss"}
+
+
 def test_many_numbers_and_large_documents(database, monkeypatch, tmp_path):
     monkeypatch.setenv(tracking.EXPERIMENT, "another")
     figures = {f"figure_{n}": {"value": float(n)} for n in range(1200)}

@@ -17,9 +17,12 @@ from moola.cli import (
     benchmarking,
     controls,
     judging,
+    labelling,
+    labels,
     learning,
     looking,
     reporting,
+    scanning,
     tables,
     tuning,
     validating,
@@ -47,12 +50,15 @@ app = App(
 )
 bars = App(name="bars", help="Check or import a bar table.")
 runs = App(name="runs", help="List or show runs.")
+label_store = App(name="labels", help="Export, import or describe labels.")
 cpsa = App(name="cpsa", help="See synthetic training windows.")
 # In the order of the work, so that --help reads as its table of contents.
 COMMANDS: dict[str, App | Callable[..., int]] = {
     "sample": tables.sample,
     "bars": bars,
     "windows": tables.windows,
+    "label": labelling.label,
+    "labels": label_store,
     "autolabel": tables.autolabel,
     "convert": tables.convert,
     "split": tables.split,
@@ -70,11 +76,15 @@ COMMANDS: dict[str, App | Callable[..., int]] = {
     "promote": judging.promote,
     "report": reporting.report,
     "predict": learning.predict,
+    "scan": scanning.scan,
     "runs": runs,
     "doctor": looking.doctor,
 }
 bars.command(tables.check_bars, name="check")
 bars.command(tables.import_bars, name="import")
+label_store.command(labels.export_labels, name="export")
+label_store.command(labels.import_labels, name="import")
+label_store.command(labels.label_stats, name="stats")
 cpsa.command(augmenting.preview, name="preview")
 runs.command(looking.list_runs, name="list")
 runs.command(looking.show_run, name="show")
@@ -89,7 +99,7 @@ for _place, (_name, _command) in enumerate(COMMANDS.items()):
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its documented code (SPEC.md 10)."""
     tokens = join_booleans(sys.argv[1:] if arguments is None else arguments)
-    command = " ".join(tokens[: 2 if tokens[:1] in (["bars"], ["runs"], ["cpsa"]) else 1])
+    command = " ".join(tokens[: 2 if tokens[:1] in (["bars"], ["runs"], ["cpsa"], ["labels"]) else 1])
     set_up_logging(command if command and not command.startswith("-") else "moola")
     debug = any(token in ("--debug", "--debug=true") for token in tokens)
     as_json = any(token in ("--json", "--json=true") for token in tokens)

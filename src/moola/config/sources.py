@@ -12,10 +12,13 @@ from moola.config.benchmark_options import BenchmarkOptions
 from moola.config.cpsa_options import CpsaPreviewOptions
 from moola.config.cv_options import CompareOptions, CvOptions
 from moola.config.eval_options import EvalOptions
+from moola.config.label_options import LabelOptions
+from moola.config.labels_options import LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 from moola.config.leakcheck_options import LeakcheckOptions
 from moola.config.options import GateOptions, PretrainOptions, TrainOptions
 from moola.config.predict_options import PredictOptions
 from moola.config.report_options import ReportOptions
+from moola.config.scan_options import ScanOptions
 from moola.config.table_options import (
     AutolabelOptions,
     ConvertOptions,
@@ -35,6 +38,10 @@ COMMAND_OPTIONS: dict[str, type] = {
     "bars import": ImportOptions,
     "windows": WindowsOptions,
     "convert": ConvertOptions,
+    "label": LabelOptions,
+    "labels export": LabelsExportOptions,
+    "labels import": LabelsImportOptions,
+    "labels stats": LabelsStatsOptions,
     "autolabel": AutolabelOptions,
     "split": SplitOptions,
     "cpsa preview": CpsaPreviewOptions,
@@ -50,6 +57,7 @@ COMMAND_OPTIONS: dict[str, type] = {
     "promote": GateOptions,
     "report": ReportOptions,
     "predict": PredictOptions,
+    "scan": ScanOptions,
     "leakcheck": LeakcheckOptions,
 }
 

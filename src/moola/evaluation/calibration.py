@@ -12,9 +12,9 @@ from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.class_metrics import confidence, expected_calibration_error, mass_bin, width_bin
 
 LOG_TEMPERATURE_RANGE = (-3.0, 3.0)
-# A normal prior of this width on ln(temperature): with 26 windows the fit stays near 1. A width of 1 followed their
-# noise and cost .02 of ECE (docs/log.md).
-PRIOR_STD = 0.15
+# A normal prior on ln(temperature), this wide per root of a window and at most 1 wide: .15 with 26 windows, where a width
+# of 1 followed their noise and cost .02 of ECE (docs/log.md), and next to nothing where hundreds of windows speak.
+PRIOR_STD_PER_ROOT = 0.03
 
 
 def fit_temperature(logits: Float[np.ndarray, "windows classes"], class_index: Int[np.ndarray, " windows"]) -> float:
@@ -26,10 +26,11 @@ def fit_temperature(logits: Float[np.ndarray, "windows classes"], class_index: I
     if not len(logits):
         return 1.0
     rows = np.arange(len(logits))
+    width = min(PRIOR_STD_PER_ROOT * np.sqrt(len(logits)), 1.0)
 
     def penalised(log_temperature: float) -> float:
         log_prob = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return float(-log_prob[rows, class_index].sum() + 0.5 * (log_temperature / PRIOR_STD) ** 2)
+        return float(-log_prob[rows, class_index].sum() + 0.5 * (log_temperature / width) ** 2)
 
     best = minimize_scalar(penalised, bounds=LOG_TEMPERATURE_RANGE, method="bounded")
     return float(np.exp(best.x))

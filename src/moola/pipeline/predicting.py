@@ -20,6 +20,9 @@ from moola.models.files import ModelFile, read_model
 from moola.training.device import prepare_device
 from moola.training.finetune import run_network
 
+# Of bars with the same mass around them, the likeliest itself.
+PEAK_SHARE = 0.01
+
 
 def predict_windows(
     model: ModelFile, table: WindowTable, rows: np.ndarray, part: np.ndarray, device: torch.device
@@ -82,7 +85,7 @@ def decode(
     """Turn curves into the pair most likely to be within 3 bars, and the probability that each pointer is."""
     if curves is None:
         return np.full((n_windows, 2), -1), np.zeros((n_windows, 2))
-    around = [mass_around(curves[..., i], HIT_BARS) for i in (0, 1)]
+    around = [mass_around(curves[..., i], HIT_BARS) + PEAK_SHARE * curves[..., i] for i in (0, 1)]
     start, end = best_pair(around[0], around[1], length_weight)
     sure = [mass_near(curves[..., i], bar, HIT_BARS) for i, bar in enumerate((start, end))]
     return np.stack([start, end], axis=1), np.stack(sure, axis=1)

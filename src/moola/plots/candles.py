@@ -30,7 +30,7 @@ def made_windows_plot(path: Path, pairs: list[tuple[Window, Window]], title: str
     for row, (parent, made) in zip(axes, pairs, strict=True):
         percent = _half_range(parent), _half_range(made)
         for axis, window, origin in zip(row, (parent, made), (None, parent), strict=True):
-            _candles(axis, window)
+            candles(axis, window.ohlc)
             _pointers(axis, window, origin)
             _scale(axis, window, max(percent))
         if "transplant" in _chain_of(parent, made):
@@ -49,10 +49,10 @@ def _panels(n_rows: int, size: tuple[float, float]) -> tuple[Any, Any]:
     return plt.subplots(n_rows, 2, figsize=size, squeeze=False, layout="constrained")
 
 
-def _candles(axis: Any, window: Window) -> None:
+def candles(axis: Any, ohlc: np.ndarray) -> None:
     """Draw wicks and bodies; a bar that closed where it opened still shows a line."""
-    open_, high, low, close = window.ohlc.T
-    bars = np.arange(len(window))
+    open_, high, low, close = ohlc.T
+    bars = np.arange(len(ohlc))
     colour = np.where(close >= open_, UP, DOWN)
     axis.vlines(bars, low, high, colors=colour, linewidth=0.9)
     least = (high.max() - low.min()) * 0.004

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from moola.core.bars import upside_down
 from moola.data.augmentation.source import Source
 from moola.data.augmentation.window import Window
 from moola.data.contracts.window_table import WindowTable
@@ -22,9 +23,7 @@ def mirror(window: Window, source: Source, _rng: np.random.Generator) -> Window 
     """
     if window.label not in source.swaps:
         return None
-    # Open, low, high, close of 1/p: the old low is the new high.
-    ohlc = (1.0 / window.ohlc)[:, [0, 2, 1, 3]]
-    return replace(window, ohlc=ohlc, label=source.swaps[window.label])
+    return replace(window, ohlc=upside_down(window.ohlc), label=source.swaps[window.label])
 
 
 def mirror_keeps_label(parent: Window, made: Window, source: Source) -> str | None:

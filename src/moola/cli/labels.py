@@ -1,0 +1,123 @@
+"""Commands that bring labels out of the store, into it, and describe it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from moola.cli.console import ConsoleOptions, Screen
+from moola.config.labels_options import LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
+
+Flat = Parameter(name="*")
+Console = Annotated[ConsoleOptions, Flat]
+MAX_SHOWN = 20
+
+
+def export_labels(*, options: Annotated[LabelsExportOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Write labelled windows from a label store and its bars.
+
+    Windows that cannot be written are left out and listed with the reason.
+
+    Example: moola labels export --store data/labels.db --bars data/raw/eurusd_1h_2017.parquet
+    --output data/processed/labeled/train_latest.parquet
+    """
+    from moola.pipeline.labels.export import export
+
+    result = export(options)
+    screen = Screen(console)
+    classes = ", ".join(f"{count} {name}" for name, count in result["classes"].items())
+    screen.say(f"{result['n_windows']} windows in {result['n_rows']} rows ({classes}) in {result['output']}")
+    _show_reasons(screen, "left out", result["left_out"])
+    _show_reasons(screen, "in conflict", result["conflicts"])
+    screen.next_command(f"moola convert --input {options.output} --output <relative.parquet>")
+    screen.result(result)
+    return 0
+
+
+def import_labels(*, options: Annotated[LabelsImportOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Bring labels of a window file or of Label Studio into a label store.
+
+    Label Studio's JSON export is a list of tasks, each with data.window_id, data.start_ts (and data.end_ts and
+    data.symbol, where known) and one annotation of timeserieslabels; a choice A to D is the grade. An instant
+    within a bar means that bar. A file with problems is refused with all of them, and nothing is written.
+
+    Example: moola labels import --store data/labels.db --bars data/raw/eurusd_1h_2017.parquet
+    --input data/processed/labeled/train_latest.parquet --annotator ana
+    """
+    from moola.pipeline.labels import importing
+
+    result = importing.import_labels(options)
+    screen = Screen(console)
+    screen.say(
+        f"{result['added']} added, {result['overwritten']} overwritten, {result['unchanged']} unchanged, "
+        f"{result['kept']} kept as they were in {result['store']}"
+    )
+    for name, count in result["passed_over"].items():
+        screen.say(f"  {count} {name} passed over")
+    for entry in result["kept_windows"][:MAX_SHOWN]:
+        screen.say(f"  kept {entry['window_id']} of {entry['annotator']}: the file differs (--overwrite takes it)")
+    if result["kept"] > MAX_SHOWN:
+        screen.say(f"  and {result['kept'] - MAX_SHOWN} more")
+    screen.next_command(f"moola labels stats --store {options.store}")
+    screen.result(result)
+    return 0
+
+
+def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Describe a label store: balance, grades, sessions, hours, agreement and conflicts.
+
+    Example: moola labels stats --store data/labels.db
+    """
+    from moola.pipeline.labels.stats import stats
+
+    result = stats(options)
+    screen = Screen(console)
+    screen.say(f"{result['n_labels']} labels of {result['n_windows']} windows in {result['store']}")
+    _show_counts(screen, result)
+    _show_agreement(screen, result)
+    _show_reasons(screen, "in conflict", result["conflicts"])
+    screen.next_command(f"moola labels export --store {options.store} --bars <bars> --output <windows.parquet>")
+    screen.result(result)
+    return 0
+
+
+def _show_counts(screen: Screen, result: dict[str, Any]) -> None:
+    people = [("everybody", result), *((one["annotator"], one) for one in result["annotators"])]
+    for title, key in (("windows", "status"), ("grade", "grades"), ("expansions", "classes"), ("session", "sessions")):
+        if result[key]:
+            rows = [[name, *(str(one[key].get(name, 0)) for name in result[key])] for name, one in people]
+            screen.table([title, *result[key]], rows)
+    screen.say(f"  {result['without_expansion']} labelled without an expansion")
+    hours = ", ".join(f"{int(hour):02d}: {count}" for hour, count in result["hours"].items() if count)
+    screen.say(f"  expansions by hour of their first bar (UTC): {hours or 'none'}")
+
+
+def _show_agreement(screen: Screen, result: dict[str, Any]) -> None:
+    rows = [
+        [
+            f"{pair['first']}, {pair['second']}",
+            str(pair["n_windows"]),
+            _figure(pair["kappa"]),
+            _figure(pair["same_class"]),
+            *(_figure(pair[what][name]) for what in ("start", "end") for name in ("median_abs_bars", "within_3")),
+        ]
+        for pair in result["agreement"]
+    ]
+    header = ["agreement", "windows", "kappa", "same class", "start apart", "within 3", "end apart", "within 3"]
+    screen.table(header, rows)
+    if rows and result["pointers_from"] == "times":
+        screen.say("  Bars apart are elapsed times over the usual time of a bar; --bars counts them exactly.")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _show_reasons(screen: Screen, what: str, entries: list[dict[str, str]]) -> None:
+    if entries:
+        screen.say(f"{len(entries)} {what}:")
+    for entry in entries[:MAX_SHOWN]:
+        screen.say(f"  {entry['window_id']}: {entry['reason']}")
+    if len(entries) > MAX_SHOWN:
+        screen.say(f"  and {len(entries) - MAX_SHOWN} more (--json lists all)")

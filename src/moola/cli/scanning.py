@@ -1,0 +1,103 @@
+"""Command that finds events in bars: scan."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import time
+from dataclasses import MISSING, fields
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from moola.cli.console import ConsoleOptions, Screen
+from moola.config.scan_options import ScanOptions
+from moola.errors import Interrupted
+
+Flat = Parameter(name="*")
+Console = Annotated[ConsoleOptions, Flat]
+log = logging.getLogger("moola.cli")
+PLAIN_EVERY_S = 5.0
+
+
+class WindowProgress:
+    """Windows read, events found and the time left, now and then."""
+
+    def __init__(self) -> None:
+        self.started = self.shown = time.monotonic()
+        self.first: int | None = None
+
+    def __call__(self, n_done: int, n_windows: int, n_events: int) -> None:
+        """Show one finished part."""
+        log.debug("window %d of %d, %d events", n_done, n_windows, n_events)
+        now = time.monotonic()
+        if self.first is None:
+            # A resumed scan begins anywhere; its first part tells no speed.
+            self.first, self.started = n_done, now
+        if n_done == n_windows or now - self.shown >= PLAIN_EVERY_S:
+            self.shown = now
+            left = (now - self.started) / max(n_done - self.first, 1) * (n_windows - n_done)
+            told = f", {left:.0f} s left" if n_done > self.first else ""
+            print(f"scan: window {n_done} of {n_windows}, {n_events} events{told}", file=sys.stderr, flush=True)
+
+
+def scan(*, options: Annotated[ScanOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Find events in bars: slide the model's window, and merge what the windows say of the same bars.
+
+    Example: moola scan --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt
+    --bars data/raw/eurusd_1h_2017.parquet --output events.parquet --plot artifacts/plots/events
+    """
+    from moola.pipeline.scan_parts import checkpoint_of
+    from moola.pipeline.scanning import Scan
+
+    try:
+        work = Scan(options)
+        result = work.run(WindowProgress())
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            f"Interrupted; finished parts are in {checkpoint_of(options.output)}. Go on with: {command_of(options)}"
+        ) from stop
+    screen = Screen(console)
+    _show(screen, result)
+    if options.plot is not None:
+        from moola.pipeline.scan_pictures import pictures
+        from moola.plots import event_plot
+
+        result["pictures"] = [str(event_plot(options.plot, one)) for one in pictures(work, options.plot_limit)]
+        screen.say(f"{len(result['pictures'])} pictures of {result['n_events']} events in {options.plot}")
+    screen.result(result)
+    return 0
+
+
+def _show(screen: Screen, result: dict[str, Any]) -> None:
+    screen.say(
+        f"{result['n_windows']} windows over {result['n_bars']} bars of {result['n_symbols']} symbol"
+        f"{'' if result['n_symbols'] == 1 else 's'}: {result['n_dropped_gap']} dropped for a gap above "
+        f"--max-gap-hours, {result['n_windows_over_gap']} kept over a shorter gap."
+    )
+    if result["n_bars_unseen"]:
+        names = [repr(name) for name in result["symbols_unseen"]]
+        of = f" (none of {', '.join(names[:5])}{' and others' if len(names) > 5 else ''} was seen)" if names else ""
+        screen.say(f"{result['n_bars_unseen']} bars are in no window{of}.")
+    if result["labelled_by"]:
+        screen.say(f"The model learned labels by {', '.join(result['labelled_by'])}.")
+    said = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
+    cut = f", {result['n_cut']} of them cut" if result["n_cut"] else ""
+    screen.say(
+        f"{result['n_events']} events{f' ({said}{cut})' if said else ''} of probability {result['min_prob']:.2f} "
+        f"or more in {result['output']}"
+    )
+    if not result["n_events"]:
+        screen.say("Lower --min-prob to see less probable ones.")
+
+
+def command_of(options: ScanOptions) -> str:
+    """Return the command line that goes on with a scan."""
+    words = ["moola", "scan"]
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name == "resume" or (field.default is not MISSING and value == field.default):
+            continue
+        words += [f"--{field.name.replace('_', '-')}", shlex.quote(str(value))]
+    return " ".join([*words, "--resume"])

@@ -1,0 +1,212 @@
+"""The labelling desk: one shelf of windows, one label store, and what the page is told of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from moola.core.windows import inner_zone
+from moola.data.contracts.label_store import GRADES, Expansion, LabelStore, WindowLabel
+from moola.errors import InvalidData, WrongUsage
+from moola.files import sha256_bytes
+from moola.label.model import ModelAnswers
+from moola.label.queue import Queues
+from moola.label.windows import Shelf
+
+REASONS = ("no clear move", "two moves run together", "gap or bad data", "news spike", "too short", "not sure")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One expansion as the page marks it: inclusive bar positions inside the window."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass
+class Desk:
+    """Everything that the page's requests work on."""
+
+    shelf: Shelf
+    store: LabelStore
+    answers: ModelAnswers | None
+    annotator: str
+    classes: tuple[str, ...]
+    context_bars: int
+    seed: int
+    model_name: str | None = None
+    _number: dict[str, int] = field(init=False)
+    _status: dict[str, dict[str, str]] = field(init=False, default_factory=dict)
+    queues: Queues = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._number = {name: i for i, name in enumerate(self.shelf.window_id)}
+        self.queues = Queues(self.shelf, self.answers, self.seed)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the page needs once."""
+        return {
+            # Drafts in the browser are of one store: another one behind the same port must not get them.
+            "scope": sha256_bytes(str(self.store.path.absolute()).encode())[:12],
+            "annotator": self.annotator,
+            "classes": list(self.classes),
+            "grades": list(GRADES),
+            "reasons": list(REASONS),
+            "queues": self.queues.names,
+            "model": self.model_name,
+            "window_bars": self.shelf.window_bars,
+            "inner_zone": list(inner_zone(self.shelf.window_bars)),
+            "n_windows": len(self.shelf),
+        }
+
+    def knows(self, window_id: str) -> bool:
+        """Tell whether a window is on the shelf."""
+        return window_id in self._number
+
+    def window(self, window_id: str, annotator: str, assist: bool) -> dict[str, Any]:
+        """Return a window's bars with context, the annotator's label, and the model's answer where it may be shown.
+
+        The model's answer is there when the annotator has given theirs, or asks for help (`assist`).
+        """
+        number = self._number[window_id]
+        low, high = self.shelf.with_context(number, self.context_bars)
+        label = self.store.get(window_id, annotator)
+        has_answered = label is not None and label.status != "skipped"
+        shown = self.answers is not None and (assist or has_answered)
+        return {
+            "id": window_id,
+            "symbol": self.shelf.symbol(number),
+            "number": number,
+            "first": int(self.shelf.first_bar[number]) - low,
+            "times_us": self.shelf.bars.start_us[low:high].tolist(),
+            "ohlc": self.shelf.bars.ohlc[low:high].tolist(),
+            "label": self.told(label),
+            "model": self.answers.of(number) if shown and self.answers is not None else None,
+        }
+
+    def told(self, label: WindowLabel | None) -> dict[str, Any] | None:
+        """Turn a stored label into bar positions.
+
+        Raises
+        ------
+        InvalidData
+            The store's label of this id is over other bars: nothing of it can be shown here, nor replaced.
+        """
+        if label is None:
+            return None
+        number = self._number[label.window_id]
+        times = self.shelf.times(number)
+        place = {int(time): bar for bar, time in enumerate(times)}
+        marked = {time for mark in label.expansions for time in (mark.start_us, mark.end_us)}
+        ours = (label.start_us, label.end_us) == (int(times[0]), int(times[-1])) and marked <= set(place)
+        if not ours or label.symbol != self.shelf.symbol(number):
+            raise InvalidData(
+                f"a stored label must be over the bars of its window, but that of {label.window_id!r} by "
+                f"{label.annotator!r} is over others. Give the bars it was made on, or another --store."
+            )
+        marks = [
+            {"start": place[mark.start_us], "end": place[mark.end_us], "label": mark.label} for mark in label.expansions
+        ]
+        return {
+            "expansions": marks,
+            "grade": label.grade,
+            "reason": label.reason,
+            "note": label.note,
+            "status": label.status,
+            "revision": label.revision,
+        }
+
+    def save(
+        self, window_id: str, annotator: str, status: str, marks: list[Mark], texts: dict[str, str], expected: int
+    ) -> dict[str, Any]:
+        """Save a label; its times are those of the bars that were marked.
+
+        Raises
+        ------
+        WrongUsage
+            A mark is outside the window or its class unknown; grade D and `rejected` do not go together.
+        LabelConflict
+            Another save was first.
+        """
+        number = self._number[window_id]
+        before = self.store.get(window_id, annotator)
+        self.told(before)
+        kept = () if before is None else tuple(mark.label for mark in before.expansions)
+        self._check(status, marks, texts, kept)
+        times = self.shelf.times(number)
+        marked = tuple(Expansion(int(times[mark.start]), int(times[mark.end]), mark.label) for mark in marks)
+        label = WindowLabel(
+            window_id=window_id,
+            symbol=self.shelf.symbol(number),
+            start_us=int(times[0]),
+            end_us=int(times[-1]),
+            annotator=annotator,
+            expansions=marked,
+            status=status,
+            grade=texts["grade"],
+            reason=texts["reason"],
+            note=texts["note"],
+        )
+        return self._remember(self.store.save(label, expected))
+
+    def undo(self, window_id: str, annotator: str, expected: int) -> dict[str, Any] | None:
+        """Bring back what was saved before; None where nothing was."""
+        found = self.store.undo(window_id, annotator, expected)
+        return None if found is None else self._remember(found)
+
+    def _remember(self, saved: WindowLabel) -> dict[str, Any]:
+        self.status(saved.annotator)[saved.window_id] = saved.status
+        told = self.told(saved)
+        assert told is not None
+        return told
+
+    def _check(self, status: str, marks: list[Mark], texts: dict[str, str], kept: tuple[str, ...]) -> None:
+        last = self.shelf.window_bars - 1
+        outside = [mark for mark in marks if not 0 <= mark.start <= mark.end <= last]
+        if outside:
+            raise WrongUsage(
+                f"0 <= start <= end <= {last} must hold for every expansion, but {len(outside)} of {len(marks)} "
+                f"breaks it, first {outside[0].start} to {outside[0].end}. Mark it anew."
+            )
+        unknown = [mark.label for mark in marks if mark.label not in (*self.classes, *kept)]
+        if unknown:
+            raise WrongUsage(
+                f"a class must be one of {', '.join(self.classes)}, but {len(unknown)} of {len(marks)} is not: "
+                f"{unknown[0][:40]!r}. Choose one, or start again with --classes."
+            )
+        if (status == "rejected") != (texts["grade"] == "D" and status != "skipped"):
+            raise WrongUsage(
+                f"a window must be rejected with grade D and with no other, but status is {status} and grade "
+                f"{texts['grade'] or 'empty'}. Change one."
+            )
+
+    def status(self, annotator: str) -> dict[str, str]:
+        """Return the status of each window that an annotator has saved, read once from the store."""
+        if annotator not in self._status:
+            known = (label for label in self.store.all(annotator) if label.window_id in self._number)
+            self._status[annotator] = {label.window_id: label.status for label in known}
+        return self._status[annotator]
+
+    def next(self, queue: str, annotator: str, after: str | None, assist: bool) -> dict[str, Any]:
+        """Return the next window of a queue, None where all are done, and how many are left."""
+        if queue not in self.queues.names:
+            raise WrongUsage(
+                f"a queue must be one of {', '.join(self.queues.names)}, but it is {queue[:40]!r}. Choose one"
+                f"{'' if self.answers else ', or start with --model for uncertainty'}."
+            )
+        number, n_left = self.queues.next(queue, self.status(annotator), after)
+        found = None if number is None else self.window(self.shelf.window_id[number], annotator, assist)
+        return {"window": found, "left": n_left}
+
+    def progress(self, annotator: str) -> dict[str, Any]:
+        """Count an annotator's windows on this shelf by status, and their expansions in the store by class."""
+        status = np.array(list(self.status(annotator).values()), dtype=object)
+        counts = self.store.counts(annotator)
+        classes = {name: counts.get(f"class:{name}", 0) for name in self.classes}
+        classes |= {key[6:]: count for key, count in counts.items() if key.startswith("class:")}
+        by_status = {name: int((status == name).sum()) for name in ("labelled", "rejected", "skipped")}
+        return {"n_windows": len(self.shelf), "left": len(self.shelf) - len(status), **by_status, "classes": classes}

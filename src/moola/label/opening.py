@@ -1,0 +1,75 @@
+"""`label` from its options to a desk: bars, windows, the model's answers, the store."""
+
+from __future__ import annotations
+
+import getpass
+
+from moola.config.label_options import LabelOptions
+from moola.data.contracts.bar_table import read_bars
+from moola.data.contracts.label_store import LabelStore
+from moola.errors import OperationFailed, WrongUsage
+from moola.label.desk import Desk
+from moola.label.model import read_answers
+from moola.label.windows import cut_shelf, shelf_of_file
+
+
+def require_label_extra() -> None:
+    """Say what to install where the server's packages are missing."""
+    try:
+        import fastapi
+        import uvicorn
+    except ImportError as error:
+        raise OperationFailed(
+            f"`moola label` must have FastAPI and uvicorn, but {error.name or 'fastapi'} is not installed. "
+            'Install them: pip install "moola[label]".'
+        ) from error
+    assert fastapi
+    assert uvicorn
+
+
+def open_desk(options: LabelOptions) -> Desk:
+    """Read everything that the page needs; the store is opened last, so that wrong input makes none.
+
+    Raises
+    ------
+    WrongUsage
+        No class, a class twice or empty, too many for the digit keys, or negative context.
+    """
+    _check(options)
+    bars = read_bars(options.bars)
+    if options.windows is None:
+        shelf = cut_shelf(bars, options.window_bars, options.stride, options.max_gap_hours)
+    else:
+        shelf = shelf_of_file(bars, options.windows, options.window_bars)
+    answers = None if options.model is None else read_answers(options.model, shelf, options.device, options.threads)
+    return Desk(
+        shelf,
+        LabelStore(options.store),
+        answers,
+        options.annotator.strip() if options.annotator is not None else _login(),
+        options.classes,
+        options.context_bars,
+        options.seed,
+        None if options.model is None else options.model.name,
+    )
+
+
+def _check(options: LabelOptions) -> None:
+    names = options.classes
+    if not 1 <= len(names) <= 9 or len(set(names)) < len(names) or any(not name.strip() for name in names):
+        raise WrongUsage(
+            f"--classes must be 1 to 9 different names, but {len(names)} were given: {', '.join(names) or 'none'}. "
+            "Each has a digit key."
+        )
+    if not 0 <= options.context_bars <= 1000:
+        raise WrongUsage(f"--context-bars must be 0 to 1000, but it is {options.context_bars}. Leave it out for 30.")
+    if options.annotator is not None and not 1 <= len(options.annotator.strip()) <= 64:
+        raise WrongUsage("--annotator must have 1 to 64 characters. Leave it out for the login name.")
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()[:64]
+    except (OSError, KeyError, ImportError):
+        # A container may have no name for its user.
+        return "annotator"

@@ -1,0 +1,271 @@
+// The labelling page: one window, what is marked of it, and where it goes next.
+
+import * as api from "./api.js";
+import { Candles } from "./chart.js";
+import { actionOf } from "./keys.js";
+import { Marks, contentOf, dropDraft, keepDraft, readDraft, same } from "./state.js";
+import { drawHead, drawLabel, drawProgress, fillChoices, part, say } from "./view.js";
+
+const kept = (name, otherwise) => { try { return localStorage.getItem(`moola.${name}`) ?? otherwise; } catch { return otherwise; } };
+const keep = (name, value) => { try { localStorage.setItem(`moola.${name}`, value); } catch { /* For this visit alone, then. */ } };
+
+let settings, candles, marks, found, mine = null, hovered = null, classNow = 0, busy = false;
+const visited = [];
+
+const annotator = () => part("annotator").value.trim();
+const asked = () => ({ annotator: annotator(), assist: part("assist").checked });
+const label = () => settings.classes[classNow];
+
+function draw() {
+  drawLabel(marks, candles, label(), (i) => { marks.active = i; marks.side = "start"; draw(); tellPointer(); });
+  candles.show(marks);
+  drawReadout();
+}
+
+function drawReadout() {
+  const bar = hovered ?? marks.pointer;
+  part("readout").textContent = (bar === null || bar === undefined ? "" : candles.textOf(bar)) || "\u00a0";
+}
+
+function tellPointer() {
+  if (marks.current) say(`Expansion ${marks.active + 1}, ${marks.side}. ${candles.textOf(marks.pointer)}`);
+}
+
+function changed() {
+  if (!keepDraft(settings.scope, annotator(), found.id, marks)) {
+    say("This browser keeps nothing: save before you leave the page.", true);
+  }
+  draw();
+}
+
+function offer(content, why) {
+  mine = content;
+  part("conflict").hidden = content === null;
+  part("conflictText").textContent = why || "";
+}
+
+function open(next) {
+  found = next;
+  hovered = null;
+  offer(null);
+  marks = new Marks(settings.window_bars, settings.inner_zone, found.label);
+  candles.open(found, settings.inner_zone, settings.window_bars);
+  drawHead(found, settings);
+  history.replaceState(null, "", `#${encodeURIComponent(found.id)}`);
+  if (visited.at(-1) !== found.id) visited.push(found.id);
+  const draft = readDraft(settings.scope, annotator(), found.id);
+  if (draft && draft.revision === marks.revision) {
+    marks.lay(draft.content);
+    say("Marks that were not saved are here again.");
+  } else if (draft && !same(draft.content, marks.content)) {
+    offer(draft.content, "This window was saved elsewhere meanwhile. That is shown; your unsaved marks are kept.");
+  }
+  draw();
+  part("chart").focus({ preventScroll: true });
+}
+
+// One request at a time; keys pressed meanwhile wait for its answer.
+const waiting = [];
+async function alone(work) {
+  if (busy) return;
+  busy = true;
+  document.body.setAttribute("aria-busy", "true");
+  try {
+    await work();
+  } catch (error) {
+    if (error.status === 409 && found) conflict(error);
+    else say(error.message, true);
+  } finally {
+    busy = false;
+    document.body.removeAttribute("aria-busy");
+    while (!busy && waiting.length) waiting.shift()();
+  }
+}
+
+function conflict(error) {
+  const content = marks.content;
+  marks.stand(error.body.current);
+  found.label = error.body.current;
+  if (same(content, marks.content)) dropDraft(settings.scope, annotator(), found.id);
+  else offer(content, "Another page saved this window first. That is shown; your marks are kept.");
+  draw();
+  say("Not saved: another page was first.", true);
+}
+
+async function progress() { drawProgress(await api.progress(annotator())); }
+
+async function goOn() {
+  const next = await api.nextWindow({ ...asked(), queue: part("queue").value, after: found ? found.id : null });
+  if (next.window) open(next.window);
+  else say("Every window is done. `moola labels export` writes them to a file.");
+  if (next.window && next.left === 0) say("All else is done: this one was skipped before.");
+}
+
+function named() {
+  if (annotator()) return true;
+  say("Write your name first: labels are kept by annotator.", true);
+  part("annotator").focus();
+  return false;
+}
+
+async function store(status) {
+  const { expansions, grade, reason, note } = marks.content;
+  const body = { annotator: annotator(), expected_revision: marks.revision, status, grade, reason, note, expansions };
+  const saved = await api.saveLabel(found.id, body);
+  dropDraft(settings.scope, annotator(), found.id);
+  marks.stand(saved.label);
+}
+
+const actions = {
+  save: () => named() && alone(async () => {
+    if (marks.pending !== null) return say("The expansion has one end only. Click the other, or undo.", true);
+    await store(marks.content.grade === "D" ? "rejected" : "labelled");
+    say("Saved.");
+    await Promise.all([goOn(), progress()]);
+  }),
+  skip: () => named() && alone(async () => {
+    // What has been labelled stays so: there, skipping is only going on.
+    if (marks.status !== "labelled" && marks.status !== "rejected") await store("skipped");
+    else if (marks.changed) say("Marks that are not saved stay with that window in this browser.");
+    await Promise.all([goOn(), progress()]);
+  }),
+  back: () => alone(async () => {
+    if (visited.length < 2) return say("There is no window before this one.");
+    visited.pop();
+    open(await api.openWindow(visited.at(-1), asked()));
+  }),
+  undo: () => { if (marks.undo()) changed(); else say("Nothing to undo here. Shift+Z takes back the last save."); },
+  undoSave: () => alone(async () => {
+    const before = await api.undoSave(found.id, { annotator: annotator(), expected_revision: marks.revision });
+    if (!before.label) return say("Nothing was saved before that.");
+    dropDraft(settings.scope, annotator(), found.id);
+    marks.stand(before.label);
+    draw();
+    say("The save before the last one is here again.");
+    await progress();
+  }),
+  add: () => {
+    const [first, last] = settings.inner_zone;
+    const inside = hovered !== null && hovered >= 0 && hovered < settings.window_bars;
+    const bar = inside ? hovered : Math.floor((first + last) / 2);
+    marks.add(bar, bar, label());
+    marks.side = "start";
+    changed();
+    tellPointer();
+  },
+  remove: () => { if (marks.remove()) { changed(); say("Removed. Z brings it back."); } },
+  start: () => { marks.side = "start"; draw(); tellPointer(); },
+  end: () => { marks.side = "end"; draw(); tellPointer(); },
+  before: () => { if (marks.active > 0) { marks.active -= 1; marks.side = "start"; } draw(); tellPointer(); },
+  after: () => {
+    if (marks.active < marks.content.expansions.length - 1) { marks.active += 1; marks.side = "start"; }
+    draw();
+    tellPointer();
+  },
+  move: (bars) => {
+    if (!marks.current) return say("No expansion yet: N makes one.");
+    hovered = null;
+    if (marks.moveTo(marks.pointer + bars)) changed();
+    tellPointer();
+  },
+  zoneStart: () => { hovered = null; if (marks.moveTo(settings.inner_zone[0])) changed(); tellPointer(); },
+  zoneEnd: () => { hovered = null; if (marks.moveTo(settings.inner_zone[1] - 1)) changed(); tellPointer(); },
+  turn: (step) => { const moved = marks.turn(step); draw(); if (moved) tellPointer(); return moved; },
+  class: (place) => {
+    if (place >= settings.classes.length) return;
+    classNow = place;
+    marks.setClass(label());
+    changed();
+    say(`Class ${label()}.`);
+  },
+  grade: (name) => {
+    marks.setGrade(name, settings.reasons[0]);
+    changed();
+    say(marks.content.grade ? `Grade ${name}.` : "No grade.");
+    if (marks.content.grade === "D") part("reason").focus();
+  },
+  note: () => part("note").focus(),
+  leave: () => {
+    if (marks.pending !== null) { marks.pending = null; draw(); }
+    part("chart").focus();
+  },
+  theme: () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark", true),
+  help: () => part("help").showModal(),
+  assist: () => { if (settings.model) { part("assist").checked = !part("assist").checked; reload(); } },
+};
+
+function theme(name, chosen) {
+  document.documentElement.dataset.theme = name;
+  if (chosen) keep("theme", name);
+  candles?.theme();
+}
+
+// The same window again, for another annotator or with the model's answer.
+const reload = () => named() && alone(async () => {
+  if (found) open(await api.openWindow(found.id, asked()));
+  await progress();
+});
+
+function listen() {
+  document.addEventListener("keydown", (event) => {
+    const action = actionOf(event);
+    if (!action || !marks) return;
+    const [name, value] = action;
+    // A second or a held Enter must not save the next window unseen.
+    if (["save", "skip", "back", "undoSave"].includes(name) && (busy || event.repeat)) return event.preventDefault();
+    if (busy && name !== "turn") {
+      waiting.push(() => actions[name](value));
+      return event.preventDefault();
+    }
+    if (actions[name](value) !== false || name !== "turn") event.preventDefault();
+  });
+  for (const name of ["save", "skip", "back", "undo", "add", "remove", "theme"]) {
+    part(name).addEventListener("click", () => { if (marks || name === "theme") actions[name](); });
+  }
+  part("helpButton").addEventListener("click", actions.help);
+  part("reason").addEventListener("change", () => { marks.set("reason", part("reason").value); changed(); });
+  part("note").addEventListener("input", () => {
+    if (!marks) return;
+    marks.set("note", part("note").value);
+    changed();
+  });
+  part("queue").addEventListener("change", () => { keep("queue", part("queue").value); part("chart").focus(); });
+  part("annotator").addEventListener("change", () => { keep("annotator", annotator()); reload(); });
+  part("annotator").addEventListener("keydown", (event) => { if (event.key === "Enter") part("chart").focus(); });
+  part("assist").addEventListener("change", reload);
+  part("useMine").addEventListener("click", () => { marks.lay(mine); offer(null); changed(); part("chart").focus(); });
+  part("dropMine").addEventListener("click", () => {
+    offer(null);
+    if (!marks.changed) dropDraft(settings.scope, annotator(), found.id);
+    part("chart").focus();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (query) => {
+    if (!kept("theme", "")) theme(query.matches ? "dark" : "light", false);
+  });
+}
+
+const chartTold = {
+  hover: (bar) => { if (!marks) return; hovered = bar; drawReadout(); },
+  click: (bar) => {
+    if (bar < 0 || bar >= settings.window_bars) return say("That bar is outside the window.");
+    if (marks.click(bar, label())) { changed(); tellPointer(); } else { draw(); say("First end marked. Click the other."); }
+  },
+  drag: (from, to) => { marks.add(from, to, label()); changed(); tellPointer(); },
+};
+
+async function begin() {
+  theme(kept("theme", matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"), false);
+  settings = await api.settings();
+  fillChoices(settings, { class: actions.class, grade: actions.grade });
+  part("annotator").value = settings.annotator;
+  if (settings.queues.includes(kept("queue", ""))) part("queue").value = kept("queue", "");
+  candles = new Candles(part("chart"), chartTold);
+  listen();
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  const here = wanted ? await api.openWindow(wanted, asked()).catch(() => null) : null;
+  if (here) open(here);
+  else await goOn();
+  await progress();
+}
+
+begin().catch((error) => say(error.message, true));

@@ -1,0 +1,50 @@
+// Keys to actions; the help is made from the same table.
+
+export const KEYS = [
+  { keys: ["N"], says: "New expansion at the crosshair, or in the middle of the inner zone" },
+  { keys: ["←", "→"], says: "Move the active pointer by a bar (with Shift by five)" },
+  { keys: ["Home", "End"], says: "Move it to the first or last bar of the inner zone" },
+  { keys: ["S", "E"], says: "Start or end is the active pointer" },
+  { keys: ["Tab"], says: "On the chart: the next pointer; behind the last one, out of the chart" },
+  { keys: ["[", "]"], says: "Expansion before or after" },
+  { keys: ["X", "Delete"], says: "Remove the active expansion" },
+  { keys: ["1", "…", "9"], says: "Class of the active expansion, and of the next ones" },
+  { keys: ["A", "B", "C", "D"], says: "Grade of the window; D rejects it and asks why (↑ ↓ choose, Enter saves)" },
+  { keys: ["M"], says: "Write a note (Esc goes back to the chart)" },
+  { keys: ["Z"], says: "Undo the last change of the marks" },
+  { keys: ["Shift+Z"], says: "Undo the last save of this window" },
+  { keys: ["Enter"], says: "Save, next window (in the note: Ctrl+Enter)" },
+  { keys: ["K"], says: "Skip: it comes again at the end" },
+  { keys: ["P", "Backspace"], says: "Back to the window before" },
+  { keys: ["I"], says: "Assist on or off, where there is a model" },
+  { keys: ["T"], says: "Light or dark" },
+  { keys: ["?"], says: "This help" },
+];
+
+const PLAIN = {
+  n: "add", x: "remove", delete: "remove", s: "start", e: "end", "[": "before", "]": "after", m: "note", z: "undo",
+  k: "skip", p: "back", backspace: "back", i: "assist", t: "theme", "?": "help", enter: "save",
+  home: "zoneStart", end: "zoneEnd",
+};
+
+// Return [action, argument], or null where a key means nothing here.
+export function actionOf(event) {
+  const target = event.target;
+  const name = event.key.toLowerCase();
+  const inText = target.matches("textarea, input:not([type=checkbox])");
+  if (event.key === "Escape") return target.closest("dialog") ? null : ["leave"];
+  if (name === "enter" && (event.ctrlKey || event.metaKey) && inText) return ["save"];
+  if (name === "z" && (event.ctrlKey || event.metaKey) && !inText) return [event.shiftKey ? "undoSave" : "undo"];
+  if (event.ctrlKey || event.metaKey || event.altKey || target.closest("dialog") || inText) return null;
+  const onControl = target.matches("button, a, input, summary");
+  if (onControl && (name === "enter" || name === " ")) return null;
+  if (target.matches("select")) return name === "enter" && target.id === "reason" ? ["save"] : null;
+  if (name === "tab") return target.id === "chart" ? ["turn", event.shiftKey ? -1 : 1] : null;
+  if (name === "arrowleft" || name === "arrowright") {
+    return ["move", (name === "arrowright" ? 1 : -1) * (event.shiftKey ? 5 : 1)];
+  }
+  if (name === "z" && event.shiftKey) return ["undoSave"];
+  if (/^[1-9]$/.test(name)) return ["class", Number(name) - 1];
+  if (/^[abcd]$/.test(name)) return ["grade", name.toUpperCase()];
+  return name in PLAIN ? [PLAIN[name]] : null;
+}

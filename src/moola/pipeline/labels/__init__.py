@@ -1,0 +1,1 @@
+"""Labels out of the store, into it, and about it."""

@@ -1,0 +1,159 @@
+"""`labels export`: the label store and its bars to a window file (SPEC.md 2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from moola.config.labels_options import LabelsExportOptions
+from moola.core.windows import take_windows
+from moola.data.contracts.bar_table import read_bars
+from moola.data.contracts.label_store import GRADES, LabelStore, WindowLabel
+from moola.data.contracts.window_rules import label_problems
+from moola.data.contracts.window_table import WindowTable, write_windows
+from moola.errors import InvalidData, Problem, WrongUsage
+from moola.pipeline.labels.choosing import NotChosen, by_window, choose, disagreement, mean_marks
+from moola.pipeline.labels.places import BarPlaces, Mark
+
+ADVICE = "Mend these labels in the page, or leave one annotator out (--annotator)."
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One window to write; `marks` of one without an expansion is empty."""
+
+    window_id: str
+    symbol: str
+    first_row: int
+    annotator: str
+    grade: str
+    marks: tuple[Mark, ...]
+
+
+def export(options: LabelsExportOptions) -> dict[str, Any]:
+    """Write the labelled windows of a store with the bars that they were labelled on.
+
+    Positions are counted in the bar file, from the times in the store. Rows stand symbol by symbol in time order; a
+    window with several expansions has as many rows, `<window>_exp_1` and so on.
+
+    Returns
+    -------
+    dict
+        `n_windows`, `n_rows`, `classes` (rows by class), `left_out` and `conflicts` (window and reason of each).
+
+    Raises
+    ------
+    WrongUsage
+        `annotator` or `resolve` name nobody of the store.
+    InvalidData
+        No window is left to write, or two labels contradict each other; nothing is written.
+    """
+    labels = _labels(options)
+    places = BarPlaces(read_bars(options.bars), options.window_bars)
+    windows: list[_Window] = []
+    left_out: list[dict[str, str]] = []
+    conflicts: list[dict[str, str]] = []
+    for window_id, opinions in by_window(labels).items():
+        found = _window(opinions, places, options)
+        if isinstance(found, _Window):
+            windows.append(found)
+        else:
+            (conflicts if found.conflict else left_out).append({"window_id": window_id, "reason": found.reason})
+    if not windows:
+        reasons = Counter(entry["reason"] for entry in left_out + conflicts)
+        said = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(5)) or "it has no labels"
+        raise InvalidData(
+            f"{options.store} must have labelled windows to export, but none of {len(left_out) + len(conflicts)} can "
+            f"be ({said}). Label more, or check --bars, --annotator and --min-grade."
+        )
+    windows.sort(key=lambda window: (window.first_row, window.window_id))
+    table = _table(windows, places, options)
+    _check(table, options)
+    write_windows(options.output, table)
+    return {
+        "output": str(options.output),
+        "n_windows": len(windows),
+        "n_rows": len(table),
+        "classes": dict(sorted(Counter(table.label.tolist()).items())),
+        "left_out": left_out,
+        "conflicts": conflicts,
+    }
+
+
+def _labels(options: LabelsExportOptions) -> list[WindowLabel]:
+    with LabelStore(options.store, must_exist=True) as store:
+        known = store.annotators()
+        asked = {"--annotator": options.annotator}
+        asked["--resolve"] = None if options.resolve in ("latest", "agree") else options.resolve
+        for option, name in asked.items():
+            if name is not None and name not in known:
+                words = "latest, agree or " if option == "--resolve" else ""
+                raise WrongUsage(
+                    f"{option} must be {words}an annotator of {options.store}, but {name!r} is none of "
+                    f"{len(known)}: {', '.join(known[:10]) or 'nobody labelled yet'}. Choose one of these."
+                )
+        return store.all(options.annotator)
+
+
+def _window(opinions: list[WindowLabel], places: BarPlaces, options: LabelsExportOptions) -> _Window | NotChosen:
+    chosen = choose(opinions, options.resolve)
+    if isinstance(chosen, NotChosen):
+        return chosen
+    placed = []
+    for label in chosen:
+        found = places.place(label)
+        if isinstance(found, str):
+            return NotChosen(found)
+        placed.append(found)
+    marks = [one.marks for one in placed]
+    if len(placed) > 1 and (reason := disagreement({one.label.annotator: one.marks for one in placed})):
+        return NotChosen(reason, conflict=True)
+    # Of several the worst grade holds, and none at all is no grade.
+    grades = [label.grade for label in chosen]
+    grade = "" if "" in grades else max(grades)
+    if options.min_grade is not None and (not grade or GRADES.index(grade) > GRADES.index(options.min_grade)):
+        said = f"grade {grade} is worse than {options.min_grade}" if grade else "it was not graded"
+        return NotChosen(f"{said} (--min-grade {options.min_grade})")
+    if not marks[0] and options.no_expansion is None:
+        return NotChosen("it has no expansion (--no-expansion NAME writes it as a class)")
+    annotator = "+".join(sorted(label.annotator for label in chosen))
+    return _Window(chosen[0].window_id, chosen[0].symbol, placed[0].first_row, annotator, grade, mean_marks(marks))
+
+
+def _table(windows: list[_Window], places: BarPlaces, options: LabelsExportOptions) -> WindowTable:
+    rows: list[tuple[str, _Window, Mark]] = []
+    for window in windows:
+        marks = window.marks or (Mark(-1, -1, options.no_expansion or ""),)
+        for i, mark in enumerate(marks, start=1):
+            name = f"{window.window_id}_exp_{i}" if len(marks) > 1 else window.window_id
+            rows.append((name, window, mark))
+    first = np.array([window.first_row for _, window, _ in rows], dtype=np.int64)
+    extra = {"annotator": pl.Series([window.annotator for _, window, _ in rows], dtype=pl.String)}
+    if any(window.grade for window in windows):
+        extra["quality"] = pl.Series([window.grade or None for _, window, _ in rows], dtype=pl.String)
+    return WindowTable(
+        [name for name, _, _ in rows],
+        take_windows(places.bars.ohlc, first, options.window_bars),
+        None,
+        np.array([mark.label for _, _, mark in rows], dtype=object),
+        np.array([mark.start for _, _, mark in rows], dtype=np.int64),
+        np.array([mark.end for _, _, mark in rows], dtype=np.int64),
+        places.bars.start_us[first],
+        places.bars.start_us[first + options.window_bars - 1],
+        np.array([window.symbol for _, window, _ in rows], dtype=object),
+        pl.DataFrame(extra),
+    )
+
+
+def _check(table: WindowTable, options: LabelsExportOptions) -> None:
+    """What is written must be readable again by every command that learns from it."""
+    problems = label_problems(table, options.window_bars, table.ohlc)
+    repeated = [name for name, count in Counter(table.window_id).items() if count > 1]
+    if repeated:
+        problems.append(Problem("window_id must name one row each", len(repeated), None, repeated[0]))
+    if problems:
+        raise InvalidData.from_problems(options.store, problems, ADVICE)

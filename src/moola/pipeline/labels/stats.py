@@ -1,0 +1,160 @@
+"""`labels stats`: what a label store holds, and how far its annotators agree."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from moola.config.labels_options import LabelsStatsOptions
+from moola.data.contracts.bar_table import read_bars
+from moola.data.contracts.label_store import GRADES, STATUSES, LabelStore, WindowLabel
+from moola.evaluation.agreement import TOLERANCE_BARS, cohens_kappa, pointer_agreement
+from moola.pipeline.labels.choosing import by_window, disagreement, in_time_order, unlike
+from moola.pipeline.labels.places import BarPlaces, Mark
+
+HOUR_US = 3_600_000_000
+# First hour (UTC, no summer time) of each session of the currency market.
+SESSIONS = ((0, "Asia"), (7, "London"), (12, "London and New York"), (16, "New York"), (21, "Asia"))
+
+
+def stats(options: LabelsStatsOptions) -> dict[str, Any]:
+    """Count the labels of a store, and compare its annotators pair by pair.
+
+    Sessions and hours are those of the first bar of each marked expansion, in UTC.
+
+    Returns
+    -------
+    dict
+        Counts over current labels (one a window and annotator), `annotators` (the same for each), `agreement` (each
+        pair: Cohen's kappa and share of equal classes over windows that both labelled, distances of the pointers
+        where classes agree), `conflicts` (window and reason), and `pointers_from`: `bars` or `times`.
+    """
+    with LabelStore(options.store, must_exist=True) as store:
+        labels = store.all()
+    names = sorted({label.annotator for label in labels})
+    marks = _marks(labels, options)
+    return {
+        "store": str(options.store),
+        "n_windows": len({label.window_id for label in labels}),
+        **_counts(labels),
+        "annotators": [
+            {"annotator": name, **_counts([label for label in labels if label.annotator == name])} for name in names
+        ],
+        "agreement": [_pair(first, second, labels, marks) for first, second in combinations(names, 2)],
+        "conflicts": _conflicts(labels, marks),
+        "pointers_from": "times" if options.bars is None else "bars",
+    }
+
+
+def session_of(hour: int) -> str:
+    """Return the session of an hour of the day (UTC, 0 to 23)."""
+    return next(name for first, name in reversed(SESSIONS) if hour >= first)
+
+
+def _counts(labels: Sequence[WindowLabel]) -> dict[str, Any]:
+    labelled = [label for label in labels if label.status == "labelled"]
+    expansions = [expansion for label in labelled for expansion in label.expansions]
+    status = Counter(label.status for label in labels)
+    grade = Counter(label.grade or "none" for label in labels if label.status != "skipped")
+    hours = Counter(expansion.start_us // HOUR_US % 24 for expansion in expansions)
+    sessions: Counter[str] = Counter()
+    for hour, count in hours.items():
+        sessions[session_of(hour)] += count
+    return {
+        "n_labels": len(labels),
+        "status": {name: status[name] for name in STATUSES},
+        "grades": {name: grade[name] for name in (*GRADES, "none")},
+        "n_expansions": len(expansions),
+        "classes": dict(sorted(Counter(expansion.label for expansion in expansions).items())),
+        "without_expansion": sum(not label.expansions for label in labelled),
+        "sessions": {name: sessions[name] for name in dict.fromkeys(name for _, name in SESSIONS)},
+        "hours": {str(hour): hours[hour] for hour in range(24)},
+    }
+
+
+def _marks(labels: Sequence[WindowLabel], options: LabelsStatsOptions) -> dict[tuple[str, str], tuple[Mark, ...]]:
+    """Return each labelled window's expansions as bars, by window and annotator; those not placed are left out."""
+    labelled = [label for label in labels if label.status == "labelled"]
+    if options.bars is not None:
+        places = BarPlaces(read_bars(options.bars), options.window_bars)
+        placed = [places.place(label) for label in labelled]
+        return {(one.label.window_id, one.label.annotator): one.marks for one in placed if not isinstance(one, str)}
+    # The shortest window has no gap in it, if any has none.
+    usual: dict[str, float] = defaultdict(lambda: float("inf"))
+    for label in labelled:
+        usual[label.symbol] = min(
+            usual[label.symbol], (label.end_us - label.start_us) / max(options.window_bars - 1, 1)
+        )
+    marks = {}
+    for label in labelled:
+        bar_us = max(usual[label.symbol], 1.0)
+        marks[label.window_id, label.annotator] = tuple(
+            Mark(
+                round((one.start_us - label.start_us) / bar_us),
+                round((one.end_us - label.start_us) / bar_us),
+                one.label,
+            )
+            for one in label.expansions
+        )
+    return marks
+
+
+def _pair(
+    first: str, second: str, labels: Sequence[WindowLabel], marks: dict[tuple[str, str], tuple[Mark, ...]]
+) -> dict[str, Any]:
+    classes: tuple[list[str], list[str]] = ([], [])
+    places: tuple[list[Mark], list[Mark]] = ([], [])
+    for window_id, found in by_window(labels).items():
+        both = {label.annotator: label for label in found if label.annotator in (first, second)}
+        if len(both) < 2 or any(label.status != "labelled" for label in both.values()) or unlike(list(both.values())):
+            continue
+        for name, told in zip((first, second), classes, strict=True):
+            told.append(both[name].class_text)
+        if both[first].class_text != both[second].class_text:
+            continue
+        if all((window_id, name) in marks for name in (first, second)):
+            for name, compared in zip((first, second), places, strict=True):
+                compared.extend(in_time_order(marks[window_id, name]))
+    kappa = cohens_kappa(*classes)
+    n = len(classes[0])
+    same = sum(a == b for a, b in zip(*classes, strict=True))
+    return {
+        "first": first,
+        "second": second,
+        "n_windows": n,
+        "kappa": kappa,
+        "kappa_reason": None if kappa is not None else _why_not(n),
+        "same_class": same / n if n else None,
+        "start": _pointer([mark.start for mark in places[0]], [mark.start for mark in places[1]]),
+        "end": _pointer([mark.end for mark in places[0]], [mark.end for mark in places[1]]),
+    }
+
+
+def _why_not(n: int) -> str:
+    return "both gave every window the same class" if n else "no window was labelled by both"
+
+
+def _pointer(first: list[int], second: list[int]) -> dict[str, Any]:
+    found = pointer_agreement(np.array(first, dtype=np.int64), np.array(second, dtype=np.int64))
+    return {"n": found.n, "median_abs_bars": found.median_abs_bars, f"within_{TOLERANCE_BARS}": found.share_within}
+
+
+def _conflicts(labels: Sequence[WindowLabel], marks: dict[tuple[str, str], tuple[Mark, ...]]) -> list[dict[str, str]]:
+    conflicts = []
+    for window_id, found in by_window(labels).items():
+        opinions = [label for label in found if label.status != "skipped"]
+        reason = unlike(opinions)
+        if reason is None and len(opinions) > 1:
+            judged = {
+                one.annotator: marks[window_id, one.annotator]
+                for one in opinions
+                if (window_id, one.annotator) in marks
+            }
+            reason = disagreement(judged) if judged else None
+        if reason is not None:
+            conflicts.append({"window_id": window_id, "reason": reason})
+    return conflicts

@@ -1,0 +1,134 @@
+"""`labels export|import|stats` as a person types them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from moola.data.contracts.label_store import LabelStore
+from tests.pipeline.labels.labels_made import WINDOW_BARS, made_label, made_store, write_made_bars
+
+LABELS = (
+    made_label(0, (5, 9, "consolidation"), grade="A"),
+    made_label(0, (5, 13, "consolidation"), annotator="ben", grade="B"),
+    made_label(30, (7, 9, "retracement"), (12, 14, "retracement")),
+    made_label(30, (7, 9, "retracement"), (12, 14, "retracement"), annotator="ben"),
+    made_label(60, status="rejected", grade="D", reason="a gap"),
+)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MOOLA_WINDOW_BARS", str(WINDOW_BARS))
+    write_made_bars(tmp_path / "bars.parquet")
+    made_store(tmp_path / "labels.db", *LABELS)
+    return tmp_path
+
+
+STORE = ("--store", "labels.db", "--bars", "bars.parquet")
+
+
+def test_export_prints_what_was_written_and_what_not(moola, here):
+    answer = moola("labels", "export", *STORE, "--output", "out.parquet", "--resolve", "agree")
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines() == [
+        "1 windows in 2 rows (2 retracement) in out.parquet",
+        "1 left out:",
+        "  w60: rejected: a gap",
+        "1 in conflict:",
+        "  w0: end is 4 bars apart: ana at bar 9, ben at bar 13",
+        "Next: moola convert --input out.parquet --output <relative.parquet>",
+    ]
+    answer = moola(
+        "labels", "export", *STORE, "--output", "out.parquet", "--annotator", "ben", "--min-grade", "C", "--json"
+    )
+    assert answer.json == {
+        "output": "out.parquet",
+        "n_windows": 1,
+        "n_rows": 1,
+        "classes": {"consolidation": 1},
+        "left_out": [{"window_id": "w30", "reason": "it was not graded (--min-grade C)"}],
+        "conflicts": [],
+    }
+
+
+def test_import_counts_and_says_what_it_kept(moola, here):
+    assert moola("labels", "export", *STORE, "--output", "out.parquet").code == 0
+    into = ("labels", "import", "--store", "new.db", "--bars", "bars.parquet", "--input", "out.parquet")
+    answer = moola(*into, "--annotator", "cem")
+    assert answer.out.splitlines() == [
+        "2 added, 0 overwritten, 0 unchanged, 0 kept as they were in new.db",
+        "Next: moola labels stats --store new.db",
+    ]
+    with LabelStore(here / "new.db") as store:
+        label = store.get("w0", "cem")
+        store.save(replace(label, expansions=()), label.revision)
+    answer = moola(*into, "--annotator", "cem")
+    assert answer.out.splitlines()[:2] == [
+        "0 added, 0 overwritten, 1 unchanged, 1 kept as they were in new.db",
+        "  kept w0 of cem: the file differs (--overwrite takes it)",
+    ]
+    assert moola(*into, "--annotator", "cem", "--overwrite", "true", "--json").json["overwritten"] == 1
+
+
+def test_stats_read_as_tables(moola, here):
+    answer = moola("labels", "stats", *STORE)
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines() == [
+        "5 labels of 3 windows in labels.db",
+        "  windows    labelled  rejected  skipped",
+        "  everybody         4         1        0",
+        "  ana               2         1        0",
+        "  ben               2         0        0",
+        "  grade      A  B  C  D  none",
+        "  everybody  1  1  0  1     2",
+        "  ana        1  0  0  1     1",
+        "  ben        0  1  0  0     1",
+        "  expansions  consolidation  retracement",
+        "  everybody               2            4",
+        "  ana                     1            2",
+        "  ben                     1            2",
+        "  session    Asia  London  London and New York  New York",
+        "  everybody     2       0                    2         2",
+        "  ana           1       0                    1         1",
+        "  ben           1       0                    1         1",
+        "  0 labelled without an expansion",
+        "  expansions by hour of their first bar (UTC): 05: 2, 13: 2, 18: 2",
+        "  agreement  windows  kappa  same class  start apart  within 3  end apart  within 3",
+        "  ana, ben         2   1.00        1.00         0.00      1.00       0.00      0.67",
+        "1 in conflict:",
+        "  w0: end is 4 bars apart: ana at bar 9, ben at bar 13",
+        "Next: moola labels export --store labels.db --bars <bars> --output <windows.parquet>",
+    ]
+    assert moola("labels", "stats", "--store", "labels.db", "--json").json["pointers_from"] == "times"
+
+
+def test_errors_end_in_their_codes_and_change_nothing(moola, here):
+    before = (here / "labels.db").read_bytes()
+    out = ("--output", "out.parquet")
+    cases = [
+        (("export", *STORE, *out, "--annotator", "zoe"), 2, "'zoe' is none of 2: ana, ben"),
+        (("export", *STORE, *out, "--min-grade", "E"), 2, "--min-grade"),
+        (("export", *STORE, *out, "--window-bars", "19"), 3, "none of 3 can be"),
+        (("export", "--store", "no.db", "--bars", "bars.parquet", *out), 1, "there is no file no.db"),
+        (("export", "--store", "bars.parquet", "--bars", "bars.parquet", *out), 5, "another kind of file"),
+        (("import", *STORE, "--input", "bars.parquet", "--annotator", "ana"), 3, "window_id and features"),
+        (("import", *STORE, "--input", "labels.db", "--annotator", "ana"), 3, "must be parquet or JSON"),
+        (("stats", "--store", "no.db"), 1, "there is no file no.db"),
+    ]
+    for arguments, code, message in cases:
+        answer = moola("labels", *arguments)
+        assert (answer.code, "Traceback" in answer.err) == (code, False), (arguments, answer.err)
+        assert message in answer.err
+    assert (here / "labels.db").read_bytes() == before
+    assert sorted(path.name for path in here.iterdir()) == ["bars.parquet", "data", "labels.db"]
+
+
+def test_the_samples_labels_go_in_and_come_out_unchanged(moola, sample):
+    bars = ("--bars", "data/raw/eurusd_1h_2017.parquet")
+    labelled = "data/processed/labeled/train_latest.parquet"
+    assert moola("labels", "import", "--store", "labels.db", *bars, "--input", labelled).code == 0
+    assert moola("labels", "export", "--store", "labels.db", *bars, "--output", "out.parquet").code == 0
+    assert (sample / "out.parquet").read_bytes() == (sample / labelled).read_bytes()

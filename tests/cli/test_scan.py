@@ -1,0 +1,118 @@
+"""The command: what it writes and says, how it stops and goes on, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from moola.pipeline import scanning
+from moola.pipeline.scan_parts import ScanParts
+from tests.scans_made import made_bars, made_model, seeing_moves
+
+MOVES = [(40, 46, 1), (80, 84, -1)]
+COMMAND = ("scan", "--model", "model.pt", "--bars", "bars.parquet", "--device", "cpu")
+
+
+@pytest.fixture
+def scan(tmp_path, monkeypatch, moola):
+    monkeypatch.chdir(tmp_path)
+    made_model(Path("model.pt"))
+    made_bars(120, MOVES, 1).with_columns(symbol=pl.lit("EUR/USD")).write_parquet("bars.parquet")
+    monkeypatch.setattr(scanning, "read_windows_both_ways", seeing_moves)
+    return lambda *arguments: moola(*COMMAND, *arguments)
+
+
+def test_events_in_three_forms_and_pictures(scan):
+    answer = scan("--output", "events.parquet", "--plot", "plots", "--plot-limit", "1")
+    assert answer.code == 0, answer.err
+    assert "18 windows over 120 bars of 1 symbol: 0 dropped for a gap above --max-gap-hours" in answer.out
+    assert "2 events (1 falling, 1 rising) of probability 0.16 or more in events.parquet" in answer.out
+    assert "labels by ann" in answer.out
+    assert "scan: window 18 of 18, 2 events" in answer.err
+    [picture] = Path("plots").iterdir()
+    assert picture.name.startswith("0001_EUR-USD_2017")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+    for name in ("events.csv", "events.jsonl"):
+        assert scan("--output", name).code == 0
+    table = pl.read_parquet("events.parquet")
+    bars = pl.read_parquet("bars.parquet")["timestamp"]
+    assert table["start_ts"].to_list() == [bars[first] for first, *_ in MOVES]
+    assert table["end_ts"].to_list() == [bars[last] for _, last, _ in MOVES]
+    assert table["predicted_label"].to_list() == ["rising", "falling"]
+    assert table.columns == [
+        *("symbol", "start_ts", "end_ts", "start_low_ts", "start_high_ts", "end_low_ts", "end_high_ts"),
+        *("predicted_label", "prob_falling", "prob_rising", "event_prob", "start_prob", "end_prob"),
+        *("n_windows_agree", "n_windows_saw", "longest_gap_hours", "cut"),
+    ]
+    lines = [json.loads(line) for line in Path("events.jsonl").read_text().splitlines()]
+    csv = pl.read_csv("events.csv").to_dicts()
+    assert lines == csv
+    assert [line["start_ts"] for line in lines] == [f"{bars[first]:%Y-%m-%dT%H:%M:%S.%fZ}" for first, *_ in MOVES]
+    assert [line["event_prob"] for line in lines] == table["event_prob"].to_list()
+
+
+def test_json_is_one_object(scan):
+    answer = scan("--output", "events.parquet", "--json")
+    assert answer.json["n_events"] == 2
+    assert answer.json["predicted"] == {"falling": 1, "rising": 1}
+
+
+@pytest.mark.parametrize("name", ["events.parquet", "events.csv", "events.jsonl"])
+def test_no_event_is_a_table_without_rows(scan, name):
+    answer = scan("--output", name, "--min-prob", "0.99")
+    assert answer.code == 0, answer.err
+    assert "0 events of probability 0.99 or more" in answer.out
+    assert "Lower --min-prob" in answer.out
+    assert Path(name).exists()
+    if name == "events.parquet":
+        assert pl.read_parquet(name).shape == (0, 17)
+
+
+def test_interrupted_is_130_with_the_command_that_goes_on(scan, moola, monkeypatch):
+    assert scan("--output", "whole.csv", "--batch-windows", "5").code == 0
+    write = ScanParts.write
+
+    def stopping(self, number, part):
+        write(self, number, part)
+        if number == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ScanParts, "write", stopping)
+    answer = scan("--output", "events.csv", "--batch-windows", "5")
+    assert answer.code == 130
+    assert not Path("events.csv").exists()
+    typed = answer.err.strip().rpartition("Go on with: moola ")[2]
+    assert typed == (
+        "scan --model model.pt --bars bars.parquet --output events.csv --batch-windows 5 --device cpu --resume"
+    )
+    monkeypatch.setattr(ScanParts, "write", write)
+    resumed = moola(*typed.split(), "--json")
+    assert resumed.code == 0, resumed.err
+    assert resumed.json["resumed_parts"] == 2
+    assert Path("events.csv").read_bytes() == Path("whole.csv").read_bytes()
+
+
+def test_a_damaged_part_is_refused(scan, monkeypatch):
+    monkeypatch.setattr(ScanParts, "clear", lambda self: None)
+    assert scan("--output", "events.csv", "--batch-windows", "5").code == 0
+    Path("events.csv.checkpoint/part_000003.json").write_text('{"kept": {}}')
+    answer = scan("--output", "events.csv", "--batch-windows", "5", "--resume")
+    assert answer.code == 3
+    assert "must be whole" in answer.err
+
+
+def test_refusals_and_their_codes(scan, moola):
+    pl.read_parquet("bars.parquet").head(34).write_parquet("few.parquet")
+    few = moola("scan", "--model", "model.pt", "--bars", "few.parquet", "--output", "events.csv")
+    assert few.code == 3
+    assert "34 bars give none of 35" in few.err
+    made_model(Path("blind.pt"), predict_pointers=False)
+    blind = moola("scan", "--model", "blind.pt", "--bars", "bars.parquet", "--output", "events.csv")
+    assert blind.code == 2
+    assert "must have a model that predicts pointers, but blind.pt was trained without" in blind.err
+    assert scan("--output", "events.txt").code == 2
+    assert not Path("events.csv").exists()

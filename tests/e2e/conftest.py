@@ -1,0 +1,84 @@
+"""A browser and a served page; skipped with the reason where there is no browser."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from moola.label.desk import Desk
+from moola.label.server import bind, make_app
+from tests.label.desks import made_desk
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        # Chromium's own sandbox does not work for root in a container; the page is ours and on loopback.
+        running = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+class Served:
+    """A desk behind a real port, in a thread of its own."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.place = bind(0)
+        port = self.place.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/"
+        self.server = uvicorn.Server(uvicorn.Config(make_app(desk, port), log_config=None, ws="none"))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.place]}, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(20)
+        self.place.close()
+        self.desk.store.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    running: list[Served] = []
+
+    def start(**changed: object) -> Served:
+        running.append(Served(made_desk(tmp_path, **changed)))
+        return running[-1]
+
+    yield start
+    for served in running:
+        served.stop()
+
+
+@pytest.fixture
+def page_of(browser) -> Iterator[Callable]:
+    contexts, wrong = [], []
+
+    def start(served: Served, width: int = 1280, height: int = 800, context=None):
+        if context is None:
+            context = browser.new_context(viewport={"width": width, "height": height})
+            contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda asked: None if asked.url.startswith(served.url) else wrong.append(asked.url))
+        page.goto(served.url)
+        page.wait_for_selector("#title:not(:empty)")
+        page.wait_for_function("document.activeElement.id === 'chart'")
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert wrong == []

@@ -1,0 +1,246 @@
+"""The requests of the labelling page: what it refuses, what it saves, and when the model speaks."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from moola.label.guard import MAX_BODY_BYTES, Guard
+from moola.label.model import ModelAnswers
+from moola.label.server import STATIC
+from tests.label.desks import PORT, client_of, label_body, made_desk
+from tests.made import random_walk_bars
+
+
+@pytest.fixture
+def desk(tmp_path):
+    with_store = made_desk(tmp_path)
+    yield with_store
+    with_store.store.close()
+
+
+@pytest.fixture
+def client(desk) -> TestClient:
+    return client_of(desk)
+
+
+@pytest.mark.parametrize("host", ["evil.example", f"evil.example:{PORT}", "127.0.0.1:1", f"127.0.0.1.evil:{PORT}", ""])
+def test_a_foreign_host_is_refused(client, host):
+    for path in ("/", "/api/health", "/app.js"):
+        assert client.get(path, headers={"Host": host}).status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1:8765", "http://127.0.0.1:1"])
+def test_a_foreign_origin_is_refused(client, desk, origin):
+    answer = client.put(f"/api/label/{desk.shelf.window_id[0]}", json=label_body(), headers={"Origin": origin})
+    assert answer.status_code == 403
+    assert "Origin" in answer.json()["error"]
+    assert desk.store.all() == []
+
+
+@pytest.mark.parametrize("origin", [f"http://127.0.0.1:{PORT}", f"http://localhost:{PORT}"])
+def test_the_pages_own_origin_may_save(client, desk, origin):
+    answer = client.put(f"/api/label/{desk.shelf.window_id[0]}", json=label_body(), headers={"Origin": origin})
+    assert answer.status_code == 200
+
+
+def test_every_answer_forbids_foreign_content(client):
+    for path in ("/", "/api/health", "/nothing", "/api/window/none?annotator=anna"):
+        headers = client.get(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'self'")
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_claimed_body_of_100_megabytes_is_refused_before_it_is_read(client, desk):
+    headers = {"Content-Type": "application/json", "Content-Length": "100000000"}
+    answer = client.put(f"/api/label/{desk.shelf.window_id[0]}", content=b"{}", headers=headers)
+    assert answer.status_code == 413
+
+
+def test_a_body_without_a_length_is_read_up_to_the_limit_only():
+    sent, given = [], []
+
+    async def receive():
+        given.append(1)
+        return {"type": "http.request", "body": b"x" * 100_000, "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    async def never(scope, receive, send):
+        raise AssertionError("the application must not see it")
+
+    headers = [(b"host", f"127.0.0.1:{PORT}".encode()), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "PUT", "path": "/api/label/x", "headers": headers}
+    asyncio.run(Guard(never, PORT)(scope, receive, send))
+    assert sent[0]["status"] == 413
+    assert len(given) == MAX_BODY_BYTES // 100_000 + 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"", 422),
+        (b"[]", 422),
+        (b"\xff\xfe", 400),
+        (b"[" * 100_000, 400),
+        (json.dumps(label_body(surprise=1)).encode(), 422),
+        (json.dumps(label_body(expected_revision="0")).encode(), 422),
+        (json.dumps(label_body(annotator="  ")).encode(), 422),
+        (json.dumps(label_body(note="x" * 5000)).encode(), 422),
+        (json.dumps(label_body(note="\ud800")).encode(), 422),
+        (json.dumps(label_body(note="\u0000")).encode(), 422),
+        (json.dumps(label_body(grade="D")).encode(), 422),
+        (json.dumps(label_body(status="rejected")).encode(), 422),
+        (json.dumps(label_body(expansions=[{"start": 40, "end": 105, "label": "consolidation"}])).encode(), 422),
+        (json.dumps(label_body(expansions=[{"start": 40, "end": 39, "label": "consolidation"}])).encode(), 422),
+        (json.dumps(label_body(expansions=[{"start": 4.5, "end": 39, "label": "consolidation"}])).encode(), 422),
+        (json.dumps(label_body(expansions=[{"start": 4, "end": 39, "label": "unknown"}])).encode(), 422),
+        (json.dumps(label_body(expansions=[{"start": 4, "end": 39, "label": "consolidation"}] * 2)).encode(), 422),
+    ],
+)
+def test_malformed_bodies_get_4xx_and_save_nothing(client, desk, body, status):
+    answer = client.put(
+        f"/api/label/{desk.shelf.window_id[0]}", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]
+    assert desk.store.all() == []
+
+
+def test_a_form_cannot_save(client, desk):
+    answer = client.put(f"/api/label/{desk.shelf.window_id[0]}", content=b"{}", headers={"Content-Type": "text/plain"})
+    assert answer.status_code == 415
+
+
+def test_what_is_not_there_is_404(client):
+    assert client.get("/api/window/none?annotator=anna").status_code == 404
+    assert client.put("/api/label/none", json=label_body()).status_code == 404
+    assert client.get("/nothing").json()["error"]
+    assert client.get("/../../etc/passwd").status_code == 404
+    assert client.get("/%2e%2e/%2e%2e/pyproject.toml").status_code == 404
+
+
+def test_marks_are_saved_at_the_times_of_their_bars(client, desk):
+    window = desk.shelf.window_id[2]
+    saved = client.put(f"/api/label/{window}", json=label_body(note="clear")).json()["label"]
+    assert saved["revision"] == 1
+    times = desk.shelf.times(2)
+    stored = desk.store.get(window, "anna")
+    assert (stored.start_us, stored.end_us) == (times[0], times[104])
+    assert [(mark.start_us, mark.end_us) for mark in stored.expansions] == [(times[40], times[52])]
+    again = client.get(f"/api/window/{window}?annotator=anna").json()
+    assert again["label"] == saved
+    assert again["times_us"][again["first"] + 40] == times[40]
+    assert client.get(f"/api/window/{window}?annotator=ben").json()["label"] is None
+
+
+def test_the_second_of_two_pages_is_told_what_stands(client, desk):
+    url = f"/api/label/{desk.shelf.window_id[0]}"
+    first = client.put(url, json=label_body(grade="B")).json()["label"]
+    second = client.put(url, json=label_body(grade="C"))
+    assert second.status_code == 409
+    assert second.json()["current"] == first
+    assert client.put(url, json=label_body(grade="C", expected_revision=1)).json()["label"]["revision"] == 2
+
+
+def test_undo_brings_the_save_before_back(client, desk):
+    window = desk.shelf.window_id[0]
+    client.put(f"/api/label/{window}", json=label_body(grade="B"))
+    client.put(f"/api/label/{window}", json=label_body(grade="C", expected_revision=1))
+    undone = client.post(f"/api/undo/{window}", json={"annotator": "anna", "expected_revision": 2})
+    assert undone.json()["label"]["grade"] == "B"
+    assert undone.json()["label"]["revision"] == 3
+    stale = client.post(f"/api/undo/{window}", json={"annotator": "anna", "expected_revision": 2})
+    assert stale.status_code == 409
+
+
+def test_progress_counts_windows_and_classes(client, desk):
+    names = desk.shelf.window_id
+    client.put(f"/api/label/{names[0]}", json=label_body())
+    client.put(f"/api/label/{names[1]}", json=label_body(status="rejected", grade="D", reason="too short"))
+    client.put(f"/api/label/{names[2]}", json=label_body(status="skipped", grade="", expansions=[]))
+    assert client.get("/api/progress?annotator=anna").json() == {
+        "n_windows": len(names),
+        "left": len(names) - 3,
+        "labelled": 1,
+        "rejected": 1,
+        "skipped": 1,
+        "classes": {"consolidation": 1, "retracement": 0},
+    }
+
+
+def test_markup_in_a_symbol_stays_text(tmp_path):
+    symbol = "<img src=x onerror=alert(1)>/EUR"
+    desk = made_desk(tmp_path, random_walk_bars(150, symbol=symbol))
+    client = client_of(desk)
+    window = client.get("/api/next?annotator=anna").json()["window"]
+    assert window["symbol"] == symbol
+    url = f"/api/window/{quote(window['id'], safe='')}?annotator=anna"
+    assert client.get(url).headers["content-type"] == "application/json"
+    assert client.get(url).json()["id"] == window["id"]
+    # The page never makes markup of text.
+    for script in STATIC.glob("*.js"):
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script.read_text())
+    desk.store.close()
+
+
+def test_the_model_is_silent_until_the_person_has_spoken(tmp_path):
+    shelf = made_desk(tmp_path).shelf
+    n = len(shelf)
+    curves = np.full((n, 105, 2), 1 / 105, dtype=np.float32)
+    answers = ModelAnswers(["consolidation", "retracement"], np.full((n, 2), 0.5), np.tile([40, 50], (n, 1)), curves)
+    desk = made_desk(tmp_path, answers=answers)
+    client, window = client_of(desk), shelf.window_id[0]
+    url = f"/api/window/{window}?annotator=anna"
+    assert client.get(url).json()["model"] is None
+    assert client.get("/api/next?annotator=anna&queue=uncertainty").json()["window"]["model"] is None
+    told = client.get(url + "&assist=true").json()["model"]
+    assert (told["start"], told["end"], len(told["curves"][0])) == (40, 50, 105)
+    client.put(f"/api/label/{window}", json=label_body(status="skipped", grade="", expansions=[]))
+    assert client.get(url).json()["model"] is None
+    client.put(f"/api/label/{window}", json=label_body(expected_revision=1))
+    assert client.get(url).json()["model"]["classes"] == {"consolidation": 0.5, "retracement": 0.5}
+    assert client.get(f"/api/window/{window}?annotator=ben").json()["model"] is None
+    desk.store.close()
+
+
+def test_a_label_over_other_bars_is_neither_shown_nor_replaced(tmp_path, client, desk):
+    window = desk.shelf.window_id[0]
+    client.put(f"/api/label/{window}", json=label_body())
+    other = made_desk(tmp_path, random_walk_bars(400, start="2021-01-01"))
+    other.shelf.window_id[0] = window
+    other.__post_init__()
+    elsewhere = client_of(other)
+    assert elsewhere.get(f"/api/window/{window}?annotator=anna").status_code == 422
+    answer = elsewhere.put(f"/api/label/{window}", json=label_body(expected_revision=1))
+    assert answer.status_code == 422
+    assert "over others" in answer.json()["error"]
+    assert desk.store.get(window, "anna").revision == 1
+    other.store.close()
+
+
+def test_the_chart_library_is_the_one_of_its_notice():
+    vendored = STATIC / "vendor"
+    digest = hashlib.sha256((vendored / "lightweight-charts.standalone.production.mjs").read_bytes()).hexdigest()
+    assert digest in (vendored / "NOTICE.txt").read_text()
+    assert "Apache License" in (vendored / "LICENSE.lightweight-charts.txt").read_text()
+
+
+def test_the_page_names_no_other_host_but_its_links():
+    for path in [*STATIC.glob("*.js"), *STATIC.glob("*.css"), *STATIC.glob("*.html")]:
+        assert not re.search(r"(?:src|url|import|fetch|from)\s*[=(]?\s*[\"']?(?:https?:)?//", path.read_text()), path
+
+
+def test_the_page_and_its_scripts_are_served(client):
+    assert "<title>moola label</title>" in client.get("/").text
+    for name in ("app.js", "vendor/lightweight-charts.standalone.production.mjs"):
+        assert client.get(f"/{name}").headers["content-type"].startswith("text/javascript")

@@ -1,0 +1,88 @@
+"""What to label next: orders that are the same each time, walked in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moola.core.bars import Bars
+from moola.errors import WrongUsage
+from moola.label.model import ModelAnswers
+from moola.label.queue import Queues, farthest_first
+from moola.label.windows import Shelf, cut_shelf
+from tests.label.desks import made_desk
+from tests.made import random_walk_bars
+
+
+def two_symbols() -> Bars:
+    one, two = random_walk_bars(300, symbol="A"), random_walk_bars(300, seed=1, start="2019-12-30", symbol="B")
+    joined = (np.concatenate([getattr(one, name), getattr(two, name)]) for name in ("start_us", "ohlc", "symbol"))
+    return Bars(*joined)
+
+
+def answers_of(shelf: Shelf) -> ModelAnswers:
+    first = np.linspace(0.99, 0.5, len(shelf))
+    return ModelAnswers(["x", "y"], np.stack([first, 1 - first], axis=1), np.full((len(shelf), 2), -1), None)
+
+
+def test_orders_are_whole_and_the_same_each_time():
+    shelf = cut_shelf(two_symbols(), 105, 45, None)
+    for name in ("time", "random", "uncertainty", "diversity"):
+        orders = [Queues(shelf, answers_of(shelf), 17).order(name) for _ in range(2)]
+        assert orders[0] == orders[1]
+        assert sorted(orders[0]) == list(range(len(shelf)))
+    times = shelf.bars.start_us[shelf.first_bar]
+    assert (np.diff(times[Queues(shelf, None, 17).order("time")]) >= 0).all()
+    assert Queues(shelf, None, 17).order("random") != Queues(shelf, None, 18).order("random")
+    assert Queues(shelf, answers_of(shelf), 17).order("uncertainty") == list(range(len(shelf)))[::-1]
+
+
+@given(st.integers(1, 12), st.integers(0, 5))
+def test_farthest_first_is_that_of_the_slow_twin(n, seed):
+    points = np.random.default_rng(seed).normal(size=(n, 3))
+    found = farthest_first(points, n, 17).tolist()
+    chosen = [int(np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1)))]
+    while len(chosen) < n:
+        rest = [i for i in range(n) if i not in chosen]
+        chosen.append(max(rest, key=lambda i: (min(((points[i] - points[j]) ** 2).sum() for j in chosen), -i)))
+    assert found == chosen
+
+
+def test_what_is_saved_does_not_come_again_and_what_is_skipped_comes_last():
+    shelf = cut_shelf(random_walk_bars(300), 105, 45, None)
+    queues, names = Queues(shelf, None, 17), shelf.window_id
+    assert len(names) == 5
+    assert queues.next("time", {}) == (0, 5)
+    assert queues.next("time", {}, after=names[0]) == (1, 5)
+    assert queues.next("time", {names[0]: "skipped", names[1]: "labelled"}, after=names[1]) == (2, 3)
+    done = dict.fromkeys(names, "labelled")
+    assert queues.next("time", done, after=names[4]) == (None, 0)
+    done |= {names[1]: "skipped", names[3]: "skipped"}
+    assert queues.next("time", done, after=names[1]) == (3, 0)
+    assert queues.next("time", done, after=names[3]) == (1, 0)
+
+
+def test_twenty_thousand_windows_are_answered_without_the_store(tmp_path, monkeypatch):
+    desk = made_desk(tmp_path, random_walk_bars(20_104), stride=1)
+    assert len(desk.shelf) == 20_000
+    desk.next("diversity", "anna", None, False)
+    monkeypatch.setattr(desk.store, "all", None)
+    computed = []
+    monkeypatch.setattr(desk.queues, "_computed", computed.append)
+    seen = {desk.next("diversity", "anna", None, False)["window"]["id"]}
+    for name in list(seen):
+        desk.save(name, "anna", "labelled", [], {"grade": "", "reason": "", "note": ""}, 0)
+    seen.add(desk.next("diversity", "anna", None, False)["window"]["id"])
+    assert len(seen) == 2
+    assert computed == []
+    desk.store.close()
+
+
+def test_an_unknown_queue_is_refused_with_those_there_are(tmp_path):
+    desk = made_desk(tmp_path)
+    for name in ("uncertainty", "nothing"):
+        with pytest.raises(WrongUsage, match="time, random, diversity"):
+            desk.next(name, "anna", None, False)
+    desk.store.close()

@@ -1,0 +1,166 @@
+"""Moves planted in long bars come out once each, at their bars and times, whatever the parts were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from moola.config.scan_options import ScanOptions
+from moola.data.contracts.event_table import read_events
+from moola.errors import InvalidData, UntrustedFile, WrongUsage
+from moola.pipeline import scanning
+from moola.pipeline.scan_parts import checkpoint_of
+from moola.pipeline.scan_pictures import pictures
+from moola.pipeline.scanning import Scan
+from tests.scans_made import made_bars, made_model, seeing_moves
+
+MOVES = {"A": [(40, 46, 1), (80, 84, -1), (150, 155, 1)], "B/1": [(60, 69, -1), (130, 133, 1)]}
+# A's bars stop for four days before bar 100; B's never do.
+FRAMES = {"A": made_bars(200, MOVES["A"], 1, {100: 96.0}), "B/1": made_bars(180, MOVES["B/1"], 2)}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made_model(Path("model.pt"))
+    monkeypatch.setattr(scanning, "read_windows_both_ways", seeing_moves)
+    return tmp_path
+
+
+def write_bars(*symbols: str) -> Path:
+    frames = [FRAMES[name].with_columns(symbol=pl.lit(name)) for name in symbols]
+    path = Path(f"bars_{len(symbols)}{symbols[0][0]}.parquet")
+    # By time, so that symbols take turns in the file.
+    pl.concat(frames).sort("timestamp", maintain_order=True).write_parquet(path)
+    return path
+
+
+def scan(bars: Path, output: str = "events.parquet", **given):
+    options = {"model": Path("model.pt"), "bars": bars, "output": Path(output), "device": "cpu", **given}
+    work = Scan(ScanOptions(**options))
+    return work, work.run(lambda *_: None)
+
+
+def expected(*symbols: str) -> list[tuple]:
+    rows = []
+    for name in symbols:
+        times = FRAMES[name]["timestamp"].dt.timestamp("us").to_list()
+        rows += [(name, times[first], times[last], direction) for first, last, direction in MOVES[name]]
+    return rows
+
+
+def found(path: str = "events.parquet") -> list[tuple]:
+    events = read_events(Path(path))
+    sign = np.where(events.class_prob[:, 1] > 0.5, 1, -1).tolist()
+    return [(name, *time, way) for name, time, way in zip(events.symbol, events.time_us.tolist(), sign, strict=True)]
+
+
+@pytest.mark.parametrize("stride", [1, 3, 5])
+def test_planted_moves_are_found_once_each_at_their_times_over_symbols_and_a_gap(folder, stride):
+    _, result = scan(write_bars("A", "B/1"), stride=stride)
+    assert found() == expected("A", "B/1")
+    assert result["n_events"] == 5
+    events = read_events(Path("events.parquet"))
+    assert not events.cut.any()
+    assert (events.n_agree >= 1).all()
+    assert (events.n_agree <= events.n_saw).all()
+    assert (events.low_us <= events.time_us).all()
+    assert (events.time_us <= events.high_us).all()
+
+
+def test_order_of_symbols_moves_rows_alone(folder):
+    scan(write_bars("B/1", "A"))
+    assert found() == expected("B/1", "A")
+    one = sorted(found())
+    for name in ("A", "B/1"):
+        scan(write_bars(name), f"{name[0]}.parquet")
+        assert found(f"{name[0]}.parquet") == [row for row in one if row[0] == name]
+
+
+def test_a_window_over_a_gap_is_dropped_and_counted_or_kept_and_counted(folder):
+    bars = write_bars("A")
+    _, dropped = scan(bars, stride=1)
+    assert (dropped["n_windows"], dropped["n_dropped_gap"], dropped["n_windows_over_gap"]) == (132, 34, 0)
+    _, kept = scan(bars, stride=1, max_gap_hours=100)
+    assert (kept["n_windows"], kept["n_dropped_gap"], kept["n_windows_over_gap"]) == (166, 0, 34)
+
+
+def test_a_symbol_with_too_few_bars_is_named(folder):
+    short = FRAMES["B/1"].head(20).with_columns(symbol=pl.lit("short"))
+    long = FRAMES["A"].with_columns(symbol=pl.lit("A"))
+    pl.concat([short, long]).write_parquet("mixed.parquet")
+    _, result = scan(Path("mixed.parquet"), stride=1)
+    assert (result["symbols_unseen"], result["n_bars_unseen"]) == (["short"], 20)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_parts_change_nothing_and_bound_what_is_read_at_once(folder, batch, monkeypatch):
+    bars = write_bars("A", "B/1")
+    scan(bars, "whole.parquet", stride=2)
+    sizes = []
+
+    def counting(model, features, device):
+        sizes.append(len(features))
+        return seeing_moves(model, features, device)
+
+    monkeypatch.setattr(scanning, "read_windows_both_ways", counting)
+    scan(bars, "parts.parquet", stride=2, batch_windows=batch)
+    assert max(sizes) <= batch
+    assert Path("parts.parquet").read_bytes() == Path("whole.parquet").read_bytes()
+
+
+def test_a_stopped_scan_goes_on_to_the_same_bytes(folder, monkeypatch):
+    bars = write_bars("A", "B/1")
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    # The network itself: its weights are random, so events overlap and hang on each other across parts.
+    given = {"stride": 2, "batch_windows": 16, "min_prob": 0.0}
+    scan(bars, "whole.parquet", **given)
+
+    def stop(n_done, n_windows, _n_events):
+        if n_done > n_windows / 2:
+            raise KeyboardInterrupt
+
+    options = ScanOptions(model=Path("model.pt"), bars=bars, output=Path("events.parquet"), device="cpu", **given)
+    with pytest.raises(KeyboardInterrupt):
+        Scan(options).run(stop)
+    assert not Path("events.parquet").exists()
+    with pytest.raises(WrongUsage, match="model, bars and options it was started with"):
+        scan(bars, resume=True, **given | {"stride": 3})
+    _, result = scan(bars, resume=True, **given)
+    assert result["resumed_parts"] > 0
+    assert result["n_events"] > 3
+    assert Path("events.parquet").read_bytes() == Path("whole.parquet").read_bytes()
+    assert not checkpoint_of(Path("events.parquet")).exists()
+    assert scan(bars, resume=True, **given)[1]["resumed_parts"] == 0
+
+
+def test_pictures_show_the_event_that_was_found(folder):
+    work, _ = scan(write_bars("A", "B/1"))
+    shown = list(pictures(work, 3))
+    assert [one.rank for one in shown] == [1, 2, 3]
+    for one in shown:
+        times = one.start_us[one.bar]
+        assert (one.symbol, *times.tolist()) in [row[:3] for row in expected("A", "B/1")]
+        assert one.curves[:, 0].argmax() == one.bar[0]
+        assert one.curves[:, 1].argmax() == one.bar[1]
+
+
+def test_what_cannot_be_scanned_is_refused(folder):
+    bars = write_bars("A")
+    made_model(Path("blind.pt"), predict_pointers=False)
+    with pytest.raises(WrongUsage, match="must have a model that predicts pointers"):
+        scan(bars, model=Path("blind.pt"))
+    FRAMES["A"].head(34).write_parquet("few.parquet")
+    with pytest.raises(InvalidData, match="34 bars give none of 35"):
+        scan(Path("few.parquet"))
+    Path("torn.pt").write_bytes(Path("model.pt").read_bytes()[:-100])
+    with pytest.raises(UntrustedFile):
+        scan(bars, model=Path("torn.pt"))
+    for wrong in ({"stride": 0}, {"max_overlap": 1.0}, {"min_prob": 1.5}, {"output": Path("events.txt")}):
+        with pytest.raises(WrongUsage):
+            scan(bars, **wrong)
+    assert not list(Path.cwd().glob("*.checkpoint"))
