@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from moola.core.bars import upside_down
 from moola.core.features import relative_features
 from moola.data.contracts.bar_table import write_bars
 from moola.data.contracts.window_table import write_windows
@@ -24,8 +25,12 @@ def test_bars_are_cut_into_windows_when_they_are_needed(bars_path):
     source = open_source(bars_path, 10, DAY_S, 105)
     assert isinstance(source, BarSource)
     assert (len(source), source.window_bars) == (10, 105)
-    expected = relative_features(np.stack([BARS.ohlc[first : first + 105] for first in (90, 0)]))
-    assert np.array_equal(source.features(np.array([9, 0])), expected)
+    ohlc = np.stack([BARS.ohlc[first : first + 105] for first in (90, 0)])
+    rows = np.array([9, 0])
+    np.testing.assert_allclose(source.features(rows), relative_features(ohlc), rtol=1e-9, atol=1e-9)
+    ohlc[1] = upside_down(ohlc[1])
+    turned = source.features(rows, np.array([False, True]))
+    np.testing.assert_allclose(turned, relative_features(ohlc), rtol=1e-9, atol=1e-9)
 
 
 def test_windows_over_bars_know_their_times(bars_path):
@@ -56,6 +61,8 @@ def test_windows_are_told_from_bars_by_their_columns(tmp_path, relative):
     assert isinstance(source, TableSource)
     assert (len(source), source.window_bars) == (4, 105)
     assert np.array_equal(source.features(np.array([2, 0])), relative_features(table.ohlc[[2, 0]]))
+    turned = np.stack([upside_down(table.ohlc[2]), table.ohlc[0]])
+    assert np.array_equal(source.features(np.array([2, 0]), np.array([True, False])), relative_features(turned))
     assert np.array_equal(source.intervals.start_us, table.start_us)
 
 

@@ -76,13 +76,16 @@ def _without_gaps(
 
 
 def take_windows(
-    ohlc: Float[np.ndarray, "bars 4"], first_bar: Int[np.ndarray, " windows"], window_bars: int
-) -> Float[np.ndarray, "windows window_bars 4"]:
-    """Copy these windows, and no others, out of the bar table."""
+    by_bar: Float[np.ndarray, "bars values"], first_bar: Int[np.ndarray, " windows"], window_bars: int
+) -> Float[np.ndarray, "windows window_bars values"]:
+    """Copy these windows, and no others, out of a table of prices (or of anything else a bar)."""
+    by_bar = np.ascontiguousarray(by_bar)
     if not len(first_bar):
-        return np.empty((0, window_bars, 4))
-    views = sliding_window_view(ohlc, window_bars, axis=0)
-    return np.ascontiguousarray(views[first_bar].transpose(0, 2, 1))
+        return np.empty((0, window_bars, by_bar.shape[1]), dtype=by_bar.dtype)
+    # A window is one run of memory, so that each is copied at once.
+    n_values = by_bar.shape[1]
+    runs = sliding_window_view(by_bar.reshape(-1), window_bars * n_values)[::n_values]
+    return runs[first_bar].reshape(len(first_bar), window_bars, n_values)
 
 
 def intersects(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from moola.core.bars import Bars
-from moola.core.features import relative_features
+from moola.core.bar_features import BarFeatures
+from moola.core.bars import Bars, upside_down
+from moola.core.features import N_FEATURES, relative_features
 from moola.core.splits import Intervals
 from moola.core.windows import cut_windows, take_windows
 from moola.data.contracts.bar_table import bars_from_frame
@@ -38,8 +40,8 @@ class WindowSource(Protocol):
         """Place in time of each window's first bar, counted in bars."""
         ...
 
-    def features(self, rows: np.ndarray) -> np.ndarray:
-        """Return the eleven features `(rows, bars, 11)`, unscaled."""
+    def features(self, rows: np.ndarray, flipped: np.ndarray | None = None) -> np.ndarray:
+        """Return the eleven features `(rows, bars, 11)`, unscaled; of the mirrored bars where `flipped`."""
         ...
 
     def ohlc(self, rows: np.ndarray) -> np.ndarray | None:
@@ -69,9 +71,23 @@ class BarSource:
         """Row of the first bar in the table."""
         return self.first_bar
 
-    def features(self, rows: np.ndarray) -> np.ndarray:
-        """Cut these windows and compute their features."""
-        return relative_features(self.ohlc(rows))
+    @cached_property
+    def _upright(self) -> BarFeatures:
+        return BarFeatures(self.bars.ohlc)
+
+    @cached_property
+    def _turned(self) -> BarFeatures:
+        return BarFeatures(upside_down(self.bars.ohlc))
+
+    def features(self, rows: np.ndarray, flipped: np.ndarray | None = None) -> np.ndarray:
+        """Cut these windows out of the features of all bars, which are computed once."""
+        first = self.first_bar[rows]
+        if flipped is None or not flipped.any():
+            return self._upright.windows(first, self.window_bars)
+        features = np.empty((len(rows), self.window_bars, N_FEATURES))
+        for side, mine in ((self._upright, ~flipped), (self._turned, flipped)):
+            features[mine] = side.windows(first[mine], self.window_bars)
+        return features
 
     def ohlc(self, rows: np.ndarray) -> np.ndarray:
         """Cut these windows."""
@@ -110,8 +126,12 @@ class TableSource:
         """Return stored bars."""
         return None if self.table.ohlc is None else self.table.ohlc[rows]
 
-    def features(self, rows: np.ndarray) -> np.ndarray:
-        """Return stored features, or compute them from stored bars."""
+    def features(self, rows: np.ndarray, flipped: np.ndarray | None = None) -> np.ndarray:
+        """Return stored features, or compute them from stored bars; mirrored ones need the bars."""
+        if flipped is not None and flipped.any():
+            ohlc = self.ohlc(rows)
+            assert ohlc is not None
+            return relative_features(np.where(flipped[:, None, None], upside_down(ohlc), ohlc))
         features = self.table.take(rows).with_features().features
         assert features is not None
         return features

@@ -9,7 +9,6 @@ import numpy as np
 
 from moola.config.options import ArmName, PretrainOptions
 from moola.core.bars import upside_down
-from moola.core.features import relative_features
 from moola.core.scaling import RobustScaler
 from moola.data.sources import WindowSource
 from moola.errors import InvalidData
@@ -57,9 +56,10 @@ def taker(source: WindowSource, scaler: RobustScaler) -> TakeWindows:
         ohlc = source.ohlc(rows)
         if ohlc is None:
             return Windows(scaler.transform(source.features(rows)), None, source.position[rows])
+        features = scaler.transform(source.features(rows, flipped))
         if flipped.any():
             ohlc = np.where(flipped[:, None, None], upside_down(ohlc), ohlc)
-        return Windows(scaler.transform(relative_features(ohlc)), ohlc, source.position[rows], flipped)
+        return Windows(features, ohlc, source.position[rows], flipped)
 
     return take
 
