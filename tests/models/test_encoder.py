@@ -114,3 +114,20 @@ def test_a_window_that_stands_still_stays_finite() -> None:
     still = torch.zeros(1, 8, 11)
     assert torch.equal(WindowScale()(still), torch.zeros(1, 8, 12))
     assert torch.isfinite(tiny_encoder()(still)).all()
+
+
+def test_low_precision_is_for_learning_alone_and_its_gradients_are_near() -> None:
+    plain, low = (tiny_encoder(3, 8) for _ in range(2))
+    low.training_dtype = torch.bfloat16
+    features = torch.randn(4, 30, 11, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(low(features), plain(features))
+    told = [encoder(features) for encoder in (low, plain)]
+    assert told[0].dtype == torch.float32
+    assert not torch.equal(told[0], told[1])
+    torch.testing.assert_close(told[0], told[1], atol=0.02, rtol=0)
+    for one in told:
+        one.square().mean().backward()
+    for mine, theirs in zip(low.parameters(), plain.parameters(), strict=True):
+        assert mine.grad.dtype == torch.float32
+        assert (mine.grad - theirs.grad).norm() <= 0.05 * theirs.grad.norm()

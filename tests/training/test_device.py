@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from moola.errors import DeviceUnavailable
-from moola.training.device import prepare_device
+from moola.training.device import prepare_device, training_dtype
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +59,29 @@ def test_results_are_made_deterministic(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     prepare_device("cpu", 1)
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
+@pytest.mark.parametrize(
+    ("able", "precision", "found"),
+    [
+        ({"avx512_bf16": True}, "auto", torch.bfloat16),
+        ({"amx_bf16": True}, "auto", torch.bfloat16),
+        ({"avx512_bf16": False}, "auto", torch.float32),
+        ({}, "auto", torch.float32),
+        ({"amx_bf16": True}, "float32", torch.float32),
+        ({}, "bfloat16", torch.bfloat16),
+    ],
+)
+def test_low_precision_is_taken_by_itself_only_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], precision: str, found: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert training_dtype(precision, torch.device("cpu")) == found
+
+
+@pytest.mark.parametrize(("capability", "found"), [((8, 0), torch.bfloat16), ((7, 5), torch.float32)])
+def test_a_gpu_is_asked_for_its_capability(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], found: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    assert training_dtype("auto", torch.device("cuda")) == found

@@ -20,6 +20,7 @@ DEFAULT_SEED = 17
 
 ArmName = Literal["masked", "latent", "structure", "moves", "ts2vec"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,9 @@ class PretrainOptions:
     threads
         CPU threads, 0 for one a core; results depend on it in the last bits. Two help on an idle
         machine and can be slower than one beside another busy process.
+    precision
+        What the LSTM multiplies in while it learns; auto takes bfloat16 where the machine has it in hardware.
+        Reading windows is in float32 always.
     seed
         Seed of everything random.
     resume
@@ -110,6 +114,7 @@ class PretrainOptions:
     window_bars: int = 105
     device: DeviceName = "auto"
     threads: int = 1
+    precision: PrecisionName = "auto"
     seed: int = DEFAULT_SEED
     resume: bool = False
 
@@ -212,6 +217,9 @@ class TrainOptions:
     threads
         CPU threads, 0 for one a core; results depend on it in the last bits. Two help on an idle
         machine and can be slower than one beside another busy process.
+    precision
+        What the LSTM multiplies in while it learns; auto takes bfloat16 where the machine has it in hardware.
+        Reading windows is in float32 always.
     seed
         Seed of everything random.
     resume
@@ -261,6 +269,7 @@ class TrainOptions:
     save_run: bool = True
     device: DeviceName = "auto"
     threads: int = 1
+    precision: PrecisionName = "auto"
     seed: int = DEFAULT_SEED
     resume: str | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from moola.config.options import DEFAULT_SEED, DeviceName, PretrainOptions
+from moola.config.options import DEFAULT_SEED, DeviceName, PrecisionName, PretrainOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,8 @@ class PretrainTs2VecOptions:
     threads
         CPU threads, 0 for one a core; results depend on it in the last bits. Two help on an idle
         machine and can be slower than one beside another busy process.
+    precision
+        What the LSTM multiplies in while it learns; auto takes bfloat16 where the machine has it in hardware.
     seed
         Seed of everything random.
     resume
@@ -79,6 +81,7 @@ class PretrainTs2VecOptions:
     window_bars: int = 105
     device: DeviceName = "auto"
     threads: int = 1
+    precision: PrecisionName = "auto"
     seed: int = DEFAULT_SEED
     resume: bool = False
 

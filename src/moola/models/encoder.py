@@ -74,11 +74,16 @@ class BiLSTMEncoder(nn.Module):
             bidirectional=True,
         )
         self.output_dim = 2 * architecture.hidden_dim
+        # How the LSTM multiplies while gradients are kept; never part of a file. Reading is always in float32.
+        self.training_dtype = torch.float32
 
     def forward(self, features: Float[Tensor, "windows bars features"]) -> Float[Tensor, "windows bars hidden"]:
         """Encode scaled features bar by bar."""
-        encoded: Tensor = self.lstm(self.window_scale(features))[0]
-        return encoded
+        widened = self.window_scale(features)
+        is_low = torch.is_grad_enabled() and self.training_dtype != torch.float32
+        with torch.autocast(features.device.type, dtype=torch.bfloat16, enabled=is_low):
+            encoded: Tensor = self.lstm(widened)[0]
+        return encoded.float()
 
 
 ENCODERS: dict[str, Callable[[EncoderArchitecture], BiLSTMEncoder]] = {"bilstm": BiLSTMEncoder}

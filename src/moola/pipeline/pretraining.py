@@ -24,7 +24,7 @@ from moola.models.files import write_encoder
 from moola.pipeline.boundaries import spread, usable_rows
 from moola.pipeline.unlabelled import by_arm, needs_masks, resolve_arms, taker
 from moola.training.arms.arm import ArmSettings
-from moola.training.device import prepare_device
+from moola.training.device import prepare_device, training_dtype
 from moola.training.loop import FitPlan, OnEpoch, fit
 from moola.training.masks import MaskPlan
 from moola.training.pretrain import Pretraining, PretrainPlan, build_pretraining
@@ -53,6 +53,7 @@ def pretrain(options: PretrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
     device = prepare_device(options.device, options.threads)
     architecture = EncoderArchitecture("bilstm", N_FEATURES, options.hidden_dim, options.num_layers)
     encoder = build_encoder(architecture, options.seed)
+    encoder.training_dtype = training_dtype(options.precision, device)
     settings = ArmSettings(options.soft_tau, options.soft_tau_windows)
     module = build_pretraining(encoder, options.arms, source.window_bars, options.seed, settings)
     masks = MaskPlan(

@@ -31,6 +31,7 @@ from moola.pipeline.selftraining import (
     soft_labels,
 )
 from moola.pipeline.unlabelled import taker
+from moola.training.device import training_dtype
 from moola.training.finetune import ClassAndPointers, EncoderProof, Examples, FinetunePlan
 from moola.training.loop import FitPlan, FitState, Objective, OnEpoch, fit
 from moola.training.masks import MaskPlan
@@ -181,9 +182,13 @@ class Stages:
         return build(self._encoder(seed), len(classes), pointers, options.dropout, seed, n_heads)
 
     def _encoder(self, seed: int) -> BiLSTMEncoder:
+        options = self.options
         if self.material.encoder is not None:
-            return copy.deepcopy(self.material.encoder.encoder)
-        assert self.options.hidden_dim is not None
-        assert self.options.num_layers is not None
-        architecture = EncoderArchitecture("bilstm", N_FEATURES, self.options.hidden_dim, self.options.num_layers)
-        return build_encoder(architecture, seed)
+            encoder = copy.deepcopy(self.material.encoder.encoder)
+        else:
+            assert options.hidden_dim is not None
+            assert options.num_layers is not None
+            architecture = EncoderArchitecture("bilstm", N_FEATURES, options.hidden_dim, options.num_layers)
+            encoder = build_encoder(architecture, seed)
+        encoder.training_dtype = training_dtype(options.precision, self.device)
+        return encoder

@@ -29,3 +29,21 @@ def prepare_device(name: str, threads: int) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def training_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return what an LSTM multiplies in while it learns: for `auto`, bfloat16 where the machine has it in hardware.
+
+    Sums, states of the optimiser and everything outside the LSTM stay float32. Elsewhere bfloat16 works, slowly.
+    """
+    if precision == "auto":
+        precision = "bfloat16" if _has_bfloat16(device) else "float32"
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Without these instructions oneDNN would emulate it.
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
