@@ -12,6 +12,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +50,26 @@ def read_bytes(path: Path, what: str, advice: str, max_bytes: int = 8 << 30) -> 
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Put `content` at `path`, whole or not at all; raises `OperationFailed` with the old file kept."""
+    write_atomic_pieces(path, (content,))
+
+
+def write_atomic_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """Put pieces, one behind the other and never all in memory, at `path` as `write_atomic` does."""
     temporary: str | None = None
+    written = hashlib.sha256()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(
             prefix=f".{path.name.encode()[:80].decode(errors='ignore')}.", suffix=".tmp", dir=path.parent
         )
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            for piece in pieces:
+                written.update(piece)
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        if sha256_file(Path(temporary)) != sha256_bytes(content):
+        if sha256_file(Path(temporary)) != written.hexdigest():
             raise OSError("what was written differs from what is read back")
         os.replace(temporary, path)
         temporary = None

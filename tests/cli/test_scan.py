@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from moola.pipeline import scanning
+from moola.pipeline import scan_reading
 from moola.pipeline.scan_parts import ScanParts
 from tests.scans_made import made_bars, made_model, seeing_moves
 
@@ -21,7 +21,7 @@ def scan(tmp_path, monkeypatch, moola):
     monkeypatch.chdir(tmp_path)
     made_model(Path("model.pt"))
     made_bars(120, MOVES, 1).with_columns(symbol=pl.lit("EUR/USD")).write_parquet("bars.parquet")
-    monkeypatch.setattr(scanning, "read_windows_both_ways", seeing_moves)
+    monkeypatch.setattr(scan_reading, "read_windows_both_ways", seeing_moves)
     return lambda *arguments: moola(*COMMAND, *arguments)
 
 
@@ -46,7 +46,7 @@ def test_events_in_three_forms_and_pictures(scan):
     assert table.columns == [
         *("symbol", "start_ts", "end_ts", "start_low_ts", "start_high_ts", "end_low_ts", "end_high_ts"),
         *("predicted_label", "prob_falling", "prob_rising", "event_prob", "start_prob", "end_prob"),
-        *("n_windows_agree", "n_windows_saw", "longest_gap_hours", "cut"),
+        *("n_windows_agree", "n_windows_saw", "longest_gap_hours", "cut", "known_ts", "n_bars_after"),
     ]
     lines = [json.loads(line) for line in Path("events.jsonl").read_text().splitlines()]
     csv = pl.read_csv("events.csv").to_dicts()
@@ -69,7 +69,7 @@ def test_no_event_is_a_table_without_rows(scan, name):
     assert "Lower --min-prob" in answer.out
     assert Path(name).exists()
     if name == "events.parquet":
-        assert pl.read_parquet(name).shape == (0, 17)
+        assert pl.read_parquet(name).shape == (0, 19)
 
 
 def test_interrupted_is_130_with_the_command_that_goes_on(scan, moola, monkeypatch):

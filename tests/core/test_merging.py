@@ -24,13 +24,13 @@ def curves_made(seed, first_bar, n_bars=BARS, sharp=2.0):
     shape = np.exp(sharp * rng.normal(size=(len(first_bar), n_bars, 2)))
     curves = shape / shape.sum(axis=1, keepdims=True)
     pair = np.sort(curves.argmax(axis=1), axis=1)
-    return WindowCurves(np.array(first_bar), curves, rng.dirichlet([1, 1], len(first_bar)), pair)
+    return WindowCurves(np.array(first_bar), curves, rng.dirichlet([1, 1], len(first_bar)), pair, inner_zone(n_bars))
 
 
 def slow_merge(said, proposing):
     """Event by event, window by window, bar by bar."""
     n_bars = said.curves.shape[1]
-    zone = inner_zone(n_bars)
+    zone = said.zone
     pairs = sorted({tuple((said.first_bar[w] + said.pair[w]).tolist()) for w in np.flatnonzero(proposing)})
     rows = []
     for start, end in pairs:
@@ -95,7 +95,7 @@ def test_windows_that_propose_nothing_give_no_events():
 def test_an_event_at_the_end_of_the_bars_is_seen_and_cut():
     first, last = inner_zone(BARS)
     bar = np.array([[first, last - 1], [0, 3], [BARS - 2, BARS - 1], [first, last]])
-    _, _, cut = seen_by(np.array([0]), bar, BARS)
+    _, _, cut = seen_by(np.array([0]), bar, BARS, (first, last))
     assert cut.tolist() == [False, True, True, True]
 
 
@@ -113,6 +113,7 @@ def events_made(bars, probs):
         np.zeros(n, dtype=none.n_agree.dtype),
         np.ones(n, dtype=none.n_saw.dtype),
         np.zeros(n, dtype=bool),
+        np.full(n, -1),
     )
 
 

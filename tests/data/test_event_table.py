@@ -7,7 +7,15 @@ import pytest
 
 from moola.core.bars import Bars
 from moola.core.merging import MergedEvents
-from moola.data.contracts.event_table import Events, events_frame, events_of, read_events, write_events
+from moola.data.contracts import event_table
+from moola.data.contracts.event_table import (
+    Events,
+    events_frame,
+    events_of,
+    read_events,
+    write_event_pieces,
+    write_events,
+)
 from moola.errors import InvalidData
 
 HOUR_US = 3_600_000_000
@@ -27,7 +35,8 @@ MERGED = MergedEvents(
     np.array([1, 2, 0]),
     np.array([3, 2, 1]),
     np.array([False, True, False]),
-)
+    np.array([8, -1, -1]),
+).take(np.array([1, 0, 2]))
 EVENTS = events_of(MERGED, BARS, ["quiet", "wild"])
 
 
@@ -44,6 +53,15 @@ def test_times_and_gaps_come_from_the_bars():
     frame = events_frame(EVENTS)
     assert frame["predicted_label"].to_list() == ["quiet", "wild", "quiet"]
     assert frame["longest_gap_hours"].to_list() == [1.0, 49.0, 0.0]
+    assert frame["n_bars_after"].to_list() == [None, 1, None]
+    assert frame["known_ts"].dt.timestamp("us").to_list() == [None, 51 * HOUR_US, None]
+
+
+def test_rows_may_be_counted_from_any_bar():
+    later = Bars(BARS.start_us[5:], BARS.ohlc[5:], BARS.symbol[5:])
+    some = np.array([1, 2])
+    expected = events_frame(EVENTS)[1:]
+    assert events_frame(events_of(MERGED.take(some), later, ["quiet", "wild"], 5)).equals(expected)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
@@ -74,3 +92,17 @@ def test_another_table_is_refused(tmp_path):
     path.write_text('{"symbol": ')
     with pytest.raises(InvalidData, match="must be JSON lines"):
         read_events(path)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+@pytest.mark.parametrize("group", [2, 3, 100])
+def test_pieces_give_the_bytes_of_all_at_once_in_groups_of_any_size(tmp_path, monkeypatch, suffix, group):
+    monkeypatch.setattr(event_table, "GROUP_EVENTS", group)
+    rows = [MERGED.take(np.array([row])) for row in (0, 1, 2, 0, 2, 1, 0)]
+    whole, pieces = tmp_path / f"whole{suffix}", tmp_path / f"pieces{suffix}"
+    write_events(whole, events_of(MergedEvents.joined(rows), BARS, ["quiet", "wild"]))
+    each = (events_of(row, BARS, ["quiet", "wild"]) for row in rows)
+    write_event_pieces(pieces, each, ["quiet", "wild"], tmp_path)
+    assert pieces.read_bytes() == whole.read_bytes()
+    assert same(read_events(whole), events_of(MergedEvents.joined(rows), BARS, ["quiet", "wild"]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, pieces.name])

@@ -11,7 +11,7 @@ import pytest
 from moola.config.scan_options import ScanOptions
 from moola.data.contracts.event_table import read_events
 from moola.errors import InvalidData, UntrustedFile, WrongUsage
-from moola.pipeline import scanning
+from moola.pipeline import scan_reading
 from moola.pipeline.scan_parts import checkpoint_of
 from moola.pipeline.scan_pictures import pictures
 from moola.pipeline.scanning import Scan
@@ -26,7 +26,7 @@ FRAMES = {"A": made_bars(200, MOVES["A"], 1, {100: 96.0}), "B/1": made_bars(180,
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made_model(Path("model.pt"))
-    monkeypatch.setattr(scanning, "read_windows_both_ways", seeing_moves)
+    monkeypatch.setattr(scan_reading, "read_windows_both_ways", seeing_moves)
     return tmp_path
 
 
@@ -38,10 +38,13 @@ def write_bars(*symbols: str) -> Path:
     return path
 
 
-def scan(bars: Path, output: str = "events.parquet", **given):
+def scan(bars: Path, output: str = "events.parquet", keep: bool = False, **given):
     options = {"model": Path("model.pt"), "bars": bars, "output": Path(output), "device": "cpu", **given}
     work = Scan(ScanOptions(**options))
-    return work, work.run(lambda *_: None)
+    result = work.run(lambda *_: None)
+    if not keep:
+        work.finish()
+    return work, result
 
 
 def expected(*symbols: str) -> list[tuple]:
@@ -106,7 +109,7 @@ def test_parts_change_nothing_and_bound_what_is_read_at_once(folder, batch, monk
         sizes.append(len(features))
         return seeing_moves(model, features, device)
 
-    monkeypatch.setattr(scanning, "read_windows_both_ways", counting)
+    monkeypatch.setattr(scan_reading, "read_windows_both_ways", counting)
     scan(bars, "parts.parquet", stride=2, batch_windows=batch)
     assert max(sizes) <= batch
     assert Path("parts.parquet").read_bytes() == Path("whole.parquet").read_bytes()
@@ -139,7 +142,7 @@ def test_a_stopped_scan_goes_on_to_the_same_bytes(folder, monkeypatch):
 
 
 def test_pictures_show_the_event_that_was_found(folder):
-    work, _ = scan(write_bars("A", "B/1"))
+    work, _ = scan(write_bars("A", "B/1"), keep=True)
     shown = list(pictures(work, 3))
     assert [one.rank for one in shown] == [1, 2, 3]
     for one in shown:

@@ -66,6 +66,7 @@ def scan(*, options: Annotated[ScanOptions, Flat], console: Console = ConsoleOpt
 
         result["pictures"] = [str(event_plot(options.plot, one)) for one in pictures(work, options.plot_limit)]
         screen.say(f"{len(result['pictures'])} pictures of {result['n_events']} events in {options.plot}")
+    work.finish()
     screen.result(result)
     return 0
 

@@ -21,8 +21,10 @@ class ScanOptions:
         Model file that predicts pointers: a promoted .pt, or the model.pkl of a run.
     bars
         Bar table, any number of bars and symbols.
+    follow
+        In place of --bars: a bar table, or a folder of them, that grows; each event is told once, as with --live.
     output
-        Events to write (.parquet, .csv or .jsonl).
+        Events to write (.parquet, .csv or .jsonl; with --follow .csv or .jsonl, which grow).
     stride
         Bars from one window to the next; smaller lets more windows judge an event and takes longer.
     max_gap_hours
@@ -33,6 +35,18 @@ class ScanOptions:
     max_overlap
         Largest overlap (bars in both over bars in either) of two events; of two that overlap more, the more probable
         one stays.
+    live
+        Tell each event at the first moment at which enough is known of it, from the bars up to then alone.
+    live_windows
+        Least number of windows that must have seen an event before it is told live; more are later and surer.
+    poll_s
+        Seconds from one look at what --follow names to the next.
+    polls
+        Looks after which --follow ends; 0 goes on until it is interrupted.
+    overview
+        HTML page of the events over their bars, with zoom and a table; opens without a network.
+    overview_bars
+        Most bars on that page, the latest; they are all in it.
     plot
         Folder for a picture of each event; none when left out.
     plot_limit
@@ -48,12 +62,19 @@ class ScanOptions:
     """
 
     model: Path
-    bars: Path
+    bars: Path | None = None
+    follow: Path | None = None
     output: Path
     stride: int = 5
     max_gap_hours: float = 72.0
     min_prob: float | None = None
     max_overlap: float = 0.1
+    live: bool = False
+    live_windows: int = 2
+    poll_s: float = 5.0
+    polls: int = 0
+    overview: Path | None = None
+    overview_bars: int = 200_000
     plot: Path | None = None
     plot_limit: int = 50
     resume: bool = False
@@ -69,12 +90,19 @@ class ScanOptions:
         WrongUsage
             Names the option, its rule and what was given.
         """
+        if (self.bars is None) == (self.follow is None):
+            given = "neither is" if self.bars is None else "both are"
+            raise WrongUsage(f"one of --bars and --follow must be given, but {given}. Give one.")
         rules = (
             (self.output.suffix in OUTPUT_SUFFIXES, "--output", f"end in {', '.join(OUTPUT_SUFFIXES)}", self.output),
             (self.stride >= 1, "--stride", "be at least 1", self.stride),
             (self.max_gap_hours > 0, "--max-gap-hours", "be above 0", self.max_gap_hours),
             (self.min_prob is None or 0 <= self.min_prob <= 1, "--min-prob", "be within 0 to 1", self.min_prob),
             (0 <= self.max_overlap < 1, "--max-overlap", "be at least 0 and below 1", self.max_overlap),
+            (self.live_windows >= 1, "--live-windows", "be at least 1", self.live_windows),
+            (self.poll_s >= 0, "--poll-s", "be at least 0", self.poll_s),
+            (self.polls >= 0, "--polls", "be at least 0", self.polls),
+            (self.overview_bars >= 1, "--overview-bars", "be at least 1", self.overview_bars),
             (self.plot_limit >= 1, "--plot-limit", "be at least 1", self.plot_limit),
             (self.batch_windows >= 1, "--batch-windows", "be at least 1", self.batch_windows),
             (self.threads >= 0, "--threads", "be at least 0", self.threads),

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from moola.core.expansions import mass_around
-from moola.core.windows import inner_zone
 
 INTERVAL_SHARE = 0.8
 INTERVAL_REACH_BARS = 10
@@ -28,20 +27,28 @@ class WindowCurves:
     first_bar
         Row of each window's first bar in the bar table, ascending.
     curves
-        Start and end probability of each bar of the window.
+        Start and end probability of each bar of the window that the model sees: all, or the first ones.
     class_prob
         Calibrated probabilities.
     pair
         Decoded start and end, counted from the window's first bar.
+    zone
+        Bars `[first, last)` of a window in which it is trusted: the inner zone, as far as it is seen.
     """
 
     first_bar: Int[np.ndarray, " windows"]
     curves: Float[np.ndarray, "windows bars 2"]
     class_prob: Float[np.ndarray, "windows classes"]
     pair: Int[np.ndarray, "windows 2"]
+    zone: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.first_bar)
+
+    @property
+    def n_seen(self) -> int:
+        """Bars of a window that the model sees."""
+        return int(self.curves.shape[1])
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class MergedEvents:
         Windows that have it in their inner zone; where none has, windows that have it at all.
     cut
         No window has the whole event in its inner zone: the bars' end, a gap or its own length cuts it.
+    known_bar
+        Last bar that anything said of the event hangs on, where that was kept to (`core.live`); -1 in hindsight.
     """
 
     bar: Int[np.ndarray, "events 2"]
@@ -77,6 +86,7 @@ class MergedEvents:
     n_agree: Int[np.ndarray, " events"]
     n_saw: Int[np.ndarray, " events"]
     cut: Bool[np.ndarray, " events"]
+    known_bar: Int[np.ndarray, " events"]
 
     def __len__(self) -> int:
         return len(self.event_prob)
@@ -86,7 +96,9 @@ class MergedEvents:
         """Return no events."""
         whole, real = np.zeros((0, 2), dtype=np.int64), np.zeros(0)
         count = np.zeros(0, dtype=np.int64)
-        return cls(whole, np.zeros((0, 2)), real, np.zeros((0, n_classes)), whole, whole, count, count, count > 0)
+        return cls(
+            whole, np.zeros((0, 2)), real, np.zeros((0, n_classes)), whole, whole, count, count, count > 0, count
+        )
 
     def take(self, rows: np.ndarray) -> MergedEvents:
         """Return some events, in this order."""
@@ -103,20 +115,20 @@ class MergedEvents:
 
 
 def seen_by(
-    first_bar: Int[np.ndarray, " windows"], bar: Int[np.ndarray, "events 2"], window_bars: int
+    first_bar: Int[np.ndarray, " windows"], bar: Int[np.ndarray, "events 2"], n_seen: int, zone: tuple[int, int]
 ) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"], Bool[np.ndarray, " events"]]:
     """Return which windows `[first, last)` judge each event, and whether the event is cut.
 
     Those with the whole event in their inner zone; where there are none, those with the whole event.
     """
     start, end = bar[:, 0], bar[:, 1]
-    zone_first, zone_last = inner_zone(window_bars)
+    zone_first, zone_last = zone
     inner = (
         np.searchsorted(first_bar, end - zone_last + 1, side="left"),
         np.searchsorted(first_bar, start - zone_first, side="right"),
     )
     whole = (
-        np.searchsorted(first_bar, end - window_bars + 1, side="left"),
+        np.searchsorted(first_bar, end - n_seen + 1, side="left"),
         np.searchsorted(first_bar, start, side="right"),
     )
     cut = inner[1] <= inner[0]
@@ -139,10 +151,27 @@ def merge_windows(said: WindowCurves, proposing: Bool[np.ndarray, " windows"], t
         Candidates by start, then end: many overlap (`suppress`), and many are weak.
     """
     bar = np.unique((said.first_bar[:, None] + said.pair)[proposing], axis=0).reshape(-1, 2)
-    n_bars, n_classes = said.curves.shape[1], said.class_prob.shape[1]
-    first, last, cut = seen_by(said.first_bar, bar, n_bars)
+    first, last, cut = seen_by(said.first_bar, bar, said.n_seen, said.zone)
+    return judge(said, bar, first, last, cut, tolerance_bars)
+
+
+def masses(said: WindowCurves, tolerance_bars: int) -> Float[np.ndarray, "windows bars 2"]:
+    """Probability that a pointer put at each bar is within the tolerance, for start and end."""
+    return np.stack([mass_around(said.curves[..., i], tolerance_bars) for i in (0, 1)], axis=-1)
+
+
+def judge(
+    said: WindowCurves,
+    bar: Int[np.ndarray, "events 2"],
+    first: Int[np.ndarray, " events"],
+    last: Int[np.ndarray, " events"],
+    cut: Bool[np.ndarray, " events"],
+    tolerance_bars: int,
+) -> MergedEvents:
+    """Judge each pair by the windows `[first, last)`, at least one, that have it among the bars they see."""
+    n_bars, n_classes = said.n_seen, said.class_prob.shape[1]
     n_saw = last - first
-    around = np.stack([mass_around(said.curves[..., i], tolerance_bars) for i in (0, 1)], axis=-1)
+    around = masses(said, tolerance_bars)
     pointer, both, classes = np.zeros((len(bar), 2)), np.zeros(len(bar)), np.zeros((len(bar), n_classes))
     plain, n_agree = np.zeros((len(bar), n_classes)), np.zeros(len(bar), dtype=np.int64)
     near = np.zeros((len(bar), 2 * INTERVAL_REACH_BARS + 1, 2))
@@ -174,6 +203,7 @@ def merge_windows(said: WindowCurves, proposing: Bool[np.ndarray, " windows"], t
         n_agree,
         n_saw,
         cut,
+        np.full(len(bar), -1, dtype=np.int64),
     )
 
 

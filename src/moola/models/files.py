@@ -49,6 +49,13 @@ class ModelFile:
     mirror: list[int] | None = None
     # How much each length of an expansion counts when curves are decoded; None counts all alike.
     length_weight: np.ndarray | None = None
+    # First bars of a window that the network reads; None reads all.
+    visible_bars: int | None = None
+
+    @property
+    def n_seen_bars(self) -> int:
+        """Bars of a window that the network reads."""
+        return self.window_bars if self.visible_bars is None else self.visible_bars
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
@@ -108,6 +115,7 @@ def write_model(path: Path, model: ModelFile) -> bytes:
         "training": model.training,
         "mirror": model.mirror,
         "length_weight": None if model.length_weight is None else torch.from_numpy(model.length_weight.copy()),
+        "visible_bars": model.visible_bars,
     }
     return write_sealed(path, MODEL_KIND, content)
 
@@ -144,6 +152,7 @@ def read_model(path: Path) -> ModelFile:
             dict(content["training"]),
             mirror,
             _read_length_weight(content["length_weight"], window_bars),
+            _read_visible_bars(content["visible_bars"], window_bars),
         )
 
 
@@ -154,6 +163,12 @@ def _read_length_weight(stored: Tensor | None, window_bars: int) -> np.ndarray |
     if weight.shape != (window_bars,) or not (np.isfinite(weight).all() and (weight > 0).all()):
         raise ValueError("weights of lengths that cannot be used")
     return weight
+
+
+def _read_visible_bars(stored: Any, window_bars: int) -> int | None:
+    if stored is not None and not (type(stored) is int and 1 <= stored <= window_bars):
+        raise ValueError(f"{stored!r} visible of {window_bars} bars")
+    return stored
 
 
 class _Complete:

@@ -67,16 +67,25 @@ def read_windows_both_ways(
     """Return class logits and pointer curves, averaged over a window and its mirror where classes allow it.
 
     A state that means the same upside down must be told the same: the mean of both readings errs less.
+    A model of visible bars is shown no others; its curves are 0 there.
     """
+    n_bars, features = features.shape[1], features[:, : model.n_seen_bars]
     logits, curves = run_network(model.network, model.scaler.transform(features), device)
     if model.mirror is None:
-        return logits, curves
+        return logits, _as_long(curves, n_bars)
     turned = model.scaler.transform(mirrored_features(features))
     logits_turned, curves_turned = run_network(model.network, turned, device)
     logits = (logits + logits_turned[:, model.mirror]) / 2
     if curves is None or curves_turned is None:
         return logits, None
-    return logits, (curves + curves_turned) / 2
+    return logits, _as_long((curves + curves_turned) / 2, n_bars)
+
+
+def _as_long(curves: np.ndarray | None, n_bars: int) -> np.ndarray | None:
+    """Give bars that were not seen a probability of 0."""
+    if curves is None or curves.shape[1] == n_bars:
+        return curves
+    return np.pad(curves, ((0, 0), (0, n_bars - curves.shape[1]), (0, 0)))
 
 
 def decode(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +15,38 @@ from moola.files import json_bytes, read_json, sha256_bytes, write_atomic
 PLAN = "plan.json"
 PART = "part_{:06d}.json"
 ADVICE = "Leave --resume out to start anew."
+NO_BARS = np.zeros((0, 2), dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class ScanPart:
-    """What is settled after some windows.
+    """What is settled after some windows of a symbol; bars count from the symbol's first.
 
     Attributes
     ----------
-    kept
-        Events of this part.
+    final
+        Events to write, in their order; no later part has one that goes before them.
+    waiting
+        Events kept, which an event that is still open may go before.
     open
         Events that later windows may still beat.
     told
         Bars of kept events, of this part or before, that may still overlap others.
     n_events
-        Events kept so far.
+        Events kept so far, over all symbols.
     """
 
-    kept: MergedEvents
+    final: MergedEvents
+    waiting: MergedEvents
     open: MergedEvents
-    told: np.ndarray
-    n_events: int
+    told: np.ndarray = field(default_factory=lambda: NO_BARS)
+    n_events: int = 0
+
+    @classmethod
+    def before_all(cls, n_classes: int, n_events: int = 0) -> ScanPart:
+        """Return what stands before a symbol's first part."""
+        none = MergedEvents.none(n_classes)
+        return cls(none, none, none, NO_BARS, n_events)
 
 
 class ScanParts:
@@ -65,7 +75,7 @@ class ScanParts:
 
     def write(self, number: int, part: ScanPart) -> None:
         """Keep a finished part."""
-        content: dict[str, Any] = {"kept": _to_json(part.kept), "open": _to_json(part.open)}
+        content: dict[str, Any] = {name: events_to_json(getattr(part, name)) for name in ("final", "waiting", "open")}
         content |= {"told": part.told.tolist(), "n_events": part.n_events}
         write_atomic(self.folder / PART.format(number), json_bytes(content))
 
@@ -74,16 +84,18 @@ class ScanParts:
         path = self.folder / PART.format(number)
         content = read_json(path, "a scan's part", ADVICE)
         try:
+            final, waiting, still = (events_from_json(content[name]) for name in ("final", "waiting", "open"))
             told = np.array(content["told"], dtype=np.int64).reshape(-1, 2)
-            return ScanPart(_from_json(content["kept"]), _from_json(content["open"]), told, int(content["n_events"]))
+            return ScanPart(final, waiting, still, told, int(content["n_events"]))
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidData(f"a scan's part must be whole, but {path} is not ({error}). {ADVICE}") from error
 
     def clear(self) -> None:
-        """Remove all parts, and the folder unless it holds something else."""
+        """Remove all parts and what was laid out beside them, and the folder unless it holds something else."""
         try:
-            for path in [*self.folder.glob("part_*.json"), self.folder / PLAN]:
-                path.unlink(missing_ok=True)
+            for pattern in ("part_*.json", "bars_*.bin", "events_*.parquet", PLAN):
+                for path in self.folder.glob(pattern):
+                    path.unlink(missing_ok=True)
             if self.folder.is_dir() and not any(self.folder.iterdir()):
                 self.folder.rmdir()
         except OSError as error:
@@ -95,18 +107,19 @@ def checkpoint_of(output: Path) -> Path:
     return output.with_name(output.name + ".checkpoint")
 
 
-def _to_json(events: MergedEvents) -> dict[str, Any]:
-    # Python writes a float with as many digits as it needs to come back to the bit.
+def events_to_json(events: MergedEvents) -> dict[str, Any]:
+    """Turn events into plain values; a float is written with as many digits as it needs to come back to the bit."""
     arrays = {field.name: getattr(events, field.name).tolist() for field in fields(events)}
     return arrays | {"n_classes": events.class_prob.shape[1]}
 
 
-def _from_json(stored: dict[str, Any]) -> MergedEvents:
+def events_from_json(stored: dict[str, Any]) -> MergedEvents:
+    """Return the events that `events_to_json` wrote."""
     empty = MergedEvents.none(stored["n_classes"])
     arrays = []
-    for field in fields(empty):
-        like = getattr(empty, field.name)
-        arrays.append(np.array(stored[field.name]).astype(like.dtype).reshape(-1, *like.shape[1:]))
+    for column in fields(empty):
+        like = getattr(empty, column.name)
+        arrays.append(np.array(stored[column.name]).astype(like.dtype).reshape(-1, *like.shape[1:]))
     if len({len(array) for array in arrays}) != 1:
         raise ValueError("columns of several lengths")
     return MergedEvents(*arrays)

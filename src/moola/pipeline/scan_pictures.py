@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moola.core.merging import seen_by
+from moola.core.merging import MergedEvents, seen_by
+from moola.data.contracts.event_table import HINDSIGHT
 from moola.pipeline.scanning import Scan
 
 
@@ -45,34 +46,50 @@ class EventPicture:
 
 def pictures(scan: Scan, limit: int) -> Iterator[EventPicture]:
     """Yield the most probable events of a scan that has run, reading their windows again one event at a time."""
-    n_bars, first_bar = scan.model.window_bars, scan.cut.first_bar
-    for rank, row in enumerate(scan.events.ranked()[:limit], 1):
-        event = scan.events.take(np.array([row]))
-        first, last, _ = seen_by(first_bar, event.bar, n_bars)
-        said = scan.read(first_bar[first[0] : last[0]])
-        around = slice(int(said.first_bar[0]), int(said.first_bar[-1]) + n_bars)
-        curves, seen = np.zeros((around.stop - around.start, 2)), np.zeros((around.stop - around.start, 1))
-        for offset, curve in zip(said.first_bar - around.start, said.curves, strict=True):
-            curves[offset : offset + n_bars] += curve
-            seen[offset : offset + n_bars] += 1
+    symbols, events = most_probable(scan, limit)
+    sliding, n_bars = scan.reader.sliding, scan.reader.model.window_bars
+    for row in range(len(events)):
+        event, symbol = events.take(np.array([row])), int(symbols[row])
         start, end = (int(bar) for bar in event.bar[0])
+        reach = sliding.reach(n_bars) + 1
+        near, bars, offset = scan.said(symbol, start // sliding.stride - reach, end // sliding.stride + reach)
+        first, last, _ = seen_by(near.first_bar, event.bar, near.n_seen, near.zone)
+        if event.known_bar[0] != HINDSIGHT:
+            last = np.minimum(last, np.searchsorted(near.first_bar + near.n_seen - 1, event.known_bar, side="right"))
+        around = slice(int(near.first_bar[first[0]]), int(near.first_bar[last[0] - 1]) + near.n_seen)
+        curves, seen = np.zeros((around.stop - around.start, 2)), np.zeros((around.stop - around.start, 1))
+        for window in range(first[0], last[0]):
+            place = near.first_bar[window] - around.start
+            curves[place : place + near.n_seen] += near.curves[window]
+            seen[place : place + near.n_seen] += 1
         # A window's bars with the event in the middle, as far as the windows that saw it go.
         spare = max((n_bars - (end - start + 1)) // 2, 0)
         shown = slice(max(start - spare, around.start), min(end + spare + 1, around.stop))
         label = int(event.class_prob[0].argmax())
         yield EventPicture(
-            rank,
-            str(scan.bars.symbol[start]),
-            scan.bars.start_us[shown],
-            scan.bars.ohlc[shown],
-            (curves / seen)[shown.start - around.start : shown.stop - around.start],
+            row + 1,
+            scan.spool.symbols[symbol],
+            bars.start_us[shown.start - offset : shown.stop - offset],
+            bars.ohlc[shown.start - offset : shown.stop - offset],
+            (curves / np.maximum(seen, 1))[shown.start - around.start : shown.stop - around.start],
             event.bar[0] - shown.start,
             event.low[0] - shown.start,
             event.high[0] - shown.start,
-            scan.model.class_names[label],
+            scan.class_names[label],
             float(event.class_prob[0, label]),
             float(event.event_prob[0]),
             int(event.n_agree[0]),
             int(event.n_saw[0]),
             bool(event.cut[0]),
         )
+
+
+def most_probable(scan: Scan, limit: int) -> tuple[np.ndarray, MergedEvents]:
+    """Return the most probable events of all parts with their symbols; ties go to the earlier symbol, then bar."""
+    symbols, best = np.zeros(0, dtype=np.int64), MergedEvents.none(len(scan.class_names))
+    for symbol, found in scan.settled():
+        symbols = np.concatenate([symbols, np.full(len(found), symbol)])
+        best = MergedEvents.joined([best, found])
+        rank = np.lexsort((best.bar[:, 1], best.bar[:, 0], symbols, -best.event_prob))[:limit]
+        symbols, best = symbols[rank], best.take(rank)
+    return symbols, best

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,157 +12,198 @@ import numpy as np
 
 from moola import __version__
 from moola.config.scan_options import ScanOptions
-from moola.core.bars import Bars, bar_interval_us
-from moola.core.features import relative_features
-from moola.core.merging import MergedEvents, WindowCurves, merge_windows, suppress
-from moola.core.windows import CutWindows, cut_windows, take_windows
-from moola.data.contracts.bar_table import read_bars
-from moola.data.contracts.event_table import events_of, write_events
+from moola.core.bars import Bars
+from moola.core.merging import MergedEvents, WindowCurves, suppress
+from moola.data.contracts.bar_spool import SpooledBars, spool_bars
+from moola.data.contracts.event_table import Events, events_of, write_event_pieces
 from moola.errors import InvalidData, WrongUsage
-from moola.evaluation.calibration import calibrated
-from moola.evaluation.event_metrics import HIT_BARS
 from moola.files import sha256_file
 from moola.models.files import ModelFile, read_model
-from moola.pipeline.predicting import decode, read_windows_both_ways
+from moola.pipeline.scan_counts import Stretch, WindowCounts, count_windows, stretches
 from moola.pipeline.scan_parts import ScanPart, ScanParts
+from moola.pipeline.scan_reading import Judging, Sliding, WindowReader
 from moola.training.device import prepare_device
 
 OnPart = Callable[[int, int, int], None]
-DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads")
+DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows")
 
 
 class Scan:
     """One model over one bar file.
 
-    Only the bars are in memory as a whole. Windows are cut and read a part at a time, each part together
-    with the windows beside it that share bars with it, so that a part's events hang on nothing that was
-    read before and a scan can go on after any of them.
+    Bars are laid out on disk symbol by symbol, and read, like their windows, a part at a time: memory hangs on
+    the size of a part alone. In hindsight a part is read together with the windows beside it that share bars
+    with it, live with those before it, so that its events hang on nothing else that was read before and a scan
+    can go on after any part.
     """
 
     def __init__(self, options: ScanOptions) -> None:
         options.check()
+        assert options.bars is not None
         self.options = options
-        self.device = prepare_device(options.device, options.threads)
-        self.model = _pointing(read_model(options.model), options.model)
-        self.bars = read_bars(options.bars)
-        self.cut = cut_windows(self.bars, options.stride, self.model.window_bars, options.max_gap_hours * 3600)
-        if not len(self.cut):
-            raise InvalidData(
-                f"{options.bars} must have bars for a window, but {len(self.bars)} bars give none of "
-                f"{self.model.window_bars} ({self.cut.n_dropped_gap} dropped for gaps). Give more bars or raise "
-                "--max-gap-hours."
-            )
-        # The model's threshold is one pointer's; an event has two, and its probability is of both.
-        own = (self.model.pointer_threshold or 0.0) ** 2
-        self.min_prob = own if options.min_prob is None else options.min_prob
-        self.events = MergedEvents.none(len(self.model.class_names))
+        self.reader = open_reader(options)
+        self.judging = open_judging(options, self.reader.model)
+        self.parts = ScanParts(options.output, self._deciding(options.bars))
+        self.spool: SpooledBars
+        self.plan: list[Stretch] = []
 
     @property
-    def n_parts(self) -> int:
-        """Parts of `batch_windows` windows."""
-        return -(-len(self.cut) // self.options.batch_windows)
+    def class_names(self) -> list[str]:
+        """The model's classes."""
+        return self.reader.model.class_names
 
     def run(self, on_part: OnPart) -> dict[str, Any]:
-        """Read every window, write the events, and say what was seen; `on_part` gets windows done, all, events."""
-        parts = ScanParts(self.options.output, self._deciding())
-        n_done = parts.begin(self.options.resume)
-        for number in range(n_done, self.n_parts):
-            part = self._part(number, parts.read(number - 1) if number else None)
-            parts.write(number, part)
-            on_part(min((number + 1) * self.options.batch_windows, len(self.cut)), len(self.cut), part.n_events)
-        self.events = MergedEvents.joined([parts.read(number).kept for number in range(self.n_parts)])
-        events = events_of(self.events, self.bars, self.model.class_names)
-        write_events(self.options.output, events)
-        parts.clear()
-        said = np.array(self.model.class_names)[events.class_prob.argmax(axis=1)]
+        """Read every window, write the events, and say what was seen; `on_part` gets windows done, all, events.
+
+        What it laid out stays, for pictures, until `finish`.
+        """
+        assert self.options.bars is not None
+        n_done = self.parts.begin(self.options.resume)
+        self.spool = spool_bars(self.options.bars, self.parts.folder)
+        self.plan = stretches(self.spool, self.reader.sliding, self.reader.model.window_bars)
+        counts = self._counted()
+        read = np.cumsum(counts.by_part)
+        for number in range(n_done, len(self.plan)):
+            part = self._part(self.plan[number], self._before(number))
+            self.parts.write(number, part)
+            on_part(int(read[number]), counts.n_windows, part.n_events)
+        said: Counter[str] = Counter()
+        n_cut = 0
+
+        def counted() -> Iterator[Events]:
+            nonlocal n_cut
+            for events in self.events():
+                said.update(np.array(self.class_names)[events.class_prob.argmax(axis=1)].tolist())
+                n_cut += int(events.cut.sum())
+                yield events
+
+        write_event_pieces(self.options.output, counted(), self.class_names, self.parts.folder)
         return {
             "output": str(self.options.output),
-            "n_events": len(events),
-            "n_cut": int(events.cut.sum()),
-            "predicted": dict(sorted(Counter(said.tolist()).items())),
-            "min_prob": float(self.min_prob),
-            "n_bars": len(self.bars),
-            "n_symbols": len(self.bars.symbols),
-            "n_windows": len(self.cut),
-            "n_dropped_gap": self.cut.n_dropped_gap,
+            "n_events": said.total(),
+            "n_cut": n_cut,
+            "predicted": dict(sorted(said.items())),
+            "min_prob": float(self.judging.min_prob),
+            "n_bars": sum(self.spool.n_bars),
+            "n_symbols": len(self.spool.symbols),
             "resumed_parts": n_done,
-            "device": str(self.device),
-            "labelled_by": self.model.training.get("annotators"),
-        } | gaps_in(self.bars, self.cut)
+            "device": str(self.reader.device),
+            "labelled_by": self.reader.model.training.get("annotators"),
+        } | counts.as_dict()
 
-    def _part(self, number: int, before: ScanPart | None) -> ScanPart:
-        """Judge what the part's windows propose; what later windows may still beat is left open."""
-        size, first_bar, n_bars = self.options.batch_windows, self.cut.first_bar, self.model.window_bars
-        first, last = number * size, min((number + 1) * size, len(first_bar))
-        beside = slice(
-            int(np.searchsorted(first_bar, first_bar[first] - n_bars, side="right")),
-            int(np.searchsorted(first_bar, first_bar[last - 1] + n_bars, side="left")),
-        )
-        own = np.arange(beside.start, beside.stop)
-        found = merge_windows(self.read(first_bar[beside]), (own >= first) & (own < last), HIT_BARS)
-        found = found.take(np.flatnonzero(found.event_prob >= self.min_prob))
-        told, n_events = np.zeros((0, 2), dtype=np.int64), 0
-        if before is not None:
-            found, told, n_events = MergedEvents.joined([before.open, found]), before.told, before.n_events
-        horizon = int(first_bar[last]) if last < len(first_bar) else len(self.bars)
-        kept, still = suppress(found, told, self.options.max_overlap, horizon)
-        # Of the events told, those that an open or a coming one may overlap are all that the next part must know.
-        reach = min(horizon, int(found.bar[still, 0].min(initial=horizon)))
-        told = np.concatenate([told, found.bar[kept]])
-        return ScanPart(
-            found.take(np.flatnonzero(kept)),
-            found.take(np.flatnonzero(still)),
-            told[told[:, 1] >= reach],
-            n_events + int(kept.sum()),
-        )
+    def finish(self) -> None:
+        """Remove what the scan laid out beside its output."""
+        self.parts.clear()
 
-    def read(self, first_bar: np.ndarray) -> WindowCurves:
-        """Read the windows that begin at these bars, at most `batch_windows` at a time."""
-        pieces = []
-        for i in range(0, len(first_bar), self.options.batch_windows):
-            features = relative_features(
-                take_windows(self.bars.ohlc, first_bar[i : i + self.options.batch_windows], self.model.window_bars)
+    def settled(self) -> Iterator[tuple[int, MergedEvents]]:
+        """Yield each part's events with their symbol, after `run`, in the order of the output."""
+        for number, stretch in enumerate(self.plan):
+            if len(found := self.parts.read(number).final):
+                yield stretch.symbol, found
+
+    def events(self) -> Iterator[Events]:
+        """Yield each part's events with their times, after `run`, in the order of the output."""
+        for symbol, found in self.settled():
+            first = int(min(found.low.min(), found.bar.min()))
+            last = int(max(found.high.max(), found.bar.max(), found.known_bar.max()))
+            yield events_of(found, self.spool.read(symbol, first, last + 1), self.class_names, first)
+
+    def said(self, symbol: int, first: int, last: int) -> tuple[WindowCurves, Bars, int]:
+        """Read the windows at the places `[first, last)` of a symbol; return them, their bars and the bars' place."""
+        stride = self.reader.sliding.stride
+        n_places = self.reader.sliding.n_places(self.spool.n_bars[symbol], self.reader.model.window_bars)
+        first, last = max(first, 0), min(last, n_places)
+        bars = self.spool.read(symbol, first * stride, (last - 1) * stride + self.reader.model.window_bars)
+        return self.reader.read(bars, first * stride), bars, first * stride
+
+    def _counted(self) -> WindowCounts:
+        window_bars = self.reader.model.window_bars
+        counts = count_windows(self.spool, self.plan, self.reader.sliding, window_bars)
+        if not counts.n_windows:
+            self.finish()
+            raise InvalidData(
+                f"{self.options.bars} must have bars for a window, but {sum(self.spool.n_bars)} bars give none of "
+                f"{window_bars} ({counts.n_dropped_gap} dropped for gaps). Give more bars or raise --max-gap-hours."
             )
-            logits, curves = read_windows_both_ways(self.model, features, self.device)
-            assert curves is not None
-            pair, _ = decode(curves, len(curves), self.model.length_weight)
-            pieces.append((curves, calibrated(logits, self.model.temperature), pair))
-        return WindowCurves(first_bar, *(np.concatenate(column) for column in zip(*pieces, strict=True)))
+        return counts
 
-    def _deciding(self) -> dict[str, Any]:
+    def _before(self, number: int) -> ScanPart:
+        """Return what stands before a part: nothing of another symbol but the count."""
+        last = self.parts.read(number - 1) if number else None
+        if last is not None and self.plan[number - 1].symbol == self.plan[number].symbol:
+            return last
+        return ScanPart.before_all(len(self.class_names), last.n_events if last else 0)
+
+    def _part(self, stretch: Stretch, before: ScanPart) -> ScanPart:
+        sliding, window_bars = self.reader.sliding, self.reader.model.window_bars
+        reach = sliding.reach(window_bars)
+        own = slice(stretch.first * sliding.stride, stretch.last * sliding.stride)
+        if self.options.live:
+            said, _, _ = self.said(stretch.symbol, stretch.first - reach, stretch.last)
+            return known_part(self.judging.as_known(said, own, before.told), before, own.stop - window_bars)
+        said, _, _ = self.said(stretch.symbol, stretch.first - reach, stretch.last + reach)
+        found = self.judging.in_hindsight(said, own)
+        n_bars = self.spool.n_bars[stretch.symbol]
+        is_last = stretch.last == sliding.n_places(n_bars, window_bars)
+        return settled_part(found, before, n_bars if is_last else own.stop, self.judging.max_overlap)
+
+    def _deciding(self, bars: Path) -> dict[str, Any]:
         """Everything that the events hang on."""
         options = asdict(self.options)
-        files = {name: sha256_file(options[name]) for name in ("model", "bars")}
+        files = {"model": sha256_file(self.options.model), "bars": sha256_file(bars)}
         chosen = {name: options[name] for name in DECIDING}
-        return files | chosen | {"min_prob": self.min_prob, "device": str(self.device), "version": __version__}
+        own = {"min_prob": self.judging.min_prob, "device": str(self.reader.device), "version": __version__}
+        return files | chosen | own
 
 
-def _pointing(model: ModelFile, path: Path) -> ModelFile:
+def settled_part(found: MergedEvents, before: ScanPart, horizon: int, max_overlap: float) -> ScanPart:
+    """Settle what no window that begins at `horizon` or later can change; the rest is left open."""
+    found = MergedEvents.joined([before.open, found])
+    kept, still = suppress(found, before.told, max_overlap, horizon)
+    # Of the events told, those that an open or a coming one may overlap are all that the next part must know.
+    reach = min(horizon, int(found.bar[still, 0].min(initial=horizon)))
+    told = np.concatenate([before.told, found.bar[kept]])
+    ready = MergedEvents.joined([before.waiting, found.take(np.flatnonzero(kept))])
+    ready = ready.take(np.lexsort((ready.bar[:, 1], ready.bar[:, 0])))
+    # Only what begins before all that may still come is in its place.
+    n_final = int(np.searchsorted(ready.bar[:, 0], reach))
+    rows = np.arange(len(ready))
+    return ScanPart(
+        ready.take(rows[:n_final]),
+        ready.take(rows[n_final:]),
+        found.take(np.flatnonzero(still)),
+        told[told[:, 1] >= reach],
+        before.n_events + int(kept.sum()),
+    )
+
+
+def known_part(found: MergedEvents, before: ScanPart, reach: int) -> ScanPart:
+    """Events as they became known, with the bars that events to come, which begin at `reach` or later, may overlap."""
+    told = np.concatenate([before.told, found.bar])
+    return replace(before, final=found, told=told[told[:, 1] >= reach], n_events=before.n_events + len(found))
+
+
+def open_reader(options: ScanOptions) -> WindowReader:
+    """Read the model, which must point.
+
+    Raises
+    ------
+    WrongUsage
+        The model predicts no pointers.
+    """
+    device = prepare_device(options.device, options.threads)
+    model = read_model(options.model)
     if not model.network.predict_pointers:
         raise WrongUsage(
-            f"a scan must have a model that predicts pointers, but {path} was trained without. "
+            f"a scan must have a model that predicts pointers, but {options.model} was trained without. "
             "Train one with --predict-pointers true."
         )
-    return model
+    return WindowReader(model, device, Sliding(options.stride, options.max_gap_hours * 3600, options.batch_windows))
 
 
-def gaps_in(bars: Bars, cut: CutWindows) -> dict[str, Any]:
-    """Count windows over a gap (more than the symbol's usual time between bars) and bars that no window has."""
-    longer = np.zeros(len(bars), dtype=np.int64)
-    short = []
-    seen = np.zeros(len(bars) + 1, dtype=np.int64)
-    np.add.at(seen, cut.first_bar, 1)
-    np.add.at(seen, cut.first_bar + cut.window_bars, -1)
-    in_window = np.cumsum(seen)[:-1] > 0
-    for symbol in bars.symbols:
-        rows = np.flatnonzero(bars.symbol == symbol)
-        longer[rows[1:]] = np.diff(bars.start_us[rows]) > bar_interval_us(bars.start_us[rows])
-        if not in_window[rows].any():
-            short.append(symbol)
-    before = np.cumsum(longer)
-    over = before[cut.first_bar + cut.window_bars - 1] > before[cut.first_bar]
-    return {
-        "n_windows_over_gap": int(over.sum()),
-        "n_bars_unseen": int((~in_window).sum()),
-        "symbols_unseen": short,
-    }
+def open_judging(options: ScanOptions, model: ModelFile) -> Judging:
+    """Return what an event must have, as the options or the model say."""
+    # The model's threshold is one pointer's; an event has two, and its probability is of both.
+    own = (model.pointer_threshold or 0.0) ** 2
+    least = own if options.min_prob is None else options.min_prob
+    return Judging(least, options.max_overlap, options.live_windows)

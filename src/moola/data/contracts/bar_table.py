@@ -21,17 +21,8 @@ def read_bars(path: Path) -> Bars:
 
 def bars_from_frame(frame: pl.DataFrame, path: Path) -> Bars:
     """Check a frame against the contract and return its bars symbol by symbol."""
-    missing = [name for name in ("timestamp", *OHLC) if name not in frame.columns]
-    if missing:
-        raise InvalidData(
-            f"bars must have the columns timestamp, open, high, low, close, but {path} lacks "
-            f"{', '.join(missing)} (it has {', '.join(frame.columns[:20])}). {ADVICE}"
-        )
     problems = [] if len(frame) else [Problem("a bar file must have bars", 1)]
-    start_us = _times(frame["timestamp"], problems)
-    times_known = not problems
-    prices = np.stack([_numbers(frame[name], name, problems) for name in OHLC], axis=1).reshape(-1, 4)
-    bars = Bars(start_us, prices, _symbols(frame, problems))
+    bars, times_known = columns_of(frame, path, problems)
     # Order cannot be judged on times that could not be read; prices always can.
     told = {problem.rule for problem in problems}
     found = bar_problems(bars) if times_known else price_problems(bars.ohlc)
@@ -39,6 +30,21 @@ def bars_from_frame(frame: pl.DataFrame, path: Path) -> Bars:
     if problems:
         raise InvalidData.from_problems(path, problems, ADVICE)
     return _symbol_by_symbol(bars)
+
+
+def columns_of(frame: pl.DataFrame, path: Path, problems: list[Problem]) -> tuple[Bars, bool]:
+    """Return a frame's bars in its order, and whether all times are known; what cannot be read is a problem added."""
+    missing = [name for name in ("timestamp", *OHLC) if name not in frame.columns]
+    if missing:
+        raise InvalidData(
+            f"bars must have the columns timestamp, open, high, low, close, but {path} lacks "
+            f"{', '.join(missing)} (it has {', '.join(frame.columns[:20])}). {ADVICE}"
+        )
+    n_before = len(problems)
+    start_us = _times(frame["timestamp"], problems)
+    times_known = len(problems) == n_before
+    prices = np.stack([_numbers(frame[name], name, problems) for name in OHLC], axis=1).reshape(-1, 4)
+    return Bars(start_us, prices, _symbols(frame, problems)), times_known
 
 
 def _times(column: pl.Series, problems: list[Problem]) -> np.ndarray:

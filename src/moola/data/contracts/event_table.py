@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,19 @@ from moola.core.bars import Bars
 from moola.core.merging import MergedEvents
 from moola.data.contracts.frames import read_frame, utc_series, write_frame
 from moola.errors import InvalidData
-from moola.files import read_bytes, write_atomic
+from moola.files import read_bytes, write_atomic_pieces
 
 ADVICE = "Write it anew with `moola scan`."
 ENDS = ("start", "end")
-TIMES = ("start_ts", "end_ts", "start_low_ts", "start_high_ts", "end_low_ts", "end_high_ts")
+TIMES = ("start_ts", "end_ts", "start_low_ts", "start_high_ts", "end_low_ts", "end_high_ts", "known_ts")
 COLUMNS = ("symbol", *TIMES, "predicted_label", "event_prob", "start_prob", "end_prob")
-COUNTS = ("n_windows_agree", "n_windows_saw", "longest_gap_hours", "cut")
+COUNTS = ("n_windows_agree", "n_windows_saw", "longest_gap_hours", "cut", "n_bars_after")
+HINDSIGHT = -1
+UTC_US = pl.Datetime("us", "UTC")
+# Events that are written as one group of parquet, and held in memory until then.
+GROUP_EVENTS = 65_536
+COPY_BYTES = 1 << 20
+NO_BARS = Bars(np.zeros(1, dtype=np.int64), np.ones((1, 4)), np.array([""], dtype=object))
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 
@@ -41,6 +48,9 @@ class Events:
         Longest time from one bar of the event to the next; 0 for an event of one bar.
     cut
         No window has the whole event in its inner zone.
+    known_us, n_after
+        Start of the last bar that the event was told from, and how many bars that is after its end; -1 in
+        hindsight, which is no time.
     """
 
     symbol: list[str]
@@ -55,22 +65,24 @@ class Events:
     n_saw: np.ndarray
     longest_gap_us: np.ndarray
     cut: np.ndarray
+    known_us: np.ndarray
+    n_after: np.ndarray
 
     def __len__(self) -> int:
         return len(self.symbol)
 
 
-def events_of(merged: MergedEvents, bars: Bars, class_names: list[str]) -> Events:
-    """Put times and symbols in place of rows, by symbol in the bars' order, then by time."""
-    merged = merged.take(np.lexsort((merged.bar[:, 1], merged.bar[:, 0])))
-    gaps = [
-        int(np.diff(bars.start_us[first : last + 1]).max(initial=0)) for first, last in zip(*merged.bar.T, strict=True)
-    ]
+def events_of(merged: MergedEvents, bars: Bars, class_names: list[str], first_bar: int = 0) -> Events:
+    """Put times and symbols in place of rows, in the same order; `bars` begin at the row `first_bar`."""
+    row, low, high = (edge - first_bar for edge in (merged.bar, merged.low, merged.high))
+    gaps = [int(np.diff(bars.start_us[first : last + 1]).max(initial=0)) for first, last in zip(*row.T, strict=True)]
+    is_live = merged.known_bar != HINDSIGHT
+    known = np.where(is_live, merged.known_bar - first_bar, 0)
     return Events(
-        bars.symbol[merged.bar[:, 0]].tolist(),
-        bars.start_us[merged.bar],
-        bars.start_us[merged.low],
-        bars.start_us[merged.high],
+        bars.symbol[row[:, 0]].tolist(),
+        bars.start_us[row],
+        bars.start_us[low],
+        bars.start_us[high],
         list(class_names),
         merged.class_prob,
         merged.pointer_prob,
@@ -79,6 +91,8 @@ def events_of(merged: MergedEvents, bars: Bars, class_names: list[str]) -> Event
         merged.n_saw,
         np.array(gaps, dtype=np.int64),
         merged.cut,
+        np.where(is_live, bars.start_us[known], HINDSIGHT),
+        np.where(is_live, known - row[:, 1], HINDSIGHT),
     )
 
 
@@ -88,7 +102,7 @@ def events_frame(events: Events) -> pl.DataFrame:
     columns = {"symbol": pl.Series(events.symbol, dtype=pl.String)}
     times = [events.time_us[:, i] for i in (0, 1)]
     times += [edge[:, i] for i in (0, 1) for edge in (events.low_us, events.high_us)]
-    columns |= {name: utc_series(time) for name, time in zip(TIMES, times, strict=True)}
+    columns |= {name: utc_series(time) for name, time in zip(TIMES[:-1], times, strict=True)}
     columns["predicted_label"] = pl.Series(names[events.class_prob.argmax(axis=1)].tolist(), dtype=pl.String)
     for i, name in enumerate(events.class_names):
         columns[f"prob_{name}"] = pl.Series(events.class_prob[:, i])
@@ -98,17 +112,62 @@ def events_frame(events: Events) -> pl.DataFrame:
     columns["n_windows_saw"] = pl.Series(events.n_saw, dtype=pl.Int64)
     columns["longest_gap_hours"] = pl.Series(events.longest_gap_us / 3.6e9, dtype=pl.Float64)
     columns["cut"] = pl.Series(events.cut, dtype=pl.Boolean)
+    columns["known_ts"] = utc_series(events.known_us).zip_with(_live(events), pl.Series([None], dtype=UTC_US))
+    columns["n_bars_after"] = pl.Series(events.n_after, dtype=pl.Int64).replace(HINDSIGHT, None)
     return pl.DataFrame(columns)
 
 
+def events_text(events: Events, suffix: str, is_first: bool) -> bytes:
+    """Return events as .csv (with its header where they are the first) or .jsonl, one JSON object a line."""
+    frame = events_frame(events).with_columns(pl.col(name).dt.strftime(TIME_FORMAT) for name in TIMES)
+    text = frame.write_ndjson() if suffix == ".jsonl" else frame.write_csv(include_header=is_first)
+    return text.encode()
+
+
 def write_events(path: Path, events: Events) -> None:
-    """Write events as .parquet, .csv or .jsonl (one JSON object a line), the same bytes each time."""
-    frame = events_frame(events)
-    if path.suffix != ".jsonl":
-        write_frame(path, frame)
+    """Write events as .parquet, .csv or .jsonl, the same bytes each time."""
+    write_event_pieces(path, iter([events]), events.class_names, path.parent)
+
+
+def write_event_pieces(path: Path, pieces: Iterator[Events], class_names: list[str], folder: Path) -> None:
+    """Write events that come in pieces, never all in memory, to the bytes that all at once would give.
+
+    `folder` takes pieces of parquet in between where there are many events.
+    """
+    nothing = events_of(MergedEvents.none(len(class_names)), NO_BARS, class_names)
+    if path.suffix == ".parquet":
+        _write_parquet(path, pieces, nothing, folder)
+    else:
+        texts = (events_text(piece, path.suffix, number == 0) for number, piece in enumerate(_or(pieces, nothing)))
+        write_atomic_pieces(path, texts)
+
+
+def _or(pieces: Iterator[Events], nothing: Events) -> Iterator[Events]:
+    yield next(pieces, nothing)
+    yield from pieces
+
+
+def _write_parquet(path: Path, pieces: Iterator[Events], nothing: Events, folder: Path) -> None:
+    frame = events_frame(nothing)
+    groups: list[Path] = []
+    for piece in pieces:
+        frame = frame.vstack(events_frame(piece))
+        while len(frame) >= GROUP_EVENTS:
+            groups.append(folder / f"events_{len(groups):06d}.parquet")
+            write_frame(groups[-1], frame.head(GROUP_EVENTS))
+            frame = frame.slice(GROUP_EVENTS)
+    if not groups:
+        write_frame(path, frame.rechunk())
         return
-    text = frame.with_columns(pl.col(name).dt.strftime(TIME_FORMAT) for name in TIMES)
-    write_atomic(path, text.write_ndjson().encode())
+    groups.append(folder / f"events_{len(groups):06d}.parquet")
+    write_frame(groups[-1], frame)
+    joined = folder / "events_joined.parquet"
+    scanned = pl.scan_parquet(groups)
+    scanned.sink_parquet(joined, compression="zstd", row_group_size=GROUP_EVENTS, maintain_order=True)
+    with joined.open("rb") as file:
+        write_atomic_pieces(path, iter(lambda: file.read(COPY_BYTES), b""))
+    for written in (*groups, joined):
+        written.unlink()
 
 
 def read_events(path: Path) -> Events:
@@ -129,13 +188,18 @@ def read_events(path: Path) -> Events:
     return _from_frame(frame)
 
 
+def _live(events: Events) -> pl.Series:
+    return pl.Series(events.n_after != HINDSIGHT, dtype=pl.Boolean)
+
+
 def _from_frame(frame: pl.DataFrame) -> Events:
     names = [name.removeprefix("prob_") for name in frame.columns if name.startswith("prob_")]
+    frame = frame.with_columns(pl.col("known_ts").cast(pl.String)) if frame["known_ts"].dtype == pl.Null else frame
     texts = [name for name in TIMES if frame.schema[name] == pl.String]
     frame = frame.with_columns(pl.col(name).str.to_datetime(time_unit="us", time_zone="UTC") for name in texts)
     frame = frame.with_columns(pl.col(name).cast(pl.Datetime("us", "UTC")) for name in TIMES)
     frame = frame.with_columns(pl.col("symbol").cast(pl.String).fill_null(""))
-    time = {name: frame[name].dt.timestamp("us").to_numpy() for name in TIMES}
+    time = {name: frame[name].dt.timestamp("us").fill_null(HINDSIGHT).to_numpy() for name in TIMES}
     bar, low, high = (np.stack([time[f"{end}{edge}_ts"] for end in ENDS], axis=1) for edge in ("", "_low", "_high"))
     return Events(
         frame["symbol"].to_list(),
@@ -150,4 +214,6 @@ def _from_frame(frame: pl.DataFrame) -> Events:
         frame["n_windows_saw"].cast(pl.Int64).to_numpy(),
         np.round(frame["longest_gap_hours"].cast(pl.Float64).to_numpy() * 3.6e9).astype(np.int64),
         frame["cut"].cast(pl.Boolean).to_numpy(),
+        time["known_ts"],
+        frame["n_bars_after"].cast(pl.Int64).fill_null(HINDSIGHT).to_numpy(),
     )

@@ -1,0 +1,146 @@
+"""Bars of a file laid out symbol by symbol on disk, so that any stretch of a symbol is read without the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from moola.core.bars import Bars, bar_interval_us, price_problems
+from moola.data.contracts.bar_pieces import bar_frames
+from moola.data.contracts.bar_table import ADVICE, columns_of
+from moola.errors import InvalidData, OperationFailed, Problem
+
+RECORD = np.dtype([("start_us", "<i8"), ("ohlc", "<f8", (4,))])
+NAME = "bars_{:06d}.bin"
+# Bars that tell a symbol's usual time from bar to bar.
+INTERVAL_BARS = 65_536
+
+
+@dataclass(frozen=True)
+class SpooledBars:
+    """Bars of a checked bar file in a folder, one file of records a symbol.
+
+    Attributes
+    ----------
+    symbols
+        In the order in which they first appear.
+    n_bars
+        Bars of each symbol.
+    """
+
+    folder: Path
+    symbols: list[str]
+    n_bars: list[int]
+
+    def read(self, symbol: int, first: int, stop: int) -> Bars:
+        """Return the bars `[first, stop)` of a symbol, as far as it has them."""
+        first, stop = max(first, 0), min(stop, self.n_bars[symbol])
+        path = self.folder / NAME.format(symbol)
+        try:
+            found = np.fromfile(path, RECORD, max(stop - first, 0), offset=first * RECORD.itemsize)
+        except OSError as error:
+            raise OperationFailed(f"{path} must be readable, but {error.strerror}. Start the scan anew.") from error
+        name = np.full(len(found), self.symbols[symbol], dtype=object)
+        return Bars(found["start_us"].copy(), found["ohlc"].copy(), name)
+
+    def interval_us(self, symbol: int) -> int:
+        """Return a symbol's usual time from bar to bar, as its first bars tell it."""
+        return bar_interval_us(self.read(symbol, 0, INTERVAL_BARS).start_us)
+
+
+class BarChecks:
+    """Rules of a bar table, kept over pieces: every broken one with its count and its first row in the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.n_rows = 0
+        self.last_us: dict[str, int] = {}
+        self.problems: dict[str, Problem] = {}
+
+    def add(self, bars: Bars, unread: list[Problem], times_known: bool) -> None:
+        """Check the next piece; `unread` is what `columns_of` could not read of it."""
+        told = {problem.rule for problem in unread}
+        found = price_problems(bars.ohlc) + (self._order(bars) if times_known else [])
+        for problem in [*unread, *(one for one in found if one.rule not in told)]:
+            before = self.problems.get(problem.rule)
+            self.problems[problem.rule] = (
+                replace(problem, first_row=(problem.first_row or 0) + self.n_rows)
+                if before is None
+                else replace(before, count=before.count + problem.count)
+            )
+        self.n_rows += len(bars)
+
+    def _order(self, bars: Bars) -> list[Problem]:
+        backward, repeated = np.zeros(len(bars), dtype=bool), np.zeros(len(bars), dtype=bool)
+        for symbol, rows in rows_by_symbol(bars):
+            step = np.diff(bars.start_us[rows], prepend=self.last_us.get(symbol, bars.start_us[rows[0]] - 1))
+            backward[rows], repeated[rows] = step < 0, step == 0
+            self.last_us[symbol] = int(bars.start_us[rows[-1]])
+        rules = ("timestamps must increase within a symbol", "a symbol and timestamp must have one bar")
+        return [
+            Problem(rule, int(broken.sum()), int(broken.argmax()))
+            for rule, broken in zip(rules, (backward, repeated), strict=True)
+            if broken.any()
+        ]
+
+    def finish(self) -> None:
+        """Raise with every broken rule at once."""
+        problems = list(self.problems.values())
+        if not self.n_rows:
+            problems.append(Problem("a bar file must have bars", 1))
+        if problems:
+            raise InvalidData.from_problems(self.path, problems, ADVICE)
+
+
+def rows_by_symbol(bars: Bars) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield each symbol, in the order of first appearance, with its rows ascending."""
+    names, first, number = np.unique(bars.symbol.astype(str), return_index=True, return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    ends = np.cumsum(np.bincount(number, minlength=len(names)))
+    for i in np.argsort(first).tolist():
+        yield str(names[i]), order[(ends[i - 1] if i else 0) : ends[i]]
+
+
+def spool_bars(path: Path, folder: Path) -> SpooledBars:
+    """Check a bar file of any size, and lay it out in a folder.
+
+    Raises
+    ------
+    InvalidData
+        With every broken rule at once, as `read_bars`.
+    """
+    checks = BarChecks(path)
+    number: dict[str, int] = {}
+    n_bars: list[int] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for frame, _ in bar_frames(path):
+            unread: list[Problem] = []
+            bars, times_known = columns_of(frame, path, unread)
+            checks.add(bars, unread, times_known)
+            if checks.problems:
+                continue
+            for symbol, rows in rows_by_symbol(bars):
+                is_new = symbol not in number
+                place = number.setdefault(symbol, len(number))
+                if is_new:
+                    n_bars.append(0)
+                n_bars[place] += len(rows)
+                _append(folder / NAME.format(place), bars, rows, is_new)
+    except OSError as error:
+        raise OperationFailed(
+            f"{folder} must hold the bars while they are scanned ({RECORD.itemsize} bytes each), but {error.strerror}. "
+            "Free space or choose another --output."
+        ) from error
+    checks.finish()
+    return SpooledBars(folder, list(number), n_bars)
+
+
+def _append(path: Path, bars: Bars, rows: np.ndarray, is_new: bool) -> None:
+    records = np.empty(len(rows), RECORD)
+    records["start_us"], records["ohlc"] = bars.start_us[rows], bars.ohlc[rows]
+    with path.open("wb" if is_new else "ab") as file:
+        file.write(records.tobytes())
