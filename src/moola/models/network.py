@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from moola.core.seeds import derive_seed
+from moola.models.dropout import ByteDropout
 from moola.models.encoder import BiLSTMEncoder
 
 POINTERS = ("start", "end")
@@ -57,7 +58,7 @@ class Heads(nn.Module):
 
     def __init__(self, dim: int, n_classes: int, predict_pointers: bool, dropout: float = 0.0) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ByteDropout(dropout)
         self.attention_pool = AttentionPool(dim)
         pooled_dim = dim
         self.pointer_head: nn.Module | None = None
@@ -67,7 +68,7 @@ class Heads(nn.Module):
             self.pointer_pool = PointerPool()
             pooled_dim += 2 * dim
         self.class_head = nn.Sequential(
-            nn.Linear(pooled_dim, dim // 2), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim // 2, n_classes)
+            nn.Linear(pooled_dim, dim // 2), nn.ReLU(), ByteDropout(dropout), nn.Linear(dim // 2, n_classes)
         )
 
     def forward(self, encoded: Float[Tensor, "windows bars hidden"]) -> Outputs:
