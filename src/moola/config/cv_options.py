@@ -65,6 +65,8 @@ class CvOptions:
         How the price mirror treats classes.
     predict_pointers
         Learn start and end of the expansion; on when the data has pointers.
+    visible_bars
+        Show the network these first bars of a window alone: 75 of 105 are known when the inner zone ends.
     window_bars
         Bars a window.
     controls
@@ -103,6 +105,7 @@ class CvOptions:
     cpsa_ratio: float = 1.0
     mirror_classes: tuple[str, ...] = ()
     predict_pointers: bool | None = None
+    visible_bars: int | None = None
     window_bars: int = 105
     controls: bool = True
     save_curve: Path | None = None

@@ -1,7 +1,6 @@
 """Options of the learning and judging commands: names, defaults and help in one place.
 
-Every field is a command-line option, an environment variable (`MOOLA_<OPTION>`) and a key of
-`moola.toml`; an unknown key is an error.
+Every field is an option, an environment variable (`MOOLA_<OPTION>`) and a key of `moola.toml`; no other key is.
 """
 
 from __future__ import annotations
@@ -161,6 +160,8 @@ class TrainOptions:
         AdamW's weight decay.
     predict_pointers
         Learn start and end of the expansion; on when the data has pointers.
+    visible_bars
+        Show the network these first bars of a window alone: 75 of 105 are known when the inner zone ends.
     pointer_weight
         Weight of the pointer loss beside the class loss (both are 1 at a blind guess).
     pointer_sigma
@@ -244,6 +245,7 @@ class TrainOptions:
     dropout: float = 0.3
     weight_decay: float = 0.01
     predict_pointers: bool | None = None
+    visible_bars: int | None = None
     pointer_weight: float = 8.0
     pointer_sigma: float = 2.0
     label_smoothing: float = 0.05

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moola.core.expansions import soft_curve
+from moola.core.expansions import NO_POINTER, soft_curve
 from moola.core.scaling import RobustScaler
 from moola.core.splits import PARTS, Split
 from moola.data.contracts.window_table import WindowTable
@@ -19,13 +19,20 @@ log = logging.getLogger(__name__)
 FEW_WINDOWS = 10
 
 
-def to_examples(table: WindowTable, scaler: RobustScaler, classes: list[str], sigma_bars: float) -> Examples:
-    """Scale features, number classes and turn pointers into curves."""
+def to_examples(
+    table: WindowTable, scaler: RobustScaler, classes: list[str], sigma_bars: float, visible_bars: int | None = None
+) -> Examples:
+    """Scale features, number classes and turn pointers into curves.
+
+    With `visible_bars` the first ones alone are there, as if no others were known: features look back only, so
+    theirs are the same, and a pointer behind them is none.
+    """
     assert table.features is not None
-    pointers = (table.expansion_start, table.expansion_end)
-    curves = [soft_curve(bars, table.window_bars, sigma_bars) for bars in pointers]
+    n_seen = table.window_bars if visible_bars is None else visible_bars
+    pointers = (np.where(bars < n_seen, bars, NO_POINTER) for bars in (table.expansion_start, table.expansion_end))
+    curves = [soft_curve(bars, n_seen, sigma_bars) for bars in pointers]
     index = np.array([classes.index(name) for name in table.label], dtype=np.int64)
-    return Examples(scaler.transform(table.features), index, np.stack(curves, axis=-1))
+    return Examples(scaler.transform(table.features[:, :n_seen]), index, np.stack(curves, axis=-1))
 
 
 def require_trainable(table: WindowTable, split: Split, path: Path) -> list[str]:

@@ -117,6 +117,7 @@ def _model(options: TrainOptions, material: Material, network: EnhancedSimpleLST
         _training_record(options, material),
         mirror,
         _lengths(options, material),
+        options.visible_bars,
     )
 
 
@@ -142,6 +143,7 @@ def _training_record(options: TrainOptions, material: Material) -> dict[str, Any
         "n_val_windows": len(material.split.val),
         "annotators": table.annotators,
         "seed": options.seed,
+        "visible_bars": options.visible_bars,
     }
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from moola.config.options import TrainOptions
 from moola.core.splits import Split
+from moola.core.windows import inner_zone
 from moola.data.augmentation import can_synthesise, class_swaps
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, WrongUsage
@@ -98,6 +99,12 @@ def _check_numbers(options: TrainOptions) -> None:
                 raise WrongUsage(f"{_option(name)} must be at least {least}, but it is {value}.")
     if options.n_heads > MAX_HEADS:
         raise WrongUsage(f"--n-heads must be at most {MAX_HEADS}, but it is {options.n_heads}. Give fewer.")
+    first, _ = inner_zone(options.window_bars)
+    if options.visible_bars is not None and not first < options.visible_bars <= options.window_bars:
+        raise WrongUsage(
+            f"--visible-bars must be within {first + 1} to {options.window_bars}, so that some of the inner zone is "
+            f"seen, but it is {options.visible_bars}. Give 75 of 105 bars, or leave it out."
+        )
     for name in ABOVE_0:
         if not getattr(options, name) > 0:
             raise WrongUsage(f"{_option(name)} must be above 0, but it is {getattr(options, name)}.")

@@ -64,7 +64,7 @@ def soft_labels(teachers: list[ModelFile], unlabelled: Unlabelled, device: torch
         prob.append(calibrated(logits, teachers[0].temperature).astype(np.float32))
         pointing = [curve for _, curve in said if curve is not None]
         if pointing:
-            curves.append(np.mean(pointing, axis=0).astype(np.float16))
+            curves.append(np.mean(pointing, axis=0)[:, : teachers[0].n_seen_bars].astype(np.float16))
     return SoftLabels(np.concatenate(prob), np.concatenate(curves) if curves else None)
 
 

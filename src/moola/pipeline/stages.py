@@ -16,6 +16,7 @@ from moola.core.scaling import RobustScaler
 from moola.core.seeds import derive_seed
 from moola.core.splits import Split
 from moola.data.augmentation import class_swaps
+from moola.data.contracts.window_table import WindowTable
 from moola.models.encoder import BiLSTMEncoder, EncoderArchitecture, build_encoder
 from moola.models.files import ModelFile
 from moola.models.network import NETWORKS, EnhancedSimpleLSTM
@@ -54,7 +55,7 @@ class Stages:
         self.checkpoint, self.deciding, self.on_epoch = checkpoint, deciding, on_epoch
         features = material.table.take(material.split.train).features
         assert features is not None
-        self.scaler = material.encoder.scaler if material.encoder else RobustScaler.fit(features)
+        self.scaler = material.encoder.scaler if material.encoder else RobustScaler.fit(features[:, : options.visible_bars])
         self.states: dict[str, FitState] = {}
 
     def state(self) -> FitState:
@@ -108,7 +109,7 @@ class Stages:
         )
         objective = SelfTraining(
             network,
-            taker(unlabelled.source, self.scaler),
+            taker(unlabelled.source, self.scaler, self.options.visible_bars),
             unlabelled.rows,
             soft_labels(teachers, unlabelled, self.device),
             (self._examples(rows), self._made(rows)),
@@ -142,9 +143,11 @@ class Stages:
         self.states[stage] = replace(state, history=[{**row, "stage": stage} for row in state.history])
 
     def _examples(self, rows: np.ndarray) -> Examples:
-        return to_examples(
-            self.material.table.take(rows), self.scaler, self.material.classes, self.options.pointer_sigma
-        )
+        return self._to_examples(self.material.table.take(rows))
+
+    def _to_examples(self, table: WindowTable) -> Examples:
+        options = self.options
+        return to_examples(table, self.scaler, self.material.classes, options.pointer_sigma, options.visible_bars)
 
     def _made(self, rows: np.ndarray) -> Examples | None:
         """Synthetic windows made of these rows alone."""
@@ -153,8 +156,7 @@ class Stages:
         split = self.material.split
         rest = np.setdiff1d(np.concatenate([split.val, split.test]), rows)
         seen = Split(rows, rest, rest[:0], split.dropped)
-        table = synthetic_windows(self.options, self.material.table, seen)
-        return to_examples(table, self.scaler, self.material.classes, self.options.pointer_sigma)
+        return self._to_examples(synthetic_windows(self.options, self.material.table, seen))
 
     def _plan(self) -> FinetunePlan:
         options = self.options

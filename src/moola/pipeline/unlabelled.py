@@ -49,14 +49,18 @@ def needs_masks(arms: tuple[str, ...]) -> bool:
     return any(name in MASKED_ARMS for name in arms)
 
 
-def taker(source: WindowSource, scaler: RobustScaler) -> TakeWindows:
-    """Return a function that takes windows by row, some of them upside down, with scaled features."""
+def taker(source: WindowSource, scaler: RobustScaler, visible_bars: int | None = None) -> TakeWindows:
+    """Return a function that takes windows by row, some of them upside down, with scaled features.
+
+    With `visible_bars` these are of the first bars alone.
+    """
+    seen = slice(visible_bars)
 
     def take(rows: np.ndarray, flipped: np.ndarray) -> Windows:
         ohlc = source.ohlc(rows)
         if ohlc is None:
-            return Windows(scaler.transform(source.features(rows)), None, source.position[rows])
-        features = scaler.transform(source.features(rows, flipped))
+            return Windows(scaler.transform(source.features(rows)[:, seen]), None, source.position[rows])
+        features = scaler.transform(source.features(rows, flipped)[:, seen])
         if flipped.any():
             ohlc = np.where(flipped[:, None, None], upside_down(ohlc), ohlc)
         return Windows(features, ohlc, source.position[rows], flipped)

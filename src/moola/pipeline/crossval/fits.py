@@ -84,6 +84,7 @@ def train_options(options: CvOptions, task: FitTask) -> TrainOptions:
         cpsa_ratio=options.cpsa_ratio,
         mirror_classes=options.mirror_classes,
         predict_pointers=options.predict_pointers,
+        visible_bars=options.visible_bars,
         window_bars=options.window_bars,
         save_run=False,
         device=options.device,
