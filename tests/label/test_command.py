@@ -7,9 +7,12 @@ import socket
 from importlib.metadata import requires
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 from moola.label import server
+from tests.conftest import DATA
 
 BARS = "data/raw/eurusd_1h_2017.parquet"
 
@@ -41,19 +44,59 @@ def test_json_is_one_object(sample, moola, served):
     windows = "data/processed/unlabeled/windows.parquet"
     answer = moola("label", "--bars", BARS, "--windows", windows, "--port", "0", "--annotator", "ben", "--json")
     assert answer.json["n_windows"] == len(served[0].shelf) > 1000
-    assert answer.json["queues"] == ["time", "random", "diversity"]
+    assert answer.json["queues"] == ["time", "random", "diversity", "conflicts"]
 
 
 def test_a_model_adds_the_queue_by_uncertainty(sample, moola, train, served):
     run = train("--save-run").last_line
     labelled = "data/processed/labeled/train_latest.parquet"
-    arguments = ("--windows", labelled, "--model", f"artifacts/runs/{run}/model.pkl", "--port", "0", "--device", "cpu")
+    arguments = ("--windows", labelled, "--model", *models(run), "--port", "0", "--device", "cpu")
     assert moola("label", "--bars", BARS, *arguments).code == 0
     desk = served[0]
     assert "uncertainty" in desk.queues.names
     entropy = desk.answers.entropy()[desk.queues.order("uncertainty")]
     assert (entropy[:-1] >= entropy[1:]).all()
     assert len(desk.answers.of(0)["curves"][0]) == 105
+    # Three heads, and then two seeds of them, can differ.
+    apart = desk.answers.disagreement[desk.queues.order("disagreement")]
+    assert (apart[:-1] >= apart[1:]).all()
+    assert 0 <= apart.min() < apart.max() <= np.log(2)
+    other = train("--save-run", "--seed", "18").last_line
+    assert moola("label", "--bars", BARS, *arguments[:3], *models(run, other), *arguments[4:]).code == 0
+    both = served[1].answers
+    assert served[1].model_name == "mean of 2"
+    assert not np.allclose(both.class_prob, desk.answers.class_prob)
+    assert both.class_prob.sum(axis=1) == pytest.approx(1.0)
+
+
+def models(*runs: str) -> list[str]:
+    return [f"artifacts/runs/{run}/model.pkl" for run in runs]
+
+
+def test_models_of_other_classes_are_refused(sample, moola, train, served, monkeypatch):
+    run = train("--save-run").last_line
+    labelled = pl.read_parquet(DATA)
+    labelled.with_columns(label="x" + labelled["label"]).write_parquet("renamed.parquet")
+    split = ("--data", "renamed.parquet", "--output", "split.json")
+    assert moola("split", *split).code == 0
+    other = moola("train", "--data", "renamed.parquet", "--split", "split.json", "--save-run").last_line
+    answer = moola("label", "--bars", BARS, "--model", *models(run, other), "--port", "0")
+    assert answer.code == 3
+    assert "must have the same classes" in answer.err
+
+
+def test_predictions_add_the_queue_of_label_errors(sample, moola, train, served):
+    run = train("--save-run").last_line
+    windows = ("--windows", "data/processed/labeled/train_latest.parquet", "--port", "0", "--device", "cpu")
+    held_out = f"artifacts/runs/{run}/predictions.parquet"
+    assert moola("label", "--bars", BARS, *windows, "--predictions", held_out).code == 0
+    desk = served[0]
+    assert "label errors" in desk.queues.names
+    assert len(desk.out_of_fold.order) == len(pl.read_parquet(held_out))
+    moola("predict", "--model", *models(run), "--data", DATA, "--output", "in_sample.parquet")
+    answer = moola("label", "--bars", BARS, *windows, "--predictions", "in_sample.parquet")
+    assert answer.code == 3
+    assert "did not learn from" in answer.err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +11,8 @@ from hypothesis import strategies as st
 
 from moola.core.bars import Bars
 from moola.errors import WrongUsage
-from moola.label.model import ModelAnswers
-from moola.label.queue import Queues, farthest_first
+from moola.label.model import ModelAnswers, disagreement
+from moola.label.queue import Queues, farthest_first, next_look
 from moola.label.windows import Shelf, cut_shelf
 from tests.label.desks import made_desk
 from tests.made import random_walk_bars
@@ -86,3 +88,34 @@ def test_an_unknown_queue_is_refused_with_those_there_are(tmp_path):
         with pytest.raises(WrongUsage, match="time, random, diversity"):
             desk.next(name, "anna", None, False)
     desk.store.close()
+
+
+@given(st.integers(1, 5), st.integers(2, 4), st.integers(0, 30))
+def test_disagreement_is_nothing_where_all_say_the_same_and_never_above_its_bound(members, classes, seed):
+    prob = np.random.default_rng(seed).dirichlet(np.ones(classes), (members, 3))
+    found = disagreement(prob)
+    assert (found >= 0).all()
+    assert (found <= np.log(min(members, classes)) + 1e-9).all()
+    assert disagreement(np.repeat(prob[:1], members, axis=0)) == pytest.approx(0.0, abs=1e-12)
+    slow = [
+        -sum(p * np.log(p) for p in prob[:, row].mean(axis=0))
+        + np.mean([sum(p * np.log(p) for p in one) for one in prob[:, row]])
+        for row in range(3)
+    ]
+    assert found == pytest.approx(np.maximum(slow, 0), abs=1e-9)
+
+
+def test_disagreement_orders_windows_and_needs_two_members():
+    shelf = cut_shelf(random_walk_bars(300), 105, 45, None)
+    answers = replace(answers_of(shelf), disagreement=np.array([0.1, 0.3, 0.0, 0.3, 0.2]))
+    assert Queues(shelf, answers, 17).order("disagreement") == [1, 3, 4, 0, 2]
+    assert "disagreement" not in Queues(shelf, answers_of(shelf), 17).names
+
+
+def test_a_second_look_goes_on_behind_the_open_window_and_around():
+    order = [4, 2, 0, 3, 1]
+    assert next_look([0, 1, 4], order, None) == 4
+    assert next_look([0, 1, 4], order, 2) == 0
+    assert next_look([0, 1, 4], order, 1) == 4
+    assert next_look([2], order, 2) == 2
+    assert next_look([], order, 2) is None

@@ -19,7 +19,11 @@ class LabelOptions:
     windows
         Windows to label, with times; cut from the bars when left out.
     model
-        Model file for the queue by uncertainty and for the assist mode.
+        Model files (one, or the same of several seeds) for the queues by uncertainty and by disagreement, and for the
+        assist mode.
+    predictions
+        Predictions of windows that the model did not learn from (predictions.parquet of `cv` or of a run), for the
+        queue of likely label errors.
     store
         Label store; made when it is not there.
     annotator
@@ -46,7 +50,8 @@ class LabelOptions:
 
     bars: Path
     windows: Path | None = None
-    model: Path | None = None
+    model: tuple[Path, ...] = ()
+    predictions: Path | None = None
     store: Path = Path("artifacts/labels/labels.db")
     annotator: str | None = None
     classes: tuple[str, ...] = ("consolidation", "retracement")

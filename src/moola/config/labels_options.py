@@ -26,7 +26,7 @@ class LabelsExportOptions:
     resolve
         Which label counts where several annotators judged a window: `latest` the last saved one; `agree` what all
         say alike (classes equal, pointers within 3 bars, their mean is written), windows in conflict are left out
-        and listed; or the name of the annotator who decides.
+        and listed; or the name of the annotator who decides (where that one did not judge a window, as `agree`).
     no_expansion
         Class to write for windows without an expansion; they are left out without it.
     window_bars

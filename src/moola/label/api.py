@@ -8,7 +8,8 @@ from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from moola import __version__
-from moola.label.desk import Desk, Mark
+from moola.label.desk import Desk
+from moola.pipeline.labels.places import Mark
 
 Annotator = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")
@@ -80,6 +81,14 @@ def make_router(desk: Desk) -> APIRouter:
     @router.get("/window/{window_id:path}")
     async def window(window_id: str, annotator: Annotated[Annotator, Query()], assist: bool = False) -> dict[str, Any]:
         return desk.window(known(window_id), annotator, assist)
+
+    @router.get("/review")
+    async def review(annotator: Annotated[Annotator, Query()]) -> dict[str, Any]:
+        return desk.review.of(annotator)
+
+    @router.get("/opinions/{window_id:path}")
+    async def opinions(window_id: str, annotator: Annotated[Annotator, Query()]) -> dict[str, Any]:
+        return {"opinions": desk.review.opinions(known(window_id), annotator)}
 
     @router.put("/label/{window_id:path}")
     async def save(window_id: str, label: LabelIn) -> dict[str, Any]:

@@ -9,22 +9,17 @@ import numpy as np
 
 from moola.core.windows import inner_zone
 from moola.data.contracts.label_store import GRADES, Expansion, LabelStore, WindowLabel
-from moola.errors import InvalidData, WrongUsage
+from moola.errors import WrongUsage
 from moola.files import sha256_bytes
 from moola.label.model import ModelAnswers
-from moola.label.queue import Queues
+from moola.label.out_of_fold import OutOfFold
+from moola.label.queue import SECOND_LOOKS, Queues, next_look
+from moola.label.review import Review
+from moola.label.telling import tell
 from moola.label.windows import Shelf
+from moola.pipeline.labels.places import Mark
 
 REASONS = ("no clear move", "two moves run together", "gap or bad data", "news spike", "too short", "not sure")
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One expansion as the page marks it: inclusive bar positions inside the window."""
-
-    start: int
-    end: int
-    label: str
 
 
 @dataclass
@@ -39,13 +34,17 @@ class Desk:
     context_bars: int
     seed: int
     model_name: str | None = None
+    out_of_fold: OutOfFold | None = None
     _number: dict[str, int] = field(init=False)
     _status: dict[str, dict[str, str]] = field(init=False, default_factory=dict)
+    _saved_here: dict[str, set[str]] = field(init=False, default_factory=dict)
     queues: Queues = field(init=False)
+    review: Review = field(init=False)
 
     def __post_init__(self) -> None:
         self._number = {name: i for i, name in enumerate(self.shelf.window_id)}
-        self.queues = Queues(self.shelf, self.answers, self.seed)
+        self.queues = Queues(self.shelf, self.answers, self.seed, self.out_of_fold)
+        self.review = Review(self.shelf, self.store, self._number)
 
     def settings(self) -> dict[str, Any]:
         """Return what the page needs once."""
@@ -57,6 +56,7 @@ class Desk:
             "grades": list(GRADES),
             "reasons": list(REASONS),
             "queues": self.queues.names,
+            "n_suspected": 0 if self.out_of_fold is None else self.out_of_fold.n_suspected,
             "model": self.model_name,
             "window_bars": self.shelf.window_bars,
             "inner_zone": list(inner_zone(self.shelf.window_bars)),
@@ -70,13 +70,13 @@ class Desk:
     def window(self, window_id: str, annotator: str, assist: bool) -> dict[str, Any]:
         """Return a window's bars with context, the annotator's label, and the model's answer where it may be shown.
 
-        The model's answer is there when the annotator has given theirs, or asks for help (`assist`).
+        The model's answer is there when the annotator has given theirs, or asks for help (`assist`). Where the window
+        was predicted out of fold, that is shown: a model agrees too readily with labels that it learned.
         """
         number = self._number[window_id]
         low, high = self.shelf.with_context(number, self.context_bars)
         label = self.store.get(window_id, annotator)
         has_answered = label is not None and label.status != "skipped"
-        shown = self.answers is not None and (assist or has_answered)
         return {
             "id": window_id,
             "symbol": self.shelf.symbol(number),
@@ -85,40 +85,23 @@ class Desk:
             "times_us": self.shelf.bars.start_us[low:high].tolist(),
             "ohlc": self.shelf.bars.ohlc[low:high].tolist(),
             "label": self.told(label),
-            "model": self.answers.of(number) if shown and self.answers is not None else None,
+            "model": self._answer(number) if assist or has_answered else None,
         }
 
+    def _answer(self, number: int) -> dict[str, Any] | None:
+        if self.out_of_fold is not None and number in self.out_of_fold.answers:
+            return self.out_of_fold.answers[number]
+        return None if self.answers is None else self.answers.of(number)
+
     def told(self, label: WindowLabel | None) -> dict[str, Any] | None:
-        """Turn a stored label into bar positions.
+        """Turn a stored label into bar positions; None where there is none.
 
         Raises
         ------
         InvalidData
-            The store's label of this id is over other bars: nothing of it can be shown here, nor replaced.
+            It is over other bars than its window.
         """
-        if label is None:
-            return None
-        number = self._number[label.window_id]
-        times = self.shelf.times(number)
-        place = {int(time): bar for bar, time in enumerate(times)}
-        marked = {time for mark in label.expansions for time in (mark.start_us, mark.end_us)}
-        ours = (label.start_us, label.end_us) == (int(times[0]), int(times[-1])) and marked <= set(place)
-        if not ours or label.symbol != self.shelf.symbol(number):
-            raise InvalidData(
-                f"a stored label must be over the bars of its window, but that of {label.window_id!r} by "
-                f"{label.annotator!r} is over others. Give the bars it was made on, or another --store."
-            )
-        marks = [
-            {"start": place[mark.start_us], "end": place[mark.end_us], "label": mark.label} for mark in label.expansions
-        ]
-        return {
-            "expansions": marks,
-            "grade": label.grade,
-            "reason": label.reason,
-            "note": label.note,
-            "status": label.status,
-            "revision": label.revision,
-        }
+        return None if label is None else tell(self.shelf, self._number[label.window_id], label)
 
     def save(
         self, window_id: str, annotator: str, status: str, marks: list[Mark], texts: dict[str, str], expected: int
@@ -160,6 +143,7 @@ class Desk:
 
     def _remember(self, saved: WindowLabel) -> dict[str, Any]:
         self.status(saved.annotator)[saved.window_id] = saved.status
+        self._saved_here.setdefault(saved.annotator, set()).add(saved.window_id)
         told = self.told(saved)
         assert told is not None
         return told
@@ -198,9 +182,34 @@ class Desk:
                 f"a queue must be one of {', '.join(self.queues.names)}, but it is {queue[:40]!r}. Choose one"
                 f"{'' if self.answers else ', or start with --model for uncertainty'}."
             )
-        number, n_left = self.queues.next(queue, self.status(annotator), after)
+        if queue in SECOND_LOOKS:
+            number, n_left = self._second_look(queue, annotator, None if after is None else self._number.get(after))
+        else:
+            number, n_left = self.queues.next(queue, self.status(annotator), after)
         found = None if number is None else self.window(self.shelf.window_id[number], annotator, assist)
         return {"window": found, "left": n_left}
+
+    def _second_look(self, queue: str, annotator: str, after: int | None) -> tuple[int | None, int]:
+        """Return the next window to look at again, and how many wait for that."""
+        if queue == "conflicts":
+            waiting = self.review.waiting(annotator)
+            by_time = self.queues.order("time")
+            return next_look(waiting, by_time, after), len(waiting)
+        assert self.out_of_fold is not None
+        seen = self._seen_again(annotator)
+        waiting = [number for number in self.out_of_fold.order if self.shelf.window_id[number] not in seen]
+        return next_look(waiting, self.out_of_fold.order, after), len(waiting)
+
+    def _seen_again(self, annotator: str) -> set[str]:
+        """Windows whose given label was judged again: saved since the start, or said otherwise than predicted upon."""
+        assert self.out_of_fold is not None
+        seen = set(self._saved_here.get(annotator, ()))
+        for label in self.store.all(annotator):
+            given = self.out_of_fold.given.get(self._number.get(label.window_id, -1))
+            said = frozenset(mark.label for mark in label.expansions) if label.status == "labelled" else frozenset()
+            if given is not None and label.status != "skipped" and said != given:
+                seen.add(label.window_id)
+        return seen
 
     def progress(self, annotator: str) -> dict[str, Any]:
         """Count an annotator's windows on this shelf by status, and their expansions in the store by class."""

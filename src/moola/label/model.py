@@ -1,33 +1,46 @@
-"""What a model says of every window of the shelf: for the queue by uncertainty, and for the assist mode."""
+"""What models say of every window of the shelf: for the queues that ask them, and for the assist mode."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from moola.errors import InvalidData
 from moola.label.windows import Shelf
+
+if TYPE_CHECKING:
+    import torch
+
+    from moola.models.files import ModelFile
 
 CHUNK = 4096
 
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """Calibrated class probabilities, decoded pointers and pointer curves of each window."""
+    """Calibrated class probabilities, decoded pointers and pointer curves of each window.
+
+    Attributes
+    ----------
+    disagreement
+        How far the members (heads of each model, models of several seeds) differ on each window, in nats; None where
+        there is one member only.
+    """
 
     class_names: list[str]
     class_prob: Float[np.ndarray, "windows classes"]
     pointers: Int[np.ndarray, "windows 2"]
     curves: Float[np.ndarray, "windows bars 2"] | None
+    disagreement: Float[np.ndarray, " windows"] | None = None
 
     def entropy(self) -> Float[np.ndarray, " windows"]:
         """Return the entropy of each window's class probabilities in nats: 0 where the model is sure."""
-        prob = np.clip(self.class_prob, 1e-12, 1.0)
-        entropy: np.ndarray = -(self.class_prob * np.log(prob)).sum(axis=1)
-        return entropy
+        return entropy(self.class_prob)
 
     def of(self, number: int) -> dict[str, Any]:
         """Return what the page draws of one window."""
@@ -42,34 +55,91 @@ class ModelAnswers:
         }
 
 
-def read_answers(path: Path, shelf: Shelf, device_name: str, threads: int) -> ModelAnswers:
-    """Read every window with a model file, some thousands at a time.
+def entropy(class_prob: Float[np.ndarray, "*windows classes"]) -> Float[np.ndarray, "*windows"]:
+    """Return the entropy of class probabilities in nats."""
+    found: np.ndarray = -(class_prob * np.log(np.clip(class_prob, 1e-12, 1.0))).sum(axis=-1)
+    return found
+
+
+def disagreement(member_prob: Float[np.ndarray, "members windows classes"]) -> Float[np.ndarray, " windows"]:
+    """Return how much of a window's entropy comes from members that differ, not from each being unsure.
+
+    The entropy of the members' mean less the mean of their entropies (Houlsby et al. 2011, BALD): 0 where all say
+    the same, at most ln of the number of members or classes.
+    """
+    found: np.ndarray = entropy(member_prob.mean(axis=0)) - entropy(member_prob).mean(axis=0)
+    return np.maximum(found, 0.0)
+
+
+def read_answers(paths: Sequence[Path], shelf: Shelf, device_name: str, threads: int) -> ModelAnswers:
+    """Read every window with each model file, some thousands at a time; several models speak by their mean.
 
     Raises
     ------
     InvalidData
-        The windows have another length than the model's.
+        The windows have another length than a model's, or the models have different classes.
     UntrustedFile
-        The model file is not what it must be.
+        A model file is not what it must be.
     """
     from moola.models.files import read_model
-    from moola.pipeline.predicting import predict_windows
     from moola.training.device import prepare_device
 
     device = prepare_device(device_name, threads)
-    model = read_model(path)
-    prob, pointers, curves = [], [], []
-    for first in range(0, len(shelf), CHUNK):
-        numbers = np.arange(first, min(first + CHUNK, len(shelf)))
-        part = np.full(len(numbers), "new", dtype=object)
-        found = predict_windows(model, shelf.table(numbers), np.arange(len(numbers)), part, device)
-        prob.append(found.class_prob)
-        pointers.append(found.predicted_bar)
-        if found.curves is not None:
-            curves.append(found.curves.astype(np.float32))
+    models = [read_model(path) for path in paths]
+    for path, model in zip(paths, models, strict=True):
+        if model.class_names != models[0].class_names:
+            raise InvalidData(
+                f"models must have the same classes, but {path.name} has {', '.join(model.class_names)} and "
+                f"{paths[0].name} has {', '.join(models[0].class_names)}. Name models of the same labels."
+            )
+    parts = [
+        _read_part(models, shelf, np.arange(first, min(first + CHUNK, len(shelf))), device)
+        for first in range(0, len(shelf), CHUNK)
+    ]
+    curves = [part.curves for part in parts if part.curves is not None]
+    apart = [part.disagreement for part in parts if part.disagreement is not None]
     return ModelAnswers(
-        list(model.class_names),
-        np.concatenate(prob),
-        np.concatenate(pointers),
+        list(models[0].class_names),
+        np.concatenate([part.class_prob for part in parts]),
+        np.concatenate([part.pointers for part in parts]),
         np.concatenate(curves) if curves else None,
+        np.concatenate(apart) if apart else None,
     )
+
+
+def _read_part(models: list[ModelFile], shelf: Shelf, numbers: np.ndarray, device: torch.device) -> ModelAnswers:
+    from moola.pipeline.predicting import decode, predict_windows
+
+    table = shelf.table(numbers).with_features()
+    part = np.full(len(numbers), "new", dtype=object)
+    found = [predict_windows(model, table, np.arange(len(numbers)), part, device) for model in models]
+    assert table.features is not None
+    members = np.concatenate([_member_prob(model, table.features, device) for model in models])
+    curves = [one.curves for one in found if one.curves is not None]
+    mean_curves = np.mean(curves, axis=0) if len(curves) == len(found) else None
+    pointers, _ = decode(mean_curves, len(numbers), models[0].length_weight)
+    return ModelAnswers(
+        list(models[0].class_names),
+        np.mean([one.class_prob for one in found], axis=0),
+        found[0].predicted_bar if len(found) == 1 else pointers,
+        None if mean_curves is None else mean_curves.astype(np.float32),
+        disagreement(members) if len(members) > 1 else None,
+    )
+
+
+def _member_prob(model: ModelFile, features: np.ndarray, device: torch.device) -> np.ndarray:
+    """Return the class probabilities of each head alone, read one way up: `(heads, windows, classes)`."""
+    import torch
+
+    from moola.evaluation.calibration import calibrated
+    from moola.training.finetune import PASS_WINDOWS
+
+    scaled = torch.from_numpy(model.scaler.transform(features[:, : model.n_seen_bars]))
+    network = model.network.to(device).eval()
+    logits = []
+    with torch.inference_mode():
+        for first in range(0, len(scaled), PASS_WINDOWS):
+            piece = scaled[first : first + PASS_WINDOWS]
+            outputs = network.each(network.encoder(piece.to(device)))
+            logits.append(torch.stack([output.class_logits for output in outputs]).double().cpu().numpy())
+    return np.stack([calibrated(of_head, model.temperature) for of_head in np.concatenate(logits, axis=1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from pathlib import Path
 
 from moola.config.label_options import LabelOptions
 from moola.data.contracts.bar_table import read_bars
@@ -10,6 +11,7 @@ from moola.data.contracts.label_store import LabelStore
 from moola.errors import OperationFailed, WrongUsage
 from moola.label.desk import Desk
 from moola.label.model import read_answers
+from moola.label.out_of_fold import read_out_of_fold
 from moola.label.windows import cut_shelf, shelf_of_file
 
 
@@ -41,7 +43,8 @@ def open_desk(options: LabelOptions) -> Desk:
         shelf = cut_shelf(bars, options.window_bars, options.stride, options.max_gap_hours)
     else:
         shelf = shelf_of_file(bars, options.windows, options.window_bars)
-    answers = None if options.model is None else read_answers(options.model, shelf, options.device, options.threads)
+    answers = read_answers(options.model, shelf, options.device, options.threads) if options.model else None
+    out_of_fold = None if options.predictions is None else read_out_of_fold(options.predictions, shelf)
     return Desk(
         shelf,
         LabelStore(options.store),
@@ -50,7 +53,8 @@ def open_desk(options: LabelOptions) -> Desk:
         options.classes,
         options.context_bars,
         options.seed,
-        None if options.model is None else options.model.name,
+        _name_of(options.model),
+        out_of_fold,
     )
 
 
@@ -65,6 +69,12 @@ def _check(options: LabelOptions) -> None:
         raise WrongUsage(f"--context-bars must be 0 to 1000, but it is {options.context_bars}. Leave it out for 30.")
     if options.annotator is not None and not 1 <= len(options.annotator.strip()) <= 64:
         raise WrongUsage("--annotator must have 1 to 64 characters. Leave it out for the login name.")
+
+
+def _name_of(models: tuple[Path, ...]) -> str | None:
+    if len(models) > 1:
+        return f"mean of {len(models)}"
+    return models[0].name if models else None
 
 
 def _login() -> str:

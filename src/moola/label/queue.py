@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,10 +11,13 @@ from jaxtyping import Float, Int
 from moola.core.features import relative_features
 from moola.core.seeds import generator
 from moola.label.model import ModelAnswers
+from moola.label.out_of_fold import OutOfFold
 from moola.label.windows import Shelf
 
-QueueName = Literal["time", "random", "uncertainty", "diversity"]
+QueueName = Literal["time", "random", "uncertainty", "disagreement", "diversity", "label errors", "conflicts"]
 QUEUES: tuple[QueueName, ...] = get_args(QueueName)
+# Of windows that have labels already.
+SECOND_LOOKS = ("label errors", "conflicts")
 # Farthest first costs a pass over all windows for each one; nobody labels more in one sitting.
 N_DIVERSE = 1000
 CHUNK = 4096
@@ -28,19 +31,28 @@ class Queues:
     shelf
         Windows to order.
     answers
-        What a model says of them; None leaves `uncertainty` out.
+        What models say of them; None leaves `uncertainty` out, and a single head leaves `disagreement` out.
     seed
         Seed of `random`, and of what follows the diverse windows.
+    out_of_fold
+        Predictions by models that did not learn from a window; None leaves `label errors` out.
     """
 
-    def __init__(self, shelf: Shelf, answers: ModelAnswers | None, seed: int) -> None:
-        self.shelf, self.answers, self.seed = shelf, answers, seed
+    def __init__(
+        self, shelf: Shelf, answers: ModelAnswers | None, seed: int, out_of_fold: OutOfFold | None = None
+    ) -> None:
+        self.shelf, self.answers, self.seed, self.out_of_fold = shelf, answers, seed, out_of_fold
         self._orders: dict[str, list[int]] = {}
 
     @property
     def names(self) -> list[str]:
         """Names of the queues that can be asked for here."""
-        return [name for name in QUEUES if name != "uncertainty" or self.answers is not None]
+        missing = {
+            "uncertainty": self.answers is None,
+            "disagreement": self.answers is None or self.answers.disagreement is None,
+            "label errors": self.out_of_fold is None,
+        }
+        return [name for name in QUEUES if not missing.get(name, False)]
 
     def order(self, name: str) -> list[int]:
         """Return the numbers of all windows in the order of a queue; the same at every call and start."""
@@ -56,6 +68,8 @@ class Queues:
             return generator(self.seed, "label", "random").permutation(len(self.shelf))
         if name == "uncertainty" and self.answers is not None:
             return by_time[np.argsort(-self.answers.entropy()[by_time], kind="stable")]
+        if name == "disagreement" and self.answers is not None and self.answers.disagreement is not None:
+            return by_time[np.argsort(-self.answers.disagreement[by_time], kind="stable")]
         if name == "diversity":
             return farthest_first(summaries(self.shelf), N_DIVERSE, self.seed)
         raise KeyError(name)
@@ -87,6 +101,15 @@ class Queues:
             return None, n_left
         here = next((i for i, number in enumerate(waiting) if names[number] == after), -1)
         return waiting[(here + 1) % len(waiting)], n_left
+
+
+def next_look(waiting: Sequence[int], order: Sequence[int], after: int | None) -> int | None:
+    """Return the next of some windows that wait for a second look, behind the open one in the order, then around."""
+    if not waiting:
+        return None
+    place = {number: i for i, number in enumerate(order)}
+    here = -1 if after is None else place.get(after, -1)
+    return min(waiting, key=lambda number: (place[number] <= here, place[number]))
 
 
 def summaries(shelf: Shelf) -> Float[np.ndarray, "windows 22"]:

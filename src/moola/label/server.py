@@ -39,6 +39,7 @@ def make_app(desk: Desk, port: int) -> FastAPI:
         mimetypes.add_type("text/javascript", ending)
     # The documentation pages would load scripts from elsewhere.
     app = FastAPI(title="moola label", version=__version__, docs_url=None, redoc_url=None)
+    app.state.desk = desk
     app.add_middleware(Guard, port=port)
     app.include_router(make_router(desk))
     app.mount("/", StaticFiles(directory=STATIC, html=True))

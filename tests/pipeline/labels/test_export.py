@@ -161,8 +161,11 @@ def test_one_annotator_decides_or_is_taken_alone(run):
     assert [(row[0], row[4]) for row in rows] == [
         ("w0", "ben"), ("w30", "ben"), ("w60", "ben"), ("w90", "ben"), ("w120", "ana"), ("w150", "cem"),
     ]  # fmt: skip
-    result, _ = run(resolve="cem")
-    assert reasons(result["conflicts"])["w0"] == "judged by ana and ben, but not by cem"
+    # Where the one who decides did not judge a window, the others must agree.
+    result, rows = run(made_label(60, (5, 10, "a"), annotator="cem"), resolve="cem")
+    assert rows[0] == ("w0", "a", 7, 11, "ana+ben")
+    assert ("w60", "a", 5, 10, "cem") in rows
+    assert set(reasons(result["conflicts"])) == {"w30", "w90"}
     _, rows = run(annotator="ben")
     assert {row[4] for row in rows} == {"ben"}
     assert len(rows) == 4

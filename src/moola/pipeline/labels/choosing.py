@@ -34,22 +34,20 @@ def choose(labels: Sequence[WindowLabel], resolve: str) -> list[WindowLabel] | N
     labels
         Current labels of one window, the last saved at the end.
     resolve
-        `latest`, `agree`, or the annotator who decides where several judged the window.
+        `latest`, `agree`, or the annotator who decides where several judged the window; where that one did not judge
+        it, what all say alike counts.
 
     Returns
     -------
     list of WindowLabel or NotChosen
-        One label; under `agree` those of all who judged it, all labelled and on the same bars.
+        One label, or those of all who judged it, all labelled and on the same bars: they must agree to count.
     """
     opinions = [label for label in labels if label.status != "skipped"]
     if not opinions:
         return NotChosen("skipped")
     if resolve != "agree" and len(opinions) > 1:
         deciding = opinions[-1:] if resolve == "latest" else [one for one in opinions if one.annotator == resolve]
-        if not deciding:
-            names = " and ".join(sorted(one.annotator for one in opinions))
-            return NotChosen(f"judged by {names}, but not by {resolve}", conflict=True)
-        opinions = deciding
+        opinions = deciding or opinions
     rejected = [one for one in opinions if one.status == "rejected"]
     if rejected and len(rejected) == len(opinions):
         return NotChosen(f"rejected: {rejected[-1].reason}" if rejected[-1].reason else "rejected")
