@@ -17,12 +17,26 @@ FIRST_US = 1_500_000_000_000_000 // HOUR_US * HOUR_US
 CLASSES = ["falling", "rising"]
 
 
-def made_model(path: Path, predict_pointers: bool = True, pointer_threshold: float | None = 0.4) -> Path:
+def made_model(
+    path: Path,
+    predict_pointers: bool = True,
+    pointer_threshold: float | None = 0.4,
+    visible_bars: int | None = None,
+) -> Path:
     network = tiny_network(predict_pointers=predict_pointers)
     training = {"annotators": ["ann"]}
     scaler = made_scaler()
     model = ModelFile(
-        network, "enhanced_simple_lstm", scaler, WINDOW_BARS, CLASSES, 1.0, pointer_threshold, training, [1, 0]
+        network,
+        "enhanced_simple_lstm",
+        scaler,
+        WINDOW_BARS,
+        CLASSES,
+        1.0,
+        pointer_threshold,
+        training,
+        [1, 0],
+        visible_bars=visible_bars,
     )
     write_model(path, model)
     return path
@@ -55,14 +69,15 @@ def made_bars(n: int, moves: list[tuple[int, int, int]], seed: int, gap_hours: d
 def seeing_moves(_model, features, _device):
     """Stand in for the network: peaked where a whole move lies in the inner zone, flat where none does."""
     n_windows, n_bars, _ = features.shape
-    first, last = inner_zone(n_bars)
+    first, last = inner_zone(WINDOW_BARS)
     returns = features[:, :, 3]
     curves, logits = np.full((n_windows, n_bars, 2), 1 / n_bars), np.zeros((n_windows, 2))
     for row in range(n_windows):
         big = np.abs(returns[row]) > 5e-4
         starts = np.flatnonzero(big & ~np.append(False, big[:-1]))
         ends = np.flatnonzero(big & ~np.append(big[1:], False))
-        whole = [(s, e) for s, e in zip(starts, ends, strict=True) if first <= s and e < last]
+        # A move has ended where a bar after it is seen.
+        whole = [(s, e) for s, e in zip(starts, ends, strict=True) if first <= s and e < min(last, n_bars - 1)]
         if whole:
             middle = (first + last) / 2
             pair = min(whole, key=lambda one: abs(sum(one) / 2 - middle))

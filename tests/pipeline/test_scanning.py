@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from moola.config.scan_options import ScanOptions
-from moola.data.contracts.event_table import read_events
+from moola.data.contracts.bar_spool import SpooledBars
+from moola.data.contracts.event_table import events_frame, read_events
 from moola.errors import InvalidData, UntrustedFile, WrongUsage
 from moola.pipeline import scan_reading
 from moola.pipeline.scan_parts import checkpoint_of
@@ -99,7 +100,7 @@ def test_a_symbol_with_too_few_bars_is_named(folder):
     assert (result["symbols_unseen"], result["n_bars_unseen"]) == (["short"], 20)
 
 
-@pytest.mark.parametrize("batch", [1, 7, 1000])
+@pytest.mark.parametrize("batch", [4, 7, 1000])
 def test_parts_change_nothing_and_bound_what_is_read_at_once(folder, batch, monkeypatch):
     bars = write_bars("A", "B/1")
     scan(bars, "whole.parquet", stride=2)
@@ -167,3 +168,81 @@ def test_what_cannot_be_scanned_is_refused(folder):
         with pytest.raises(WrongUsage):
             scan(bars, **wrong)
     assert not list(Path.cwd().glob("*.checkpoint"))
+
+
+def known(path: str = "events.parquet") -> pl.DataFrame:
+    return events_frame(read_events(Path(path)))
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_planted_moves_are_told_live_at_their_times_with_the_bars_that_it_took(folder, stride):
+    scan(write_bars("A", "B/1"), live=True, stride=stride, live_windows=2)
+    assert sorted(found()) == sorted(expected("A", "B/1"))
+    table = known()
+    bars = [FRAMES[name]["timestamp"] for name in table["symbol"]]
+    ends = [times.index_of(end) for times, end in zip(bars, table["end_ts"], strict=True)]
+    told = [times.index_of(at) for times, at in zip(bars, table["known_ts"], strict=True)]
+    assert table["n_bars_after"].to_list() == [late - end for late, end in zip(told, ends, strict=True)]
+    # The second window that has the event inside ends at most 10 bars of context and two strides after it.
+    assert table["n_bars_after"].max() <= 35 - 25 + 2 * stride
+    for name in ("A", "B/1"):
+        assert table.filter(pl.col("symbol") == name)["known_ts"].is_sorted()
+
+
+@pytest.mark.parametrize("batch", [4, 7, 1000])
+def test_parts_of_a_live_scan_change_nothing(folder, batch, monkeypatch):
+    bars = write_bars("A", "B/1")
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    given = {"stride": 2, "min_prob": 0.0, "live": True}
+    scan(bars, "whole.jsonl", **given)
+    scan(bars, "parts.jsonl", batch_windows=batch, **given)
+    assert Path("parts.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+    assert len(read_events(Path("parts.jsonl"))) > 5
+
+
+def test_bars_to_come_change_nothing_that_was_told_live(folder, monkeypatch):
+    bars = write_bars("A")
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    given = {"stride": 2, "min_prob": 0.0, "live": True}
+    scan(bars, "whole.parquet", **given)
+    for n_bars in (60, 101, 150):
+        FRAMES["A"].head(n_bars).with_columns(symbol=pl.lit("A")).write_parquet("few.parquet")
+        scan(Path("few.parquet"), "few_events.parquet", **given)
+        moment = FRAMES["A"]["timestamp"][n_bars - 1]
+        before = known("whole.parquet").filter(pl.col("known_ts") <= moment)
+        assert known("few_events.parquet").equals(before)
+
+
+def test_a_model_of_visible_bars_tells_earlier_and_needs_no_bars_behind_them(folder, monkeypatch):
+    bars = write_bars("A")
+    made_model(Path("early.pt"), visible_bars=25)
+    scan(bars, live=True, stride=1)
+    late = known()
+    scan(bars, "early.parquet", model=Path("early.pt"), live=True, stride=1)
+    early = known("early.parquet")
+    assert early["start_ts"].to_list() == late["start_ts"].to_list()
+    assert (early["n_bars_after"] < late["n_bars_after"]).all()
+    assert early["n_bars_after"].to_list() == [1, 1, 1]
+
+
+def test_events_of_hindsight_are_known_at_no_time(folder):
+    scan(write_bars("A"))
+    assert known()["known_ts"].null_count() == known()["n_bars_after"].null_count() == 3
+
+
+def test_bars_are_read_a_part_at_a_time(folder, monkeypatch):
+    pl.concat([made_bars(2000, [], 3)]).write_parquet("long.parquet")
+    lengths = []
+    read = SpooledBars.read
+
+    def counting(self, symbol, first, stop):
+        bars = read(self, symbol, first, stop)
+        lengths.append(len(bars))
+        return bars
+
+    monkeypatch.setattr(SpooledBars, "read", counting)
+    monkeypatch.setattr(SpooledBars, "interval_us", lambda self, symbol: 3_600_000_000)
+    scan(Path("long.parquet"), stride=5, batch_windows=10)
+    assert max(lengths) <= 10 * 5 + 3 * 35

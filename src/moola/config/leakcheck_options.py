@@ -22,6 +22,8 @@ class LeakcheckOptions:
         Run id, or its folder under artifacts/runs, to check against this data and split.
     pretrained_encoder
         Encoder file to check for held-out bars.
+    bars
+        Bars that the run's model scans live, to prove that what it tells hangs on bars up to then alone.
     quick
         Leave out the checks that train small networks.
     window_bars
@@ -38,6 +40,7 @@ class LeakcheckOptions:
     split: Path
     run: Path | None = None
     pretrained_encoder: Path | None = None
+    bars: Path | None = None
     quick: bool = False
     window_bars: int = 105
     device: DeviceName = "auto"

@@ -47,7 +47,7 @@ class EventPicture:
 def pictures(scan: Scan, limit: int) -> Iterator[EventPicture]:
     """Yield the most probable events of a scan that has run, reading their windows again one event at a time."""
     symbols, events = most_probable(scan, limit)
-    sliding, n_bars = scan.reader.sliding, scan.reader.model.window_bars
+    sliding, n_bars = scan.reader.sliding, scan.reader.n_bars
     for row in range(len(events)):
         event, symbol = events.take(np.array([row])), int(symbols[row])
         start, end = (int(bar) for bar in event.bar[0])

@@ -27,7 +27,7 @@ class Sliding:
     batch_windows: int
 
     def n_places(self, n_bars: int, window_bars: int) -> int:
-        """Count the places of windows over so many bars, those over a gap included."""
+        """Count the places of windows of a length over so many bars, those over a gap included."""
         return max((n_bars - window_bars) // self.stride + 1, 0)
 
     def reach(self, window_bars: int) -> int:
@@ -44,10 +44,15 @@ class WindowReader:
     sliding: Sliding
 
     @property
+    def n_bars(self) -> int:
+        """Bars that a window must have: those that the model sees, for later ones may not be there yet."""
+        return self.model.n_seen_bars
+
+    @property
     def zone(self) -> tuple[int, int]:
         """Bars of a window in which its pointers are trusted: the inner zone, as far as the model sees it."""
         first, last = inner_zone(self.model.window_bars)
-        return first, min(last, self.model.n_seen_bars)
+        return first, min(last, self.n_bars)
 
     def read(self, bars: Bars, offset: int) -> WindowCurves:
         """Read the windows of one symbol's bars.
@@ -60,16 +65,14 @@ class WindowReader:
             Place of the first of them among the symbol's bars, a multiple of the stride; what is read counts from
             the symbol's first bar.
         """
-        window_bars, n_seen = self.model.window_bars, self.model.n_seen_bars
-        cut = cut_windows(bars, self.sliding.stride, window_bars, self.sliding.max_gap_s)
-        pieces = [(np.zeros((0, n_seen, 2)), np.zeros((0, len(self.model.class_names))), np.zeros((0, 2), np.int64))]
+        cut = cut_windows(bars, self.sliding.stride, self.n_bars, self.sliding.max_gap_s)
+        pieces = [(np.zeros((0, self.n_bars, 2)), np.zeros((0, len(self.model.class_names))), np.zeros((0, 2), np.int64))]
         for i in range(0, len(cut), self.sliding.batch_windows):
             rows = cut.first_bar[i : i + self.sliding.batch_windows]
             # Features look back only, so those of the bars that the model sees need no others.
-            features = relative_features(take_windows(bars.ohlc, rows, window_bars)[:, :n_seen])
+            features = relative_features(take_windows(bars.ohlc, rows, self.n_bars))
             logits, curves = read_windows_both_ways(self.model, features, self.device)
             assert curves is not None
-            curves = curves[:, :n_seen]
             pair, _ = decode(curves, len(curves), self.model.length_weight)
             pieces.append((curves, calibrated(logits, self.model.temperature), pair))
         curves, class_prob, pair = (np.concatenate(column) for column in zip(*pieces, strict=True))

@@ -60,7 +60,7 @@ class Scan:
         assert self.options.bars is not None
         n_done = self.parts.begin(self.options.resume)
         self.spool = spool_bars(self.options.bars, self.parts.folder)
-        self.plan = stretches(self.spool, self.reader.sliding, self.reader.model.window_bars)
+        self.plan = stretches(self.spool, self.reader.sliding, self.reader.n_bars)
         counts = self._counted()
         read = np.cumsum(counts.by_part)
         for number in range(n_done, len(self.plan)):
@@ -111,13 +111,13 @@ class Scan:
     def said(self, symbol: int, first: int, last: int) -> tuple[WindowCurves, Bars, int]:
         """Read the windows at the places `[first, last)` of a symbol; return them, their bars and the bars' place."""
         stride = self.reader.sliding.stride
-        n_places = self.reader.sliding.n_places(self.spool.n_bars[symbol], self.reader.model.window_bars)
+        n_places = self.reader.sliding.n_places(self.spool.n_bars[symbol], self.reader.n_bars)
         first, last = max(first, 0), min(last, n_places)
-        bars = self.spool.read(symbol, first * stride, (last - 1) * stride + self.reader.model.window_bars)
+        bars = self.spool.read(symbol, first * stride, (last - 1) * stride + self.reader.n_bars)
         return self.reader.read(bars, first * stride), bars, first * stride
 
     def _counted(self) -> WindowCounts:
-        window_bars = self.reader.model.window_bars
+        window_bars = self.reader.n_bars
         counts = count_windows(self.spool, self.plan, self.reader.sliding, window_bars)
         if not counts.n_windows:
             self.finish()
@@ -135,7 +135,7 @@ class Scan:
         return ScanPart.before_all(len(self.class_names), last.n_events if last else 0)
 
     def _part(self, stretch: Stretch, before: ScanPart) -> ScanPart:
-        sliding, window_bars = self.reader.sliding, self.reader.model.window_bars
+        sliding, window_bars = self.reader.sliding, self.reader.n_bars
         reach = sliding.reach(window_bars)
         own = slice(stretch.first * sliding.stride, stretch.last * sliding.stride)
         if self.options.live:

@@ -55,7 +55,9 @@ class Stages:
         self.checkpoint, self.deciding, self.on_epoch = checkpoint, deciding, on_epoch
         features = material.table.take(material.split.train).features
         assert features is not None
-        self.scaler = material.encoder.scaler if material.encoder else RobustScaler.fit(features[:, : options.visible_bars])
+        self.scaler = (
+            material.encoder.scaler if material.encoder else RobustScaler.fit(features[:, : options.visible_bars])
+        )
         self.states: dict[str, FitState] = {}
 
     def state(self) -> FitState:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from moola.config.leakcheck_options import LeakcheckOptions
-from moola.pipeline.leakcheck import causality, encoders, labels, repeated, stored_run, times, trained
+from moola.pipeline.leakcheck import causality, encoders, labels, live, repeated, stored_run, times, trained
 from moola.pipeline.leakcheck.findings import Finding
 from moola.pipeline.leakcheck.subject import Subject, open_subject
 
@@ -26,6 +26,8 @@ CHECKS: dict[str, Check] = {
     "encoder": encoders.encoder,
     "run files": stored_run.run_files,
     "run predictions": stored_run.run_predictions,
+    "hidden bars": live.hidden_bars,
+    "live scan": live.live_scan,
     "trained controls": trained.trained_controls,
 }
 TRAINING = ("trained controls",)
