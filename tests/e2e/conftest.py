@@ -1,8 +1,13 @@
-"""A browser and a served page; skipped with the reason where there is no browser."""
+"""A browser and a served page; skipped with the reason where there is no browser (`make e2e` installs it)."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +20,17 @@ from moola.label.server import bind, make_app
 from tests.label.desks import made_desk
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# Chromium's own sandbox does not work for root in a container; the page is ours and on loopback.
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +39,7 @@ def browser():
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     with playwright.sync_playwright() as started:
-        # Chromium's own sandbox does not work for root in a container; the page is ours and on loopback.
-        running = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        running = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield running
         running.close()
 
@@ -61,11 +76,47 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         served.stop()
 
 
+class Command:
+    """`moola label` as a process of its own, as a person starts it."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        line = [sys.executable, "-m", "moola.cli", "label", "--json", *arguments]
+        quiet = os.environ | {"OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=quiet)
+        assert self.process.stdout is not None
+        told = self.process.stdout.readline()
+        assert told, self.process.communicate()[1].decode()
+        self.told = json.loads(told)
+        self.url = self.told["url"]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def interrupt(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.communicate(timeout=30)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    running: list[Command] = []
+
+    def start(*arguments: str) -> Command:
+        running.append(Command(tmp_path, *arguments))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.interrupt()
+
+
 @pytest.fixture
 def page_of(browser) -> Iterator[Callable]:
     contexts, wrong = [], []
 
-    def start(served: Served, width: int = 1280, height: int = 800, context=None):
+    def start(served: Served | Command, width: int = 1280, height: int = 800, context=None):
         if context is None:
             context = browser.new_context(viewport={"width": width, "height": height})
             contexts.append(context)
@@ -75,7 +126,7 @@ def page_of(browser) -> Iterator[Callable]:
         page.on("request", lambda asked: None if asked.url.startswith(served.url) else wrong.append(asked.url))
         page.goto(served.url)
         page.wait_for_selector("#title:not(:empty)")
-        page.wait_for_function("document.activeElement.id === 'chart'")
+        page.wait_for_selector("#chart:focus")
         return page
 
     yield start

@@ -4,56 +4,27 @@ from __future__ import annotations
 
 import pytest
 
+from tests.e2e.hands import (
+    choose_queue,
+    click_at,
+    go,
+    marked_bars,
+    name_annotator,
+    point_at,
+    press,
+    save_and_wait,
+    window_id,
+)
 from tests.made import random_walk_bars
 
 pytestmark = pytest.mark.e2e
 
 
-def point_at(page, bar: int) -> None:
-    """Move the mouse until the readout names a bar."""
-    page.locator("#chart").scroll_into_view_if_needed()
-    box = page.locator("#chart").bounding_box()
-    y = box["y"] + 100
-    low, high = box["x"] + 1, box["x"] + box["width"] - 80
-    for _ in range(20):
-        x = (low + high) / 2
-        page.mouse.move(x, y)
-        page.wait_for_function("document.getElementById('readout').textContent.startsWith('Bar')")
-        # The chart tells of the crosshair in its next frame.
-        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        here = int(page.inner_text("#readout").split(",")[0].removeprefix("Bar "))
-        if here == bar:
-            return
-        low, high = (x, high) if here < bar else (low, x)
-    raise AssertionError(f"no place on the chart is bar {bar}")
-
-
-def marked_bars(served, number: int, annotator: str = "anna") -> list[tuple[int, int, str]]:
-    times = served.desk.shelf.times(number).tolist()
-    label = served.desk.store.get(served.desk.shelf.window_id[number], annotator)
-    return [(times.index(m.start_us), times.index(m.end_us), m.label) for m in label.expansions]
-
-
-def press(page, *keys: str) -> None:
-    for key in keys:
-        page.keyboard.press(key)
-
-
-def save_and_wait(page) -> None:
-    before = page.get_attribute("#title", "title")
-    page.keyboard.press("Enter")
-    page.wait_for_function("(old) => document.getElementById('title').title !== old", arg=before)
-
-
 def test_marks_by_click_and_drag_are_at_exactly_these_bars(serve, page_of):
     served = serve()
     page = page_of(served)
-    point_at(page, 41)
-    page.mouse.down()
-    page.mouse.up()
-    point_at(page, 33)
-    page.mouse.down()
-    page.mouse.up()
+    click_at(page, 41)
+    click_at(page, 33)
     point_at(page, 58)
     page.mouse.down()
     point_at(page, 63)
@@ -82,12 +53,10 @@ def test_everything_works_by_keyboard_alone(serve, page_of):
     save_and_wait(page)
     second = served.desk.store.get(served.desk.shelf.window_id[1], "anna")
     assert (second.status, second.reason, second.expansions) == ("rejected", "two moves run together", ())
-    before = page.get_attribute("#title", "title")
-    press(page, "k")
-    page.wait_for_function("(old) => document.getElementById('title').title !== old", arg=before)
+    before = window_id(page)
+    go(page, "k")
     assert served.desk.store.get(before, "anna").status == "skipped"
-    press(page, "p")
-    page.wait_for_function("(old) => document.getElementById('title').title === old", arg=before)
+    assert go(page, "p") == before
     # Undo and help.
     press(page, "n", "z")
     assert page.locator("#expansions li").count() == 0
@@ -134,7 +103,7 @@ def test_no_width_scrolls_sideways(serve, page_of, width):
     served = serve(bars=random_walk_bars(150, symbol=symbol))
     page = page_of(served, width, 900)
     press(page, "n", "d")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
     # Markup in a symbol's name is text.
     assert symbol in page.inner_text("#title")
     assert page.title() == "moola label"
@@ -144,6 +113,62 @@ def test_no_width_scrolls_sideways(serve, page_of, width):
 
 def test_light_and_dark_follow_the_key(serve, page_of):
     page = page_of(serve())
-    first = page.evaluate("document.documentElement.dataset.theme")
+    theme = "() => document.documentElement.dataset.theme"
+    first = page.evaluate(theme)
     press(page, "t")
-    assert {first, page.evaluate("document.documentElement.dataset.theme")} == {"light", "dark"}
+    assert {first, page.evaluate(theme)} == {"light", "dark"}
+    page.reload()
+    page.wait_for_selector("#chart:focus")
+    assert page.evaluate(theme) != first
+
+
+def test_undo_of_a_save_brings_the_one_before_back(serve, page_of):
+    served = serve()
+    page = page_of(served)
+    first = window_id(page)
+    press(page, "n", "b")
+    save_and_wait(page)
+    assert go(page, "p") == first
+    press(page, "c")
+    save_and_wait(page)
+    assert go(page, "p") == first
+    press(page, "Shift+Z")
+    page.wait_for_selector('#grades [data-value="B"][aria-pressed="true"]')
+    assert [one.grade for one in served.desk.store.history(first, "anna")] == ["B", "C", "B"]
+
+
+def test_a_screen_reader_is_told_what_is_where(serve, page_of):
+    page = page_of(serve())
+    roles = page.evaluate(
+        "() => [...document.querySelectorAll('button, input, select, textarea, [role]')].filter((one) => "
+        "one.checkVisibility() && !(one.getAttribute('aria-label') || one.textContent.trim() || one.labels?.length)"
+        ").map((one) => one.id)"
+    )
+    # Nothing that can be used is without a name.
+    assert roles == []
+    assert page.get_attribute("#status", "aria-live") == "polite"
+    press(page, "n", "ArrowRight")
+    page.wait_for_selector("#status:has-text('Expansion 1, start. Bar 53, 2020-01-03 05:00 UTC')")
+    assert page.locator("#expansions button[aria-current=true]").count() == 1
+    save_and_wait(page)
+    page.wait_for_selector("#status:has-text('Saved. 2020-01-02')")
+
+
+def test_the_name_stays_in_this_tab_and_each_name_has_its_own_label(serve, page_of):
+    served = serve()
+    page = page_of(served)
+    first = window_id(page)
+    press(page, "n", "1")
+    save_and_wait(page)
+    name_annotator(page, "ben")
+    page.reload()
+    page.wait_for_selector("#chart:focus")
+    assert page.input_value("#annotator") == "ben"
+    choose_queue(page, "time")
+    assert window_id(page) == first
+    # What anna said is not shown to ben.
+    assert page.locator("#expansions li").count() == 0
+    press(page, "n", "2")
+    save_and_wait(page)
+    assert marked_bars(served, 0) == [(52, 52, "consolidation")]
+    assert marked_bars(served, 0, "ben") == [(52, 52, "retracement")]

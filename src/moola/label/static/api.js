@@ -36,3 +36,5 @@ export const progress = (annotator) => ask("GET", `/api/progress?${query({ annot
 export const openWindow = (id, values) => ask("GET", `/api/window/${encodeURIComponent(id)}?${query(values)}`);
 export const saveLabel = (id, body) => ask("PUT", `/api/label/${encodeURIComponent(id)}`, body);
 export const undoSave = (id, body) => ask("POST", `/api/undo/${encodeURIComponent(id)}`, body);
+export const opinions = (id, values) => ask("GET", `/api/opinions/${encodeURIComponent(id)}?${query(values)}`);
+export const review = (values) => ask("GET", `/api/review?${query(values)}`);

@@ -2,16 +2,17 @@
 
 import * as api from "./api.js";
 import { Candles } from "./chart.js";
+import { Comparison } from "./compare.js";
 import { actionOf } from "./keys.js";
-import { Marks, contentOf, dropDraft, keepDraft, readDraft, same } from "./state.js";
-import { drawHead, drawLabel, drawProgress, fillChoices, part, say } from "./view.js";
+import { Marks, dropDraft, keep, keepDraft, keepName, kept, keptName, readDraft, same } from "./state.js";
+import { startTheme, turnTheme } from "./theme.js";
+import { Turns } from "./turns.js";
+import { SECOND_LOOKS, drawHead, drawLabel, drawProgress, fillChoices, part, say } from "./view.js";
 
-const kept = (name, otherwise) => { try { return localStorage.getItem(`moola.${name}`) ?? otherwise; } catch { return otherwise; } };
-const keep = (name, value) => { try { localStorage.setItem(`moola.${name}`, value); } catch { /* For this visit alone, then. */ } };
-
-let settings, candles, marks, found, mine = null, hovered = null, classNow = 0, busy = false;
+let settings, candles, comparison, marks, found, mine = null, hovered = null, classNow = 0;
 const visited = [];
 
+const redrawChart = () => candles?.theme();
 const annotator = () => part("annotator").value.trim();
 const asked = () => ({ annotator: annotator(), assist: part("assist").checked });
 const label = () => settings.classes[classNow];
@@ -44,10 +45,12 @@ function offer(content, why) {
   part("conflictText").textContent = why || "";
 }
 
-function open(next) {
+function open(next, said = "") {
+  let told = "";
   found = next;
   hovered = null;
   offer(null);
+  comparison.hide();
   marks = new Marks(settings.window_bars, settings.inner_zone, found.label);
   candles.open(found, settings.inner_zone, settings.window_bars);
   drawHead(found, settings);
@@ -56,31 +59,20 @@ function open(next) {
   const draft = readDraft(settings.scope, annotator(), found.id);
   if (draft && draft.revision === marks.revision) {
     marks.lay(draft.content);
-    say("Marks that were not saved are here again.");
+    told = " Marks that were not saved are here again.";
   } else if (draft && !same(draft.content, marks.content)) {
     offer(draft.content, "This window was saved elsewhere meanwhile. That is shown; your unsaved marks are kept.");
   }
+  say(`${said} ${part("title").textContent}.${told}`.trim());
   draw();
   part("chart").focus({ preventScroll: true });
 }
 
-// One request at a time; keys pressed meanwhile wait for its answer.
-const waiting = [];
-async function alone(work) {
-  if (busy) return;
-  busy = true;
-  document.body.setAttribute("aria-busy", "true");
-  try {
-    await work();
-  } catch (error) {
-    if (error.status === 409 && found) conflict(error);
-    else say(error.message, true);
-  } finally {
-    busy = false;
-    document.body.removeAttribute("aria-busy");
-    while (!busy && waiting.length) waiting.shift()();
-  }
-}
+const turns = new Turns((error) => {
+  if (error.status === 409 && found) conflict(error);
+  else say(error.message, true);
+});
+const alone = (work) => turns.alone(work);
 
 function conflict(error) {
   const content = marks.content;
@@ -94,11 +86,19 @@ function conflict(error) {
 
 async function progress() { drawProgress(await api.progress(annotator())); }
 
-async function goOn() {
-  const next = await api.nextWindow({ ...asked(), queue: part("queue").value, after: found ? found.id : null });
-  if (next.window) open(next.window);
-  else say("Every window is done. `moola labels export` writes them to a file.");
-  if (next.window && next.left === 0) say("All else is done: this one was skipped before.");
+async function goOn(said = "") {
+  const queue = part("queue").value;
+  const next = await api.nextWindow({ ...asked(), queue, after: found ? found.id : null });
+  const again = SECOND_LOOKS.includes(queue);
+  part("queueLeft").textContent = `${next.left} left`;
+  if (!next.window) {
+    say(again ? "Nothing waits here any more: Q chooses another queue."
+      : "Every window is done. `moola labels export` writes them to a file.");
+    return;
+  }
+  open(next.window, !again && next.left === 0 ? `${said} All else is done: this one was skipped before.` : said);
+  // Who decides between others must see what they said.
+  if (queue === "conflicts") await comparison.show(found.id, annotator());
 }
 
 function named() {
@@ -121,19 +121,27 @@ const actions = {
     if (marks.pending !== null) return say("The expansion has one end only. Click the other, or undo.", true);
     await store(marks.content.grade === "D" ? "rejected" : "labelled");
     say("Saved.");
-    await Promise.all([goOn(), progress()]);
+    await Promise.all([goOn("Saved."), progress()]);
   }),
   skip: () => named() && alone(async () => {
     // What has been labelled stays so: there, skipping is only going on.
     if (marks.status !== "labelled" && marks.status !== "rejected") await store("skipped");
-    else if (marks.changed) say("Marks that are not saved stay with that window in this browser.");
-    await Promise.all([goOn(), progress()]);
+    const left = marks.changed ? "Marks that are not saved stay with that window in this browser." : "";
+    await Promise.all([goOn(left), progress()]);
   }),
   back: () => alone(async () => {
     if (visited.length < 2) return say("There is no window before this one.");
     visited.pop();
     open(await api.openWindow(visited.at(-1), asked()));
   }),
+  go: () => named() && alone(() => goOn()),
+  queue: () => part("queue").focus(),
+  compare: () => named() && alone(async () => {
+    if (comparison.opinions) comparison.hide();
+    else await comparison.show(found.id, annotator());
+  }),
+  take: () => { if (comparison.opinions) comparison.take(); else say("V compares first."); },
+  agreement: () => named() && alone(() => comparison.agreement(annotator())),
   undo: () => { if (marks.undo()) changed(); else say("Nothing to undo here. Shift+Z takes back the last save."); },
   undoSave: () => alone(async () => {
     const before = await api.undoSave(found.id, { annotator: annotator(), expected_revision: marks.revision });
@@ -189,18 +197,21 @@ const actions = {
     if (marks.pending !== null) { marks.pending = null; draw(); }
     part("chart").focus();
   },
-  theme: () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark", true),
+  theme: () => turnTheme(redrawChart),
   help: () => part("help").showModal(),
-  assist: () => { if (settings.model) { part("assist").checked = !part("assist").checked; reload(); } },
+  assist: () => { if (settings.model) { part("assist").checked = !part("assist").checked; assisted(); } },
 };
 
-function theme(name, chosen) {
-  document.documentElement.dataset.theme = name;
-  if (chosen) keep("theme", name);
-  candles?.theme();
-}
+// The same window with or without the model's answer; the marks stay as they are.
+const assisted = () => alone(async () => {
+  if (!found) return;
+  found.model = (await api.openWindow(found.id, asked())).model;
+  candles.open(found, settings.inner_zone, settings.window_bars);
+  drawHead(found, settings);
+  say(found.model ? part("modelText").textContent : "The model's answer is hidden.");
+});
 
-// The same window again, for another annotator or with the model's answer.
+// The same window again, for another annotator.
 const reload = () => named() && alone(async () => {
   if (found) open(await api.openWindow(found.id, asked()));
   await progress();
@@ -212,35 +223,37 @@ function listen() {
     if (!action || !marks) return;
     const [name, value] = action;
     // A second or a held Enter must not save the next window unseen.
-    if (["save", "skip", "back", "undoSave"].includes(name) && (busy || event.repeat)) return event.preventDefault();
-    if (busy && name !== "turn") {
-      waiting.push(() => actions[name](value));
+    if (["save", "skip", "back", "undoSave"].includes(name) && (turns.busy || event.repeat)) return event.preventDefault();
+    if (turns.busy && name !== "turn") {
+      turns.later(() => actions[name](value));
       return event.preventDefault();
     }
     if (actions[name](value) !== false || name !== "turn") event.preventDefault();
   });
-  for (const name of ["save", "skip", "back", "undo", "add", "remove", "theme"]) {
+  for (const name of ["save", "skip", "back", "undo", "add", "remove", "theme", "go", "compare"]) {
     part(name).addEventListener("click", () => { if (marks || name === "theme") actions[name](); });
   }
   part("helpButton").addEventListener("click", actions.help);
+  part("agreementButton").addEventListener("click", actions.agreement);
   part("reason").addEventListener("change", () => { marks.set("reason", part("reason").value); changed(); });
   part("note").addEventListener("input", () => {
     if (!marks) return;
     marks.set("note", part("note").value);
     changed();
   });
-  part("queue").addEventListener("change", () => { keep("queue", part("queue").value); part("chart").focus(); });
-  part("annotator").addEventListener("change", () => { keep("annotator", annotator()); reload(); });
+  part("queue").addEventListener("change", () => {
+    keep("queue", part("queue").value);
+    part("queueLeft").textContent = "";
+    say("This queue holds from the next window on; Enter or Go goes there now.");
+  });
+  part("annotator").addEventListener("change", () => { keepName(settings.scope, annotator()); reload(); });
   part("annotator").addEventListener("keydown", (event) => { if (event.key === "Enter") part("chart").focus(); });
-  part("assist").addEventListener("change", reload);
+  part("assist").addEventListener("change", assisted);
   part("useMine").addEventListener("click", () => { marks.lay(mine); offer(null); changed(); part("chart").focus(); });
   part("dropMine").addEventListener("click", () => {
     offer(null);
     if (!marks.changed) dropDraft(settings.scope, annotator(), found.id);
     part("chart").focus();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (query) => {
-    if (!kept("theme", "")) theme(query.matches ? "dark" : "light", false);
   });
 }
 
@@ -253,13 +266,23 @@ const chartTold = {
   drag: (from, to) => { marks.add(from, to, label()); changed(); tellPointer(); },
 };
 
+const compared = {
+  take: ({ expansions, grade, reason }) => {
+    marks.lay({ expansions, grade, reason, note: marks.content.note });
+    changed();
+    part("chart").focus({ preventScroll: true });
+  },
+  open: (id) => alone(async () => { open(await api.openWindow(id, asked())); await comparison.show(id, annotator()); }),
+};
+
 async function begin() {
-  theme(kept("theme", matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"), false);
+  startTheme(redrawChart);
   settings = await api.settings();
   fillChoices(settings, { class: actions.class, grade: actions.grade });
-  part("annotator").value = settings.annotator;
+  part("annotator").value = keptName(settings.scope) || settings.annotator;
   if (settings.queues.includes(kept("queue", ""))) part("queue").value = kept("queue", "");
   candles = new Candles(part("chart"), chartTold);
+  comparison = new Comparison(candles, compared);
   listen();
   const wanted = decodeURIComponent(location.hash.slice(1));
   const here = wanted ? await api.openWindow(wanted, asked()).catch(() => null) : null;

@@ -50,7 +50,8 @@ export class Candles {
     this.element = element;
     this.on = on;
     this.bars = [];
-    this.shown = { expansions: [], active: -1, side: "start", pending: null, drag: null, model: null };
+    this.shown = { expansions: [], active: -1, side: "start", pending: null, drag: null, model: null,
+      others: [] };
     this.chart = createChart(element, {
       autoSize: true,
       layout: { attributionLogo: false, fontFamily: 'system-ui, "DejaVu Sans", sans-serif' },
@@ -105,6 +106,12 @@ export class Candles {
   show(marks) {
     Object.assign(this.shown, { expansions: marks.content.expansions, active: marks.active, side: marks.side,
       pending: marks.pending });
+    this.front.refresh?.();
+  }
+
+  // What other annotators marked, a row each along the lower edge.
+  showOthers(opinions) {
+    this.shown.others = opinions;
     this.front.refresh?.();
   }
 
@@ -179,6 +186,7 @@ export class Candles {
   paintMarks(context, { height }) {
     if (!this.bars.length) return;
     const { expansions, active, side, pending, drag, model } = this.shown;
+    this.shown.others.forEach((opinion, row) => this.paintOther(context, height, opinion, row));
     expansions.forEach((mark, i) => this.paintMark(context, height, mark, i, i === active ? side : ""));
     if (drag) this.paintMark(context, height, { start: Math.min(...drag), end: Math.max(...drag), label: "" }, -1, "");
     context.setLineDash([5, 4]);
@@ -196,6 +204,17 @@ export class Candles {
     context.setLineDash([]);
   }
 
+  paintOther(context, height, opinion, row) {
+    const top = height - 20 * (row + 1);
+    context.font = '12px system-ui, "DejaVu Sans", sans-serif';
+    for (const { start, end, label } of opinion.expansions) {
+      const [left, right] = [this.edge(start), this.edge(end + 1)];
+      context.fillStyle = colour("--other-edge");
+      context.fillRect(left, top, Math.max(right - left, 2), 4);
+      context.fillText(`${opinion.annotator}: ${label}`, left, top + 16);
+    }
+  }
+
   paintMark(context, height, mark, number, side) {
     const [left, right] = [this.edge(mark.start), this.edge(mark.end + 1)];
     const edge = colour(side ? "--mark-edge" : "--other-edge");
@@ -208,6 +227,6 @@ export class Candles {
     if (number < 0) return;
     context.font = '12px system-ui, "DejaVu Sans", sans-serif';
     const row = 16 + 16 * (number % 6);
-    context.fillText(`${number + 1} ${mark.label}`, left + 7, row);
+    context.fillText(`${number + 1} ${mark.label}`, left + 9, row);
   }
 }

@@ -16,6 +16,10 @@ export const KEYS = [
   { keys: ["Enter"], says: "Save, next window (in the note: Ctrl+Enter)" },
   { keys: ["K"], says: "Skip: it comes again at the end" },
   { keys: ["P", "Backspace"], says: "Back to the window before" },
+  { keys: ["Q"], says: "Choose what comes next (↑ ↓ choose, Enter goes there)" },
+  { keys: ["V"], says: "Compare with what others said of this window, on or off" },
+  { keys: ["Y"], says: "Take over the label of the next annotator, while comparing" },
+  { keys: ["G"], says: "Agreement of the annotators, and the windows that wait for a decision" },
   { keys: ["I"], says: "Assist on or off, where there is a model" },
   { keys: ["T"], says: "Light or dark" },
   { keys: ["?"], says: "This help" },
@@ -23,7 +27,7 @@ export const KEYS = [
 
 const PLAIN = {
   n: "add", x: "remove", delete: "remove", s: "start", e: "end", "[": "before", "]": "after", m: "note", z: "undo",
-  k: "skip", p: "back", backspace: "back", i: "assist", t: "theme", "?": "help", enter: "save",
+  k: "skip", q: "queue", v: "compare", y: "take", g: "agreement", p: "back", backspace: "back", i: "assist", t: "theme", "?": "help", enter: "save",
   home: "zoneStart", end: "zoneEnd",
 };
 
@@ -38,7 +42,7 @@ export function actionOf(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || target.closest("dialog") || inText) return null;
   const onControl = target.matches("button, a, input, summary");
   if (onControl && (name === "enter" || name === " ")) return null;
-  if (target.matches("select")) return name === "enter" && target.id === "reason" ? ["save"] : null;
+  if (target.matches("select")) return name === "enter" ? { reason: ["save"], queue: ["go"] }[target.id] || null : null;
   if (name === "tab") return target.id === "chart" ? ["turn", event.shiftKey ? -1 : 1] : null;
   if (name === "arrowleft" || name === "arrowright") {
     return ["move", (name === "arrowright" ? 1 : -1) * (event.shiftKey ? 5 : 1)];

@@ -126,6 +126,24 @@ export class Marks {
   }
 }
 
+// Choices of this browser: theme, queue, name.
+export function kept(name, otherwise) {
+  try { return localStorage.getItem(`moola.${name}`) ?? otherwise; } catch { return otherwise; }
+}
+
+export function keep(name, value) {
+  try { localStorage.setItem(`moola.${name}`, value); } catch { /* For this visit alone, then. */ }
+}
+
+// The name is kept by this tab alone: a reload saves under the same name, and another tab may be another person's.
+export function keptName(scope) {
+  try { return sessionStorage.getItem(`moola.name.${scope}`); } catch { return null; }
+}
+
+export function keepName(scope, name) {
+  try { sessionStorage.setItem(`moola.name.${scope}`, name); } catch { /* A reload asks for it again, then. */ }
+}
+
 // Drafts: what is not saved yet, by annotator and window, in this browser alone.
 const key = (scope, annotator, id) => `moola.draft.${scope}.${annotator}.${id}`;
 

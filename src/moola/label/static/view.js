@@ -12,6 +12,13 @@ export function made(tag, text = "", attributes = {}) {
   return element;
 }
 
+// Queues of windows that are labelled already.
+export const SECOND_LOOKS = ["label errors", "conflicts"];
+const QUEUES = {
+  time: "by time", random: "at random", uncertainty: "model unsure", disagreement: "heads or seeds differ",
+  diversity: "most different", "label errors": "likely label errors", conflicts: "annotators differ",
+};
+
 export function fillChoices(settings, choose) {
   const choice = (name, key, act) => {
     const button = made("button", `${name} `, { type: "button", "aria-pressed": "false", "data-value": name });
@@ -26,7 +33,7 @@ export function fillChoices(settings, choose) {
     return button;
   }));
   part("reason").replaceChildren(...settings.reasons.map((name) => made("option", name, { value: name })));
-  part("queue").replaceChildren(...settings.queues.map((name) => made("option", name, { value: name })));
+  part("queue").replaceChildren(...settings.queues.map((name) => made("option", QUEUES[name] || name, { value: name })));
   part("assistLabel").hidden = !settings.model;
   part("keys").replaceChildren(...KEYS.flatMap(({ keys, says }) => {
     const term = made("dt");
@@ -72,8 +79,9 @@ export function drawProgress(found) {
   const done = found.n_windows - found.left;
   part("bar").max = found.n_windows;
   part("bar").value = done;
-  part("counts").textContent =
-    `${done} of ${found.n_windows} (${found.labelled} labelled, ${found.rejected} rejected, ${found.skipped} skipped)`;
+  part("counts").textContent = `${done} of ${found.n_windows}`;
+  part("doneList").replaceChildren(...["labelled", "rejected", "skipped", "left"].flatMap((name) => [
+    made("dt", name), made("dd", String(found[name]))]));
   const total = Object.values(found.classes).reduce((sum, count) => sum + count, 0);
   part("balanceList").replaceChildren(...Object.entries(found.classes).flatMap(([name, count]) => [
     made("dt", name), made("dd", `${count}${total ? ` (${Math.round((100 * count) / total)} %)` : ""}`)]));
@@ -87,8 +95,9 @@ export function drawHead(found, settings) {
   const shares = found.model ? Object.entries(found.model.classes) : [];
   part("modelText").hidden = !found.model;
   part("modelText").textContent = found.model
-    ? `Model ${settings.model}: ${shares.map(([name, share]) => `${name} ${Math.round(share * 100)} %`).join(", ")}${
-      found.model.start === null ? "" : `; bars ${found.model.start} to ${found.model.end}`}`
+    ? `${found.model.out_of_fold ? "A model that did not learn from it" : `Model ${settings.model}`}: ${shares.map(([name, share]) => `${name} ${Math.round(share * 100)} %`).join(", ")}${
+      found.model.start === null ? "" : `; bars ${found.model.start} to ${found.model.end}`}${
+      found.model.curves ? " (curves: start solid, end dashed)" : ""}`
     : "";
 }
 
