@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from moola.pipeline import scan_reading
+from moola.pipeline import scan_following, scan_reading
 from moola.pipeline.scan_parts import ScanParts
 from tests.scans_made import made_bars, made_model, seeing_moves
 
@@ -116,3 +116,42 @@ def test_refusals_and_their_codes(scan, moola):
     assert "must have a model that predicts pointers, but blind.pt was trained without" in blind.err
     assert scan("--output", "events.txt").code == 2
     assert not Path("events.csv").exists()
+
+
+def follow(moola, *arguments):
+    return moola("scan", "--model", "model.pt", "--follow", "bars.csv", "--device", "cpu", *arguments)
+
+
+def test_following_tells_each_event_once_and_ends_cleanly_when_interrupted(scan, moola, monkeypatch):
+    bars = pl.read_parquet("bars.parquet")
+    bars.head(70).write_csv("bars.csv", datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+    first = follow(moola, "--output", "events.jsonl", "--polls", "1")
+    assert first.code == 0, first.err
+    assert "rising 0.88, both pointers within 3 bars" in first.out
+    assert "1 events of 70 bars so far in events.jsonl" in first.out
+
+    def slept(seconds):
+        assert seconds == 0.5
+        if Path("bars.csv").read_bytes().count(b"\n") == 121:
+            raise KeyboardInterrupt
+        bars.write_csv("bars.csv", datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+
+    monkeypatch.setattr(scan_following.time, "sleep", slept)
+    answer = follow(moola, "--output", "events.jsonl", "--poll-s", "0.5")
+    assert answer.code == 130
+    assert "falling" in answer.out
+    assert "rising" not in answer.out
+    assert "Interrupted after 2 events; everything told is in events.jsonl. Go on with: moola scan" in answer.err
+    assert answer.err.strip().endswith("--follow bars.csv --output events.jsonl --poll-s 0.5 --device cpu")
+    labels = [json.loads(line)["predicted_label"] for line in Path("events.jsonl").read_text().splitlines()]
+    assert labels == ["rising", "falling"]
+    last = follow(moola, "--output", "events.jsonl", "--polls", "1", "--json")
+    assert (last.json["n_events"], last.json["n_bars"]) == (2, 120)
+
+
+def test_live_events_say_when_they_were_known(scan):
+    answer = scan("--output", "events.csv", "--live")
+    assert answer.code == 0, answer.err
+    table = pl.read_csv("events.csv")
+    assert table["n_bars_after"].to_list() == [18, 15]
+    assert table["known_ts"].is_sorted()

@@ -45,20 +45,27 @@ class WindowProgress:
 def scan(*, options: Annotated[ScanOptions, Flat], console: Console = ConsoleOptions()) -> int:
     """Find events in bars: slide the model's window, and merge what the windows say of the same bars.
 
+    With --live each event is told from the bars up to that moment alone; with --follow the bars may still come.
+
     Example: moola scan --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt
     --bars data/raw/eurusd_1h_2017.parquet --output events.parquet --plot artifacts/plots/events
     """
+    screen = Screen(console)
+    return _scan(options, screen) if options.follow is None else _follow(options, screen)
+
+
+def _scan(options: ScanOptions, screen: Screen) -> int:
     from moola.pipeline.scan_parts import checkpoint_of
     from moola.pipeline.scanning import Scan
 
+    work = Scan(options)
     try:
-        work = Scan(options)
         result = work.run(WindowProgress())
     except KeyboardInterrupt as stop:
         raise Interrupted(
-            f"Interrupted; finished parts are in {checkpoint_of(options.output)}. Go on with: {command_of(options)}"
+            f"Interrupted; finished parts are in {checkpoint_of(options.output)}. "
+            f"Go on with: {command_of(options)} --resume"
         ) from stop
-    screen = Screen(console)
     _show(screen, result)
     if options.plot is not None:
         from moola.pipeline.scan_pictures import pictures
@@ -69,6 +76,35 @@ def scan(*, options: Annotated[ScanOptions, Flat], console: Console = ConsoleOpt
     work.finish()
     screen.result(result)
     return 0
+
+
+def _follow(options: ScanOptions, screen: Screen) -> int:
+    from moola.pipeline.scan_following import Follower
+
+    follower = Follower(options)
+    screen.say(f"Following {options.follow}; events are appended to {options.output}. Ctrl-C ends it.")
+    try:
+        result = follower.run(lambda events: _tell(screen, events.to_dicts()))
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            f"Interrupted after {follower.state.n_events} events; everything told is in {options.output}. "
+            f"Go on with: {command_of(options)}"
+        ) from stop
+    screen.say(f"{result['n_events']} events of {result['n_bars']} bars so far in {options.output}")
+    screen.result(result)
+    return 0
+
+
+def _tell(screen: Screen, events: list[dict[str, Any]]) -> None:
+    for event in events:
+        name = f"{event['symbol']} " if event["symbol"] else ""
+        label = event["predicted_label"]
+        screen.say(
+            f"{name}{event['start_ts']:%Y-%m-%d %H:%M} to {event['end_ts']:%Y-%m-%d %H:%M} UTC: {label} "
+            f"{event[f'prob_{label}']:.2f}, both pointers within 3 bars with {event['event_prob']:.2f}, known "
+            f"{event['n_bars_after']} bars after its end"
+        )
+    sys.stdout.flush()
 
 
 def _show(screen: Screen, result: dict[str, Any]) -> None:
@@ -94,11 +130,12 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
 
 
 def command_of(options: ScanOptions) -> str:
-    """Return the command line that goes on with a scan."""
+    """Return the command line of these options, --resume left out."""
     words = ["moola", "scan"]
     for field in fields(options):
         value = getattr(options, field.name)
         if field.name == "resume" or (field.default is not MISSING and value == field.default):
             continue
-        words += [f"--{field.name.replace('_', '-')}", shlex.quote(str(value))]
-    return " ".join([*words, "--resume"])
+        name = f"--{field.name.replace('_', '-')}"
+        words += [name] if value is True else [name, shlex.quote(str(value))]
+    return " ".join(words)

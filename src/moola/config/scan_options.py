@@ -9,6 +9,7 @@ from moola.config.options import DeviceName
 from moola.errors import WrongUsage
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".jsonl")
+GROWING_SUFFIXES = (".csv", ".jsonl")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +94,9 @@ class ScanOptions:
         if (self.bars is None) == (self.follow is None):
             given = "neither is" if self.bars is None else "both are"
             raise WrongUsage(f"one of --bars and --follow must be given, but {given}. Give one.")
+        suffixes = OUTPUT_SUFFIXES if self.follow is None else GROWING_SUFFIXES
         rules = (
-            (self.output.suffix in OUTPUT_SUFFIXES, "--output", f"end in {', '.join(OUTPUT_SUFFIXES)}", self.output),
+            (self.output.suffix in suffixes, "--output", f"end in {', '.join(suffixes)}", self.output),
             (self.stride >= 1, "--stride", "be at least 1", self.stride),
             (self.max_gap_hours > 0, "--max-gap-hours", "be above 0", self.max_gap_hours),
             (self.min_prob is None or 0 <= self.min_prob <= 1, "--min-prob", "be within 0 to 1", self.min_prob),

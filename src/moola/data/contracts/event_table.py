@@ -25,7 +25,7 @@ UTC_US = pl.Datetime("us", "UTC")
 # Events that are written as one group of parquet, and held in memory until then.
 GROUP_EVENTS = 65_536
 COPY_BYTES = 1 << 20
-NO_BARS = Bars(np.zeros(1, dtype=np.int64), np.ones((1, 4)), np.array([""], dtype=object))
+NO_BARS = Bars(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), np.zeros(0, dtype=object))
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 
@@ -77,7 +77,7 @@ def events_of(merged: MergedEvents, bars: Bars, class_names: list[str], first_ba
     row, low, high = (edge - first_bar for edge in (merged.bar, merged.low, merged.high))
     gaps = [int(np.diff(bars.start_us[first : last + 1]).max(initial=0)) for first, last in zip(*row.T, strict=True)]
     is_live = merged.known_bar != HINDSIGHT
-    known = np.where(is_live, merged.known_bar - first_bar, 0)
+    known = np.where(is_live, merged.known_bar - first_bar, row[:, 1])
     return Events(
         bars.symbol[row[:, 0]].tolist(),
         bars.start_us[row],
@@ -117,9 +117,9 @@ def events_frame(events: Events) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def events_text(events: Events, suffix: str, is_first: bool) -> bytes:
-    """Return events as .csv (with its header where they are the first) or .jsonl, one JSON object a line."""
-    frame = events_frame(events).with_columns(pl.col(name).dt.strftime(TIME_FORMAT) for name in TIMES)
+def frame_text(frame: pl.DataFrame, suffix: str, is_first: bool) -> bytes:
+    """Return laid out events as .csv (with its header where they are the first) or .jsonl, one JSON object a line."""
+    frame = frame.with_columns(pl.col(name).dt.strftime(TIME_FORMAT) for name in TIMES)
     text = frame.write_ndjson() if suffix == ".jsonl" else frame.write_csv(include_header=is_first)
     return text.encode()
 
@@ -138,7 +138,8 @@ def write_event_pieces(path: Path, pieces: Iterator[Events], class_names: list[s
     if path.suffix == ".parquet":
         _write_parquet(path, pieces, nothing, folder)
     else:
-        texts = (events_text(piece, path.suffix, number == 0) for number, piece in enumerate(_or(pieces, nothing)))
+        frames = (events_frame(piece) for piece in _or(pieces, nothing))
+        texts = (frame_text(frame, path.suffix, number == 0) for number, frame in enumerate(frames))
         write_atomic_pieces(path, texts)
 
 
