@@ -79,10 +79,13 @@ def bind(port: int) -> socket.socket:
     """
     if not 0 <= port <= 65535:
         raise WrongUsage(f"--port must be 0 to 65535, but it is {port}. Leave it out for 8765.")
-    taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Named as TCP: asyncio sends small answers at once only then, and a window would wait 40 ms for its last bytes.
+    taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((LOOPBACK, port))
+        # From now on, so that whoever reads the printed address may connect at once.
+        taken.listen(128)
     except OSError as error:
         taken.close()
         raise OperationFailed(

@@ -9,7 +9,7 @@ import { startTheme, turnTheme } from "./theme.js";
 import { Turns } from "./turns.js";
 import { SECOND_LOOKS, drawHead, drawLabel, drawProgress, fillChoices, part, say } from "./view.js";
 
-let settings, candles, comparison, marks, found, mine = null, hovered = null, classNow = 0;
+let settings, candles, comparison, marks, found, mine = null, hovered = null, walked = null, classNow = 0;
 const visited = [];
 
 const redrawChart = () => candles?.theme();
@@ -88,7 +88,9 @@ async function progress() { drawProgress(await api.progress(annotator())); }
 
 async function goOn(said = "") {
   const queue = part("queue").value;
-  const next = await api.nextWindow({ ...asked(), queue, after: found ? found.id : null });
+  // The open window may be the first of a queue that was just chosen.
+  const next = await api.nextWindow({ ...asked(), queue, after: found && queue === walked ? found.id : null });
+  walked = queue;
   const again = SECOND_LOOKS.includes(queue);
   part("queueLeft").textContent = `${next.left} left`;
   if (!next.window) {
@@ -246,7 +248,7 @@ function listen() {
     part("queueLeft").textContent = "";
     say("This queue holds from the next window on; Enter or Go goes there now.");
   });
-  part("annotator").addEventListener("change", () => { keepName(settings.scope, annotator()); reload(); });
+  part("annotator").addEventListener("change", () => { walked = null; keepName(settings.scope, annotator()); reload(); });
   part("annotator").addEventListener("keydown", (event) => { if (event.key === "Enter") part("chart").focus(); });
   part("assist").addEventListener("change", assisted);
   part("useMine").addEventListener("click", () => { marks.lay(mine); offer(null); changed(); part("chart").focus(); });
