@@ -92,8 +92,8 @@ class PretrainOptions:
     input: Path
     output: Path
     input_dim: int | None = None
-    hidden_dim: int = 64
-    num_layers: int = 1
+    hidden_dim: int = 128
+    num_layers: int = 2
     arms: tuple[ArmName, ...] | None = None
     mirror_windows: bool | None = None
     mask_strategy: Literal["random", "block", "patch"] = "patch"
