@@ -150,8 +150,11 @@ def test_following_tells_each_event_once_and_ends_cleanly_when_interrupted(scan,
 
 
 def test_live_events_say_when_they_were_known(scan):
-    answer = scan("--output", "events.csv", "--live")
+    answer = scan("--output", "events.csv", "--live", "--overview", "over.html")
     assert answer.code == 0, answer.err
     table = pl.read_csv("events.csv")
     assert table["n_bars_after"].to_list() == [18, 15]
     assert table["known_ts"].is_sorted()
+    assert "Overview in over.html" in answer.out
+    assert "told live" in Path("over.html").read_text()
+    assert not Path("events.csv.checkpoint").exists()

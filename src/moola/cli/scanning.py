@@ -73,6 +73,13 @@ def _scan(options: ScanOptions, screen: Screen) -> int:
 
         result["pictures"] = [str(event_plot(options.plot, one)) for one in pictures(work, options.plot_limit)]
         screen.say(f"{len(result['pictures'])} pictures of {result['n_events']} events in {options.plot}")
+    if options.overview is not None:
+        from moola.pipeline.scan_overview import overview
+        from moola.report.overview import write_overview
+
+        size = write_overview(options.overview, overview(work, options.overview_bars))
+        result["overview"] = str(options.overview)
+        screen.say(f"Overview in {options.overview} ({size / 1e6:.1f} MB); any browser opens it, without a network.")
     work.finish()
     screen.result(result)
     return 0

@@ -66,7 +66,9 @@ class WindowReader:
             the symbol's first bar.
         """
         cut = cut_windows(bars, self.sliding.stride, self.n_bars, self.sliding.max_gap_s)
-        pieces = [(np.zeros((0, self.n_bars, 2)), np.zeros((0, len(self.model.class_names))), np.zeros((0, 2), np.int64))]
+        pieces = [
+            (np.zeros((0, self.n_bars, 2)), np.zeros((0, len(self.model.class_names))), np.zeros((0, 2), np.int64))
+        ]
         for i in range(0, len(cut), self.sliding.batch_windows):
             rows = cut.first_bar[i : i + self.sliding.batch_windows]
             # Features look back only, so those of the bars that the model sees need no others.
