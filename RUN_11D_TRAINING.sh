@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job, unattended: set-up, data, pretrain, frozen, unfrozen, student, scratch, eval of each, gate.
+# The main job, unattended: set-up, data, pretrain, frozen, unfrozen, scratch, eval of each, gate.
 # A second run goes on from what is done. DEVICE (default auto) and SEED (default 17) come from outside.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -41,7 +41,7 @@ run_of() { tail -n 1 "$stages/$1.out"; }
 still_there() {
     case $1 in
         pretrain) [ -f "$encoder" ] ;;
-        frozen | unfrozen | student | scratch) [ -f "artifacts/runs/$(run_of "$1")/manifest.json" ] ;;
+        frozen | unfrozen | scratch) [ -f "artifacts/runs/$(run_of "$1")/manifest.json" ] ;;
         eval-*) [ -f "artifacts/metrics/${1#eval-}.json" ] && [ -f "artifacts/plots/reliability_${1#eval-}.png" ] ;;
         *) true ;;
     esac
@@ -67,13 +67,10 @@ stage frozen "$data $split $encoder" moola train --model enhanced_simple_lstm --
 stage unfrozen "$data $split $encoder" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
     --pretrained-encoder "$encoder" --no-freeze-encoder --input-dim 11 --epochs 40 --augment-data true \
     --device "$DEVICE" --seed "$SEED" --save-run true
-stage student "$data $split $encoder $seen" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
-    --pretrained-encoder "$encoder" --freeze-encoder --unlabelled "$seen" --student-epochs 5 --input-dim 11 \
-    --epochs 40 --augment-data true --device "$DEVICE" --seed "$SEED" --save-run true
 stage scratch "$data $split" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
     --input-dim 11 --epochs 40 --augment-data true --device "$DEVICE" --seed "$SEED" --save-run true
 
-for name in frozen unfrozen student scratch; do
+for name in frozen unfrozen scratch; do
     run=artifacts/runs/$(run_of "$name")
     stage "eval-$name" "$run/manifest.json" moola eval --run "$run" \
         --metrics pr_auc brier ece accuracy f1_macro f1_per_class --event-metrics hit_at_pm3 lead_lag pointer_f1 \
@@ -82,7 +79,7 @@ for name in frozen unfrozen student scratch; do
 done
 
 echo "== gate"
-run=artifacts/runs/$(run_of student)
+run=artifacts/runs/$(run_of frozen)
 promoted=artifacts/models/supervised/enhanced_baseline_v2_relative.pt
 baseline=artifacts/runs/$(run_of scratch)
 # A model is no baseline of itself: once it is promoted, the run is compared with the scratch run again.

@@ -1,87 +1,230 @@
-"""Speed, each figure a ratio against something in the same run: a naive version, the machine's own product."""
+"""Speed, each figure held against something measured in the same run: the machine's own products and copies, a naive
+version, a published one. Prints a table; --history appends a JSON line, --page writes the table into a page.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import torch
+from machine_rates import best_of, copy_rate, product_rate
+from page_parts import write_part
+from ts2vec_published import training_step
 
-from moola.core.features import relative_features
+from moola.core.bar_features import BarFeatures
+from moola.core.features import N_FEATURES, ZSCORE_BARS, ZSCORE_CLIP, relative_features
 from moola.core.seeds import derive_seed
+from moola.core.windows import WINDOW_BARS
 from moola.models.encoder import EncoderArchitecture, build_encoder
+from moola.models.masking import MaskingEncoder
 from moola.runs.store import git_commit, machine, versions
+from moola.training.arms.arm import Sizes, View, Windows
+from moola.training.arms.ts2vec import Ts2VecArm
+from moola.training.device import training_dtype
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-REPEATS = 5
-
-
-def best_of(call: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Seconds of the fastest of some calls, after one that warms up."""
-    call()
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begun)
-    return min(times)
+CPU = torch.device("cpu")
 
 
-def features_against_naive(n_windows: int = 200) -> dict[str, float]:
-    """Vectorised features against the tests' naive loop, on the same windows."""
-    from tests.made import made_windows
-    from tests.oracles import naive_features
+@dataclass(frozen=True)
+class Figure:
+    """One figure: what was measured, beside what, their ratio, and what is wanted of it."""
 
-    ohlc = made_windows(n_windows).ohlc
-    fast = best_of(lambda: relative_features(ohlc))
-    slow = best_of(lambda: [naive_features(window.tolist()) for window in ohlc[:5]], 1) * n_windows / 5
-    return {"windows_per_s": n_windows / fast, "times_faster_than_naive": slow / fast}
+    what: str
+    measured: str
+    against: str
+    ratio: float
+    must: str
+    aim: str
 
 
-def encoder_against_product(hidden_dim: int, num_layers: int, n_windows: int = 64) -> dict[str, float]:
-    """Forward and backward of the encoder against the same multiply-adds as one matrix product."""
-    torch.set_num_threads(1)
-    torch.manual_seed(derive_seed(0, "speed"))
-    encoder = build_encoder(EncoderArchitecture("bilstm", 11, hidden_dim, num_layers), 0)
-    batch = torch.randn(n_windows, 105, 11)
+def made_bars(n_bars: int) -> np.ndarray:
+    """A random walk of bars with wicks."""
+    rng = np.random.default_rng(derive_seed(0, "speed bars"))
+    close = 1.1 * np.exp(np.cumsum(rng.normal(0, 1e-4, n_bars)))
+    open_ = np.concatenate([close[:1], close[:-1]])
+    wick = 1 + rng.uniform(0, 1e-4, (2, n_bars))
+    return np.stack([open_, np.maximum(open_, close) * wick[0], np.minimum(open_, close) / wick[1], close], axis=1)
+
+
+def one_window(ohlc: np.ndarray) -> np.ndarray:
+    """The eleven features of one window as one would first write them in numpy: bar by bar for the z-scores."""
+    features = np.zeros((len(ohlc), N_FEATURES))
+    features[1:, :4] = np.log(ohlc[1:] / ohlc[:-1])
+    open_, high, low, close = ohlc.T
+    span = np.where(high > low, high - low, np.inf)
+    features[:, 4] = np.abs(close - open_) / span
+    features[:, 5] = (high - np.maximum(open_, close)) / span
+    features[:, 6] = (np.minimum(open_, close) - low) / span
+    for bar in range(len(ohlc)):
+        last = ohlc[max(bar - ZSCORE_BARS + 1, 0) : bar + 1]
+        std = last.std(axis=0)
+        z = np.where(std > 0, (ohlc[bar] - last.mean(axis=0)) / np.where(std > 0, std, 1.0), 0.0)
+        features[bar, 7:] = np.clip(z, -ZSCORE_CLIP, ZSCORE_CLIP)
+    return features
+
+
+def features_of_windows(n_windows: int = 1000) -> Figure:
+    """Vectorised features against a numpy loop over windows."""
+    bars = made_bars(n_windows * WINDOW_BARS).reshape(n_windows, WINDOW_BARS, 4)
+    fast = n_windows / best_of(lambda: relative_features(bars))
+    slow = 20 / best_of(lambda: [one_window(window) for window in bars[:20]])
+    return Figure(
+        "features of windows", f"{fast:,.0f} windows/s", f"a loop over windows, {slow:,.0f}/s", fast / slow, "50", "200"
+    )
+
+
+def features_of_bars(n_windows: int = 4096) -> Figure:
+    """Features of overlapping windows from bars, their bar-level part included, against copying as many bytes."""
+    bars, first = made_bars(n_windows + WINDOW_BARS), np.arange(n_windows)
+    size = n_windows * WINDOW_BARS * N_FEATURES * 8
+    seconds = best_of(lambda: BarFeatures(bars).windows(first, WINDOW_BARS))
+    rate, copied = size / seconds, copy_rate(size)
+    return Figure(
+        "features from bars, stride 1",
+        f"{n_windows / seconds:,.0f} windows/s, {rate / 1e9:.2f} GB/s",
+        f"memcpy of the output, {copied / 1e9:.2f} GB/s",
+        rate / copied,
+        "0.15",
+        "0.40",
+    )
+
+
+def lstm_training(hidden_dim: int, num_layers: int, n_windows: int, must: str, aim: str) -> Figure:
+    """Forward and backward of an encoder as it trains by default, as a share of the machine's float32 product."""
+    encoder = build_encoder(EncoderArchitecture("bilstm", N_FEATURES, hidden_dim, num_layers), 0)
+    encoder.training_dtype = training_dtype("auto", CPU)
+    batch = torch.randn(n_windows, WINDOW_BARS, N_FEATURES)
     seconds = best_of(lambda: encoder(batch).square().mean().backward())
-    torch.set_num_threads(2)
-    seconds_two = best_of(lambda: encoder(batch).square().mean().backward())
-    torch.set_num_threads(1)
-    n_weights = sum(w.numel() for name, w in encoder.named_parameters() if "weight" in name)
+    n_weights = sum(weight.numel() for name, weight in encoder.named_parameters() if "weight" in name)
     # Forward once, backward twice; 2 operations a weight and bar.
-    operations = 3 * 2 * n_weights * n_windows * 105
-    size = 1024
-    left, right = torch.randn(size, size), torch.randn(size, size)
-    product = 2 * size**3 / best_of(lambda: left @ right)
-    return {
-        "windows_per_s": n_windows / seconds,
-        "share_of_matrix_product": operations / seconds / product,
-        "two_threads_over_one": seconds / seconds_two,
-    }
+    rate = 3 * 2 * n_weights * n_windows * WINDOW_BARS / seconds
+    product = product_rate(torch.float32)
+    low = product_rate(torch.bfloat16)
+    return Figure(
+        f"LSTM training, {num_layers} x {hidden_dim}, one thread",
+        f"{n_windows / seconds:,.0f} windows/s in {str(encoder.training_dtype).removeprefix('torch.')}",
+        f"float32 product, {product / 1e9:.0f} GFLOP/s (bfloat16: {low / 1e9:.0f})",
+        rate / product,
+        must,
+        aim,
+    )
+
+
+def ts2vec_step(hidden_dim: int = 128, num_layers: int = 2, n_windows: int = 64) -> Figure:
+    """A step of `pretrain-ts2vec` at its defaults against the published architecture with as wide vectors."""
+    torch.manual_seed(derive_seed(0, "ts2vec speed"))
+    encoder = build_encoder(EncoderArchitecture("bilstm", N_FEATURES, hidden_dim, num_layers), 0)
+    encoder.training_dtype = training_dtype("auto", CPU)
+    arm, masking = Ts2VecArm(Sizes(N_FEATURES, WINDOW_BARS, encoder.output_dim), 0), MaskingEncoder(encoder)
+    features = np.random.default_rng(0).normal(size=(n_windows, WINDOW_BARS, N_FEATURES)).astype(np.float32)
+    batch = torch.from_numpy(features)
+    windows = Windows(features, None, np.arange(n_windows) * WINDOW_BARS)
+    optimiser = torch.optim.AdamW(encoder.parameters(), lr=1e-3)
+    rng, nothing = np.random.default_rng(1), torch.zeros(n_windows, WINDOW_BARS, dtype=torch.bool)
+
+    def ours() -> None:
+        targets = {name: torch.from_numpy(np.asarray(value)) for name, value in arm.targets(windows, rng).items()}
+        loss = arm.loss(View(batch, nothing, masking), targets)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    theirs = training_step(N_FEATURES, encoder.output_dim, batch)
+    # Crops are drawn anew each step, so that many steps are timed as one.
+    mine, published = (best_of(lambda step=step: [step() for _ in range(10)], 3) / 10 for step in (ours, theirs))
+    return Figure(
+        "TS2Vec pretraining, a step of 64 windows",
+        f"{mine * 1e3:.0f} ms",
+        f"the published architecture in plain PyTorch, {published * 1e3:.0f} ms",
+        published / mine,
+        "1.5",
+        "3",
+    )
+
+
+def pretraining_memory(n_bars: int = 1_500_000) -> Figure:
+    """Peak memory of pretraining at stride 1, as a share of what copies of all windows would take."""
+    with tempfile.TemporaryDirectory() as place:
+        bars = Path(place) / "bars.parquet"
+        start = np.datetime64("2015-01-01T00:00", "us") + np.arange(n_bars) * np.timedelta64(1, "m")
+        columns = dict(zip(("open", "high", "low", "close"), made_bars(n_bars).T, strict=True))
+        pl.DataFrame({"timestamp": pl.Series(start).dt.replace_time_zone("UTC"), **columns}).write_parquet(bars)
+        command = [sys.executable, "-m", "moola.cli", "pretrain-bilstm", "--input", bars, "--output", f"{place}/e.pt"]
+        begun = time.monotonic()
+        subprocess.run([*command, "--epochs", "1", "--epoch-windows", "2000", "--device", "cpu"], check=True, stdout=2)
+        seconds = time.monotonic() - begun
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    copies = n_bars * WINDOW_BARS * N_FEATURES * 8
+    return Figure(
+        f"peak memory, pretraining on {n_bars:,} bars at stride 1",
+        f"{peak / 1e6:,.0f} MB ({seconds:.0f} s with 2,000 windows)",
+        f"copies of all windows, {copies / 1e9:.0f} GB",
+        peak / copies,
+        "1,500 MB",
+        "800 MB",
+    )
+
+
+def cross_validation() -> Figure:
+    """Seconds of `cv` with five folds and five seeds on the sample, against five minutes."""
+    with tempfile.TemporaryDirectory() as place:
+        moola = [sys.executable, "-m", "moola.cli"]
+        subprocess.run([*moola, "sample"], cwd=place, check=True, stdout=2)
+        begun = time.monotonic()
+        data = "data/processed/labeled/train_latest_relative.parquet"
+        subprocess.run([*moola, "cv", "--data", data, "--folds", "5", "--seeds", "5"], cwd=place, check=True, stdout=2)
+        seconds = time.monotonic() - begun
+    return Figure("cv 5 x 5 on the sample", f"{seconds:.0f} s", "five minutes", seconds / 300, "1.0", "0.4")
+
+
+MEASURES: dict[str, Callable[[], Figure]] = {
+    "windows": features_of_windows,
+    "bars": features_of_bars,
+    "lstm2x128": lambda: lstm_training(128, 2, 256, "1.0", "1.8"),
+    "lstm1x64": lambda: lstm_training(64, 1, 128, "0.75", "1.1"),
+    "ts2vec": ts2vec_step,
+    "memory": pretraining_memory,
+    "cv": cross_validation,
+}
+
+
+def table(figures: list[Figure]) -> str:
+    """A markdown table."""
+    rows = [f"| {f.what} | {f.measured} | {f.against} | {f.ratio:.3g} | {f.must} | {f.aim} |" for f in figures]
+    head = ["| what | measured | against, in the same run | ratio | must | aim |", "|---|---|---|---|---|---|"]
+    return "\n".join(head + rows)
 
 
 def main() -> None:
-    """Measure, print one JSON object, and append it where --history says."""
+    """Measure what is asked for, all by default."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--history", type=Path)
+    parser.add_argument("--only", nargs="*", choices=MEASURES, default=list(MEASURES))
+    parser.add_argument("--history", type=Path, help="file to append one JSON line to")
+    parser.add_argument("--page", type=Path, help="page to write the table into, between its marks")
     options = parser.parse_args()
-    result = {
-        "commit": git_commit(),
-        "machine": machine(),
-        "versions": versions(),
-        "features": features_against_naive(),
-        "encoder_64x1": encoder_against_product(64, 1),
-        "encoder_128x2": encoder_against_product(128, 2),
-    }
-    print(json.dumps(result, indent=2))
+    torch.set_num_threads(1)
+    figures = []
+    for name in options.only:
+        figures.append(MEASURES[name]())
+        print(f"{name}: {figures[-1].measured}; {figures[-1].ratio:.3g} of {figures[-1].against}", file=sys.stderr)
+    print(table(figures))
     if options.history:
+        record = {"commit": git_commit(), "machine": machine(), "versions": versions()}
         with options.history.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result) + "\n")
+            file.write(json.dumps(record | {"figures": [asdict(figure) for figure in figures]}) + "\n")
+    if options.page:
+        write_part(options.page, "speed", table(figures))
 
 
 if __name__ == "__main__":

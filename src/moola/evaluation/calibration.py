@@ -12,8 +12,8 @@ from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.class_metrics import confidence, expected_calibration_error, mass_bin, width_bin
 
 LOG_TEMPERATURE_RANGE = (-3.0, 3.0)
-# A normal prior on ln(temperature), this wide per root of a window and at most 1 wide: .15 with 26 windows, where a width
-# of 1 followed their noise and cost .02 of ECE (docs/log.md), and next to nothing where hundreds of windows speak.
+# A normal prior on ln(temperature), this wide per root of a window and at most 1 wide: .15 with 26 windows, where a
+# width of 1 followed their noise and cost .02 of ECE (docs/log.md), and next to nothing where hundreds of windows speak.
 PRIOR_STD_PER_ROOT = 0.03
 
 

@@ -102,9 +102,9 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     return said + [f"NOT LEAK-PROOF: {leak}." for leak in result["leaks"]]
 
 
-def markdown(result: Mapping[str, Any]) -> str:
+def markdown(result: Mapping[str, Any], title: str = "# Benchmark") -> str:
     """Return the page: what was done, the models, the differences."""
-    parts = ["# Benchmark", "", f"{introduction(result)}.", "", *_table(*standing_rows(result))]
+    parts = [title, "", f"{introduction(result)}.", "", *_table(*standing_rows(result))]
     if result["differences"]:
         parts += ["", "Paired differences, and in how many draws the model is better:", ""]
         parts += _table(*difference_rows(result))
