@@ -24,6 +24,7 @@ test-slow: setup
 	$(BIN)/python -m pytest -n 2 -m slow
 
 e2e: setup
+	@scripts/browser.sh
 	$(BIN)/python -m pytest -n0 -m e2e tests/e2e
 
 bench: setup

@@ -49,9 +49,36 @@ class UndoIn(BaseModel):
     expected_revision: Annotated[int, Field(ge=0, le=2**53)]
 
 
+class Refusal(BaseModel):
+    """Why a request was refused, and what to do."""
+
+    error: str
+
+
+class Conflict(Refusal):
+    """Another save was first: the label that stands."""
+
+    current: dict[str, Any] | None
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Refusal, "description": description}
+    for code, description in {
+        400: "The body is no JSON",
+        403: "A foreign Host or Origin",
+        404: "No such window",
+        413: "The body is too large",
+        415: "The body is not JSON by its type",
+        422: "A rule is broken",
+        503: "The store could not be written; nothing was changed",
+    }.items()
+}
+REFUSALS[409] = {"model": Conflict, "description": "Another save was first"}
+
+
 def make_router(desk: Desk) -> APIRouter:
     """Return the requests over one desk; ids may hold any character, a slash included."""
-    router = APIRouter(prefix="/api")
+    router = APIRouter(prefix="/api", responses=REFUSALS)
 
     def known(window_id: str) -> str:
         if not desk.knows(window_id):

@@ -1,0 +1,51 @@
+"""Requests made from the page's own OpenAPI schema: whatever comes, an answer that the schema allows, never a 5xx."""
+
+from __future__ import annotations
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from moola.label.server import make_app
+from tests.label.desks import PORT, made_desk
+
+HOST = {"Host": f"127.0.0.1:{PORT}"}
+CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
+BOUNDED = settings(max_examples=10, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture
+def desk(tmp_path):
+    made = made_desk(tmp_path)
+    yield made
+    made.store.close()
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize("known", [True, False])
+def test_any_request_is_answered_as_the_schema_says(desk, mode, known):
+    schema = schemathesis.openapi.from_asgi("/openapi.json", make_app(desk, PORT), headers=HOST)
+    asked = []
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query or operation.path_parameters):
+            continue
+
+        @BOUNDED
+        @given(operation.as_strategy(generation_mode=mode))
+        def ask(case):
+            if known and "window_id" in case.path_parameters:
+                # Nobody guesses the id of a window, and what lies behind it is to be reached too.
+                case.path_parameters["window_id"] = desk.shelf.window_id[0]
+            case.call_and_validate(headers=HOST, checks=CHECKS)
+
+        ask()
+        asked.append(operation.label)
+    assert {"PUT /api/label/{window_id}", "POST /api/undo/{window_id}", "GET /api/next"} <= set(asked)
