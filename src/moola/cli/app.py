@@ -16,6 +16,7 @@ from moola.cli import (
     augmenting,
     benchmarking,
     controls,
+    exporting,
     judging,
     labelling,
     labels,
@@ -77,6 +78,7 @@ COMMANDS: dict[str, App | Callable[..., int]] = {
     "report": reporting.report,
     "predict": learning.predict,
     "scan": scanning.scan,
+    "export": exporting.export,
     "runs": runs,
     "doctor": looking.doctor,
 }

@@ -12,6 +12,7 @@ from moola.config.benchmark_options import BenchmarkOptions
 from moola.config.cpsa_options import CpsaPreviewOptions
 from moola.config.cv_options import CompareOptions, CvOptions
 from moola.config.eval_options import EvalOptions
+from moola.config.export_options import ExportOptions
 from moola.config.label_options import LabelOptions
 from moola.config.labels_options import LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 from moola.config.leakcheck_options import LeakcheckOptions
@@ -58,6 +59,7 @@ COMMAND_OPTIONS: dict[str, type] = {
     "report": ReportOptions,
     "predict": PredictOptions,
     "scan": ScanOptions,
+    "export": ExportOptions,
     "leakcheck": LeakcheckOptions,
 }
 
