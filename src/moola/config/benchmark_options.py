@@ -27,7 +27,8 @@ class BenchmarkOptions:
         multirocket_hydra), `scratch` (train as it is by default), and tables of --arms.
     arms
         TOML file with a table an arm; in it `pretrain` and `train` are tables of options of pretrain-bilstm and train.
-        The text "{bars}" stands for the bars of --bars that may be seen.
+        The text "{bars}" stands for the bars of --bars that may be seen; a `seed` under `pretrain` gives all fits
+        of the arm one encoder.
     draws
         Draws to learn from; all when left out.
     seeds

@@ -64,6 +64,8 @@ def test_equal_options_are_one_encoder_and_others_another(tmp_path):
     assert encoder_job(chosen, Arm("b", pretrain=dict(TINY)), 17, seen).digest == one.digest
     for arm, seed in ((Arm("a", pretrain=TINY | {"mask_ratio": 0.3}), 17), (Arm("a", pretrain=TINY), 18)):
         assert encoder_job(chosen, arm, seed, seen).digest != one.digest
+    # A seed of its own holds whatever the fits' seed is.
+    assert encoder_job(chosen, Arm("a", pretrain=TINY | {"seed": 17}), 18, seen).digest == one.digest
     less = cut_bars(chosen, int(random_walk_bars(400).start_us[200]))
     assert encoder_job(chosen, Arm("a", pretrain=TINY), 17, less).digest != one.digest
 

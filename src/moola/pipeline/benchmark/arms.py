@@ -20,7 +20,7 @@ SCRATCH = "scratch"
 STAGES: dict[str, type] = {"pretrain": PretrainOptions, "train": TrainOptions}
 # What the benchmark itself sets.
 OURS = {
-    "pretrain": ("input", "output", "split", "seed", "threads", "resume", "window_bars"),
+    "pretrain": ("input", "output", "split", "threads", "resume", "window_bars"),
     "train": ("data", "split", "seed", "threads", "resume", "window_bars", "save_run", "allow_overlap"),
 }
 BARS = "{bars}"

@@ -122,10 +122,14 @@ def cut_bars(options: BenchmarkOptions, before_us: int) -> SeenBars:
 
 
 def encoder_job(options: BenchmarkOptions, arm: Arm, seed: int, seen: SeenBars) -> EncoderJob:
-    """Return the encoder of an arm and a seed; arms with the same options share it."""
+    """Return the encoder of an arm and a seed; arms with the same options share it.
+
+    An arm that names a seed for its pretraining has one encoder, and the seeds of its fits are those of heads.
+    """
     assert arm.pretrain is not None
-    given: dict[str, Any] = {"device": options.device, **with_bars(arm.pretrain, seen)}
-    settings: dict[str, Any] = {"window_bars": options.window_bars, "threads": 1, "seed": seed}
+    given: dict[str, Any] = {"device": options.device, "seed": seed, **with_bars(arm.pretrain, seen)}
+    seed = given["seed"]
+    settings: dict[str, Any] = {"window_bars": options.window_bars, "threads": 1}
     undecided = PretrainOptions(input=seen.path, output=Path("encoder.pt"), **given, **settings)
     key = digest({"version": __version__, **deciding(undecided, ("output", "resume"))})
     output = options.output / "encoders" / f"{key[:16]}.pt"
