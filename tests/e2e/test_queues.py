@@ -65,7 +65,11 @@ def test_the_model_orders_the_queue_and_is_silent_until_the_person_has_spoken(tm
     page = page_of(served)
     names = served.desk.shelf.window_id
     asked = []
-    page.on("response", asked.append)
+
+    def keep(answer) -> None:
+        asked.append(answer)
+
+    page.on("response", keep)
     # By keyboard: the select, its options, Enter goes there.
     press(page, "q", "ArrowDown", "ArrowDown", "Enter")
     page.wait_for_selector("#queueLeft:not(:empty)")
