@@ -100,7 +100,7 @@ def test_stats_read_as_tables(moola, here):
         "  ana, ben         2   1.00        1.00         0.00      1.00       0.00      0.67",
         "1 in conflict:",
         "  w0: end is 4 bars apart: ana at bar 9, ben at bar 13",
-        "Next: moola labels export --store labels.db --bars <bars> --output <windows.parquet>",
+        "Next: moola labels export --store labels.db --bars bars.parquet --output <windows.parquet>",
     ]
     assert moola("labels", "stats", "--store", "labels.db", "--json").json["pointers_from"] == "times"
 

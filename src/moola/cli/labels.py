@@ -77,7 +77,9 @@ def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Consol
     _show_counts(screen, result)
     _show_agreement(screen, result)
     _show_reasons(screen, "in conflict", result["conflicts"])
-    screen.next_command(f"moola labels export --store {options.store} --bars <bars> --output <windows.parquet>")
+    screen.next_command(
+        f"moola labels export --store {options.store} --bars {options.bars or '<bars>'} --output <windows.parquet>"
+    )
     screen.result(result)
     return 0
 

@@ -33,7 +33,10 @@ export function fillChoices(settings, choose) {
     return button;
   }));
   part("reason").replaceChildren(...settings.reasons.map((name) => made("option", name, { value: name })));
-  part("queue").replaceChildren(...settings.queues.map((name) => made("option", QUEUES[name] || name, { value: name })));
+  part("queue").replaceChildren(...settings.queues.map((name) => {
+    const text = QUEUES[name] || name;
+    return made("option", name === "label errors" ? `${text} (${settings.n_suspected})` : text, { value: name });
+  }));
   part("assistLabel").hidden = !settings.model;
   part("keys").replaceChildren(...KEYS.flatMap(({ keys, says }) => {
     const term = made("dt");
