@@ -36,15 +36,18 @@ def pretrain_ts2vec(*, options: Annotated[PretrainTs2VecOptions, Flat], console:
 
 def _pretrain(options: PretrainOptions, screen: Screen) -> int:
     from moola.pipeline import pretraining
+    from moola.pipeline.teams import run_together
 
     try:
         with EpochProgress("pretrain", options.epochs) as progress:
-            result = pretraining.pretrain(options, progress)
+            result, team = run_together(pretraining.pretrain, options, progress)
     except KeyboardInterrupt as stop:
         checkpoint = pretraining.checkpoint_of(options.output)
         raise Interrupted(
             f"Interrupted; finished epochs are in {checkpoint}. Go on with the same command and --resume."
         ) from stop
+    if not team.leads:
+        return 0
     if result["n_held_out"]:
         screen.say(f"Left out {result['n_held_out']} of {result['n_windows']} windows: {result['held_out_reason']}.")
     by_arm = "".join(f"; {name} {loss:.3f}" for name, loss in result["val_loss_by_arm"].items())

@@ -77,6 +77,9 @@ class PretrainOptions:
         Bars a window.
     device
         cuda, cpu, or auto for a GPU where there is one.
+    devices
+        Processes that learn together, one a GPU or, on a CPU, one a core; each sees its share of every batch. Started
+        here, or by torchrun (then leave it out).
     threads
         CPU threads, 0 for one a core; results depend on it in the last bits. Two help on an idle
         machine and can be slower than one beside another busy process.
@@ -112,6 +115,7 @@ class PretrainOptions:
     max_gap_hours: float = 72.0
     window_bars: int = 105
     device: DeviceName = "auto"
+    devices: int = 1
     threads: int = 1
     precision: PrecisionName = "auto"
     seed: int = DEFAULT_SEED

@@ -28,6 +28,7 @@ from moola.training.device import prepare_device, training_dtype
 from moola.training.loop import FitPlan, OnEpoch, fit
 from moola.training.masks import MaskPlan
 from moola.training.pretrain import Pretraining, PretrainPlan, build_pretraining
+from moola.training.team import ALONE, Team
 
 log = logging.getLogger(__name__)
 SCALER_WINDOWS = 5000
@@ -37,8 +38,11 @@ VAL_WINDOWS = 2000
 NOT_IN_DIGEST = ("resume", "output")
 
 
-def pretrain(options: PretrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
-    """Learn what the arms ask of windows without labels; keep the encoder of the best validation epoch."""
+def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team = ALONE) -> dict[str, Any]:
+    """Learn what the arms ask of windows without labels; keep the encoder of the best validation epoch.
+
+    Every process of a team calls this with the same options; the first one writes.
+    """
     started = time.monotonic()
     require_input_dim(options.input_dim)
     _check_options(options)
@@ -61,15 +65,18 @@ def pretrain(options: PretrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
     )
     mirror = bool(options.mirror_windows)
     plan = PretrainPlan(
-        masks, mirror, options.epoch_windows, options.batch_size, options.learning_rate, options.seed, device
+        masks, mirror, options.epoch_windows, options.batch_size, options.learning_rate, options.seed, device, team
     )
     objective = Pretraining(module, taker(source, scaler), train_rows, val_rows, plan)
     objective.fit_arms(spread(train_rows, SCALER_WINDOWS))
     deciding = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST}
     split_sha256 = sha256_file(options.split) if options.split else None
     deciding |= {"input_sha256": input_sha256, "split_sha256": str(split_sha256), "device": device.type}
+    deciding["devices"] = str(team.size)
     checkpoint = checkpoint_of(options.output)
-    fit_plan = FitPlan(options.epochs, options.patience, 0.01, options.seed, checkpoint, options.resume, deciding)
+    fit_plan = FitPlan(
+        options.epochs, options.patience, 0.01, options.seed, checkpoint, options.resume, deciding, team=team
+    )
     state = fit(objective, fit_plan, on_epoch)
     record = {
         "arms": list(options.arms),
@@ -85,12 +92,13 @@ def pretrain(options: PretrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
         "val_loss_by_arm": by_arm(state),
         "seed": options.seed,
     }
-    write_encoder(options.output, encoder.cpu(), scaler, source.window_bars, record)
-    checkpoint.unlink(missing_ok=True)
+    if team.leads:
+        write_encoder(options.output, encoder.cpu(), scaler, source.window_bars, record)
+        checkpoint.unlink(missing_ok=True)
     n_left_out = len(source) - len(usable)
     return {
         "output": str(options.output),
-        "encoder_sha256": sha256_file(options.output),
+        "encoder_sha256": sha256_file(options.output) if team.leads else None,
         "device": device.type,
         "n_windows": len(source),
         "n_held_out": n_left_out,

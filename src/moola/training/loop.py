@@ -19,6 +19,7 @@ from moola.core.seeds import derive_seed
 from moola.errors import TrainingDiverged, WrongUsage
 from moola.models.files import weights_of
 from moola.models.sealed import digest, read_sealed, write_sealed
+from moola.training.team import ALONE, Team
 
 log = logging.getLogger(__name__)
 CHECKPOINT_KIND = "checkpoint"
@@ -71,6 +72,8 @@ class FitPlan:
         What decides the result; a checkpoint of other options is refused.
     n_passing
         Epochs at the beginning that are never kept: a part that is to be trained stands still in them.
+    team
+        The processes that train together; each batch of the objective is this process's share of it.
     """
 
     n_epochs: int
@@ -81,6 +84,7 @@ class FitPlan:
     resume: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     n_passing: int = 0
+    team: Team = ALONE
 
 
 @dataclass
@@ -113,8 +117,8 @@ def fit(objective: Objective, plan: FitPlan, on_epoch: OnEpoch) -> FitState:
     while state.epoch < plan.n_epochs and not _patience_over(state, plan):
         torch.manual_seed(derive_seed(plan.seed, "epoch", state.epoch))
         rates = _Rates(optimiser, base_rates, state.epoch * n_batches, plan.n_epochs * n_batches)
-        train = _train_epoch(objective, optimiser, rates, state.epoch)
-        val = _validate(objective)
+        train = _train_epoch(objective, optimiser, rates, state.epoch, plan.team)
+        val = _validate(objective, plan.team)
         state.epoch += 1
         row = {"epoch": state.epoch, **_prefixed("train", train), **_prefixed("val", val)}
         row |= {f"lr_{group.get('name', i)}": group["lr"] for i, group in enumerate(optimiser.param_groups)}
@@ -129,7 +133,7 @@ def fit(objective: Objective, plan: FitPlan, on_epoch: OnEpoch) -> FitState:
             state.best_weights = weights_of(module)
         row["best"] = state.best_epoch == state.epoch
         state.history.append(row)
-        if plan.checkpoint is not None:
+        if plan.checkpoint is not None and plan.team.leads:
             _save(plan, module, optimiser, state)
         on_epoch(row)
     module.load_state_dict(state.best_weights, strict=True)
@@ -159,7 +163,9 @@ class _Rates:
         self.step += 1
 
 
-def _train_epoch(objective: Objective, optimiser: torch.optim.Optimizer, rates: _Rates, epoch: int) -> dict[str, float]:
+def _train_epoch(
+    objective: Objective, optimiser: torch.optim.Optimizer, rates: _Rates, epoch: int, team: Team
+) -> dict[str, float]:
     objective.module.train()
     totals = _Means()
     for n_batch, batch in enumerate(objective.train_batches(epoch)):
@@ -172,19 +178,20 @@ def _train_epoch(objective: Objective, optimiser: torch.optim.Optimizer, rates: 
         rates.advance()
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(losses["loss"])
+        team.average_gradients(objective.module.parameters(), n_windows)
         nn.utils.clip_grad_norm_(objective.module.parameters(), MAX_GRADIENT_NORM)
         optimiser.step()
         totals.add(losses, n_windows)
-    return totals.means()
+    return totals.means(team)
 
 
 @torch.no_grad()
-def _validate(objective: Objective) -> dict[str, float]:
+def _validate(objective: Objective, team: Team) -> dict[str, float]:
     objective.module.eval()
     totals = _Means()
     for batch in objective.val_batches():
         totals.add(*objective.losses(batch))
-    return totals.means()
+    return totals.means(team)
 
 
 class _Means:
@@ -199,8 +206,12 @@ class _Means:
             self.sums[name] = self.sums.get(name, 0.0) + float(loss.detach()) * n_windows
         self.n += n_windows
 
-    def means(self) -> dict[str, float]:
-        return {name: total / self.n for name, total in self.sums.items()} if self.n else {}
+    def means(self, team: Team) -> dict[str, float]:
+        """Means over the windows of all processes; each has had some."""
+        if not self.n:
+            return {}
+        summed = team.sums(torch.tensor([*self.sums.values(), self.n], dtype=torch.float64)).tolist()
+        return {name: total / summed[-1] for name, total in zip(self.sums, summed, strict=False)}
 
 
 def _prefixed(part: str, losses: dict[str, float]) -> dict[str, float]:

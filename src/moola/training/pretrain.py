@@ -16,6 +16,7 @@ from moola.models.masking import MaskingEncoder
 from moola.training.arms import ARM_WEIGHTS, ARMS
 from moola.training.arms.arm import Arm, ArmSettings, Sizes, View, Windows
 from moola.training.masks import MaskPlan, draw_mask
+from moola.training.team import ALONE, Team
 
 TakeWindows = Callable[[np.ndarray, np.ndarray], Windows]
 
@@ -30,6 +31,9 @@ class PretrainPlan:
         Show each window upside down every other time, at random; validation shows all as they are.
     epoch_windows
         Windows an epoch, drawn anew each time where there are more; 0 takes all.
+    team
+        Processes that learn together; each sees its share of every batch of `batch_size` windows. Arms that tell
+        windows apart (`ts2vec`) do so within a share.
     """
 
     masks: MaskPlan
@@ -39,13 +43,15 @@ class PretrainPlan:
     learning_rate: float
     seed: int
     device: torch.device
+    team: Team = ALONE
 
 
 class PretrainModule(nn.Module):
     """Everything that pretraining trains: the encoder with its mask token, and the arms' heads."""
 
-    def __init__(self, encoder: BiLSTMEncoder, arms: dict[str, Arm]) -> None:
+    def __init__(self, encoder: BiLSTMEncoder, arms: dict[str, Arm], window_bars: int) -> None:
         super().__init__()
+        self.window_bars = window_bars
         self.masking = MaskingEncoder(encoder)
         self.arms = nn.ModuleDict(arms)
 
@@ -67,7 +73,7 @@ def build_pretraining(
     arms = {name: ARMS[name](sizes, seed) for name in names}
     for arm in arms.values():
         arm.prepare(encoder, settings or ArmSettings())
-    return PretrainModule(encoder, arms)
+    return PretrainModule(encoder, arms, window_bars)
 
 
 Batch = tuple[Tensor, Tensor, dict[str, dict[str, Tensor]]]
@@ -93,8 +99,9 @@ class Pretraining:
         return [{"params": learning, "lr": self.plan.learning_rate, "name": "all"}]
 
     def n_train_batches(self) -> int:
-        """Batches an epoch; the last may be smaller."""
-        return -(-self._n_shown() // self.plan.batch_size)
+        """Batches an epoch; the last may be smaller, and is left out where it has no window for each process."""
+        whole, rest = divmod(self._n_shown(), self.plan.batch_size)
+        return whole + (rest >= self.plan.team.size)
 
     def _n_shown(self) -> int:
         most = self.plan.epoch_windows or len(self.train_rows)
@@ -117,9 +124,13 @@ class Pretraining:
         masks, device = self.plan.masks, self.plan.device
         for first in range(0, len(rows), self.plan.batch_size):
             chosen = rows[first : first + self.plan.batch_size]
+            if len(chosen) < self.plan.team.size:
+                return
+            # Drawn for the whole batch, so that a team sees what one process would.
             flipped = rng.random(len(chosen)) < (0.5 if mirror else 0.0)
-            windows = self.take(chosen, flipped)
-            mask = draw_mask(masks, rng, windows.features.shape[0], windows.features.shape[1])
+            mask = draw_mask(masks, rng, len(chosen), self.module.window_bars)
+            mine = self.plan.team.share(len(chosen))
+            windows, mask = self.take(chosen[mine], flipped[mine]), mask[mine]
             targets = {}
             for name, arm in self._arms():
                 found = arm.targets(windows, rng)

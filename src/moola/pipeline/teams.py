@@ -1,0 +1,145 @@
+"""Start processes that train together (`--devices`), or join those that torchrun started."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from moola.errors import DeviceUnavailable, MoolaError, OperationFailed, WrongUsage
+from moola.training.loop import OnEpoch
+from moola.training.team import ALONE, Team
+
+# Work of one member: told each epoch's row, returns what the command says at the end.
+Work = Callable[[Any, OnEpoch, Team], dict[str, Any]]
+PATIENCE_S = 5.0
+
+
+def run_together(work: Work, options: Any, on_epoch: OnEpoch) -> tuple[dict[str, Any], Team]:
+    """Do the work alone, with torchrun's other processes, or with `options.devices` processes started here.
+
+    Returns
+    -------
+    What the work said, and which member this process is: one that does not lead has nothing to tell.
+
+    Raises
+    ------
+    WrongUsage
+        --devices below 1, or named beside torchrun.
+    DeviceUnavailable
+        More processes than GPUs, where they are to compute on GPUs.
+    OperationFailed
+        A member ended without a word (killed, out of memory).
+    """
+    if options.devices < 1:
+        raise WrongUsage(f"--devices must be at least 1, but it is {options.devices}.")
+    n_launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if n_launched > 1:
+        if options.devices not in (1, n_launched):
+            raise WrongUsage(
+                f"--devices must agree with torchrun, but it is {options.devices} and {n_launched} processes were "
+                "started. Leave it out."
+            )
+        with _joined("env://", Team(int(os.environ["RANK"]), n_launched), options) as team:
+            return work(options, on_epoch, team), team
+    if options.devices == 1:
+        return work(options, on_epoch, ALONE), ALONE
+    return _started(work, options, on_epoch), ALONE
+
+
+@contextlib.contextmanager
+def _joined(meeting: str, team: Team, options: Any) -> Iterator[Team]:
+    backend = "gloo"
+    if options.device != "cpu" and torch.cuda.is_available():
+        # Figures are summed on the CPU, gradients where they are.
+        backend = "cpu:gloo,cuda:nccl"
+        n_gpus = torch.cuda.device_count()
+        local = int(os.environ.get("LOCAL_RANK", team.rank))
+        if local >= n_gpus:
+            raise DeviceUnavailable(
+                f"--devices must be at most the GPUs of this machine, but it is {team.size} and torch finds {n_gpus}. "
+                "Lower it, or use --device cpu."
+            )
+        torch.cuda.set_device(local)
+    distributed.init_process_group(backend, init_method=meeting, rank=team.rank, world_size=team.size)
+    try:
+        yield team
+    finally:
+        distributed.destroy_process_group()
+
+
+def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
+    """Start the members, pass on what the first one says, and end all when one ends badly."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="moola-team-") as place:
+        said = context.Queue()
+        meeting = (Path(place) / "meeting").as_uri()
+        members = [
+            context.Process(
+                target=_member, args=(work, options, Team(rank, options.devices), meeting, said), daemon=True
+            )
+            for rank in range(options.devices)
+        ]
+        for member in members:
+            member.start()
+        try:
+            return _heard(said, members, on_epoch)
+        finally:
+            for member in members:
+                member.join(PATIENCE_S if member.exitcode is None and not _broken(members) else 0)
+                if member.is_alive():
+                    member.terminate()
+                    member.join()
+
+
+def _broken(members: list[Any]) -> bool:
+    return any(member.exitcode not in (None, 0) for member in members)
+
+
+def _heard(said: Any, members: list[Any], on_epoch: OnEpoch) -> dict[str, Any]:
+    while True:
+        try:
+            kind, content = said.get(timeout=0.5)
+        except queue.Empty:
+            if _broken(members):
+                codes = {rank: member.exitcode for rank, member in enumerate(members) if member.exitcode}
+                raise OperationFailed(
+                    f"all processes of --devices must go on to the end, but some ended (by number: {codes}). "
+                    "Finished epochs are kept: go on with --resume, or with fewer devices."
+                ) from None
+            continue
+        if kind == "row":
+            on_epoch(content)
+        elif kind == "error":
+            raise content
+        else:
+            result: dict[str, Any] = content
+            return result
+
+
+def _member(work: Work, options: Any, team: Team, meeting: str, said: Any) -> None:
+    """One process: joins, works, and tells the starter what it needs to know."""
+    # Ctrl-C reaches all; the starter ends the members.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def on_epoch(row: dict[str, Any]) -> None:
+        if team.leads:
+            said.put(("row", row))
+
+    try:
+        with _joined(meeting, team, options):
+            result = work(options, on_epoch, team)
+    except MoolaError as error:
+        said.put(("error", error))
+        return
+    if team.leads:
+        said.put(("result", result))

@@ -1,0 +1,101 @@
+"""`pretrain-bilstm --devices 2`: what one process learns at the same batch, give or take rounding."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moola.data.contracts.bar_table import write_bars
+from moola.models.files import read_encoder
+from moola.training.team import Team
+from tests.made import random_walk_bars
+
+ARGUMENTS = (
+    "pretrain-bilstm", "--input", "bars.parquet", "--window-bars", "24", "--hidden-dim", "4", "--num-layers", "1",
+    "--epochs", "2", "--batch-size", "50", "--stride", "2", "--device", "cpu", "--precision", "float32",
+)  # fmt: skip
+
+
+@pytest.fixture
+def bars(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_bars(Path("bars.parquet"), random_walk_bars(600))
+    return tmp_path
+
+
+def weights(path: str) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in read_encoder(Path(path)).encoder.state_dict().items()}
+
+
+def test_two_processes_learn_what_one_does(bars, moola):
+    one = moola(*ARGUMENTS, "--output", "one.pt", "--json")
+    two = moola(*ARGUMENTS, "--output", "two.pt", "--json", "--devices", "2")
+    again = moola(*ARGUMENTS, "--output", "again.pt", "--json", "--devices", "2")
+    assert (one.code, two.code) == (0, 0), two.err
+    for name in ("val_loss", "best_epoch", "n_train_windows", "epochs_run"):
+        assert one.json[name] == pytest.approx(two.json[name], rel=1e-3)
+    for (name, alone), together in zip(weights("one.pt").items(), weights("two.pt").values(), strict=True):
+        np.testing.assert_allclose(together, alone, atol=2e-3, err_msg=name)
+    assert two.json["encoder_sha256"] == again.json["encoder_sha256"]
+    assert not list(bars.glob("*.checkpoint"))
+
+
+def test_torchrun_starts_the_processes_as_well(bars, moola):
+    ours = moola(*ARGUMENTS, "--output", "ours.pt", "--json", "--devices", "2")
+    assert ours.code == 0, ours.err
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        "-m",
+        "moola.cli",
+    ]
+    done = subprocess.run(
+        [*command, *ARGUMENTS, "--output", "theirs.pt"],
+        check=False, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Encoder in theirs.pt") == 1
+    assert Path("theirs.pt").read_bytes() == Path("ours.pt").read_bytes()
+
+
+@pytest.mark.parametrize(("devices", "said"), [("0", "must be at least 1"), ("-2", "must be at least 1")])
+def test_wrong_counts_are_usage(bars, moola, devices, said):
+    answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", devices)
+    assert answer.code == 2
+    assert said in answer.err
+    assert not Path("e.pt").exists()
+
+
+def test_a_member_that_dies_ends_all_with_a_reason(bars, moola, monkeypatch):
+    from moola.pipeline import pretraining
+
+    monkeypatch.setattr(pretraining, "pretrain", dying)
+    answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2")
+    assert answer.code == 1
+    assert "some ended" in answer.err
+    assert not Path("e.pt").exists()
+
+
+def dying(options, on_epoch, team: Team):
+    if team.rank == 1:
+        os._exit(9)
+    import time
+
+    time.sleep(60)
+
+
+def test_other_than_torchruns_count_is_refused(bars, moola, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "0")
+    answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2")
+    assert answer.code == 2
+    assert "agree with torchrun" in answer.err
