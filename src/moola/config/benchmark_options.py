@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from moola.config.options import DEFAULT_SEED, DeviceName
+from moola.config.options import DEFAULT_SEED, DeviceName, EngineName
 
 BENCHMARK_ROOT = Path("artifacts/benchmark")
 
@@ -51,6 +51,9 @@ class BenchmarkOptions:
         Share of a draw's windows, the latest, that chooses a network's epoch; references and peers learn from all.
     processes
         Fits at a time, each with one thread; 0 for one a core.
+    engine
+        processes of this machine, or ray: a task a fit on the cluster of RAY_ADDRESS (this machine where it is not
+        set), done anew where a worker dies. The working folder must be on every node under the same path.
     output
         Folder of tables, fits and encoders. The same command goes on with what is done there.
     window_bars
@@ -73,6 +76,7 @@ class BenchmarkOptions:
     positive: str | None = None
     val_fraction: float = 0.15
     processes: int = 0
+    engine: EngineName = "processes"
     output: Path = BENCHMARK_ROOT
     window_bars: int = 105
     device: DeviceName = "auto"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from moola.config.options import DEFAULT_SEED, DeviceName
+from moola.config.options import DEFAULT_SEED, DeviceName, EngineName
 
 CV_ROOT = Path("artifacts/cv")
 ModelName = Literal["enhanced_simple_lstm", "prevalence", "logistic", "summary_trees"]
@@ -75,6 +75,9 @@ class CvOptions:
         PNG of the figures over shares of the labels.
     processes
         Fits at a time, each with one thread; 0 for one a core.
+    engine
+        processes of this machine, or ray: a task a fit on the cluster of RAY_ADDRESS (this machine where it is not
+        set), done anew where a worker dies. The working folder must be on every node under the same path.
     device
         cuda, cpu, or auto for a GPU where there is one.
     seed
@@ -110,6 +113,7 @@ class CvOptions:
     controls: bool = True
     save_curve: Path | None = None
     processes: int = 0
+    engine: EngineName = "processes"
     device: DeviceName = "auto"
     seed: int = DEFAULT_SEED
     resume: str | None = None

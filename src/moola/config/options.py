@@ -19,6 +19,7 @@ DEFAULT_SEED = 17
 
 ArmName = Literal["masked", "latent", "structure", "moves", "ts2vec"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+EngineName = Literal["processes", "ray"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 

@@ -9,12 +9,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
+from moola.config.options import EngineName
+from moola.pipeline.cluster import over_ray
+
 log = logging.getLogger(__name__)
 OnFit = Callable[[int, int, str], None]
 Job = tuple[Any, ...]
 
 
-def run_jobs(work: Callable[..., str], jobs: Sequence[Job], n_processes: int, on_fit: OnFit, n_done: int = 0) -> None:
+def run_jobs(
+    work: Callable[..., str],
+    jobs: Sequence[Job],
+    n_processes: int,
+    on_fit: OnFit,
+    n_done: int = 0,
+    engine: EngineName = "processes",
+) -> None:
     """Call `work(*job)` for every job, several at a time; the order in which they end must change nothing.
 
     Parameters
@@ -29,6 +39,8 @@ def run_jobs(work: Callable[..., str], jobs: Sequence[Job], n_processes: int, on
         Told how many are done, how many there are, and the name of the one that ended.
     n_done
         Jobs that were done before these.
+    engine
+        `processes` of this machine, or tasks of a `ray` cluster.
     """
     n_all = n_done + len(jobs)
     warnings: set[str] = set()
@@ -40,7 +52,10 @@ def run_jobs(work: Callable[..., str], jobs: Sequence[Job], n_processes: int, on
         warnings.update(said)
         on_fit(n_done, n_all, name)
 
-    if n_processes <= 1:
+    if engine == "ray" and jobs:
+        for said in over_ray(_heard, [(work, job) for job in jobs], n_processes):
+            ended(*said)
+    elif n_processes <= 1:
         for job in jobs:
             ended(*_heard(work, job))
     else:

@@ -56,8 +56,8 @@ def benchmark(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
     jobs = _fit_jobs(options, arms, draws, encoders, seen)
     open_jobs = [job for job in jobs if not job.done]
     n_done = len(jobs) - len(open_jobs)
-    run_jobs(run_encoder, [(job,) for job in open_encoders], options.processes, on_fit)
-    run_jobs(run_fit, [(job,) for job in open_jobs], options.processes, on_fit, n_done)
+    run_jobs(run_encoder, [(job,) for job in open_encoders], options.processes, on_fit, engine=options.engine)
+    run_jobs(run_fit, [(job,) for job in open_jobs], options.processes, on_fit, n_done, options.engine)
     rows = standings(jobs, options, encoders)
     result = {
         **_record(options, draws, seen),

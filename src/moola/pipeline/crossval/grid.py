@@ -27,4 +27,4 @@ def tasks_of(options: CvOptions, folder: Path, n_folds: int) -> list[FitTask]:
 def run_grid(options: CvOptions, tasks: list[FitTask], on_fit: OnFit) -> None:
     """Run the fits that are not done, as many at a time as there are cores (or `processes`)."""
     open_tasks = [(options, task) for task in tasks if not task.done]
-    run_jobs(run_task, open_tasks, options.processes, on_fit, len(tasks) - len(open_tasks))
+    run_jobs(run_task, open_tasks, options.processes, on_fit, len(tasks) - len(open_tasks), options.engine)

@@ -38,7 +38,7 @@ from moola.runs import store, tracking
 log = logging.getLogger(__name__)
 SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
 # What changes the speed of a cv and not its result.
-NOT_IN_DIGEST = ("resume", "processes", "save_curve")
+NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve")
 
 
 @dataclass(frozen=True)
