@@ -40,7 +40,7 @@ while read -r name positive from seeds; do
     fi
     if [ "$seeds" = several ]; then
         # shellcheck disable=SC2086
-        judged paired "$name" --models none frozen --against none --seeds ${SEEDS:-17 18 19 20 21} "$@"
+        judged paired "$name" --models none frozen_one_head --against none --seeds ${SEEDS:-17 18 19 20 21} "$@"
         for labels in 87 44; do
             judged "labels$labels" "$name" --models none frozen --against none --labels-per-draw "$labels" "$@"
         done
