@@ -36,6 +36,32 @@ def test_marks_by_click_and_drag_are_at_exactly_these_bars(serve, page_of):
     assert (label.status, label.revision) == ("labelled", 1)
 
 
+def test_a_pointer_is_pulled_by_the_mouse_and_one_undo_puts_it_back(serve, page_of):
+    served = serve()
+    page = page_of(served)
+    point_at(page, 45)
+    page.mouse.down()
+    point_at(page, 60)
+    page.mouse.up()
+    # The end's edge is the right edge of bar 60: the first place, from the right, where the cursor says so.
+    box = page.locator("#chart").bounding_box()
+    x, y = box["x"] + box["width"] - 100, box["y"] + 100
+    cursor = "() => document.getElementById('chart').style.cursor"
+    while page.evaluate(cursor) != "col-resize" and x > box["x"]:
+        x -= 3
+        page.mouse.move(x, y)
+    page.mouse.down()
+    point_at(page, 52)
+    page.mouse.up()
+    assert "45 to 52" in page.inner_text("#expansions")
+    assert page.locator("#expansions li").count() == 1
+    press(page, "z")
+    assert "45 to 60" in page.inner_text("#expansions")
+    press(page, "ArrowRight")
+    save_and_wait(page)
+    assert marked_bars(served, 0) == [(45, 61, "consolidation")]
+
+
 def test_everything_works_by_keyboard_alone(serve, page_of):
     served = serve()
     page = page_of(served)

@@ -163,6 +163,16 @@ def test_undo_brings_the_save_before_back(client, desk):
     assert stale.status_code == 409
 
 
+def test_what_another_process_saved_is_not_given_again(client, desk, tmp_path):
+    names = desk.shelf.window_id
+    assert client.get("/api/next?annotator=anna").json()["window"]["id"] == names[0]
+    other = made_desk(tmp_path)
+    client_of(other).put(f"/api/label/{names[0]}", json=label_body())
+    other.store.close()
+    answer = client.get("/api/next?annotator=anna").json()
+    assert (answer["window"]["id"], answer["left"]) == (names[1], len(names) - 1)
+
+
 def test_progress_counts_windows_and_classes(client, desk):
     names = desk.shelf.window_id
     client.put(f"/api/label/{names[0]}", json=label_body())

@@ -37,6 +37,7 @@ class Desk:
     out_of_fold: OutOfFold | None = None
     _number: dict[str, int] = field(init=False)
     _status: dict[str, dict[str, str]] = field(init=False, default_factory=dict)
+    _version: int = field(init=False, default=-1)
     _saved_here: dict[str, set[str]] = field(init=False, default_factory=dict)
     queues: Queues = field(init=False)
     review: Review = field(init=False)
@@ -169,7 +170,10 @@ class Desk:
             )
 
     def status(self, annotator: str) -> dict[str, str]:
-        """Return the status of each window that an annotator has saved, read once from the store."""
+        """Return the status of each window that an annotator has saved, read anew where others wrote to the store."""
+        version = self.store.foreign_changes()
+        if version != self._version:
+            self._status, self._version = {}, version
         if annotator not in self._status:
             known = (label for label in self.store.all(annotator) if label.window_id in self._number)
             self._status[annotator] = {label.window_id: label.status for label in known}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from moola.models.files import ModelFile
 
-CHUNK = 4096
+log = logging.getLogger(__name__)
+CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,11 @@ def read_answers(paths: Sequence[Path], shelf: Shelf, device_name: str, threads:
                 f"models must have the same classes, but {path.name} has {', '.join(model.class_names)} and "
                 f"{paths[0].name} has {', '.join(models[0].class_names)}. Name models of the same labels."
             )
-    parts = [
-        _read_part(models, shelf, np.arange(first, min(first + CHUNK, len(shelf))), device)
-        for first in range(0, len(shelf), CHUNK)
-    ]
+    parts = []
+    for first in range(0, len(shelf), CHUNK):
+        if len(shelf) > CHUNK:
+            log.info("Reading windows with the model: %d of %d", first, len(shelf))
+        parts.append(_read_part(models, shelf, np.arange(first, min(first + CHUNK, len(shelf))), device))
     curves = [part.curves for part in parts if part.curves is not None]
     apart = [part.disagreement for part in parts if part.disagreement is not None]
     return ModelAnswers(

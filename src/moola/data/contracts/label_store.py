@@ -171,6 +171,11 @@ class LabelStore:
             rows = self._execute("SELECT DISTINCT annotator FROM current ORDER BY annotator").fetchall()
         return [row[0] for row in rows]
 
+    def foreign_changes(self) -> int:
+        """Return a number that changes when another process, or another store over this file, has saved."""
+        with self._lock, told(self.path):
+            return int(self._execute("PRAGMA data_version").fetchone()[0])
+
     def counts(self, annotator: str) -> dict[str, int]:
         """Count the windows of an annotator by status, and the marked expansions by class.
 

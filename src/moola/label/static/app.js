@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { Candles } from "./chart.js";
 import { Comparison } from "./compare.js";
 import { actionOf } from "./keys.js";
-import { Marks, dropDraft, keep, keepDraft, keepName, kept, keptName, readDraft, same } from "./state.js";
+import { Marks, dropDraft, keep, keepDraft, keepName, kept, keptName, recall, same } from "./state.js";
 import { startTheme, turnTheme } from "./theme.js";
 import { Turns } from "./turns.js";
 import { SECOND_LOOKS, drawHead, drawLabel, drawProgress, fillChoices, part, say } from "./view.js";
@@ -46,7 +46,6 @@ function offer(content, why) {
 }
 
 function open(next, said = "") {
-  let told = "";
   found = next;
   hovered = null;
   offer(null);
@@ -56,14 +55,9 @@ function open(next, said = "") {
   drawHead(found, settings);
   history.replaceState(null, "", `#${encodeURIComponent(found.id)}`);
   if (visited.at(-1) !== found.id) visited.push(found.id);
-  const draft = readDraft(settings.scope, annotator(), found.id);
-  if (draft && draft.revision === marks.revision) {
-    marks.lay(draft.content);
-    told = " Marks that were not saved are here again.";
-  } else if (draft && !same(draft.content, marks.content)) {
-    offer(draft.content, "This window was saved elsewhere meanwhile. That is shown; your unsaved marks are kept.");
-  }
-  say(`${said} ${part("title").textContent}.${told}`.trim());
+  const draft = recall(settings.scope, annotator(), found.id, marks);
+  if (draft.other) offer(draft.other, "This window was saved elsewhere meanwhile. That is shown; your unsaved marks are kept.");
+  say(`${said} ${part("title").textContent}.${draft.laid ? " Marks that were not saved are here again." : ""}`.trim());
   draw();
   part("chart").focus({ preventScroll: true });
 }
@@ -118,6 +112,8 @@ async function store(status) {
   marks.stand(saved.label);
 }
 
+const toZone = (bar) => { hovered = null; if (marks.moveTo(bar)) changed(); tellPointer(); };
+
 const actions = {
   save: () => named() && alone(async () => {
     if (marks.pending !== null) return say("The expansion has one end only. Click the other, or undo.", true);
@@ -166,20 +162,16 @@ const actions = {
   remove: () => { if (marks.remove()) { changed(); say("Removed. Z brings it back."); } },
   start: () => { marks.side = "start"; draw(); tellPointer(); },
   end: () => { marks.side = "end"; draw(); tellPointer(); },
-  before: () => { if (marks.active > 0) { marks.active -= 1; marks.side = "start"; } draw(); tellPointer(); },
-  after: () => {
-    if (marks.active < marks.content.expansions.length - 1) { marks.active += 1; marks.side = "start"; }
-    draw();
-    tellPointer();
-  },
+  before: () => { marks.step(-1); draw(); tellPointer(); },
+  after: () => { marks.step(1); draw(); tellPointer(); },
   move: (bars) => {
     if (!marks.current) return say("No expansion yet: N makes one.");
     hovered = null;
     if (marks.moveTo(marks.pointer + bars)) changed();
     tellPointer();
   },
-  zoneStart: () => { hovered = null; if (marks.moveTo(settings.inner_zone[0])) changed(); tellPointer(); },
-  zoneEnd: () => { hovered = null; if (marks.moveTo(settings.inner_zone[1] - 1)) changed(); tellPointer(); },
+  zoneStart: () => toZone(settings.inner_zone[0]),
+  zoneEnd: () => toZone(settings.inner_zone[1] - 1),
   turn: (step) => { const moved = marks.turn(step); draw(); if (moved) tellPointer(); return moved; },
   class: (place) => {
     if (place >= settings.classes.length) return;
@@ -259,13 +251,23 @@ function listen() {
   });
 }
 
+// A click while a save is on its way would be one on a window that is about to go.
 const chartTold = {
   hover: (bar) => { if (!marks) return; hovered = bar; drawReadout(); },
   click: (bar) => {
+    if (!marks || turns.busy) return undefined;
     if (bar < 0 || bar >= settings.window_bars) return say("That bar is outside the window.");
     if (marks.click(bar, label())) { changed(); tellPointer(); } else { draw(); say("First end marked. Click the other."); }
   },
-  drag: (from, to) => { marks.add(from, to, label()); changed(); tellPointer(); },
+  drag: (from, to) => { if (marks && !turns.busy) { marks.add(from, to, label()); changed(); tellPointer(); } },
+  pull: (pointer, bar) => {
+    if (!marks || turns.busy || marks.active !== pointer.number) return;
+    marks.side = pointer.side;
+    const { start, end } = marks.current;
+    // It stops at the other pointer, and the whole pull is one step to undo.
+    const to = pointer.side === "start" ? Math.min(bar, end) : Math.max(bar, start);
+    if (marks.moveTo(to, pointer.first)) { pointer.first = false; changed(); tellPointer(); }
+  },
 };
 
 const compared = {

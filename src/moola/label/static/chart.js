@@ -45,7 +45,7 @@ class Layer {
 }
 
 export class Candles {
-  // `on` is told of click(bar), drag(from, to), hover(bar) in bars of the window.
+  // `on` is told of click(bar), drag(from, to), hover(bar) in bars of the window, and of pull(pointer, bar).
   constructor(element, on) {
     this.element = element;
     this.on = on;
@@ -137,7 +137,7 @@ export class Candles {
   }
 
   listen() {
-    let from = null;
+    let from = null, pulled = null;
     const clip = (bar) => Math.min(Math.max(bar, 0), this.windowBars - 1);
     this.chart.subscribeCrosshairMove((at) => {
       this.on.hover(at.logical === undefined || at.logical === null ? null : at.logical - this.first);
@@ -145,12 +145,17 @@ export class Candles {
     this.element.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || !this.inPane(event) || !this.bars.length) return;
       from = this.at(event);
+      pulled = this.pointerAt(event);
     });
     // Anywhere on the page: a drag may end beside the chart.
     window.addEventListener("pointermove", (event) => {
-      if (from === null) return;
+      if (from === null) {
+        this.element.style.cursor = this.bars.length && this.pointerAt(event) ? "col-resize" : "";
+        return;
+      }
       const to = this.at(event);
-      this.shown.drag = to !== null && to !== from ? [clip(from), clip(to)] : null;
+      this.shown.drag = !pulled && to !== null && to !== from ? [clip(from), clip(to)] : null;
+      if (pulled && to !== null && to !== from) this.on.pull(pulled, clip(to));
       this.front.refresh?.();
     });
     window.addEventListener("pointerup", (event) => {
@@ -159,9 +164,20 @@ export class Candles {
       from = null;
       this.shown.drag = null;
       if (to === null || to === start) this.on.click(start);
-      else this.on.drag(clip(start), clip(to));
+      else if (!pulled) this.on.drag(clip(start), clip(to));
     });
     window.addEventListener("pointercancel", () => { from = null; this.shown.drag = null; });
+  }
+
+  // The pointer of the active expansion that is under the mouse or finger: "start", "end" or null.
+  pointerAt(event) {
+    const mark = this.shown.expansions[this.shown.active];
+    if (!mark || !this.element.contains(event.target)) return null;
+    const x = event.clientX - this.element.getBoundingClientRect().left - this.element.clientLeft;
+    const reach = event.pointerType === "touch" ? 14 : 4;
+    const apart = { start: Math.abs(x - this.edge(mark.start)), end: Math.abs(x - this.edge(mark.end + 1)) };
+    const side = apart.start < apart.end ? "start" : "end";
+    return apart[side] <= reach ? { side, number: this.shown.active, first: true } : null;
   }
 
   // Left edge of a bar of the window, in pixels.

@@ -77,11 +77,11 @@ export class Marks {
   }
 
   // Move the active pointer to a bar; where it meets the other one, both go together.
-  moveTo(bar) {
+  moveTo(bar, isOneStep = true) {
     if (!this.current) return false;
     const to = Math.min(Math.max(bar, 0), this.windowBars - 1);
     if (to === this.pointer) return false;
-    this.remember();
+    if (isOneStep) this.remember();
     this.current[this.side] = to;
     if (this.side === "start" && this.current.end < to) this.current.end = to;
     if (this.side === "end" && this.current.start > to) this.current.start = to;
@@ -113,6 +113,13 @@ export class Marks {
     this.remember();
     this.content.grade = this.content.grade === grade ? "" : grade;
     this.content.reason = this.content.grade === "D" ? this.content.reason || firstReason : "";
+  }
+
+  // The expansion before or after the active one, where there is one.
+  step(by) {
+    if (!this.content.expansions[this.active + by]) return;
+    this.active += by;
+    this.side = "start";
   }
 
   // The next pointer in turn (start, end, start of the next expansion ...); false behind the last one.
@@ -157,13 +164,21 @@ export function keepDraft(scope, annotator, id, marks) {
   }
 }
 
-export function readDraft(scope, annotator, id) {
+function readDraft(scope, annotator, id) {
   try {
     const draft = JSON.parse(localStorage.getItem(key(scope, annotator, id)));
     return draft && Array.isArray(draft.content.expansions) ? draft : null;
   } catch {
     return null;
   }
+}
+
+// Lay a draft over the marks that it was made on; `other` is one that was made on an older save.
+export function recall(scope, annotator, id, marks) {
+  const draft = readDraft(scope, annotator, id);
+  const laid = draft !== null && draft.revision === marks.revision;
+  if (laid) marks.lay(draft.content);
+  return { laid, other: draft && !laid && !same(draft.content, marks.content) ? draft.content : null };
 }
 
 export function dropDraft(scope, annotator, id) {
