@@ -11,6 +11,7 @@ from moola.core.windows import inner_zone
 from moola.data.contracts.label_store import GRADES, Expansion, LabelStore, WindowLabel
 from moola.errors import WrongUsage
 from moola.files import sha256_bytes
+from moola.label.labels_here import LabelsHere
 from moola.label.model import ModelAnswers
 from moola.label.out_of_fold import OutOfFold
 from moola.label.queue import SECOND_LOOKS, Queues, next_look
@@ -36,8 +37,7 @@ class Desk:
     model_name: str | None = None
     out_of_fold: OutOfFold | None = None
     _number: dict[str, int] = field(init=False)
-    _status: dict[str, dict[str, str]] = field(init=False, default_factory=dict)
-    _version: int = field(init=False, default=-1)
+    _labels: LabelsHere = field(init=False)
     _saved_here: dict[str, set[str]] = field(init=False, default_factory=dict)
     queues: Queues = field(init=False)
     review: Review = field(init=False)
@@ -45,7 +45,8 @@ class Desk:
     def __post_init__(self) -> None:
         self._number = {name: i for i, name in enumerate(self.shelf.window_id)}
         self.queues = Queues(self.shelf, self.answers, self.seed, self.out_of_fold)
-        self.review = Review(self.shelf, self.store, self._number)
+        self._labels = LabelsHere(self.shelf, self.store, self._number)
+        self.review = Review(self.shelf, self.store, self._labels, self._number)
 
     def settings(self) -> dict[str, Any]:
         """Return what the page needs once."""
@@ -143,7 +144,7 @@ class Desk:
         return None if found is None else self._remember(found)
 
     def _remember(self, saved: WindowLabel) -> dict[str, Any]:
-        self.status(saved.annotator)[saved.window_id] = saved.status
+        self._labels.remember(saved)
         self._saved_here.setdefault(saved.annotator, set()).add(saved.window_id)
         told = self.told(saved)
         assert told is not None
@@ -169,16 +170,6 @@ class Desk:
                 f"{texts['grade'] or 'empty'}. Change one."
             )
 
-    def status(self, annotator: str) -> dict[str, str]:
-        """Return the status of each window that an annotator has saved, read anew where others wrote to the store."""
-        version = self.store.foreign_changes()
-        if version != self._version:
-            self._status, self._version = {}, version
-        if annotator not in self._status:
-            known = (label for label in self.store.all(annotator) if label.window_id in self._number)
-            self._status[annotator] = {label.window_id: label.status for label in known}
-        return self._status[annotator]
-
     def next(self, queue: str, annotator: str, after: str | None, assist: bool) -> dict[str, Any]:
         """Return the next window of a queue, None where all are done, and how many are left."""
         if queue not in self.queues.names:
@@ -189,7 +180,7 @@ class Desk:
         if queue in SECOND_LOOKS:
             number, n_left = self._second_look(queue, annotator, None if after is None else self._number.get(after))
         else:
-            number, n_left = self.queues.next(queue, self.status(annotator), after)
+            number, n_left = self.queues.next(queue, self._labels.status(annotator), after)
         found = None if number is None else self.window(self.shelf.window_id[number], annotator, assist)
         return {"window": found, "left": n_left}
 
@@ -208,8 +199,8 @@ class Desk:
         """Windows whose given label was judged again: saved since the start, or said otherwise than predicted upon."""
         assert self.out_of_fold is not None
         seen = set(self._saved_here.get(annotator, ()))
-        for label in self.store.all(annotator):
-            given = self.out_of_fold.given.get(self._number.get(label.window_id, -1))
+        for label in self._labels.of(annotator).values():
+            given = self.out_of_fold.given.get(self._number[label.window_id])
             said = frozenset(mark.label for mark in label.expansions) if label.status == "labelled" else frozenset()
             if given is not None and label.status != "skipped" and said != given:
                 seen.add(label.window_id)
@@ -217,7 +208,7 @@ class Desk:
 
     def progress(self, annotator: str) -> dict[str, Any]:
         """Count an annotator's windows on this shelf by status, and their expansions in the store by class."""
-        status = np.array(list(self.status(annotator).values()), dtype=object)
+        status = np.array(list(self._labels.status(annotator).values()), dtype=object)
         counts = self.store.counts(annotator)
         classes = {name: counts.get(f"class:{name}", 0) for name in self.classes}
         classes |= {key[6:]: count for key, count in counts.items() if key.startswith("class:")}

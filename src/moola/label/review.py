@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from moola.data.contracts.label_store import LabelStore, WindowLabel
+from moola.data.contracts.label_store import LabelStore
 from moola.errors import WrongUsage
-from moola.label.telling import marks_of, tell
+from moola.label.labels_here import LabelsHere
+from moola.label.telling import tell
 from moola.label.windows import Shelf
 from moola.pipeline.labels.choosing import by_window
 from moola.pipeline.labels.comparing import agreement, conflicts
@@ -15,10 +16,10 @@ from moola.pipeline.labels.places import Mark
 
 
 class Review:
-    """The labels of everybody over one shelf, read from the store when they are asked for."""
+    """The labels of everybody over one shelf."""
 
-    def __init__(self, shelf: Shelf, store: LabelStore, number: Mapping[str, int]) -> None:
-        self.shelf, self.store, self._number = shelf, store, number
+    def __init__(self, shelf: Shelf, store: LabelStore, labels: LabelsHere, number: Mapping[str, int]) -> None:
+        self.shelf, self.store, self.labels, self._number = shelf, store, labels, number
 
     def opinions(self, window_id: str, annotator: str) -> list[dict[str, Any]]:
         """Return what everybody but one annotator said of a window.
@@ -47,11 +48,18 @@ class Review:
         A window is settled for an annotator who judged it beside two or more others: that one's word decides
         (`labels export --resolve NAME`). One of two who differ settles it by coming to agree.
         """
-        labels = [label for label in self.store.all() if label.window_id in self._number]
-        marks = self._marks(labels)
+        # Who labelled nothing that another did is in the pairs too.
+        return {"agreement": agreement(self.labels.all(), self._marks()), "conflicts": self._conflicts(annotator)}
+
+    def waiting(self, annotator: str) -> list[int]:
+        """Return the numbers of windows in conflict that this annotator has not settled, in time order."""
+        return [self._number[one["window_id"]] for one in self._conflicts(annotator) if not one["settled"]]
+
+    def _conflicts(self, annotator: str) -> list[dict[str, Any]]:
+        labels = self.labels.of_several()
         opinions = by_window([label for label in labels if label.status != "skipped"])
         found = []
-        for entry in conflicts(labels, marks):
+        for entry in conflicts(labels, self._marks()):
             names = [label.annotator for label in opinions[entry["window_id"]]]
             number = self._number[entry["window_id"]]
             found.append(
@@ -64,18 +72,9 @@ class Review:
                 }
             )
         found.sort(key=lambda entry: (entry["start_us"], entry["window_id"]))
-        return {"agreement": agreement(labels, marks), "conflicts": found}
+        return found
 
-    def waiting(self, annotator: str) -> list[int]:
-        """Return the numbers of windows in conflict that this annotator has not settled, in time order."""
-        return [self._number[one["window_id"]] for one in self.of(annotator)["conflicts"] if not one["settled"]]
-
-    def _marks(self, labels: Sequence[WindowLabel]) -> dict[tuple[str, str], tuple[Mark, ...]]:
-        placed = {}
-        several = {name for name, found in by_window(labels).items() if len(found) > 1}
-        for label in labels:
-            if label.status == "labelled" and label.window_id in several:
-                marks = marks_of(self.shelf, self._number[label.window_id], label)
-                if marks is not None:
-                    placed[label.window_id, label.annotator] = marks
-        return placed
+    def _marks(self) -> dict[tuple[str, str], tuple[Mark, ...]]:
+        labelled = (label for label in self.labels.of_several() if label.status == "labelled")
+        placed = {(label.window_id, label.annotator): self.labels.marks(label) for label in labelled}
+        return {key: marks for key, marks in placed.items() if marks is not None}
