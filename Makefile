@@ -29,6 +29,8 @@ e2e: setup
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/scan.py $(BENCH_BARS)
+	$(BIN)/python benchmarks/scan_events.py $(BENCH_DATA) $(BENCH_BARS)
 	$(BIN)/python benchmarks/interval_coverage.py
 	$(BIN)/python benchmarks/gate_errors.py
 	PATH=$(CURDIR)/$(BIN):$$PATH benchmarks/few_labels.sh $(BENCH_DATA) $(BENCH_BARS)
