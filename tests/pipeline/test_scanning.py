@@ -246,3 +246,11 @@ def test_bars_are_read_a_part_at_a_time(folder, monkeypatch):
     monkeypatch.setattr(SpooledBars, "interval_us", lambda self, symbol: 3_600_000_000)
     scan(Path("long.parquet"), stride=5, batch_windows=10)
     assert max(lengths) <= 10 * 5 + 3 * 35
+
+
+@pytest.mark.parametrize(("threshold", "least"), [(0.4, 0.16), (0.2, 0.1), (None, 0.1)])
+def test_the_least_probability_is_the_models_and_never_next_to_nothing(folder, threshold, least):
+    made_model(Path("other.pt"), pointer_threshold=threshold)
+    _, result = scan(write_bars("A"), model=Path("other.pt"))
+    assert result["min_prob"] == pytest.approx(least)
+    assert scan(write_bars("A"), min_prob=0.05)[1]["min_prob"] == 0.05

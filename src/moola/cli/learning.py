@@ -85,6 +85,8 @@ def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleO
         "equal before and after" if proof["frozen"] else f"{proof['digest_before'][:8]} -> {proof['digest_after'][:8]}"
     )
     screen.say(f"Encoder {'frozen' if proof['frozen'] else 'trained'}: digest {moved}.")
+    if options.visible_bars is not None:
+        screen.say(f"The network sees the first {options.visible_bars} of {options.window_bars} bars.")
     counts = result["n_windows"]
     screen.say(
         f"Best epoch {result['best_epoch']} of {result['epochs_run']} on {counts['train']} train and "

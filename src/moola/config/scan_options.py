@@ -32,7 +32,7 @@ class ScanOptions:
         Longest time between neighbouring bars inside a window; windows over a longer one are dropped and counted.
     min_prob
         Least probability of an event, that both its pointers are within 3 bars; when left out, the square of the
-        model's pointer threshold, which is that of one pointer.
+        model's pointer threshold, which is that of one pointer, and at least 0.1.
     max_overlap
         Largest overlap (bars in both over bars in either) of two events; of two that overlap more, the more probable
         one stays.

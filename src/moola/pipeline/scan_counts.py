@@ -72,6 +72,7 @@ def stretches(spool: SpooledBars, sliding: Sliding, window_bars: int) -> list[St
 def count_windows(spool: SpooledBars, parts: list[Stretch], sliding: Sliding, window_bars: int) -> WindowCounts:
     """Count, reading the bars of one part at a time."""
     counts = WindowCounts()
+    usual_us = [spool.interval_us(symbol) for symbol in range(len(spool.symbols))]
     n_seen, seen_to = np.zeros(len(spool.symbols), dtype=np.int64), np.zeros(len(spool.symbols), dtype=np.int64)
     for part in parts:
         offset = part.first * sliding.stride
@@ -79,7 +80,7 @@ def count_windows(spool: SpooledBars, parts: list[Stretch], sliding: Sliding, wi
         cut = cut_windows(bars, sliding.stride, window_bars, sliding.max_gap_s)
         counts.by_part.append(len(cut))
         counts.n_dropped_gap += cut.n_dropped_gap
-        longer = np.concatenate([[0], np.cumsum(np.diff(bars.start_us) > spool.interval_us(part.symbol))])
+        longer = np.concatenate([[0], np.cumsum(np.diff(bars.start_us) > usual_us[part.symbol])])
         counts.n_over_gap += int((longer[cut.first_bar + window_bars - 1] > longer[cut.first_bar]).sum())
         ends = cut.first_bar + offset + window_bars
         n_seen[part.symbol] += int(np.minimum(np.diff(ends, prepend=seen_to[part.symbol]), window_bars).sum())

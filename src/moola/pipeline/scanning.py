@@ -24,6 +24,8 @@ from moola.pipeline.scan_parts import ScanPart, ScanParts
 from moola.pipeline.scan_reading import Judging, Sliding, WindowReader
 from moola.training.device import prepare_device
 
+# A threshold chosen where every window has an expansion can be next to nothing; between them most windows have none.
+LEAST_PROB = 0.1
 OnPart = Callable[[int, int, int], None]
 DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows")
 
@@ -204,6 +206,6 @@ def open_reader(options: ScanOptions) -> WindowReader:
 def open_judging(options: ScanOptions, model: ModelFile) -> Judging:
     """Return what an event must have, as the options or the model say."""
     # The model's threshold is one pointer's; an event has two, and its probability is of both.
-    own = (model.pointer_threshold or 0.0) ** 2
+    own = max((model.pointer_threshold or 0.0) ** 2, LEAST_PROB)
     least = own if options.min_prob is None else options.min_prob
     return Judging(least, options.max_overlap, options.live_windows)
