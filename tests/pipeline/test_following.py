@@ -236,7 +236,13 @@ def test_what_does_not_fit_is_refused(folder):
         follow()
     with pytest.raises(OperationFailed, match="there is no none"):
         follow("none.csv")
-    for wrong in ({"output": "events.parquet"}, {"poll_s": -1.0}, {"polls": -1}):
+    for wrong in (
+        {"overview": Path("o.html")},
+        {"resume": True},
+        {"output": "events.parquet"},
+        {"poll_s": -1.0},
+        {"polls": -1},
+    ):
         with pytest.raises(WrongUsage):
             follow(**wrong)
     with pytest.raises(WrongUsage, match="one of --bars and --follow"):

@@ -94,6 +94,12 @@ class ScanOptions:
         if (self.bars is None) == (self.follow is None):
             given = "neither is" if self.bars is None else "both are"
             raise WrongUsage(f"one of --bars and --follow must be given, but {given}. Give one.")
+        idle = [f"--{name}" for name in ("plot", "overview", "resume") if getattr(self, name)]
+        if self.follow is not None and idle:
+            raise WrongUsage(
+                f"--follow must stand without options of a whole scan, but {' and '.join(idle)} came with it. "
+                "Leave them out; the same command goes on with what is followed."
+            )
         suffixes = OUTPUT_SUFFIXES if self.follow is None else GROWING_SUFFIXES
         rules = (
             (self.output.suffix in suffixes, "--output", f"end in {', '.join(suffixes)}", self.output),
