@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from moola.cli.console import ConsoleOptions, Screen
 from moola.config.eval_options import EvalOptions
-from moola.config.options import GateOptions
+from moola.config.gate_options import GateOptions
 
 Flat = Parameter(name="*")
 Console = Annotated[ConsoleOptions, Flat]

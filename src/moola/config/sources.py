@@ -13,10 +13,11 @@ from moola.config.cpsa_options import CpsaPreviewOptions
 from moola.config.cv_options import CompareOptions, CvOptions
 from moola.config.eval_options import EvalOptions
 from moola.config.export_options import ExportOptions
+from moola.config.gate_options import GateOptions
 from moola.config.label_options import LabelOptions
 from moola.config.labels_options import LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 from moola.config.leakcheck_options import LeakcheckOptions
-from moola.config.options import GateOptions, PretrainOptions, TrainOptions
+from moola.config.options import PretrainOptions, TrainOptions
 from moola.config.predict_options import PredictOptions
 from moola.config.report_options import ReportOptions
 from moola.config.scan_options import ScanOptions

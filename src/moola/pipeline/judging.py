@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from moola.config.eval_options import EvalOptions
-from moola.config.options import METRICS_ROOT, PROMOTED_ROOT, RUNS_ROOT, GateOptions
+from moola.config.gate_options import GateOptions
+from moola.config.options import METRICS_ROOT, PROMOTED_ROOT, RUNS_ROOT
 from moola.core.windows import intersects
 from moola.data.contracts.prediction_table import Predictions, read_predictions
 from moola.data.contracts.split_file import time_us

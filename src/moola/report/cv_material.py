@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moola.config.cv_options import CV_ROOT, CompareOptions, CvOptions
-from moola.config.options import GateOptions
+from moola.config.gate_options import GateOptions
 from moola.config.report_options import ReportOptions
 from moola.data.contracts.prediction_table import read_predictions
 from moola.pipeline.comparing import compare

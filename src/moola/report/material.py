@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moola.config.options import PROMOTED_NAME, PROMOTED_ROOT, RUNS_ROOT, GateOptions
+from moola.config.gate_options import GateOptions
+from moola.config.options import PROMOTED_NAME, PROMOTED_ROOT, RUNS_ROOT
 from moola.config.report_options import REPORTS_ROOT, ReportOptions
 from moola.data.contracts.prediction_table import Predictions, read_predictions
 from moola.data.contracts.split_file import read_split, utc_text

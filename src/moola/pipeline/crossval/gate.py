@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from moola.config.cv_options import CV_ROOT
-from moola.config.options import GateOptions
+from moola.config.gate_options import GateOptions
 from moola.data.contracts.prediction_table import Predictions, read_predictions
 from moola.errors import InvalidData
 from moola.evaluation.class_metrics import brier
