@@ -45,7 +45,7 @@ def stages_of(
 
 def test_an_encoder_that_was_to_be_trained_is_never_kept_as_it_stood(monkeypatch):
     rising = count(1.0)
-    monkeypatch.setattr(loop, "_validate", lambda _objective: {"loss": next(rising)})
+    monkeypatch.setattr(loop, "_validate", lambda _objective, _team: {"loss": next(rising)})
     stages = stages_of(freeze_encoder=False, epochs=8)
     network, proof = stages.finetune("train", SPLIT.train, SPLIT.val)
     # Two of eight epochs are frozen: the best one by val is among them.

@@ -26,7 +26,7 @@ class Task:
 
 
 class Options:
-    processes = 1
+    processes, engine = 1, "processes"
 
 
 def test_a_warning_of_every_fit_is_told_once(warning_fits, caplog):
