@@ -24,6 +24,7 @@ from tests.pipeline.fits_made import (
     write_unlabelled,
 )
 
+FOLDS = [f"fold-{number}" for number in (1, 2, 3, 4)]
 STUDENT: dict[str, Any] = {
     "unlabelled": Path("unlabelled.parquet"),
     "n_teachers": 1,
@@ -45,7 +46,7 @@ def test_refit_trains_on_val_rows_and_what_judges_them_never_does():
     assert same_weights(clean.chosen.network, other.chosen.network)
     assert not same_weights(clean.model.network, other.model.network)
     assert not same_weights(clean.model.network, clean.chosen.network)
-    assert [row["stage"] for row in clean.state.history] == ["train", "refit"]
+    assert [row["stage"] for row in clean.state.history] == ["train", "refit", *FOLDS]
     assert "val_loss" in clean.state.history[0]
     assert "val_loss" not in clean.state.history[1]
 
@@ -92,7 +93,14 @@ def test_the_record_of_a_student_reaches_back_to_its_first_window(files):
 
 def test_each_round_has_a_student_of_its_own_that_says_calibrated_words(files):
     once, twice = (fitted(material_of(), **STUDENT | {"student_rounds": n}) for n in (1, 2))
-    assert [row["stage"] for row in twice.state.history] == ["train", "refit", "teacher-1", "student-1", "student-2"]
+    assert [row["stage"] for row in twice.state.history] == [
+        "train",
+        "refit",
+        *FOLDS,
+        "teacher-1",
+        "student-1",
+        "student-2",
+    ]
     assert once.state.history == twice.state.history[:-1]
     assert not same_weights(once.model.network, twice.model.network)
     assert once.model.temperature == twice.model.temperature == 1.0
@@ -104,7 +112,7 @@ def test_each_round_has_a_student_of_its_own_that_says_calibrated_words(files):
 
 def test_a_model_can_teach_alone_and_without_pointers(files):
     alone = fitted(material_of(), **STUDENT | {"n_teachers": 0, "predict_pointers": False})
-    assert [row["stage"] for row in alone.state.history] == ["train", "refit", "student-1"]
+    assert [row["stage"] for row in alone.state.history] == ["train", "refit", *FOLDS, "student-1"]
     assert "train_pointer_loss" not in alone.state.history[-1]
     assert alone.model.pointer_threshold is None
 
@@ -139,7 +147,7 @@ def test_made_windows_come_from_the_rows_of_their_stage_alone(monkeypatch):
         return made
 
     monkeypatch.setattr(stages, "synthetic_windows", recorded)
-    fitted(material_of(), augment_data=True)
+    fitted(material_of(), augment_data=True, calibration_folds=0)
     (first, _), (second, made) = seen
     assert first.train.tolist() == SPLIT.train.tolist()
     assert second.train.tolist() == [*SPLIT.train, *SPLIT.val]

@@ -195,6 +195,9 @@ class TrainOptions:
     refit
         Once all is chosen on val rows, train anew on train and val rows together; test rows are judged by that
         model, val rows by the one before. On where the encoder is frozen and the split has a test part.
+    calibration_folds
+        With --refit: blocks of time over train and val rows, each judged by heads that the others train, whose answers
+        give the temperature; 0 leaves that of the val rows.
     unlabelled
         Windows or bars for self-training: a student learns what the trained heads say of them. Only windows
         that end before the split's val and test begin are used.
@@ -263,6 +266,7 @@ class TrainOptions:
     mirror_classes: tuple[str, ...] = ()
     mirror_average: bool | None = None
     refit: bool | None = None
+    calibration_folds: int = 4
     unlabelled: Path | None = None
     stride: int = 1
     n_unlabelled: int = 10_000

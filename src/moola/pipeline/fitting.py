@@ -23,6 +23,7 @@ from moola.evaluation.event_metrics import choose_pointer_threshold
 from moola.evaluation.figures import TrainingFacts
 from moola.models.files import ModelFile
 from moola.models.network import EnhancedSimpleLSTM
+from moola.pipeline.cross_fitting import cross_fitted_temperature
 from moola.pipeline.examples import most_common
 from moola.pipeline.material import Material
 from moola.pipeline.predicting import predict_windows, read_windows_both_ways
@@ -63,9 +64,9 @@ def fit_material(
 ) -> Fitted:
     """Train on train rows; choose the epoch, the temperature and the pointer threshold on val rows.
 
-    Then, where the options say so, train anew on train and val rows, and let students learn from unlabelled
-    windows. `checkpoint` keeps finished epochs (None keeps none), `deciding` is what a resumed checkpoint must
-    have been written with.
+    Then, where the options say so, train anew on train and val rows, take the temperature from folds over both, and
+    let students learn from unlabelled windows. `checkpoint` keeps finished epochs (None keeps none), `deciding` is what
+    a resumed checkpoint must have been written with.
     """
     split = material.split
     stages = Stages(options, material, device, checkpoint, deciding, on_epoch)
@@ -81,7 +82,8 @@ def fit_material(
     if options.refit:
         known = np.concatenate([split.train, split.val])
         network, proof = stages.finetune("refit", known, split.val[:0])
-        model = replace(chosen, network=network)
+        temperature = cross_fitted_temperature(stages, chosen, known, options.calibration_folds)
+        model = replace(chosen, network=network, temperature=temperature or chosen.temperature)
     if options.unlabelled is not None:
         val_rows = split.val[:0] if options.refit else split.val
         unlabelled = open_unlabelled(options)

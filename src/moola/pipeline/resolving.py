@@ -18,7 +18,7 @@ COUNTS = ("epochs", "batch_size", "n_heads", "stride", "n_unlabelled", "student_
 AT_LEAST = {
     1: (*COUNTS, "hidden_dim", "num_layers"),
     0: ("cpsa_ratio", "pointer_weight", "pointer_sigma", "weight_decay", "patience", "input_noise", "frozen_epochs",
-        "n_teachers"),
+        "n_teachers", "calibration_folds"),
 }  # fmt: skip
 ABOVE_0 = ("learning_rate", "encoder_rate", "student_rate")
 SHARES = ("dropout", "label_smoothing")

@@ -70,6 +70,10 @@ class Stages:
         """Train a fresh network on some rows; val rows choose the epoch, the training loss where there are none."""
         return self._finetune(stage, rows, val_rows, self._plan(), self.options.n_heads)
 
+    def fold(self, number: int, rows: np.ndarray) -> EnhancedSimpleLSTM:
+        """Train a network of one head on some rows, without any to choose by: for out-of-fold calibration."""
+        return self._finetune(f"fold-{number}", rows, rows[:0], self._plan(), 1)[0]
+
     def teacher(self, number: int, rows: np.ndarray, val_rows: np.ndarray) -> EnhancedSimpleLSTM:
         """Train an unfrozen network of one head with a seed of its own."""
         seed = derive_seed(self.options.seed, "teacher", number)
