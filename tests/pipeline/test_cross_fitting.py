@@ -46,7 +46,7 @@ def test_each_row_is_judged_once_by_rows_that_share_no_bar_with_its_block(judged
     table = made_windows(30, seed=4, stride=stride, window_bars=N_BARS)
     material = material_of(table, Split(SPLIT.train, SPLIT.val, SPLIT.test))
     stages = Folds(material)
-    model = fitted(material_of(), calibration_folds=0).model
+    model = fitted(material_of()).model
     found = cross_fitted_temperature(stages, model, KNOWN, 4)
     assert found is not None
     assert judged[-4:] == [(number, 6) for number in (1, 2, 3, 4)]
@@ -58,19 +58,19 @@ def test_each_row_is_judged_once_by_rows_that_share_no_bar_with_its_block(judged
 
 
 def test_overconfident_folds_cool_the_model_and_only_where_it_refits(monkeypatch):
-    plain = fitted(material_of(), calibration_folds=0)
+    plain = fitted(material_of())
     assert plain.model.temperature == plain.chosen.temperature
     monkeypatch.setattr(cross_fitting, "fit_temperature", lambda _logits, _true: 1.7)
-    folded = fitted(material_of())
+    folded = fitted(material_of(), calibration_folds=4)
     assert (folded.model.temperature, folded.chosen.temperature) == (1.7, plain.chosen.temperature)
     assert [row["stage"] for row in folded.state.history][-4:] == [f"fold-{number}" for number in (1, 2, 3, 4)]
-    alone = fitted(material_of(), refit=False)
+    alone = fitted(material_of(), refit=False, calibration_folds=4)
     assert alone.model.temperature == plain.chosen.temperature
 
 
 def test_too_few_windows_or_a_class_that_a_block_holds_alone_leave_the_temperature():
     material = material_of()
-    model = fitted(material, calibration_folds=0).model
+    model = fitted(material).model
     stages = Folds(material)
     assert cross_fitted_temperature(stages, model, KNOWN[:19], 4) is None
     assert cross_fitted_temperature(stages, model, KNOWN, 0) is None

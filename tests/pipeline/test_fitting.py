@@ -24,7 +24,6 @@ from tests.pipeline.fits_made import (
     write_unlabelled,
 )
 
-FOLDS = [f"fold-{number}" for number in (1, 2, 3, 4)]
 STUDENT: dict[str, Any] = {
     "unlabelled": Path("unlabelled.parquet"),
     "n_teachers": 1,
@@ -46,7 +45,7 @@ def test_refit_trains_on_val_rows_and_what_judges_them_never_does():
     assert same_weights(clean.chosen.network, other.chosen.network)
     assert not same_weights(clean.model.network, other.model.network)
     assert not same_weights(clean.model.network, clean.chosen.network)
-    assert [row["stage"] for row in clean.state.history] == ["train", "refit", *FOLDS]
+    assert [row["stage"] for row in clean.state.history] == ["train", "refit"]
     assert "val_loss" in clean.state.history[0]
     assert "val_loss" not in clean.state.history[1]
 
@@ -112,7 +111,7 @@ def test_each_round_has_a_student_of_its_own_that_says_calibrated_words(files):
 
 def test_a_model_can_teach_alone_and_without_pointers(files):
     alone = fitted(material_of(), **STUDENT | {"n_teachers": 0, "predict_pointers": False})
-    assert [row["stage"] for row in alone.state.history] == ["train", "refit", *FOLDS, "student-1"]
+    assert [row["stage"] for row in alone.state.history] == ["train", "refit", "student-1"]
     assert "train_pointer_loss" not in alone.state.history[-1]
     assert alone.model.pointer_threshold is None
 
@@ -147,7 +146,7 @@ def test_made_windows_come_from_the_rows_of_their_stage_alone(monkeypatch):
         return made
 
     monkeypatch.setattr(stages, "synthetic_windows", recorded)
-    fitted(material_of(), augment_data=True, calibration_folds=0)
+    fitted(material_of(), augment_data=True)
     (first, _), (second, made) = seen
     assert first.train.tolist() == SPLIT.train.tolist()
     assert second.train.tolist() == [*SPLIT.train, *SPLIT.val]

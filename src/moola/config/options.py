@@ -197,7 +197,7 @@ class TrainOptions:
         model, val rows by the one before. On where the encoder is frozen and the split has a test part.
     calibration_folds
         With --refit: blocks of time over train and val rows, each judged by heads that the others train, whose answers
-        give the temperature; 0 leaves that of the val rows.
+        give the temperature, such as 4; 0 leaves that of the val rows.
     unlabelled
         Windows or bars for self-training: a student learns what the trained heads say of them. Only windows
         that end before the split's val and test begin are used.
@@ -266,7 +266,7 @@ class TrainOptions:
     mirror_classes: tuple[str, ...] = ()
     mirror_average: bool | None = None
     refit: bool | None = None
-    calibration_folds: int = 4
+    calibration_folds: int = 0
     unlabelled: Path | None = None
     stride: int = 1
     n_unlabelled: int = 10_000
