@@ -95,7 +95,6 @@ def test_each_round_has_a_student_of_its_own_that_says_calibrated_words(files):
     assert [row["stage"] for row in twice.state.history] == [
         "train",
         "refit",
-        *FOLDS,
         "teacher-1",
         "student-1",
         "student-2",
