@@ -30,7 +30,7 @@ judged() {
     cp "$root/$name/benchmark.json" "$root/$name/$part.json"
 }
 
-while read -r name positive from seeds; do
+while read -r name positive from extent; do
     train=$folder/${name}_train.parquet test=$folder/${name}_test.parquet
     if [ ! -f "$train" ]; then
         made=$root/made
@@ -38,18 +38,22 @@ while read -r name positive from seeds; do
             python "$here/make_bursts.py" --bars "$bars/$from" --market gbpusd_1h --output-folder "$made"
         train=$made/${name}_train.parquet test=$made/${name}_test.parquet
     fi
-    if [ "$seeds" = several ]; then
+    floor=""
+    if [ "$extent" != table ]; then
         # shellcheck disable=SC2086
         judged paired "$name" --models none frozen_one_head --against none --seeds ${SEEDS:-17 18 19 20 21} "$@"
+    fi
+    if [ "$extent" = all ]; then
+        floor=random
         for labels in 87 44; do
             judged "labels$labels" "$name" --models none frozen --against none --labels-per-draw "$labels" "$@"
         done
     fi
     # shellcheck disable=SC2086
-    judged table "$name" --models prevalence logistic summary_trees $peers none random frozen --against none "$@"
+    judged table "$name" --models prevalence logistic summary_trees $peers none $floor frozen --against none "$@"
 done <<'NAMES'
-expansions_eurusd_1m retracement eurusd_1m_2017h1.parquet several
-breakouts_xauusd_1h follow xauusd_1h_2006_2019.parquet several
-bursts_gbpusd_1h directional gbpusd_1h_2012_2022.parquet one
+expansions_eurusd_1m retracement eurusd_1m_2017h1.parquet all
+breakouts_xauusd_1h follow xauusd_1h_2006_2019.parquet paired
+bursts_gbpusd_1h directional gbpusd_1h_2012_2022.parquet table
 NAMES
 python "$here/few_labels_page.py" --results "$root" --page "$here/../docs/benchmarks.md"
