@@ -92,13 +92,16 @@ def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
         for member in members:
             member.start()
         try:
-            return _heard(said, members, on_epoch)
-        finally:
+            result = _heard(said, members, on_epoch)
             for member in members:
-                member.join(PATIENCE_S if member.exitcode is None and not _broken(members) else 0)
+                member.join(PATIENCE_S)
+            return result
+        finally:
+            # After Ctrl-C or a failure the others would wait for each other for ever.
+            for member in members:
                 if member.is_alive():
                     member.terminate()
-                    member.join()
+                member.join()
 
 
 def _broken(members: list[Any]) -> bool:
