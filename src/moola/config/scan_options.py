@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from moola.config.options import DeviceName
+from moola.config.options import DeviceName, EngineName
 from moola.errors import WrongUsage
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -56,6 +56,13 @@ class ScanOptions:
         Go on from the finished parts of a scan that was stopped.
     batch_windows
         Windows read and predicted at a time; memory grows with it.
+    processes
+        Parts of that many windows read at a time, each by a process of its own; 0 for one a core. The events are
+        the same bytes.
+    engine
+        processes of this machine, or ray: a task a part on the cluster of RAY_ADDRESS (--processes workers of this
+        machine where it is not set), done anew where a worker dies. The working folder must be on every node under
+        the same path.
     device
         cuda, cpu, or auto for a GPU where there is one.
     threads
@@ -80,6 +87,8 @@ class ScanOptions:
     plot_limit: int = 50
     resume: bool = False
     batch_windows: int = 1024
+    processes: int = 1
+    engine: EngineName = "processes"
     device: DeviceName = "auto"
     threads: int = 1
 
@@ -95,6 +104,8 @@ class ScanOptions:
             given = "neither is" if self.bars is None else "both are"
             raise WrongUsage(f"one of --bars and --follow must be given, but {given}. Give one.")
         idle = [f"--{name}" for name in ("plot", "overview", "resume") if getattr(self, name)]
+        idle += ["--processes"] if self.processes != 1 else []
+        idle += ["--engine"] if self.engine != "processes" else []
         if self.follow is not None and idle:
             raise WrongUsage(
                 f"--follow must stand without options of a whole scan, but {' and '.join(idle)} came with it. "
@@ -113,6 +124,7 @@ class ScanOptions:
             (self.overview_bars >= 1, "--overview-bars", "be at least 1", self.overview_bars),
             (self.plot_limit >= 1, "--plot-limit", "be at least 1", self.plot_limit),
             (self.batch_windows >= 1, "--batch-windows", "be at least 1", self.batch_windows),
+            (self.processes >= 0, "--processes", "be at least 0", self.processes),
             (self.threads >= 0, "--threads", "be at least 0", self.threads),
         )
         for holds, name, rule, found in rules:

@@ -13,18 +13,16 @@ from moola.core.merging import MergedEvents, WindowCurves, judge, masses, overla
 def live_events(
     said: WindowCurves,
     telling: Bool[np.ndarray, " windows"],
-    told: Int[np.ndarray, "told 2"],
     tolerance_bars: int,
     min_prob: float,
     min_windows: int,
-    max_overlap: float,
 ) -> MergedEvents:
-    """Tell events in the order in which they become known.
+    """Find events in the order in which they can be told; `not_yet_told` then leaves out what overlaps.
 
-    A window is complete when the last bar that it sees is. A pair is told at the first complete window at which
+    A window is complete when the last bar that it sees is. A pair is ripe at the first complete window at which
     it is proposed, at least `min_windows` complete windows have it in their zone, and the mean probability that
-    these give it is `min_prob` or more; unless an event told before (or, at the same window, a more probable one)
-    overlaps it. Nothing of this hangs on bars after that window.
+    these give it is `min_prob` or more. It is told then, unless an event told before (or, at the same window, a
+    more probable one) overlaps it. Nothing of this hangs on bars after that window.
 
     Parameters
     ----------
@@ -32,13 +30,11 @@ def live_events(
         The telling windows and all before them that share a bar with one of them.
     telling
         Windows at which events may be told; those of others were told before.
-    told
-        Bars of events told before.
 
     Returns
     -------
     MergedEvents
-        In the order of telling, then from the most probable one; `known_bar` is the last bar of that window.
+        In the order of ripeness, then from the most probable one; `known_bar` is the last bar of that window.
     """
     bar, proposer = np.unique(said.first_bar[:, None] + said.pair, axis=0, return_index=True)
     bar = bar.reshape(-1, 2)
@@ -49,9 +45,13 @@ def live_events(
     now = np.flatnonzero((at >= 0) & telling[at])
     found = judge(said, bar[now], first[now], at[now] + 1, cut[now], tolerance_bars)
     found = replace(found, known_bar=said.first_bar[at[now]] + said.n_seen - 1)
-    order = np.lexsort((found.bar[:, 1], found.bar[:, 0], -found.event_prob, found.known_bar))
+    return found.take(np.lexsort((found.bar[:, 1], found.bar[:, 0], -found.event_prob, found.known_bar)))
+
+
+def not_yet_told(found: MergedEvents, told: Int[np.ndarray, "told 2"], max_overlap: float) -> MergedEvents:
+    """Return the ripe events, in their order, that no event told before overlaps, nor one of those before them."""
     kept: list[int] = []
-    for row in order.tolist():
+    for row in range(len(found)):
         before = np.concatenate([told, found.bar[kept]])
         if not (overlap(found.bar[row], before) > max_overlap).any():
             kept.append(row)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from moola.errors import OperationFailed
 
 RETRIES = 3
+# Tasks that a cluster knows of at a time: enough for its workers, and few enough to look through.
+AHEAD = 1000
 
 
-def over_ray(heard: Callable[..., Any], calls: Sequence[tuple[Any, ...]], n_processes: int) -> Iterator[Any]:
+def over_ray(heard: Callable[..., Any], calls: Iterable[tuple[Any, ...]], n_processes: int) -> Generator[Any]:
     """Yield what each call returns, as they end; a call that a worker took with it is made again.
-
-    The address of a cluster comes from the user's RAY_ADDRESS. Without one Ray starts on this machine alone, with as
-    many workers as processes were asked for, and ends with the command. No dashboard is started.
 
     Parameters
     ----------
@@ -28,6 +29,23 @@ def over_ray(heard: Callable[..., Any], calls: Sequence[tuple[Any, ...]], n_proc
     OperationFailed
         Ray is missing or cannot be reached, or a job's worker died again and again.
     """
+    with on_cluster(n_processes) as ray:
+        task = ray.remote(num_cpus=1, max_retries=RETRIES)(_in_folder)
+        coming = (task.remote(os.getcwd(), heard, call) for call in calls)
+        waiting = list(islice(coming, AHEAD))
+        while waiting:
+            done, waiting = ray.wait(waiting, num_returns=1)
+            waiting += islice(coming, 1)
+            yield _result_of(ray, done[0])
+
+
+@contextmanager
+def on_cluster(n_processes: int) -> Iterator[Any]:
+    """Join the cluster of the user's RAY_ADDRESS, and leave it at the end.
+
+    Without an address Ray starts on this machine alone, with as many workers as processes were asked for (0 for one a
+    core), and ends with the command. No dashboard is started.
+    """
     ray = require_ray()
     address = os.environ.get("RAY_ADDRESS")
     own = {} if address else {"num_cpus": n_processes or os.cpu_count() or 1, "include_dashboard": False}
@@ -39,11 +57,7 @@ def over_ray(heard: Callable[..., Any], calls: Sequence[tuple[Any, ...]], n_proc
             "Check RAY_ADDRESS, or leave --engine out."
         ) from error
     try:
-        task = ray.remote(num_cpus=1, max_retries=RETRIES)(_in_folder)
-        waiting = [task.remote(os.getcwd(), heard, call) for call in calls]
-        while waiting:
-            done, waiting = ray.wait(waiting, num_returns=1)
-            yield _result_of(ray, done[0])
+        yield ray
     finally:
         ray.shutdown()
 

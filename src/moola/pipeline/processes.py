@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from typing import Any
 
 from moola.config.options import EngineName
@@ -43,33 +44,44 @@ def run_jobs(
         `processes` of this machine, or tasks of a `ray` cluster.
     """
     n_all = n_done + len(jobs)
+    with closing(results(work, jobs, n_processes, engine)) as names:
+        for n_ended, name in enumerate(names, n_done + 1):
+            on_fit(n_ended, n_all, name)
+
+
+def results(
+    work: Callable[..., Any], jobs: Sequence[Job], n_processes: int, engine: EngineName = "processes"
+) -> Generator[Any]:
+    """Yield what `work(*job)` returns, as the jobs end; each job's once. Close it to end the others early."""
     warnings: set[str] = set()
     n_processes = min(n_processes or os.cpu_count() or 1, len(jobs))
+    with closing(_ended(work, jobs, n_processes, engine)) as ended:
+        for result, said in ended:
+            warnings.update(said)
+            yield result
+    for message in sorted(warnings):
+        log.warning("%s", message)
 
-    def ended(name: str, said: list[str]) -> None:
-        nonlocal n_done
-        n_done += 1
-        warnings.update(said)
-        on_fit(n_done, n_all, name)
 
+def _ended(
+    work: Callable[..., Any], jobs: Sequence[Job], n_processes: int, engine: EngineName
+) -> Generator[tuple[Any, list[str]]]:
     if engine == "ray" and jobs:
-        for said in over_ray(_heard, [(work, job) for job in jobs], n_processes):
-            ended(*said)
+        with closing(over_ray(_heard, [(work, job) for job in jobs], n_processes)) as ended:
+            yield from ended
     elif n_processes <= 1:
         for job in jobs:
-            ended(*_heard(work, job))
+            yield _heard(work, job)
     else:
         # Fresh processes: forked ones would inherit torch's threads in an undefined state.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(n_processes, mp_context=context) as pool:
             try:
                 for future in as_completed([pool.submit(_heard, work, job) for job in jobs]):
-                    ended(*future.result())
+                    yield future.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-    for message in sorted(warnings):
-        log.warning("%s", message)
 
 
 class _Hearing(logging.Handler):
@@ -83,8 +95,8 @@ class _Hearing(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def _heard(work: Callable[..., str], job: Job) -> tuple[str, list[str]]:
-    """Do one job with its messages kept to itself; returns its name and what it warned of."""
+def _heard(work: Callable[..., Any], job: Job) -> tuple[Any, list[str]]:
+    """Do one job with its messages kept to itself; returns what it returned and what it warned of."""
     family, heard = logging.getLogger("moola"), _Hearing()
     before, propagates = list(family.handlers), family.propagate
     family.handlers, family.propagate = [heard], False

@@ -23,7 +23,7 @@ from moola.errors import InvalidData, OperationFailed, Problem
 from moola.files import sha256_file
 from moola.pipeline.follow_state import FollowFolder, FollowState, SymbolState
 from moola.pipeline.scan_parts import NO_BARS
-from moola.pipeline.scanning import open_judging, open_reader
+from moola.pipeline.scan_proposals import open_judging, open_reader
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".parquet", ".csv")
@@ -126,7 +126,8 @@ class Follower:
             stop = min(place + sliding.batch_windows, end)
             start_bar, stop_bar = max(place - reach, 0) * sliding.stride, (stop - 1) * sliding.stride + n_seen
             said = self.reader.read(_part(bars, start_bar - offset, stop_bar - offset), start_bar)
-            found = self.judging.as_known(said, slice(place * sliding.stride, stop * sliding.stride), told)
+            ripe = self.judging.as_known(said, slice(place * sliding.stride, stop * sliding.stride))
+            found = self.judging.untold(ripe, told)
             told = np.concatenate([told, found.bar])
             told = told[told[:, 1] >= stop * sliding.stride - n_seen]
             if len(found):

@@ -52,7 +52,7 @@ def pictures(scan: Scan, limit: int) -> Iterator[EventPicture]:
         event, symbol = events.take(np.array([row])), int(symbols[row])
         start, end = (int(bar) for bar in event.bar[0])
         reach = sliding.reach(n_bars) + 1
-        near, bars, offset = scan.said(symbol, start // sliding.stride - reach, end // sliding.stride + reach)
+        near, bars, offset = scan.reading.said(symbol, start // sliding.stride - reach, end // sliding.stride + reach)
         first, last, _ = seen_by(near.first_bar, event.bar, near.n_seen, near.zone)
         if event.known_bar[0] != HINDSIGHT:
             last = np.minimum(last, np.searchsorted(near.first_bar + near.n_seen - 1, event.known_bar, side="right"))

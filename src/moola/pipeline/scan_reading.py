@@ -9,7 +9,7 @@ import torch
 
 from moola.core.bars import Bars
 from moola.core.features import relative_features
-from moola.core.live import live_events
+from moola.core.live import live_events, not_yet_told
 from moola.core.merging import MergedEvents, WindowCurves, merge_windows
 from moola.core.windows import cut_windows, inner_zone, take_windows
 from moola.evaluation.calibration import calibrated
@@ -94,11 +94,13 @@ class Judging:
         found = merge_windows(said, _begin_in(said, own), HIT_BARS)
         return found.take(np.flatnonzero(found.event_prob >= self.min_prob))
 
-    def as_known(self, said: WindowCurves, own: slice, told: np.ndarray) -> MergedEvents:
-        """Tell the events that become known with the windows that begin at the bars of `own`."""
-        return live_events(
-            said, _begin_in(said, own), told, HIT_BARS, self.min_prob, self.min_windows, self.max_overlap
-        )
+    def as_known(self, said: WindowCurves, own: slice) -> MergedEvents:
+        """Find the events that can be told with the windows that begin at the bars of `own`."""
+        return live_events(said, _begin_in(said, own), HIT_BARS, self.min_prob, self.min_windows)
+
+    def untold(self, found: MergedEvents, told: np.ndarray) -> MergedEvents:
+        """Return those of `as_known` that are told: none that overlaps one told before."""
+        return not_yet_told(found, told, self.max_overlap)
 
 
 def _begin_in(said: WindowCurves, own: slice) -> np.ndarray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,16 @@ import numpy as np
 
 from moola import __version__
 from moola.config.scan_options import ScanOptions
-from moola.core.bars import Bars
-from moola.core.merging import MergedEvents, WindowCurves, suppress
+from moola.core.merging import MergedEvents, suppress
 from moola.data.contracts.bar_spool import SpooledBars, spool_bars
 from moola.data.contracts.event_table import Events, events_of, write_event_pieces
-from moola.errors import InvalidData, WrongUsage
+from moola.errors import InvalidData
 from moola.files import sha256_file
-from moola.models.files import ModelFile, read_model
+from moola.pipeline.processes import results
 from moola.pipeline.scan_counts import Stretch, WindowCounts, count_windows, stretches
 from moola.pipeline.scan_parts import ScanPart, ScanParts
-from moola.pipeline.scan_reading import Judging, Sliding, WindowReader
-from moola.training.device import prepare_device
+from moola.pipeline.scan_proposals import PartReader, open_judging, open_reader, propose
 
-# A threshold chosen where every window has an expansion can be next to nothing; between them most windows have none.
-LEAST_PROB = 0.1
 OnPart = Callable[[int, int, int], None]
 DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows")
 
@@ -35,8 +32,9 @@ class Scan:
 
     Bars are laid out on disk symbol by symbol, and read, like their windows, a part at a time: memory hangs on
     the size of a part alone. In hindsight a part is read together with the windows beside it that share bars
-    with it, live with those before it, so that its events hang on nothing else that was read before and a scan
-    can go on after any part.
+    with it, live with those before it, so that what it proposes hangs on nothing else that was read: any process
+    may read it. What proposals of neighbouring parts do to each other is settled here, in order, and a scan can go
+    on after any part.
     """
 
     def __init__(self, options: ScanOptions) -> None:
@@ -65,10 +63,11 @@ class Scan:
         self.plan = stretches(self.spool, self.reader.sliding, self.reader.n_bars)
         counts = self._counted()
         read = np.cumsum(counts.by_part)
-        for number in range(n_done, len(self.plan)):
-            part = self._part(self.plan[number], self._before(number))
-            self.parts.write(number, part)
-            on_part(int(read[number]), counts.n_windows, part.n_events)
+        with closing(self._proposals(n_done)) as proposals:
+            for number, found in in_order(proposals, n_done):
+                part = self._part(self.plan[number], found, self._before(number))
+                self.parts.write(number, part)
+                on_part(int(read[number]), counts.n_windows, part.n_events)
         said: Counter[str] = Counter()
         n_cut = 0
 
@@ -110,13 +109,24 @@ class Scan:
             last = int(max(found.high.max(), found.bar.max(), found.known_bar.max()))
             yield events_of(found, self.spool.read(symbol, first, last + 1), self.class_names, first)
 
-    def said(self, symbol: int, first: int, last: int) -> tuple[WindowCurves, Bars, int]:
-        """Read the windows at the places `[first, last)` of a symbol; return them, their bars and the bars' place."""
-        stride = self.reader.sliding.stride
-        n_places = self.reader.sliding.n_places(self.spool.n_bars[symbol], self.reader.n_bars)
-        first, last = max(first, 0), min(last, n_places)
-        bars = self.spool.read(symbol, first * stride, (last - 1) * stride + self.reader.n_bars)
-        return self.reader.read(bars, first * stride), bars, first * stride
+    @property
+    def reading(self) -> PartReader:
+        """The model over the bars, once `run` has laid them out."""
+        return PartReader(self.reader, self.judging, self.spool, self.options.live)
+
+    def _proposals(self, n_done: int) -> Generator[tuple[int, MergedEvents]]:
+        """Yield the number of each part to be read and what it proposes, as they end."""
+        options = self.options
+        if options.engine == "processes" and options.processes == 1:
+            for number in range(n_done, len(self.plan)):
+                yield number, self.reading.proposed(self.plan[number])
+            return
+        # All compute on what this process does: the bytes hang on it.
+        options = replace(options, device="cuda" if self.reader.device.type == "cuda" else "cpu")
+        given = (options, sha256_file(options.model), self.spool)
+        jobs = [(*given, number, self.plan[number]) for number in range(n_done, len(self.plan))]
+        with closing(results(propose, jobs, options.processes, options.engine)) as found:
+            yield from found
 
     def _counted(self) -> WindowCounts:
         window_bars = self.reader.n_bars
@@ -136,18 +146,14 @@ class Scan:
             return last
         return ScanPart.before_all(len(self.class_names), last.n_events if last else 0)
 
-    def _part(self, stretch: Stretch, before: ScanPart) -> ScanPart:
+    def _part(self, stretch: Stretch, found: MergedEvents, before: ScanPart) -> ScanPart:
         sliding, window_bars = self.reader.sliding, self.reader.n_bars
-        reach = sliding.reach(window_bars)
-        own = slice(stretch.first * sliding.stride, stretch.last * sliding.stride)
+        stop = stretch.last * sliding.stride
         if self.options.live:
-            said, _, _ = self.said(stretch.symbol, stretch.first - reach, stretch.last)
-            return known_part(self.judging.as_known(said, own, before.told), before, own.stop - window_bars)
-        said, _, _ = self.said(stretch.symbol, stretch.first - reach, stretch.last + reach)
-        found = self.judging.in_hindsight(said, own)
+            return known_part(self.judging.untold(found, before.told), before, stop - window_bars)
         n_bars = self.spool.n_bars[stretch.symbol]
         is_last = stretch.last == sliding.n_places(n_bars, window_bars)
-        return settled_part(found, before, n_bars if is_last else own.stop, self.judging.max_overlap)
+        return settled_part(found, before, n_bars if is_last else stop, self.judging.max_overlap)
 
     def _deciding(self, bars: Path) -> dict[str, Any]:
         """Everything that the events hang on."""
@@ -156,6 +162,16 @@ class Scan:
         chosen = {name: options[name] for name in DECIDING}
         own = {"min_prob": self.judging.min_prob, "device": str(self.reader.device), "version": __version__}
         return files | chosen | own
+
+
+def in_order(proposals: Iterable[tuple[int, MergedEvents]], first: int) -> Iterator[tuple[int, MergedEvents]]:
+    """Yield parts by their numbers from `first` on; one that ends before its turn waits."""
+    waiting: dict[int, MergedEvents] = {}
+    for number, found in proposals:
+        waiting[number] = found
+        while first in waiting:
+            yield first, waiting.pop(first)
+            first += 1
 
 
 def settled_part(found: MergedEvents, before: ScanPart, horizon: int, max_overlap: float) -> ScanPart:
@@ -183,29 +199,3 @@ def known_part(found: MergedEvents, before: ScanPart, reach: int) -> ScanPart:
     """Events as they became known, with the bars that events to come, which begin at `reach` or later, may overlap."""
     told = np.concatenate([before.told, found.bar])
     return replace(before, final=found, told=told[told[:, 1] >= reach], n_events=before.n_events + len(found))
-
-
-def open_reader(options: ScanOptions) -> WindowReader:
-    """Read the model, which must point.
-
-    Raises
-    ------
-    WrongUsage
-        The model predicts no pointers.
-    """
-    device = prepare_device(options.device, options.threads)
-    model = read_model(options.model)
-    if not model.network.predict_pointers:
-        raise WrongUsage(
-            f"a scan must have a model that predicts pointers, but {options.model} was trained without. "
-            "Train one with --predict-pointers true."
-        )
-    return WindowReader(model, device, Sliding(options.stride, options.max_gap_hours * 3600, options.batch_windows))
-
-
-def open_judging(options: ScanOptions, model: ModelFile) -> Judging:
-    """Return what an event must have, as the options or the model say."""
-    # The model's threshold is one pointer's; an event has two, and its probability is of both.
-    own = max((model.pointer_threshold or 0.0) ** 2, LEAST_PROB)
-    least = own if options.min_prob is None else options.min_prob
-    return Judging(least, options.max_overlap, options.live_windows)
