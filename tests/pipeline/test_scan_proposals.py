@@ -68,7 +68,7 @@ def test_a_part_that_ends_early_waits_for_its_turn():
 
 def test_another_model_under_the_same_path_is_refused(folder):
     options = ScanOptions(model=Path("model.pt"), bars=Path("bars.parquet"), output=Path("events.csv"), device="cpu")
-    with pytest.raises(InvalidData, match="model.pt is another"):
+    with pytest.raises(InvalidData, match=r"model\.pt is another"):
         propose(options, "0" * 64, None, 0, None)
 
 

@@ -40,7 +40,9 @@ def _pretrain(options: PretrainOptions, screen: Screen) -> int:
 
     try:
         with EpochProgress("pretrain", options.epochs) as progress:
-            result, team = run_together(pretraining.pretrain, options, progress)
+            result, team = run_together(
+                pretraining.pretrain, options, pretraining.checkpoint_of(options.output), progress
+            )
     except KeyboardInterrupt as stop:
         checkpoint = pretraining.checkpoint_of(options.output)
         raise Interrupted(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from moola.config.options import DEFAULT_SEED, DeviceName, PrecisionName, PretrainOptions
+from moola.config.options import DEFAULT_SEED, DeviceName, EngineName, PrecisionName, PretrainOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,11 @@ class PretrainTs2VecOptions:
         cuda, cpu, or auto for a GPU where there is one.
     devices
         Processes that learn together, one a GPU or, on a CPU, one a core; each sees its share of every batch. Started
-        here, or by torchrun (then leave it out).
+        here, on Ray, or by torchrun (then leave it out).
+    engine
+        processes of this machine, or ray: --devices processes of the cluster of RAY_ADDRESS (this machine where it is
+        not set), which go on from the last finished epoch where one dies. The working folder must be on every node
+        under the same path.
     threads
         CPU threads, 0 for one a core; results depend on it in the last bits. Two help on an idle
         machine and can be slower than one beside another busy process.
@@ -84,6 +88,7 @@ class PretrainTs2VecOptions:
     window_bars: int = 105
     device: DeviceName = "auto"
     devices: int = 1
+    engine: EngineName = "processes"
     threads: int = 1
     precision: PrecisionName = "auto"
     seed: int = DEFAULT_SEED

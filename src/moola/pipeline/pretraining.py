@@ -35,7 +35,7 @@ SCALER_WINDOWS = 5000
 # Neighbouring windows say the same, so that more of them would only take longer.
 VAL_WINDOWS = 2000
 # Options that do not change the result of an epoch, so that a resumed command may differ in them.
-NOT_IN_DIGEST = ("resume", "output")
+NOT_IN_DIGEST = ("resume", "output", "engine")
 
 
 def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team = ALONE) -> dict[str, Any]:

@@ -1,31 +1,35 @@
-"""Start processes that train together (`--devices`), or join those that torchrun started."""
+"""Start processes that train together (`--devices`), here or on Ray, or join those that torchrun started."""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
 import os
-import queue
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed
 
-from moola.errors import DeviceUnavailable, MoolaError, OperationFailed, WrongUsage
+from moola.errors import DeviceUnavailable, OperationFailed, WrongUsage
+from moola.pipeline.cluster_team import run_on_ray
+from moola.pipeline.members import Work, hear, tell
 from moola.training.loop import OnEpoch
 from moola.training.team import ALONE, Team
 
-# Work of one member: told each epoch's row, returns what the command says at the end.
-Work = Callable[[Any, OnEpoch, Team], dict[str, Any]]
 PATIENCE_S = 5.0
 
 
-def run_together(work: Work, options: Any, on_epoch: OnEpoch) -> tuple[dict[str, Any], Team]:
-    """Do the work alone, with torchrun's other processes, or with `options.devices` processes started here.
+def run_together(work: Work, options: Any, checkpoint: Path, on_epoch: OnEpoch) -> tuple[dict[str, Any], Team]:
+    """Do the work alone, with torchrun's other processes, or with `options.devices` processes, started here or on Ray.
+
+    Parameters
+    ----------
+    checkpoint
+        Where the work keeps its last finished epoch.
 
     Returns
     -------
@@ -34,7 +38,7 @@ def run_together(work: Work, options: Any, on_epoch: OnEpoch) -> tuple[dict[str,
     Raises
     ------
     WrongUsage
-        --devices below 1, or named beside torchrun.
+        --devices below 1, or another count than torchrun's, or --engine ray beside it.
     DeviceUnavailable
         More processes than GPUs, where they are to compute on GPUs.
     OperationFailed
@@ -44,6 +48,10 @@ def run_together(work: Work, options: Any, on_epoch: OnEpoch) -> tuple[dict[str,
         raise WrongUsage(f"--devices must be at least 1, but it is {options.devices}.")
     n_launched = int(os.environ.get("WORLD_SIZE", "1"))
     if n_launched > 1:
+        if options.engine == "ray":
+            raise WrongUsage(
+                f"--engine ray must start the processes, but torchrun started {n_launched}. Leave one of them out."
+            )
         if options.devices not in (1, n_launched):
             raise WrongUsage(
                 f"--devices must agree with torchrun, but it is {options.devices} and {n_launched} processes were "
@@ -51,6 +59,8 @@ def run_together(work: Work, options: Any, on_epoch: OnEpoch) -> tuple[dict[str,
             )
         with _joined("env://", Team(int(os.environ["RANK"]), n_launched), options) as team:
             return work(options, on_epoch, team), team
+    if options.engine == "ray":
+        return run_on_ray(work, options, checkpoint, on_epoch), ALONE
     if options.devices == 1:
         return work(options, on_epoch, ALONE), ALONE
     return _started(work, options, on_epoch), ALONE
@@ -92,7 +102,7 @@ def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
         for member in members:
             member.start()
         try:
-            result = _heard(said, members, on_epoch)
+            result = hear(said, on_epoch, lambda: _why_ended(members))
             for member in members:
                 member.join(PATIENCE_S)
             return result
@@ -104,29 +114,14 @@ def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
                 member.join()
 
 
-def _broken(members: list[Any]) -> bool:
-    return any(member.exitcode not in (None, 0) for member in members)
-
-
-def _heard(said: Any, members: list[Any], on_epoch: OnEpoch) -> dict[str, Any]:
-    while True:
-        try:
-            kind, content = said.get(timeout=0.5)
-        except queue.Empty:
-            if _broken(members):
-                codes = {rank: member.exitcode for rank, member in enumerate(members) if member.exitcode}
-                raise OperationFailed(
-                    f"all processes of --devices must go on to the end, but some ended (by number: {codes}). "
-                    "Finished epochs are kept: go on with --resume, or with fewer devices."
-                ) from None
-            continue
-        if kind == "row":
-            on_epoch(content)
-        elif kind == "error":
-            raise content
-        else:
-            result: dict[str, Any] = content
-            return result
+def _why_ended(members: list[Any]) -> OperationFailed | None:
+    codes = {rank: member.exitcode for rank, member in enumerate(members) if member.exitcode}
+    if not codes:
+        return None
+    return OperationFailed(
+        f"all processes of --devices must go on to the end, but some ended (by number: {codes}). "
+        "Finished epochs are kept: go on with --resume, or with fewer devices."
+    )
 
 
 def _member(work: Work, options: Any, team: Team, meeting: str, said: Any) -> None:
@@ -134,15 +129,8 @@ def _member(work: Work, options: Any, team: Team, meeting: str, said: Any) -> No
     # Ctrl-C reaches all; the starter ends the members.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def on_epoch(row: dict[str, Any]) -> None:
-        if team.leads:
-            said.put(("row", row))
-
-    try:
+    def joined_work(on_epoch: OnEpoch) -> dict[str, Any]:
         with _joined(meeting, team, options):
-            result = work(options, on_epoch, team)
-    except MoolaError as error:
-        said.put(("error", error))
-        return
-    if team.leads:
-        said.put(("result", result))
+            return work(options, on_epoch, team)
+
+    tell(said, team, joined_work)
