@@ -19,6 +19,9 @@ from typing import Any
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+# Names that are devices on Windows, with any ending: a store is copied between machines.
+RESERVED_NAME = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+MAX_JSON_BYTES = 64 << 20
 
 
 def sha256_bytes(content: bytes) -> str:
@@ -58,6 +61,8 @@ def write_atomic_pieces(path: Path, pieces: Iterable[bytes]) -> None:
     temporary: str | None = None
     written = hashlib.sha256()
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is a folder or a device, and no file")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(
             prefix=f".{path.name.encode()[:80].decode(errors='ignore')}.", suffix=".tmp", dir=path.parent
@@ -110,7 +115,7 @@ def json_bytes(value: Any) -> bytes:
 
 def read_json(path: Path, what: str, advice: str) -> dict[str, Any]:
     """Read a JSON object that a user named."""
-    content = read_bytes(path, what, advice, max_bytes=256 << 20)
+    content = read_bytes(path, what, advice, max_bytes=MAX_JSON_BYTES)
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -122,9 +127,9 @@ def read_json(path: Path, what: str, advice: str) -> dict[str, Any]:
 
 def safe_name(name: str, what: str) -> str:
     """Return a name that is safe as one file name, or refuse it before the disk is touched."""
-    if not SAFE_NAME.fullmatch(name) or ".." in name:
+    if not SAFE_NAME.fullmatch(name) or ".." in name or RESERVED_NAME.fullmatch(name):
         raise WrongUsage(
-            f"{what} must be 1 to 120 letters, digits, '.', '_' or '-', but {name[:130]!r} is not. "
+            f"{what} must be 1 to 120 letters, digits, '.', '_' or '-', and no device, but {name[:130]!r} is not. "
             "Choose a plain name without folders."
         )
     return name

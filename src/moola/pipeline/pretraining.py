@@ -20,7 +20,7 @@ from moola.data.sources import open_source
 from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
 from moola.models.encoder import EncoderArchitecture, build_encoder
-from moola.models.files import write_encoder
+from moola.models.files import MAX_HIDDEN, MAX_LAYERS, write_encoder
 from moola.pipeline.boundaries import spread, usable_rows
 from moola.pipeline.unlabelled import by_arm, needs_masks, resolve_arms, taker
 from moola.training.arms.arm import ArmSettings
@@ -119,15 +119,18 @@ def require_input_dim(input_dim: int | None) -> None:
 
 
 def _check_options(options: PretrainOptions) -> None:
+    if options.output.is_dir():
+        raise WrongUsage(f"--output must name a file, but {options.output} is a folder. Name a file in it.")
     if options.arms is not None and not options.arms:
         raise WrongUsage("--arms must name at least one arm, but it names none. Leave it out for the default ones.")
     shares = {"--mask-ratio": options.mask_ratio, "--val-fraction": options.val_fraction}
     for name, share in shares.items():
         if not 0 < share < 1:
             raise WrongUsage(f"{name} must be between 0 and 1, but it is {share}. Give a share such as 0.15.")
-    for name, rate in {"--soft-tau": options.soft_tau, "--soft-tau-windows": options.soft_tau_windows}.items():
-        if not rate > 0:
-            raise WrongUsage(f"{name} must be above 0, but it is {rate}. Give a number such as 1.5.")
+    rates = {"--soft-tau": options.soft_tau, "--soft-tau-windows": options.soft_tau_windows}
+    for name, rate in (rates | {"--learning-rate": options.learning_rate}).items():
+        if not 0 < rate < np.inf:
+            raise WrongUsage(f"{name} must be above 0 and finite, but it is {rate}. Give a number such as 0.002.")
     counts = {"--epochs": options.epochs, "--batch-size": options.batch_size, "--stride": options.stride}
     counts |= {
         "--patch-size": options.patch_size,
@@ -137,6 +140,14 @@ def _check_options(options: PretrainOptions) -> None:
     for name, count in counts.items():
         if count < 1:
             raise WrongUsage(f"{name} must be at least 1, but it is {count}.")
+    require_sizes(options.hidden_dim, options.num_layers)
+
+
+def require_sizes(hidden_dim: int | None, num_layers: int | None) -> None:
+    """Refuse a network that no file could hold."""
+    for name, size, most in (("--hidden-dim", hidden_dim, MAX_HIDDEN), ("--num-layers", num_layers, MAX_LAYERS)):
+        if size is not None and size > most:
+            raise WrongUsage(f"{name} must be at most {most}, but it is {size}. Give a smaller one.")
 
 
 def _later_stretch(intervals: Intervals, usable: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:

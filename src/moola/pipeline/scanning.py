@@ -61,7 +61,11 @@ class Scan:
         """
         assert self.options.bars is not None
         n_done = self.parts.begin(self.options.resume)
-        self.spool = spool_bars(self.options.bars, self.parts.folder)
+        try:
+            self.spool = spool_bars(self.options.bars, self.parts.folder)
+        except InvalidData:
+            self.finish()
+            raise
         self.plan = stretches(self.spool, self.reader.sliding, self.reader.n_bars)
         counts = self._counted()
         read = np.cumsum(counts.by_part)

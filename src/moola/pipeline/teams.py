@@ -22,6 +22,7 @@ from moola.training.team import ALONE, Team
 # Work of one member: told each epoch's row, returns what the command says at the end.
 Work = Callable[[Any, OnEpoch, Team], dict[str, Any]]
 PATIENCE_S = 5.0
+MAX_DEVICES = 256
 
 
 def run_together(work: Work, options: Any, on_epoch: OnEpoch) -> tuple[dict[str, Any], Team]:
@@ -34,14 +35,14 @@ def run_together(work: Work, options: Any, on_epoch: OnEpoch) -> tuple[dict[str,
     Raises
     ------
     WrongUsage
-        --devices below 1, or named beside torchrun.
+        --devices below 1 or beyond any machine, or named beside torchrun.
     DeviceUnavailable
         More processes than GPUs, where they are to compute on GPUs.
     OperationFailed
         A member ended without a word (killed, out of memory).
     """
-    if options.devices < 1:
-        raise WrongUsage(f"--devices must be at least 1, but it is {options.devices}.")
+    if not 1 <= options.devices <= MAX_DEVICES:
+        raise WrongUsage(f"--devices must be within 1 to {MAX_DEVICES}, but it is {options.devices}.")
     n_launched = int(os.environ.get("WORLD_SIZE", "1"))
     if n_launched > 1:
         if options.devices not in (1, n_launched):

@@ -92,6 +92,8 @@ def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
         A file is missing or differs from its hash in the manifest.
     """
     folder = root / safe_name(_name_under(root, Path(name)), "a run id")
+    if folder.is_symlink():
+        raise UntrustedFile(f"a run must be a folder of its own, but {folder} is a link to elsewhere. Copy it here.")
     if not folder.is_dir():
         raise OperationFailed(f"the run must exist, but there is no folder {folder}. See `moola runs list`.")
     manifest_path = folder / MANIFEST

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from moola.errors import DeviceUnavailable
+from moola.errors import DeviceUnavailable, WrongUsage
 
 
 def prepare_device(name: str, threads: int) -> torch.device:
@@ -17,6 +17,8 @@ def prepare_device(name: str, threads: int) -> torch.device:
     threads
         CPU threads; 0 takes one a core. Results depend on it in the last bits, so it is recorded.
     """
+    if threads < 0:
+        raise WrongUsage(f"--threads must be at least 0, but it is {threads}. Give 0 for one a core.")
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable(
             "--device cuda needs a CUDA GPU, but torch finds 0 on this machine. "

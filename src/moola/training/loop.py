@@ -179,7 +179,13 @@ def _train_epoch(
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(losses["loss"])
         team.average_gradients(objective.module.parameters(), n_windows)
-        nn.utils.clip_grad_norm_(objective.module.parameters(), MAX_GRADIENT_NORM)
+        norm = nn.utils.clip_grad_norm_(objective.module.parameters(), MAX_GRADIENT_NORM)
+        # A step along it would spoil the weights while the losses of this epoch still look sound.
+        if not torch.isfinite(norm):
+            raise TrainingDiverged(
+                f"the gradient must be finite, but its norm is {norm.item()} at epoch {epoch + 1}, batch {n_batch + 1}. "
+                "Lower --learning-rate."
+            )
         optimiser.step()
         totals.add(losses, n_windows)
     return totals.means(team)

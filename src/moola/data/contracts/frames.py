@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from moola.data.contracts.parquet_claims import refuse_inflation
 from moola.errors import InvalidData, OperationFailed
 from moola.files import read_bytes, write_atomic
 
@@ -21,6 +22,7 @@ def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
         raise InvalidData(f"{what} must hold a table, but {path} is empty (0 bytes). {advice}")
     try:
         if content.startswith(PARQUET_MAGIC):
+            refuse_inflation(io.BytesIO(content), path, what, advice)
             return pl.read_parquet(io.BytesIO(content))
         return read_csv(content)
     except (pl.exceptions.PolarsError, OSError, UnicodeError, OverflowError) as error:

@@ -58,6 +58,8 @@ def feature_problems(features: np.ndarray | None, ohlc: np.ndarray | None) -> li
             bar = problem.first_row or 0
             detail = f"bar {bar % n_bars} of that window"
             problems.append(Problem(problem.rule, problem.count, bar // n_bars, detail))
+        if not problems:
+            problems += _jumps(ohlc)
     if features is not None:
         for column, name in enumerate(FEATURE_NAMES):
             values = features[:, :, column]
@@ -68,6 +70,18 @@ def feature_problems(features: np.ndarray | None, ohlc: np.ndarray | None) -> li
                 row, bar_ = divmod(int(broken.argmax()), broken.shape[1])
                 problems.append(Problem(rule, int(broken.sum()), row, f"bar {bar_} of that window"))
     return problems
+
+
+def _jumps(ohlc: np.ndarray) -> list[Problem]:
+    """Prices whose log return would be out of its range."""
+    most = np.exp(_range_of("log_return")[1])
+    factor = ohlc[:, 1:] / ohlc[:, :-1]
+    broken = ((factor > most) | (factor < 1 / most)).any(axis=2)
+    if not broken.any():
+        return []
+    row, bar = divmod(int(broken.argmax()), broken.shape[1])
+    rule = f"a price must be within a factor of {most:,.0f} of the bar before"
+    return [Problem(rule, int(broken.sum()), row, f"bar {bar + 1} of that window")]
 
 
 def _range_of(name: str) -> tuple[float, float]:
