@@ -70,7 +70,7 @@ class Fault:
     def happen(self, patch: pytest.MonkeyPatch) -> Answer:
         """Make the fault in the working folder and run the command."""
         self.make(patch)
-        answer = run(*shlex.split(self.command))
+        answer = run(*(word.replace("{run}", self._run()) for word in shlex.split(self.command)))
         answer.touched[:] = [path for path in answer.touched if not path.startswith(self.leaves)]
         return answer
 
