@@ -285,6 +285,7 @@ BARS = [
         0,
         "1 windows in new.parquet",
         bars(lambda frame: frame.head(106)),
+        leaves=("new.parquet",),
     ),
     Fault(
         "bars-all-gaps",

@@ -447,7 +447,7 @@ SPLITS = [
         "one bit of the data flipped after the split",
         "train --data bad.parquet --split split.json",
         3,
-        "bad.parquet",
+        "the data given, but it was made for a file with SHA-256",
         altered("relative.parquet", lambda content: content.__setitem__(5000, content[5000] ^ 1), "bad.parquet"),
     ),
 ]

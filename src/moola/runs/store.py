@@ -29,6 +29,8 @@ CHECKPOINTS = "checkpoint*.pt"
 # Follows from the other files and may be written anew, so the manifest does not hash it.
 CARD = "model_card.md"
 VERSIONED = ("moola", "torch", "numpy", "polars", "scipy")
+# What `finish_run` itself puts into every manifest.
+ALWAYS = frozenset({"files", "finished_at", "git_commit", "machine", "run_id", "versions"})
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_]+-s\d+-[0-9a-f]{8}(-\d+)?")
 
 
@@ -123,6 +125,10 @@ def _check_files(run: Run) -> None:
     files = run.manifest.get("files")
     if not isinstance(files, dict):
         raise UntrustedFile(f"{run.path(MANIFEST)} must list the run's files, but does not. Train the run anew.")
+    if lacking := sorted(ALWAYS - run.manifest.keys()):
+        raise UntrustedFile(
+            f"{run.path(MANIFEST)} must be whole, but it lacks {', '.join(lacking)}. Train the run anew."
+        )
     for name, expected in files.items():
         if not all(SAFE_NAME.fullmatch(part) for part in str(name).split("/")) or str(name).count("/") > 1:
             raise UntrustedFile(
