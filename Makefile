@@ -28,7 +28,7 @@ e2e: setup
 	$(BIN)/python -m pytest -n0 -m e2e tests/e2e
 
 bench: setup
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/speed.py --history benchmarks/history.jsonl --page docs/benchmarks.md
 	$(BIN)/python benchmarks/scan.py $(BENCH_BARS)
 	$(BIN)/python benchmarks/scan_events.py $(BENCH_DATA) $(BENCH_BARS)
 	$(BIN)/python benchmarks/interval_coverage.py
