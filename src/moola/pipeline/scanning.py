@@ -79,7 +79,7 @@ class Scan:
                 n_cut += int(events.cut.sum())
                 yield events
 
-        write_event_pieces(self.options.output, counted(), self.class_names, self.parts.folder)
+        write_event_pieces(self.options.output, counted(), self.class_names)
         return {
             "output": str(self.options.output),
             "n_events": said.total(),
