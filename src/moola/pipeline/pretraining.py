@@ -19,7 +19,7 @@ from moola.data.contracts.frames import rows_of
 from moola.data.contracts.split_file import utc_text
 from moola.data.sources import open_source
 from moola.errors import InvalidData, WrongUsage
-from moola.files import sha256_file
+from moola.files import remove_leftovers, sha256_file
 from moola.locks import alone, lock_beside
 from moola.models.encoder import EncoderArchitecture, build_encoder
 from moola.models.files import write_encoder
@@ -54,6 +54,8 @@ def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team = ALONE) ->
 
 def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team) -> dict[str, Any]:
     started = time.monotonic()
+    if team.leads:
+        remove_leftovers(options.output, checkpoint_of(options.output))
     source = open_source(options.input, options.stride, options.max_gap_hours * 3600, options.window_bars)
     options = resolve_arms(options, source)
     assert options.arms is not None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.errors import Interrupted, InvalidData, OperationFailed, UntrustedFile, WrongUsage
-from moola.files import SAFE_NAME, json_bytes, read_json, safe_name, sha256_file, write_atomic
+from moola.files import SAFE_NAME, json_bytes, read_json, remove_leftovers, safe_name, sha256_file, write_atomic
 from moola.locks import alone, lock_beside
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,7 @@ def opened(root: Path, kind: str, new_id: str, config: dict[str, Any], resume: s
                 write_run_json(run, CONFIG, config)
             else:
                 _require_same(run, kind, config["digest"])
+                remove_leftovers(run.folder)
             log.info("%s %s", kind.capitalize(), run.folder)
             yield run
     except KeyboardInterrupt as stop:
