@@ -113,6 +113,13 @@ class UntrustedFile(MoolaError):
 
 
 class Interrupted(MoolaError):
-    """The user stopped the command; what was done is in a checkpoint."""
+    """The user stopped the command; what was done is kept.
+
+    `go_on` is what to add to the same command to go on from there; None where nothing was kept.
+    """
 
     exit_code = 130
+
+    def __init__(self, message: str, go_on: tuple[str, ...] | None = None) -> None:
+        super().__init__(message)
+        self.go_on = go_on

@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 
+LEFTOVER = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
@@ -86,9 +87,7 @@ def write_atomic_by(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.name.encode()[:80].decode(errors='ignore')}.", suffix=".tmp", dir=path.parent
-        )
+        handle, temporary = tempfile.mkstemp(prefix=f".{_shortened(path.name)}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             hashed = _HashedFile(file)
             fill(cast(IO[bytes], hashed))
@@ -109,6 +108,24 @@ def write_atomic_by(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def remove_leftovers(*places: Path) -> None:
+    """Remove temporary files that killed writes left: of a file beside it, of a folder anywhere in it.
+
+    Only for whoever holds the lock of these places: a write under way looks the same.
+    """
+    for place in places:
+        for path in place.rglob(".*.tmp") if place.is_dir() else place.parent.glob(".*.tmp"):
+            name = LEFTOVER.fullmatch(path.name)
+            if name is not None and (place.is_dir() or name[1] == _shortened(place.name)):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def _shortened(name: str) -> str:
+    """Return as much of a name as leaves room for what a temporary file's name adds."""
+    return name.encode()[:80].decode(errors="ignore")
 
 
 def _sync_folder(folder: Path) -> None:
