@@ -1,4 +1,4 @@
-.PHONY: setup format check test test-slow e2e bench docs
+.PHONY: setup format check test test-slow e2e bench crash docs
 BENCH_DATA ?= ../shared/bench
 BENCH_BARS ?= ../shared/data
 BIN := .venv/bin
@@ -34,6 +34,9 @@ bench: setup
 	$(BIN)/python benchmarks/interval_coverage.py
 	$(BIN)/python benchmarks/gate_errors.py
 	PATH=$(CURDIR)/$(BIN):$$PATH benchmarks/few_labels.sh $(BENCH_DATA) $(BENCH_BARS)
+
+crash: setup
+	$(BIN)/python benchmarks/crash.py
 
 docs: setup
 	$(BIN)/python scripts/docs/make_commands.py

@@ -83,7 +83,14 @@ class Tally:
 
 
 RUN_FILES = ("model.pkl", "predictions.parquet", "metrics.json", "history.jsonl", "training_facts.json", "config.json")
-CV_FILES = ("predictions.parquet", "single_windows.parquet", "metrics.json", "config.json", "folds/?*", "fits/?*")
+CV_FILES = (
+    "predictions.parquet",
+    "single_windows.parquet",
+    "metrics.json",
+    "training_facts.json",
+    "folds/?*",
+    "fits/?*",
+)
 CASES = (
     Case(
         "convert",
