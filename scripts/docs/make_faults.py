@@ -21,13 +21,13 @@ from tests.faults.world import enter, make_world
 PAGE = Path("docs/faults.md")
 HEAD = """# Faults, and what you see
 
-Each row is made and met by a test (`tests/faults/test_catalogue.py::test_fault[NAME]`): the command ends in this exit code with this
-message, shows no traceback, writes nothing beside its log (and in exit code 2 not even that), and runs nothing that a file brought along.
-`scripts/docs/make_faults.py` prints this page from those same tests. Kills, stops and two processes at once: [crash.md](crash.md). What is promised:
-[SECURITY.md](../SECURITY.md).
+Each row is made and met by a test (`tests/faults/test_catalogue.py::test_fault[NAME]`): the command ends in this exit
+code with this message, shows no traceback, writes nothing beside its log (and in exit code 2 not even that), and runs
+nothing that a file brought along. `scripts/docs/make_faults.py` prints this page from those same tests. Kills, stops
+and two processes at once: [crash.md](crash.md). What is promised: [SECURITY.md](../SECURITY.md).
 
-Exit codes: 0 done, 1 it could not be done here, 2 wrong usage, 3 data that breaks its contract (or a leak), 4 the gate does not say promote, 5 a file
-that cannot be trusted, 130 and 143 stopped.
+Exit codes: 0 done, 1 it could not be done here, 2 wrong usage, 3 data that breaks its contract (or a leak), 4 the gate
+does not say promote, 5 a file that cannot be trusted, 130 and 143 stopped.
 """
 SHOWN = 230
 

@@ -30,8 +30,9 @@ from moola.cli import (
 )
 from moola.cli.arguments import from_file, join_booleans, refuse_impossible
 from moola.cli.console import close_logging, set_up_logging
+from moola.cli.stopping import exit_code, terminable, way_on
 from moola.config.sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names
-from moola.errors import MoolaError
+from moola.errors import Interrupted, MoolaError
 
 # Options that take memory, the one that costs least to lower first.
 TAKING_MEMORY = ("batch_size", "batch_windows", "hidden_dim")
@@ -110,13 +111,16 @@ def main(arguments: list[str] | None = None) -> None:
     debug = any(token in ("--debug", "--debug=true") for token in tokens)
     as_json = any(token in ("--json", "--json=true") for token in tokens)
     try:
-        code = app(tokens, exit_on_error=False, print_error=False)
+        with terminable():
+            code = app(tokens, exit_on_error=False, print_error=False)
+    except Interrupted as error:
+        code = _fail(f"{error}{way_on(error, tokens)}", exit_code(error), debug, as_json)
     except MoolaError as error:
         code = _fail(str(error), error.exit_code, debug, as_json)
     except CycloptsError as error:
         code = _fail(f"{error} See moola {command} --help.".replace("  ", " "), 2, debug, as_json)
-    except KeyboardInterrupt:
-        code = _fail("Interrupted. Nothing that stood before was changed.", 130, debug, as_json)
+    except KeyboardInterrupt as stop:
+        code = _fail("Interrupted. Nothing that stood before was changed.", exit_code(stop), debug, as_json)
     except Exception as error:
         code = _fail(_unforeseen(error, command), 1, debug, as_json)
     finally:

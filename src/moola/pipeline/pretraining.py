@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import asdict
@@ -18,7 +19,8 @@ from moola.data.contracts.frames import rows_of
 from moola.data.contracts.split_file import utc_text
 from moola.data.sources import open_source
 from moola.errors import InvalidData, WrongUsage
-from moola.files import sha256_file
+from moola.files import remove_leftovers, sha256_file
+from moola.locks import alone, lock_beside
 from moola.models.encoder import EncoderArchitecture, build_encoder
 from moola.models.files import MAX_HIDDEN, MAX_LAYERS, write_encoder
 from moola.pipeline.boundaries import spread, usable_rows
@@ -43,9 +45,17 @@ def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team = ALONE) ->
 
     Every process of a team calls this with the same options; the first one writes.
     """
-    started = time.monotonic()
     require_input_dim(options.input_dim)
     _check_options(options)
+    lock = alone(lock_beside(options.output), f"pretrain into {options.output}")
+    with lock if team.leads else contextlib.nullcontext():
+        return _pretrain(options, on_epoch, team)
+
+
+def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team) -> dict[str, Any]:
+    started = time.monotonic()
+    if team.leads:
+        remove_leftovers(options.output, checkpoint_of(options.output))
     source = open_source(options.input, options.stride, options.max_gap_hours * 3600, options.window_bars)
     options = resolve_arms(options, source)
     assert options.arms is not None

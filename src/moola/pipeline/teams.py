@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import queue
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import distributed
 
 from moola.errors import DeviceUnavailable, MoolaError, OperationFailed, WrongUsage
+from moola.pipeline.processes import end_with_parent
 from moola.training.loop import OnEpoch
 from moola.training.team import ALONE, Team
 
@@ -132,8 +132,7 @@ def _heard(said: Any, members: list[Any], on_epoch: OnEpoch) -> dict[str, Any]:
 
 def _member(work: Work, options: Any, team: Team, meeting: str, said: Any) -> None:
     """One process: joins, works, and tells the starter what it needs to know."""
-    # Ctrl-C reaches all; the starter ends the members.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
     def on_epoch(row: dict[str, Any]) -> None:
         if team.leads:
