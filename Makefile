@@ -1,4 +1,4 @@
-.PHONY: setup format check test test-slow e2e bench docs
+.PHONY: setup format check test test-slow e2e bench crash docs
 BENCH_DATA ?= ../shared/bench
 BENCH_BARS ?= ../shared/data
 BIN := .venv/bin
@@ -28,12 +28,16 @@ e2e: setup
 	$(BIN)/python -m pytest -n0 -m e2e tests/e2e
 
 bench: setup
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/speed.py --history benchmarks/history.jsonl --page docs/benchmarks.md
 	$(BIN)/python benchmarks/scan.py $(BENCH_BARS)
 	$(BIN)/python benchmarks/scan_events.py $(BENCH_DATA) $(BENCH_BARS)
 	$(BIN)/python benchmarks/interval_coverage.py
 	$(BIN)/python benchmarks/gate_errors.py
 	PATH=$(CURDIR)/$(BIN):$$PATH benchmarks/few_labels.sh $(BENCH_DATA) $(BENCH_BARS)
 
+crash: setup
+	$(BIN)/python benchmarks/crash.py
+
 docs: setup
 	$(BIN)/python scripts/docs/make_commands.py
+	$(BIN)/python scripts/docs/make_faults.py

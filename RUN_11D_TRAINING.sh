@@ -36,6 +36,27 @@ stage() {
     echo "== $name: $((SECONDS - from)) s"
 }
 
+# beside NAME ARGUMENTS...: a stage on the other core, each of one thread; its output is held until `joined NAME`.
+beside() {
+    # A process group of its own, so that all of it can be ended.
+    set -m
+    stage "$@" >"$stages/$1.held" 2>&1 &
+    set +m
+    others[$1]=$!
+}
+declare -A others=()
+trap 'for pid in "${others[@]}"; do kill -- "-$pid" 2>/dev/null || true; done' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+joined() {
+    local code=0
+    wait "${others[$1]}" || code=$?
+    unset "others[$1]"
+    cat "$stages/$1.held"
+    return "$code"
+}
+
 run_of() { tail -n 1 "$stages/$1.out"; }
 
 still_there() {
@@ -58,17 +79,19 @@ seen=$bars
 [ -f "$seen" ] || seen=$unlabelled
 [ -f "$seen" ] || seen=$data
 
+beside scratch "$data $split" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
+    --input-dim 11 --epochs 40 --augment-data true --device "$DEVICE" --seed "$SEED" --save-run true
 stage pretrain "$seen $split" moola pretrain-bilstm \
     --input "$seen" --split "$split" --input-dim 11 --mask-ratio 0.15 --mask-strategy patch --epochs 12 \
     --device "$DEVICE" --output "$encoder" --seed "$SEED"
+joined scratch
+beside unfrozen "$data $split $encoder" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
+    --pretrained-encoder "$encoder" --no-freeze-encoder --input-dim 11 --epochs 40 --augment-data true \
+    --device "$DEVICE" --seed "$SEED" --save-run true
 stage frozen "$data $split $encoder" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
     --pretrained-encoder "$encoder" --freeze-encoder --input-dim 11 --epochs 40 --augment-data true \
     --device "$DEVICE" --seed "$SEED" --save-run true
-stage unfrozen "$data $split $encoder" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
-    --pretrained-encoder "$encoder" --no-freeze-encoder --input-dim 11 --epochs 40 --augment-data true \
-    --device "$DEVICE" --seed "$SEED" --save-run true
-stage scratch "$data $split" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
-    --input-dim 11 --epochs 40 --augment-data true --device "$DEVICE" --seed "$SEED" --save-run true
+joined unfrozen
 
 for name in frozen unfrozen scratch; do
     run=artifacts/runs/$(run_of "$name")

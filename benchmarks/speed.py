@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from moola.models.masking import MaskingEncoder
 from moola.runs.store import git_commit, machine, versions
 from moola.training.arms.arm import Sizes, View, Windows
 from moola.training.arms.ts2vec import Ts2VecArm
-from moola.training.device import training_dtype
+from moola.training.device import prepare_device, training_dtype
 
 CPU = torch.device("cpu")
 
@@ -55,6 +54,13 @@ def made_bars(n_bars: int) -> np.ndarray:
     open_ = np.concatenate([close[:1], close[:-1]])
     wick = 1 + rng.uniform(0, 1e-4, (2, n_bars))
     return np.stack([open_, np.maximum(open_, close) * wick[0], np.minimum(open_, close) / wick[1], close], axis=1)
+
+
+def write_made_bars(path: Path, n_bars: int) -> None:
+    """Write such bars, one a minute."""
+    start = np.datetime64("2015-01-01T00:00", "us") + np.arange(n_bars) * np.timedelta64(1, "m")
+    columns = dict(zip(("open", "high", "low", "close"), made_bars(n_bars).T, strict=True))
+    pl.DataFrame({"timestamp": pl.Series(start).dt.replace_time_zone("UTC"), **columns}).write_parquet(path)
 
 
 def one_window(ohlc: np.ndarray) -> np.ndarray:
@@ -105,7 +111,9 @@ def lstm_training(hidden_dim: int, num_layers: int, n_windows: int, must: str, a
     encoder = build_encoder(EncoderArchitecture("bilstm", N_FEATURES, hidden_dim, num_layers), 0)
     encoder.training_dtype = training_dtype("auto", CPU)
     batch = torch.randn(n_windows, WINDOW_BARS, N_FEATURES)
-    seconds = best_of(lambda: encoder(batch).square().mean().backward())
+    # A gradient that is there already: the loss that would make it is no part of the encoder.
+    gradient = torch.ones(n_windows, WINDOW_BARS, encoder.output_dim)
+    seconds = best_of(lambda: encoder(batch).backward(gradient))
     n_weights = sum(weight.numel() for name, weight in encoder.named_parameters() if "weight" in name)
     # Forward once, backward twice; 2 operations a weight and bar.
     rate = 3 * 2 * n_weights * n_windows * WINDOW_BARS / seconds
@@ -157,14 +165,11 @@ def pretraining_memory(n_bars: int = 1_500_000) -> Figure:
     """Peak memory of pretraining at stride 1, as a share of what copies of all windows would take."""
     with tempfile.TemporaryDirectory() as place:
         bars = Path(place) / "bars.parquet"
-        start = np.datetime64("2015-01-01T00:00", "us") + np.arange(n_bars) * np.timedelta64(1, "m")
-        columns = dict(zip(("open", "high", "low", "close"), made_bars(n_bars).T, strict=True))
-        pl.DataFrame({"timestamp": pl.Series(start).dt.replace_time_zone("UTC"), **columns}).write_parquet(bars)
-        command = [sys.executable, "-m", "moola.cli", "pretrain-bilstm", "--input", bars, "--output", f"{place}/e.pt"]
+        write_made_bars(bars, n_bars)
         begun = time.monotonic()
-        subprocess.run([*command, "--epochs", "1", "--epoch-windows", "2000", "--device", "cpu"], check=True, stdout=2)
+        options = ["--input", str(bars), "--output", f"{place}/e.pt", "--epochs", "1", "--epoch-windows", "2000"]
+        peak = peak_of_command(["pretrain-bilstm", *options, "--device", "cpu"])
         seconds = time.monotonic() - begun
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     copies = n_bars * WINDOW_BARS * N_FEATURES * 8
     return Figure(
         f"peak memory, pretraining on {n_bars:,} bars at stride 1",
@@ -174,6 +179,42 @@ def pretraining_memory(n_bars: int = 1_500_000) -> Figure:
         "1,500 MB",
         "800 MB",
     )
+
+
+def window_memory(sizes: tuple[int, int] = (20_000, 160_000)) -> Figure:
+    """By how much the peak of `windows` and then `convert` grows with the windows, as a share of what those take."""
+    peaks = {"windows": [0, 0], "convert": [0, 0]}
+    with tempfile.TemporaryDirectory() as place:
+        bars, cut, relative = (f"{place}/{name}.parquet" for name in ("bars", "windows", "relative"))
+        asked = {
+            "windows": ["--bars", bars, "--output", cut, "--stride", "1"],
+            "convert": ["--input", cut, "--output", relative],
+        }
+        for i, n_windows in enumerate(sizes):
+            write_made_bars(Path(bars), n_windows + WINDOW_BARS - 1)
+            for command, options in asked.items():
+                peaks[command][i] = peak_of_command([command, *options])
+    grown = max(large - small for small, large in peaks.values())
+    windows = (sizes[1] - sizes[0]) * WINDOW_BARS * (N_FEATURES + 4) * 8
+    told = "; ".join(
+        f"{command} {small / 1e6:,.0f} and {large / 1e6:,.0f} MB" for command, (small, large) in peaks.items()
+    )
+    return Figure(
+        f"peak memory at {sizes[0]:,} and {sizes[1]:,} windows",
+        told,
+        f"the windows more in memory, features and prices, {windows / 1e6:,.0f} MB",
+        grown / windows,
+        "0.10",
+        "0.05",
+    )
+
+
+def peak_of_command(arguments: list[str]) -> int:
+    """Peak memory of one command in bytes; asked of a process of its own, which has no other child."""
+    ask = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=2); "
+    ask += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
+    command = [sys.executable, "-c", ask, sys.executable, "-m", "moola.cli", *arguments]
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def cross_validation() -> Figure:
@@ -195,6 +236,7 @@ MEASURES: dict[str, Callable[[], Figure]] = {
     "lstm1x64": lambda: lstm_training(64, 1, 128, "0.75", "1.1"),
     "ts2vec": ts2vec_step,
     "memory": pretraining_memory,
+    "window-memory": window_memory,
     "cv": cross_validation,
 }
 
@@ -213,7 +255,7 @@ def main() -> None:
     parser.add_argument("--history", type=Path, help="file to append one JSON line to")
     parser.add_argument("--page", type=Path, help="page to write the table into, between its marks")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    prepare_device("cpu", 1)
     figures = []
     for name in options.only:
         figures.append(MEASURES[name]())

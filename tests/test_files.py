@@ -15,6 +15,7 @@ from moola.files import (
     json_bytes,
     read_bytes,
     read_json,
+    remove_leftovers,
     safe_name,
     sha256_bytes,
     sha256_file,
@@ -225,3 +226,28 @@ def test_a_name_that_is_accepted_stays_in_its_folder(name):
     folder = Path("/runs")
     assert (folder / accepted).resolve().parent == folder
     assert os.path.normpath(folder / accepted) == f"/runs/{name}"
+
+
+def test_leftovers_of_killed_writes_go_and_nothing_else(tmp_path):
+    kept = [".model.pt.abcd1234.tmp", ".other.abcd1234.tmp", ".notes.tmp", "a.b.abcd1234.tmp", "model"]
+    for name in [".model.abcd123_.tmp", *kept]:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "model")
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/.x.json.abcd1234.tmp").touch()
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".notes.tmp", "a.b.abcd1234.tmp", "model", "in"}
+    assert not list((tmp_path / "in").iterdir())
+
+
+def test_a_killed_write_of_a_long_name_is_found(tmp_path, monkeypatch):
+    path = tmp_path / ("n" * 120 + ".json")
+    with monkeypatch.context() as patch:
+        patch.setattr("moola.files.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("moola.files.os.unlink", lambda _: None)
+        with pytest.raises(KeyboardInterrupt):
+            write_atomic(path, b"{}")
+    assert len(list(tmp_path.iterdir())) == 1
+    remove_leftovers(path)
+    assert list(tmp_path.iterdir()) == []

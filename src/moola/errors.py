@@ -5,7 +5,7 @@ A message says what must hold, what was found (with a count), where, and one thi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,17 @@ class Problem:
         where = "" if self.first_row is None else f", first at row {self.first_row}"
         detail = f": {self.detail}" if self.detail else ""
         return f"{self.rule}, but {self.count} {'does' if self.count == 1 else 'do'} not{where}{detail}"
+
+    @staticmethod
+    def gather(problems: dict[str, Problem], found: list[Problem], n_before: int) -> None:
+        """Add what a further piece of a file breaks, by rule; `n_before` rows of the file stand before the piece."""
+        for problem in found:
+            before = problems.get(problem.rule)
+            problems[problem.rule] = (
+                replace(problem, first_row=(problem.first_row or 0) + n_before)
+                if before is None
+                else replace(before, count=before.count + problem.count)
+            )
 
 
 class MoolaError(Exception):
@@ -102,6 +113,13 @@ class UntrustedFile(MoolaError):
 
 
 class Interrupted(MoolaError):
-    """The user stopped the command; what was done is in a checkpoint."""
+    """The user stopped the command; what was done is kept.
+
+    `go_on` is what to add to the same command to go on from there; None where nothing was kept.
+    """
 
     exit_code = 130
+
+    def __init__(self, message: str, go_on: tuple[str, ...] | None = None) -> None:
+        super().__init__(message)
+        self.go_on = go_on

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 
+LEFTOVER = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+# Names that are devices on Windows, with any ending: a store is copied between machines.
+RESERVED_NAME = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+MAX_JSON_BYTES = 64 << 20
 
 
 def sha256_bytes(content: bytes) -> str:
@@ -55,21 +60,46 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 def write_atomic_pieces(path: Path, pieces: Iterable[bytes]) -> None:
     """Put pieces, one behind the other and never all in memory, at `path` as `write_atomic` does."""
+
+    def fill(file: IO[bytes]) -> None:
+        for piece in pieces:
+            file.write(piece)
+
+    write_atomic_by(path, fill)
+
+
+class _HashedFile(io.RawIOBase):
+    """What is appended to a file, with its SHA-256 as it grows."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.sha256 = hashlib.sha256()
+
+    def writable(self) -> bool:
+        """Tell that this can be written to."""
+        return True
+
+    def write(self, content: Any) -> int:
+        """Append bytes."""
+        self.sha256.update(content)
+        return self.file.write(content)
+
+
+def write_atomic_by(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
+    """Put what `fill` writes at `path` as `write_atomic` does; nothing where `fill` raises."""
     temporary: str | None = None
-    written = hashlib.sha256()
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is a folder or a device, and no file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.name.encode()[:80].decode(errors='ignore')}.", suffix=".tmp", dir=path.parent
-        )
+        handle, temporary = tempfile.mkstemp(prefix=f".{_shortened(path.name)}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            for piece in pieces:
-                written.update(piece)
-                file.write(piece)
+            hashed = _HashedFile(file)
+            fill(cast(IO[bytes], hashed))
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        if sha256_file(Path(temporary)) != written.hexdigest():
+        if sha256_file(Path(temporary)) != hashed.sha256.hexdigest():
             raise OSError("what was written differs from what is read back")
         os.replace(temporary, path)
         temporary = None
@@ -83,6 +113,24 @@ def write_atomic_pieces(path: Path, pieces: Iterable[bytes]) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def remove_leftovers(*places: Path) -> None:
+    """Remove temporary files that killed writes left: of a file beside it, of a folder anywhere in it.
+
+    Only for whoever holds the lock of these places: a write under way looks the same.
+    """
+    for place in places:
+        for path in place.rglob(".*.tmp") if place.is_dir() else place.parent.glob(".*.tmp"):
+            name = LEFTOVER.fullmatch(path.name)
+            if name is not None and (place.is_dir() or name[1] == _shortened(place.name)):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def _shortened(name: str) -> str:
+    """Return as much of a name as leaves room for what a temporary file's name adds."""
+    return name.encode()[:80].decode(errors="ignore")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -110,7 +158,7 @@ def json_bytes(value: Any) -> bytes:
 
 def read_json(path: Path, what: str, advice: str) -> dict[str, Any]:
     """Read a JSON object that a user named."""
-    content = read_bytes(path, what, advice, max_bytes=256 << 20)
+    content = read_bytes(path, what, advice, max_bytes=MAX_JSON_BYTES)
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -122,9 +170,9 @@ def read_json(path: Path, what: str, advice: str) -> dict[str, Any]:
 
 def safe_name(name: str, what: str) -> str:
     """Return a name that is safe as one file name, or refuse it before the disk is touched."""
-    if not SAFE_NAME.fullmatch(name) or ".." in name:
+    if not SAFE_NAME.fullmatch(name) or ".." in name or RESERVED_NAME.fullmatch(name):
         raise WrongUsage(
-            f"{what} must be 1 to 120 letters, digits, '.', '_' or '-', but {name[:130]!r} is not. "
+            f"{what} must be 1 to 120 letters, digits, '.', '_' or '-', and no device, but {name[:130]!r} is not. "
             "Choose a plain name without folders."
         )
     return name

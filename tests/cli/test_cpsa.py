@@ -71,7 +71,7 @@ def test_the_mirror_alone_makes_one_window_a_row(sample, moola):
         (["--augmentations", "flip"], 2, "flip"),
         (["--augmentations", "recut"], 2, "--bars is missing"),
         (["--n", "0"], 2, "--n must be at least 1"),
-        (["--cpsa-ratio", "-1"], 2, "--cpsa-ratio must be at least 0"),
+        (["--cpsa-ratio", "-1"], 2, "--cpsa-ratio must be within 0 to 100"),
         (["--mirror-classes", "up:down"], 2, "--mirror-classes must be"),
         (["--bars", "nowhere.parquet", "--augmentations", "recut"], 1, "nowhere.parquet"),
     ],
@@ -121,9 +121,9 @@ def test_a_schedule_goes_before_the_ratio(sample, train):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--cpsa-schedule", "0.5", "-1"], "--cpsa-schedule must be at least 0"),
-        (["--cpsa-schedule", "0.5", "nan"], "--cpsa-schedule must be at least 0"),
-        (["--cpsa-ratio", "inf"], "--cpsa-ratio must be at least 0"),
+        (["--cpsa-schedule", "0.5", "-1"], "--cpsa-schedule must be within 0 to 100"),
+        (["--cpsa-schedule", "0.5", "nan"], "--cpsa-schedule must be a finite number"),
+        (["--cpsa-ratio", "inf"], "--cpsa-ratio must be a finite number"),
         (["--cpsa-schedule", "0.25", "0.5", "1", "--epochs", "2"], "at most one stage an epoch"),
         (["--augmentations", "turn"], "turn"),
         (["--augmentations", "mirror", "recut"], "--bars is missing"),

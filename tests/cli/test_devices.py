@@ -67,7 +67,7 @@ def test_torchrun_starts_the_processes_as_well(bars, moola):
     assert Path("theirs.pt").read_bytes() == Path("ours.pt").read_bytes()
 
 
-@pytest.mark.parametrize(("devices", "said"), [("0", "must be at least 1"), ("-2", "must be at least 1")])
+@pytest.mark.parametrize(("devices", "said"), [("0", "must be within 1 to 256"), ("-2", "must be within 1 to 256")])
 def test_wrong_counts_are_usage(bars, moola, devices, said):
     answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", devices)
     assert answer.code == 2

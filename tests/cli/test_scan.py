@@ -87,7 +87,7 @@ def test_interrupted_is_130_with_the_command_that_goes_on(scan, moola, monkeypat
     assert not Path("events.csv").exists()
     typed = answer.err.strip().rpartition("Go on with: moola ")[2]
     assert typed == (
-        "scan --model model.pt --bars bars.parquet --output events.csv --batch-windows 5 --device cpu --resume"
+        "scan --model model.pt --bars bars.parquet --device cpu --output events.csv --batch-windows 5 --resume"
     )
     monkeypatch.setattr(ScanParts, "write", write)
     resumed = moola(*typed.split(), "--json")
@@ -142,7 +142,7 @@ def test_following_tells_each_event_once_and_ends_cleanly_when_interrupted(scan,
     assert "falling" in answer.out
     assert "rising" not in answer.out
     assert "Interrupted after 2 events; everything told is in events.jsonl. Go on with: moola scan" in answer.err
-    assert answer.err.strip().endswith("--follow bars.csv --output events.jsonl --poll-s 0.5 --device cpu")
+    assert answer.err.strip().endswith("--follow bars.csv --device cpu --output events.jsonl --poll-s 0.5")
     labels = [json.loads(line)["predicted_label"] for line in Path("events.jsonl").read_text().splitlines()]
     assert labels == ["rising", "falling"]
     last = follow(moola, "--output", "events.jsonl", "--polls", "1", "--json")

@@ -91,7 +91,7 @@ def test_it_is_stopped_with_what_to_type_and_goes_on(quick, moola, monkeypatch):
         patch.setattr(plan, "judge_fold", stopped)
         answer = moola(*TUNE)
     assert answer.code == 130
-    assert "Go on with the same command" in answer.err
+    assert "Go on with: moola tune" in answer.err
     assert not Path("moola.toml").exists()
     assert moola(*TUNE).code == 0
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from moola.core import bar_features
 from moola.core.bar_features import BarFeatures
+from moola.core.bars import upside_down
 from moola.core.features import relative_features
 from moola.core.windows import take_windows
 from tests.made import random_walk_bars
@@ -55,3 +56,9 @@ def test_no_window_sees_a_bar_outside_it():
 def test_no_windows_and_constant_prices():
     assert BarFeatures(random_walk_bars(120).ohlc).windows(np.array([], dtype=int), 105).shape == (0, 105, 11)
     assert not BarFeatures(np.full((200, 4), 1.1)).windows(np.arange(90), 105).any()
+
+
+def test_turned_features_are_the_same_bytes_as_those_of_turned_bars():
+    bars, first = random_walk_bars(5000).ohlc, np.arange(0, 4800, 7)
+    found = BarFeatures(bars, turned=True).windows(first, 105)
+    assert found.tobytes() == BarFeatures(upside_down(bars)).windows(first, 105).tobytes()

@@ -102,7 +102,7 @@ def test_pieces_give_the_bytes_of_all_at_once_in_groups_of_any_size(tmp_path, mo
     whole, pieces = tmp_path / f"whole{suffix}", tmp_path / f"pieces{suffix}"
     write_events(whole, events_of(MergedEvents.joined(rows), BARS, ["quiet", "wild"]))
     each = (events_of(row, BARS, ["quiet", "wild"]) for row in rows)
-    write_event_pieces(pieces, each, ["quiet", "wild"], tmp_path)
+    write_event_pieces(pieces, each, ["quiet", "wild"])
     assert pieces.read_bytes() == whole.read_bytes()
     assert same(read_events(whole), events_of(MergedEvents.joined(rows), BARS, ["quiet", "wild"]))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, pieces.name])

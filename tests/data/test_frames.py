@@ -3,7 +3,15 @@ import polars as pl
 import pytest
 
 from moola.data.contracts.bar_table import write_bars
-from moola.data.contracts.frames import nested_column, read_frame, rows_of, utc_series, write_frame
+from moola.data.contracts.frames import (
+    nested_column,
+    read_frame,
+    rows_of,
+    scan_frame,
+    utc_series,
+    write_frame,
+    write_frames,
+)
 from moola.errors import InvalidData, OperationFailed
 from tests.made import random_walk_bars
 
@@ -110,3 +118,47 @@ def test_nested_columns_hold_the_array(tmp_path):
 def test_rows_of_a_missing_array_are_missing():
     assert rows_of(None, np.array([0])) is None
     assert rows_of(np.array([5, 6, 7]), np.array([2, 0])).tolist() == [7, 5]
+
+
+def test_frames_give_the_same_bytes_however_the_rows_are_spread_over_them(tmp_path):
+    whole = pl.DataFrame({"number": range(10), "list": [[float(i)] for i in range(10)]})
+    written = []
+    for n_rows in (1, 3, 10):
+        write_frames(tmp_path / "t.parquet", whole.iter_slices(n_rows), 4)
+        written.append((tmp_path / "t.parquet").read_bytes())
+    assert written[0] == written[1] == written[2]
+    assert scan_frame(tmp_path / "t.parquet", "the input", "Check it.").collect().equals(whole)
+
+
+@pytest.mark.parametrize("error", [InvalidData("broken"), KeyboardInterrupt()])
+def test_frames_that_end_in_an_error_leave_the_old_file_and_nothing_else(tmp_path, error):
+    def frames():
+        yield FRAME
+        raise error
+
+    (tmp_path / "t.parquet").write_bytes(b"old")
+    with pytest.raises(type(error)):
+        write_frames(tmp_path / "t.parquet", frames(), 1)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_a_disk_that_fills_while_frames_are_written_leaves_the_old_file(tmp_path, monkeypatch):
+    def no_space(_file, _content):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "t.parquet").write_bytes(b"old")
+    monkeypatch.setattr("moola.files._HashedFile.write", no_space)
+    with pytest.raises(OperationFailed, match="No space left on device"):
+        write_frames(tmp_path / "t.parquet", iter([FRAME]), 1)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_frames_are_written_as_parquet_alone(tmp_path):
+    with pytest.raises(OperationFailed, match="must be parquet"):
+        write_frames(tmp_path / "t.csv", iter([FRAME]), 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_csv_is_scanned_as_it_is_read(tmp_path):
+    write_frame(tmp_path / "t.csv", FRAME)
+    assert scan_frame(tmp_path / "t.csv", "the input", "Check it.").collect().equals(read(tmp_path / "t.csv"))

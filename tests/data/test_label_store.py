@@ -293,6 +293,53 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path, where):
             acknowledged = len(history)
 
 
+RIVAL = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from moola.data.contracts.label_store import LabelStore
+from moola.errors import LabelConflict
+from tests.data.test_label_store import LABEL
+name = sys.argv[2]
+with LabelStore(Path(sys.argv[1]), timeout_s=60.0) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for number in range(25):
+        while True:
+            seen = store.get(LABEL.window_id, LABEL.annotator)
+            try:
+                store.save(replace(LABEL, note=f"{name} {number}"), seen.revision if seen else 0)
+            except LabelConflict:
+                continue
+            break
+"""
+
+
+def test_two_processes_that_save_one_label_mix_and_lose_nothing(tmp_path):
+    path = tmp_path / "labels.db"
+    savers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RIVAL, str(path), name], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for name in "ab"
+    ]  # fmt: skip
+    for saver in savers:
+        assert saver.stdout.readline() == "ready\n"
+    for saver in savers:
+        saver.stdin.write("go\n")
+        saver.stdin.flush()
+    for saver in savers:
+        saver.communicate()
+        assert saver.returncode == 0
+    with LabelStore(path) as store:
+        history = store.history(LABEL.window_id, LABEL.annotator)
+    assert [label.revision for label in history] == list(range(1, 51))
+    for name in "ab":
+        notes = [label.note for label in history if label.note.startswith(name)]
+        assert notes == [f"{name} {number}" for number in range(25)]
+
+
 def test_threads_that_save_at_once_lose_nothing(store):
     def work(name):
         for _ in range(4):

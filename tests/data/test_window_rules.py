@@ -5,12 +5,19 @@ import numpy as np
 import polars as pl
 import pytest
 
+from moola.data.contracts import window_table
 from moola.data.contracts.window_rules import label_problems, pointer_warning
 from moola.data.contracts.window_table import read_windows, write_windows
 from moola.errors import InvalidData
 from tests.made import made_windows
 
 TABLE = made_windows(4)
+
+
+@pytest.fixture(autouse=True, params=[512, 1], ids=["all at once", "one at a time"])
+def piece(request, monkeypatch):
+    """What is said of a file must not hang on the pieces that it is read in."""
+    monkeypatch.setattr(window_table, "PIECE_WINDOWS", request.param)
 
 
 @pytest.fixture
@@ -259,4 +266,4 @@ def test_no_pointer_is_outside_no_zone():
     nothing = np.full(4, -1)
     table = replace(TABLE, expansion_start=nothing, expansion_end=nothing)
     assert pointer_warning(table, 105) == ""
-    assert label_problems(table, 105, table.ohlc) == []
+    assert label_problems(table, 105, table.intervals().group) == []

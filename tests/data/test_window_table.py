@@ -5,7 +5,14 @@ import polars as pl
 import pytest
 
 from moola.core.features import relative_features
-from moola.data.contracts.window_table import WindowTable, read_windows, write_windows
+from moola.data.contracts import window_table
+from moola.data.contracts.window_table import (
+    WindowFile,
+    WindowTable,
+    read_windows,
+    write_window_pieces,
+    write_windows,
+)
 from moola.errors import InvalidData, MoolaError
 from tests.made import made_windows
 
@@ -146,3 +153,83 @@ def test_an_older_file_with_an_array_column_and_naive_times_is_read(tmp_path):
     times = [frame[name].dt.replace_time_zone(None).dt.cast_time_unit("ns") for name in ("start_ts", "end_ts")]
     frame.with_columns(array, *times).write_parquet(path)
     assert same(read_windows(path), TABLE)
+
+
+@pytest.fixture
+def pieces_of_two(monkeypatch):
+    monkeypatch.setattr(window_table, "PIECE_WINDOWS", 2)
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_file_read_in_pieces_is_the_table_and_no_piece_is_larger_than_told(tmp_path, pieces_of_two, kind):
+    table = TABLES[kind]
+    write_windows(tmp_path / "w.parquet", table)
+    file = WindowFile.open(tmp_path / "w.parquet", table.window_bars)
+    pieces = list(file.pieces())
+    assert [len(piece) for piece in pieces] == [2] * (len(table) // 2) + [1] * (len(table) % 2)
+    assert all(same(piece, table.take(np.arange(i * 2, i * 2 + len(piece)))) for i, piece in enumerate(pieces))
+    assert same(read_windows(tmp_path / "w.parquet", table.window_bars), table)
+    assert (file.rows.ohlc, file.rows.features) == (None, None)
+
+
+@pytest.mark.parametrize("kind", ["4-D", "unlabelled", "with symbols and annotators", "partly labelled"])
+def test_features_added_piece_by_piece_give_the_bytes_of_the_whole_table(tmp_path, pieces_of_two, kind):
+    write_windows(tmp_path / "in.parquet", TABLES[kind])
+    file = WindowFile.open(tmp_path / "in.parquet")
+    write_window_pieces(tmp_path / "out.parquet", file.rows, (piece.with_features() for piece in file.pieces()))
+    write_windows(tmp_path / "whole.parquet", TABLES[kind].with_features())
+    assert (tmp_path / "out.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert same(read_windows(tmp_path / "out.parquet"), TABLES[kind].with_features())
+
+
+def test_a_column_that_only_the_last_piece_fills_is_in_the_file(tmp_path, pieces_of_two):
+    labels, symbols = (np.array([nothing] * 4 + ["late"], dtype=object) for nothing in (None, ""))
+    table = replace(unlabelled(TABLE), label=labels, symbol=symbols)
+    write_windows(tmp_path / "w.parquet", table)
+    assert same(read_windows(tmp_path / "w.parquet"), table)
+
+
+def test_a_table_without_rows_is_written_with_its_columns(tmp_path):
+    write_windows(tmp_path / "w.parquet", TABLE.take(np.array([], dtype=np.int64)))
+    assert pl.read_parquet(tmp_path / "w.parquet").schema["features"] == pl.List(pl.List(pl.Float64))
+
+
+def test_what_is_broken_late_in_a_file_leaves_the_old_output_and_nothing_else(tmp_path, pieces_of_two):
+    source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    low_above_high = TABLE.ohlc.copy()
+    low_above_high[3:, 7, 2] *= 2
+    write_windows(source, replace(TABLE, ohlc=low_above_high, window_id=["a", "b", "c", "d", "a"]))
+    target.write_bytes(b"old")
+    file = WindowFile.open(source)
+    with pytest.raises(InvalidData) as caught:
+        write_window_pieces(target, file.rows, (piece.with_features() for piece in file.pieces()))
+    said = {problem.rule: (problem.count, problem.first_row, problem.detail) for problem in caught.value.problems}
+    assert said == {
+        "low must be at most min(open, close)": (2, 3, "bar 7 of that window"),
+        "window_id must be there and name one row each": (1, 4, ""),
+    }
+    assert str(source) in str(caught.value)
+    assert target.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", "out.parquet"]
+
+
+def test_a_file_that_is_cut_off_anywhere_is_invalid(tmp_path):
+    write_windows(tmp_path / "w.parquet", TABLE)
+    content = (tmp_path / "w.parquet").read_bytes()
+    for n_bytes in range(0, len(content), 997):
+        (tmp_path / "w.parquet").write_bytes(content[:n_bytes])
+        with pytest.raises(InvalidData):
+            read_windows(tmp_path / "w.parquet")
+
+
+def test_a_flipped_byte_is_read_or_refused_and_never_another_error(tmp_path):
+    write_windows(tmp_path / "w.parquet", TABLE)
+    content = (tmp_path / "w.parquet").read_bytes()
+    refused = 0
+    for place in range(4, len(content) - 4, 331):
+        (tmp_path / "w.parquet").write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+        try:
+            assert len(read_windows(tmp_path / "w.parquet")) == 5
+        except InvalidData:
+            refused += 1
+    assert refused > 0

@@ -253,7 +253,9 @@ def test_one_follower_at_a_time(folder):
     append(BARS.head(50))
     first = Follower(options())
     first.folder.open()
-    with pytest.raises(OperationFailed, match="another is at work"):
+    with pytest.raises(
+        OperationFailed, match=rf"one process at a time must follow into .*, but process {os.getpid()} on "
+    ):
         follow()
     first.folder.close()
     follow()

@@ -11,7 +11,7 @@ import pytest
 
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import sha256_bytes
-from moola.runs.promotion import LOG_NAME, previous_path, promote_file, promoted_path, read_log
+from moola.runs.promotion import LOG_NAME, finish_promotion, previous_path, promote_file, promoted_path, read_log
 
 NAME = "enhanced_baseline_v2_relative.pt"
 
@@ -123,7 +123,7 @@ def test_the_previous_model_keeps_the_ending() -> None:
     assert previous_path(Path("shelf/a.v2.pt")) == Path("shelf/a.v2.previous.pt")
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
 @pytest.mark.parametrize("on_shelf", [[b"second"], [b"first", b"second"]], ids=["one before", "two before"])
 def test_a_fault_at_any_write_leaves_what_stood_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, on_shelf: list[bytes]
@@ -143,7 +143,7 @@ def test_a_fault_at_any_write_leaves_what_stood_before(
     assert len(read_log(tmp_path / "shelf")) == len(on_shelf) + 1
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_fault_at_the_first_promotion_leaves_the_shelf_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -153,7 +153,7 @@ def test_a_fault_at_the_first_promotion_leaves_the_shelf_empty(
     assert shelf_in(tmp_path / "shelf") == {}
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_a_fault_never_takes_the_model_in_use_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -166,3 +166,56 @@ def test_a_fault_never_takes_the_model_in_use_away(
     assert shelf[NAME] in (b"second", b"third")
     assert b"second" in (shelf[NAME], shelf[previous_path(Path(NAME)).name])
     assert not [name for name in shelf if name.endswith(".tmp")]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: what tidies up after errors must not see it."""
+
+
+def killed_at(monkeypatch: pytest.MonkeyPatch, number: int, tmp_path: Path) -> None:
+    """Promote `third`, and stop for good at the n-th replacement of a file."""
+    real = os.replace
+    done: list[object] = []
+
+    def replace(source: str, target: Path) -> None:
+        done.append(target)
+        if len(done) == number:
+            raise Killed
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        patch.setattr(os, "unlink", lambda _: None)
+        # A process that is killed runs no `finally`.
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            promoted(tmp_path, b"third", run_id="r3")
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_a_promotion_that_was_killed_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    promoted(tmp_path, b"first", run_id="r1")
+    promoted(tmp_path, b"second", run_id="r2")
+    killed_at(monkeypatch, number, tmp_path)
+    target = promoted_path(tmp_path / "shelf", NAME)
+    entry = finish_promotion(target)
+    assert entry is not None
+    assert entry["run_id"] == "r3"
+    shelf = shelf_in(tmp_path / "shelf")
+    assert {name for name in shelf if not name.endswith(".tmp")} == {NAME, previous_path(target).name, LOG_NAME}
+    assert (shelf[NAME], shelf[previous_path(target).name]) == (b"third", b"second")
+    assert [line["run_id"] for line in read_log(tmp_path / "shelf")] == ["r1", "r2", "r3"]
+    assert finish_promotion(target) is None
+
+
+def test_a_killed_promotion_whose_model_is_gone_is_dropped_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    promoted(tmp_path, b"first", run_id="r1")
+    killed_at(monkeypatch, 2, tmp_path)
+    (tmp_path / "model.pkl").unlink()
+    assert finish_promotion(promoted_path(tmp_path / "shelf", NAME)) is None
+    assert "promotion of run r3 was cut short and cannot be finished" in caplog.text
+    assert {name for name in shelf_in(tmp_path / "shelf") if not name.endswith(".tmp")} == {NAME, LOG_NAME}

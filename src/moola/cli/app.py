@@ -28,11 +28,14 @@ from moola.cli import (
     tuning,
     validating,
 )
-from moola.cli.arguments import from_file, join_booleans
+from moola.cli.arguments import from_file, join_booleans, refuse_impossible
 from moola.cli.console import close_logging, set_up_logging
-from moola.config.sources import ENVIRONMENT_PREFIX
-from moola.errors import MoolaError
+from moola.cli.stopping import exit_code, terminable, way_on
+from moola.config.sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names
+from moola.errors import Interrupted, MoolaError
 
+# Options that take memory, the one that costs least to lower first.
+TAKING_MEMORY = ("batch_size", "batch_windows", "hidden_dim")
 HELP = (
     "Find your own chart patterns from few labels.\n\n"
     "Learn an encoder from many bars, fine-tune it on few labelled windows, and promote a model only when it is "
@@ -44,7 +47,9 @@ app = App(
     help=HELP,
     version=__version__,
     help_format="plaintext",
-    default_parameter=Parameter(consume_multiple=True, negative_iterable=(), show_env_var=False),
+    default_parameter=Parameter(
+        consume_multiple=True, negative_iterable=(), show_env_var=False, validator=refuse_impossible
+    ),
     config=[Env(ENVIRONMENT_PREFIX, command=False), from_file],
     suppress_keyboard_interrupt=False,
     result_action="return_value",
@@ -106,20 +111,34 @@ def main(arguments: list[str] | None = None) -> None:
     debug = any(token in ("--debug", "--debug=true") for token in tokens)
     as_json = any(token in ("--json", "--json=true") for token in tokens)
     try:
-        code = app(tokens, exit_on_error=False, print_error=False)
+        with terminable():
+            code = app(tokens, exit_on_error=False, print_error=False)
+    except Interrupted as error:
+        code = _fail(f"{error}{way_on(error, tokens)}", exit_code(error), debug, as_json)
     except MoolaError as error:
         code = _fail(str(error), error.exit_code, debug, as_json)
     except CycloptsError as error:
         code = _fail(f"{error} See moola {command} --help.".replace("  ", " "), 2, debug, as_json)
-    except KeyboardInterrupt:
-        code = _fail("Interrupted. Nothing that stood before was changed.", 130, debug, as_json)
+    except KeyboardInterrupt as stop:
+        code = _fail("Interrupted. Nothing that stood before was changed.", exit_code(stop), debug, as_json)
     except Exception as error:
-        code = _fail(
-            f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it.", 1, debug, as_json
-        )
+        code = _fail(_unforeseen(error, command), 1, debug, as_json)
     finally:
         close_logging()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unforeseen(error: Exception, command: str) -> str:
+    """Say what ended a command that no rule foresaw: memory that ran out, or a fault of ours."""
+    # Told by name, because torch is imported only where a command needs it; its CPU has no error of its own.
+    ran_out = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if not ran_out and "can't allocate memory" not in str(error):
+        return f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it."
+    known = option_names(command) if command in COMMAND_OPTIONS else set()
+    lower = [f"--{name.replace('_', '-')}" for name in TAKING_MEMORY if name in known]
+    said = str(error).splitlines()[0][:200] if str(error) else "it ran out"
+    advice = f"Lower {' or '.join(lower)}" if lower else "Give less data"
+    return f"memory must hold the work, but {said}. {advice}."
 
 
 def _fail(message: str, code: int, debug: bool, as_json: bool) -> int:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import os
+from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from moola.config.sources import boolean_options, file_settings
+from moola.errors import WrongUsage
 
 WORDS = {"true", "false", "yes", "no", "1", "0"}
+# What every file system that is in use takes as one name, and what every table holds as a whole number.
+MAX_NAME_BYTES, MAX_NUMBER = 255, 2**53
 
 
 def join_booleans(arguments: list[str]) -> list[str]:
@@ -36,3 +43,31 @@ def from_file(app: Any, commands: tuple[str, ...], arguments: Any) -> None:
     settings = file_settings(" ".join(commands))
     if settings:
         Dict(settings, source="moola.toml", use_commands_as_keys=False)(app, commands, arguments)
+
+
+def refuse_impossible(_kind: Any, given: Any) -> None:
+    """Refuse what no option can mean, wherever it was given, before any file is looked at.
+
+    Raises
+    ------
+    WrongUsage
+        Text with a NUL, a file name above 255 bytes, NaN, infinity, or a whole number beyond 2**53.
+    """
+    values = {field.name: getattr(given, field.name) for field in fields(given)} if is_dataclass(given) else {"": given}
+    for name, value in values.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if rule := _impossible(one):
+                what = f"--{name.replace('_', '-')}" if name else "what is given"
+                raise WrongUsage(f"{what} must {rule}, but it is {str(one)[:60]!r}. Give another one.")
+
+
+def _impossible(value: Any) -> str:
+    if isinstance(value, str | Path) and "\0" in str(value):
+        return "have no NUL character"
+    if isinstance(value, Path) and any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in value.parts):
+        return f"have names of at most {MAX_NAME_BYTES} bytes"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "be a finite number"
+    if isinstance(value, int) and abs(value) > MAX_NUMBER:
+        return "be within 2**53"
+    return ""

@@ -12,6 +12,7 @@ from moola.cli.console import ConsoleOptions, Screen
 from moola.cli.validating import FitProgress
 from moola.config.benchmark_options import BenchmarkOptions
 from moola.errors import Interrupted
+from moola.locks import alone, lock_beside
 
 Flat = Parameter(name="*")
 Console = Annotated[ConsoleOptions, Flat]
@@ -27,11 +28,10 @@ def benchmark(*, options: Annotated[BenchmarkOptions, Flat], console: Console = 
     from moola.pipeline.benchmark import page, story
 
     try:
-        result = story.benchmark(options, FitProgress("benchmark"))
+        with alone(lock_beside(options.output), f"benchmark into {options.output}"):
+            result = story.benchmark(options, FitProgress("benchmark"))
     except KeyboardInterrupt as stop:
-        raise Interrupted(
-            f"Interrupted; finished fits and encoders are in {options.output}. Go on with the same command."
-        ) from stop
+        raise Interrupted(f"Interrupted; finished fits and encoders are in {options.output}.", go_on=()) from stop
     screen = Screen(console)
     screen.say(f"{page.introduction(result)}; {result['n_fits']} fits, {result['seconds']:.0f} s")
     screen.say(_table(*page.standing_rows(result)))

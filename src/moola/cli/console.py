@@ -12,6 +12,7 @@ from typing import Any
 
 LOG_FOLDER = Path("data/logs")
 PLAIN_EVERY_S = 5.0
+MOST_HELD = 20
 log = logging.getLogger("moola.cli")
 
 
@@ -41,7 +42,7 @@ def set_up_logging(command: str) -> None:
     screen.setLevel(logging.INFO)
     screen.setFormatter(_Plain())
     root.addHandler(screen)
-    file = _LazyFile(LOG_FOLDER / f"{command.replace(' ', '-')}.log", encoding="utf-8", delay=True)
+    file = _LazyFile(LOG_FOLDER / f"{command.replace(' ', '-')}.log")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root.addHandler(file)
 
@@ -56,9 +57,24 @@ def close_logging() -> None:
 
 
 class _LazyFile(logging.FileHandler):
-    """A log file that is made with its first message, so that wrong usage leaves nothing on disk."""
+    """A log file that is made once there is more to tell than warnings, so that wrong usage leaves nothing on disk."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", delay=True)
+        self.held: list[logging.LogRecord] = []
+        self.has_begun = False
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Hold what is said while files are read; results and epochs come as debug, the end as error."""
+        self.held.append(record)
+        if record.levelno in (logging.DEBUG, logging.ERROR) or len(self.held) > MOST_HELD:
+            self.has_begun = True
+        if self.has_begun:
+            held, self.held = self.held, []
+            for one in held:
+                self._write(one)
+
+    def _write(self, record: logging.LogRecord) -> None:
         try:
             LOG_FOLDER.mkdir(parents=True, exist_ok=True)
             super().emit(record)

@@ -45,9 +45,7 @@ def _pretrain(options: PretrainOptions, screen: Screen) -> int:
             )
     except KeyboardInterrupt as stop:
         checkpoint = pretraining.checkpoint_of(options.output)
-        raise Interrupted(
-            f"Interrupted; finished epochs are in {checkpoint}. Go on with the same command and --resume."
-        ) from stop
+        raise Interrupted(f"Interrupted; finished epochs are in {checkpoint}.", go_on=("--resume",)) from stop
     if not team.leads:
         return 0
     if result["n_held_out"]:
@@ -72,15 +70,8 @@ def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleO
     """
     from moola.pipeline import training
 
-    try:
-        with EpochProgress("train", options.epochs) as progress:
-            result = training.train(options, progress)
-    except KeyboardInterrupt as stop:
-        where = options.resume or "the newest folder of artifacts/runs"
-        kept = f"finished epochs are in {where}. Go on with the same command and --resume <that folder's name>."
-        raise Interrupted(
-            f"Interrupted; {kept if options.save_run else 'nothing was kept (--save-run false).'}"
-        ) from stop
+    with EpochProgress("train", options.epochs) as progress:
+        result = training.train(options, progress)
     screen = Screen(console)
     proof = result["encoder"]
     moved = (

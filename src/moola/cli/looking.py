@@ -32,13 +32,23 @@ def list_runs(*, console: Console = ConsoleOptions()) -> int:
 
 
 def _row(run: Any) -> dict[str, Any]:
+    if run.manifest is None:
+        return _without_figures(run, "incomplete")
+    try:
+        return _complete(run)
+    except (AttributeError, KeyError, TypeError):
+        # One damaged manifest must not hide the other runs.
+        return _without_figures(run, "damaged")
+
+
+def _without_figures(run: Any, state: str) -> dict[str, Any]:
+    columns = ("encoder", "train/val/test", "val PR-AUC", "val Brier")
+    return dict.fromkeys(columns, "-") | {"run": run.run_id, "state": state}
+
+
+def _complete(run: Any) -> dict[str, Any]:
     from moola.runs import store
 
-    if run.manifest is None:
-        return dict.fromkeys(("encoder", "train/val/test", "val PR-AUC", "val Brier"), "-") | {
-            "run": run.run_id,
-            "state": "incomplete",
-        }
     figures = run.read(store.METRICS)["figures"]
     shown = {name: figures[name]["value"] for name in ("pr_auc", "brier")}
     start = "pretrained" if run.manifest["pretrained"] else "from scratch"

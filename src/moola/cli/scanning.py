@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 import time
-from dataclasses import MISSING, fields
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from moola.cli.console import ConsoleOptions, Screen
 from moola.config.scan_options import ScanOptions
 from moola.errors import Interrupted
+
+if TYPE_CHECKING:
+    from moola.pipeline.scanning import Scan
 
 Flat = Parameter(name="*")
 Console = Annotated[ConsoleOptions, Flat]
@@ -59,14 +60,21 @@ def _scan(options: ScanOptions, screen: Screen) -> int:
     from moola.pipeline.scanning import Scan
 
     work = Scan(options)
-    try:
-        result = work.run(WindowProgress())
-    except KeyboardInterrupt as stop:
-        raise Interrupted(
-            f"Interrupted; finished parts are in {checkpoint_of(options.output)}. "
-            f"Go on with: {command_of(options)} --resume"
-        ) from stop
-    _show(screen, result)
+    with work.alone():
+        try:
+            result = work.run(WindowProgress())
+        except KeyboardInterrupt as stop:
+            raise Interrupted(
+                f"Interrupted; finished parts are in {checkpoint_of(options.output)}.", go_on=("--resume",)
+            ) from stop
+        _show(screen, result)
+        _draw(options, screen, work, result)
+        work.finish()
+    screen.result(result)
+    return 0
+
+
+def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, Any]) -> None:
     if options.plot is not None:
         from moola.pipeline.scan_pictures import pictures
         from moola.plots import event_plot
@@ -80,9 +88,6 @@ def _scan(options: ScanOptions, screen: Screen) -> int:
         size = write_overview(options.overview, overview(work, options.overview_bars))
         result["overview"] = str(options.overview)
         screen.say(f"Overview in {options.overview} ({size / 1e6:.1f} MB); any browser opens it, without a network.")
-    work.finish()
-    screen.result(result)
-    return 0
 
 
 def _follow(options: ScanOptions, screen: Screen) -> int:
@@ -94,8 +99,7 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
         result = follower.run(lambda events: _tell(screen, events.to_dicts()))
     except KeyboardInterrupt as stop:
         raise Interrupted(
-            f"Interrupted after {follower.state.n_events} events; everything told is in {options.output}. "
-            f"Go on with: {command_of(options)}"
+            f"Interrupted after {follower.state.n_events} events; everything told is in {options.output}.", go_on=()
         ) from stop
     screen.say(f"{result['n_events']} events of {result['n_bars']} bars so far in {options.output}")
     screen.result(result)
@@ -134,15 +138,3 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
     )
     if not result["n_events"]:
         screen.say("Lower --min-prob to see less probable ones.")
-
-
-def command_of(options: ScanOptions) -> str:
-    """Return the command line of these options, --resume left out."""
-    words = ["moola", "scan"]
-    for field in fields(options):
-        value = getattr(options, field.name)
-        if field.name == "resume" or (field.default is not MISSING and value == field.default):
-            continue
-        name = f"--{field.name.replace('_', '-')}"
-        words += [name] if value is True else [name, shlex.quote(str(value))]
-    return " ".join(words)

@@ -77,9 +77,7 @@ def tune(*, options: Annotated[TuneOptions, Flat], console: Console = ConsoleOpt
             result = story.tune(options, progress)
     except KeyboardInterrupt as stop:
         where = options.study or "the newest file of artifacts/tuning"
-        raise Interrupted(
-            f"Interrupted; finished trials are in {where}. Go on with the same command, nothing more is needed."
-        ) from stop
+        raise Interrupted(f"Interrupted; finished trials are in {where}.", go_on=()) from stop
     screen = Screen(console)
     _show(screen, result)
     if result["backup"]:

@@ -11,7 +11,6 @@ from cyclopts import Parameter
 
 from moola.cli.console import ConsoleOptions, Screen
 from moola.config.cv_options import CompareOptions, CvOptions
-from moola.errors import Interrupted
 
 Flat = Parameter(name="*")
 Console = Annotated[ConsoleOptions, Flat]
@@ -46,13 +45,7 @@ def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions
     """
     from moola.pipeline.crossval import story
 
-    try:
-        result = story.cross_validate(options, FitProgress("cv"))
-    except KeyboardInterrupt as stop:
-        raise Interrupted(
-            "Interrupted; finished fits are in the newest folder of artifacts/cv. Go on with the same command and "
-            "--resume <that folder's name>."
-        ) from stop
+    result = story.cross_validate(options, FitProgress("cv"))
     screen = Screen(console)
     _show_cv(screen, result)
     if options.save_curve is not None:

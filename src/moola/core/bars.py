@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Int
 from moola.errors import Problem
 
 OHLC = ("open", "high", "low", "close")
+# Squares of prices, of their inverses and of their quotients stay finite.
+LEAST, MOST = 1e-50, 1e50
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def price_problems(ohlc: Float[np.ndarray, "bars 4"]) -> list[Problem]:
     for column, name in enumerate(OHLC):
         problems += _problem(f"{name} must be a finite number", ~finite[:, column])
         problems += _problem(f"{name} must be above 0", finite[:, column] & ~positive[:, column])
+        extreme = positive[:, column] & finite[:, column] & ((ohlc[:, column] < LEAST) | (ohlc[:, column] > MOST))
+        problems += _problem(f"{name} must be within {LEAST:g} to {MOST:g}", extreme)
     open_, high, low, close = ohlc.T
     body_low, body_high = np.minimum(open_, close), np.maximum(open_, close)
     problems += _problem("low must be at most min(open, close)", usable & (low > body_low))

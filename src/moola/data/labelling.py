@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,12 +12,24 @@ import polars as pl
 from moola.core.bars import Bars
 from moola.core.rules import RULE_NAME, label_window
 from moola.core.windows import CutWindows, take_windows
-from moola.data.contracts.window_table import WindowTable
+from moola.data.contracts.window_table import WindowTable, piece_rows
 from moola.errors import InvalidData
 
 
 def windows_of_bars(bars: Bars, cut: CutWindows) -> WindowTable:
     """Lay windows cut from bars out as a table without labels."""
+    return replace(rows_of_bars(bars, cut), ohlc=take_windows(bars.ohlc, cut.first_bar, cut.window_bars))
+
+
+def pieces_of_bars(bars: Bars, cut: CutWindows) -> Iterator[WindowTable]:
+    """Yield the same windows some at a time, so that no more are in memory."""
+    rows = rows_of_bars(bars, cut)
+    for piece in piece_rows(len(cut)):
+        yield replace(rows.take(piece), ohlc=take_windows(bars.ohlc, cut.first_bar[piece], cut.window_bars))
+
+
+def rows_of_bars(bars: Bars, cut: CutWindows) -> WindowTable:
+    """Return what `windows_of_bars` does, without the prices."""
     n = len(cut)
     last = cut.first_bar + cut.window_bars - 1
     symbol = bars.symbol[cut.first_bar]
@@ -27,7 +41,7 @@ def windows_of_bars(bars: Bars, cut: CutWindows) -> WindowTable:
     nothing = np.full(n, -1, dtype=np.int64)
     return WindowTable(
         names,
-        take_windows(bars.ohlc, cut.first_bar, cut.window_bars),
+        None,
         None,
         np.full(n, None, dtype=object),
         nothing,

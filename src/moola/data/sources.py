@@ -77,7 +77,7 @@ class BarSource:
 
     @cached_property
     def _turned(self) -> BarFeatures:
-        return BarFeatures(upside_down(self.bars.ohlc))
+        return BarFeatures(self.bars.ohlc, turned=True)
 
     def features(self, rows: np.ndarray, flipped: np.ndarray | None = None) -> np.ndarray:
         """Cut these windows out of the features of all bars, which are computed once."""

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from moola.core.bars import Bars
 from moola.core.windows import CutWindows, cut_windows, inner_zone
 from moola.data.contracts.window_table import WindowTable, read_windows
-from moola.data.labelling import windows_of_bars
+from moola.data.labelling import rows_of_bars, windows_of_bars
 from moola.errors import InvalidData, WrongUsage
 
 ONE_OF_SEVERAL = re.compile(r"_exp_\d+$")
@@ -91,7 +91,7 @@ def cut_shelf(bars: Bars, window_bars: int, stride: int | None, max_gap_hours: f
             f"bars must give windows to label, but {len(bars)} bars give none of {window_bars} "
             f"({found.n_dropped_gap} dropped for gaps). Give more bars or raise --max-gap-hours."
         )
-    return Shelf(bars, windows_of_bars(bars, found).window_id, found.first_bar, window_bars)
+    return Shelf(bars, rows_of_bars(bars, found).window_id, found.first_bar, window_bars)
 
 
 def shelf_of_file(bars: Bars, path: Path, window_bars: int) -> Shelf:

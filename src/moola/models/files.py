@@ -19,6 +19,8 @@ from moola.models.sealed import digest, read_sealed, write_sealed
 
 ENCODER_KIND = "encoder"
 MODEL_KIND = "model"
+# Shapes alone: what a file says of its sizes is compared with the weights it has before any memory is taken.
+NO_MEMORY = torch.device("meta")
 MAX_HIDDEN, MAX_LAYERS, MAX_CLASSES, MAX_WINDOW_BARS, MAX_HEADS = 4096, 16, 1000, 100_000, 100
 
 
@@ -95,7 +97,8 @@ def read_encoder(path: Path) -> EncoderFile:
     content = read_sealed(path, ENCODER_KIND)
     with _Complete(path, ENCODER_KIND):
         scaler, window_bars = _read_shared(content)
-        encoder = _empty_encoder(content["architecture"])
+        with NO_MEMORY:
+            encoder = _empty_encoder(content["architecture"])
         n_tensors = _take_all(encoder, content["weights"])
         return EncoderFile(encoder, scaler, window_bars, dict(content["pretraining"]), n_tensors)
 
@@ -128,12 +131,13 @@ def read_model(path: Path) -> ModelFile:
         names = [str(name) for name in content["class_names"]]
         if not 1 <= len(names) <= MAX_CLASSES:
             raise ValueError(f"{len(names)} classes")
-        encoder = _empty_encoder(content["architecture"])
         build = NETWORKS[content["model"]]
         n_heads = content["n_heads"]
         if type(n_heads) is not int or not 1 <= n_heads <= MAX_HEADS:
             raise ValueError(f"{n_heads!r} heads")
-        network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0, n_heads)
+        with NO_MEMORY:
+            encoder = _empty_encoder(content["architecture"])
+            network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0, n_heads)
         _take_all(network, content["weights"])
         threshold, temperature = content["pointer_threshold"], content["calibration"]["temperature"]
         if not (0 < temperature < np.inf and (threshold is None or 0 <= threshold <= 1)):
@@ -214,7 +218,7 @@ def _empty_encoder(stored: dict[str, Any]) -> BiLSTMEncoder:
         raise ValueError(f"sizes {stored}")
     if architecture.name not in ENCODERS:
         raise ValueError(f"an encoder called {architecture.name!r}")
-    # The first weights are replaced at once; building with a seed leaves torch's own generator alone.
+    # Building with a seed leaves torch's own generator alone.
     return build_encoder(architecture, 0)
 
 
@@ -228,5 +232,5 @@ def _take_all(module: nn.Module, weights: dict[str, Tensor]) -> int:
             raise ValueError(f"weights {name} of shape {tuple(weights[name].shape)}, not {tuple(tensor.shape)}")
         if not torch.isfinite(weights[name]).all():
             raise ValueError(f"weights {name} are not finite")
-    module.load_state_dict(weights, strict=True)
+    module.load_state_dict(weights, strict=True, assign=True)
     return len(expected)

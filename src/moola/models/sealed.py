@@ -114,6 +114,8 @@ def unseal(kind: str, data: bytes, name: str | Path) -> dict[str, Any]:
     if record["kind"] != kind:
         raise _refuse(kind, name, f"it is a file of kind {record['kind']!r}")
     content: dict[str, Any] = record["content"]
+    if _spent(content, len(data)) > len(data):
+        raise _refuse(kind, name, "it would grow beyond its size when it is read")
     try:
         found = digest(content)
     except (TypeError, RuntimeError, RecursionError) as error:
@@ -124,10 +126,29 @@ def unseal(kind: str, data: bytes, name: str | Path) -> dict[str, Any]:
 
 
 def _refuse_inflation(archive: bytes) -> None:
-    """Torch stores, never compresses: an archive that would grow on reading is not ours."""
+    """Torch stores, never compresses, and stores nothing twice: an archive that would grow on reading is not ours."""
     with zipfile.ZipFile(io.BytesIO(archive)) as file:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):
-            raise ValueError("compressed entries")
+        entries = file.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("compressed entries")
+    if sum(entry.file_size for entry in entries) > len(archive):
+        raise ValueError("entries that lie over each other")
+
+
+def _spent(value: Any, budget: int) -> int:
+    """Count a byte an item and all bytes of tensors, and stop once beyond the budget.
+
+    Lists that hold one list many times, and tensors that repeat one number, are small in a file and without end here.
+    """
+    waiting, spent = [value], 0
+    while waiting and spent <= budget:
+        item = waiting.pop()
+        if isinstance(item, Tensor):
+            spent += item.numel() * item.element_size()
+        elif isinstance(item, dict | list | tuple):
+            spent += len(item)
+            waiting += item.values() if isinstance(item, dict) else item
+    return spent
 
 
 def _refuse(kind: str, name: str | Path, found: str) -> UntrustedFile:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from typing import Any
 
@@ -22,6 +21,7 @@ from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
 
 log = logging.getLogger(__name__)
+MAX_RATIO = 100
 
 
 def check_cpsa(options: TrainOptions) -> None:
@@ -36,9 +36,9 @@ def check_cpsa(options: TrainOptions) -> None:
 
 
 def _check_ratios(name: str, ratios: tuple[float, ...]) -> None:
-    wrong = [ratio for ratio in ratios if not 0 <= ratio < math.inf]
+    wrong = [ratio for ratio in ratios if not 0 <= ratio <= MAX_RATIO]
     if wrong:
-        raise WrongUsage(f"{name} must be at least 0 and finite, but it is {wrong[0]}. Name another ratio.")
+        raise WrongUsage(f"{name} must be within 0 to {MAX_RATIO}, but it is {wrong[0]}. Name another ratio.")
 
 
 def epoch_ratios(options: TrainOptions) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ moment leaves a state from which the next one appends what is missing, so that e
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +18,9 @@ from moola.core.bars import Bars
 from moola.data.contracts.bar_pieces import Place
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, sha256_bytes, write_atomic
+from moola.locks import alone, lock_beside
 
-STATE, LOCK = "state.json", "lock"
+STATE = "state.json"
 ADVICE = "Remove its folder and the output to start anew."
 
 
@@ -75,7 +76,7 @@ class FollowFolder:
         self.output = output
         self.folder = folder_of(output)
         self.plan = sha256_bytes(json_bytes(deciding))
-        self.lock: int | None = None
+        self.held = contextlib.ExitStack()
 
     def open(self) -> FollowState:
         """Take the folder, and return the state that stands; a new one where there is none.
@@ -95,7 +96,7 @@ class FollowFolder:
                 f"--follow must begin with an output of its own, but {self.output} stands already. "
                 "Remove it or name another --output."
             )
-        self._take_lock()
+        self.held.enter_context(alone(lock_beside(self.output), f"follow into {self.output}"))
         if is_new:
             return FollowState()
         content = read_json(self.folder / STATE, "a follower's state", ADVICE)
@@ -120,24 +121,7 @@ class FollowFolder:
 
     def close(self) -> None:
         """Let another follower have the folder."""
-        if self.lock is not None:
-            os.close(self.lock)
-            self.lock = None
-
-    def _take_lock(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.close()
-            raise OperationFailed(
-                f"one follower must write {self.output}, but another is at work. End it or name another --output."
-            ) from error
-        except OSError as error:
-            raise OperationFailed(
-                f"{self.folder} must be writable, but {error.strerror}. Name another --output."
-            ) from error
+        self.held.close()
 
     def _append(self, state: FollowState) -> None:
         """Append what is missing of the pending text: all, the rest of it, or nothing."""

@@ -19,11 +19,12 @@ from moola.errors import InvalidData, NotPromoted, OperationFailed
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.evaluation.gates import Verdict, judge
 from moola.files import json_bytes, sha256_file, write_atomic
+from moola.locks import alone, lock_beside
 from moola.models.files import ModelFile, read_model
 from moola.pipeline.model_card import write_card
 from moola.pipeline.predicting import predict_windows
 from moola.runs import store, tracking
-from moola.runs.promotion import promote_file, promoted_path
+from moola.runs.promotion import finish_promotion, promote_file, promoted_path
 from moola.training.device import prepare_device
 
 log = logging.getLogger(__name__)
@@ -174,7 +175,22 @@ def promote(
     ------
     NotPromoted
         The verdict is `hold`, or `inconclusive` without it being accepted. Nothing was changed.
+    OperationFailed
+        Another process promotes: its model is what this one must be compared with, once it is done.
     """
+    target = promoted_path(PROMOTED_ROOT, options.name)
+    with alone(lock_beside(PROMOTED_ROOT), f"promote under {PROMOTED_ROOT}"):
+        finished = finish_promotion(target)
+        if finished is not None:
+            log.info("The promotion of run %s was cut short: it is finished now.", finished["run_id"])
+            if finished["run_id"] == store.find_run(RUNS_ROOT, options.run).run_id:
+                return finished | {"promoted_to": str(target)}
+        return _promote(options, accept_inconclusive, report, target)
+
+
+def _promote(
+    options: GateOptions, accept_inconclusive: bool, report: Callable[[dict[str, Any]], None], target: Path
+) -> dict[str, Any]:
     result = gate(options)
     report(result)
     verdict = result["verdict"]
@@ -186,7 +202,6 @@ def promote(
             f"a model must pass the gate to be promoted, but the verdict is {verdict}: {result['reason']}. {way}"
         )
     run = store.find_run(RUNS_ROOT, options.run)
-    target = promoted_path(PROMOTED_ROOT, options.name)
     record = {
         key: result[key] for key in ("run_id", "verdict", "reason", "baseline", "baseline_kind", "part", "n_windows")
     }

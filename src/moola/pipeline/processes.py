@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from typing import Any
 
 from moola.config.options import EngineName
+from moola.errors import OperationFailed
 from moola.pipeline.cluster import over_ray
 
 log = logging.getLogger(__name__)
@@ -42,6 +46,11 @@ def run_jobs(
         Jobs that were done before these.
     engine
         `processes` of this machine, or tasks of a `ray` cluster.
+
+    Raises
+    ------
+    OperationFailed
+        A process ended without a word (killed, out of memory); what the others finished is kept.
     """
     n_all = n_done + len(jobs)
     with closing(results(work, jobs, n_processes, engine)) as names:
@@ -73,15 +82,50 @@ def _ended(
         for job in jobs:
             yield _heard(work, job)
     else:
-        # Fresh processes: forked ones would inherit torch's threads in an undefined state.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(n_processes, mp_context=context) as pool:
-            try:
-                for future in as_completed([pool.submit(_heard, work, job) for job in jobs]):
-                    yield future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with closing(_over_processes(work, jobs, n_processes)) as ended:
+            yield from ended
+
+
+def _over_processes(
+    work: Callable[..., Any], jobs: Sequence[Job], n_processes: int
+) -> Generator[tuple[Any, list[str]]]:
+    # Fresh processes: forked ones would inherit torch's threads in an undefined state.
+    context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(n_processes, mp_context=context, initializer=end_with_parent)
+    try:
+        for future in as_completed([pool.submit(_heard, work, job) for job in jobs]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise OperationFailed(
+            f"all {n_processes} processes must go on to the end, but one ended without a word (killed, or out of "
+            "memory). What is finished is kept: go on with --resume, or with fewer --processes."
+        ) from error
+    except (KeyboardInterrupt, GeneratorExit):
+        # The fits under way are given up: whoever stops a command does not wait for them.
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it is gone, and leave Ctrl-C to that one.
+
+    Called at the start of a process of `multiprocessing`: a killed parent can end nobody, so each child waits for
+    its end beside its work.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        # Files are written whole or not at all, so that there is nothing to tidy.
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end with parent", daemon=True).start()
 
 
 class _Hearing(logging.Handler):

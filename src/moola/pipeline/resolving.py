@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from moola.config.options import TrainOptions
@@ -12,6 +13,7 @@ from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, WrongUsage
 from moola.models.files import MAX_HEADS, EncoderFile
 from moola.pipeline.augmenting import check_cpsa
+from moola.pipeline.pretraining import require_sizes
 
 SCRATCH_HIDDEN, SCRATCH_LAYERS = 64, 1
 COUNTS = ("epochs", "batch_size", "n_heads", "stride", "n_unlabelled", "student_epochs", "student_rounds")
@@ -97,6 +99,7 @@ def _check_numbers(options: TrainOptions) -> None:
             value = getattr(options, name)
             if value is not None and value < least:
                 raise WrongUsage(f"{_option(name)} must be at least {least}, but it is {value}.")
+    require_sizes(options.hidden_dim, options.num_layers)
     if options.n_heads > MAX_HEADS:
         raise WrongUsage(f"--n-heads must be at most {MAX_HEADS}, but it is {options.n_heads}. Give fewer.")
     first, _ = inner_zone(options.window_bars)
@@ -106,8 +109,8 @@ def _check_numbers(options: TrainOptions) -> None:
             f"seen, but it is {options.visible_bars}. Give 75 of 105 bars, or leave it out."
         )
     for name in ABOVE_0:
-        if not getattr(options, name) > 0:
-            raise WrongUsage(f"{_option(name)} must be above 0, but it is {getattr(options, name)}.")
+        if not 0 < getattr(options, name) < math.inf:
+            raise WrongUsage(f"{_option(name)} must be above 0 and finite, but it is {getattr(options, name)}.")
     for name in SHARES:
         if not 0 <= getattr(options, name) < 1:
             raise WrongUsage(f"{_option(name)} must be a share below 1, but it is {getattr(options, name)}.")

@@ -10,7 +10,7 @@ import numpy as np
 
 from moola.core.merging import MergedEvents
 from moola.errors import InvalidData, OperationFailed, WrongUsage
-from moola.files import json_bytes, read_json, sha256_bytes, write_atomic
+from moola.files import json_bytes, read_json, remove_leftovers, sha256_bytes, write_atomic
 
 PLAN = "plan.json"
 PART = "part_{:06d}.json"
@@ -53,7 +53,7 @@ class ScanParts:
     """The folder `<output>.checkpoint`: a digest of everything that decides the events, and a file a part."""
 
     def __init__(self, output: Path, deciding: dict[str, Any]) -> None:
-        self.folder = checkpoint_of(output)
+        self.output, self.folder = output, checkpoint_of(output)
         self.plan = {"plan": sha256_bytes(json_bytes(deciding))}
 
     def begin(self, resume: bool) -> int:
@@ -96,6 +96,7 @@ class ScanParts:
             for pattern in ("part_*.json", "bars_*.bin", "events_*.parquet", PLAN):
                 for path in self.folder.glob(pattern):
                     path.unlink(missing_ok=True)
+            remove_leftovers(self.folder, self.output)
             if self.folder.is_dir() and not any(self.folder.iterdir()):
                 self.folder.rmdir()
         except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from moola.data.contracts.bar_spool import SpooledBars, spool_bars
 from moola.data.contracts.event_table import Events, events_of, write_event_pieces
 from moola.errors import InvalidData
 from moola.files import sha256_file
+from moola.locks import alone, lock_beside
 from moola.pipeline.processes import results
 from moola.pipeline.scan_counts import Stretch, WindowCounts, count_windows, stretches
 from moola.pipeline.scan_parts import ScanPart, ScanParts
@@ -52,6 +53,10 @@ class Scan:
         """The model's classes."""
         return self.reader.model.class_names
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the output, so that no other scan writes its parts or it."""
+        return alone(lock_beside(self.options.output), f"scan into {self.options.output}")
+
     def run(self, on_part: OnPart) -> dict[str, Any]:
         """Read every window, write the events, and say what was seen; `on_part` gets windows done, all, events.
 
@@ -59,7 +64,11 @@ class Scan:
         """
         assert self.options.bars is not None
         n_done = self.parts.begin(self.options.resume)
-        self.spool = spool_bars(self.options.bars, self.parts.folder)
+        try:
+            self.spool = spool_bars(self.options.bars, self.parts.folder)
+        except InvalidData:
+            self.finish()
+            raise
         self.plan = stretches(self.spool, self.reader.sliding, self.reader.n_bars)
         counts = self._counted()
         read = np.cumsum(counts.by_part)
@@ -78,7 +87,7 @@ class Scan:
                 n_cut += int(events.cut.sum())
                 yield events
 
-        write_event_pieces(self.options.output, counted(), self.class_names, self.parts.folder)
+        write_event_pieces(self.options.output, counted(), self.class_names)
         return {
             "output": str(self.options.output),
             "n_events": said.total(),

@@ -26,9 +26,15 @@ from moola.core.windows import cut_windows
 from moola.data.contracts.bar_table import bars_from_frame, read_bars
 from moola.data.contracts.frames import write_frame
 from moola.data.contracts.split_file import SplitFile, utc_text, verify_split, write_split
-from moola.data.contracts.window_table import WindowTable, read_windows, write_windows
+from moola.data.contracts.window_table import (
+    WindowFile,
+    WindowTable,
+    read_windows,
+    write_window_pieces,
+    write_windows,
+)
 from moola.data.importing import import_frame
-from moola.data.labelling import label_by_rule, windows_of_bars
+from moola.data.labelling import label_by_rule, pieces_of_bars, rows_of_bars, windows_of_bars
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import sha256_file, write_atomic
 
@@ -86,9 +92,8 @@ def cut(options: WindowsOptions) -> dict[str, Any]:
             f"{options.bars} must have bars for a window, but {len(bars)} bars give none of {options.window_bars} "
             f"({found.n_dropped_gap} dropped for gaps). Give more bars or raise --max-gap-hours."
         )
-    table = windows_of_bars(bars, found)
-    write_windows(options.output, table)
-    return {"output": str(options.output), "n_windows": len(table), "n_dropped_gap": found.n_dropped_gap}
+    write_window_pieces(options.output, rows_of_bars(bars, found), pieces_of_bars(bars, found))
+    return {"output": str(options.output), "n_windows": len(found), "n_dropped_gap": found.n_dropped_gap}
 
 
 def _at_least_one(number: int, name: str) -> int:
@@ -99,11 +104,11 @@ def _at_least_one(number: int, name: str) -> int:
 
 def convert(options: ConvertOptions) -> dict[str, Any]:
     """Add the eleven relative features to 4-D windows."""
-    table = read_windows(options.input, options.window_bars)
-    if table.features is not None:
+    file = WindowFile.open(options.input, options.window_bars)
+    if file.is_relative:
         raise InvalidData(f"{options.input} must hold 4-D windows, but it is relative already. Use it as it is.")
-    write_windows(options.output, table.with_features())
-    return {"output": str(options.output), "n_windows": len(table), "feature_type": "relative_11d"}
+    write_window_pieces(options.output, file.rows, (piece.with_features() for piece in file.pieces()))
+    return {"output": str(options.output), "n_windows": len(file.rows), "feature_type": "relative_11d"}
 
 
 def autolabel(options: AutolabelOptions) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +16,12 @@ from torch import distributed
 from moola.errors import DeviceUnavailable, OperationFailed, WrongUsage
 from moola.pipeline.cluster_team import run_on_ray
 from moola.pipeline.members import Work, hear, tell
+from moola.pipeline.processes import end_with_parent
 from moola.training.loop import OnEpoch
 from moola.training.team import ALONE, Team
 
 PATIENCE_S = 5.0
+MAX_DEVICES = 256
 
 
 def run_together(work: Work, options: Any, checkpoint: Path, on_epoch: OnEpoch) -> tuple[dict[str, Any], Team]:
@@ -38,14 +39,14 @@ def run_together(work: Work, options: Any, checkpoint: Path, on_epoch: OnEpoch) 
     Raises
     ------
     WrongUsage
-        --devices below 1, or another count than torchrun's, or --engine ray beside it.
+        --devices below 1, beyond any machine, or another count than torchrun's, or --engine ray beside it.
     DeviceUnavailable
         More processes than GPUs, where they are to compute on GPUs.
     OperationFailed
         A member ended without a word (killed, out of memory).
     """
-    if options.devices < 1:
-        raise WrongUsage(f"--devices must be at least 1, but it is {options.devices}.")
+    if not 1 <= options.devices <= MAX_DEVICES:
+        raise WrongUsage(f"--devices must be within 1 to {MAX_DEVICES}, but it is {options.devices}.")
     n_launched = int(os.environ.get("WORLD_SIZE", "1"))
     if n_launched > 1:
         if options.engine == "ray":
@@ -126,8 +127,7 @@ def _why_ended(members: list[Any]) -> OperationFailed | None:
 
 def _member(work: Work, options: Any, team: Team, meeting: str, said: Any) -> None:
     """One process: joins, works, and tells the starter what it needs to know."""
-    # Ctrl-C reaches all; the starter ends the members.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
     def joined_work(on_epoch: OnEpoch) -> dict[str, Any]:
         with _joined(meeting, team, options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -13,7 +14,6 @@ import torch
 
 from moola.config.options import RUNS_ROOT, TrainOptions
 from moola.data.contracts.prediction_table import Predictions, write_predictions
-from moola.errors import OperationFailed, WrongUsage
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic
 from moola.models.files import read_model, write_model
@@ -38,9 +38,30 @@ def train(options: TrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
     device = prepare_device(options.device, options.threads)
     material = gather(options)
     options = resolve_options(options, material.table, material.split, material.encoder)
-    run = _open_run(options, material)
-    checkpoint = run.path(store.CHECKPOINT) if run is not None else None
     deciding = _deciding(options, material)
+    with _opened(options, deciding) as run:
+        return _train(options, material, device, run, deciding, on_epoch, started)
+
+
+def _opened(options: TrainOptions, deciding: dict[str, Any]) -> contextlib.AbstractContextManager[store.Run | None]:
+    if not options.save_run:
+        return contextlib.nullcontext()
+    key = digest(deciding)
+    config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    new_id = store.new_run_id(options.model, options.seed, key)
+    return store.opened(RUNS_ROOT, "run", new_id, config | {"digest": key}, options.resume)
+
+
+def _train(
+    options: TrainOptions,
+    material: Material,
+    device: torch.device,
+    run: store.Run | None,
+    deciding: dict[str, Any],
+    on_epoch: OnEpoch,
+    started: float,
+) -> dict[str, Any]:
+    checkpoint = run.path(store.CHECKPOINT) if run is not None else None
     fitted = fit_material(options, material, device, checkpoint, deciding, on_epoch)
     facts, state = fitted.facts, fitted.state
     if run is not None:
@@ -59,28 +80,6 @@ def train(options: TrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
         "temperature": fitted.model.temperature,
         "val": evaluation.as_dict(),
     }
-
-
-def _open_run(options: TrainOptions, material: Material) -> store.Run | None:
-    if not options.save_run:
-        return None
-    key = digest(_deciding(options, material))
-    if options.resume is not None:
-        run = store.find_run(RUNS_ROOT, options.resume, complete=False)
-        if run.manifest is not None:
-            raise OperationFailed(
-                f"--resume must name an interrupted run, but {run.run_id} is complete. See it with `moola eval`."
-            )
-        if run.read(store.CONFIG).get("digest") != key:
-            raise WrongUsage(
-                f"--resume must go on with the options it was started with, but {run.run_id} was started with others "
-                "(or other data). Give the same options."
-            )
-        return run
-    run = store.create_run(RUNS_ROOT, store.new_run_id(options.model, options.seed, key))
-    config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
-    store.write_run_json(run, store.CONFIG, config | {"digest": key})
-    return run
 
 
 def _deciding(options: TrainOptions, material: Material) -> dict[str, Any]:

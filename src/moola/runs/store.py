@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from moola.errors import InvalidData, OperationFailed, UntrustedFile, WrongUsage
-from moola.files import SAFE_NAME, json_bytes, read_json, safe_name, sha256_file, write_atomic
+from moola.errors import Interrupted, InvalidData, OperationFailed, UntrustedFile, WrongUsage
+from moola.files import SAFE_NAME, json_bytes, read_json, remove_leftovers, safe_name, sha256_file, write_atomic
+from moola.locks import alone, lock_beside
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -29,6 +32,8 @@ CHECKPOINTS = "checkpoint*.pt"
 # Follows from the other files and may be written anew, so the manifest does not hash it.
 CARD = "model_card.md"
 VERSIONED = ("moola", "torch", "numpy", "polars", "scipy")
+# What `finish_run` itself puts into every manifest.
+ALWAYS = frozenset({"files", "finished_at", "git_commit", "machine", "run_id", "versions"})
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_]+-s\d+-[0-9a-f]{8}(-\d+)?")
 
 
@@ -79,6 +84,57 @@ def create_run(root: Path, run_id: str) -> Run:
     raise OperationFailed(f"a run must have a free name, but 999 runs are called {run_id}. Wait a second.")
 
 
+@contextlib.contextmanager
+def opened(root: Path, kind: str, new_id: str, config: dict[str, Any], resume: str | None) -> Iterator[Run]:
+    """Hold a run while it is worked on: a new one with its config, or an interrupted one that goes on.
+
+    Parameters
+    ----------
+    kind
+        `run` or `cv`, for messages.
+    config
+        Written into a new run; its `digest` is of all that decides the result.
+    resume
+        Id or folder of the run to go on with; None begins `new_id`.
+
+    Raises
+    ------
+    WrongUsage
+        The run to go on with was started with another digest.
+    OperationFailed
+        It is complete, or another process works on it.
+    Interrupted
+        The block was stopped; names what goes on with the run.
+    """
+    run = create_run(root, new_id) if resume is None else find_run(root, resume, complete=False)
+    try:
+        with alone(lock_beside(run.folder), f"work on {kind} {run.run_id}"):
+            if resume is None:
+                write_run_json(run, CONFIG, config)
+            else:
+                _require_same(run, kind, config["digest"])
+                remove_leftovers(run.folder)
+            log.info("%s %s", kind.capitalize(), run.folder)
+            yield run
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            f"Interrupted; what was finished is in {run.folder}.", go_on=("--resume", run.run_id)
+        ) from stop
+
+
+def _require_same(run: Run, kind: str, key: str) -> None:
+    # Looked at again under the lock: whoever held it may have finished the run.
+    if run.path(MANIFEST).is_file():
+        raise OperationFailed(
+            f"--resume must name an interrupted {kind}, but {run.run_id} is complete. Leave --resume out to start anew."
+        )
+    if run.read(CONFIG).get("digest") != key:
+        raise WrongUsage(
+            f"--resume must go on with the options it was started with, but {run.run_id} was started with others "
+            "(or other data). Give the same options."
+        )
+
+
 def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
     """Find a run by id or folder, and check its files against the manifest.
 
@@ -92,6 +148,8 @@ def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
         A file is missing or differs from its hash in the manifest.
     """
     folder = root / safe_name(_name_under(root, Path(name)), "a run id")
+    if folder.is_symlink():
+        raise UntrustedFile(f"a run must be a folder of its own, but {folder} is a link to elsewhere. Copy it here.")
     if not folder.is_dir():
         raise OperationFailed(f"the run must exist, but there is no folder {folder}. See `moola runs list`.")
     manifest_path = folder / MANIFEST
@@ -121,6 +179,10 @@ def _check_files(run: Run) -> None:
     files = run.manifest.get("files")
     if not isinstance(files, dict):
         raise UntrustedFile(f"{run.path(MANIFEST)} must list the run's files, but does not. Train the run anew.")
+    if lacking := sorted(ALWAYS - run.manifest.keys()):
+        raise UntrustedFile(
+            f"{run.path(MANIFEST)} must be whole, but it lacks {', '.join(lacking)}. Train the run anew."
+        )
     for name, expected in files.items():
         if not all(SAFE_NAME.fullmatch(part) for part in str(name).split("/")) or str(name).count("/") > 1:
             raise UntrustedFile(

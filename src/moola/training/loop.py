@@ -14,11 +14,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 
 from moola.core.seeds import derive_seed
 from moola.errors import TrainingDiverged, WrongUsage
 from moola.models.files import weights_of
 from moola.models.sealed import digest, read_sealed, write_sealed
+from moola.training.ahead import ahead
+from moola.training.epoch_figures import EpochMeans, FiniteWatch
 from moola.training.team import ALONE, Team
 
 log = logging.getLogger(__name__)
@@ -167,51 +170,33 @@ def _train_epoch(
     objective: Objective, optimiser: torch.optim.Optimizer, rates: _Rates, epoch: int, team: Team
 ) -> dict[str, float]:
     objective.module.train()
-    totals = _Means()
-    for n_batch, batch in enumerate(objective.train_batches(epoch)):
+    totals, watch, device = EpochMeans(), FiniteWatch(epoch), _device(objective)
+    for n_batch, batch in enumerate(ahead(objective.train_batches(epoch), device)):
         losses, n_windows = objective.losses(batch)
-        if not torch.isfinite(losses["loss"]):
-            raise TrainingDiverged(
-                f"the training loss must be a finite number, but it is {losses['loss'].item()} at epoch "
-                f"{epoch + 1}, batch {n_batch + 1}. Lower --learning-rate."
-            )
+        watch.see("training loss", n_batch, losses["loss"])
         rates.advance()
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(losses["loss"])
         team.average_gradients(objective.module.parameters(), n_windows)
-        nn.utils.clip_grad_norm_(objective.module.parameters(), MAX_GRADIENT_NORM)
+        # A step along a gradient that is not finite would spoil the weights while the losses still look sound.
+        watch.see("gradient's norm", n_batch, clip_grad_norm_(objective.module.parameters(), MAX_GRADIENT_NORM))
         optimiser.step()
         totals.add(losses, n_windows)
+    watch.look()
     return totals.means(team)
 
 
 @torch.no_grad()
 def _validate(objective: Objective, team: Team) -> dict[str, float]:
     objective.module.eval()
-    totals = _Means()
-    for batch in objective.val_batches():
+    totals = EpochMeans()
+    for batch in ahead(objective.val_batches(), _device(objective)):
         totals.add(*objective.losses(batch))
     return totals.means(team)
 
 
-class _Means:
-    """Means of losses, weighted by windows."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.n = 0
-
-    def add(self, losses: dict[str, Tensor], n_windows: int) -> None:
-        for name, loss in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(loss.detach()) * n_windows
-        self.n += n_windows
-
-    def means(self, team: Team) -> dict[str, float]:
-        """Means over the windows of all processes; each has had some."""
-        if not self.n:
-            return {}
-        summed = team.sums(torch.tensor([*self.sums.values(), self.n], dtype=torch.float64)).tolist()
-        return {name: total / summed[-1] for name, total in zip(self.sums, summed, strict=False)}
+def _device(objective: Objective) -> torch.device:
+    return next(objective.module.parameters()).device
 
 
 def _prefixed(part: str, losses: dict[str, float]) -> dict[str, float]:

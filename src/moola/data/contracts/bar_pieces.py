@@ -11,6 +11,7 @@ import polars as pl
 
 from moola.data.contracts.bar_table import ADVICE
 from moola.data.contracts.frames import PARQUET_MAGIC
+from moola.data.contracts.parquet_claims import refuse_inflation
 from moola.errors import InvalidData, OperationFailed
 
 # Rows of parquet, or bytes of CSV, at a time. Polars writes 262,144 rows a group, which holds whole pieces.
@@ -44,6 +45,8 @@ def bar_frames(path: Path, place: Place = Place(), finished: bool = True) -> Ite
             raise OperationFailed(f"a bar file must exist, but there is no file {path}. Check the path.")
         with path.open("rb") as file:
             is_parquet = file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+            if is_parquet:
+                refuse_inflation(file, path, "a bar file", ADVICE)
         if not path.stat().st_size:
             if finished:
                 raise InvalidData(f"a bar file must hold a table, but {path} is empty (0 bytes). {ADVICE}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,13 +64,7 @@ class BarChecks:
         """Check the next piece; `unread` is what `columns_of` could not read of it."""
         told = {problem.rule for problem in unread}
         found = price_problems(bars.ohlc) + (self._order(bars) if times_known else [])
-        for problem in [*unread, *(one for one in found if one.rule not in told)]:
-            before = self.problems.get(problem.rule)
-            self.problems[problem.rule] = (
-                replace(problem, first_row=(problem.first_row or 0) + self.n_rows)
-                if before is None
-                else replace(before, count=before.count + problem.count)
-            )
+        Problem.gather(self.problems, [*unread, *(one for one in found if one.rule not in told)], self.n_rows)
         self.n_rows += len(bars)
 
     def _order(self, bars: Bars) -> list[Problem]:

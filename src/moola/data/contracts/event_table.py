@@ -11,7 +11,7 @@ import polars as pl
 
 from moola.core.bars import Bars
 from moola.core.merging import MergedEvents
-from moola.data.contracts.frames import read_frame, utc_series, write_frame
+from moola.data.contracts.frames import read_frame, utc_series, write_frames
 from moola.errors import InvalidData
 from moola.files import read_bytes, write_atomic_pieces
 
@@ -22,9 +22,8 @@ COLUMNS = ("symbol", *TIMES, "predicted_label", "event_prob", "start_prob", "end
 COUNTS = ("n_windows_agree", "n_windows_saw", "longest_gap_hours", "cut", "n_bars_after")
 HINDSIGHT = -1
 UTC_US = pl.Datetime("us", "UTC")
-# Events that are written as one group of parquet, and held in memory until then.
+# Events that are one group of parquet.
 GROUP_EVENTS = 65_536
-COPY_BYTES = 1 << 20
 NO_BARS = Bars(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), np.zeros(0, dtype=object))
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
@@ -126,19 +125,16 @@ def frame_text(frame: pl.DataFrame, suffix: str, is_first: bool) -> bytes:
 
 def write_events(path: Path, events: Events) -> None:
     """Write events as .parquet, .csv or .jsonl, the same bytes each time."""
-    write_event_pieces(path, iter([events]), events.class_names, path.parent)
+    write_event_pieces(path, iter([events]), events.class_names)
 
 
-def write_event_pieces(path: Path, pieces: Iterator[Events], class_names: list[str], folder: Path) -> None:
-    """Write events that come in pieces, never all in memory, to the bytes that all at once would give.
-
-    `folder` takes pieces of parquet in between where there are many events.
-    """
+def write_event_pieces(path: Path, pieces: Iterator[Events], class_names: list[str]) -> None:
+    """Write events that come in pieces, never all in memory, to the bytes that all at once would give."""
     nothing = events_of(MergedEvents.none(len(class_names)), NO_BARS, class_names)
+    frames = (events_frame(piece) for piece in _or(pieces, nothing))
     if path.suffix == ".parquet":
-        _write_parquet(path, pieces, nothing, folder)
+        write_frames(path, frames, GROUP_EVENTS)
     else:
-        frames = (events_frame(piece) for piece in _or(pieces, nothing))
         texts = (frame_text(frame, path.suffix, number == 0) for number, frame in enumerate(frames))
         write_atomic_pieces(path, texts)
 
@@ -146,29 +142,6 @@ def write_event_pieces(path: Path, pieces: Iterator[Events], class_names: list[s
 def _or(pieces: Iterator[Events], nothing: Events) -> Iterator[Events]:
     yield next(pieces, nothing)
     yield from pieces
-
-
-def _write_parquet(path: Path, pieces: Iterator[Events], nothing: Events, folder: Path) -> None:
-    frame = events_frame(nothing)
-    groups: list[Path] = []
-    for piece in pieces:
-        frame = frame.vstack(events_frame(piece))
-        while len(frame) >= GROUP_EVENTS:
-            groups.append(folder / f"events_{len(groups):06d}.parquet")
-            write_frame(groups[-1], frame.head(GROUP_EVENTS))
-            frame = frame.slice(GROUP_EVENTS)
-    if not groups:
-        write_frame(path, frame.rechunk())
-        return
-    groups.append(folder / f"events_{len(groups):06d}.parquet")
-    write_frame(groups[-1], frame)
-    joined = folder / "events_joined.parquet"
-    scanned = pl.scan_parquet(groups)
-    scanned.sink_parquet(joined, compression="zstd", row_group_size=GROUP_EVENTS, maintain_order=True)
-    with joined.open("rb") as file:
-        write_atomic_pieces(path, iter(lambda: file.read(COPY_BYTES), b""))
-    for written in (*groups, joined):
-        written.unlink()
 
 
 def read_events(path: Path) -> Events:

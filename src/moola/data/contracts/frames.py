@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import polars as pl
+from polars.io.plugins import register_io_source
 
+from moola.data.contracts.parquet_claims import refuse_inflation
 from moola.errors import InvalidData, OperationFailed
-from moola.files import read_bytes, write_atomic
+from moola.files import read_bytes, write_atomic, write_atomic_by
 
 PARQUET_MAGIC = b"PAR1"
 
@@ -19,10 +25,27 @@ def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
     content = read_bytes(path, what, advice)
     if not content:
         raise InvalidData(f"{what} must hold a table, but {path} is empty (0 bytes). {advice}")
+    with reading(path, what, advice):
+        if not content.startswith(PARQUET_MAGIC):
+            return read_csv(content)
+        refuse_inflation(io.BytesIO(content), path, what, advice)
+        return pl.read_parquet(io.BytesIO(content))
+
+
+def scan_frame(path: Path, what: str, advice: str) -> pl.LazyFrame:
+    """Read parquet as it is asked for, so that it is never all in memory; anything else as `read_frame` does."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
+            refuse_inflation(file, path, what, advice)
+            return pl.scan_parquet(path)
+    return read_frame(path, what, advice).lazy()
+
+
+@contextlib.contextmanager
+def reading(path: Path, what: str, advice: str) -> Iterator[None]:
+    """Say plainly what the reader of tables found wrong with a file."""
     try:
-        if content.startswith(PARQUET_MAGIC):
-            return pl.read_parquet(io.BytesIO(content))
-        return read_csv(content)
+        yield
     except (pl.exceptions.PolarsError, OSError, UnicodeError, OverflowError) as error:
         reason = str(error).splitlines()[0][:200]
         raise InvalidData(
@@ -62,6 +85,28 @@ def write_frame(path: Path, frame: pl.DataFrame) -> None:
     else:
         raise OperationFailed(f"a table's name must end in .parquet or .csv, but {path} does not. Rename the output.")
     write_atomic(path, buffer.getvalue())
+
+
+def write_frames(path: Path, frames: Iterator[pl.DataFrame], group_rows: int) -> None:
+    """Write one parquet table that comes in frames (one at least), a few of them in memory at a time, atomically.
+
+    The bytes depend on the rows and on `group_rows` alone, never on how the rows are spread over frames.
+    """
+    if path.suffix != ".parquet":
+        raise OperationFailed(f"this table must be parquet, but {path} does not end in .parquet. Rename the output.")
+    first = next(frames)
+
+    def rows(*_asked: object) -> Iterator[pl.DataFrame]:
+        yield from chain([first], frames)
+
+    def fill(file: IO[bytes]) -> None:
+        try:
+            source = register_io_source(rows, schema=first.schema)
+            source.sink_parquet(file, compression="zstd", row_group_size=group_rows, maintain_order=True)
+        except pl.exceptions.PolarsError as error:
+            raise OSError(str(error).splitlines()[0][:200]) from error
+
+    write_atomic_by(path, fill)
 
 
 def nested_column(values: np.ndarray) -> pl.Series:

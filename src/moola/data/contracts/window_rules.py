@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +50,17 @@ def nested_array(
     return flat.reshape(len(column), expected, width)
 
 
+def content_hashes(values: np.ndarray) -> list[bytes]:
+    """Return a hash of each row's bytes."""
+    return [hashlib.blake2b(row, digest_size=16).digest() for row in np.ascontiguousarray(values)]
+
+
+def groups_of_equal(hashes: list[bytes]) -> np.ndarray:
+    """Number rows so that equal ones have the same number, in order of first appearance."""
+    number: dict[bytes, int] = {}
+    return np.array([number.setdefault(key, len(number)) for key in hashes], dtype=np.int64)
+
+
 def feature_problems(features: np.ndarray | None, ohlc: np.ndarray | None) -> list[Problem]:
     """Return broken rules of features (finite, in range) and of prices (the bar rules)."""
     problems = []
@@ -58,6 +70,8 @@ def feature_problems(features: np.ndarray | None, ohlc: np.ndarray | None) -> li
             bar = problem.first_row or 0
             detail = f"bar {bar % n_bars} of that window"
             problems.append(Problem(problem.rule, problem.count, bar // n_bars, detail))
+        if not problems:
+            problems += _jumps(ohlc)
     if features is not None:
         for column, name in enumerate(FEATURE_NAMES):
             values = features[:, :, column]
@@ -70,6 +84,18 @@ def feature_problems(features: np.ndarray | None, ohlc: np.ndarray | None) -> li
     return problems
 
 
+def _jumps(ohlc: np.ndarray) -> list[Problem]:
+    """Prices whose log return would be out of its range."""
+    most = np.exp(_range_of("log_return")[1])
+    factor = ohlc[:, 1:] / ohlc[:, :-1]
+    broken = ((factor > most) | (factor < 1 / most)).any(axis=2)
+    if not broken.any():
+        return []
+    row, bar = divmod(int(broken.argmax()), broken.shape[1])
+    rule = f"a price must be within a factor of {most:,.0f} of the bar before"
+    return [Problem(rule, int(broken.sum()), row, f"bar {bar + 1} of that window")]
+
+
 def _range_of(name: str) -> tuple[float, float]:
     # A log return of 10 is a price that grew 22,000-fold in one bar: an error, not a market.
     if name.startswith("log_return"):
@@ -77,8 +103,8 @@ def _range_of(name: str) -> tuple[float, float]:
     return (-ZSCORE_CLIP, ZSCORE_CLIP) if name.startswith("zscore") else (0.0, 1.0 + 1e-9)
 
 
-def label_problems(table: WindowTable, n_bars: int, values: np.ndarray | None) -> list[Problem]:
-    """Return broken rules of pointers and labels, contradictions between equal rows included."""
+def label_problems(table: WindowTable, n_bars: int, group: np.ndarray | None) -> list[Problem]:
+    """Return broken rules of pointers and labels; contradictions too where the `group` of equal bars is known."""
     problems = []
     start, end = table.expansion_start, table.expansion_end
     for name, bars in (("expansion_start", start), ("expansion_end", end)):
@@ -98,12 +124,11 @@ def label_problems(table: WindowTable, n_bars: int, values: np.ndarray | None) -
     empty = np.array([isinstance(name, str) and not name.strip() for name in table.label])
     if empty.any():
         problems.append(Problem("label must be a word or missing", int(empty.sum()), int(empty.argmax())))
-    return problems + (_contradictions(table) if values is not None else [])
+    return problems + (_contradictions(table, group) if group is not None and table.classes else [])
 
 
-def _contradictions(table: WindowTable) -> list[Problem]:
+def _contradictions(table: WindowTable, group: np.ndarray) -> list[Problem]:
     """Rows with the same bars and the same pointers must have the same label."""
-    group = table.intervals().group
     seen: dict[tuple[int, int, int], int] = {}
     pairs = []
     for row, key in enumerate(

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from moola.core.features import FEATURE_TYPE, N_FEATURES, relative_features
 from moola.core.splits import Intervals
-from moola.data.contracts.frames import nested_column, read_frame, rows_of, utc_series, write_frame
+from moola.core.windows import WINDOW_BARS
+from moola.data.contracts.frames import nested_column, reading, rows_of, scan_frame, utc_series, write_frames
+from moola.data.contracts.window_columns import is_relative_frame, optional_column, times_column
 from moola.data.contracts.window_rules import (
     ADVICE,
+    content_hashes,
     feature_problems,
+    groups_of_equal,
     label_problems,
     nested_array,
     pointer_warning,
@@ -22,6 +28,8 @@ from moola.data.contracts.window_rules import (
 from moola.errors import InvalidData, Problem
 
 log = logging.getLogger(__name__)
+# Windows in memory at a time, and a row group: 6.5 MB with their features and prices.
+PIECE_WINDOWS = 512
 EXTRA_COLUMNS = ("annotator", "quality", "draw")
 
 
@@ -80,6 +88,11 @@ class WindowTable:
         return bool((self.expansion_start >= 0).any())
 
     @property
+    def has_symbols(self) -> bool:
+        """Tell whether any row has a symbol."""
+        return bool((self.symbol != "").any())
+
+    @property
     def annotator(self) -> np.ndarray | None:
         """Who labelled each row; None where the file does not say."""
         if "annotator" not in self.extra.columns:
@@ -116,10 +129,86 @@ class WindowTable:
 
     def intervals(self) -> Intervals:
         """Return what a split needs: times, and groups of rows with the same bars."""
-        content = [row.tobytes() for row in np.ascontiguousarray(self._values)]
-        number: dict[bytes, int] = {}
-        group = np.array([number.setdefault(key, len(number)) for key in content], dtype=np.int64)
-        return Intervals(self.start_us, self.end_us, group)
+        return Intervals(self.start_us, self.end_us, groups_of_equal(content_hashes(self._values)))
+
+
+@dataclass(frozen=True)
+class WindowFile:
+    """A window file whose prices and features are read some windows at a time.
+
+    Attributes
+    ----------
+    rows
+        All windows with everything but prices and features.
+    is_relative
+        Whether the file holds relative windows.
+    """
+
+    path: Path
+    frame: pl.LazyFrame
+    window_bars: int | None
+    rows: WindowTable
+    is_relative: bool
+    row_problems: list[Problem]
+
+    @classmethod
+    def open(cls, path: Path, window_bars: int | None = None) -> WindowFile:
+        """Read everything of a file but prices and features; a file without its columns or rows is refused."""
+        with reading(path, "a window file", ADVICE):
+            frame = scan_frame(path, "a window file", ADVICE)
+            columns = frame.collect_schema().names()
+            for name in ("window_id", "features"):
+                if name not in columns:
+                    raise InvalidData(
+                        f"windows must have the columns window_id and features, but {path} lacks {name} "
+                        f"(it has {', '.join(columns[:20])}). {ADVICE}"
+                    )
+            rows = frame.drop("features", "ohlc", strict=False).collect()
+            if not len(rows):
+                raise InvalidData(f"a window file must have windows, but {path} has none. {ADVICE}")
+            is_relative = is_relative_frame(rows, frame, path)
+        problems: list[Problem] = []
+        return cls(path, frame, window_bars, _assemble(rows, problems), is_relative, problems)
+
+    def pieces(self) -> Iterator[WindowTable]:
+        """Yield the windows in order, some at a time; at the end raise with every broken rule of the whole file."""
+        problems: dict[str, Problem] = {}
+        hashes: list[bytes] = []
+        n_rows = 0
+        for frame in self._values():
+            found: list[Problem] = []
+            ohlc, features = self._arrays(frame, found)
+            Problem.gather(problems, found, n_rows)
+            values = features if ohlc is None else ohlc
+            if values is not None:
+                hashes += content_hashes(values)
+            n_rows += len(frame)
+            if not problems and not self.row_problems:
+                rows = self.rows.take(np.arange(n_rows - len(frame), n_rows))
+                yield replace(rows, ohlc=ohlc, features=features)
+        n_bars = self.window_bars or WINDOW_BARS
+        group = groups_of_equal(hashes) if len(hashes) == len(self.rows) else None
+        broken = [*problems.values(), *self.row_problems, *label_problems(self.rows, n_bars, group)]
+        if broken:
+            raise InvalidData.from_problems(self.path, broken, ADVICE)
+        if self.rows.start_us is None:
+            log.warning("%s has no start_ts and end_ts: overlap between parts cannot be checked.", self.path)
+        if message := pointer_warning(self.rows, n_bars):
+            log.warning("%s: %s", self.path, message)
+
+    def _values(self) -> Iterator[pl.DataFrame]:
+        wanted = self.frame.select(cs.by_name("features", "ohlc", require_all=False))
+        with reading(self.path, "a window file", ADVICE):
+            yield from wanted.collect_batches(chunk_size=PIECE_WINDOWS, maintain_order=True)
+
+    def _arrays(self, frame: pl.DataFrame, problems: list[Problem]) -> tuple[np.ndarray | None, np.ndarray | None]:
+        width = N_FEATURES if self.is_relative else 4
+        values = nested_array(frame["features"], "features", width, self.window_bars, problems)
+        ohlc, features = (None, values) if self.is_relative else (values, None)
+        if features is not None and "ohlc" in frame.columns:
+            ohlc = nested_array(frame["ohlc"], "ohlc", 4, features.shape[1], problems)
+        problems += feature_problems(features, ohlc)
+        return ohlc, features
 
 
 def read_windows(path: Path, window_bars: int | None = None) -> WindowTable:
@@ -127,122 +216,70 @@ def read_windows(path: Path, window_bars: int | None = None) -> WindowTable:
 
     `window_bars` is the length that must hold; `None` means 105.
     """
-    frame = read_frame(path, "a window file", ADVICE)
-    for name in ("window_id", "features"):
-        if name not in frame.columns:
-            raise InvalidData(
-                f"windows must have the columns window_id and features, but {path} lacks {name} "
-                f"(it has {', '.join(frame.columns[:20])}). {ADVICE}"
-            )
-    if not len(frame):
-        raise InvalidData(f"a window file must have windows, but {path} has none. {ADVICE}")
-    problems: list[Problem] = []
-    is_relative = _is_relative(frame, path)
-    width = N_FEATURES if is_relative else 4
-    values = nested_array(frame["features"], "features", width, window_bars, problems)
-    ohlc = None if is_relative else values
-    if is_relative and "ohlc" in frame.columns and values is not None:
-        ohlc = nested_array(frame["ohlc"], "ohlc", 4, values.shape[1], problems)
-    if values is not None:
-        problems += feature_problems(values if is_relative else None, ohlc)
-    n_bars = values.shape[1] if values is not None else (window_bars or 105)
-    table = _assemble(frame, ohlc, values if is_relative else None, problems)
-    problems += label_problems(table, n_bars, values)
-    if problems:
-        raise InvalidData.from_problems(path, problems, ADVICE)
-    if not table.intervals().timed:
-        log.warning("%s has no start_ts and end_ts: overlap between parts cannot be checked.", path)
-    if message := pointer_warning(table, n_bars):
-        log.warning("%s: %s", path, message)
-    return table
+    file = WindowFile.open(path, window_bars)
+    pieces = list(file.pieces())
+    ohlc, features = ([getattr(piece, name) for piece in pieces] for name in ("ohlc", "features"))
+    return replace(file.rows, ohlc=_joined(ohlc), features=_joined(features))
 
 
-def _is_relative(frame: pl.DataFrame, path: Path) -> bool:
-    if "feature_type" not in frame.columns:
-        first = frame["features"].drop_nulls().head(1).to_list()
-        row = first[0] if first else None
-        return bool(isinstance(row, list) and row and isinstance(row[0], list) and len(row[0]) == N_FEATURES)
-    kinds = frame["feature_type"].unique().to_list()
-    if kinds == ["ohlc"]:
-        return False
-    if kinds != [FEATURE_TYPE]:
-        raise InvalidData(
-            f"feature_type must be {FEATURE_TYPE} or ohlc in every row, but {path} has {kinds[:5]}. {ADVICE}"
-        )
-    return True
+def _joined(values: list[np.ndarray | None]) -> np.ndarray | None:
+    known = [some for some in values if some is not None]
+    return np.concatenate(known) if known else None
 
 
-def _assemble(
-    frame: pl.DataFrame, ohlc: np.ndarray | None, features: np.ndarray | None, problems: list[Problem]
-) -> WindowTable:
+def piece_rows(n_windows: int) -> Iterator[np.ndarray]:
+    """Yield the rows of a table some at a time; once, and none, where the table has no rows."""
+    for first in range(0, max(n_windows, 1), PIECE_WINDOWS):
+        yield np.arange(first, min(first + PIECE_WINDOWS, n_windows))
+
+
+def _assemble(frame: pl.DataFrame, problems: list[Problem]) -> WindowTable:
     n = len(frame)
     identifier = frame["window_id"].cast(pl.String)
     if identifier.null_count() or identifier.n_unique() < n:
         wrong = identifier.is_null() | ~identifier.is_first_distinct()
         count, where = int(wrong.sum()), int(wrong.arg_max() or 0)
         problems.append(Problem("window_id must be there and name one row each", count, where))
-    label = np.array(_optional(frame, "label", pl.String).to_list(), dtype=object)
+    label = np.array(optional_column(frame, "label", pl.String).to_list(), dtype=object)
     first, last = (
-        _optional(frame, name, pl.Int64, problems).fill_null(-1).to_numpy()
+        optional_column(frame, name, pl.Int64, problems).fill_null(-1).to_numpy()
         for name in ("expansion_start", "expansion_end")
     )
-    start_us, end_us = (_times(frame, name, problems) for name in ("start_ts", "end_ts"))
+    start_us, end_us = (times_column(frame, name, problems) for name in ("start_ts", "end_ts"))
     if (start_us is None) != (end_us is None):
         problems.append(Problem("start_ts and end_ts must come together", 1))
     elif start_us is not None and end_us is not None and (end_us < start_us).any():
         backward = end_us < start_us
         problems.append(Problem("end_ts must not be before start_ts", int(backward.sum()), int(backward.argmax())))
-    symbol = _optional(frame, "symbol", pl.String).fill_null("").to_numpy().astype(object)
+    symbol = optional_column(frame, "symbol", pl.String).fill_null("").to_numpy().astype(object)
     extra = frame.select([name for name in EXTRA_COLUMNS if name in frame.columns])
     return WindowTable(
-        identifier.fill_null("").to_list(), ohlc, features, label, first, last, start_us, end_us, symbol, extra
+        identifier.fill_null("").to_list(), None, None, label, first, last, start_us, end_us, symbol, extra
     )
-
-
-def _optional(
-    frame: pl.DataFrame, name: str, dtype: type[pl.DataType], problems: list[Problem] | None = None
-) -> pl.Series:
-    if name not in frame.columns:
-        return pl.Series(name, [None] * len(frame), dtype=dtype)
-    column = frame[name]
-    if column.dtype.is_float():
-        # Other tools write a missing pointer as NaN.
-        column = column.fill_nan(None)
-    whole = column.cast(dtype, strict=False)
-    lost = whole.is_null() & column.is_not_null()
-    if column.dtype.is_float():
-        lost = lost | (column != whole.cast(column.dtype)).fill_null(False)
-    if problems is not None and lost.any():
-        problems.append(Problem(f"{name} must be whole numbers", int(lost.sum()), int(lost.arg_max() or 0)))
-    return whole
-
-
-def _times(frame: pl.DataFrame, name: str, problems: list[Problem]) -> np.ndarray | None:
-    if name not in frame.columns or frame[name].null_count() == len(frame):
-        return None
-    column = frame[name]
-    rule = f"{name} must be a time in every row or in none"
-    if not isinstance(column.dtype, pl.Datetime):
-        problems.append(Problem(rule, len(column), 0, str(column.dtype)))
-        return None
-    if column.null_count():
-        problems.append(Problem(rule, column.null_count(), int(column.is_null().arg_max() or 0)))
-        return None
-    if column.dtype.time_zone is None:
-        column = column.dt.replace_time_zone("UTC")
-    return column.dt.timestamp("us").to_numpy()
 
 
 def write_windows(path: Path, table: WindowTable) -> None:
     """Write a window table: 4-D without features, relative (with the bars, where known) with them."""
+    write_window_pieces(path, table, (table.take(rows) for rows in piece_rows(len(table))))
+
+
+def write_window_pieces(path: Path, rows: WindowTable, pieces: Iterator[WindowTable]) -> None:
+    """Write windows that come some at a time to the bytes that `write_windows` gives.
+
+    `rows` is all of them, prices and features or not: it tells which columns the file has.
+    """
+    write_frames(path, (_frame(piece, rows) for piece in pieces), PIECE_WINDOWS)
+
+
+def _frame(table: WindowTable, whole: WindowTable) -> pl.DataFrame:
     columns: dict[str, pl.Series] = {"window_id": pl.Series(table.window_id, dtype=pl.String)}
-    if set(table.symbol.tolist()) != {""}:
+    if whole.has_symbols:
         columns["symbol"] = pl.Series(table.symbol.tolist(), dtype=pl.String)
     if table.start_us is not None and table.end_us is not None:
         columns |= {"start_ts": utc_series(table.start_us), "end_ts": utc_series(table.end_us)}
-    if table.classes:
+    if whole.classes:
         columns["label"] = pl.Series(table.label.tolist(), dtype=pl.String)
-    if table.has_pointers:
+    if whole.has_pointers:
         for name in ("expansion_start", "expansion_end"):
             bars = getattr(table, name)
             columns[name] = pl.Series([int(b) if b >= 0 else None for b in bars], dtype=pl.Int64)
@@ -254,4 +291,4 @@ def write_windows(path: Path, table: WindowTable) -> None:
             columns["ohlc"] = nested_column(table.ohlc)
     else:
         columns["features"] = nested_column(table._values)
-    write_frame(path, pl.DataFrame(columns))
+    return pl.DataFrame(columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from moola.data.contracts.frames import write_frame
 from moola.data.contracts.prediction_table import Predictions, write_predictions
 from moola.data.contracts.split_file import SplitFile, verify_split, write_split
 from moola.data.contracts.window_table import WindowTable, read_windows
-from moola.errors import OperationFailed, WrongUsage
+from moola.errors import WrongUsage
 from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.evaluation.platt import Calibrator
 from moola.files import sha256_file
@@ -61,7 +62,13 @@ def cross_validate(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
     _check(options)
     table = read_windows(options.data, options.window_bars).with_features()
     data_sha256 = sha256_file(options.data)
-    run = _open(options, data_sha256)
+    with _opened(options, data_sha256) as run:
+        return _cross_validate(options, run, table, data_sha256, on_fit, started)
+
+
+def _cross_validate(
+    options: CvOptions, run: store.Run, table: WindowTable, data_sha256: str, on_fit: OnFit, started: float
+) -> dict[str, Any]:
     folds = _folds(options, table)
     _write_folds(options, run.folder, folds, table, data_sha256)
     controls = run_controls(options, run.folder, len(folds))
@@ -118,26 +125,15 @@ def _check(options: CvOptions) -> None:
         )
 
 
-def _open(options: CvOptions, data_sha256: str) -> store.Run:
+def _opened(options: CvOptions, data_sha256: str) -> contextlib.AbstractContextManager[store.Run]:
     deciding = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST}
     for name in ("pretrained_encoder", "pretrain_bars"):
         path = getattr(options, name)
         deciding[name] = sha256_file(path) if path else ""
     key = digest(deciding | {"data_sha256": data_sha256})
-    if options.resume is None:
-        run = store.create_run(CV_ROOT, store.new_run_id(f"cv_{options.model}", options.seed, key))
-        config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
-        store.write_run_json(run, store.CONFIG, config | {"digest": key})
-        return run
-    run = store.find_run(CV_ROOT, options.resume, complete=False)
-    if run.manifest is not None:
-        raise OperationFailed(f"--resume must name an interrupted cv, but {run.run_id} is complete.")
-    if run.read(store.CONFIG).get("digest") != key:
-        raise WrongUsage(
-            f"--resume must go on with the options it was started with, but {run.run_id} was started with others "
-            "(or other data). Give the same options."
-        )
-    return run
+    config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    new_id = store.new_run_id(f"cv_{options.model}", options.seed, key)
+    return store.opened(CV_ROOT, "cv", new_id, config | {"digest": key}, options.resume)
 
 
 def _folds(options: CvOptions, table: WindowTable) -> list[Split]:
@@ -175,6 +171,7 @@ def _pretrain(options: CvOptions, folder: Path, n_folds: int) -> None:
                 window_bars=options.window_bars,
                 device=options.device,
                 seed=options.seed,
+                resume=options.resume is not None,
                 **sizes,
             )
             pretrain(settings, lambda _row: None)

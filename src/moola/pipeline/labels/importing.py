@@ -8,6 +8,7 @@ from typing import Any
 from moola.config.labels_options import LabelsImportOptions
 from moola.data.contracts.bar_table import read_bars
 from moola.data.contracts.frames import PARQUET_MAGIC
+from moola.data.contracts.label_rows import check_label
 from moola.data.contracts.label_store import LabelStore, WindowLabel
 from moola.errors import InvalidData
 from moola.files import read_bytes
@@ -46,6 +47,8 @@ def import_labels(options: LabelsImportOptions) -> dict[str, Any]:
     # A file that is refused leaves no new store behind either.
     if drafts.broken and not options.store.exists():
         raise InvalidData.from_problems(options.input, drafts.problems, ADVICE)
+    for label in drafts.labels:
+        check_label(label)
     with LabelStore(options.store) as store:
         known = {(label.window_id, label.annotator): label for label in store.all()}
         _other_bars(drafts, known)

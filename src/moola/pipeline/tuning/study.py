@@ -7,7 +7,6 @@ for each trial, from the trial's place among the finished ones: the draws do not
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from moola.config.tune_ranges import Choices, Range, Ranges, Value, tunable
 from moola.core.seeds import derive_seed
 from moola.errors import OperationFailed, UntrustedFile, WrongUsage
+from moola.locks import alone, lock_beside
 
 if TYPE_CHECKING:
     import optuna
@@ -82,7 +82,7 @@ def open_study(path: Path, deciding: dict[str, Any], higher_is_better: bool) -> 
     from sqlalchemy.exc import SQLAlchemyError
 
     _require_study_or_nothing(path)
-    with _alone(path):
+    with alone(lock_beside(path), f"work on the study {path}"):
         storage = None
         try:
             url = URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
@@ -120,27 +120,6 @@ def _require_study_or_nothing(path: Path) -> None:
         raise UntrustedFile(f"--study must be a study in SQLite, but {path} is not ({error}). Name another.") from error
     if tables and not {"studies", "trials", "version_info"} <= tables:
         raise UntrustedFile(f"--study must be a study, but {path} is another SQLite file. Name another.")
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the study for this process: a second one would take a running trial for a killed one."""
-    lock = path.with_name(f".{path.name}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w")
-    except OSError as error:
-        raise OperationFailed(
-            f"the study's folder must be writable, but {path.parent} is not ({error.strerror}). Name another --study."
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OperationFailed(
-                f"one process at a time must work on a study, but another is at {path}. Wait for it."
-            ) from error
-        yield
 
 
 def _require_same(path: Path, study: optuna.Study, deciding: dict[str, Any]) -> None:

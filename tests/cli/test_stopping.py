@@ -1,0 +1,166 @@
+"""Commands that are stopped end in 130 or 143, keep what was finished, and name the command that goes on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from pathlib import Path
+
+import pytest
+
+from moola.cli.console import EpochProgress
+from moola.cli.scanning import WindowProgress
+from moola.cli.validating import FitProgress
+from moola.locks import alone, lock_beside
+from moola.models.sealed import read_sealed
+from tests.conftest import DATA, SPLIT
+
+BARS = "data/raw/eurusd_1h_2017.parquet"
+TRAIN = ("train", "--data", DATA, "--split", SPLIT)
+PRETRAIN = ("pretrain-bilstm", "--input", "data/processed/unlabeled/windows.parquet", "--output", "encoder.pt")
+CV = ("cv", "--data", DATA, "--folds", "2", "--seeds", "1", "--controls=false", "--processes", "1")
+SCAN = ("scan", "--bars", BARS, "--output", "events.csv", "--batch-windows", "400", "--min-prob", "0", "--model")
+MODEL = "artifacts/models/supervised/enhanced_baseline_v2_relative.pt"
+
+
+@pytest.fixture
+def stopped_by(monkeypatch):
+    """Let a signal arrive when a progress is told of something finished for the first time."""
+
+    def arm(progress: type, number: signal.Signals) -> None:
+        shown = progress.__call__
+
+        def call(self, *told):
+            shown(self, *told)
+            monkeypatch.setattr(progress, "__call__", shown)
+            os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(progress, "__call__", call)
+
+    return arm
+
+
+def way_on(answer) -> list[str]:
+    typed = answer.err.strip().rpartition("Go on with: moola ")[2]
+    return shlex.split(typed)
+
+
+def newest(folder: str) -> Path:
+    return max(Path(folder).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
+def same_files(one: Path, other: Path) -> bool:
+    names = ("model.pkl", "predictions.parquet", "metrics.json", "history.jsonl")
+    there = [name for name in names if (one / name).is_file()]
+    assert "predictions.parquet" in there
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in there)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_training_goes_on_by_the_command_it_printed(sample, moola, stopped_by, number, code):
+    whole = Path("artifacts/runs") / moola(*TRAIN).last_line
+    stopped_by(EpochProgress, number)
+    answer = moola(*TRAIN)
+    assert answer.code == code
+    run = next(path for path in whole.parent.iterdir() if path.is_dir() and path != whole)
+    assert f"Interrupted; what was finished is in {run}." in answer.err
+    assert read_sealed(run / "checkpoint.pt", "checkpoint")["epoch"] == 1
+    assert way_on(answer) == [*TRAIN, "--resume", run.name]
+    resumed = moola(*way_on(answer))
+    assert resumed.code == 0, resumed.err
+    assert "Resumed after epoch 1" in resumed.err
+    assert same_files(run, whole)
+    assert not list(whole.parent.glob(".*"))
+
+
+def test_a_stopped_pretraining_goes_on(sample, moola, stopped_by):
+    assert moola(*PRETRAIN).code == 0
+    whole = Path("encoder.pt").read_bytes()
+    stopped_by(EpochProgress, signal.SIGTERM)
+    answer = moola(*PRETRAIN, "--json")
+    assert answer.code == 143
+    assert read_sealed(Path("encoder.pt.checkpoint"), "checkpoint")["epoch"] == 1
+    assert way_on(answer) == [*PRETRAIN, "--json", "--resume"]
+    assert moola(*way_on(answer)).code == 0
+    assert Path("encoder.pt").read_bytes() == whole
+
+
+def test_a_stopped_cv_keeps_its_fits_and_goes_on(sample, moola, stopped_by):
+    whole = Path("artifacts/cv") / moola(*CV).last_line
+    stopped_by(FitProgress, signal.SIGTERM)
+    answer = moola(*CV)
+    assert answer.code == 143
+    run = next(path for path in whole.parent.iterdir() if path.is_dir() and path != whole)
+    fits = {path: path.stat().st_mtime_ns for path in (run / "fits").iterdir()}
+    assert len(fits) == 2
+    assert way_on(answer) == [*CV, "--resume", run.name]
+    assert moola(*way_on(answer)).code == 0
+    assert {path: path.stat().st_mtime_ns for path in fits} == fits
+    assert same_files(run, whole)
+
+
+def test_a_stopped_scan_goes_on(sample, moola, train, stopped_by):
+    model = f"artifacts/runs/{train().last_line}/model.pkl"
+    assert moola(*SCAN, model).code == 0
+    whole = Path("events.csv").read_bytes()
+    stopped_by(WindowProgress, signal.SIGTERM)
+    answer = moola(*SCAN, model)
+    assert answer.code == 143
+    assert way_on(answer) == [*SCAN, model, "--resume"]
+    assert moola(*way_on(answer)).code == 0
+    assert Path("events.csv").read_bytes() == whole
+
+
+def test_a_command_that_keeps_nothing_names_no_way_on(sample, moola, stopped_by):
+    stopped_by(EpochProgress, signal.SIGTERM)
+    answer = moola(*TRAIN, "--save-run", "false")
+    assert answer.code == 143
+    assert answer.err.strip().endswith("Interrupted. Nothing that stood before was changed.")
+    assert not Path("artifacts").exists()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_second_on_one_run_is_refused_by_name_and_mixes_nothing(sample, moola, stopped_by):
+    stopped_by(EpochProgress, signal.SIGTERM)
+    on = way_on(moola(*TRAIN))
+    run = newest("artifacts/runs")
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    with alone(lock_beside(run), "work on it"):
+        answer = moola(*on)
+    assert answer.code == 1
+    assert f"one process at a time must work on run {run.name}, but process {os.getpid()} on " in answer.err
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+    assert moola(*on).code == 0
+    again = moola(*on)
+    assert again.code == 1
+    assert f"{run.name} is complete" in again.err
+
+
+@pytest.mark.parametrize(("command", "held"), [(PRETRAIN, "encoder.pt"), ((*SCAN, "model.pkl"), "events.csv")])
+def test_the_second_into_one_output_is_refused(sample, moola, train, command, held):
+    Path("model.pkl").write_bytes((Path("artifacts/runs") / train().last_line / "model.pkl").read_bytes())
+    with alone(lock_beside(Path(held)), "work on it"):
+        answer = moola(*command)
+    assert answer.code == 1
+    assert f"into {held}, but process {os.getpid()} on " in answer.err
+    assert not Path(held).exists()
+
+
+def test_the_second_promotion_is_refused_and_a_killed_one_is_finished(sample, moola, train, monkeypatch):
+    from moola.runs import promotion
+
+    baseline, run = train("--epochs", "1").last_line, train("--epochs", "6", "--learning-rate", "0.01").last_line
+    promote = ("promote", "--run", run, "--baseline", baseline, "--accept", "inconclusive")
+    shelf = Path(MODEL).parent
+    with alone(lock_beside(shelf), "promote"):
+        answer = moola(*promote)
+    assert answer.code == 1
+    assert f"one process at a time must promote under {shelf}, but process {os.getpid()} on" in answer.err
+    assert not shelf.exists()
+    monkeypatch.setattr("moola.pipeline.judging.finish_promotion", lambda _: {"run_id": run, "sha256": "1"})
+    finished = moola(*promote, "--json")
+    assert finished.code == 0
+    assert finished.json == {"run_id": run, "sha256": "1", "promoted_to": MODEL}
+    assert "was cut short: it is finished now" in finished.err
+    assert promotion.read_log(shelf) == []

@@ -1,0 +1,298 @@
+"""Bar files that are missing, damaged, foreign or wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from tests.faults.fault import Fault
+
+BAD = "bad.csv"
+
+
+def write_rows(frame: pl.DataFrame, name: str = BAD) -> None:
+    """Write bars as text, as a person would export them."""
+    frame.write_csv(name) if name.endswith(".csv") else frame.write_parquet(name)
+
+
+def bars(change: Callable[[pl.DataFrame], pl.DataFrame], name: str = BAD) -> Callable[[object], None]:
+    """Make a changed copy of the world's bars."""
+    return lambda _patch: write_rows(change(pl.read_parquet("bars.parquet").head(200)), name)
+
+
+def cell(column: str, row: int, value: object) -> Callable[[object], None]:
+    """Make a copy of the bars with one cell changed; every cell is text then."""
+
+    def change(frame: pl.DataFrame) -> pl.DataFrame:
+        values = frame[column].cast(pl.String).to_list()
+        values[row] = str(value)
+        return frame.with_columns(pl.Series(column, values, dtype=pl.String))
+
+    return bars(change)
+
+
+def text(content: str | bytes, name: str = BAD) -> Callable[[object], None]:
+    """Make a file of these bytes."""
+    return lambda _patch: Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def altered(path: str, change: Callable[[bytearray], object], name: str) -> Callable[[object], None]:
+    """Make a copy of a file with its bytes changed."""
+
+    def make(_patch: object) -> None:
+        content = bytearray(Path(path).read_bytes())
+        change(content)
+        Path(name).write_bytes(bytes(content))
+
+    return make
+
+
+def cut_in_half(content: bytearray) -> None:
+    del content[len(content) // 2 :]
+
+
+def claim_a_huge_footer(content: bytearray) -> None:
+    content[-8:-4] = (0x7FFFFFF0).to_bytes(4, "little")
+
+
+def spoil_the_footer(content: bytearray) -> None:
+    content[-60:-20] = b"\xff" * 40
+
+
+def grown(_patch: object) -> None:
+    """A parquet file of some kilobytes that says it holds a hundred million bars."""
+    n = 1_000
+    frame = pl.DataFrame({"timestamp": [0] * n} | {name: [1.0] * n for name in ("open", "high", "low", "close")})
+    frame.write_parquet("bad.parquet", compression="zstd")
+    say_more_rows(Path("bad.parquet"), n, 100_000_000)
+
+
+def clock_changes(local: str) -> Callable[[object], None]:
+    """Bars of one day whose third bar starts at a local time of a day on which clocks change."""
+    rows = [f"2024-{local[:5]} 00:30", f"2024-{local[:5]} 01:30", f"2024-{local}"]
+    return text("timestamp,open,high,low,close\n" + "".join(f"{time},1,1,1,1\n" for time in rows))
+
+
+CHECK, IMPORT = "bars check bad.csv", "bars import --input bad.csv --output new.parquet"
+WINDOWS = "windows --bars bad.csv --output new.parquet"
+
+BARS = [
+    Fault("bars-missing", "the file is not there", "bars check none.parquet", 1, "must exist, but there is no file"),
+    Fault(
+        "bars-folder",
+        "a folder in place of a file",
+        "bars check data",
+        1,
+        "must exist, but there is no file",
+        lambda _: Path("data").mkdir(exist_ok=True),
+    ),
+    Fault("bars-pipe", "a pipe, which would never end", CHECK, 1, "there is no file", lambda _: os.mkfifo(BAD)),
+    Fault("bars-device", "a device that never ends", "bars check /dev/zero", 1, "there is no file"),
+    Fault("bars-link-to-itself", "a symbolic link to itself", CHECK, 1, "bad.csv", lambda _: Path(BAD).symlink_to(BAD)),
+    Fault("bars-empty", "0 bytes", CHECK, 3, "is empty (0 bytes)", text("")),
+    Fault(
+        "bars-header-alone", "a header and no row", CHECK, 3, "must have bars", text("timestamp,open,high,low,close\n")
+    ),
+    Fault(
+        "bars-no-header",
+        "rows without a header",
+        CHECK,
+        3,
+        "must have the columns",
+        text("2024-01-01,1,1,1,1\n2024-01-02,1,1,1,1\n"),
+    ),
+    Fault("bars-noise", "bytes that are no table", CHECK, 3, "bad.csv", text(bytes(range(256)) * 40)),
+    Fault(
+        "bars-utf16",
+        "text in UTF-16",
+        CHECK,
+        3,
+        "bad.csv",
+        text("timestamp,open,high,low,close\n2024-01-01,1,1,1,1\n".encode("utf-16")),
+    ),
+    Fault(
+        "bars-pickle",
+        "a pickle named .parquet",
+        "bars check bad.parquet",
+        3,
+        "bad.parquet",
+        text(b"\x80\x04cos\nsystem\n(S'touch exploded'\ntR.", "bad.parquet"),
+    ),
+    Fault(
+        "bars-csv-named-parquet",
+        "CSV named .parquet, good otherwise: told by content, read as CSV",
+        "bars check named.parquet",
+        0,
+        "Every rule holds",
+        lambda _: pl.read_parquet("bars.parquet").write_csv("named.parquet"),
+    ),
+    Fault(
+        "bars-parquet-cut-off",
+        "half a parquet file",
+        "bars check bad.parquet",
+        3,
+        "bad.parquet",
+        altered("bars.parquet", cut_in_half, "bad.parquet"),
+    ),
+    Fault(
+        "bars-parquet-footer",
+        "parquet with a spoiled footer",
+        "bars check bad.parquet",
+        3,
+        "bad.parquet",
+        altered("bars.parquet", spoil_the_footer, "bad.parquet"),
+    ),
+    Fault(
+        "bars-parquet-claims-2-gb",
+        "parquet that claims a footer of 2 GB",
+        "bars check bad.parquet",
+        3,
+        "bad.parquet",
+        altered("bars.parquet", claim_a_huge_footer, "bad.parquet"),
+    ),
+    Fault("bars-column-missing", "no column `low`", CHECK, 3, "lacks low", bars(lambda frame: frame.drop("low"))),
+    Fault("bars-nan", "a price of NaN", CHECK, 3, "close must be a finite number", cell("close", 7, "NaN")),
+    Fault("bars-infinite", "an infinite price", CHECK, 3, "high must be a finite number", cell("high", 7, "inf")),
+    Fault("bars-price-is-text", "a word as a price", CHECK, 3, "open must be a finite number", cell("open", 7, "abc")),
+    Fault("bars-price-empty", "a price left out", CHECK, 3, "low must be a finite number", cell("low", 7, "")),
+    Fault(
+        "bars-thousands",
+        "a comma of thousands in a price",
+        CHECK,
+        3,
+        "open must be a finite number",
+        cell("open", 7, "1,234.5"),
+    ),
+    Fault("bars-zero", "a price of 0", CHECK, 3, "low must be above 0", cell("low", 7, 0)),
+    Fault("bars-negative", "a price below 0", CHECK, 3, "low must be above 0", cell("low", 7, -1)),
+    Fault("bars-1e300", "a price of 1e300", CHECK, 3, "high must be", cell("high", 7, 1e300)),
+    Fault("bars-1e-300", "a price of 1e-300", CHECK, 3, "low must be", cell("low", 7, 1e-300)),
+    Fault(
+        "bars-high-below-close",
+        "a high below the close",
+        CHECK,
+        3,
+        "high must be at least max(open, close)",
+        cell("high", 7, 1),
+    ),
+    Fault(
+        "bars-low-above-open",
+        "a low above the open",
+        CHECK,
+        3,
+        "low must be at most min(open, close)",
+        cell("low", 7, 1000),
+    ),
+    Fault(
+        "bars-time-unreadable",
+        "a time that is none",
+        CHECK,
+        3,
+        "timestamp must be there and readable",
+        cell("timestamp", 7, "soon"),
+    ),
+    Fault(
+        "bars-time-is-number",
+        "times as plain numbers",
+        "bars check bad.parquet",
+        3,
+        "timestamp must be a time in UTC",
+        bars(lambda frame: frame.with_columns(pl.col("timestamp").cast(pl.Int64)), "bad.parquet"),
+    ),
+    Fault(
+        "bars-mixed-zones",
+        "times of two zones in one column",
+        IMPORT,
+        3,
+        "timestamp must be readable as a time",
+        text("timestamp,open,high,low,close\n2024-01-01T00:00:00+02:00,1,1,1,1\n2024-01-01 01:00:00,1,1,1,1\n"),
+    ),
+    Fault(
+        "bars-clock-forward",
+        "a local time that does not exist (clocks go forward)",
+        f"{IMPORT} --timezone Europe/Berlin",
+        3,
+        "every time must exist once in Europe/Berlin",
+        clock_changes("03-31 02:30"),
+    ),
+    Fault(
+        "bars-clock-back",
+        "a local time that comes twice (clocks go back)",
+        f"{IMPORT} --timezone Europe/Berlin",
+        3,
+        "every time must exist once in Europe/Berlin",
+        clock_changes("10-27 02:30"),
+    ),
+    Fault(
+        "bars-zone-unknown",
+        "a time zone that does not exist",
+        f"{IMPORT} --timezone Mars/Olympus",
+        2,
+        "--timezone must be a name",
+        clock_changes("06-01 02:30"),
+    ),
+    Fault(
+        "bars-separator",
+        "a separator that is not the file's",
+        f"{IMPORT} --separator ;",
+        3,
+        "names no timestamp",
+        clock_changes("06-01 02:30"),
+    ),
+    Fault(
+        "bars-duplicate",
+        "one time twice",
+        CHECK,
+        3,
+        "a symbol and timestamp must have one bar",
+        bars(lambda frame: pl.concat([frame.head(10), frame.slice(9)])),
+    ),
+    Fault(
+        "bars-unsorted",
+        "times that go back",
+        CHECK,
+        3,
+        "timestamps must increase within a symbol",
+        bars(lambda frame: frame.reverse()),
+    ),
+    Fault(
+        "bars-symbol-missing",
+        "a symbol left out in one row",
+        CHECK,
+        3,
+        "symbol must be there",
+        bars(
+            lambda frame: frame.with_columns(
+                symbol=pl.when(pl.int_range(len(frame)) == 7).then(None).otherwise(pl.lit("A"))
+            )
+        ),
+    ),
+    Fault(
+        "bars-104",
+        "104 bars, one fewer than a window",
+        WINDOWS,
+        3,
+        "104 bars give none of 105",
+        bars(lambda frame: frame.head(104)),
+    ),
+    Fault(
+        "bars-106",
+        "106 bars at a stride of 5: one window, no more",
+        WINDOWS,
+        0,
+        "1 windows in new.parquet",
+        bars(lambda frame: frame.head(106)),
+        leaves=("new.parquet",),
+    ),
+    Fault(
+        "bars-all-gaps",
+        "bars days apart",
+        f"{WINDOWS} --max-gap-hours 0.5",
+        3,
+        "dropped for gaps",
+        bars(lambda frame: frame),
+    ),
+]
