@@ -181,4 +181,4 @@ def _seen(intervals: Intervals, rows: np.ndarray) -> list[str] | None:
 
 def checkpoint_of(output: Path) -> Path:
     """Return where an interrupted pretraining keeps its last finished epoch."""
-    return output.with_name(output.name + ".checkpoint")
+    return output.parent / f"{output.name}.checkpoint"
