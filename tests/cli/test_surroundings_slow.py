@@ -1,4 +1,4 @@
-"""Folder, time zone, locale and hash seed change no byte of what convert, split, pretraining, train and predict write."""
+"""Folder, time zone, locale and hash seed change no byte of what the commands from convert to scan write."""
 
 from __future__ import annotations
 
