@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import moola
+from tests.banned_calls import banned_calls
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = sorted((ROOT / "src/moola").rglob("*.py"))
@@ -33,13 +34,50 @@ def test_names_say_something_and_files_are_small():
         assert len(path.read_text().splitlines()) < 300, path
 
 
-def test_nothing_that_a_file_names_is_executed():
-    banned = re.compile(
-        r"weights_only\s*=\s*False|pickle\.|joblib|yaml\.load|(?<![.\w])(?:eval|exec)\(|load_state_dict\([^)]*strict\s*=\s*False|shell=True"
-    )
+def test_nothing_runs_what_a_file_names_and_nothing_reaches_a_network():
     for path in SOURCE:
-        found = [line for line in path.read_text().splitlines() if banned.search(line)]
-        assert not found, (path, found)
+        assert not banned_calls(path.read_text()), path
+
+
+PLANTED = {
+    "eval(text)": "eval",
+    "import builtins; builtins.exec(text)": "exec",
+    "__import__(name)": "__import__",
+    "import os; os.system(line)": "os.system",
+    "from os import system as run; run(line)": "os.system",
+    "import subprocess as s; s.run(line, shell=True)": "shell",
+    "import subprocess; subprocess.run(line, shell=asked)": "shell",
+    "import pickle": "pickle",
+    "from pickle import loads": "pickle",
+    "import joblib as fine": "joblib",
+    "import torch; torch.load(path)": "weights_only",
+    "import torch; torch.load(path, weights_only=False)": "weights_only",
+    "import torch as t; t.load(path, weights_only=asked)": "weights_only",
+    "from torch import load; load(path)": "weights_only",
+    "network.load_state_dict(weights, strict=False)": "load_state_dict",
+    "import numpy as np; np.load(path, allow_pickle=True)": "allow_pickle",
+    "import yaml; yaml.load(text)": "yaml.load",
+    "from importlib import import_module; import_module(name)": "import_module",
+    "import urllib.request": "urllib.request",
+    "from urllib import request": "urllib.request",
+    "def late():\n    import requests": "requests",
+    "import torch; torch.hub.load(repository, name)": "torch.hub",
+}
+
+
+@pytest.mark.parametrize(("source", "said"), PLANTED.items(), ids=PLANTED)
+def test_the_scan_finds_what_is_planted(source, said):
+    assert [said in reason for _, reason in banned_calls(source)] == [True]
+
+
+def test_the_scan_leaves_what_is_safe():
+    safe = """
+import re, importlib, subprocess, torch
+from urllib.parse import quote
+re.compile("a"), torch.load(path, weights_only=True), subprocess.run(["git"]), subprocess.run(["git"], shell=False)
+network.eval(), importlib.import_module("torch"), network.load_state_dict(weights, strict=True)
+"""
+    assert banned_calls(safe) == []
 
 
 def test_readme_tree_names_what_is_there():

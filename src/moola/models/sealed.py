@@ -107,10 +107,12 @@ def unseal(kind: str, data: bytes, name: str | Path) -> dict[str, Any]:
     except Exception as error:
         # torch reports foreign archives with many exception types; all mean the same to the user.
         raise _refuse(kind, name, f"it cannot be read safely ({type(error).__name__})") from error
+    # First, since the fields of another version may be others.
+    if isinstance(record, dict) and record.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
+        found = f"its format version is {record['format_version']!r}, not {FORMAT_VERSION}"
+        raise _refuse(kind, name, found, "Use the moola that wrote it.")
     if not isinstance(record, dict) or set(record) != {"kind", "format_version", "content", "sha256"}:
         raise _refuse(kind, name, "its fields are not those of a sealed file")
-    if record["format_version"] != FORMAT_VERSION:
-        raise _refuse(kind, name, f"its format version is {record['format_version']!r}, not {FORMAT_VERSION}")
     if record["kind"] != kind:
         raise _refuse(kind, name, f"it is a file of kind {record['kind']!r}")
     content: dict[str, Any] = record["content"]
@@ -151,10 +153,11 @@ def _spent(value: Any, budget: int) -> int:
     return spent
 
 
-def _refuse(kind: str, name: str | Path, found: str) -> UntrustedFile:
+def _refuse(
+    kind: str, name: str | Path, found: str, advice: str = "Take another copy, or write it anew."
+) -> UntrustedFile:
     return UntrustedFile(
-        f"{name} must be an unaltered moola {kind} file, but {found}. Nothing of it was used. "
-        f"Take another copy, or write it anew."
+        f"{name} must be an unaltered moola {kind} file, but {found}. Nothing of it was used. {advice}"
     )
 
 

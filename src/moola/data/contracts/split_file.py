@@ -15,6 +15,7 @@ from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData
 from moola.files import json_bytes, read_json, write_atomic
 
+FORMAT_VERSION = 1
 ADVICE = "Write a purged split with `moola split`, or pass --allow-overlap to use an old one as it is."
 
 
@@ -34,6 +35,13 @@ class SplitFile:
 def read_split(path: Path) -> SplitFile:
     """Read a split file; its agreement with a window table is `verify_split`'s to judge."""
     content = read_json(path, "a split file", ADVICE)
+    # Files of other programs, and old ones, do not say.
+    version = content.get("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise InvalidData(
+            f"{path} must be a split file of format version {FORMAT_VERSION}, but it is of version {version!r}. "
+            "Use the moola that wrote it, or write one anew with `moola split`."
+        )
     rows = {part: _indices(content, f"{part}_indices", path, part == "test") for part in PARTS}
     purge = content.get("purge_window", WINDOW_BARS - 1)
     if not isinstance(purge, int) or purge < 0:
@@ -67,6 +75,7 @@ def write_split(path: Path, file: SplitFile, table: WindowTable) -> None:
     """Write a split with the data's hash, the rows that the purge dropped and each part's time range."""
     split = file.split
     record: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
         "name": file.name,
         "purge_window": file.purge_window,
         "data_sha256": file.data_sha256,
