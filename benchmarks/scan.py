@@ -29,7 +29,7 @@ from moola.models.encoder import EncoderArchitecture, build_encoder
 from moola.models.files import ModelFile, read_model, write_model
 from moola.models.network import build_network
 from moola.pipeline.predicting import predict_windows
-from moola.pipeline.scanning import Scan
+from moola.pipeline.scan.scanning import Scan
 
 NAME = "eurusd_1m_2017h1.parquet"
 STRIDE = 5

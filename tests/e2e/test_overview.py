@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from moola.config.scan_options import ScanOptions
-from moola.pipeline import scan_reading
-from moola.pipeline.scan_overview import overview
-from moola.pipeline.scanning import Scan
+from moola.pipeline.scan import reading as scan_reading
+from moola.pipeline.scan.overview import overview
+from moola.pipeline.scan.scanning import Scan
 from moola.report.overview import write_overview
 from tests.scans_made import made_bars, made_model, seeing_moves
 

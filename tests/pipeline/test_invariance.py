@@ -13,7 +13,7 @@ from moola.models.references import LEARNERS
 from moola.pipeline.predicting import predict_windows
 from tests.made import made_windows
 from tests.networks_made import CPU
-from tests.pipeline.fits_made import N_BARS, fitted, material_of
+from tests.pipeline.fit.fits_made import N_BARS, fitted, material_of
 
 # More than one pass of the network, and a last pass that is not full.
 JUDGED = made_windows(70, seed=11, stride=N_BARS, window_bars=N_BARS)

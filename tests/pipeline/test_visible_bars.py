@@ -11,12 +11,12 @@ import pytest
 from moola.core.scaling import RobustScaler
 from moola.errors import UntrustedFile, WrongUsage
 from moola.models.files import read_model, write_model
-from moola.pipeline.examples import to_examples
-from moola.pipeline.fitting import predict_held_out
+from moola.pipeline.fit.examples import to_examples
+from moola.pipeline.fit.fitting import predict_held_out
 from moola.pipeline.predicting import predict_windows, read_windows_both_ways
 from tests.made import made_windows
 from tests.networks_made import CPU, equal_weights
-from tests.pipeline.fits_made import N_BARS, SPLIT, TABLE, fitted, material_of, write_split, write_unlabelled
+from tests.pipeline.fit.fits_made import N_BARS, SPLIT, TABLE, fitted, material_of, write_split, write_unlabelled
 
 SEEN = 20
 ROWS = np.arange(len(TABLE))

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.config.scan_options import ScanOptions
-from moola.pipeline import scan_reading
-from moola.pipeline.scan_overview import overview
-from moola.pipeline.scanning import Scan
+from moola.pipeline.scan import reading as scan_reading
+from moola.pipeline.scan.overview import overview
+from moola.pipeline.scan.scanning import Scan
 from moola.report.overview import write_overview
 from moola.report.overview.page import build_overview, packed_bars
 from tests.made import random_walk_bars

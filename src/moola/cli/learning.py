@@ -36,7 +36,7 @@ def pretrain_ts2vec(*, options: Annotated[PretrainTs2VecOptions, Flat], console:
 
 def _pretrain(options: PretrainOptions, screen: Screen) -> int:
     from moola.pipeline import pretraining
-    from moola.pipeline.teams import run_together
+    from moola.pipeline.engines.teams import run_together
 
     try:
         with EpochProgress("pretrain", options.epochs) as progress:

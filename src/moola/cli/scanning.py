@@ -14,7 +14,7 @@ from moola.config.scan_options import ScanOptions
 from moola.errors import Interrupted
 
 if TYPE_CHECKING:
-    from moola.pipeline.scanning import Scan
+    from moola.pipeline.scan.scanning import Scan
 
 Flat = Parameter(name="*")
 Console = Annotated[ConsoleOptions, Flat]
@@ -56,8 +56,8 @@ def scan(*, options: Annotated[ScanOptions, Flat], console: Console = ConsoleOpt
 
 
 def _scan(options: ScanOptions, screen: Screen) -> int:
-    from moola.pipeline.scan_parts import checkpoint_of
-    from moola.pipeline.scanning import Scan
+    from moola.pipeline.scan.parts import checkpoint_of
+    from moola.pipeline.scan.scanning import Scan
 
     work = Scan(options)
     with work.alone():
@@ -76,13 +76,13 @@ def _scan(options: ScanOptions, screen: Screen) -> int:
 
 def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, Any]) -> None:
     if options.plot is not None:
-        from moola.pipeline.scan_pictures import pictures
+        from moola.pipeline.scan.pictures import pictures
         from moola.plots import event_plot
 
         result["pictures"] = [str(event_plot(options.plot, one)) for one in pictures(work, options.plot_limit)]
         screen.say(f"{len(result['pictures'])} pictures of {result['n_events']} events in {options.plot}")
     if options.overview is not None:
-        from moola.pipeline.scan_overview import overview
+        from moola.pipeline.scan.overview import overview
         from moola.report.overview import write_overview
 
         size = write_overview(options.overview, overview(work, options.overview_bars))
@@ -91,7 +91,7 @@ def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, An
 
 
 def _follow(options: ScanOptions, screen: Screen) -> int:
-    from moola.pipeline.scan_following import Follower
+    from moola.pipeline.scan.following import Follower
 
     follower = Follower(options)
     screen.say(f"Following {options.follow}; events are appended to {options.output}. Ctrl-C ends it.")

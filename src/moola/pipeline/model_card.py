@@ -22,7 +22,7 @@ from moola.errors import OperationFailed
 from moola.evaluation.figures import Evaluation
 from moola.files import sha256_file, write_atomic
 from moola.models.files import read_model
-from moola.pipeline.examples import FEW_WINDOWS
+from moola.pipeline.fit.examples import FEW_WINDOWS
 from moola.pipeline.references import reference_figures
 from moola.pipeline.reproducing import NEW_RUN, training_command
 from moola.runs import store

@@ -9,7 +9,7 @@ from moola.data.contracts.prediction_table import Predictions
 from moola.data.contracts.window_table import WindowTable
 from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.models.references import REFERENCES
-from moola.pipeline.examples import most_common
+from moola.pipeline.fit.examples import most_common
 
 SHOWN = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "log_loss")
 

@@ -18,10 +18,10 @@ from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic
 from moola.models.files import read_model, write_model
 from moola.models.sealed import digest
-from moola.pipeline.fitting import fit_material, predict_held_out
-from moola.pipeline.material import Material, gather
+from moola.pipeline.fit.fitting import fit_material, predict_held_out
+from moola.pipeline.fit.material import Material, gather
+from moola.pipeline.fit.resolving import resolve_options
 from moola.pipeline.model_card import write_card
-from moola.pipeline.resolving import resolve_options
 from moola.runs import store, tracking
 from moola.training.device import prepare_device
 from moola.training.loop import FitState, OnEpoch

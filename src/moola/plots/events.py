@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from moola.pipeline.scan_pictures import EventPicture
+from moola.pipeline.scan.pictures import EventPicture
 from moola.plots.candles import EXPANSION, candles
 from moola.plots.figures import INK, save_figure
 

@@ -11,9 +11,9 @@ import pytest
 
 from moola.config.leakcheck_options import LeakcheckOptions
 from moola.core.live import live_events
-from moola.pipeline import scan_reading
 from moola.pipeline.leakcheck import live
 from moola.pipeline.leakcheck.subject import open_subject
+from moola.pipeline.scan import reading as scan_reading
 from tests.conftest import DATA, SPLIT
 from tests.pipeline.leakcheck.subjects import leaks, only_leak, states, subject_of
 from tests.planted import planted_windows

@@ -35,7 +35,7 @@ from moola.pipeline.benchmark.arms import Arm
 from moola.pipeline.benchmark.draws import Draw
 from moola.pipeline.benchmark.encoders import EncoderJob, SeenBars, deciding, with_bars
 from moola.pipeline.benchmark.figures import figures_of
-from moola.pipeline.material import gather
+from moola.pipeline.fit.material import gather
 from moola.pipeline.predicting import predict
 from moola.pipeline.references import class_numbers, with_common_pointers
 from moola.pipeline.training import train

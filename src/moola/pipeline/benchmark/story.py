@@ -19,7 +19,7 @@ from moola.pipeline.benchmark.encoders import EncoderJob, SeenBars, boundary_us,
 from moola.pipeline.benchmark.fits import FitJob, network_job, reference_job, run_fit
 from moola.pipeline.benchmark.page import markdown
 from moola.pipeline.benchmark.standings import differences, standings
-from moola.pipeline.processes import OnFit, run_jobs
+from moola.pipeline.engines.processes import OnFit, run_jobs
 
 # References that no seed changes are fitted once a draw.
 SEEDLESS = ("prevalence", "logistic")

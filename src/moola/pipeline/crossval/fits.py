@@ -19,10 +19,10 @@ from moola.core.splits import Split
 from moola.data.contracts.prediction_table import Predictions, read_predictions, write_predictions
 from moola.files import json_bytes, read_json, write_atomic
 from moola.models.references import REFERENCES
-from moola.pipeline.fitting import fit_material, predict_held_out
-from moola.pipeline.material import Material, gather
+from moola.pipeline.fit.fitting import fit_material, predict_held_out
+from moola.pipeline.fit.material import Material, gather
+from moola.pipeline.fit.resolving import resolve_options
 from moola.pipeline.references import predict_reference
-from moola.pipeline.resolving import resolve_options
 from moola.training.device import prepare_device
 
 ADVICE = "Run the cv anew."

@@ -7,7 +7,7 @@ from pathlib import Path
 from moola.config.cv_options import CvOptions
 from moola.models.references import REFERENCES
 from moola.pipeline.crossval.fits import FitTask, run_task
-from moola.pipeline.processes import OnFit, run_jobs
+from moola.pipeline.engines.processes import OnFit, run_jobs
 
 
 def tasks_of(options: CvOptions, folder: Path, n_folds: int) -> list[FitTask]:

@@ -31,8 +31,8 @@ from moola.pipeline.crossval.fits import FitTask, read_fit
 from moola.pipeline.crossval.grid import run_grid, tasks_of
 from moola.pipeline.crossval.pooling import average, calibrate_out_of_fold, paths, pool
 from moola.pipeline.crossval.uncertainty import single_windows, uncertainty
+from moola.pipeline.engines.processes import OnFit
 from moola.pipeline.pretraining import pretrain
-from moola.pipeline.processes import OnFit
 from moola.pipeline.tables import usual_interval_us
 from moola.runs import store, tracking
 

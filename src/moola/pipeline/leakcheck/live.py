@@ -20,7 +20,7 @@ from moola.models.files import ModelFile, read_model
 from moola.pipeline.leakcheck.findings import Finding
 from moola.pipeline.leakcheck.subject import Subject
 from moola.pipeline.predicting import read_windows_both_ways
-from moola.pipeline.scanning import Scan
+from moola.pipeline.scan.scanning import Scan
 from moola.runs import store
 
 HIDDEN, LIVE = "hidden bars", "live scan"

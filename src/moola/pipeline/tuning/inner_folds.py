@@ -30,10 +30,10 @@ from moola.errors import InvalidData
 from moola.evaluation.figures import TrainingFacts, evaluate, trivial_predictions
 from moola.files import sha256_file
 from moola.models.files import EncoderFile, read_encoder
-from moola.pipeline.examples import most_common, require_trainable
-from moola.pipeline.fitting import fit_material, predict_held_out
-from moola.pipeline.material import Material
-from moola.pipeline.resolving import resolve_options
+from moola.pipeline.fit.examples import most_common, require_trainable
+from moola.pipeline.fit.fitting import fit_material, predict_held_out
+from moola.pipeline.fit.material import Material
+from moola.pipeline.fit.resolving import resolve_options
 from moola.pipeline.tables import usual_interval_us
 
 # What a metric's name on the command line asks `evaluate` for.

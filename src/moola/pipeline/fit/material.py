@@ -11,7 +11,7 @@ from moola.data.contracts.split_file import read_split, verify_split
 from moola.data.contracts.window_table import WindowTable, read_windows
 from moola.files import sha256_file
 from moola.models.files import EncoderFile, read_encoder
-from moola.pipeline.examples import require_trainable
+from moola.pipeline.fit.examples import require_trainable
 from moola.pipeline.leaks import find_leaks
 from moola.pipeline.pretraining import require_input_dim
 

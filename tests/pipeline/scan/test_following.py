@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from moola.config.scan_options import ScanOptions
 from moola.errors import InvalidData, OperationFailed, WrongUsage
-from moola.pipeline import follow_state, scan_reading
-from moola.pipeline.follow_state import FollowFolder, folder_of
 from moola.pipeline.predicting import read_windows_both_ways
-from moola.pipeline.scan_following import Follower
-from moola.pipeline.scanning import Scan
+from moola.pipeline.scan import follow_state
+from moola.pipeline.scan import reading as scan_reading
+from moola.pipeline.scan.follow_state import FollowFolder, folder_of
+from moola.pipeline.scan.following import Follower
+from moola.pipeline.scan.scanning import Scan
 from tests.scans_made import made_bars, made_model, seeing_moves
 
 MOVES = [(40, 46, 1), (80, 84, -1), (150, 155, 1)]

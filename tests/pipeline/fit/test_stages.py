@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from moola.config.options import TrainOptions
-from moola.pipeline.material import Material
-from moola.pipeline.resolving import resolve_options
-from moola.pipeline.selftraining import Unlabelled, open_unlabelled, soft_labels
-from moola.pipeline.stages import Stages
+from moola.pipeline.fit.material import Material
+from moola.pipeline.fit.resolving import resolve_options
+from moola.pipeline.fit.selftraining import Unlabelled, open_unlabelled, soft_labels
+from moola.pipeline.fit.stages import Stages
 from moola.training import loop
 from tests.networks_made import CPU, equal_weights, tiny_encoder
-from tests.pipeline.fits_made import (
+from tests.pipeline.fit.fits_made import (
     SPLIT,
     TABLE,
     TINY,
@@ -96,7 +96,7 @@ def test_stages_that_were_stopped_go_on_to_the_same_weights(tmp_path, monkeypatc
     changes = {"unlabelled": Path("unlabelled.parquet"), "student_epochs": 2, "epochs": 2, "n_teachers": 1}
 
     def run(stages: Stages) -> list[Any]:
-        from moola.pipeline.fitting import _model
+        from moola.pipeline.fit.fitting import _model
 
         model = _model(
             stages.options, stages.material, stages.finetune("train", SPLIT.train, SPLIT.val)[0], stages.scaler

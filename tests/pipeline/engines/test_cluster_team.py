@@ -12,9 +12,9 @@ import pytest
 from moola.config.options import PretrainOptions
 from moola.data.contracts.bar_table import write_bars
 from moola.errors import InvalidData, OperationFailed
-from moola.pipeline import cluster_team
+from moola.pipeline.engines import cluster_team
+from moola.pipeline.engines.teams import run_together
 from moola.pipeline.pretraining import checkpoint_of, pretrain
-from moola.pipeline.teams import run_together
 from tests.made import random_walk_bars
 
 EPOCHS = 4
@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
     """Bars, and a cluster of this machine, whose workers find the tests."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]), prepend=os.pathsep)
     write_bars(Path("bars.parquet"), random_walk_bars(600))
     return tmp_path
 

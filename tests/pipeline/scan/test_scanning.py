@@ -12,10 +12,10 @@ from moola.config.scan_options import ScanOptions
 from moola.data.contracts.bar_spool import SpooledBars
 from moola.data.contracts.event_table import events_frame, read_events
 from moola.errors import InvalidData, UntrustedFile, WrongUsage
-from moola.pipeline import scan_reading
-from moola.pipeline.scan_parts import checkpoint_of
-from moola.pipeline.scan_pictures import pictures
-from moola.pipeline.scanning import Scan
+from moola.pipeline.scan import reading as scan_reading
+from moola.pipeline.scan.parts import checkpoint_of
+from moola.pipeline.scan.pictures import pictures
+from moola.pipeline.scan.scanning import Scan
 from tests.scans_made import made_bars, made_model, seeing_moves
 
 MOVES = {"A": [(40, 46, 1), (80, 84, -1), (150, 155, 1)], "B/1": [(60, 69, -1), (130, 133, 1)]}

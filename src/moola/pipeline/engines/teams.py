@@ -14,9 +14,9 @@ import torch
 from torch import distributed
 
 from moola.errors import DeviceUnavailable, OperationFailed, WrongUsage
-from moola.pipeline.cluster_team import run_on_ray
-from moola.pipeline.members import Work, hear, tell
-from moola.pipeline.processes import end_with_parent
+from moola.pipeline.engines.cluster_team import run_on_ray
+from moola.pipeline.engines.members import Work, hear, tell
+from moola.pipeline.engines.processes import end_with_parent
 from moola.training.loop import OnEpoch
 from moola.training.team import ALONE, Team
 

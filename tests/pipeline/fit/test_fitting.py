@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from moola.core.splits import Split
-from moola.pipeline import stages
-from moola.pipeline.fitting import predict_held_out
+from moola.pipeline.fit import stages
+from moola.pipeline.fit.fitting import predict_held_out
 from moola.pipeline.predicting import predict_windows
 from tests.networks_made import CPU
-from tests.pipeline.fits_made import (
+from tests.pipeline.fit.fits_made import (
     SPLIT,
     TABLE,
     fitted,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from moola.errors import OperationFailed
-from moola.pipeline.cluster import RETRIES, on_cluster
-from moola.pipeline.members import Work, hear, tell
+from moola.pipeline.engines.cluster import RETRIES, on_cluster
+from moola.pipeline.engines.members import Work, hear, tell
 from moola.training.loop import OnEpoch
 from moola.training.team import Team
 

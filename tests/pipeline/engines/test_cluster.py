@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from moola.errors import InvalidData, OperationFailed
-from moola.pipeline import cluster
-from moola.pipeline.processes import run_jobs
+from moola.pipeline.engines import cluster
+from moola.pipeline.engines.processes import run_jobs
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -26,7 +26,7 @@ pytestmark = [
 def here_alone(monkeypatch):
     """A cluster of this machine, whose workers find the tests."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]))
 
 
 def square(folder: str, number: int) -> str:

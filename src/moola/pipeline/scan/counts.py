@@ -9,7 +9,7 @@ import numpy as np
 
 from moola.core.windows import cut_windows
 from moola.data.contracts.bar_spool import SpooledBars
-from moola.pipeline.scan_reading import Sliding
+from moola.pipeline.scan.reading import Sliding
 
 
 @dataclass(frozen=True)

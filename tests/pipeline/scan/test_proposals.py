@@ -11,9 +11,9 @@ import pytest
 
 from moola.config.scan_options import ScanOptions
 from moola.errors import InvalidData, WrongUsage
-from moola.pipeline import scanning
-from moola.pipeline.scan_proposals import propose
-from moola.pipeline.scanning import Scan, in_order
+from moola.pipeline.scan import scanning
+from moola.pipeline.scan.proposals import propose
+from moola.pipeline.scan.scanning import Scan, in_order
 from tests.scans_made import made_bars, made_model
 
 N_PARTS = 9
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
     """A network without training over two symbols: all that it says is an event."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]), prepend=os.pathsep)
     made_model(Path("model.pt"))
     long, short = (made_bars(n, [(40, 46, 1)], seed, {100: 96.0}) for n, seed in ((260, 1), (140, 2)))
     frames = [long.with_columns(symbol=pl.lit("A")), short.with_columns(symbol=pl.lit("B/1"))]

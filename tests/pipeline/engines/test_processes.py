@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from moola.errors import OperationFailed
-from moola.pipeline.processes import run_jobs
+from moola.pipeline.engines.processes import run_jobs
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STARTER = """
 from tests.pipeline.test_processes import working
-from moola.pipeline.processes import run_jobs
+from moola.pipeline.engines.processes import run_jobs
 if __name__ == "__main__":
     run_jobs(working, [("pipe",), ("pipe",)], 2, print)
 """

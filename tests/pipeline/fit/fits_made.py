@@ -15,9 +15,9 @@ from moola.core.splits import Split
 from moola.data.contracts.split_file import utc_text
 from moola.data.contracts.window_table import WindowTable, write_windows
 from moola.models.files import EncoderFile
-from moola.pipeline.fitting import Fitted, fit_material
-from moola.pipeline.material import Material
-from moola.pipeline.resolving import resolve_options
+from moola.pipeline.fit.fitting import Fitted, fit_material
+from moola.pipeline.fit.material import Material
+from moola.pipeline.fit.resolving import resolve_options
 from tests.made import made_windows
 from tests.networks_made import CPU, made_scaler, tiny_encoder
 

@@ -9,8 +9,8 @@ import numpy as np
 from moola.core.splits import Intervals
 from moola.evaluation.calibration import fit_temperature
 from moola.models.files import ModelFile
+from moola.pipeline.fit.stages import Stages
 from moola.pipeline.predicting import read_windows_both_ways
-from moola.pipeline.stages import Stages
 
 # A block of fewer windows, or a network without both classes, tells nothing of the model that is kept.
 LEAST_A_BLOCK = 5

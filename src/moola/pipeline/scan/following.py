@@ -21,9 +21,9 @@ from moola.data.contracts.bar_table import ADVICE, columns_of
 from moola.data.contracts.event_table import events_frame, events_of, frame_text
 from moola.errors import InvalidData, OperationFailed, Problem
 from moola.files import sha256_file
-from moola.pipeline.follow_state import FollowFolder, FollowState, SymbolState
-from moola.pipeline.scan_parts import NO_BARS
-from moola.pipeline.scan_proposals import open_judging, open_reader
+from moola.pipeline.scan.follow_state import FollowFolder, FollowState, SymbolState
+from moola.pipeline.scan.parts import NO_BARS
+from moola.pipeline.scan.proposals import open_judging, open_reader
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".parquet", ".csv")

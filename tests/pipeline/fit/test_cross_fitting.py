@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from moola.core.splits import Split
-from moola.pipeline import cross_fitting
-from moola.pipeline.cross_fitting import cross_fitted_temperature
+from moola.pipeline.fit import cross_fitting
+from moola.pipeline.fit.cross_fitting import cross_fitted_temperature
 from tests.made import made_windows
-from tests.pipeline.fits_made import N_BARS, SPLIT, TABLE, fitted, material_of
+from tests.pipeline.fit.fits_made import N_BARS, SPLIT, TABLE, fitted, material_of
 
 KNOWN = np.concatenate([SPLIT.train, SPLIT.val])
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from moola.core.merging import MergedEvents, seen_by
 from moola.data.contracts.event_table import HINDSIGHT
-from moola.pipeline.scanning import Scan
+from moola.pipeline.scan.scanning import Scan
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from moola.models.encoder import BiLSTMEncoder, EncoderArchitecture, build_encod
 from moola.models.files import ModelFile
 from moola.models.network import NETWORKS, EnhancedSimpleLSTM
 from moola.pipeline.augmenting import epoch_ratios, synthetic_windows
-from moola.pipeline.examples import to_examples
-from moola.pipeline.material import Material
-from moola.pipeline.selftraining import (
+from moola.pipeline.fit.examples import to_examples
+from moola.pipeline.fit.material import Material
+from moola.pipeline.fit.selftraining import (
     ENCODER_RATE,
     LABELLED_A_BATCH,
     MASK_RATIO,

@@ -19,10 +19,10 @@ from moola.data.contracts.event_table import Events, events_of, write_event_piec
 from moola.errors import InvalidData
 from moola.files import sha256_file
 from moola.locks import alone, lock_beside
-from moola.pipeline.processes import results
-from moola.pipeline.scan_counts import Stretch, WindowCounts, count_windows, stretches
-from moola.pipeline.scan_parts import ScanPart, ScanParts
-from moola.pipeline.scan_proposals import PartReader, open_judging, open_reader, propose
+from moola.pipeline.engines.processes import results
+from moola.pipeline.scan.counts import Stretch, WindowCounts, count_windows, stretches
+from moola.pipeline.scan.parts import ScanPart, ScanParts
+from moola.pipeline.scan.proposals import PartReader, open_judging, open_reader, propose
 
 OnPart = Callable[[int, int, int], None]
 DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows")

@@ -9,7 +9,7 @@ import numpy as np
 from moola.core.bars import Bars
 from moola.core.merging import MergedEvents
 from moola.data.contracts.event_table import HINDSIGHT, Events, events_of
-from moola.pipeline.scanning import Scan
+from moola.pipeline.scan.scanning import Scan
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ from moola.evaluation.event_metrics import choose_pointer_threshold
 from moola.evaluation.figures import TrainingFacts
 from moola.models.files import ModelFile
 from moola.models.network import EnhancedSimpleLSTM
-from moola.pipeline.cross_fitting import cross_fitted_temperature
-from moola.pipeline.examples import most_common
-from moola.pipeline.material import Material
+from moola.pipeline.fit.cross_fitting import cross_fitted_temperature
+from moola.pipeline.fit.examples import most_common
+from moola.pipeline.fit.material import Material
+from moola.pipeline.fit.selftraining import Unlabelled, open_unlabelled, record_of, seen_by_student
+from moola.pipeline.fit.stages import Stages
 from moola.pipeline.predicting import predict_windows, read_windows_both_ways
-from moola.pipeline.selftraining import Unlabelled, open_unlabelled, record_of, seen_by_student
-from moola.pipeline.stages import Stages
 from moola.training.loop import FitState, OnEpoch
 
 log = logging.getLogger(__name__)

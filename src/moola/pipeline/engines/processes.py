@@ -15,7 +15,7 @@ from typing import Any
 
 from moola.config.options import EngineName
 from moola.errors import OperationFailed
-from moola.pipeline.cluster import over_ray
+from moola.pipeline.engines.cluster import over_ray
 
 log = logging.getLogger(__name__)
 OnFit = Callable[[int, int, str], None]

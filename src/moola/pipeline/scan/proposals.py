@@ -12,8 +12,8 @@ from moola.data.contracts.bar_spool import SpooledBars
 from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
 from moola.models.files import ModelFile, read_model
-from moola.pipeline.scan_counts import Stretch
-from moola.pipeline.scan_reading import Judging, Sliding, WindowReader
+from moola.pipeline.scan.counts import Stretch
+from moola.pipeline.scan.reading import Judging, Sliding, WindowReader
 from moola.training.device import prepare_device
 
 # A threshold chosen where every window has an expansion can be next to nothing; between them most windows have none.

@@ -1,0 +1,1 @@
+"""Scanning bars: windows read, proposals counted, merged into events, told live, drawn."""
