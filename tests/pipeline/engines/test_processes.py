@@ -16,7 +16,7 @@ from moola.pipeline.engines.processes import run_jobs
 
 ROOT = Path(__file__).resolve().parents[3]
 STARTER = """
-from tests.pipeline.test_processes import working
+from tests.pipeline.engines.test_processes import working
 from moola.pipeline.engines.processes import run_jobs
 if __name__ == "__main__":
     run_jobs(working, [("pipe",), ("pipe",)], 2, print)
