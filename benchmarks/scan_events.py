@@ -24,7 +24,7 @@ import polars as pl
 from moola.core.seeds import generator
 from moola.core.windows import inner_zone
 from moola.data.contracts.event_table import Events, read_events
-from moola.data.contracts.window_table import read_windows
+from moola.data.contracts.window_file import read_windows
 
 TRAIN, TEST, BARS = (
     "expansions_eurusd_1m_train.parquet",

@@ -15,7 +15,7 @@ import moola
 from moola.data.contracts.label_store import LabelStore
 from moola.data.contracts.prediction_table import read_predictions
 from moola.data.contracts.split_file import read_split
-from moola.data.contracts.window_table import read_windows
+from moola.data.contracts.window_file import read_windows
 from moola.errors import InvalidData, UntrustedFile
 from moola.models import sealed
 from moola.models.files import read_encoder, read_model, write_encoder, write_model

@@ -20,7 +20,7 @@ import moola
 from moola.data.contracts.label_rows import Expansion, WindowLabel
 from moola.data.contracts.label_store import LabelStore
 from moola.data.contracts.split_file import read_split
-from moola.data.contracts.window_table import read_windows, write_windows
+from moola.data.contracts.window_file import read_windows, write_windows
 from moola.files import json_bytes, write_atomic
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"

@@ -12,7 +12,7 @@ import pytest
 
 from moola.data.contracts.bar_table import write_bars
 from moola.data.contracts.prediction_table import read_predictions
-from moola.data.contracts.window_table import write_windows
+from moola.data.contracts.window_file import write_windows
 from tests.made import made_windows, random_walk_bars
 
 CHEAP = ("--models", "prevalence", "logistic")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moola.data.contracts.window_table import write_windows
+from moola.data.contracts.window_file import write_windows
 from moola.models.files import read_encoder
 from tests.conftest import DATA, SPLIT
 from tests.made import made_windows

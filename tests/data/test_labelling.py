@@ -4,8 +4,8 @@ import pytest
 from moola.core.bars import Bars
 from moola.core.rules import RULE_NAME, label_window
 from moola.core.windows import cut_windows
-from moola.data.contracts import window_table
-from moola.data.contracts.window_table import read_windows, write_windows
+from moola.data.contracts import window_file
+from moola.data.contracts.window_file import read_windows, write_windows
 from moola.data.labelling import label_by_rule, pieces_of_bars, windows_of_bars
 from moola.errors import InvalidData
 from tests.made import random_walk_bars
@@ -24,7 +24,7 @@ def test_windows_hold_the_bars_and_times_of_their_place_and_no_labels():
 
 
 def test_pieces_hold_the_same_windows_some_at_a_time(monkeypatch):
-    monkeypatch.setattr(window_table, "PIECE_WINDOWS", 30)
+    monkeypatch.setattr(window_file, "PIECE_WINDOWS", 30)
     pieces = list(pieces_of_bars(BARS, cut_windows(BARS, 20)))
     assert [len(piece) for piece in pieces] == [30, 30, 10]
     assert np.array_equal(np.concatenate([piece.ohlc for piece in pieces]), WINDOWS.ohlc)

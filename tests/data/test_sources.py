@@ -6,7 +6,7 @@ import pytest
 from moola.core.bars import upside_down
 from moola.core.features import relative_features
 from moola.data.contracts.bar_table import write_bars
-from moola.data.contracts.window_table import write_windows
+from moola.data.contracts.window_file import write_windows
 from moola.data.sources import BarSource, TableSource, open_source
 from moola.errors import InvalidData, OperationFailed
 from tests.made import HOUR_US, made_windows, random_walk_bars

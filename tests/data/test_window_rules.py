@@ -5,9 +5,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moola.data.contracts import window_table
+from moola.data.contracts import window_file
+from moola.data.contracts.window_file import read_windows, write_windows
 from moola.data.contracts.window_rules import label_problems, pointer_warning
-from moola.data.contracts.window_table import read_windows, write_windows
 from moola.errors import InvalidData
 from tests.made import made_windows
 
@@ -17,7 +17,7 @@ TABLE = made_windows(4)
 @pytest.fixture(autouse=True, params=[512, 1], ids=["all at once", "one at a time"])
 def piece(request, monkeypatch):
     """What is said of a file must not hang on the pieces that it is read in."""
-    monkeypatch.setattr(window_table, "PIECE_WINDOWS", request.param)
+    monkeypatch.setattr(window_file, "PIECE_WINDOWS", request.param)
 
 
 @pytest.fixture

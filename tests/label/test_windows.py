@@ -9,7 +9,7 @@ import pytest
 
 from moola.core.bars import Bars
 from moola.core.windows import cut_windows
-from moola.data.contracts.window_table import write_windows
+from moola.data.contracts.window_file import write_windows
 from moola.data.labelling import windows_of_bars
 from moola.errors import InvalidData, WrongUsage
 from moola.label.windows import cut_shelf, shelf_of_file

@@ -79,7 +79,7 @@ def test_a_saved_run_says_its_own_numbers_in_onnxruntime(sample, train):
     run = Path("artifacts/runs") / train("--epochs", "1", "--augment-data", "false").last_line
     result = export(ExportOptions(model=run / "model.pkl", output=Path("out/model.onnx")))
     assert result["largest_difference"] < 1e-5
-    from moola.data.contracts.window_table import read_windows
+    from moola.data.contracts.window_file import read_windows
 
     told = read_predictions(run / "predictions.parquet")
     features = read_windows(Path(DATA)).with_features().features[told.row].astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,6 +44,17 @@ class Intervals:
     def timed(self) -> bool:
         """Tell whether overlap can be checked at all."""
         return self.start_us is not None and self.end_us is not None
+
+
+def content_hashes(values: np.ndarray) -> list[bytes]:
+    """Return a hash of each row's bytes."""
+    return [hashlib.blake2b(row, digest_size=16).digest() for row in np.ascontiguousarray(values)]
+
+
+def groups_of_equal(hashes: list[bytes]) -> np.ndarray:
+    """Number rows so that equal ones have the same number, in order of first appearance."""
+    number: dict[bytes, int] = {}
+    return np.array([number.setdefault(key, len(number)) for key in hashes], dtype=np.int64)
 
 
 def forward_chain(intervals: Intervals, val_fraction: float, test_fraction: float, embargo_us: int = 0) -> Split:

@@ -12,7 +12,8 @@ import polars as pl
 from moola.core.bars import Bars
 from moola.core.rules import RULE_NAME, label_window
 from moola.core.windows import CutWindows, take_windows
-from moola.data.contracts.window_table import WindowTable, piece_rows
+from moola.data.contracts.window_file import piece_rows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData
 
 

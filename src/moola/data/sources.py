@@ -16,7 +16,8 @@ from moola.core.splits import Intervals
 from moola.core.windows import cut_windows, take_windows
 from moola.data.contracts.bar_table import bars_from_frame
 from moola.data.contracts.frames import read_frame
-from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.data.contracts.window_file import read_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData
 
 

@@ -12,7 +12,8 @@ from jaxtyping import Int
 
 from moola.core.bars import Bars
 from moola.core.windows import CutWindows, cut_windows, inner_zone
-from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.data.contracts.window_file import read_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.data.labelling import rows_of_bars, windows_of_bars
 from moola.errors import InvalidData, WrongUsage
 

@@ -16,7 +16,8 @@ from moola.data.augmentation import Made, MakingPlan, Window, make_windows, trai
 from moola.data.augmentation.schedule import n_variants, staged_ratios
 from moola.data.contracts.bar_table import read_bars
 from moola.data.contracts.split_file import read_split, verify_split
-from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.data.contracts.window_file import read_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
 

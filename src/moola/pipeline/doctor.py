@@ -11,7 +11,7 @@ from typing import Any
 
 from moola.config.options import RUNS_ROOT
 from moola.data.contracts.split_file import read_split, verify_split
-from moola.data.contracts.window_table import read_windows
+from moola.data.contracts.window_file import read_windows
 from moola.errors import MoolaError
 from moola.files import sha256_file, write_atomic
 from moola.pipeline.tables import SAMPLE_RELATIVE, SAMPLE_SPLIT

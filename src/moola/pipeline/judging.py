@@ -14,7 +14,7 @@ from moola.config.options import METRICS_ROOT, PROMOTED_ROOT, RUNS_ROOT
 from moola.core.windows import intersects
 from moola.data.contracts.prediction_table import Predictions, read_predictions
 from moola.data.contracts.split_file import time_us
-from moola.data.contracts.window_table import read_windows
+from moola.data.contracts.window_file import read_windows
 from moola.errors import InvalidData, NotPromoted, OperationFailed
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.evaluation.gates import Verdict, judge

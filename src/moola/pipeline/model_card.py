@@ -17,7 +17,7 @@ from typing import Any
 from moola.core.splits import PARTS
 from moola.data.contracts.prediction_table import read_predictions
 from moola.data.contracts.split_file import read_split, utc_text
-from moola.data.contracts.window_table import read_windows
+from moola.data.contracts.window_file import read_windows
 from moola.errors import OperationFailed
 from moola.evaluation.figures import Evaluation
 from moola.files import sha256_file, write_atomic

@@ -12,7 +12,8 @@ from moola.config.predict_options import PredictOptions
 from moola.core.expansions import best_pair, mass_around, mass_near
 from moola.core.features import mirrored_features
 from moola.data.contracts.prediction_table import Predictions, write_predictions
-from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.data.contracts.window_file import read_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.event_metrics import HIT_BARS

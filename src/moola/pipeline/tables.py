@@ -26,13 +26,8 @@ from moola.core.windows import cut_windows
 from moola.data.contracts.bar_table import bars_from_frame, read_bars
 from moola.data.contracts.frames import write_frame
 from moola.data.contracts.split_file import SplitFile, utc_text, verify_split, write_split
-from moola.data.contracts.window_table import (
-    WindowFile,
-    WindowTable,
-    read_windows,
-    write_window_pieces,
-    write_windows,
-)
+from moola.data.contracts.window_file import WindowFile, read_windows, write_window_pieces, write_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.data.importing import import_frame
 from moola.data.labelling import label_by_rule, pieces_of_bars, rows_of_bars, windows_of_bars
 from moola.errors import InvalidData, OperationFailed, WrongUsage

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from moola.data.contracts.prediction_table import Predictions
-from moola.data.contracts.window_table import read_windows
+from moola.data.contracts.window_file import read_windows
 from moola.errors import InvalidData
 from moola.files import sha256_file
 

@@ -14,7 +14,7 @@ from moola.config.options import PROMOTED_NAME, PROMOTED_ROOT, RUNS_ROOT
 from moola.config.report_options import REPORTS_ROOT, ReportOptions
 from moola.data.contracts.prediction_table import Predictions, read_predictions
 from moola.data.contracts.split_file import read_split, utc_text
-from moola.data.contracts.window_table import read_windows
+from moola.data.contracts.window_file import read_windows
 from moola.errors import InvalidData, MoolaError
 from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.files import read_bytes, sha256_file

@@ -11,7 +11,8 @@ import pytest
 
 from moola.config.benchmark_options import BenchmarkOptions
 from moola.data.contracts.split_file import read_split
-from moola.data.contracts.window_table import WindowTable, read_windows, write_windows
+from moola.data.contracts.window_file import read_windows, write_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, WrongUsage
 from moola.pipeline.benchmark.draws import lay_out, sharing
 from tests.made import made_windows

@@ -10,7 +10,7 @@ import pytest
 from moola.config.benchmark_options import BenchmarkOptions
 from moola.data.contracts.bar_table import read_bars, write_bars
 from moola.data.contracts.split_file import time_us
-from moola.data.contracts.window_table import write_windows
+from moola.data.contracts.window_file import write_windows
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.pipeline.benchmark.arms import Arm
 from moola.pipeline.benchmark.encoders import boundary_us, cut_bars, encoder_job, run_encoder

@@ -13,7 +13,8 @@ import torch
 from moola.config.options import TrainOptions
 from moola.core.splits import Split
 from moola.data.contracts.split_file import utc_text
-from moola.data.contracts.window_table import WindowTable, write_windows
+from moola.data.contracts.window_file import write_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.models.files import EncoderFile
 from moola.pipeline.fit.fitting import Fitted, fit_material
 from moola.pipeline.fit.material import Material

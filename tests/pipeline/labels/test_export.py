@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from moola.config.labels_options import LabelsExportOptions
-from moola.data.contracts.window_table import read_windows
+from moola.data.contracts.window_file import read_windows
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.pipeline.labels.export import export
 from tests.pipeline.labels.labels_made import BARS, WINDOW_BARS, made_label, made_store, write_made_bars

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from moola.config.leakcheck_options import LeakcheckOptions
-from moola.data.contracts.window_table import WindowTable, write_windows
+from moola.data.contracts.window_file import write_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.files import sha256_file
 from moola.pipeline.leakcheck.findings import Finding
 from moola.pipeline.leakcheck.subject import Subject, open_subject

@@ -21,7 +21,8 @@ from moola.config.options import TrainOptions
 from moola.config.tune_options import TuneOptions
 from moola.core.splits import forward_chain
 from moola.data.contracts.split_file import SplitFile, utc_text, write_split
-from moola.data.contracts.window_table import WindowTable, write_windows
+from moola.data.contracts.window_file import write_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, OperationFailed, TrainingDiverged, UntrustedFile, WrongUsage
 from moola.files import sha256_file
 from moola.models.files import write_encoder

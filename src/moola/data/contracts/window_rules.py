@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -12,10 +10,8 @@ import polars as pl
 from moola.core.bars import price_problems
 from moola.core.features import FEATURE_NAMES, ZSCORE_CLIP
 from moola.core.windows import WINDOW_BARS, inner_zone
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import Problem
-
-if TYPE_CHECKING:
-    from moola.data.contracts.window_table import WindowTable
 
 ADVICE = "Mend the file, or cut windows anew with `moola windows` and `moola autolabel`."
 
@@ -48,17 +44,6 @@ def nested_array(
         return None
     flat = bars.explode().fill_null(float("nan")).to_numpy()
     return flat.reshape(len(column), expected, width)
-
-
-def content_hashes(values: np.ndarray) -> list[bytes]:
-    """Return a hash of each row's bytes."""
-    return [hashlib.blake2b(row, digest_size=16).digest() for row in np.ascontiguousarray(values)]
-
-
-def groups_of_equal(hashes: list[bytes]) -> np.ndarray:
-    """Number rows so that equal ones have the same number, in order of first appearance."""
-    number: dict[bytes, int] = {}
-    return np.array([number.setdefault(key, len(number)) for key in hashes], dtype=np.int64)
 
 
 def feature_problems(features: np.ndarray | None, ohlc: np.ndarray | None) -> list[Problem]:

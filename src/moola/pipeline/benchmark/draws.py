@@ -16,7 +16,8 @@ from moola.config.table_options import SplitOptions
 from moola.core.folds import near_any
 from moola.core.seeds import generator
 from moola.core.splits import Intervals
-from moola.data.contracts.window_table import WindowTable, read_windows, write_windows
+from moola.data.contracts.window_file import read_windows, write_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
 from moola.pipeline.tables import split

@@ -25,7 +25,7 @@ from moola.config.predict_options import PredictOptions
 from moola.core.windows import intersects
 from moola.data.contracts.prediction_table import Predictions, read_predictions, write_predictions
 from moola.data.contracts.split_file import time_us
-from moola.data.contracts.window_table import read_windows
+from moola.data.contracts.window_file import read_windows
 from moola.files import json_bytes, read_json, sha256_file, write_atomic
 from moola.models.files import read_encoder
 from moola.models.peers import PEERS

@@ -19,7 +19,8 @@ from moola.core.splits import Split
 from moola.data.contracts.frames import write_frame
 from moola.data.contracts.prediction_table import Predictions, write_predictions
 from moola.data.contracts.split_file import SplitFile, verify_split, write_split
-from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.data.contracts.window_file import read_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import WrongUsage
 from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.evaluation.platt import Calibrator

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from moola.config.options import TrainOptions
 from moola.core.splits import Split
 from moola.data.contracts.split_file import read_split, verify_split
-from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.data.contracts.window_file import read_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.files import sha256_file
 from moola.models.files import EncoderFile, read_encoder
 from moola.pipeline.fit.examples import require_trainable

@@ -11,7 +11,8 @@ import numpy as np
 from moola.config.labels_options import LabelsImportOptions
 from moola.core.windows import take_windows
 from moola.data.contracts.label_store import GRADES, Expansion, WindowLabel
-from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.data.contracts.window_file import read_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.pipeline.labels.places import BarPlaces
 

@@ -13,8 +13,9 @@ from moola.config.labels_options import LabelsExportOptions
 from moola.core.windows import take_windows
 from moola.data.contracts.bar_table import read_bars
 from moola.data.contracts.label_store import GRADES, LabelStore, WindowLabel
+from moola.data.contracts.window_file import write_windows
 from moola.data.contracts.window_rules import label_problems
-from moola.data.contracts.window_table import WindowTable, write_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.pipeline.labels.choosing import NotChosen, by_window, choose, disagreement, mean_marks
 from moola.pipeline.labels.places import BarPlaces, Mark

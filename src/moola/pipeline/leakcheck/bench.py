@@ -12,7 +12,8 @@ from pathlib import Path
 from moola.config.options import RUNS_ROOT, TrainOptions
 from moola.core.splits import PARTS
 from moola.data.contracts.prediction_table import Predictions
-from moola.data.contracts.window_table import WindowTable, write_windows
+from moola.data.contracts.window_file import write_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.evaluation.figures import TrainingFacts
 from moola.files import json_bytes, sha256_file, write_atomic
 from moola.models.files import read_model, weights_digest

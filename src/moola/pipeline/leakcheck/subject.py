@@ -13,7 +13,8 @@ from moola.config.leakcheck_options import LeakcheckOptions
 from moola.config.options import RUNS_ROOT
 from moola.core.splits import PARTS, Intervals, Split, index_problems
 from moola.data.contracts.split_file import SplitFile, read_split
-from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.data.contracts.window_file import read_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData
 from moola.files import sha256_file
 from moola.models.files import EncoderFile, read_encoder

@@ -25,7 +25,8 @@ from moola.core.splits import Split
 from moola.core.windows import intersects
 from moola.data.contracts.prediction_table import Predictions
 from moola.data.contracts.split_file import read_split, time_us, verify_split
-from moola.data.contracts.window_table import WindowTable, read_windows
+from moola.data.contracts.window_file import read_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData
 from moola.evaluation.figures import TrainingFacts, evaluate, trivial_predictions
 from moola.files import sha256_file

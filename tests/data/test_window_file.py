@@ -5,14 +5,9 @@ import polars as pl
 import pytest
 
 from moola.core.features import relative_features
-from moola.data.contracts import window_table
-from moola.data.contracts.window_table import (
-    WindowFile,
-    WindowTable,
-    read_windows,
-    write_window_pieces,
-    write_windows,
-)
+from moola.data.contracts import window_file
+from moola.data.contracts.window_file import WindowFile, read_windows, write_window_pieces, write_windows
+from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, MoolaError
 from tests.made import made_windows
 
@@ -157,7 +152,7 @@ def test_an_older_file_with_an_array_column_and_naive_times_is_read(tmp_path):
 
 @pytest.fixture
 def pieces_of_two(monkeypatch):
-    monkeypatch.setattr(window_table, "PIECE_WINDOWS", 2)
+    monkeypatch.setattr(window_file, "PIECE_WINDOWS", 2)
 
 
 @pytest.mark.parametrize("kind", TABLES)

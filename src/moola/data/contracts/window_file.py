@@ -1,0 +1,188 @@
+"""The window file: 4-D windows (OHLC) and relative windows (eleven features), one row a label."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+
+from moola.core.features import FEATURE_TYPE, N_FEATURES
+from moola.core.splits import content_hashes, groups_of_equal
+from moola.core.windows import WINDOW_BARS
+from moola.data.contracts.frames import nested_column, reading, scan_frame, utc_series, write_frames
+from moola.data.contracts.window_columns import is_relative_frame, optional_column, times_column
+from moola.data.contracts.window_rules import ADVICE, feature_problems, label_problems, nested_array, pointer_warning
+from moola.data.contracts.window_table import WindowTable
+from moola.errors import InvalidData, Problem
+
+log = logging.getLogger(__name__)
+# Windows in memory at a time, and a row group: 6.5 MB with their features and prices.
+PIECE_WINDOWS = 512
+EXTRA_COLUMNS = ("annotator", "quality", "draw")
+
+
+@dataclass(frozen=True)
+class WindowFile:
+    """A window file whose prices and features are read some windows at a time.
+
+    Attributes
+    ----------
+    rows
+        All windows with everything but prices and features.
+    is_relative
+        Whether the file holds relative windows.
+    """
+
+    path: Path
+    frame: pl.LazyFrame
+    window_bars: int | None
+    rows: WindowTable
+    is_relative: bool
+    row_problems: list[Problem]
+
+    @classmethod
+    def open(cls, path: Path, window_bars: int | None = None) -> WindowFile:
+        """Read everything of a file but prices and features; a file without its columns or rows is refused."""
+        with reading(path, "a window file", ADVICE):
+            frame = scan_frame(path, "a window file", ADVICE)
+            columns = frame.collect_schema().names()
+            for name in ("window_id", "features"):
+                if name not in columns:
+                    raise InvalidData(
+                        f"windows must have the columns window_id and features, but {path} lacks {name} "
+                        f"(it has {', '.join(columns[:20])}). {ADVICE}"
+                    )
+            rows = frame.drop("features", "ohlc", strict=False).collect()
+            if not len(rows):
+                raise InvalidData(f"a window file must have windows, but {path} has none. {ADVICE}")
+            is_relative = is_relative_frame(rows, frame, path)
+        problems: list[Problem] = []
+        return cls(path, frame, window_bars, _assemble(rows, problems), is_relative, problems)
+
+    def pieces(self) -> Iterator[WindowTable]:
+        """Yield the windows in order, some at a time; at the end raise with every broken rule of the whole file."""
+        problems: dict[str, Problem] = {}
+        hashes: list[bytes] = []
+        n_rows = 0
+        for frame in self._values():
+            found: list[Problem] = []
+            ohlc, features = self._arrays(frame, found)
+            Problem.gather(problems, found, n_rows)
+            values = features if ohlc is None else ohlc
+            if values is not None:
+                hashes += content_hashes(values)
+            n_rows += len(frame)
+            if not problems and not self.row_problems:
+                rows = self.rows.take(np.arange(n_rows - len(frame), n_rows))
+                yield replace(rows, ohlc=ohlc, features=features)
+        n_bars = self.window_bars or WINDOW_BARS
+        group = groups_of_equal(hashes) if len(hashes) == len(self.rows) else None
+        broken = [*problems.values(), *self.row_problems, *label_problems(self.rows, n_bars, group)]
+        if broken:
+            raise InvalidData.from_problems(self.path, broken, ADVICE)
+        if self.rows.start_us is None:
+            log.warning("%s has no start_ts and end_ts: overlap between parts cannot be checked.", self.path)
+        if message := pointer_warning(self.rows, n_bars):
+            log.warning("%s: %s", self.path, message)
+
+    def _values(self) -> Iterator[pl.DataFrame]:
+        wanted = self.frame.select(cs.by_name("features", "ohlc", require_all=False))
+        with reading(self.path, "a window file", ADVICE):
+            yield from wanted.collect_batches(chunk_size=PIECE_WINDOWS, maintain_order=True)
+
+    def _arrays(self, frame: pl.DataFrame, problems: list[Problem]) -> tuple[np.ndarray | None, np.ndarray | None]:
+        width = N_FEATURES if self.is_relative else 4
+        values = nested_array(frame["features"], "features", width, self.window_bars, problems)
+        ohlc, features = (None, values) if self.is_relative else (values, None)
+        if features is not None and "ohlc" in frame.columns:
+            ohlc = nested_array(frame["ohlc"], "ohlc", 4, features.shape[1], problems)
+        problems += feature_problems(features, ohlc)
+        return ohlc, features
+
+
+def read_windows(path: Path, window_bars: int | None = None) -> WindowTable:
+    """Read windows of either kind; otherwise raise with every broken rule at once.
+
+    `window_bars` is the length that must hold; `None` means 105.
+    """
+    file = WindowFile.open(path, window_bars)
+    pieces = list(file.pieces())
+    ohlc, features = ([getattr(piece, name) for piece in pieces] for name in ("ohlc", "features"))
+    return replace(file.rows, ohlc=_joined(ohlc), features=_joined(features))
+
+
+def _joined(values: list[np.ndarray | None]) -> np.ndarray | None:
+    known = [some for some in values if some is not None]
+    return np.concatenate(known) if known else None
+
+
+def piece_rows(n_windows: int) -> Iterator[np.ndarray]:
+    """Yield the rows of a table some at a time; once, and none, where the table has no rows."""
+    for first in range(0, max(n_windows, 1), PIECE_WINDOWS):
+        yield np.arange(first, min(first + PIECE_WINDOWS, n_windows))
+
+
+def _assemble(frame: pl.DataFrame, problems: list[Problem]) -> WindowTable:
+    n = len(frame)
+    identifier = frame["window_id"].cast(pl.String)
+    if identifier.null_count() or identifier.n_unique() < n:
+        wrong = identifier.is_null() | ~identifier.is_first_distinct()
+        count, where = int(wrong.sum()), int(wrong.arg_max() or 0)
+        problems.append(Problem("window_id must be there and name one row each", count, where))
+    label = np.array(optional_column(frame, "label", pl.String).to_list(), dtype=object)
+    first, last = (
+        optional_column(frame, name, pl.Int64, problems).fill_null(-1).to_numpy()
+        for name in ("expansion_start", "expansion_end")
+    )
+    start_us, end_us = (times_column(frame, name, problems) for name in ("start_ts", "end_ts"))
+    if (start_us is None) != (end_us is None):
+        problems.append(Problem("start_ts and end_ts must come together", 1))
+    elif start_us is not None and end_us is not None and (end_us < start_us).any():
+        backward = end_us < start_us
+        problems.append(Problem("end_ts must not be before start_ts", int(backward.sum()), int(backward.argmax())))
+    symbol = optional_column(frame, "symbol", pl.String).fill_null("").to_numpy().astype(object)
+    extra = frame.select([name for name in EXTRA_COLUMNS if name in frame.columns])
+    return WindowTable(
+        identifier.fill_null("").to_list(), None, None, label, first, last, start_us, end_us, symbol, extra
+    )
+
+
+def write_windows(path: Path, table: WindowTable) -> None:
+    """Write a window table: 4-D without features, relative (with the bars, where known) with them."""
+    write_window_pieces(path, table, (table.take(rows) for rows in piece_rows(len(table))))
+
+
+def write_window_pieces(path: Path, rows: WindowTable, pieces: Iterator[WindowTable]) -> None:
+    """Write windows that come some at a time to the bytes that `write_windows` gives.
+
+    `rows` is all of them, prices and features or not: it tells which columns the file has.
+    """
+    write_frames(path, (_frame(piece, rows) for piece in pieces), PIECE_WINDOWS)
+
+
+def _frame(table: WindowTable, whole: WindowTable) -> pl.DataFrame:
+    columns: dict[str, pl.Series] = {"window_id": pl.Series(table.window_id, dtype=pl.String)}
+    if whole.has_symbols:
+        columns["symbol"] = pl.Series(table.symbol.tolist(), dtype=pl.String)
+    if table.start_us is not None and table.end_us is not None:
+        columns |= {"start_ts": utc_series(table.start_us), "end_ts": utc_series(table.end_us)}
+    if whole.classes:
+        columns["label"] = pl.Series(table.label.tolist(), dtype=pl.String)
+    if whole.has_pointers:
+        for name in ("expansion_start", "expansion_end"):
+            bars = getattr(table, name)
+            columns[name] = pl.Series([int(b) if b >= 0 else None for b in bars], dtype=pl.Int64)
+    columns |= {name: table.extra[name] for name in table.extra.columns}
+    if table.features is not None:
+        columns["feature_type"] = pl.Series([FEATURE_TYPE] * len(table), dtype=pl.String)
+        columns["features"] = nested_column(table.features)
+        if table.ohlc is not None:
+            columns["ohlc"] = nested_column(table.ohlc)
+    else:
+        columns["features"] = nested_column(table.values)
+    return pl.DataFrame(columns)
