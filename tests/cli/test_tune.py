@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.pipeline.tuning import plan
 from tests.conftest import DATA, SPLIT
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moola.config.options import PretrainOptions
+from moola.config.pretrain_options import PretrainOptions
 from moola.core.bars import upside_down
 from moola.core.features import relative_features
 from moola.data.sources import BarSource, TableSource

@@ -7,9 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moola.cli.console import ConsoleOptions, EpochProgress, Screen
-from moola.config.options import PretrainOptions, TrainOptions
 from moola.config.predict_options import PredictOptions
-from moola.config.ts2vec_options import PretrainTs2VecOptions
+from moola.config.pretrain_options import PretrainOptions, PretrainTs2VecOptions
+from moola.config.train_options import TrainOptions
 from moola.errors import Interrupted
 
 Flat = Parameter(name="*")

@@ -17,8 +17,8 @@ from moola.config.gate_options import GateOptions
 from moola.config.label_options import LabelOptions
 from moola.config.labels_options import LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 from moola.config.leakcheck_options import LeakcheckOptions
-from moola.config.options import PretrainOptions, TrainOptions
 from moola.config.predict_options import PredictOptions
+from moola.config.pretrain_options import PretrainOptions, PretrainTs2VecOptions
 from moola.config.report_options import ReportOptions
 from moola.config.scan_options import ScanOptions
 from moola.config.table_options import (
@@ -29,7 +29,7 @@ from moola.config.table_options import (
     SplitOptions,
     WindowsOptions,
 )
-from moola.config.ts2vec_options import PretrainTs2VecOptions
+from moola.config.train_options import TrainOptions
 from moola.config.tune_options import TuneOptions
 from moola.errors import WrongUsage
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.errors import WrongUsage
 
 Value = bool | int | float

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from moola.config.cpsa_options import CpsaPreviewOptions
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.core.seeds import generator
 from moola.core.splits import Split
 from moola.data.augmentation import Made, MakingPlan, Window, make_windows, training_ranges, windows_of

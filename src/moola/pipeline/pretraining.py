@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from moola.config.options import PretrainOptions
+from moola.config.pretrain_options import PretrainOptions
 from moola.core.features import N_FEATURES
 from moola.core.scaling import RobustScaler
 from moola.core.splits import Intervals, forward_chain

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import MISSING, fields
 from typing import Any
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 
 # What `train` found out for itself, and what does not change the model.
 FOUND_OR_IDLE = ("resume", "save_run", "input_dim")

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from moola.config.options import RUNS_ROOT, TrainOptions
+from moola.config.options import RUNS_ROOT
+from moola.config.train_options import TrainOptions
 from moola.data.contracts.prediction_table import Predictions, write_predictions
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic

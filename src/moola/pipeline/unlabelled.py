@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from moola.config.options import ArmName, PretrainOptions
+from moola.config.options import ArmName
+from moola.config.pretrain_options import PretrainOptions
 from moola.core.bars import upside_down
 from moola.core.scaling import RobustScaler
 from moola.data.sources import WindowSource

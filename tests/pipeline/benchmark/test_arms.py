@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from moola.config.options import PretrainOptions, TrainOptions
+from moola.config.pretrain_options import PretrainOptions
+from moola.config.train_options import TrainOptions
 from moola.errors import OperationFailed, WrongUsage
 from moola.pipeline.benchmark.arms import OURS, Arm, read_arms, require_known
 

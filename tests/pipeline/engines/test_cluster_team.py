@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moola.config.options import PretrainOptions
+from moola.config.pretrain_options import PretrainOptions
 from moola.data.contracts.bar_table import write_bars
 from moola.errors import InvalidData, OperationFailed
 from moola.pipeline.engines import cluster_team

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.core.splits import Split
 from moola.data.contracts.split_file import utc_text
 from moola.data.contracts.window_file import write_windows

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.pipeline.fit.material import Material
 from moola.pipeline.fit.resolving import resolve_options
 from moola.pipeline.fit.selftraining import Unlabelled, open_unlabelled, soft_labels

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.config.tune_options import HELD, TuneOptions
 from moola.config.tune_ranges import Choices, Range, declared_ranges, read_ranges, tunable
 from moola.errors import WrongUsage

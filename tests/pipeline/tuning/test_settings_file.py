@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.config.options import TrainOptions
 from moola.config.sources import file_settings
+from moola.config.train_options import TrainOptions
 from moola.errors import WrongUsage
 from moola.pipeline.tuning.settings_file import MARK, check_settings, merged, unjudged, write_settings
 

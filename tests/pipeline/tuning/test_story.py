@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.config.tune_options import TuneOptions
 from moola.core.splits import forward_chain
 from moola.data.contracts.split_file import SplitFile, utc_text, write_split

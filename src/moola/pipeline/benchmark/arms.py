@@ -10,7 +10,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from moola.config.options import PretrainOptions, TrainOptions
+from moola.config.pretrain_options import PretrainOptions
+from moola.config.train_options import TrainOptions
 from moola.errors import WrongUsage
 from moola.files import read_bytes, safe_name
 from moola.models.peers import PEERS

@@ -13,7 +13,7 @@ import polars as pl
 
 from moola import __version__
 from moola.config.benchmark_options import BenchmarkOptions
-from moola.config.options import PretrainOptions
+from moola.config.pretrain_options import PretrainOptions
 from moola.core.bars import Bars
 from moola.data.contracts.bar_table import read_bars, write_bars
 from moola.data.contracts.split_file import time_us, utc_text

@@ -20,8 +20,8 @@ from threadpoolctl import threadpool_limits
 
 from moola import __version__
 from moola.config.benchmark_options import BenchmarkOptions
-from moola.config.options import TrainOptions
 from moola.config.predict_options import PredictOptions
+from moola.config.train_options import TrainOptions
 from moola.core.windows import intersects
 from moola.data.contracts.prediction_table import Predictions, read_predictions, write_predictions
 from moola.data.contracts.split_file import time_us

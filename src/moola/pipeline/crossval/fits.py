@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from moola.config.cv_options import CvOptions
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.core.seeds import generator
 from moola.core.splits import Split
 from moola.data.contracts.prediction_table import Predictions, read_predictions, write_predictions

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from moola.config.cv_options import CV_ROOT, CvOptions
-from moola.config.options import PretrainOptions
+from moola.config.pretrain_options import PretrainOptions
 from moola.core.folds import make_folds
 from moola.core.splits import Split
 from moola.data.contracts.frames import write_frame

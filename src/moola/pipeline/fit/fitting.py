@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.core.expansions import length_weights
 from moola.core.scaling import RobustScaler
 from moola.data.augmentation import class_swaps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.core.splits import Split
 from moola.data.contracts.split_file import read_split, verify_split
 from moola.data.contracts.window_file import read_windows

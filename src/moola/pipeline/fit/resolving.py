@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.core.splits import Split
 from moola.core.windows import inner_zone
 from moola.data.augmentation import can_synthesise, class_swaps

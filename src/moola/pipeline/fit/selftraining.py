@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.core.splits import Intervals
 from moola.data.sources import WindowSource, open_source
 from moola.evaluation.calibration import calibrated

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.core.features import N_FEATURES
 from moola.core.scaling import RobustScaler
 from moola.core.seeds import derive_seed

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from moola.config.options import RUNS_ROOT, TrainOptions
+from moola.config.options import RUNS_ROOT
+from moola.config.train_options import TrainOptions
 from moola.core.splits import PARTS
 from moola.data.contracts.prediction_table import Predictions
 from moola.data.contracts.window_file import write_windows

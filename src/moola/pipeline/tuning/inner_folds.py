@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.config.tune_options import TuneOptions
 from moola.core.folds import make_folds
 from moola.core.splits import Split

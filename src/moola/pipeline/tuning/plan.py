@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from moola.config.options import TrainOptions
+from moola.config.train_options import TrainOptions
 from moola.config.tune_options import HELD, HIGHER_IS_BETTER, TuneOptions
 from moola.config.tune_ranges import Choices, Ranges, Value, declared_ranges, plain_ranges
 from moola.errors import WrongUsage

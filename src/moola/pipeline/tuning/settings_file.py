@@ -8,8 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from moola.config.options import TrainOptions
 from moola.config.sources import file_settings
+from moola.config.train_options import TrainOptions
 from moola.errors import OperationFailed, WrongUsage
 from moola.files import sha256_bytes, write_atomic
 

@@ -1,16 +1,17 @@
-"""Options of `pretrain-ts2vec`."""
+"""Options of `pretrain-bilstm` and `pretrain-ts2vec`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
-from moola.config.options import DEFAULT_SEED, DeviceName, EngineName, PrecisionName, PretrainOptions
+from moola.config.options import DEFAULT_SEED, ArmName, DeviceName, EngineName, PrecisionName
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainTs2VecOptions:
-    """Options of `pretrain-ts2vec`.
+class PretrainingOptions:
+    """What both commands take.
 
     Parameters
     ----------
@@ -27,8 +28,8 @@ class PretrainTs2VecOptions:
     mirror_windows
         Show windows upside down every other time; on where they carry prices.
     soft_tau
-        How fast a bar's weight as a positive falls with its distance in bars: 1.5 leaves the next bar a third
-        of it, large values contrast all other bars alike.
+        How fast a bar's weight as a positive falls with its distance in bars (arm ts2vec): 1.5 leaves the next bar
+        a third of it, large values contrast all other bars alike.
     soft_tau_windows
         The same between windows, by the distance of their first bars in window lengths.
     epochs
@@ -36,7 +37,7 @@ class PretrainTs2VecOptions:
     patience
         Stop after this many epochs without a better validation loss; 0 never stops early.
     batch_size
-        Windows a step, each contrasted with all others; memory grows with its square.
+        Windows a step.
     learning_rate
         Peak learning rate.
     val_fraction
@@ -63,6 +64,7 @@ class PretrainTs2VecOptions:
         machine and can be slower than one beside another busy process.
     precision
         What the LSTM multiplies in while it learns; auto takes bfloat16 where the machine has it in hardware.
+        Reading windows is in float32 always.
     seed
         Seed of everything random.
     resume
@@ -77,13 +79,13 @@ class PretrainTs2VecOptions:
     mirror_windows: bool | None = None
     soft_tau: float = 1.5
     soft_tau_windows: float = 5.0
-    epochs: int = 50
-    patience: int = 10
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    val_fraction: float = 0.15
+    epochs: int = 10
+    patience: int = 0
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    val_fraction: float = 0.1
     split: Path | None = None
-    stride: int = 5
+    stride: int = 1
     max_gap_hours: float = 72.0
     window_bars: int = 105
     device: DeviceName = "auto"
@@ -93,6 +95,52 @@ class PretrainTs2VecOptions:
     precision: PrecisionName = "auto"
     seed: int = DEFAULT_SEED
     resume: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions(PretrainingOptions):
+    """Options of `pretrain-bilstm`.
+
+    Parameters
+    ----------
+    arms
+        What is learned: masked (say the hidden bars), latent (an averaged teacher's vectors of them), structure
+        (what the price does around each bar), moves (point at moves of random definitions), ts2vec (tell bars and
+        windows apart across two crops). Left out: masked, structure and moves, or masked alone where windows
+        carry no prices.
+    mask_strategy
+        What is hidden: bars at random, one block of bars, or whole patches.
+    mask_ratio
+        Share of the bars that is hidden, where an arm learns from hidden bars.
+    patch_size
+        Bars a patch.
+    epoch_windows
+        Windows a pass, drawn anew each time where there are more; 0 takes all.
+    """
+
+    arms: tuple[ArmName, ...] | None = None
+    mask_strategy: Literal["random", "block", "patch"] = "patch"
+    mask_ratio: float = 0.15
+    patch_size: int = 7
+    epoch_windows: int = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainTs2VecOptions(PretrainingOptions):
+    """Options of `pretrain-ts2vec`.
+
+    Parameters
+    ----------
+    batch_size
+        Windows a step, each contrasted with all others; memory grows with its square.
+    """
+
+    epochs: int = 50
+    patience: int = 10
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    val_fraction: float = 0.15
+    stride: int = 5
 
     def as_pretraining(self) -> PretrainOptions:
         """Return the same as options of pretraining by the arm `ts2vec` alone."""
