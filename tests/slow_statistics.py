@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from scipy.stats import norm
+
 from moola.data.contracts.prediction_table import Predictions
+from moola.evaluation.comparisons import standard_error
 from tests.slow_metrics import NAN, confidences, width_bin_of
 
 
@@ -94,3 +98,16 @@ def slow_freedom(n: int, block: int) -> float:
     """Degrees of freedom: n over the summed squares of the weights of neighbours, less one for the mean."""
     piece = block if block == 1 else max(block, min(3 * block, n // 20))
     return n / sum((1 - abs(k) / piece) ** 2 for k in range(-piece + 1, piece)) - 1
+
+
+def power_of(difference: float, resampled_differences: np.ndarray, level: float = 0.95) -> float:
+    """Return the chance in [0, 1] that a one-sided test of this many windows shows a true difference.
+
+    Phi(difference / standard error - z_level), the inverse of `detectable_difference`; the difference is
+    positive where the challenger is better. 1 - level for a difference of 0. Without any spread, 1 for a
+    positive difference and 0 otherwise. NaN without a standard error.
+    """
+    error = standard_error(resampled_differences)
+    if error == 0:
+        return float(difference > 0)
+    return float(norm.cdf(difference / error - norm.ppf(level)))

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moola.cli.console import EpochProgress
-from moola.cli.scanning import WindowProgress
-from moola.cli.validating import FitProgress
+from moola.cli.progress import EpochProgress, FitProgress, WindowProgress
 from moola.locks import alone, lock_beside
 from moola.models.sealed import read_sealed
 from tests.conftest import DATA, SPLIT

@@ -49,7 +49,7 @@ def test_the_whole_of_what_it_prints(quick, moola):
     assert answer.code == 0, answer.err
     progress = [line for line in answer.err.splitlines() if line.startswith("tune:")]
     assert len(progress) == 3
-    assert re.fullmatch(r"tune: trial 1 of 3: brier 0\.\d{4}, best 0\.\d{4} \(trial 1\), \d+ s left", progress[0])
+    assert re.fullmatch(r"tune: trial 1 of 3, brier 0\.\d{4}, best 0\.\d{4} \(trial 1\), \d+ s left", progress[0])
     lines = answer.out.splitlines()
     assert re.fullmatch(
         r"3 trials \(3 complete\) on 3 inner folds of the train rows "

@@ -14,7 +14,6 @@ from moola.data.contracts.event_table import (
     events_of,
     read_events,
     write_event_pieces,
-    write_events,
 )
 from moola.errors import InvalidData
 
@@ -38,6 +37,10 @@ MERGED = MergedEvents(
     np.array([8, -1, -1]),
 ).take(np.array([1, 0, 2]))
 EVENTS = events_of(MERGED, BARS, ["quiet", "wild"])
+
+
+def written(path: Path, events: Events) -> None:
+    write_event_pieces(path, iter([events]), events.class_names)
 
 
 def same(left: Events, right: Events) -> bool:
@@ -67,20 +70,20 @@ def test_rows_may_be_counted_from_any_bar():
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 def test_events_come_back_to_the_bit(tmp_path, suffix):
     path = tmp_path / f"events{suffix}"
-    write_events(path, EVENTS)
+    written(path, EVENTS)
     assert same(read_events(path), EVENTS)
     before = path.read_bytes()
-    write_events(path, EVENTS)
+    written(path, EVENTS)
     assert path.read_bytes() == before
     unnamed = replace(EVENTS, symbol=[""] * 3)
-    write_events(path, unnamed)
+    written(path, unnamed)
     assert same(read_events(path), unnamed)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 def test_no_events_come_back_as_none(tmp_path, suffix):
     path = tmp_path / f"events{suffix}"
-    write_events(path, events_of(MergedEvents.none(2), BARS, ["quiet", "wild"]))
+    written(path, events_of(MergedEvents.none(2), BARS, ["quiet", "wild"]))
     assert len(read_events(path)) == 0
 
 
@@ -100,7 +103,7 @@ def test_pieces_give_the_bytes_of_all_at_once_in_groups_of_any_size(tmp_path, mo
     monkeypatch.setattr(event_table, "GROUP_EVENTS", group)
     rows = [MERGED.take(np.array([row])) for row in (0, 1, 2, 0, 2, 1, 0)]
     whole, pieces = tmp_path / f"whole{suffix}", tmp_path / f"pieces{suffix}"
-    write_events(whole, events_of(MergedEvents.joined(rows), BARS, ["quiet", "wild"]))
+    written(whole, events_of(MergedEvents.joined(rows), BARS, ["quiet", "wild"]))
     each = (events_of(row, BARS, ["quiet", "wild"]) for row in rows)
     write_event_pieces(pieces, each, ["quiet", "wild"])
     assert pieces.read_bytes() == whole.read_bytes()

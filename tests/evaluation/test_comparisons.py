@@ -16,13 +16,13 @@ from moola.evaluation.comparisons import (
     detectable_difference,
     holm,
     paired_differences,
-    power_of,
     standard_error,
     windows_for_power,
 )
 from moola.evaluation.intervals import block_weights
 from tests import slow_statistics as slow
 from tests.predictions_made import random_table, repeated, two_class
+from tests.slow_statistics import power_of
 
 DIFFERENCES = st.lists(st.integers(-50, 50).map(lambda i: i / 100), min_size=2, max_size=30)
 

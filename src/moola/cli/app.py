@@ -55,7 +55,7 @@ app = App(
     result_action="return_value",
 )
 bars = App(name="bars", help="Check or import a bar table.")
-runs = App(name="runs", help="List or show runs.")
+runs = App(name="runs", help="List, show or prune runs.")
 label_store = App(name="labels", help="Export, import or describe labels.")
 cpsa = App(name="cpsa", help="See synthetic training windows.")
 # In the order of the work, so that --help reads as its table of contents.
@@ -95,6 +95,7 @@ label_store.command(labels.label_stats, name="stats")
 cpsa.command(augmenting.preview, name="preview")
 runs.command(looking.list_runs, name="list")
 runs.command(looking.show_run, name="show")
+runs.command(looking.prune_runs, name="prune")
 for _place, (_name, _command) in enumerate(COMMANDS.items()):
     if isinstance(_command, App):
         _command.sort_key = _place

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, Screen
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.config.cpsa_options import CpsaPreviewOptions
-
-Flat = Parameter(name="*")
-Console = Annotated[ConsoleOptions, Flat]
 
 
 def preview(*, options: Annotated[CpsaPreviewOptions, Flat], console: Console = ConsoleOptions()) -> int:

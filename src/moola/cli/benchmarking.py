@@ -6,16 +6,12 @@ import io
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, Screen
-from moola.cli.validating import FitProgress
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.progress import FitProgress
 from moola.config.benchmark_options import BenchmarkOptions
 from moola.errors import Interrupted
 from moola.locks import alone, lock_beside
 
-Flat = Parameter(name="*")
-Console = Annotated[ConsoleOptions, Flat]
 WIDEST = 400
 
 
@@ -28,8 +24,11 @@ def benchmark(*, options: Annotated[BenchmarkOptions, Flat], console: Console = 
     from moola.pipeline.benchmark import page, story
 
     try:
-        with alone(lock_beside(options.output), f"benchmark into {options.output}"):
-            result = story.benchmark(options, FitProgress("benchmark"))
+        with (
+            alone(lock_beside(options.output), f"benchmark into {options.output}"),
+            FitProgress("benchmark") as progress,
+        ):
+            result = story.benchmark(options, progress)
     except KeyboardInterrupt as stop:
         raise Interrupted(f"Interrupted; finished fits and encoders are in {options.output}.", go_on=()) from stop
     screen = Screen(console)

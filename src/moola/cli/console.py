@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 LOG_FOLDER = Path("data/logs")
-PLAIN_EVERY_S = 5.0
 MOST_HELD = 20
 log = logging.getLogger("moola.cli")
 
@@ -30,6 +30,11 @@ class ConsoleOptions:
 
     json: bool = False
     debug: bool = False
+
+
+# Options are flat: --epochs, and never --options.epochs.
+Flat = Parameter(name="*")
+Console = Annotated[ConsoleOptions, Flat]
 
 
 def set_up_logging(command: str) -> None:
@@ -121,55 +126,3 @@ class Screen:
     def next_command(self, command: str) -> None:
         """Say what to type next."""
         self.say(f"Next: {command}")
-
-
-class EpochProgress:
-    """Epochs as a bar with the time left, or as a plain line now and then without a terminal."""
-
-    def __init__(self, label: str, n_epochs: int) -> None:
-        self.label, self.n_epochs = label, n_epochs
-        self.started = self.shown = time.monotonic()
-        self.bar: Any = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self.bar = Progress(*columns, TextColumn("{task.fields[losses]}"), console=Console(stderr=True))
-            self.task = self.bar.add_task(label, total=n_epochs, losses="")
-
-    def __enter__(self) -> EpochProgress:
-        if self.bar is not None:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def _enter(self, row: dict[str, Any]) -> None:
-        """Begin anew where a row is of another stage."""
-        stage = row.get("stage", self.label)
-        if stage != self.label:
-            self.label, self.n_epochs, self.started = stage, row["n_epochs"], time.monotonic()
-            if self.bar is not None:
-                self.bar.update(self.task, description=stage, total=self.n_epochs)
-
-    def __call__(self, row: dict[str, Any]) -> None:
-        """Show one finished epoch."""
-        self._enter(row)
-        epoch = row["epoch"]
-        losses = ", ".join(f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss") if name in row)
-        log.debug("%s epoch %d of %d: %s", self.label, epoch, self.n_epochs, losses)
-        if self.bar is not None:
-            self.bar.update(self.task, completed=epoch, losses=losses)
-            return
-        now = time.monotonic()
-        if epoch in (1, self.n_epochs) or now - self.shown >= PLAIN_EVERY_S:
-            self.shown = now
-            left = (now - self.started) / epoch * (self.n_epochs - epoch)
-            print(
-                f"{self.label}: epoch {epoch} of {self.n_epochs}, {losses}, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )

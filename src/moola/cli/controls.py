@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, Screen
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.config.leakcheck_options import LeakcheckOptions
 
-Flat = Parameter(name="*")
-Console = Annotated[ConsoleOptions, Flat]
 LEAKS = 3
 
 

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, Screen
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.config.export_options import ExportOptions
-
-Flat = Parameter(name="*")
-Console = Annotated[ConsoleOptions, Flat]
 
 
 def export(*, options: Annotated[ExportOptions, Flat], console: Console = ConsoleOptions()) -> int:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, Screen
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.config.eval_options import EvalOptions
 from moola.config.gate_options import GateOptions
 
-Flat = Parameter(name="*")
-Console = Annotated[ConsoleOptions, Flat]
 NOT_PROMOTED = 4
 
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, Screen
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.config.label_options import LabelOptions
-
-Flat = Parameter(name="*")
-Console = Annotated[ConsoleOptions, Flat]
 
 
 def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleOptions()) -> int:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, Screen
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.config.labels_options import LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 
-Flat = Parameter(name="*")
-Console = Annotated[ConsoleOptions, Flat]
 MAX_SHOWN = 20
 
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, EpochProgress, Screen
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.progress import EpochProgress
 from moola.config.predict_options import PredictOptions
 from moola.config.pretrain_options import PretrainOptions, PretrainTs2VecOptions
 from moola.config.train_options import TrainOptions
 from moola.errors import Interrupted
-
-Flat = Parameter(name="*")
-Console = Annotated[ConsoleOptions, Flat]
 
 
 def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Console = ConsoleOptions()) -> int:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, Screen
-
-Console = Annotated[ConsoleOptions, Parameter(name="*")]
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.config.prune_options import PruneOptions
+from moola.errors import OperationFailed, WrongUsage
 
 
 def list_runs(*, console: Console = ConsoleOptions()) -> int:
@@ -86,6 +84,48 @@ def show_run(run: str, /, *, console: Console = ConsoleOptions()) -> int:
     screen.next_command(f"moola eval --run {found.folder}")
     screen.result(content)
     return 0
+
+
+def prune_runs(*, options: Annotated[PruneOptions, Flat] = PruneOptions(), console: Console = ConsoleOptions()) -> int:
+    """List old runs that nothing needs, or remove them with --apply.
+
+    The newest runs stay, those of the promotion log, and the newest run from scratch of each data and split, which
+    the gate takes as its baseline. A run that a process works on is left.
+
+    Example: moola runs prune --keep 20
+    """
+    from moola.config.options import PROMOTED_ROOT, RUNS_ROOT
+    from moola.runs import pruning
+
+    if options.keep < 0:
+        raise WrongUsage(f"--keep must be at least 0, but it is {options.keep}. Give how many of the newest stay.")
+    found = pruning.candidates(RUNS_ROOT, PROMOTED_ROOT, options.keep)
+    removed, failed = [], []
+    if options.apply:
+        pruning.remove_remains(RUNS_ROOT)
+        for one in found:
+            if one.stays:
+                continue
+            try:
+                pruning.remove(one.run)
+                removed.append(one.run.run_id)
+            except OperationFailed as error:
+                failed.append(str(error))
+    screen = Screen(console)
+    rows = [[one.run.run_id, f"{one.n_bytes / 1e6:.1f}", one.stays or "goes"] for one in found]
+    screen.table(["run", "MB", "stays because"], rows)
+    for message in failed:
+        screen.say(f"Left: {message}")
+    going = [one for one in found if not one.stays]
+    size = sum(one.n_bytes for one in going) / 1e6
+    if options.apply:
+        screen.say(f"{len(removed)} of {len(found)} runs removed.")
+    else:
+        screen.say(f"{len(going)} of {len(found)} runs would go ({size:.1f} MB); nothing was removed.")
+        if going:
+            screen.next_command(f"moola runs prune --keep {options.keep} --apply")
+    screen.result({"going": [one.run.run_id for one in going], "removed": removed, "left": failed})
+    return 1 if failed else 0
 
 
 def doctor(*, console: Console = ConsoleOptions()) -> int:

@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, Screen
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.progress import WindowProgress
 from moola.config.scan_options import ScanOptions
 from moola.errors import Interrupted
 
 if TYPE_CHECKING:
     from moola.pipeline.scan.scanning import Scan
-
-Flat = Parameter(name="*")
-Console = Annotated[ConsoleOptions, Flat]
-log = logging.getLogger("moola.cli")
-PLAIN_EVERY_S = 5.0
-
-
-class WindowProgress:
-    """Windows read, events found and the time left, now and then."""
-
-    def __init__(self) -> None:
-        self.started = self.shown = time.monotonic()
-        self.first: int | None = None
-
-    def __call__(self, n_done: int, n_windows: int, n_events: int) -> None:
-        """Show one finished part."""
-        log.debug("window %d of %d, %d events", n_done, n_windows, n_events)
-        now = time.monotonic()
-        if self.first is None:
-            # A resumed scan begins anywhere; its first part tells no speed.
-            self.first, self.started = n_done, now
-        if n_done == n_windows or now - self.shown >= PLAIN_EVERY_S:
-            self.shown = now
-            left = (now - self.started) / max(n_done - self.first, 1) * (n_windows - n_done)
-            told = f", {left:.0f} s left" if n_done > self.first else ""
-            print(f"scan: window {n_done} of {n_windows}, {n_events} events{told}", file=sys.stderr, flush=True)
 
 
 def scan(*, options: Annotated[ScanOptions, Flat], console: Console = ConsoleOptions()) -> int:
@@ -62,7 +33,8 @@ def _scan(options: ScanOptions, screen: Screen) -> int:
     work = Scan(options)
     with work.alone():
         try:
-            result = work.run(WindowProgress())
+            with WindowProgress() as progress:
+                result = work.run(progress)
         except KeyboardInterrupt as stop:
             raise Interrupted(
                 f"Interrupted; finished parts are in {checkpoint_of(options.output)}.", go_on=("--resume",)

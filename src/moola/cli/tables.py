@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, Screen
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.config.table_options import (
     AutolabelOptions,
     ConvertOptions,
@@ -16,9 +14,6 @@ from moola.config.table_options import (
     SplitOptions,
     WindowsOptions,
 )
-
-Flat = Parameter(name="*")
-Console = Annotated[ConsoleOptions, Flat]
 
 
 def sample(*, options: Annotated[SampleOptions, Flat] = SampleOptions(), console: Console = ConsoleOptions()) -> int:

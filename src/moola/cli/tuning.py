@@ -2,63 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, Screen
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.progress import TrialProgress
 from moola.config.sources import CONFIG_FILE
 from moola.config.tune_options import TuneOptions
 from moola.errors import Interrupted
-
-Flat = Parameter(name="*")
-Console = Annotated[ConsoleOptions, Flat]
-log = logging.getLogger("moola.cli")
-
-
-class TrialProgress:
-    """Trials as a bar with the time left, or as a line each without a terminal."""
-
-    def __init__(self, n_trials: int, metric: str) -> None:
-        self.n_trials, self.metric = n_trials, metric
-        self.started = time.monotonic()
-        self.first: int | None = None
-        self.bar: Any = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self.bar = Progress(*columns, TextColumn("{task.fields[best]}"), console=Console(stderr=True))
-            self.task = self.bar.add_task("tune", total=n_trials, best="")
-
-    def __enter__(self) -> TrialProgress:
-        if self.bar is not None:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def __call__(self, row: dict[str, Any]) -> None:
-        """Show one finished trial."""
-        place = row["place"]
-        said = f"{self.metric} {row['value']:.4f}" if row["value"] is not None else row["state"]
-        if row["state"] == "pruned":
-            said += f" after fold {len(row['by_fold'])} ({self.metric} {sum(row['by_fold']) / len(row['by_fold']):.4f})"
-        best = "" if row["best_value"] is None else f"best {row['best_value']:.4f} (trial {row['best_place']})"
-        log.debug("trial %d of %d: %s, %s, %s", place, self.n_trials, said, best, row["values"])
-        self.first = place - 1 if self.first is None else self.first
-        if self.bar is not None:
-            self.bar.update(self.task, completed=place, best=best)
-            return
-        left = (time.monotonic() - self.started) / (place - self.first) * (self.n_trials - place)
-        line = f"tune: trial {place} of {self.n_trials}: {said}, {best or 'no best yet'}, {left:.0f} s left"
-        print(line, file=sys.stderr, flush=True)
 
 
 def tune(*, options: Annotated[TuneOptions, Flat], console: Console = ConsoleOptions()) -> int:

@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
-from moola.cli.console import ConsoleOptions, Screen
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.progress import FitProgress
 from moola.config.cv_options import CompareOptions, CvOptions
 
-Flat = Parameter(name="*")
-Console = Annotated[ConsoleOptions, Flat]
-log = logging.getLogger("moola.cli")
 COLUMNS = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
-PLAIN_EVERY_S = 5.0
-
-
-class FitProgress:
-    """Fits done, with the time left, now and then."""
-
-    def __init__(self, command: str) -> None:
-        self.command = command
-        self.started = self.shown = time.monotonic()
-        self.first: int | None = None
-
-    def __call__(self, n_done: int, n_fits: int, name: str) -> None:
-        """Show one finished fit."""
-        log.debug("fit %d of %d: %s", n_done, n_fits, name)
-        now = time.monotonic()
-        self.first = n_done - 1 if self.first is None else self.first
-        if n_done == n_fits or now - self.shown >= PLAIN_EVERY_S:
-            self.shown = now
-            left = (now - self.started) / (n_done - self.first) * (n_fits - n_done)
-            print(f"{self.command}: fit {n_done} of {n_fits} ({name}), {left:.0f} s left", file=sys.stderr, flush=True)
 
 
 def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
@@ -45,7 +18,8 @@ def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions
     """
     from moola.pipeline.crossval import story
 
-    result = story.cross_validate(options, FitProgress("cv"))
+    with FitProgress("cv") as progress:
+        result = story.cross_validate(options, progress)
     screen = Screen(console)
     _show_cv(screen, result)
     if options.save_curve is not None:

@@ -19,6 +19,7 @@ from moola.config.labels_options import LabelsExportOptions, LabelsImportOptions
 from moola.config.leakcheck_options import LeakcheckOptions
 from moola.config.predict_options import PredictOptions
 from moola.config.pretrain_options import PretrainOptions, PretrainTs2VecOptions
+from moola.config.prune_options import PruneOptions
 from moola.config.report_options import ReportOptions
 from moola.config.scan_options import ScanOptions
 from moola.config.table_options import (
@@ -61,6 +62,7 @@ COMMAND_OPTIONS: dict[str, type] = {
     "predict": PredictOptions,
     "scan": ScanOptions,
     "export": ExportOptions,
+    "runs prune": PruneOptions,
     "leakcheck": LeakcheckOptions,
 }
 

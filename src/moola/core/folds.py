@@ -14,7 +14,6 @@ from jaxtyping import Bool, Int
 from moola.core.splits import Intervals, Split
 from moola.errors import InvalidData, Problem
 
-SCHEMES = ("expanding", "rolling", "combinatorial")
 N_TEST_GROUPS = 2
 
 

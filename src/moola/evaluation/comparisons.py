@@ -132,19 +132,6 @@ def detectable_difference(resampled_differences: Values, power: float = POWER, l
     return max(float(norm.ppf(level) + norm.ppf(power)), 0.0) * standard_error(resampled_differences)
 
 
-def power_of(difference: float, resampled_differences: Values, level: float = LEVEL) -> float:
-    """Return the chance in [0, 1] that a one-sided test of this many windows shows a true difference.
-
-    Phi(difference / standard error - z_level), the inverse of `detectable_difference`; the difference is
-    positive where the challenger is better. 1 - level for a difference of 0. Without any spread, 1 for a
-    positive difference and 0 otherwise. NaN without a standard error.
-    """
-    error = standard_error(resampled_differences)
-    if error == 0:
-        return float(difference > 0)
-    return float(norm.cdf(difference / error - norm.ppf(level)))
-
-
 def windows_for_power(
     difference: float, resampled_differences: Values, n_windows: int, power: float = POWER, level: float = LEVEL
 ) -> int | None:

@@ -111,13 +111,6 @@ def error_bars(error: Float[np.ndarray, " calibration"], alpha: float) -> int | 
     return None if math.isinf(k) else math.ceil(k)
 
 
-def pointer_bars(
-    true_bar: Int[np.ndarray, "windows 2"], predicted_bar: Int[np.ndarray, "windows 2"], alpha: float
-) -> dict[str, int | None]:
-    """Return k for `start`, for `end`, and the one that covers both at the same time with 1 - alpha."""
-    return {which: error_bars(pointer_errors(true_bar, predicted_bar, which), alpha) for which in ENDS}
-
-
 def class_coverage(sets: Sets, class_index: Int[np.ndarray, " windows"], weights: Weights) -> Values:
     """Share of labelled windows whose set holds the true class; NaN without labelled windows.
 

@@ -95,7 +95,7 @@ def _split() -> list[Finding]:
 def _disk() -> list[Finding]:
     free = shutil.disk_usage(".").free / 1e9
     if free < MIN_FREE_GB:
-        return [Finding("disk", "fault", f"{free:.2f} GB free", "Free space: see `moola runs list` for old runs.")]
+        return [Finding("disk", "fault", f"{free:.2f} GB free", "Free space: see `moola runs prune` for old runs.")]
     return [Finding("disk", "ok", f"{free:.0f} GB free")]
 
 

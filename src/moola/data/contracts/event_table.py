@@ -123,11 +123,6 @@ def frame_text(frame: pl.DataFrame, suffix: str, is_first: bool) -> bytes:
     return text.encode()
 
 
-def write_events(path: Path, events: Events) -> None:
-    """Write events as .parquet, .csv or .jsonl, the same bytes each time."""
-    write_event_pieces(path, iter([events]), events.class_names)
-
-
 def write_event_pieces(path: Path, pieces: Iterator[Events], class_names: list[str]) -> None:
     """Write events that come in pieces, never all in memory, to the bytes that all at once would give."""
     nothing = events_of(MergedEvents.none(len(class_names)), NO_BARS, class_names)
