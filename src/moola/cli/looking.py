@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.config.prune_options import PruneOptions
-from moola.errors import OperationFailed, WrongUsage
+from moola.errors import WrongUsage
 
 
 def list_runs(*, console: Console = ConsoleOptions()) -> int:
@@ -100,17 +100,7 @@ def prune_runs(*, options: Annotated[PruneOptions, Flat] = PruneOptions(), conso
     if options.keep < 0:
         raise WrongUsage(f"--keep must be at least 0, but it is {options.keep}. Give how many of the newest stay.")
     found = pruning.candidates(RUNS_ROOT, PROMOTED_ROOT, options.keep)
-    removed, failed = [], []
-    if options.apply:
-        pruning.remove_remains(RUNS_ROOT)
-        for one in found:
-            if one.stays:
-                continue
-            try:
-                pruning.remove(one.run)
-                removed.append(one.run.run_id)
-            except OperationFailed as error:
-                failed.append(str(error))
+    removed, failed = pruning.prune(RUNS_ROOT, found) if options.apply else ([], [])
     screen = Screen(console)
     rows = [[one.run.run_id, f"{one.n_bytes / 1e6:.1f}", one.stays or "goes"] for one in found]
     screen.table(["run", "MB", "stays because"], rows)

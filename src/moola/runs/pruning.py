@@ -49,6 +49,21 @@ def candidates(root: Path, shelf: Path, keep: int) -> list[Candidate]:
     return found
 
 
+def prune(root: Path, found: list[Candidate]) -> tuple[list[str], list[str]]:
+    """Remove what may go; return the ids of what went, and why others did not."""
+    removed, failed = [], []
+    remove_remains(root)
+    for one in found:
+        if one.stays:
+            continue
+        try:
+            remove(one.run)
+            removed.append(one.run.run_id)
+        except OperationFailed as error:
+            failed.append(str(error))
+    return removed, failed
+
+
 def _subject(run: Run) -> tuple[str, ...]:
     assert run.manifest is not None
     return tuple(str(run.manifest.get(key)) for key in WANTED_BY_GATES)
