@@ -53,8 +53,8 @@ def test_options_come_from_file_and_environment_and_decide(sample, moola, monkey
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        (("--soft-tau", "0"), "--soft-tau must be above 0 and finite, but it is 0.0"),
-        (("--soft-tau-windows", "-1"), "--soft-tau-windows must be above 0 and finite, but it is -1.0"),
+        (("--soft-tau", "0"), "--soft-tau must be above 0, but it is 0.0"),
+        (("--soft-tau-windows", "-1"), "--soft-tau-windows must be above 0, but it is -1.0"),
         (("--mask-ratio", "0.3"), "--mask-ratio"),
         (("--arms", "masked"), "--arms"),
         (("--batch-size", "0"), "--batch-size must be at least 1"),

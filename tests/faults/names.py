@@ -93,7 +93,7 @@ USAGE = [
         "a network that no file could hold",
         f"{PRETRAIN} --hidden-dim 2000000000",
         2,
-        "--hidden-dim must be at most 4096",
+        "--hidden-dim must be within 1 to 4096",
     ),
     Fault(
         "usage-huge-team",

@@ -11,7 +11,7 @@ from moola.core.bars import Bars
 from moola.core.windows import cut_windows
 from moola.data.contracts.window_file import write_windows
 from moola.data.labelling import windows_of_bars
-from moola.errors import InvalidData, WrongUsage
+from moola.errors import InvalidData
 from moola.label.windows import cut_shelf, shelf_of_file
 from tests.label.test_queue import two_symbols
 from tests.made import random_walk_bars
@@ -56,5 +56,3 @@ def test_windows_of_other_bars_are_refused_with_their_row(tmp_path, change):
 def test_what_gives_no_window_is_refused():
     with pytest.raises(InvalidData, match="none of 105"):
         cut_shelf(random_walk_bars(100), 105, None, None)
-    with pytest.raises(WrongUsage, match="--stride"):
-        cut_shelf(random_walk_bars(200), 105, 0, None)

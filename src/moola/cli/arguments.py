@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from moola.config.ranges import refuse_out_of_range
 from moola.config.sources import boolean_options, file_settings
 from moola.errors import WrongUsage
 
@@ -51,7 +52,8 @@ def refuse_impossible(_kind: Any, given: Any) -> None:
     Raises
     ------
     WrongUsage
-        Text with a NUL, a file name above 255 bytes, NaN, infinity, or a whole number beyond 2**53.
+        Text with a NUL, a file name above 255 bytes, NaN, infinity, a whole number beyond 2**53, or a number out of its
+        option's range.
     """
     values = {field.name: getattr(given, field.name) for field in fields(given)} if is_dataclass(given) else {"": given}
     for name, value in values.items():
@@ -59,6 +61,8 @@ def refuse_impossible(_kind: Any, given: Any) -> None:
             if rule := _impossible(one):
                 what = f"--{name.replace('_', '-')}" if name else "what is given"
                 raise WrongUsage(f"{what} must {rule}, but it is {str(one)[:60]!r}. Give another one.")
+    if is_dataclass(given):
+        refuse_out_of_range(given)
 
 
 def _impossible(value: Any) -> str:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.config.prune_options import PruneOptions
-from moola.errors import WrongUsage
 
 
 def list_runs(*, console: Console = ConsoleOptions()) -> int:
@@ -97,8 +96,6 @@ def prune_runs(*, options: Annotated[PruneOptions, Flat] = PruneOptions(), conso
     from moola.config.options import PROMOTED_ROOT, RUNS_ROOT
     from moola.runs import pruning
 
-    if options.keep < 0:
-        raise WrongUsage(f"--keep must be at least 0, but it is {options.keep}. Give how many of the newest stay.")
     found = pruning.candidates(RUNS_ROOT, PROMOTED_ROOT, options.keep)
     removed, failed = pruning.prune(RUNS_ROOT, found) if options.apply else ([], [])
     screen = Screen(console)

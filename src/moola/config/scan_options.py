@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moola.config.options import DeviceName, EngineName
+from moola.config.ranges import refuse_out_of_range
 from moola.errors import WrongUsage
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -100,6 +101,7 @@ class ScanOptions:
         WrongUsage
             Names the option, its rule and what was given.
         """
+        refuse_out_of_range(self)
         if (self.bars is None) == (self.follow is None):
             given = "neither is" if self.bars is None else "both are"
             raise WrongUsage(f"one of --bars and --follow must be given, but {given}. Give one.")
@@ -112,21 +114,5 @@ class ScanOptions:
                 "Leave them out; the same command goes on with what is followed."
             )
         suffixes = OUTPUT_SUFFIXES if self.follow is None else GROWING_SUFFIXES
-        rules = (
-            (self.output.suffix in suffixes, "--output", f"end in {', '.join(suffixes)}", self.output),
-            (self.stride >= 1, "--stride", "be at least 1", self.stride),
-            (self.max_gap_hours > 0, "--max-gap-hours", "be above 0", self.max_gap_hours),
-            (self.min_prob is None or 0 <= self.min_prob <= 1, "--min-prob", "be within 0 to 1", self.min_prob),
-            (0 <= self.max_overlap < 1, "--max-overlap", "be at least 0 and below 1", self.max_overlap),
-            (self.live_windows >= 1, "--live-windows", "be at least 1", self.live_windows),
-            (self.poll_s >= 0, "--poll-s", "be at least 0", self.poll_s),
-            (self.polls >= 0, "--polls", "be at least 0", self.polls),
-            (self.overview_bars >= 1, "--overview-bars", "be at least 1", self.overview_bars),
-            (self.plot_limit >= 1, "--plot-limit", "be at least 1", self.plot_limit),
-            (self.batch_windows >= 1, "--batch-windows", "be at least 1", self.batch_windows),
-            (self.processes >= 0, "--processes", "be at least 0", self.processes),
-            (self.threads >= 0, "--threads", "be at least 0", self.threads),
-        )
-        for holds, name, rule, found in rules:
-            if not holds:
-                raise WrongUsage(f"{name} must {rule}, but it is {found}. Give another one.")
+        if self.output.suffix not in suffixes:
+            raise WrongUsage(f"--output must end in {', '.join(suffixes)}, but it is {self.output}. Give another one.")

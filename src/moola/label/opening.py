@@ -6,6 +6,7 @@ import getpass
 from pathlib import Path
 
 from moola.config.label_options import LabelOptions
+from moola.config.ranges import refuse_out_of_range
 from moola.data.contracts.bar_table import read_bars
 from moola.data.contracts.label_store import LabelStore
 from moola.errors import OperationFailed, WrongUsage
@@ -35,7 +36,7 @@ def open_desk(options: LabelOptions) -> Desk:
     Raises
     ------
     WrongUsage
-        No class, a class twice or empty, too many for the digit keys, or negative context.
+        No class, a class twice or empty, too many for the digit keys, or a number out of its range.
     """
     _check(options)
     bars = read_bars(options.bars)
@@ -59,14 +60,13 @@ def open_desk(options: LabelOptions) -> Desk:
 
 
 def _check(options: LabelOptions) -> None:
+    refuse_out_of_range(options)
     names = options.classes
     if not 1 <= len(names) <= 9 or len(set(names)) < len(names) or any(not name.strip() for name in names):
         raise WrongUsage(
             f"--classes must be 1 to 9 different names, but {len(names)} were given: {', '.join(names) or 'none'}. "
             "Each has a digit key."
         )
-    if not 0 <= options.context_bars <= 1000:
-        raise WrongUsage(f"--context-bars must be 0 to 1000, but it is {options.context_bars}. Leave it out for 30.")
     if options.annotator is not None and not 1 <= len(options.annotator.strip()) <= 64:
         raise WrongUsage("--annotator must have 1 to 64 characters. Leave it out for the login name.")
 

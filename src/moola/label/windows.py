@@ -15,7 +15,7 @@ from moola.core.windows import CutWindows, cut_windows, inner_zone
 from moola.data.contracts.window_file import read_windows
 from moola.data.contracts.window_table import WindowTable
 from moola.data.labelling import rows_of_bars, windows_of_bars
-from moola.errors import InvalidData, WrongUsage
+from moola.errors import InvalidData
 
 ONE_OF_SEVERAL = re.compile(r"_exp_\d+$")
 ADVICE = "Give the bars that the windows were cut from."
@@ -76,16 +76,11 @@ def cut_shelf(bars: Bars, window_bars: int, stride: int | None, max_gap_hours: f
 
     Raises
     ------
-    WrongUsage
-        The stride or the length is below 1.
     InvalidData
         The bars give no window.
     """
     zone_start, zone_end = inner_zone(window_bars)
     step = max(1, zone_end - zone_start) if stride is None else stride
-    for name, number in (("--stride", step), ("--window-bars", window_bars)):
-        if number < 1:
-            raise WrongUsage(f"{name} must be at least 1, but it is {number}. Give a whole number from 1 on.")
     found = cut_windows(bars, step, window_bars, None if max_gap_hours is None else max_gap_hours * 3600)
     if not len(found):
         raise InvalidData(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from moola.config.ranges import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS
 from moola.core.features import FEATURE_NAMES, FEATURE_VERSION
 from moola.core.scaling import RobustScaler
 from moola.errors import UntrustedFile
@@ -21,7 +22,7 @@ ENCODER_KIND = "encoder"
 MODEL_KIND = "model"
 # Shapes alone: what a file says of its sizes is compared with the weights it has before any memory is taken.
 NO_MEMORY = torch.device("meta")
-MAX_HIDDEN, MAX_LAYERS, MAX_CLASSES, MAX_WINDOW_BARS, MAX_HEADS = 4096, 16, 1000, 100_000, 100
+MAX_CLASSES, MAX_WINDOW_BARS = 1000, 100_000
 
 
 @dataclass(frozen=True)

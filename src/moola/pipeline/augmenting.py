@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from moola.config.cpsa_options import CpsaPreviewOptions
+from moola.config.ranges import refuse_out_of_range
 from moola.config.train_options import TrainOptions
 from moola.core.seeds import generator
 from moola.core.splits import Split
@@ -22,24 +23,15 @@ from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
 
 log = logging.getLogger(__name__)
-MAX_RATIO = 100
 
 
 def check_cpsa(options: TrainOptions) -> None:
-    """Refuse ratios and stages that cannot be."""
-    _check_ratios("--cpsa-ratio", (options.cpsa_ratio,))
-    _check_ratios("--cpsa-schedule", options.cpsa_schedule)
+    """Refuse stages that cannot be."""
     if len(options.cpsa_schedule) > options.epochs:
         raise WrongUsage(
             f"--cpsa-schedule must have at most one stage an epoch, but it has {len(options.cpsa_schedule)} and "
             f"--epochs is {options.epochs}. Leave some out."
         )
-
-
-def _check_ratios(name: str, ratios: tuple[float, ...]) -> None:
-    wrong = [ratio for ratio in ratios if not 0 <= ratio <= MAX_RATIO]
-    if wrong:
-        raise WrongUsage(f"{name} must be within 0 to {MAX_RATIO}, but it is {wrong[0]}. Name another ratio.")
 
 
 def epoch_ratios(options: TrainOptions) -> tuple[float, ...]:
@@ -83,9 +75,7 @@ def preview(options: CpsaPreviewOptions) -> tuple[dict[str, Any], list[tuple[Win
 
     Every chain is shown before one is shown twice, each with another parent where there are enough.
     """
-    if options.n < 1:
-        raise WrongUsage(f"--n must be at least 1, but it is {options.n}. Give a whole number from 1 on.")
-    _check_ratios("--cpsa-ratio", (options.cpsa_ratio,))
+    refuse_out_of_range(options)
     table = read_windows(options.data, options.window_bars)
     split_file = read_split(options.split)
     data_sha256 = sha256_file(options.data)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from moola.config.pretrain_options import PretrainOptions
+from moola.config.ranges import refuse_out_of_range
 from moola.core.features import N_FEATURES
 from moola.core.scaling import RobustScaler
 from moola.core.splits import Intervals, forward_chain
@@ -22,7 +23,7 @@ from moola.errors import InvalidData, WrongUsage
 from moola.files import remove_leftovers, sha256_file
 from moola.locks import alone, lock_beside
 from moola.models.encoder import EncoderArchitecture, build_encoder
-from moola.models.files import MAX_HIDDEN, MAX_LAYERS, write_encoder
+from moola.models.files import write_encoder
 from moola.pipeline.boundaries import spread, usable_rows
 from moola.pipeline.unlabelled import by_arm, needs_masks, resolve_arms, taker
 from moola.training.arms.arm import ArmSettings
@@ -45,7 +46,6 @@ def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team = ALONE) ->
 
     Every process of a team calls this with the same options; the first one writes.
     """
-    require_input_dim(options.input_dim)
     _check_options(options)
     lock = alone(lock_beside(options.output), f"pretrain into {options.output}")
     with lock if team.leads else contextlib.nullcontext():
@@ -129,35 +129,12 @@ def require_input_dim(input_dim: int | None) -> None:
 
 
 def _check_options(options: PretrainOptions) -> None:
+    refuse_out_of_range(options)
+    require_input_dim(options.input_dim)
     if options.output.is_dir():
         raise WrongUsage(f"--output must name a file, but {options.output} is a folder. Name a file in it.")
     if options.arms is not None and not options.arms:
         raise WrongUsage("--arms must name at least one arm, but it names none. Leave it out for the default ones.")
-    shares = {"--mask-ratio": options.mask_ratio, "--val-fraction": options.val_fraction}
-    for name, share in shares.items():
-        if not 0 < share < 1:
-            raise WrongUsage(f"{name} must be between 0 and 1, but it is {share}. Give a share such as 0.15.")
-    rates = {"--soft-tau": options.soft_tau, "--soft-tau-windows": options.soft_tau_windows}
-    for name, rate in (rates | {"--learning-rate": options.learning_rate}).items():
-        if not 0 < rate < np.inf:
-            raise WrongUsage(f"{name} must be above 0 and finite, but it is {rate}. Leave it out for the default.")
-    counts = {"--epochs": options.epochs, "--batch-size": options.batch_size, "--stride": options.stride}
-    counts |= {
-        "--patch-size": options.patch_size,
-        "--hidden-dim": options.hidden_dim,
-        "--num-layers": options.num_layers,
-    }
-    for name, count in counts.items():
-        if count < 1:
-            raise WrongUsage(f"{name} must be at least 1, but it is {count}.")
-    require_sizes(options.hidden_dim, options.num_layers)
-
-
-def require_sizes(hidden_dim: int | None, num_layers: int | None) -> None:
-    """Refuse a network that no file could hold."""
-    for name, size, most in (("--hidden-dim", hidden_dim, MAX_HIDDEN), ("--num-layers", num_layers, MAX_LAYERS)):
-        if size is not None and size > most:
-            raise WrongUsage(f"{name} must be at most {most}, but it is {size}. Give a smaller one.")
 
 
 def _later_stretch(intervals: Intervals, usable: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from moola.config.ranges import refuse_out_of_range
 from moola.config.table_options import (
     AutolabelOptions,
     ConvertOptions,
@@ -75,13 +76,9 @@ def import_bars(options: ImportOptions) -> dict[str, Any]:
 
 def cut(options: WindowsOptions) -> dict[str, Any]:
     """Cut windows without labels from bars."""
+    refuse_out_of_range(options)
     bars = read_bars(options.bars)
-    found = cut_windows(
-        bars,
-        _at_least_one(options.stride, "--stride"),
-        _at_least_one(options.window_bars, "--window-bars"),
-        options.max_gap_hours * 3600,
-    )
+    found = cut_windows(bars, options.stride, options.window_bars, options.max_gap_hours * 3600)
     if not len(found):
         raise InvalidData(
             f"{options.bars} must have bars for a window, but {len(bars)} bars give none of {options.window_bars} "
@@ -89,12 +86,6 @@ def cut(options: WindowsOptions) -> dict[str, Any]:
         )
     write_window_pieces(options.output, rows_of_bars(bars, found), pieces_of_bars(bars, found))
     return {"output": str(options.output), "n_windows": len(found), "n_dropped_gap": found.n_dropped_gap}
-
-
-def _at_least_one(number: int, name: str) -> int:
-    if number < 1:
-        raise WrongUsage(f"{name} must be at least 1, but it is {number}. Give a whole number from 1 on.")
-    return number
 
 
 def convert(options: ConvertOptions) -> dict[str, Any]:
@@ -108,15 +99,9 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
 
 def autolabel(options: AutolabelOptions) -> dict[str, Any]:
     """Label windows by the published rule."""
+    refuse_out_of_range(options)
     bars = read_bars(options.bars)
-    found = cut_windows(
-        bars,
-        _at_least_one(options.stride, "--stride"),
-        _at_least_one(options.window_bars, "--window-bars"),
-        options.max_gap_hours * 3600,
-    )
-    if options.n_windows is not None:
-        _at_least_one(options.n_windows, "--n-windows")
+    found = cut_windows(bars, options.stride, options.window_bars, options.max_gap_hours * 3600)
     table, counts = label_by_rule(windows_of_bars(bars, found), options.n_windows)
     if not len(table):
         raise InvalidData(f"{options.bars} must have windows that the rule labels, but it has none. Give more bars.")

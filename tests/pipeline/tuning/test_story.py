@@ -331,7 +331,7 @@ def test_no_trial_begins_after_its_time(options: TuneOptions, quick: None) -> No
 
 def test_what_train_would_refuse_is_refused_before_the_first_fit(options: TuneOptions) -> None:
     one_head(options.data.parent, "dropout = {low = 0.1, high = 1.5}\n")
-    with pytest.raises(WrongUsage, match="--dropout must be a share"):
+    with pytest.raises(WrongUsage, match="--dropout must be at least 0 and below 1"):
         story.tune(options, quiet)
     one_head(options.data.parent)
     with pytest.raises(WrongUsage, match="an encoder to freeze"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.config.benchmark_options import BenchmarkOptions
+from moola.config.ranges import refuse_out_of_range
 from moola.data.contracts.split_file import utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.files import json_bytes, sha256_file, write_atomic
@@ -75,6 +76,7 @@ def benchmark(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
 
 
 def _check(options: BenchmarkOptions, arms: dict[str, Arm]) -> None:
+    refuse_out_of_range(options)
     require_known(options.models, arms)
     for name in options.models:
         if name in PEERS:
@@ -88,12 +90,6 @@ def _check(options: BenchmarkOptions, arms: dict[str, Arm]) -> None:
         raise WrongUsage("--judge test must have windows to judge, but --test is missing. Name a file with --test.")
     if not options.seeds or len(set(options.seeds)) < len(options.seeds):
         raise WrongUsage(f"--seeds must name each seed once, but they are {options.seeds}.")
-    if options.processes < 0:
-        raise WrongUsage(f"--processes must be at least 0, but it is {options.processes}.")
-    if options.labels_per_draw is not None and options.labels_per_draw < 1:
-        raise WrongUsage(f"--labels-per-draw must be at least 1, but it is {options.labels_per_draw}.")
-    if not 0 < options.val_fraction < 1:
-        raise WrongUsage(f"--val-fraction must be between 0 and 1, but it is {options.val_fraction}.")
     thirsty = [name for name in options.models if name in arms and arms[name].needs_bars]
     if thirsty and options.bars is None:
         raise WrongUsage(

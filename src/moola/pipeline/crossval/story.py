@@ -14,6 +14,7 @@ import polars as pl
 
 from moola.config.cv_options import CV_ROOT, CvOptions
 from moola.config.pretrain_options import PretrainOptions
+from moola.config.ranges import refuse_out_of_range
 from moola.core.folds import make_folds
 from moola.core.splits import Split
 from moola.data.contracts.frames import write_frame
@@ -92,26 +93,7 @@ def _cross_validate(
 
 
 def _check(options: CvOptions) -> None:
-    for name, value, least in (
-        ("--folds", options.folds, 2),
-        ("--seeds", options.seeds, 1),
-        ("--embargo", options.embargo, 0),
-        ("--epochs", options.epochs, 1),
-        ("--pretrain-epochs", options.pretrain_epochs, 1),
-        ("--processes", options.processes, 0),
-        ("--hidden-dim", options.hidden_dim or 1, 1),
-        ("--num-layers", options.num_layers or 1, 1),
-    ):
-        if value < least:
-            raise WrongUsage(f"{name} must be at least {least}, but it is {value}.")
-    shares = {"--initial-fraction": options.initial_fraction, "--val-fraction": options.val_fraction}
-    for name, share in shares.items():
-        if not 0 < share < 1:
-            raise WrongUsage(f"{name} must be between 0 and 1, but it is {share}.")
-    if not all(0 < share <= 1 for share in options.label_fractions):
-        raise WrongUsage(f"--label-fractions must be above 0 and at most 1, but they are {options.label_fractions}.")
-    if not 0 < options.conformal_alpha < 1:
-        raise WrongUsage(f"--conformal-alpha must be between 0 and 1, but it is {options.conformal_alpha}.")
+    refuse_out_of_range(options)
     if options.freeze_encoder and not (options.pretrain_bars or options.pretrained_encoder):
         raise WrongUsage(
             "--freeze-encoder must have an encoder to freeze, but there is none. "

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from moola.config.ranges import refuse_out_of_range
 from moola.errors import DeviceUnavailable, OperationFailed, WrongUsage
 from moola.pipeline.engines.cluster_team import run_on_ray
 from moola.pipeline.engines.members import Work, hear, tell
@@ -21,7 +22,6 @@ from moola.training.loop import OnEpoch
 from moola.training.team import ALONE, Team
 
 PATIENCE_S = 5.0
-MAX_DEVICES = 256
 
 
 def run_together(work: Work, options: Any, checkpoint: Path, on_epoch: OnEpoch) -> tuple[dict[str, Any], Team]:
@@ -45,8 +45,7 @@ def run_together(work: Work, options: Any, checkpoint: Path, on_epoch: OnEpoch) 
     OperationFailed
         A member ended without a word (killed, out of memory).
     """
-    if not 1 <= options.devices <= MAX_DEVICES:
-        raise WrongUsage(f"--devices must be within 1 to {MAX_DEVICES}, but it is {options.devices}.")
+    refuse_out_of_range(options)
     n_launched = int(os.environ.get("WORLD_SIZE", "1"))
     if n_launched > 1:
         if options.engine == "ray":

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
+from moola.config.ranges import refuse_out_of_range
 from moola.config.train_options import TrainOptions
 from moola.core.splits import Split
 from moola.core.windows import inner_zone
 from moola.data.augmentation import can_synthesise, class_swaps
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, WrongUsage
-from moola.models.files import MAX_HEADS, EncoderFile
+from moola.models.files import EncoderFile
 from moola.pipeline.augmenting import check_cpsa
-from moola.pipeline.pretraining import require_sizes
 
 SCRATCH_HIDDEN, SCRATCH_LAYERS = 64, 1
-COUNTS = ("epochs", "batch_size", "n_heads", "stride", "n_unlabelled", "student_epochs", "student_rounds")
-AT_LEAST = {
-    1: (*COUNTS, "hidden_dim", "num_layers"),
-    0: ("cpsa_ratio", "pointer_weight", "pointer_sigma", "weight_decay", "patience", "input_noise", "frozen_epochs",
-        "n_teachers", "calibration_folds"),
-}  # fmt: skip
-ABOVE_0 = ("learning_rate", "encoder_rate", "student_rate")
-SHARES = ("dropout", "label_smoothing")
 
 
 def resolve_options(
@@ -93,28 +84,11 @@ def _mirror_average(options: TrainOptions, table: WindowTable, split: Split) -> 
 
 
 def _check_numbers(options: TrainOptions) -> None:
+    refuse_out_of_range(options)
     check_cpsa(options)
-    for least, names in AT_LEAST.items():
-        for name in names:
-            value = getattr(options, name)
-            if value is not None and value < least:
-                raise WrongUsage(f"{_option(name)} must be at least {least}, but it is {value}.")
-    require_sizes(options.hidden_dim, options.num_layers)
-    if options.n_heads > MAX_HEADS:
-        raise WrongUsage(f"--n-heads must be at most {MAX_HEADS}, but it is {options.n_heads}. Give fewer.")
     first, _ = inner_zone(options.window_bars)
     if options.visible_bars is not None and not first < options.visible_bars <= options.window_bars:
         raise WrongUsage(
             f"--visible-bars must be within {first + 1} to {options.window_bars}, so that some of the inner zone is "
             f"seen, but it is {options.visible_bars}. Give 75 of 105 bars, or leave it out."
         )
-    for name in ABOVE_0:
-        if not 0 < getattr(options, name) < math.inf:
-            raise WrongUsage(f"{_option(name)} must be above 0 and finite, but it is {getattr(options, name)}.")
-    for name in SHARES:
-        if not 0 <= getattr(options, name) < 1:
-            raise WrongUsage(f"{_option(name)} must be a share below 1, but it is {getattr(options, name)}.")
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moola.config.ranges import refuse_out_of_range
 from moola.config.tune_options import TUNING_ROOT, TuneOptions
-from moola.errors import TrainingDiverged, WrongUsage
+from moola.errors import TrainingDiverged
 from moola.models.sealed import digest
 from moola.pipeline.tuning import study as studies
 from moola.pipeline.tuning.inner_folds import seen_by_encoder
@@ -31,7 +32,7 @@ def tune(options: TuneOptions, on_trial: OnTrial) -> dict[str, Any]:
     """Choose options of `train` on inner folds of the train rows, and write them where `train` reads them."""
     started = time.monotonic()
     studies.require_optuna()
-    _check(options)
+    refuse_out_of_range(options)
     check_settings(options.output)
     plan = make_plan(options)
     decides = deciding(plan)
@@ -58,18 +59,6 @@ def tune(options: TuneOptions, on_trial: OnTrial) -> dict[str, Any]:
         "notes": _notes(plan, options, found),
         "seconds": time.monotonic() - started,
     }
-
-
-def _check(options: TuneOptions) -> None:
-    least: dict[str, float] = {"trials": 1, "inner_folds": 2, "embargo": 0, "timeout_minutes": 0, "confirm_seeds": 1}
-    for name, bound in least.items():
-        if getattr(options, name) < bound:
-            raise WrongUsage(
-                f"--{name.replace('_', '-')} must be at least {bound:g}, but it is {getattr(options, name)}."
-            )
-    for name in ("initial_fraction", "val_fraction"):
-        if not 0 < getattr(options, name) < 1:
-            raise WrongUsage(f"--{name.replace('_', '-')} must be between 0 and 1, but it is {getattr(options, name)}.")
 
 
 def _run_trials(plan: Plan, study: optuna.Study, n_trials: int, until: float, on_trial: OnTrial) -> None:
