@@ -28,6 +28,35 @@ def test_module_and_entry_point_are_the_same_program():
     assert result.stdout.strip() == moola.__version__
 
 
+@pytest.fixture(scope="module")
+def architecture():
+    sys.path.insert(0, str(ROOT / "scripts/docs"))
+    try:
+        import make_architecture
+    finally:
+        sys.path.pop(0)
+    return make_architecture
+
+
+def test_no_module_imports_itself_by_a_detour(architecture):
+    assert architecture.in_circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+    assert architecture.in_circles(architecture.imports()) == []
+
+
+def test_architecture_names_each_room_and_files_that_are_there(architecture):
+    text = architecture.PAGE.read_text()
+    rooms = [room for floor in architecture.floors() for room in floor]
+    measured = text.split(architecture.BEGIN)[1].split(architecture.END)[0]
+    assert re.findall(r"^\| \d+ \| `(\w+)` ", measured, flags=re.M) == rooms
+    assert all(architecture.files_of(room) for room in rooms)
+    for name in re.findall(r"`((?:\w+/)*\w+\.py)`", text):
+        assert list((ROOT / "src/moola").rglob(name)) or (ROOT / name).is_file(), name
+
+
+def test_functions_are_short(architecture):
+    assert max(one for path in SOURCE for one in architecture.functions(path))[0] < 60
+
+
 def test_names_say_something_and_files_are_small():
     for path in SOURCE:
         assert path.stem not in {"utils", "helpers", "common", "misc", "manager", "base"}

@@ -16,7 +16,8 @@ from moola.config.ranges import RANGES, Range, range_of, refuse_out_of_range
 from moola.config.sources import COMMAND_OPTIONS
 from moola.errors import WrongUsage
 
-# Any seed does; how many bars may be seen depends on the window; the width is compared with the data; draws are named by the file; seeds of a benchmark are seeds.
+# Any seed does; how many bars may be seen depends on the window; the width is compared with the data; a file names
+# its draws.
 FREE = {"seed", "input_dim", "draws", "BenchmarkOptions.seeds", "visible_bars"}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from moola.config.pretrain_options import PretrainOptions
 from moola.config.ranges import refuse_out_of_range
@@ -18,7 +19,7 @@ from moola.core.scaling import RobustScaler
 from moola.core.splits import Intervals, forward_chain
 from moola.data.contracts.frames import rows_of
 from moola.data.contracts.split_file import utc_text
-from moola.data.sources import open_source
+from moola.data.sources import WindowSource, open_source
 from moola.errors import InvalidData, WrongUsage
 from moola.files import remove_leftovers, sha256_file
 from moola.locks import alone, lock_beside
@@ -65,20 +66,7 @@ def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team) -> dict[s
     val_rows = spread(val_rows, VAL_WINDOWS)
     scaler = RobustScaler.fit(source.features(spread(train_rows, SCALER_WINDOWS)))
     device = prepare_device(options.device, options.threads)
-    architecture = EncoderArchitecture("bilstm", N_FEATURES, options.hidden_dim, options.num_layers)
-    encoder = build_encoder(architecture, options.seed)
-    encoder.training_dtype = training_dtype(options.precision, device)
-    settings = ArmSettings(options.soft_tau, options.soft_tau_windows)
-    module = build_pretraining(encoder, options.arms, source.window_bars, options.seed, settings)
-    masks = MaskPlan(
-        options.mask_strategy, options.mask_ratio if needs_masks(options.arms) else 0.0, options.patch_size
-    )
-    mirror = bool(options.mirror_windows)
-    plan = PretrainPlan(
-        masks, mirror, options.epoch_windows, options.batch_size, options.learning_rate, options.seed, device, team
-    )
-    objective = Pretraining(module, taker(source, scaler), train_rows, val_rows, plan)
-    objective.fit_arms(spread(train_rows, SCALER_WINDOWS))
+    objective = _objective(options, source, scaler, (train_rows, val_rows), device, team)
     deciding = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST}
     split_sha256 = sha256_file(options.split) if options.split else None
     deciding |= {"input_sha256": input_sha256, "split_sha256": str(split_sha256), "device": device.type}
@@ -90,8 +78,8 @@ def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team) -> dict[s
     state = fit(objective, fit_plan, on_epoch)
     record = {
         "arms": list(options.arms),
-        "mask": f"{masks.strategy} {masks.mask_ratio:g}",
-        "mirror_windows": mirror,
+        "mask": f"{objective.plan.masks.strategy} {objective.plan.masks.mask_ratio:g}",
+        "mirror_windows": objective.plan.mirror,
         "input_sha256": input_sha256,
         "split_sha256": split_sha256,
         "time_range": _seen(source.intervals, np.concatenate([train_rows, val_rows])),
@@ -103,7 +91,7 @@ def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team) -> dict[s
         "seed": options.seed,
     }
     if team.leads:
-        write_encoder(options.output, encoder.cpu(), scaler, source.window_bars, record)
+        write_encoder(options.output, objective.module.encoder.cpu(), scaler, source.window_bars, record)
         checkpoint.unlink(missing_ok=True)
     n_left_out = len(source) - len(usable)
     return {
@@ -117,6 +105,33 @@ def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team) -> dict[s
         "seconds": time.monotonic() - started,
         **record,
     }
+
+
+def _objective(
+    options: PretrainOptions,
+    source: WindowSource,
+    scaler: RobustScaler,
+    rows: tuple[np.ndarray, np.ndarray],
+    device: torch.device,
+    team: Team,
+) -> Pretraining:
+    """Return what the loop is to make small: the arms' losses on train rows, judged on val rows."""
+    assert options.arms is not None
+    train_rows, val_rows = rows
+    architecture = EncoderArchitecture("bilstm", N_FEATURES, options.hidden_dim, options.num_layers)
+    encoder = build_encoder(architecture, options.seed)
+    encoder.training_dtype = training_dtype(options.precision, device)
+    settings = ArmSettings(options.soft_tau, options.soft_tau_windows)
+    module = build_pretraining(encoder, options.arms, source.window_bars, options.seed, settings)
+    mask_ratio = options.mask_ratio if needs_masks(options.arms) else 0.0
+    masks = MaskPlan(options.mask_strategy, mask_ratio, options.patch_size)
+    mirror = bool(options.mirror_windows)
+    plan = PretrainPlan(
+        masks, mirror, options.epoch_windows, options.batch_size, options.learning_rate, options.seed, device, team
+    )
+    objective = Pretraining(module, taker(source, scaler), train_rows, val_rows, plan)
+    objective.fit_arms(spread(train_rows, SCALER_WINDOWS))
+    return objective
 
 
 def require_input_dim(input_dim: int | None) -> None:

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Write the measured part of docs/architecture.md: floors, rooms, sizes, longest functions, circles of imports.
+
+Usage: python scripts/docs/make_architecture.py
+"""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+
+from moola.files import write_atomic
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src/moola"
+PAGE = ROOT / "docs/architecture.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+N_LONGEST = 5
+
+
+def floors() -> list[list[str]]:
+    """Return the rooms of each floor, top to bottom, as import-linter's contract has them."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    return [layer.split(" | ") for contract in contracts for layer in contract.get("layers", [])]
+
+
+def files_of(room: str) -> list[Path]:
+    """Return the Python files of a room: a package, or one module."""
+    folder = SOURCE / room
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [SOURCE / f"{room}.py"]
+
+
+def n_lines(path: Path) -> int:
+    """Count the lines of a file."""
+    return len(path.read_text().splitlines())
+
+
+def functions(path: Path) -> list[tuple[int, str]]:
+    """Return the length and the place of each function of a file."""
+    found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    place = path.relative_to(SOURCE).as_posix()
+    return [((node.end_lineno or node.lineno) - node.lineno + 1, f"{place}: {node.name}") for node in found]
+
+
+def imports() -> dict[str, set[str]]:
+    """Return which modules of moola each module imports, wherever in its file."""
+    modules = {_name(path): path for path in SOURCE.rglob("*.py")}
+    found: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        wanted = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                wanted |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+            elif isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+        found[name] = {one for one in wanted if one in modules and one != name and not name.startswith(f"{one}.")}
+    return found
+
+
+def _name(path: Path) -> str:
+    return ".".join(("moola", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def in_circles(graph: dict[str, set[str]]) -> list[str]:
+    """Return the modules from which imports lead back to them."""
+
+    def reached(begin: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [*graph[begin]]
+        while waiting:
+            one = waiting.pop()
+            if one not in seen:
+                seen.add(one)
+                waiting += graph[one]
+        return seen
+
+    return sorted(name for name in graph if name in reached(name))
+
+
+def room_imports() -> dict[str, set[str]]:
+    """Return which rooms each room imports."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, wanted in imports().items():
+        room = _room(name)
+        found[room] |= {_room(one) for one in wanted} - {room, ""}
+    return found
+
+
+def _room(module: str) -> str:
+    return [*module.split("."), ""][1]
+
+
+def measured() -> str:
+    """Return the measured part."""
+    used, total_files, total_lines = room_imports(), 0, 0
+    rows = ["| floor | room | files | lines | longest file | imports |", "| --- | --- | --- | --- | --- | --- |"]
+    for number, rooms in enumerate(floors()):
+        for room in rooms:
+            paths = files_of(room)
+            total_files, total_lines = total_files + len(paths), total_lines + sum(map(n_lines, paths))
+            longest = max(paths, key=n_lines)
+            name = longest.relative_to(SOURCE).as_posix()
+            rows.append(
+                f"| {len(floors()) - number} | `{room}` | {len(paths)} | {sum(map(n_lines, paths)):,} | `{name}` "
+                f"{n_lines(longest)} | {', '.join(sorted(used[room])) or '-'} |"
+            )
+    every = sorted((one for path in SOURCE.rglob("*.py") for one in functions(path)), reverse=True)
+    circles = in_circles(imports())
+    longest_functions = "; ".join(f"`{place}` {length}" for length, place in every[:N_LONGEST])
+    return "\n".join(
+        [
+            *rows,
+            "",
+            f"In all {total_files} files with {total_lines:,} lines and {len(every):,} functions. "
+            f"Longest functions, in lines: {longest_functions}. "
+            f"Modules whose imports lead back to them: {', '.join(circles) or 'none'}.",
+        ]
+    )
+
+
+def main() -> None:
+    """Put the measured part between its marks."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    write_atomic(PAGE, f"{before}{BEGIN}\n{measured()}\n{END}{after}".encode())
+    print(f"{PAGE.name} written")
+
+
+if __name__ == "__main__":
+    main()
