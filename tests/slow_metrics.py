@@ -63,6 +63,25 @@ def slow_accuracy(predictions: Predictions) -> float:
     return sum(correct) / len(correct)
 
 
+def slow_mcc(predictions: Predictions) -> float:
+    """Covariances of class indicators, summed over classes."""
+    said = [said_class(row) for row in predictions.class_prob.tolist()]
+    true = predictions.class_index.tolist()
+
+    def covariance(one: list[int], other: list[int]) -> float:
+        total = 0.0
+        for k in range(len(predictions.class_names)):
+            mean_one, mean_other = sum(x == k for x in one) / len(one), sum(x == k for x in other) / len(other)
+            total += sum(((x == k) - mean_one) * ((y == k) - mean_other) for x, y in zip(one, other, strict=True))
+        return total
+
+    if len(set(true)) == 1:
+        return NAN
+    if len(set(said)) == 1:
+        return 0.0
+    return covariance(said, true) / math.sqrt(covariance(said, said) * covariance(true, true))
+
+
 def width_bin_of(confidence: float) -> int:
     """The bin (k/10, (k+1)/10] that holds a confidence."""
     return next(k for k in range(10) if confidence <= (k + 1) / 10)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, average_precision_score, brier_score_loss, f1_score
+from sklearn.metrics import accuracy_score, average_precision_score, brier_score_loss, f1_score, matthews_corrcoef
 
 from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.class_metrics import (
@@ -25,6 +25,7 @@ from moola.evaluation.class_metrics import (
     f1_macro,
     f1_of,
     mass_bin,
+    mcc,
     pr_auc,
     pr_auc_of,
     weighted_share,
@@ -40,6 +41,7 @@ TWINS: dict[str, tuple[Metric, Callable[[Predictions], float]]] = {
     "ece": (ece, slow.slow_ece),
     "ece_equal_mass": (ece_equal_mass, slow.slow_ece_equal_mass),
     "accuracy": (accuracy, slow.slow_accuracy),
+    "mcc": (mcc, slow.slow_mcc),
     "f1_of": (f1_of("consolidation"), lambda table: slow.slow_f1_of(table, 0)),
     "f1_macro": (f1_macro, slow.slow_f1_macro),
 }
@@ -108,6 +110,8 @@ def test_metrics_are_those_of_scikit_learn(drawn: Drawn) -> None:
     true, said = table.class_index, table.class_prob.argmax(axis=1)
     weights = ones(table)
     assert accuracy(table, weights)[0] == pytest.approx(accuracy_score(true, said))
+    if len(set(true.tolist())) > 1:
+        assert mcc(table, weights)[0] == pytest.approx(matthews_corrcoef(true, said), abs=1e-12)
     there = sorted({*true.tolist(), *said.tolist()})
     macro = f1_score(true, said, labels=there, average="macro", zero_division=0)
     assert f1_macro(table, weights)[0] == pytest.approx(macro)

@@ -34,6 +34,7 @@ CLASS_FIGURES = [
     "ece_equal_mass",
     "ece_debiased",
     "accuracy",
+    "mcc",
     "f1_macro",
     "f1_consolidation",
     "f1_retracement",
@@ -75,8 +76,8 @@ def test_every_asked_metric_has_its_figures_in_order() -> None:
 def test_three_classes_have_no_figure_of_the_rarer_one() -> None:
     facts = TrainingFacts(dict.fromkeys(THREE, 5), 1, 2, None)
     names = [figure.name for figure in evaluate(random_table(0, 30, THREE), facts).figures]
-    assert names[:7] == ["pr_auc", "brier", "ece", "ece_equal_mass", "ece_debiased", "accuracy", "f1_macro"]
-    assert names[7:10] == [f"f1_{name}" for name in THREE]
+    assert names[:8] == ["pr_auc", "brier", "ece", "ece_equal_mass", "ece_debiased", "accuracy", "mcc", "f1_macro"]
+    assert names[8:11] == [f"f1_{name}" for name in THREE]
     assert not [name for name in names if name.startswith("calibration")]
 
 

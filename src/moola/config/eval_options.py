@@ -13,6 +13,7 @@ ClassMetric = Literal[
     "brier",
     "ece",
     "accuracy",
+    "mcc",
     "f1_macro",
     "f1_per_class",
     "log_loss",

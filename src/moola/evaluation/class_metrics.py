@@ -122,6 +122,25 @@ def accuracy(predictions: Predictions, weights: Weights) -> Values:
     return weighted_share(weights @ confidence(predictions)[1].astype(np.float64), weights.sum(axis=1))
 
 
+def mcc(predictions: Predictions, weights: Weights) -> Values:
+    """Matthews correlation of the predicted with the true class, in [-1, 1]; 0 tells nothing apart.
+
+    (c s - sum_k p_k t_k) / sqrt((s^2 - sum_k p_k^2) (s^2 - sum_k t_k^2)) with s windows, c of them right, t_k of
+    class k and p_k said to be (Gorodkin 2004). 0 where one class alone is predicted, NaN where one alone is there.
+    """
+    classes = np.arange(len(predictions.class_names))
+    said = predictions.class_prob.argmax(axis=1)
+    n, right = weights.sum(axis=1), weights @ (said == predictions.class_index).astype(np.float64)
+    n_said = weights @ (said[:, None] == classes).astype(np.float64)
+    n_true = weights @ (predictions.class_index[:, None] == classes).astype(np.float64)
+    spread_said, spread_true = n**2 - (n_said**2).sum(axis=1), n**2 - (n_true**2).sum(axis=1)
+    together = right * n - (n_said * n_true).sum(axis=1)
+    correlation = np.divide(
+        together, np.sqrt(spread_said * spread_true), out=np.zeros_like(together), where=(spread_said * spread_true) > 0
+    )
+    return np.where(spread_true > 0, correlation, np.nan)
+
+
 def f1_of(class_name: str) -> Metric:
     """F1 of one class; 0 where it is neither predicted nor right, NaN where it is neither there nor predicted."""
 

@@ -52,6 +52,7 @@ EXPANSIONS: dict[str, Expansion] = {
         "ece_debiased": proper_scores.ece_debiased,
     },
     "accuracy": lambda *_: {"accuracy": class_metrics.accuracy},
+    "mcc": lambda *_: {"mcc": class_metrics.mcc},
     "f1_macro": lambda *_: {"f1_macro": class_metrics.f1_macro},
     "f1_per_class": lambda names, *_: {f"f1_{label}": class_metrics.f1_of(label) for label in names},
     "log_loss": lambda *_: {"log_loss": proper_scores.log_loss},

@@ -16,6 +16,7 @@ NAMES = {
     "ece": "ECE, 10 equal-width bins",
     "ece_equal_mass": "ECE, 5 equal-mass bins",
     "accuracy": "Accuracy",
+    "mcc": "Matthews correlation",
     "f1_macro": "F1, mean of classes",
     "pointer_f1": "Pointer F1",
     "pointer_precision": "Pointer precision",
