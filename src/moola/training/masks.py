@@ -43,6 +43,13 @@ def patch_mask(rng: np.random.Generator, n_windows: int, n_bars: int, mask_ratio
     return np.repeat(by_patch, patch_bars, axis=1)[:, :n_bars]
 
 
+def edge_mask(rng: np.random.Generator, n_windows: int, n_bars: int, mask_ratio: float, _patch_bars: int) -> Mask:
+    """Hide the first or the last bars of a window, either as often: what came before, or what follows."""
+    bars, n_masked = np.arange(n_bars)[None, :], _count(n_bars, mask_ratio)
+    is_last = rng.random((n_windows, 1)) < 0.5
+    return np.where(is_last, bars >= n_bars - n_masked, bars < n_masked)
+
+
 def _count(n: int, mask_ratio: float) -> int:
     return min(max(round(n * mask_ratio), 1), n - 1)
 
@@ -53,7 +60,12 @@ def _choose(rng: np.random.Generator, n_windows: int, n: int, mask_ratio: float)
     return chosen
 
 
-MASKS: dict[str, MaskStrategy] = {"random": random_mask, "block": block_mask, "patch": patch_mask}
+MASKS: dict[str, MaskStrategy] = {
+    "random": random_mask,
+    "block": block_mask,
+    "patch": patch_mask,
+    "edge": edge_mask,
+}
 
 
 @dataclass(frozen=True)

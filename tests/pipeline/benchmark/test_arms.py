@@ -57,7 +57,7 @@ def test_a_path_means_the_file_it_is_from_here(tmp_path, monkeypatch):
         ("[a.train]\nepochs = 1.5", "epochs of [a.train] must be int"),
         ("[a.train]\nepochs = true", "epochs of [a.train] must be int"),
         ('[a.train]\nmirror_classes = "same"', "mirror_classes"),
-        ('[a.pretrain]\nmask_strategy = "bloc"', "'random' or 'block' or 'patch'"),
+        ('[a.pretrain]\nmask_strategy = "bloc"', "'random' or 'block' or 'patch' or 'edge'"),
         ("[a.train]\naugment_data = 1", "must be bool"),
         ("[quant.train]\nepochs = 1", "name of its own"),
         ("['../a'.train]\nepochs = 1", "the name of an arm"),
