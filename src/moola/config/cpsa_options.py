@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-AugmentationName = Literal["mirror", "warp", "rescale", "recut", "transplant"]
+AugmentationName = Literal["mirror", "warp", "rescale", "recut", "transplant", "wicks"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from moola.data.augmentation.rescale import rescale, rescale_keeps_label
 from moola.data.augmentation.source import Source
 from moola.data.augmentation.transplant import transplant, transplant_keeps_label
 from moola.data.augmentation.warp import warp, warp_keeps_label
+from moola.data.augmentation.wicks import wicks, wicks_keeps_label
 from moola.data.augmentation.window import Window
 
 
@@ -47,5 +48,6 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "transplant": Augmentation(transplant, transplant_keeps_label, "no context to replace"),
     "warp": Augmentation(warp, warp_keeps_label, "no pointers that can move"),
     "rescale": Augmentation(rescale, rescale_keeps_label, "nothing to rescale"),
+    "wicks": Augmentation(wicks, wicks_keeps_label, "nothing to redraw"),
     "mirror": Augmentation(mirror, mirror_keeps_label, "its class has no mirror", is_random=False),
 }
