@@ -45,7 +45,7 @@ def test_cv_judges_every_later_window_once_and_shows_references(cv):
     assert len(set(pooled.row.tolist())) == len(pooled) == 104
     assert np.all(np.diff(pooled.start_us) >= 0)
     metrics = json.loads((run / "metrics.json").read_text())
-    assert set(metrics["references"]) == {"prevalence", "logistic", "summary_trees"}
+    assert set(metrics["references"]) == {"prevalence", "logistic", "summary_trees", "nearest"}
     assert metrics["figures"]["brier"]["trivial"] == pytest.approx(metrics["references"]["prevalence"]["brier"])
     assert [row["label_fraction"] for row in metrics["label_efficiency"]] == [0.5, 1.0]
     assert metrics["label_efficiency"][0]["n_train_windows"] < metrics["label_efficiency"][1]["n_train_windows"]

@@ -23,7 +23,7 @@ class BenchmarkOptions:
         Labelled windows with times that judge every fit and decide nothing. A train window that shares a bar with
         one is left out.
     models
-        Cheap references (prevalence, logistic, summary_trees), peers of the extra `peers` (quant, minirocket,
+        Cheap references (prevalence, logistic, summary_trees, nearest), peers of the extra `peers` (quant, minirocket,
         multirocket_hydra), `scratch` (train as it is by default), and tables of --arms.
     arms
         TOML file with a table an arm; in it `pretrain` and `train` are tables of options of pretrain-bilstm and train.

@@ -9,7 +9,7 @@ from typing import Literal
 from moola.config.options import DEFAULT_SEED, DeviceName, EngineName
 
 CV_ROOT = Path("artifacts/cv")
-ModelName = Literal["enhanced_simple_lstm", "prevalence", "logistic", "summary_trees"]
+ModelName = Literal["enhanced_simple_lstm", "prevalence", "logistic", "summary_trees", "nearest"]
 
 
 @dataclass(frozen=True, kw_only=True)

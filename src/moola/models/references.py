@@ -26,6 +26,7 @@ Reference = Callable[
     Float[np.ndarray, "judged classes"],
 ]
 N_TREES = 300
+N_NEIGHBOURS = 15
 INVERSE_PENALTY = 0.1
 
 
@@ -66,6 +67,17 @@ def summary_trees(train: np.ndarray, train_class: np.ndarray, seed: int) -> Pred
     return lambda judged: np.asarray(model.predict_proba(summary_features(judged)))
 
 
+def nearest(train: np.ndarray, train_class: np.ndarray, _seed: int) -> Predictor:
+    """Say the class shares among the 15 nearest training windows (Fix and Hodges 1951) by summary features."""
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), KNeighborsClassifier(min(N_NEIGHBOURS, len(train))))
+    model.fit(summary_features(train), train_class)
+    return lambda judged: np.asarray(model.predict_proba(summary_features(judged)))
+
+
 def at_once(learn: Learner) -> Reference:
     """Make one call of learning and predicting."""
 
@@ -75,5 +87,10 @@ def at_once(learn: Learner) -> Reference:
     return reference
 
 
-LEARNERS: dict[str, Learner] = {"prevalence": prevalence, "logistic": logistic, "summary_trees": summary_trees}
+LEARNERS: dict[str, Learner] = {
+    "prevalence": prevalence,
+    "logistic": logistic,
+    "summary_trees": summary_trees,
+    "nearest": nearest,
+}
 REFERENCES: dict[str, Reference] = {name: at_once(learn) for name, learn in LEARNERS.items()}

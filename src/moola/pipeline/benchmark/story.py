@@ -23,7 +23,7 @@ from moola.pipeline.benchmark.standings import differences, standings
 from moola.pipeline.engines.processes import OnFit, run_jobs
 
 # References that no seed changes are fitted once a draw.
-SEEDLESS = ("prevalence", "logistic")
+SEEDLESS = ("prevalence", "logistic", "nearest")
 RESULT, PAGE = "benchmark.json", "benchmark.md"
 
 
