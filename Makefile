@@ -1,4 +1,4 @@
-.PHONY: setup format check test test-slow e2e bench crash docs
+.PHONY: setup hooks format check test test-slow e2e bench crash docs
 BENCH_DATA ?= ../shared/bench
 BENCH_BARS ?= ../shared/data
 BIN := .venv/bin
@@ -6,6 +6,9 @@ export OMP_NUM_THREADS ?= 1
 
 setup:
 	@scripts/setup.sh dev
+
+hooks: setup
+	$(BIN)/pre-commit install
 
 format: setup
 	$(BIN)/ruff format src tests benchmarks scripts
