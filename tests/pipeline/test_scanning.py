@@ -12,7 +12,7 @@ from moola.config.scan_options import ScanOptions
 from moola.data.contracts.bar_spool import SpooledBars
 from moola.data.contracts.event_table import events_frame, read_events
 from moola.errors import InvalidData, UntrustedFile, WrongUsage
-from moola.pipeline import scan_reading
+from moola.pipeline import scan_counts, scan_reading
 from moola.pipeline.scan_parts import checkpoint_of
 from moola.pipeline.scan_pictures import pictures
 from moola.pipeline.scanning import Scan
@@ -243,7 +243,7 @@ def test_bars_are_read_a_part_at_a_time(folder, monkeypatch):
         return bars
 
     monkeypatch.setattr(SpooledBars, "read", counting)
-    monkeypatch.setattr(SpooledBars, "interval_us", lambda self, symbol: 3_600_000_000)
+    monkeypatch.setattr(scan_counts, "symbol_interval_us", lambda _bars, _symbol: 3_600_000_000)
     scan(Path("long.parquet"), stride=5, batch_windows=10)
     assert max(lengths) <= 10 * 5 + 3 * 35
 
