@@ -1,0 +1,25 @@
+"""The Python face: what the commands do, on tables and arrays in memory. `import moola` gives these names."""
+
+from moola.core.features import FEATURE_NAMES
+from moola.face.bars import read_bars, sample_bars
+from moola.face.chaining import ForwardChaining
+from moola.face.classifier import WindowClassifier
+from moola.face.cutting import autolabel, read_windows, relative_features, split, windows
+from moola.face.judging import evaluate, write_report
+from moola.face.model import Model
+
+__all__ = [
+    "FEATURE_NAMES",
+    "ForwardChaining",
+    "Model",
+    "WindowClassifier",
+    "autolabel",
+    "evaluate",
+    "read_bars",
+    "read_windows",
+    "relative_features",
+    "sample_bars",
+    "split",
+    "windows",
+    "write_report",
+]
