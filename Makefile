@@ -41,3 +41,4 @@ crash: setup
 docs: setup
 	$(BIN)/python scripts/docs/make_commands.py
 	$(BIN)/python scripts/docs/make_faults.py
+	$(BIN)/python scripts/docs/run_notebook.py

@@ -102,11 +102,10 @@ def test_classes_may_be_numbers_of_any_order():
 
 
 def test_it_is_cross_validated_with_times_as_groups_and_pointers_along():
-    scores = cross_val_score(
-        tiny(), FEATURES, LABELS, groups=TIMES, cv=ForwardChaining(2), params={"pointers": POINTERS}
-    )
-    assert scores.shape == (2,)
+    params = {"pointers": POINTERS, "times": TIMES}
+    scores = cross_val_score(tiny(), FEATURES, LABELS, groups=TIMES, cv=ForwardChaining(2), params=params)
     by_table = cross_validate(tiny(augment_data=False), WINDOWS, LABELS, cv=ForwardChaining(2), return_estimator=True)
+    assert by_table["test_score"].tolist() == scores.tolist()
     assert all(fold.predict_pointers(WINDOWS).shape == (40, 2) for fold in by_table["estimator"])
 
 

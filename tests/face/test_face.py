@@ -8,6 +8,7 @@ import inspect
 import subprocess
 import sys
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,10 @@ def test_the_names_are_exactly_these_and_all_are_there():
 
 def test_dir_shows_them_alone():
     assert dir(moola) == NAMES
+
+
+def test_no_name_is_that_of_a_package():
+    assert not {path.stem for path in Path(moola.__file__).parent.iterdir()} & set(NAMES)
 
 
 def test_another_name_is_no_attribute():

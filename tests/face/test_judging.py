@@ -26,11 +26,16 @@ def said():
 
 def test_figures_are_those_of_eval(sample, moola, train):
     run = train("--json").json["run"]
-    figures = moola("eval", "--run", run, "--json", "--seed", "3").json["figures"]
+    metrics, event_metrics = ("pr_auc", "brier"), ("pointer_f1",)
+    asked = ("--metrics", *metrics, "--event-metrics", *event_metrics, "--seed", "3")
+    figures = moola("eval", "--run", run, *asked, "--json").json["figures"]
     split = read_split(sample / SPLIT).split
     predictions = pl.read_parquet(f"{run}/predictions.parquet").filter(part="test")
     threshold = json.loads(Path(run, FACTS).read_text())["pointer_threshold"]
-    found = evaluate(predictions, read_windows(DATA)[split.train], pointer_threshold=threshold, seed=3)
+    learned = read_windows(DATA)[split.train]
+    found = evaluate(
+        predictions, learned, metrics=metrics, event_metrics=event_metrics, pointer_threshold=threshold, seed=3
+    )
     assert {row["name"]: row for row in found.to_dicts()} == figures
 
 

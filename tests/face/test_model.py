@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("live", [False, True])
-@pytest.mark.parametrize("batch_windows", [3, 1024])
+@pytest.mark.parametrize("batch_windows", [16, 1024])
 def test_a_scan_finds_the_events_of_the_command(folder, moola, live, batch_windows):
     given = ("--stride", "2", "--batch-windows", str(batch_windows), "--live", str(live).lower(), "--device", "cpu")
     answer = moola("scan", "--model", "model.pt", "--bars", "bars.parquet", "--output", "events.parquet", *given)
@@ -75,6 +75,7 @@ def test_a_saved_model_is_loaded_the_same(tmp_path):
     again = Model.load(tmp_path / "model.pkl", device="cpu")
     assert again.predict(WINDOWS).equals(model.predict(WINDOWS))
     assert (again.class_names, again.window_bars) == (["consolidation", "retracement"], 30)
+    assert repr(model) == "Model(name='the model', device='cpu', threads=1)"
     assert again.pointer_threshold == model.pointer_threshold is not None
     (tmp_path / "model.pkl").write_bytes(b"nothing")
     with pytest.raises(UntrustedFile):

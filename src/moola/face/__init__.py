@@ -1,4 +1,7 @@
-"""The Python face: what the commands do, on tables and arrays in memory. `import moola` gives these names."""
+"""The Python face: what the commands do, on tables and arrays in memory. `import moola` gives these names.
+
+None may be that of a package under moola (`report`, `label`): importing the package would take its place.
+"""
 
 from moola.core.features import FEATURE_NAMES
 from moola.face.bars import read_bars, sample_bars

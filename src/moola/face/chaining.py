@@ -28,16 +28,16 @@ class ForwardChaining:
     n_splits
         Folds.
     times
-        Times of each window's first and last bar, `windows.select("start_ts", "end_ts")` or an array of them. Left
-        out, they are those passed as `groups`, else the columns of `X` where it is a window table. Nothing else will
-        do: `TimeSeriesSplit` and `KFold` put windows that share up to all but one of their bars on both sides of a
-        boundary, and the figures of a model that remembers what it saw are then too good.
+        Times of each window's first and last bar, `windows.select("start_ts", "end_ts")` or an array of them. Those
+        passed as `groups` go before them; without either, they are the columns of `X` where it is a window table.
+        Nothing else will do: `KFold`, and `TimeSeriesSplit`, whose gap counts rows, put windows that share bars on
+        both sides of a boundary, and the figures of a model that remembers what it saw are then too good.
     initial_fraction
         Share of the windows before the first test block.
     scheme
         `expanding` trains on all that was before, `rolling` on as many of the latest as the first fold has.
     embargo_hours
-        Time before and after a test block in which no window may train, beyond sharing no bar. 0 is enough where a
+        Time before a test block in which no window may train, beyond sharing no bar. 0 is enough where a
         label hangs on the window's own bars; a label that looks at bars after its window leaks them into train rows
         beside the test block, so give at least as long as it looks ahead.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from moola.pipeline.scan_settling import scan_held
 from moola.training.device import prepare_device
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A model as `moola train` or `moola promote` wrote it, or as a `WindowClassifier` fitted it (`model_`).
 
@@ -53,7 +53,7 @@ class Model:
     ['symbol', 'start_ts', 'end_ts']
     """
 
-    file: ModelFile
+    file: ModelFile = field(repr=False)
     name: str = "the model"
     device: DeviceName = "auto"
     threads: int = 1
