@@ -45,3 +45,4 @@ docs: setup
 	$(BIN)/python scripts/docs/make_commands.py
 	$(BIN)/python scripts/docs/make_faults.py
 	$(BIN)/python scripts/docs/make_architecture.py
+	$(BIN)/python scripts/docs/run_notebook.py

@@ -1,3 +1,59 @@
-"""moola finds a trader's own chart patterns from few labels."""
+"""moola finds a trader's own chart patterns from few labels.
+
+The names below are the Python face of the commands (docs/python.md): tables are polars frames, the rest numpy arrays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from moola.errors import MoolaError
+
+if TYPE_CHECKING:
+    from moola.face import (
+        FEATURE_NAMES,
+        ForwardChaining,
+        Model,
+        WindowClassifier,
+        autolabel,
+        evaluate,
+        read_bars,
+        read_windows,
+        relative_features,
+        report,
+        sample_bars,
+        split,
+        windows,
+    )
 
 __version__ = "0.1.0"
+__all__ = [
+    "FEATURE_NAMES",
+    "ForwardChaining",
+    "Model",
+    "MoolaError",
+    "WindowClassifier",
+    "__version__",
+    "autolabel",
+    "evaluate",
+    "read_bars",
+    "read_windows",
+    "relative_features",
+    "report",
+    "sample_bars",
+    "split",
+    "windows",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Found when asked for, so that `import moola` and `moola --help` load neither torch nor numpy.
+    if name not in __all__:
+        raise AttributeError(f"module 'moola' has no attribute {name!r}")
+    from moola import face
+
+    return getattr(face, name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

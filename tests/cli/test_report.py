@@ -13,7 +13,7 @@ from moola.cli.reporting import report
 from moola.config.report_options import ReportOptions
 from moola.errors import OperationFailed, UntrustedFile
 from tests.conftest import DATA
-from tests.report.pages_made import Page
+from tests.reports.pages_made import Page
 
 
 @pytest.fixture

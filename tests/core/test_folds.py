@@ -71,6 +71,15 @@ def test_expanding_walks_forward_over_every_later_window_once():
         assert chain_problems(fold, intervals, [str(i) for i in range(100)]) == []
 
 
+def test_folds_without_val_train_on_all_that_the_test_block_leaves():
+    intervals = windows(range(0, 1000, 5))
+    folds = make_folds(intervals, "expanding", 3, 0.4, 0.0, 0)
+    assert [len(fold.val) for fold in folds] == [0, 0, 0]
+    for fold in folds:
+        # Windows of 10 at a stride of 5: of those before the block, the last one shares bars with it.
+        assert fold.train.tolist() == list(range(fold.test[0] - 1))
+
+
 def test_rolling_keeps_the_length_of_the_first_fold():
     folds = make_folds(windows(range(0, 1000, 10)), "rolling", 5, 0.4, 0.2, 0)
     assert {len(fold.train) + len(fold.val) for fold in folds} == {40}

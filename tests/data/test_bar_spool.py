@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from moola.core.bars import Bars
 from moola.data.contracts import bar_pieces
 from moola.data.contracts.bar_pieces import Place, bar_frames
-from moola.data.contracts.bar_spool import rows_by_symbol, spool_bars
+from moola.data.contracts.bar_spool import HeldBars, rows_by_symbol, spool_bars, symbol_interval_us
 from moola.data.contracts.bar_table import read_bars
 from moola.errors import InvalidData, OperationFailed
 from tests.scans_made import made_bars
@@ -40,7 +40,12 @@ def piece(request, monkeypatch):
 @pytest.mark.parametrize("order", ["symbol", "timestamp"])
 def test_the_bars_of_a_file_are_laid_out_symbol_by_symbol(tmp_path, piece, name, order):
     path = write(tmp_path / name, TWO.sort(order, maintain_order=True))
-    whole, spool = read_bars(path), spool_bars(path, tmp_path / "spool")
+    whole = read_bars(path)
+    for spool in (spool_bars(path, tmp_path / "spool"), HeldBars(whole)):
+        laid_out(spool, whole)
+
+
+def laid_out(spool, whole):
     assert (spool.symbols, spool.n_bars) == (["A", "B"], [60, 40])
     for symbol, first in enumerate((0, 60)):
         found = spool.read(symbol, 3, 33)
@@ -49,7 +54,7 @@ def test_the_bars_of_a_file_are_laid_out_symbol_by_symbol(tmp_path, piece, name,
         assert found.symbols == [spool.symbols[symbol]]
     assert len(spool.read(1, -5, 1000)) == 40
     assert len(spool.read(1, 50, 60)) == 0
-    assert spool.interval_us(0) == 3_600_000_000
+    assert symbol_interval_us(spool, 0) == 3_600_000_000
 
 
 @pytest.mark.parametrize("name", ["bars.parquet", "bars.csv"])

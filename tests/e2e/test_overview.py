@@ -11,7 +11,7 @@ from moola.config.scan_options import ScanOptions
 from moola.pipeline.scan import reading as scan_reading
 from moola.pipeline.scan.overview import overview
 from moola.pipeline.scan.scanning import Scan
-from moola.report.overview import write_overview
+from moola.reports.overview import write_overview
 from tests.scans_made import made_bars, made_model, seeing_moves
 
 pytestmark = pytest.mark.e2e

@@ -13,7 +13,7 @@ def report(*, options: Annotated[ReportOptions, Flat], console: Console = Consol
 
     Example: moola report --run artifacts/runs/<RUN_ID>
     """
-    from moola.report.material import report_run
+    from moola.reports.material import report_run
 
     result = report_run(options)
     screen = Screen(console)

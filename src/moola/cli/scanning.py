@@ -55,7 +55,7 @@ def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, An
         screen.say(f"{len(result['pictures'])} pictures of {result['n_events']} events in {options.plot}")
     if options.overview is not None:
         from moola.pipeline.scan.overview import overview
-        from moola.report.overview import write_overview
+        from moola.reports.overview import write_overview
 
         size = write_overview(options.overview, overview(work, options.overview_bars))
         result["overview"] = str(options.overview)

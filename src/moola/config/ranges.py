@@ -88,8 +88,16 @@ def refuse_out_of_range(options: Any) -> None:
         Names the option, its range and what was given.
     """
     for field in fields(options):
-        allowed, value = range_of(type(options), field.name), getattr(options, field.name)
+        value = getattr(options, field.name)
         for number in value if isinstance(value, tuple) else (value,):
-            if allowed is not None and isinstance(number, int | float) and number not in allowed:
-                name = field.name.replace("_", "-")
-                raise WrongUsage(f"--{name} must be {allowed}, but it is {number}. Give another one.")
+            _refuse(field.name, range_of(type(options), field.name), number)
+
+
+def refuse_number(name: str, number: float | None) -> None:
+    """Refuse one option's number in the same way; None is left out."""
+    _refuse(name, RANGES[name], number)
+
+
+def _refuse(name: str, allowed: Range | None, number: Any) -> None:
+    if allowed is not None and isinstance(number, int | float) and number not in allowed:
+        raise WrongUsage(f"--{name.replace('_', '-')} must be {allowed}, but it is {number}. Give another one.")

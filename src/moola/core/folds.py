@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Bool, Int
 
-from moola.core.splits import Intervals, Split
+from moola.core.splits import PARTS, Intervals, Split
 from moola.errors import InvalidData, Problem
 
 N_TEST_GROUPS = 2
@@ -50,7 +50,7 @@ def make_folds(
     initial_fraction
         Share of the windows before the first test block (walk-forward only).
     val_fraction
-        Share of each fold's training windows, the latest, that choose its epoch.
+        Share of each fold's training windows, the latest, that choose its epoch; 0 for folds without val windows.
     embargo_us
         Time around a held-out window in which no window may train, beyond sharing no bar.
 
@@ -62,7 +62,7 @@ def make_folds(
     Raises
     ------
     InvalidData
-        No times, or a fold that has no train, val or test windows left.
+        No times, or a fold that has no train, test or (where they are asked) val windows left.
     """
     if intervals.start_us is None:
         near_any(intervals, np.arange(0), np.arange(0), 0)
@@ -72,8 +72,8 @@ def make_folds(
     )
     folds = [_fold(intervals, before, test, val_fraction, embargo_us) for before, test in candidates]
     for number, fold in enumerate(folds, start=1):
-        for part in ("train", "val", "test"):
-            if not len(fold.part(part)):
+        for part in PARTS:
+            if not len(fold.part(part)) and (part != "val" or val_fraction):
                 raise InvalidData(
                     f"every fold must have train, val and test windows, but fold {number} of {len(folds)} has no "
                     f"{part} after the purge. Lower --folds or --embargo, or label more windows."

@@ -62,9 +62,12 @@ def label_by_rule(table: WindowTable, n_windows: int | None) -> tuple[WindowTabl
     Raises
     ------
     InvalidData
-        Fewer windows can be labelled than were asked.
+        Fewer windows can be labelled than were asked, or windows carry no prices.
     """
-    assert table.ohlc is not None
+    if table.ohlc is None:
+        raise InvalidData(
+            f"the rule must see prices, but {len(table)} windows have features alone. Give windows as they were cut."
+        )
     labels = [label_window(window) for window in table.ohlc]
     counts = Counter(label.label or f"unlabelled: {label.reason}" for label in labels)
     rows = np.array([i for i, label in enumerate(labels) if label.label is not None], dtype=np.int64)

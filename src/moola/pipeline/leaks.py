@@ -20,7 +20,7 @@ def find_leaks(
     encoder: EncoderFile | None,
     table: WindowTable,
     split: Split,
-    data_sha256: str,
+    data_sha256: str | None,
     split_sha256: str | None = None,
 ) -> list[str]:
     """Return a sentence for every way in which val or test were seen before they judge; empty if none."""
@@ -37,14 +37,14 @@ def find_leaks(
 
 
 def _seen_by(
-    encoder: EncoderFile, table: WindowTable, held_out: np.ndarray, data_sha256: str, split_sha256: str | None
+    encoder: EncoderFile, table: WindowTable, held_out: np.ndarray, data_sha256: str | None, split_sha256: str | None
 ) -> int:
     """Count held-out windows that the encoder may have seen; without times, what files and splits can tell."""
     span = encoder.pretraining.get("time_range")
     if span is not None and table.start_us is not None and table.end_us is not None:
         first, last = (time_us(text) for text in span)
         return int(intersects(table.start_us[held_out], table.end_us[held_out], first, last).sum())
-    same_file = encoder.pretraining.get("input_sha256") == data_sha256
+    same_file = data_sha256 is not None and encoder.pretraining.get("input_sha256") == data_sha256
     obeyed = encoder.pretraining.get("split_sha256")
     if obeyed is None or obeyed != split_sha256:
         if same_file:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from moola.config.ranges import refuse_out_of_range
+from moola.config.ranges import refuse_number, refuse_out_of_range
 from moola.config.table_options import (
     AutolabelOptions,
     ConvertOptions,
@@ -20,10 +20,10 @@ from moola.config.table_options import (
     SplitOptions,
     WindowsOptions,
 )
-from moola.core.bars import bar_interval_us
+from moola.core.bars import Bars, bar_interval_us
 from moola.core.rules import RULE_NAME
 from moola.core.splits import PARTS, Split, forward_chain
-from moola.core.windows import cut_windows
+from moola.core.windows import CutWindows, cut_windows
 from moola.data.contracts.bar_table import bars_from_frame, read_bars
 from moola.data.contracts.frames import write_frame
 from moola.data.contracts.split_file import SplitFile, utc_text, verify_split, write_split
@@ -36,6 +36,7 @@ from moola.files import sha256_file, write_atomic
 
 log = logging.getLogger(__name__)
 SAMPLE_WINDOWS = 174
+SAMPLE_PACKAGE = "moola.data"
 SAMPLE_BARS = Path("raw/eurusd_1h_2017.parquet")
 SAMPLE_NOTICE = Path("raw/eurusd_1h_2017.NOTICE.txt")
 SAMPLE_UNLABELLED = Path("processed/unlabeled/windows.parquet")
@@ -76,16 +77,22 @@ def import_bars(options: ImportOptions) -> dict[str, Any]:
 
 def cut(options: WindowsOptions) -> dict[str, Any]:
     """Cut windows without labels from bars."""
-    refuse_out_of_range(options)
     bars = read_bars(options.bars)
+    found = find_windows(bars, options)
+    write_window_pieces(options.output, rows_of_bars(bars, found), pieces_of_bars(bars, found))
+    return {"output": str(options.output), "n_windows": len(found), "n_dropped_gap": found.n_dropped_gap}
+
+
+def find_windows(bars: Bars, options: WindowsOptions | AutolabelOptions) -> CutWindows:
+    """Find windows in bars; there must be one."""
+    refuse_out_of_range(options)
     found = cut_windows(bars, options.stride, options.window_bars, options.max_gap_hours * 3600)
     if not len(found):
         raise InvalidData(
             f"{options.bars} must have bars for a window, but {len(bars)} bars give none of {options.window_bars} "
             f"({found.n_dropped_gap} dropped for gaps). Give more bars or raise --max-gap-hours."
         )
-    write_window_pieces(options.output, rows_of_bars(bars, found), pieces_of_bars(bars, found))
-    return {"output": str(options.output), "n_windows": len(found), "n_dropped_gap": found.n_dropped_gap}
+    return found
 
 
 def convert(options: ConvertOptions) -> dict[str, Any]:
@@ -99,43 +106,53 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
 
 def autolabel(options: AutolabelOptions) -> dict[str, Any]:
     """Label windows by the published rule."""
-    refuse_out_of_range(options)
     bars = read_bars(options.bars)
-    found = cut_windows(bars, options.stride, options.window_bars, options.max_gap_hours * 3600)
-    table, counts = label_by_rule(windows_of_bars(bars, found), options.n_windows)
-    if not len(table):
-        raise InvalidData(f"{options.bars} must have windows that the rule labels, but it has none. Give more bars.")
+    windows = windows_of_bars(bars, find_windows(bars, options))
+    table, counts = label_windows(windows, options.n_windows, options.bars)
     write_windows(options.output, table)
     kept = dict(sorted(Counter(table.label.tolist()).items()))
     return {"output": str(options.output), "labelled_by": RULE_NAME, "candidates": counts, "kept": kept}
 
 
+def label_windows(table: WindowTable, n_windows: int | None, name: Path | str) -> tuple[WindowTable, dict[str, int]]:
+    """Label windows by the published rule, and count what it said; it must label one."""
+    refuse_number("n_windows", n_windows)
+    labelled, counts = label_by_rule(table, n_windows)
+    if not len(labelled):
+        raise InvalidData(f"{name} must have windows that the rule labels, but it has none. Give more bars.")
+    return labelled, counts
+
+
 def split(options: SplitOptions) -> dict[str, Any]:
     """Divide windows by forward chaining, purge by time, and prove the result by reading it back."""
     table = read_windows(options.data, options.window_bars)
-    purge = options.purge_window if options.purge_window is not None else table.window_bars - 1
+    found, purge = divide(table, options.val, options.test, options.purge_window)
+    data_sha256 = sha256_file(options.data)
+    file = SplitFile(options.output.stem, found, purge, data_sha256, {}, table.window_bars)
+    leak_proof = verify_split(file, options.output, table, data_sha256, allow_overlap=False)
+    write_split(options.output, file, table)
+    return split_summary(options.output, found, table) | {"leak_proof": leak_proof, "purge_window": purge}
+
+
+def divide(table: WindowTable, val: float, test: float, purge_window: int | None) -> tuple[Split, int]:
+    """Divide windows by forward chaining; returns the purge too, in bars."""
+    purge = purge_window if purge_window is not None else table.window_bars - 1
     if purge < table.window_bars - 1:
         raise WrongUsage(
             f"--purge-window must be at least {table.window_bars - 1} bars (one window less one bar), but it is "
             f"{purge}: windows on both sides would share bars. Leave it out for the least."
         )
-    if not (0 < options.val < 1 and 0 <= options.test < 1 and options.val + options.test < 1):
-        raise WrongUsage(
-            f"--val and --test must be shares that leave train rows, but they are {options.val} and {options.test}."
-        )
+    if not (0 < val < 1 and 0 <= test < 1 and val + test < 1):
+        raise WrongUsage(f"--val and --test must be shares that leave train rows, but they are {val} and {test}.")
     embargo = (purge - (table.window_bars - 1)) * usual_interval_us(table)
-    found = forward_chain(table.intervals(), options.val, options.test, embargo)
-    data_sha256 = sha256_file(options.data)
-    for part in PARTS[: 3 if options.test else 2]:
+    found = forward_chain(table.intervals(), val, test, embargo)
+    for part in PARTS[: 3 if test else 2]:
         if not len(found.part(part)):
             raise InvalidData(
                 f"every part must have windows, but the purge leaves {part} none of {len(table)}. "
                 "Label more windows, or lower --val, --test or --purge-window."
             )
-    file = SplitFile(options.output.stem, found, purge, data_sha256, {}, table.window_bars)
-    leak_proof = verify_split(file, options.output, table, data_sha256, allow_overlap=False)
-    write_split(options.output, file, table)
-    return split_summary(options.output, found, table) | {"leak_proof": leak_proof, "purge_window": purge}
+    return found, purge
 
 
 def usual_interval_us(table: WindowTable) -> int:
@@ -202,10 +219,15 @@ def _moved(value: Any, old: str, new: str) -> Any:
     return value.replace(old, new) if isinstance(value, str) else value
 
 
+def read_sample_bars() -> Bars:
+    """Read the bars that come with the package."""
+    with as_file(files(SAMPLE_PACKAGE) / "sample_bars" / SAMPLE_BARS.name) as path:
+        return read_bars(path)
+
+
 def _make_sample(root: Path) -> dict[str, Any]:
-    source = files("moola.data") / "sample_bars"
-    with as_file(source / "eurusd_1h_2017.parquet") as bars_path:
-        write_atomic(root / SAMPLE_BARS, bars_path.read_bytes())
+    source = files(SAMPLE_PACKAGE) / "sample_bars"
+    write_atomic(root / SAMPLE_BARS, (source / SAMPLE_BARS.name).read_bytes())
     write_atomic(root / SAMPLE_NOTICE, (source / "NOTICE.txt").read_bytes())
     bars = root / SAMPLE_BARS
     unlabelled = cut(WindowsOptions(bars=bars, output=root / SAMPLE_UNLABELLED))

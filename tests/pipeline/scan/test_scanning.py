@@ -12,6 +12,7 @@ from moola.config.scan_options import ScanOptions
 from moola.data.contracts.bar_spool import SpooledBars
 from moola.data.contracts.event_table import events_frame, read_events
 from moola.errors import InvalidData, UntrustedFile, WrongUsage
+from moola.pipeline.scan import counts as scan_counts
 from moola.pipeline.scan import reading as scan_reading
 from moola.pipeline.scan.parts import checkpoint_of
 from moola.pipeline.scan.pictures import pictures
@@ -243,7 +244,7 @@ def test_bars_are_read_a_part_at_a_time(folder, monkeypatch):
         return bars
 
     monkeypatch.setattr(SpooledBars, "read", counting)
-    monkeypatch.setattr(SpooledBars, "interval_us", lambda self, symbol: 3_600_000_000)
+    monkeypatch.setattr(scan_counts, "symbol_interval_us", lambda _bars, _symbol: 3_600_000_000)
     scan(Path("long.parquet"), stride=5, batch_windows=10)
     assert max(lengths) <= 10 * 5 + 3 * 35
 

@@ -1,10 +1,11 @@
-"""Bars of a file laid out symbol by symbol on disk, so that any stretch of a symbol is read without the rest."""
+"""Bars laid out symbol by symbol, on disk or in memory, so that any stretch of a symbol is read without the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -17,6 +18,45 @@ RECORD = np.dtype([("start_us", "<i8"), ("ohlc", "<f8", (4,))])
 NAME = "bars_{:06d}.bin"
 # Bars that tell a symbol's usual time from bar to bar.
 INTERVAL_BARS = 65_536
+
+
+class LaidOutBars(Protocol):
+    """Bars that a stretch at a time is read of."""
+
+    @property
+    def symbols(self) -> list[str]:
+        """Symbols in the order in which they first appear."""
+        ...
+
+    @property
+    def n_bars(self) -> list[int]:
+        """Bars of each symbol."""
+        ...
+
+    def read(self, symbol: int, first: int, stop: int) -> Bars:
+        """Return the bars `[first, stop)` of a symbol, as far as it has them."""
+        ...
+
+
+def symbol_interval_us(bars: LaidOutBars, symbol: int) -> int:
+    """Return a symbol's usual time from bar to bar, as its first bars tell it."""
+    return bar_interval_us(bars.read(symbol, 0, INTERVAL_BARS).start_us)
+
+
+class HeldBars:
+    """Bars of a checked table in memory."""
+
+    def __init__(self, bars: Bars) -> None:
+        self.bars = bars
+        rows = list(rows_by_symbol(bars))
+        self.symbols = [name for name, _ in rows]
+        self.n_bars = [len(own) for _, own in rows]
+        self._rows = [own for _, own in rows]
+
+    def read(self, symbol: int, first: int, stop: int) -> Bars:
+        """Return the bars `[first, stop)` of a symbol, as far as it has them."""
+        rows = self._rows[symbol][max(first, 0) : stop]
+        return Bars(self.bars.start_us[rows], self.bars.ohlc[rows], self.bars.symbol[rows])
 
 
 @dataclass(frozen=True)
@@ -45,10 +85,6 @@ class SpooledBars:
             raise OperationFailed(f"{path} must be readable, but {error.strerror}. Start the scan anew.") from error
         name = np.full(len(found), self.symbols[symbol], dtype=object)
         return Bars(found["start_us"].copy(), found["ohlc"].copy(), name)
-
-    def interval_us(self, symbol: int) -> int:
-        """Return a symbol's usual time from bar to bar, as its first bars tell it."""
-        return bar_interval_us(self.read(symbol, 0, INTERVAL_BARS).start_us)
 
 
 class BarChecks:

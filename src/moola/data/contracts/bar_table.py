@@ -19,7 +19,7 @@ def read_bars(path: Path) -> Bars:
     return bars_from_frame(read_frame(path, "a bar file", ADVICE), path)
 
 
-def bars_from_frame(frame: pl.DataFrame, path: Path) -> Bars:
+def bars_from_frame(frame: pl.DataFrame, path: Path | str) -> Bars:
     """Check a frame against the contract and return its bars symbol by symbol."""
     problems = [] if len(frame) else [Problem("a bar file must have bars", 1)]
     bars, times_known = columns_of(frame, path, problems)
@@ -32,7 +32,7 @@ def bars_from_frame(frame: pl.DataFrame, path: Path) -> Bars:
     return _symbol_by_symbol(bars)
 
 
-def columns_of(frame: pl.DataFrame, path: Path, problems: list[Problem]) -> tuple[Bars, bool]:
+def columns_of(frame: pl.DataFrame, path: Path | str, problems: list[Problem]) -> tuple[Bars, bool]:
     """Return a frame's bars in its order, and whether all times are known; what cannot be read is a problem added."""
     missing = [name for name in ("timestamp", *OHLC) if name not in frame.columns]
     if missing:
@@ -95,10 +95,15 @@ def _symbol_by_symbol(bars: Bars) -> Bars:
 
 def write_bars(path: Path, bars: Bars, volume: np.ndarray | None = None) -> None:
     """Write a bar table of the contract."""
+    write_frame(path, bars_frame(bars, volume))
+
+
+def bars_frame(bars: Bars, volume: np.ndarray | None = None) -> pl.DataFrame:
+    """Lay bars out as the columns of the file."""
     columns = {"timestamp": utc_series(bars.start_us)}
     columns |= {name: pl.Series(bars.ohlc[:, i]) for i, name in enumerate(OHLC)}
     if volume is not None:
         columns["volume"] = pl.Series(volume)
     if bars.symbols != [""]:
         columns["symbol"] = pl.Series(bars.symbol.tolist(), dtype=pl.String)
-    write_frame(path, pl.DataFrame(columns))
+    return pl.DataFrame(columns)

@@ -42,7 +42,7 @@ def scan_frame(path: Path, what: str, advice: str) -> pl.LazyFrame:
 
 
 @contextlib.contextmanager
-def reading(path: Path, what: str, advice: str) -> Iterator[None]:
+def reading(path: Path | str, what: str, advice: str) -> Iterator[None]:
     """Say plainly what the reader of tables found wrong with a file."""
     try:
         yield

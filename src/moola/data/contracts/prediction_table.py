@@ -90,9 +90,12 @@ class Predictions:
 
     def of_part(self, part: str) -> Predictions:
         """Return the rows of one part, in time order (row order where there are no times)."""
-        rows = np.flatnonzero(self.part == part)
+        return self.take(np.flatnonzero(self.part == part)).in_time_order()
+
+    def in_time_order(self) -> Predictions:
+        """Return all rows in time order (row order where there are no times)."""
         key = self.row if self.start_us is None else self.start_us
-        return self.take(rows[np.argsort(key[rows], kind="stable")])
+        return self.take(np.argsort(key, kind="stable"))
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -136,7 +139,11 @@ def _bar_column(bars: np.ndarray) -> pl.Series:
 
 def read_predictions(path: Path) -> Predictions:
     """Read a prediction table."""
-    frame = read_frame(path, "a prediction table", ADVICE)
+    return predictions_from_frame(read_frame(path, "a prediction table", ADVICE), path)
+
+
+def predictions_from_frame(frame: pl.DataFrame, path: Path | str) -> Predictions:
+    """Take predictions from the columns of the file; messages call the table `path`."""
     names = [column.removeprefix("prob_") for column in frame.columns if column.startswith("prob_")]
     needed = ["window_id", "row", "part", "label", "expansion_start", "expansion_end"]
     for pair in (("start_ts", "end_ts"), POINTER_COLUMNS):

@@ -1,15 +1,20 @@
-"""Columns of a window file that older files and other tools write in other types."""
+"""Columns of a window file: those that older files and other tools write in other types, and our own."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from moola.core.features import FEATURE_TYPE, N_FEATURES
+from moola.data.contracts.frames import nested_column, utc_series
 from moola.data.contracts.window_rules import ADVICE
 from moola.errors import InvalidData, Problem
+
+if TYPE_CHECKING:
+    from moola.data.contracts.window_table import WindowTable
 
 
 def optional_column(
@@ -48,7 +53,7 @@ def times_column(frame: pl.DataFrame, name: str, problems: list[Problem]) -> np.
     return column.dt.timestamp("us").to_numpy()
 
 
-def is_relative_frame(rows: pl.DataFrame, frame: pl.LazyFrame, path: Path) -> bool:
+def is_relative_frame(rows: pl.DataFrame, frame: pl.LazyFrame, path: Path | str) -> bool:
     """Tell relative windows from 4-D ones by `feature_type`, or by the width of the first window's bars."""
     if "feature_type" not in rows.columns:
         first = frame.select("features").drop_nulls().head(1).collect()["features"].to_list()
@@ -62,3 +67,27 @@ def is_relative_frame(rows: pl.DataFrame, frame: pl.LazyFrame, path: Path) -> bo
             f"feature_type must be {FEATURE_TYPE} or ohlc in every row, but {path} has {kinds[:5]}. {ADVICE}"
         )
     return True
+
+
+def windows_frame(table: WindowTable, whole: WindowTable) -> pl.DataFrame:
+    """Lay windows out as the columns of the file; `whole` is all of them, and tells which columns there are."""
+    columns: dict[str, pl.Series] = {"window_id": pl.Series(table.window_id, dtype=pl.String)}
+    if whole.has_symbols:
+        columns["symbol"] = pl.Series(table.symbol.tolist(), dtype=pl.String)
+    if table.start_us is not None and table.end_us is not None:
+        columns |= {"start_ts": utc_series(table.start_us), "end_ts": utc_series(table.end_us)}
+    if whole.classes:
+        columns["label"] = pl.Series(table.label.tolist(), dtype=pl.String)
+    if whole.has_pointers:
+        for name in ("expansion_start", "expansion_end"):
+            bars = getattr(table, name)
+            columns[name] = pl.Series([int(b) if b >= 0 else None for b in bars], dtype=pl.Int64)
+    columns |= {name: table.extra[name] for name in table.extra.columns}
+    if table.features is not None:
+        columns["feature_type"] = pl.Series([FEATURE_TYPE] * len(table), dtype=pl.String)
+        columns["features"] = nested_column(table.features)
+        if table.ohlc is not None:
+            columns["ohlc"] = nested_column(table.ohlc)
+    else:
+        columns["features"] = nested_column(table.values)
+    return pl.DataFrame(columns)

@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from moola.core.features import FEATURE_TYPE, N_FEATURES
+from moola.core.features import N_FEATURES
 from moola.core.splits import content_hashes, groups_of_equal
 from moola.core.windows import WINDOW_BARS
-from moola.data.contracts.frames import nested_column, reading, scan_frame, utc_series, write_frames
-from moola.data.contracts.window_columns import is_relative_frame, optional_column, times_column
+from moola.data.contracts.frames import reading, scan_frame, write_frames
+from moola.data.contracts.window_columns import is_relative_frame, optional_column, times_column, windows_frame
 from moola.data.contracts.window_rules import ADVICE, feature_problems, label_problems, nested_array, pointer_warning
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, Problem
@@ -38,7 +38,7 @@ class WindowFile:
         Whether the file holds relative windows.
     """
 
-    path: Path
+    path: Path | str
     frame: pl.LazyFrame
     window_bars: int | None
     rows: WindowTable
@@ -48,8 +48,12 @@ class WindowFile:
     @classmethod
     def open(cls, path: Path, window_bars: int | None = None) -> WindowFile:
         """Read everything of a file but prices and features; a file without its columns or rows is refused."""
+        return cls.of_frame(scan_frame(path, "a window file", ADVICE), path, window_bars)
+
+    @classmethod
+    def of_frame(cls, frame: pl.LazyFrame, path: Path | str, window_bars: int | None = None) -> WindowFile:
+        """Do the same with a table that is read as it is asked for; messages call it `path`."""
         with reading(path, "a window file", ADVICE):
-            frame = scan_frame(path, "a window file", ADVICE)
             columns = frame.collect_schema().names()
             for name in ("window_id", "features"):
                 if name not in columns:
@@ -110,7 +114,17 @@ def read_windows(path: Path, window_bars: int | None = None) -> WindowTable:
 
     `window_bars` is the length that must hold; `None` means 105.
     """
-    file = WindowFile.open(path, window_bars)
+    return _whole(WindowFile.open(path, window_bars))
+
+
+def windows_from_frame(frame: pl.DataFrame, name: str) -> WindowTable:
+    """Take windows from a table in memory by the rules of a file; all must be as long as the first."""
+    column = frame["features"] if "features" in frame.columns else pl.Series()
+    first = column[0] if len(column) and column.dtype.is_nested() else None
+    return _whole(WindowFile.of_frame(frame.lazy(), name, len(first) if first is not None else None))
+
+
+def _whole(file: WindowFile) -> WindowTable:
     pieces = list(file.pieces())
     ohlc, features = ([getattr(piece, name) for piece in pieces] for name in ("ohlc", "features"))
     return replace(file.rows, ohlc=_joined(ohlc), features=_joined(features))
@@ -162,27 +176,4 @@ def write_window_pieces(path: Path, rows: WindowTable, pieces: Iterator[WindowTa
 
     `rows` is all of them, prices and features or not: it tells which columns the file has.
     """
-    write_frames(path, (_frame(piece, rows) for piece in pieces), PIECE_WINDOWS)
-
-
-def _frame(table: WindowTable, whole: WindowTable) -> pl.DataFrame:
-    columns: dict[str, pl.Series] = {"window_id": pl.Series(table.window_id, dtype=pl.String)}
-    if whole.has_symbols:
-        columns["symbol"] = pl.Series(table.symbol.tolist(), dtype=pl.String)
-    if table.start_us is not None and table.end_us is not None:
-        columns |= {"start_ts": utc_series(table.start_us), "end_ts": utc_series(table.end_us)}
-    if whole.classes:
-        columns["label"] = pl.Series(table.label.tolist(), dtype=pl.String)
-    if whole.has_pointers:
-        for name in ("expansion_start", "expansion_end"):
-            bars = getattr(table, name)
-            columns[name] = pl.Series([int(b) if b >= 0 else None for b in bars], dtype=pl.Int64)
-    columns |= {name: table.extra[name] for name in table.extra.columns}
-    if table.features is not None:
-        columns["feature_type"] = pl.Series([FEATURE_TYPE] * len(table), dtype=pl.String)
-        columns["features"] = nested_column(table.features)
-        if table.ohlc is not None:
-            columns["ohlc"] = nested_column(table.ohlc)
-    else:
-        columns["features"] = nested_column(table.values)
-    return pl.DataFrame(columns)
+    write_frames(path, (windows_frame(piece, rows) for piece in pieces), PIECE_WINDOWS)

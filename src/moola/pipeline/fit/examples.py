@@ -13,6 +13,7 @@ from moola.core.scaling import RobustScaler
 from moola.core.splits import PARTS, Split
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData
+from moola.evaluation.figures import TrainingFacts
 from moola.training.finetune import Examples
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,16 @@ def require_trainable(table: WindowTable, split: Split, path: Path) -> list[str]
         if count < FEW_WINDOWS:
             log.warning("Class %s has only %d training windows: expect little of it.", name, count)
     return classes
+
+
+def facts_of(train: WindowTable, pointer_threshold: float | None) -> TrainingFacts:
+    """Return what the trivial predictors know of train rows."""
+    return TrainingFacts(
+        dict(sorted(Counter(train.label.tolist()).items())),
+        most_common(train.expansion_start),
+        most_common(train.expansion_end),
+        pointer_threshold,
+    )
 
 
 def most_common(bars: np.ndarray) -> int | None:

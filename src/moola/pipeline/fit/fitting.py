@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from moola.evaluation.figures import TrainingFacts
 from moola.models.files import ModelFile
 from moola.models.network import EnhancedSimpleLSTM
 from moola.pipeline.fit.cross_fitting import cross_fitted_temperature
-from moola.pipeline.fit.examples import most_common
+from moola.pipeline.fit.examples import facts_of
 from moola.pipeline.fit.material import Material
 from moola.pipeline.fit.selftraining import Unlabelled, open_unlabelled, record_of, seen_by_student
 from moola.pipeline.fit.stages import Stages
@@ -165,12 +164,7 @@ def _facts(train_table: WindowTable, model: ModelFile, val_table: WindowTable, d
         rows = np.arange(len(val_table))
         part = np.full(len(rows), "val", dtype=object)
         threshold = choose_pointer_threshold(predict_windows(model, val_table, rows, part, device))
-    return TrainingFacts(
-        dict(sorted(Counter(train_table.label.tolist()).items())),
-        most_common(train_table.expansion_start),
-        most_common(train_table.expansion_end),
-        threshold,
-    )
+    return facts_of(train_table, threshold)
 
 
 def predict_held_out(fitted: Fitted, material: Material, device: torch.device) -> Predictions:

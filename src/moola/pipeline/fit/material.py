@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from moola.config.train_options import TrainOptions
 from moola.core.splits import Split
@@ -42,7 +43,6 @@ def gather(options: TrainOptions) -> Material:
     leak_proof = verify_split(split_file, options.split, table, data_sha256, options.allow_overlap)
     if leak_proof is False:
         log.warning("The split's parts overlap (--allow-overlap): every result is marked as not leak-proof.")
-    classes = require_trainable(table, split_file.split, options.data)
     encoder = read_encoder(options.pretrained_encoder) if options.pretrained_encoder else None
     if encoder is not None:
         log.info(
@@ -60,7 +60,21 @@ def gather(options: TrainOptions) -> Material:
         hashes["bars_sha256"] = sha256_file(options.bars)
     if options.unlabelled is not None:
         hashes["unlabelled_sha256"] = sha256_file(options.unlabelled)
-    leaks = find_leaks(leak_proof, encoder, table, split_file.split, data_sha256, hashes["split_sha256"])
+    return material_of(table, split_file.split, split_file.name, encoder, hashes, leak_proof, options.data)
+
+
+def material_of(
+    table: WindowTable,
+    split: Split,
+    split_name: str,
+    encoder: EncoderFile | None,
+    hashes: dict[str, str | None],
+    leak_proof: bool | None,
+    data: Path,
+) -> Material:
+    """Put together what was read or is in memory; refuses what cannot be trained on, and warns of leaks."""
+    classes = require_trainable(table, split, data)
+    leaks = find_leaks(leak_proof, encoder, table, split, hashes["data_sha256"], hashes["split_sha256"])
     for leak in leaks:
         log.warning("Not leak-proof: %s.", leak)
-    return Material(table, split_file.split, split_file.name, classes, encoder, hashes, leaks, leak_proof)
+    return Material(table, split, split_name, classes, encoder, hashes, leaks, leak_proof)

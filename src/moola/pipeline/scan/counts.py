@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from moola.core.windows import cut_windows
-from moola.data.contracts.bar_spool import SpooledBars
+from moola.data.contracts.bar_spool import LaidOutBars, symbol_interval_us
 from moola.pipeline.scan.reading import Sliding
 
 
@@ -59,7 +59,7 @@ class WindowCounts:
         }
 
 
-def stretches(spool: SpooledBars, sliding: Sliding, window_bars: int) -> list[Stretch]:
+def stretches(spool: LaidOutBars, sliding: Sliding, window_bars: int) -> list[Stretch]:
     """Return the parts of a scan, symbol by symbol."""
     parts = []
     for symbol, n_bars in enumerate(spool.n_bars):
@@ -69,10 +69,10 @@ def stretches(spool: SpooledBars, sliding: Sliding, window_bars: int) -> list[St
     return parts
 
 
-def count_windows(spool: SpooledBars, parts: list[Stretch], sliding: Sliding, window_bars: int) -> WindowCounts:
+def count_windows(spool: LaidOutBars, parts: list[Stretch], sliding: Sliding, window_bars: int) -> WindowCounts:
     """Count, reading the bars of one part at a time."""
     counts = WindowCounts()
-    usual_us = [spool.interval_us(symbol) for symbol in range(len(spool.symbols))]
+    usual_us = [symbol_interval_us(spool, symbol) for symbol in range(len(spool.symbols))]
     n_seen, seen_to = np.zeros(len(spool.symbols), dtype=np.int64), np.zeros(len(spool.symbols), dtype=np.int64)
     for part in parts:
         offset = part.first * sliding.stride

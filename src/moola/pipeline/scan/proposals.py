@@ -8,7 +8,7 @@ from functools import lru_cache
 from moola.config.scan_options import ScanOptions
 from moola.core.bars import Bars
 from moola.core.merging import MergedEvents, WindowCurves
-from moola.data.contracts.bar_spool import SpooledBars
+from moola.data.contracts.bar_spool import LaidOutBars, SpooledBars
 from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
 from moola.models.files import ModelFile, read_model
@@ -26,7 +26,7 @@ class PartReader:
 
     reader: WindowReader
     judging: Judging
-    spool: SpooledBars
+    spool: LaidOutBars
     live: bool
 
     def said(self, symbol: int, first: int, last: int) -> tuple[WindowCurves, Bars, int]:
@@ -76,7 +76,12 @@ def _opened(options: ScanOptions, model_sha256: str) -> tuple[WindowReader, Judg
 
 
 def open_reader(options: ScanOptions) -> WindowReader:
-    """Read the model, which must point.
+    """Read the model, which must point."""
+    return reader_of(read_model(options.model), options)
+
+
+def reader_of(model: ModelFile, options: ScanOptions) -> WindowReader:
+    """Let a model that points slide as the options say; messages call it what they do.
 
     Raises
     ------
@@ -84,7 +89,6 @@ def open_reader(options: ScanOptions) -> WindowReader:
         The model predicts no pointers.
     """
     device = prepare_device(options.device, options.threads)
-    model = read_model(options.model)
     if not model.network.predict_pointers:
         raise WrongUsage(
             f"a scan must have a model that predicts pointers, but {options.model} was trained without. "

@@ -13,16 +13,17 @@ import numpy as np
 
 from moola import __version__
 from moola.config.scan_options import ScanOptions
-from moola.core.merging import MergedEvents, suppress
+from moola.core.merging import MergedEvents
 from moola.data.contracts.bar_spool import SpooledBars, spool_bars
-from moola.data.contracts.event_table import Events, events_of, write_event_pieces
+from moola.data.contracts.event_table import Events, write_event_pieces
 from moola.errors import InvalidData
 from moola.files import sha256_file
 from moola.locks import alone, lock_beside
 from moola.pipeline.engines.processes import results
-from moola.pipeline.scan.counts import Stretch, WindowCounts, count_windows, stretches
-from moola.pipeline.scan.parts import ScanPart, ScanParts
+from moola.pipeline.scan.counts import Stretch, WindowCounts, stretches
+from moola.pipeline.scan.parts import ScanParts
 from moola.pipeline.scan.proposals import PartReader, open_judging, open_reader, propose
+from moola.pipeline.scan.settling import Settling, counted_windows, timed
 
 OnPart = Callable[[int, int, int], None]
 DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows")
@@ -70,11 +71,12 @@ class Scan:
             self.finish()
             raise
         self.plan = stretches(self.spool, self.reader.sliding, self.reader.n_bars)
+        settling = Settling(self.reading, self.plan)
         counts = self._counted()
         read = np.cumsum(counts.by_part)
         with closing(self._proposals(n_done)) as proposals:
             for number, found in in_order(proposals, n_done):
-                part = self._part(self.plan[number], found, self._before(number))
+                part = settling.part(number, found, self.parts.read(number - 1) if number else None)
                 self.parts.write(number, part)
                 on_part(int(read[number]), counts.n_windows, part.n_events)
         said: Counter[str] = Counter()
@@ -114,9 +116,7 @@ class Scan:
     def events(self) -> Iterator[Events]:
         """Yield each part's events with their times, after `run`, in the order of the output."""
         for symbol, found in self.settled():
-            first = int(min(found.low.min(), found.bar.min()))
-            last = int(max(found.high.max(), found.bar.max(), found.known_bar.max()))
-            yield events_of(found, self.spool.read(symbol, first, last + 1), self.class_names, first)
+            yield timed(found, symbol, self.reading)
 
     @property
     def reading(self) -> PartReader:
@@ -138,31 +138,11 @@ class Scan:
             yield from found
 
     def _counted(self) -> WindowCounts:
-        window_bars = self.reader.n_bars
-        counts = count_windows(self.spool, self.plan, self.reader.sliding, window_bars)
-        if not counts.n_windows:
+        try:
+            return counted_windows(self.reading, self.plan, str(self.options.bars))
+        except InvalidData:
             self.finish()
-            raise InvalidData(
-                f"{self.options.bars} must have bars for a window, but {sum(self.spool.n_bars)} bars give none of "
-                f"{window_bars} ({counts.n_dropped_gap} dropped for gaps). Give more bars or raise --max-gap-hours."
-            )
-        return counts
-
-    def _before(self, number: int) -> ScanPart:
-        """Return what stands before a part: nothing of another symbol but the count."""
-        last = self.parts.read(number - 1) if number else None
-        if last is not None and self.plan[number - 1].symbol == self.plan[number].symbol:
-            return last
-        return ScanPart.before_all(len(self.class_names), last.n_events if last else 0)
-
-    def _part(self, stretch: Stretch, found: MergedEvents, before: ScanPart) -> ScanPart:
-        sliding, window_bars = self.reader.sliding, self.reader.n_bars
-        stop = stretch.last * sliding.stride
-        if self.options.live:
-            return known_part(self.judging.untold(found, before.told), before, stop - window_bars)
-        n_bars = self.spool.n_bars[stretch.symbol]
-        is_last = stretch.last == sliding.n_places(n_bars, window_bars)
-        return settled_part(found, before, n_bars if is_last else stop, self.judging.max_overlap)
+            raise
 
     def _deciding(self, bars: Path) -> dict[str, Any]:
         """Everything that the events hang on."""
@@ -181,30 +161,3 @@ def in_order(proposals: Iterable[tuple[int, MergedEvents]], first: int) -> Itera
         while first in waiting:
             yield first, waiting.pop(first)
             first += 1
-
-
-def settled_part(found: MergedEvents, before: ScanPart, horizon: int, max_overlap: float) -> ScanPart:
-    """Settle what no window that begins at `horizon` or later can change; the rest is left open."""
-    found = MergedEvents.joined([before.open, found])
-    kept, still = suppress(found, before.told, max_overlap, horizon)
-    # Of the events told, those that an open or a coming one may overlap are all that the next part must know.
-    reach = min(horizon, int(found.bar[still, 0].min(initial=horizon)))
-    told = np.concatenate([before.told, found.bar[kept]])
-    ready = MergedEvents.joined([before.waiting, found.take(np.flatnonzero(kept))])
-    ready = ready.take(np.lexsort((ready.bar[:, 1], ready.bar[:, 0])))
-    # Only what begins before all that may still come is in its place.
-    n_final = int(np.searchsorted(ready.bar[:, 0], reach))
-    rows = np.arange(len(ready))
-    return ScanPart(
-        ready.take(rows[:n_final]),
-        ready.take(rows[n_final:]),
-        found.take(np.flatnonzero(still)),
-        told[told[:, 1] >= reach],
-        before.n_events + int(kept.sum()),
-    )
-
-
-def known_part(found: MergedEvents, before: ScanPart, reach: int) -> ScanPart:
-    """Events as they became known, with the bars that events to come, which begin at `reach` or later, may overlap."""
-    told = np.concatenate([before.told, found.bar])
-    return replace(before, final=found, told=told[told[:, 1] >= reach], n_events=before.n_events + len(found))

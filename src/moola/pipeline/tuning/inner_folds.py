@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from moola.errors import InvalidData
 from moola.evaluation.figures import TrainingFacts, evaluate, trivial_predictions
 from moola.files import sha256_file
 from moola.models.files import EncoderFile, read_encoder
-from moola.pipeline.fit.examples import most_common, require_trainable
+from moola.pipeline.fit.examples import facts_of, require_trainable
 from moola.pipeline.fit.fitting import fit_material, predict_held_out
 from moola.pipeline.fit.material import Material
 from moola.pipeline.fit.resolving import resolve_options
@@ -161,8 +160,7 @@ def trivial_figures(inner: InnerFolds, metric: str) -> list[float]:
     found = []
     for number, fold in enumerate(inner.folds):
         train, judged = inner.table.take(fold.train), inner.table.take(fold.test)
-        common = [most_common(bars) for bars in (train.expansion_start, train.expansion_end)]
-        facts = TrainingFacts(dict(Counter(train.label.tolist())), common[0], common[1], None)
+        facts = facts_of(train, None)
         n = len(judged)
         unsaid = Predictions(
             judged.window_id,

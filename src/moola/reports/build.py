@@ -14,16 +14,16 @@ from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.curves import PrecisionRecall, confusion, precision_recall
 from moola.evaluation.event_metrics import ENDS
 from moola.files import write_atomic
-from moola.report import charts
-from moola.report.content import ReportContent
-from moola.report.figure_rows import figure_rows, headlines, interval_text, shown
-from moola.report.gallery import gallery
-from moola.report.page import Key, Picture, render
+from moola.reports import charts
+from moola.reports.content import ReportContent
+from moola.reports.figure_rows import figure_rows, headlines, interval_text, shown
+from moola.reports.gallery import gallery
+from moola.reports.page import Key, Picture, render
 
 N_SHADES = 10
 
 
-def write_report(path: Path, content: ReportContent) -> None:
+def report(path: Path, content: ReportContent) -> None:
     """Build a page and put it at `path`, whole or not at all."""
     write_atomic(path, build_report(content))
 

@@ -11,7 +11,7 @@ from moola.core.windows import WINDOW_BARS
 from moola.data.contracts.prediction_table import Predictions
 from moola.data.contracts.split_file import utc_text
 from moola.evaluation.class_metrics import brier_by_window
-from moola.report.candles import WindowPicture, window_chart
+from moola.reports.candles import WindowPicture, window_chart
 
 N_EACH = 4
 # Longer windows draw more bytes, so that fewer of them are shown.

@@ -9,7 +9,7 @@ import numpy as np
 
 from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.figures import TrainingFacts, evaluate
-from moola.report.content import ReportContent
+from moola.reports.content import ReportContent
 from tests.predictions_made import random_table
 
 VOID = {"meta", "link", "br"}

@@ -11,12 +11,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from moola.report.build import build_report
-from moola.report.content import ShownTable, ShownVerdict
-from moola.report.figure_rows import better_when, figure_name
-from moola.report.gallery import chosen_rows
+from moola.reports.build import build_report
+from moola.reports.content import ShownTable, ShownVerdict
+from moola.reports.figure_rows import better_when, figure_name
+from moola.reports.gallery import chosen_rows
 from tests.predictions_made import THREE, table_of
-from tests.report.pages_made import Page, content_of, table_with_curves, walk
+from tests.reports.pages_made import Page, content_of, table_with_curves, walk
 
 NASTY = '<script>alert("x")</script><img src=//evil.example/x>&\'"'
 HISTORY = [

@@ -55,7 +55,7 @@ def build_overview(content: Overview) -> bytes:
 
 
 def _resource(name: str) -> str:
-    return resources.files("moola.report.overview").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("moola.reports.overview").joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

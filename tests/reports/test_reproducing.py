@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from moola.config.report_options import ReportOptions
-from moola.report.reproducing import commands_of, training_command
+from moola.reports.reproducing import commands_of, training_command
 
 
 def test_training_line_names_what_is_not_at_its_default():

@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from moola.report import charts
-from moola.report.candles import WindowPicture, bar_paths, price_text, window_chart
-from moola.report.svg import Axes, element, number
-from tests.report.pages_made import walk
+from moola.reports import charts
+from moola.reports.candles import WindowPicture, bar_paths, price_text, window_chart
+from moola.reports.svg import Axes, element, number
+from tests.reports.pages_made import walk
 
 THREE_BARS = np.array([[10.0, 20.0, 0.0, 15.0], [15.0, 18.0, 12.0, 13.0], [10.0, 10.0, 10.0, 10.0]])
 

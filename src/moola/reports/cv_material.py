@@ -10,10 +10,10 @@ from moola.config.report_options import ReportOptions
 from moola.data.contracts.prediction_table import read_predictions
 from moola.pipeline.comparing import compare
 from moola.pipeline.crossval.gate import gate_cv
-from moola.report.bars import judged_bars
-from moola.report.content import ReportContent, ShownTable, ShownVerdict
-from moola.report.figure_rows import figure_name, shown
-from moola.report.reproducing import command_line
+from moola.reports.bars import judged_bars
+from moola.reports.content import ReportContent, ShownTable, ShownVerdict
+from moola.reports.figure_rows import figure_name, shown
+from moola.reports.reproducing import command_line
 from moola.runs import store
 
 SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")

@@ -48,4 +48,4 @@ def render(**context: Any) -> bytes:
 
 
 def _resource(name: str) -> str:
-    return resources.files("moola.report").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("moola.reports").joinpath(name).read_text(encoding="utf-8")

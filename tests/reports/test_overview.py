@@ -19,8 +19,8 @@ from moola.config.scan_options import ScanOptions
 from moola.pipeline.scan import reading as scan_reading
 from moola.pipeline.scan.overview import overview
 from moola.pipeline.scan.scanning import Scan
-from moola.report.overview import write_overview
-from moola.report.overview.page import build_overview, packed_bars
+from moola.reports.overview import write_overview
+from moola.reports.overview.page import build_overview, packed_bars
 from tests.made import random_walk_bars
 from tests.scans_made import made_bars, made_model, seeing_moves
 from tests.strategies import QUICK

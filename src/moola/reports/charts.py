@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from moola.evaluation.curves import PrecisionRecall
-from moola.report.svg import Axes, Tick, drawing, element, line, polyline, rect, text
+from moola.reports.svg import Axes, Tick, drawing, element, line, polyline, rect, text
 
 WIDTH, HEIGHT = 360.0, 320.0
 LEFT, ROOM = 38.0, 310.0

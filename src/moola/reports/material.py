@@ -21,12 +21,12 @@ from moola.files import read_bytes, sha256_file
 from moola.pipeline import judging
 from moola.pipeline.crossval.gate import is_cv
 from moola.pipeline.references import reference_figures
-from moola.report.bars import judged_bars
-from moola.report.build import write_report
-from moola.report.content import ReportContent, ShownTable, ShownVerdict
-from moola.report.cv_material import comparison_table, gather_cv
-from moola.report.figure_rows import figure_name
-from moola.report.reproducing import commands_of
+from moola.reports.bars import judged_bars
+from moola.reports.build import report
+from moola.reports.content import ReportContent, ShownTable, ShownVerdict
+from moola.reports.cv_material import comparison_table, gather_cv
+from moola.reports.figure_rows import figure_name
+from moola.reports.reproducing import commands_of
 from moola.runs import store
 from moola.runs.promotion import promoted_path
 
@@ -46,7 +46,7 @@ def report_run(options: ReportOptions) -> dict[str, Any]:
     if options.compare:
         content = replace(content, tables=[comparison_table(options), *content.tables])
     path = options.output or REPORTS_ROOT / f"{run_id}.html"
-    write_report(path, content)
+    report(path, content)
     verdict = content.verdict
     return {
         "run_id": run_id,

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from moola.core.windows import inner_zone
-from moola.report.svg import Axes, drawing, element, line, number, polyline, rect, text
+from moola.reports.svg import Axes, drawing, element, line, number, polyline, rect, text
 
 WIDTH, LEFT, ROOM = 300.0, 50.0, 240.0
 PRICE_TOP, PRICE_HEIGHT = 20.0, 130.0

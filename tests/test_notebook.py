@@ -1,0 +1,91 @@
+"""The notebooks and the page of the Python face: they run, name what there is, and tell nothing of a machine."""
+
+from __future__ import annotations
+
+import ast
+import platform
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import moola
+from moola.cli.app import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "docs/notebooks").glob("*.ipynb"))
+PAGE = ROOT / "docs/python.md"
+FOLDERS = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|usr|opt|var|mnt|private|Users)\b|[A-Z]:\\")
+
+
+def code_of(path: Path) -> str:
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+
+
+def blocks_of_page() -> str:
+    return "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S))
+
+
+def used_of_moola(code: str) -> set[str]:
+    places = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in places if isinstance(node.value, ast.Name) and node.value.id == "moola"}
+
+
+@pytest.mark.parametrize("code", [*map(code_of, NOTEBOOKS), blocks_of_page()])
+def test_they_use_public_names_alone(code):
+    used = used_of_moola(code)
+    assert {"WindowClassifier", "ForwardChaining"} <= used <= set(moola.__all__)
+
+
+def test_the_page_names_every_function_and_class():
+    assert set(re.findall(r"`(\w+)(?=[(.`])", PAGE.read_text())) >= set(moola.__all__) - {"MoolaError", "__version__"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_its_commands_exist(path):
+    used = set(re.findall(r"command\(\s*\"([a-z-]+)", code_of(path)))
+    assert {"train"} <= used <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_it_is_kept_as_it_ran_and_names_no_folder_and_no_machine(path):
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    shown = []
+    for output in (output for cell in cells for output in cell.outputs):
+        assert output.output_type in ("stream", "display_data", "execute_result")
+        assert output.get("name", "stdout") == "stdout"
+        shown.append(output.get("text", ""))
+        shown += [text for kind, text in output.get("data", {}).items() if not kind.startswith("image/")]
+    text = "\n".join([*shown, str(notebook.metadata), str([cell.metadata for cell in cells])])
+    assert not FOLDERS.findall(text)
+    assert platform.node() not in text
+    assert sys.prefix not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_it_runs_and_shows_what_it_shows(path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts/docs"))
+    import run_notebook
+
+    kept, again = nbformat.read(path, as_version=4), run_notebook.executed(path)
+    for one, other in zip(kept.cells, again.cells, strict=True):
+        assert kinds(one) == kinds(other), one.source
+
+
+def kinds(cell: nbformat.NotebookNode) -> list[list[str]]:
+    return [sorted(output.get("data", [output.output_type])) for output in cell.get("outputs", [])]
+
+
+@pytest.mark.slow
+def test_the_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(blocks_of_page(), names)
+    assert len(names["loss"]) == 3
+    assert (tmp_path / "model.pkl").is_file()
