@@ -1,4 +1,4 @@
-.PHONY: setup format check test test-slow e2e bench crash docs
+.PHONY: setup format check test test-slow e2e bench crash audit sbom docs
 BENCH_DATA ?= ../shared/bench
 BENCH_BARS ?= ../shared/data
 BIN := .venv/bin
@@ -37,6 +37,12 @@ bench: setup
 
 crash: setup
 	$(BIN)/python benchmarks/crash.py
+
+audit:
+	@scripts/supply/audit.sh
+
+sbom: setup
+	$(BIN)/python scripts/supply/sbom.py
 
 docs: setup
 	$(BIN)/python scripts/docs/make_commands.py
