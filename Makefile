@@ -1,4 +1,5 @@
-.PHONY: setup format check test test-slow e2e bench crash audit sbom docs
+.PHONY: setup format check test test-slow e2e bench crash soak audit sbom docs
+MINUTES ?= 60
 BENCH_DATA ?= ../shared/bench
 BENCH_BARS ?= ../shared/data
 BIN := .venv/bin
@@ -37,6 +38,9 @@ bench: setup
 
 crash: setup
 	$(BIN)/python benchmarks/crash.py
+
+soak: setup
+	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES) --page docs/soak.md
 
 audit:
 	@scripts/supply/audit.sh
