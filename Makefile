@@ -1,4 +1,5 @@
-.PHONY: setup hooks format check test test-slow e2e bench crash docs
+.PHONY: setup hooks format check test test-slow e2e bench crash soak audit sbom docs
+MINUTES ?= 60
 BENCH_DATA ?= ../shared/bench
 BENCH_BARS ?= ../shared/data
 BIN := .venv/bin
@@ -40,6 +41,15 @@ bench: setup
 
 crash: setup
 	$(BIN)/python benchmarks/crash.py
+
+soak: setup
+	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES) --page docs/soak.md
+
+audit:
+	@scripts/supply/audit.sh
+
+sbom: setup
+	$(BIN)/python scripts/supply/sbom.py
 
 docs: setup
 	$(BIN)/python scripts/docs/make_commands.py

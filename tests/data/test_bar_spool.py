@@ -117,3 +117,17 @@ def test_rows_by_symbol_keep_order(names):
     bars = Bars(np.arange(len(names)), np.ones((len(names), 4)), np.array(names, dtype=object))
     found = [(name, rows.tolist()) for name, rows in rows_by_symbol(bars)]
     assert found == [(name, [i for i, one in enumerate(names) if one == name]) for name in dict.fromkeys(names)]
+
+
+def test_a_line_whose_rest_comes_while_the_file_is_read_is_read_whole(tmp_path):
+    path = tmp_path / "bars.csv"
+    whole = write(path, TWO).read_bytes()
+    half = whole.rindex(b"\n", 0, -1) + 9
+    path.write_bytes(whole[:half])
+    pieces = bar_frames(path, finished=False)
+    first, place = next(pieces)
+    # The rest comes between two pieces.
+    path.write_bytes(whole)
+    assert list(pieces) == []
+    ((second, _),) = bar_frames(path, place, finished=False)
+    assert pl.concat([first, second]).equals(pl.read_csv(path, infer_schema=False))

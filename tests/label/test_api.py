@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import re
 from urllib.parse import quote
@@ -236,13 +235,6 @@ def test_a_label_over_other_bars_is_neither_shown_nor_replaced(tmp_path, client,
     assert "over others" in answer.json()["error"]
     assert desk.store.get(window, "anna").revision == 1
     other.store.close()
-
-
-def test_the_chart_library_is_the_one_of_its_notice():
-    vendored = STATIC / "vendor"
-    digest = hashlib.sha256((vendored / "lightweight-charts.standalone.production.mjs").read_bytes()).hexdigest()
-    assert digest in (vendored / "NOTICE.txt").read_text()
-    assert "Apache License" in (vendored / "LICENSE.lightweight-charts.txt").read_text()
 
 
 def test_the_page_names_no_other_host_but_its_links():

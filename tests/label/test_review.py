@@ -75,3 +75,14 @@ def test_one_other_label_is_not_shown_before_ones_own(client):
     put(client, 0, "ben", 42, 50, expected_revision=1)
     assert [one["annotator"] for one in client.get(url).json()["opinions"]] == ["anna"]
     assert client.get("/api/opinions/none?annotator=ben").status_code == 404
+
+
+def test_what_is_held_does_not_grow_with_the_saves_of_a_window(client):
+    put(client, 0, "ben", 40, 50)
+    labels = client.app.state.desk._labels
+    for revision in range(4):
+        put(client, 0, "anna", 40, 50 + revision, expected_revision=revision)
+        told = client.get("/api/review?annotator=anna").json()["agreement"]
+        # The marks that were just saved, not those held before.
+        assert told[0]["end"]["median_abs_bars"] == revision
+    assert len(labels._marks) == 2

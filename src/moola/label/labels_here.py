@@ -19,7 +19,7 @@ class LabelsHere:
         self._version: int | None = None
         self._by_annotator: dict[str, dict[str, WindowLabel]] = {}
         self._status: dict[str, dict[str, str]] = {}
-        self._marks: dict[tuple[str, str, int], tuple[Mark, ...] | None] = {}
+        self._marks: dict[tuple[str, str], tuple[Mark, ...] | None] = {}
 
     def of(self, annotator: str) -> Mapping[str, WindowLabel]:
         """Return an annotator's labels by window."""
@@ -43,8 +43,8 @@ class LabelsHere:
         return [label for label in labels if count[label.window_id] > 1]
 
     def marks(self, label: WindowLabel) -> tuple[Mark, ...] | None:
-        """Return a label's expansions as bars; None where it is over other bars than its window's."""
-        key = (label.window_id, label.annotator, label.revision)
+        """Return the expansions of one of these labels as bars; None where it is over other bars than its window's."""
+        key = (label.window_id, label.annotator)
         if key not in self._marks:
             self._marks[key] = marks_of(self._shelf, self._number[label.window_id], label)
         return self._marks[key]
@@ -65,5 +65,7 @@ class LabelsHere:
         self._version = version
 
     def _take(self, label: WindowLabel) -> None:
+        # What a page that is open for weeks holds must not grow with every save of the same window.
+        self._marks.pop((label.window_id, label.annotator), None)
         self._by_annotator.setdefault(label.annotator, {})[label.window_id] = label
         self._status.setdefault(label.annotator, {})[label.window_id] = label.status

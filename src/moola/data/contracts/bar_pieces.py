@@ -88,11 +88,15 @@ def _csv(path: Path, place: Place, finished: bool) -> Iterator[tuple[pl.DataFram
         while block := file.read(PIECE_BYTES):
             # To the end of a line; the last one may have none.
             block += file.readline()
-            if not block.endswith(b"\n") and not finished:
+            is_cut = not block.endswith(b"\n") and not finished
+            if is_cut:
                 block = block[: block.rfind(b"\n") + 1]
-                if not block:
-                    return
+            if not block:
+                return
             # Text throughout: what a column holds must not hang on the piece.
             piece = pl.read_csv(io.BytesIO(header.rstrip(b"\r\n") + b"\n" + block), infer_schema=False)
             place = Place(place.n_rows + len(piece), place.n_bytes + len(block))
             yield piece, place
+            if is_cut:
+                # The rest of that line may have come by now: to read on from here would begin inside it.
+                return

@@ -1,0 +1,72 @@
+"""The bill of materials names everything that a user gets, and is the same bytes each time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import moola
+from tests.supply.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def bill(sbom) -> dict:
+    return sbom.bill()
+
+
+def test_two_processes_write_the_same_bytes(tmp_path):
+    written = []
+    for name in ("one.json", "two.json"):
+        command = [sys.executable, str(ROOT / "scripts/supply/sbom.py"), str(tmp_path / name)]
+        subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+    told = json.loads(written[0])
+    assert (told["bomFormat"], told["specVersion"]) == ("CycloneDX", "1.6")
+    assert told["metadata"]["component"]["version"] == moola.__version__
+
+
+def test_every_locked_wheel_is_named_with_version_licence_and_hash(sbom, bill):
+    found = {part["name"]: part for part in bill["components"] if part["type"] == "library"}
+    assert len(found) == len(sbom.locked())
+    for name, version, digest in sbom.locked():
+        assert found[name]["version"] == version
+        assert found[name]["hashes"] == [{"alg": "SHA-256", "content": digest}]
+        assert found[name]["licenses"], name
+
+
+def test_every_vendored_file_is_named_with_version_licence_and_hash(sbom, bill):
+    found = {part["bom-ref"].removeprefix("file:"): part for part in bill["components"] if part["type"] == "file"}
+    assert set(found) == {file.path for file in sbom.VENDORED}
+    for file in sbom.VENDORED:
+        part = found[file.path]
+        assert (part["name"], part["version"]) == (file.name, file.version)
+        digest = hashlib.sha256((ROOT / file.path).read_bytes()).hexdigest()
+        assert part["hashes"] == [{"alg": "SHA-256", "content": digest}]
+        assert part["licenses"] == [{"license": {"id": file.licence}}]
+
+
+def test_the_graph_is_whole_and_begins_with_what_moola_needs(sbom, bill):
+    parts = {part["bom-ref"] for part in bill["components"]}
+    graph = {node["ref"]: set(node["dependsOn"]) for node in bill["dependencies"]}
+    assert set(graph) == parts | {"moola"}
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {canonicalize_name(Requirement(line).name) for line in declared}
+    wheels = {canonicalize_name(name): sbom._purl(name, version) for name, version, _ in sbom.locked()}
+    assert graph["moola"] == {wheels[name] for name in names} | {f"file:{file.path}" for file in sbom.VENDORED}
+    # Nothing is locked that nothing needs.
+    assert set().union(*graph.values()) == parts
+
+
+def test_another_version_than_the_locked_one_tells_no_licence(sbom):
+    with pytest.raises(SystemExit, match=r"numpy 0\.1 must be installed to tell its licence, but \d"):
+        sbom._licences("numpy", "0.1")
+    with pytest.raises(SystemExit, match="but none is"):
+        sbom._licences("no-such-package", "0.1")
