@@ -7,16 +7,19 @@ Usage: python scripts/docs/make_architecture.py
 from __future__ import annotations
 
 import ast
+import sys
 import tomllib
 from collections import defaultdict
 from pathlib import Path
 
-from moola.files import write_atomic
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.page_parts import write_part
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src/moola"
 PAGE = ROOT / "docs/architecture.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+PART = "measured"
 N_LONGEST = 5
 
 
@@ -130,9 +133,7 @@ def measured() -> str:
 
 def main() -> None:
     """Put the measured part between its marks."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    write_atomic(PAGE, f"{before}{BEGIN}\n{measured()}\n{END}{after}".encode())
+    write_part(PAGE, PART, measured())
     print(f"{PAGE.name} written")
 
 

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""What refusing costs: seconds and memory of every fault of tests/faults, each command in a process of its own.
+
+Usage: python benchmarks/fault_costs.py [--worst 10] [--page docs/guards.md]
+
+Beside them, in the same run: the command line with nothing to do, and the imports that any command with a network or a
+table needs. Faults that only a test can inject (a full disk) are left out. Ends with 1 where a file from outside costs
+more than 2 s or 300 MB beyond those imports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from page_parts import write_part
+from tests.faults.catalogue import ALL
+from tests.faults.fault import Fault, run_id
+from tests.faults.world import enter, make_world
+
+MOST_S, MOST_MB = 2.0, 300.0
+IMPORTS = "import moola.cli.app, numpy, polars, scipy.stats, sklearn.metrics, torch"
+N_BASELINES = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Wall seconds, and the largest resident memory in MB."""
+
+    seconds: float
+    mb: float
+    code: int
+
+
+def cost_of(*words: str) -> Cost:
+    """Run Python with these words in a process of its own."""
+    began = time.perf_counter()
+    null = os.open(os.devnull, os.O_WRONLY)
+    child = os.posix_spawn(
+        sys.executable,
+        [sys.executable, *words],
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, null, 2)],
+    )
+    _, status, used = os.wait4(child, 0)
+    os.close(null)
+    return Cost(time.perf_counter() - began, used.ru_maxrss / 1024, os.waitstatus_to_exitcode(status))
+
+
+def cost_of_fault(world: Path, fault: Fault) -> Cost | None:
+    """Return what the fault's command costs; None where the fault lives in the test's process alone."""
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        shutil.copytree(world, Path(place) / "world", symlinks=True)
+        enter(Path(place) / "world", patch)
+        fault.make(patch)
+        words = [word.replace("{run}", run_id()) for word in shlex.split(fault.command)]
+        if any("\0" in word for word in words):
+            # No system passes such a word on.
+            return None
+        found = cost_of("-m", "moola.cli", *words)
+        patch.undo()
+    return found if found.code == fault.code else None
+
+
+def main() -> int:
+    """Measure everything, print the worst, and say whether all is within bounds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--worst", type=int, default=10)
+    parser.add_argument("--page", type=Path)
+    options = parser.parse_args()
+    idle = _typical([cost_of("-m", "moola.cli", "--version") for _ in range(N_BASELINES)])
+    imports = _typical([cost_of("-c", IMPORTS) for _ in range(N_BASELINES)])
+    costs: list[tuple[Fault, Cost]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        with pytest.MonkeyPatch.context() as patch:
+            make_world(Path(folder), patch)
+        for number, fault in enumerate(ALL, start=1):
+            found = cost_of_fault(Path(folder), fault)
+            if found is not None:
+                costs.append((fault, found))
+            if number % 20 == 0:
+                print(f"{number} of {len(ALL)} faults", file=sys.stderr, flush=True)
+    table = told(costs, idle, imports, options.worst)
+    print(table)
+    if options.page:
+        write_part(options.page, "fault costs", table)
+    return int(any(one.seconds > imports.seconds + MOST_S or one.mb > imports.mb + MOST_MB for _, one in costs))
+
+
+def _typical(costs: list[Cost]) -> Cost:
+    return Cost(statistics.median(one.seconds for one in costs), statistics.median(one.mb for one in costs), 0)
+
+
+def told(costs: list[tuple[Fault, Cost]], idle: Cost, imports: Cost, n_worst: int) -> str:
+    """Return the summary and the costliest faults as a page shows them."""
+    slow, large = (sorted(value(one) for _, one in costs) for value in (lambda one: one.seconds, lambda one: one.mb))
+    shown = {id(fault): (fault, one) for fault, one in sorted(costs, key=lambda pair: -pair[1].seconds)[:n_worst]}
+    shown |= {id(fault): (fault, one) for fault, one in sorted(costs, key=lambda pair: -pair[1].mb)[:n_worst]}
+    rows = [
+        f"| {fault.what} (`{fault.name}`) | {one.seconds:.2f} | {one.mb:.0f} |"
+        for fault, one in sorted(shown.values(), key=lambda pair: -pair[1].seconds)
+    ]
+    return "\n".join(
+        [
+            "| | seconds | MB |",
+            "| --- | --- | --- |",
+            f"| `moola --version` | {idle.seconds:.2f} | {idle.mb:.0f} |",
+            f"| the imports of a command with tables and networks | {imports.seconds:.2f} | {imports.mb:.0f} |",
+            f"| median of {len(costs)} faults | {statistics.median(slow):.2f} | {statistics.median(large):.0f} |",
+            f"| most | {slow[-1]:.2f} | {large[-1]:.0f} |",
+            *rows,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Take guards out of the source, one at a time, and tell whether the faults that they stand against are still met.
+
+Usage: python benchmarks/guards.py [--page docs/guards.md]
+
+Each guard is replaced in a copy by a condition that never holds; then the faults of tests/faults that it refuses must
+no longer be met. Ends with 1 where one still is: then another guard stands in its place, or its test sees nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from page_parts import write_part
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A condition of a source file under src/moola, and the faults that it refuses."""
+
+    file: str
+    condition: str
+    faults: tuple[str, ...]
+
+
+GUARDS = (
+    Guard("files.py", 'not SAFE_NAME.fullmatch(name) or ".." in name or RESERVED_NAME.fullmatch(name)',
+          ("name-promote-up", "name-promote-reserved")),
+    Guard("config/ranges.py", "allowed is not None and isinstance(number, int | float) and number not in allowed",
+          ("usage-epochs-0", "usage-mask", "usage-huge-network")),
+    Guard("data/contracts/parquet_claims.py", "grown > max(SMALL_BYTES, MAX_GROWTH * n_bytes)",
+          ("bars-parquet-claims-2-gb",)),
+    Guard("data/contracts/split_file.py", "file.data_sha256 not in (None, data_sha256)", ("split-other-data",)),
+    Guard("data/contracts/window_rules.py", "crossed.any()", ("pointer-crossed",)),
+    Guard("core/splits.py", "len(late)", ("split-backward", "split-purge")),
+    Guard("models/sealed.py", "hashlib.sha256(archive).hexdigest().encode() != comment[len(SEAL) :]",
+          ("encoder-flipped-seal",)),
+    Guard("models/sealed.py", "any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)",
+          ("encoder-zip-bomb",)),
+    Guard("models/sealed.py", "_spent(content, len(data)) > len(data)",
+          ("encoder-one-number-repeated", "encoder-list-in-lists")),
+    Guard("models/sealed.py", 'found != record["sha256"]', ("encoder-wrong-content-hash",)),
+    Guard("models/files.py", "not torch.isfinite(weights[name]).all()", ("encoder-weights-nan",)),
+    Guard("runs/store.py", "folder.is_symlink()", ("run-link",)),
+    Guard("runs/store.py", "not path.is_file() or sha256_file(path) != expected",
+          ("run-model-swapped", "run-predictions-flipped", "run-file-missing")),
+)  # fmt: skip
+
+
+def main() -> int:
+    """Remove each guard, and print what became of its faults."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--page", type=Path, help="page that gets the table between its marks")
+    options = parser.parse_args()
+    rows, still_met = ["| guard that was removed | its faults, none of them met any more |", "| --- | --- |"], 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("src", "tests", "docs"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        for guard in GUARDS:
+            met = [fault for fault in guard.faults if not _fails_without(copy, guard, fault)]
+            still_met += len(met)
+            told = ", ".join(f"`{fault}`" + (" (**still met**)" if fault in met else "") for fault in guard.faults)
+            rows.append(f"| `{guard.file}`: `{guard.condition}` | {told} |")
+            print(rows[-1], flush=True)
+    if options.page:
+        write_part(options.page, "guards", "\n".join(rows))
+    return int(still_met > 0)
+
+
+def _fails_without(copy: Path, guard: Guard, fault: str) -> bool:
+    target = copy / "src/moola" / guard.file
+    source = target.read_text()
+    if source.count(f"if {guard.condition}:") != 1:
+        raise SystemExit(f"{guard.file} must have `if {guard.condition}:` once, but it has not. Mend the list.")
+    target.write_text(source.replace(f"if {guard.condition}:", "if False:"))
+    try:
+        test = f"tests/faults/test_catalogue.py::test_fault[{fault}]"
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", test]
+        environment = {"PYTHONPATH": str(copy / "src"), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+        ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    finally:
+        target.write_text(source)
+    # 1 is a test that failed; anything else says nothing of the guard.
+    if ended.returncode not in (0, 1):
+        raise SystemExit(ended.stdout + ended.stderr)
+    return ended.returncode == 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
