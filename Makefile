@@ -1,4 +1,4 @@
-.PHONY: setup hooks format check test test-slow e2e bench crash soak audit sbom docs
+.PHONY: setup hooks format check test test-slow e2e bench crash mutants soak audit sbom docs
 MINUTES ?= 60
 BENCH_DATA ?= ../shared/bench
 BENCH_BARS ?= ../shared/data
@@ -50,6 +50,9 @@ audit:
 
 sbom: setup
 	$(BIN)/python scripts/supply/sbom.py
+
+mutants: setup
+	nice -n 15 $(BIN)/python scripts/mutation/run.py --page docs/mutation.md
 
 docs: setup
 	$(BIN)/python scripts/docs/make_commands.py

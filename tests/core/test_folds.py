@@ -68,6 +68,7 @@ def test_expanding_walks_forward_over_every_later_window_once():
     assert np.concatenate([fold.test for fold in folds]).tolist() == list(range(40, 100))
     assert [len(fold.train) + len(fold.val) for fold in folds] == [40, 52, 64, 76, 88]
     for fold in folds:
+        assert fold.dropped == {}
         assert chain_problems(fold, intervals, [str(i) for i in range(100)]) == []
 
 
@@ -91,6 +92,13 @@ def test_combinatorial_judges_every_window_in_equally_many_folds():
     assert len(folds) == 15
     counts = np.bincount(np.concatenate([fold.test for fold in folds]))
     assert set(counts.tolist()) == {5}
+
+
+@pytest.mark.parametrize(("n_blocks", "n_judged"), [(2, 20), (3, 26)])
+def test_few_blocks_leave_one_to_train_on(n_blocks, n_judged):
+    folds = make_folds(windows(range(0, 400, 10)), "combinatorial", n_blocks, 0.4, 0.2, 0)
+    assert len(folds) == n_blocks
+    assert min(len(fold.test) for fold in folds) == n_judged
 
 
 def test_embargo_drops_on_both_sides_of_a_test_block():
@@ -125,8 +133,8 @@ def test_too_few_windows_and_no_times_are_refused():
         make_folds(Intervals(None, None, np.arange(50)), "expanding", 5, 0.4, 0.2, 0)
 
 
-def test_sharing_is_told_with_its_row():
-    split = Split(np.array([0, 1]), np.array([5]), np.array([2]))
+def test_sharing_is_told_with_its_row_and_touching_is_none():
+    split = Split(np.array([0, 1, 3]), np.array([5]), np.array([2]))
     (problem,) = sharing_problems(split, windows([0, 15, 20, 30, 40, 50]), list("abcdef"))
     assert (problem.count, problem.first_row) == (1, 1)
     assert "no train window may share a bar with test" in problem.rule

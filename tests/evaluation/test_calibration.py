@@ -30,6 +30,20 @@ def perfect_table(seed: int, n: int) -> Predictions:
     return two_class((rng.random(n) < prob).astype(np.int64), prob)
 
 
+@pytest.mark.parametrize(("n", "margin", "right", "width"), [(25, 1.0, 0.84, 0.15), (4900, 0.05, 0.52, 1.0)])
+def test_prior_and_windows_pull_equally_at_the_temperature(n: int, margin: float, right: float, width: float) -> None:
+    class_index = (np.arange(n) >= right * n).astype(np.int64)
+    temperature = fit_temperature(np.tile([margin, 0.0], (n, 1)), class_index)
+    # The slope of the log-loss in ln(temperature), by hand, against that of a normal prior of this width.
+    pull = n * margin / temperature * (right - 1 / (1 + np.exp(-margin / temperature)))
+    assert -np.log(temperature) / width**2 == pytest.approx(pull, rel=1e-3)
+
+
+def test_a_temperature_ends_at_the_range() -> None:
+    logits = np.tile([1e4, 0.0], (4000, 1))
+    assert fit_temperature(logits, np.arange(4000) % 2) == pytest.approx(np.exp(3), rel=1e-3)
+
+
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5, 6.0])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_a_known_temperature_is_recovered_from_many_windows(temperature: float, n_classes: int) -> None:

@@ -188,10 +188,22 @@ def test_slope_of_two_probabilities_by_hand() -> None:
         ([0, 0, 1], [0.1, 0.5, 0.9]),
         ([1, 0, 0], [0.1, 0.5, 0.9]),
         ([0, 0, 1, 1], [0.1, 0.5, 0.5, 0.9]),
+        ([1, 1, 0, 0], [0.1, 0.2, 0.6, 0.9]),
+        ([1, 1, 0, 0], [0.1, 0.5, 0.5, 0.9]),
         ([0, 1, 0], [0.3, 0.3, 0.3]),
         ([], []),
     ],
-    ids=["no second", "no first", "separable", "upside down", "touching", "one probability", "no windows"],
+    ids=[
+        "no second",
+        "no first",
+        "separable",
+        "upside down",
+        "touching",
+        "both upside down",
+        "touching upside down",
+        "one probability",
+        "no windows",
+    ],
 )
 def test_a_slope_that_has_no_finite_fit_is_nan(classes: list[int], said: list[float]) -> None:
     table = two_class(np.array(classes, dtype=np.int64), np.array(said))

@@ -24,16 +24,21 @@ def near_any(
 
     Counts, for each row, the held windows that start before it ends less those that end before it starts.
     """
+    start_us, end_us = _times(intervals)
+    started = np.searchsorted(np.sort(start_us[held]), end_us[rows] + embargo_us, side="right")
+    ended = np.searchsorted(np.sort(end_us[held]), start_us[rows] - embargo_us, side="left")
+    same_bars = np.isin(intervals.group[rows], intervals.group[held])
+    near: np.ndarray = (started > ended) | same_bars
+    return near
+
+
+def _times(intervals: Intervals) -> tuple[np.ndarray, np.ndarray]:
     if intervals.start_us is None or intervals.end_us is None:
         raise InvalidData(
             "cross-validation must know when windows are, but the data has no start_ts and end_ts. "
             "Cut the windows anew with `moola windows`."
         )
-    started = np.searchsorted(np.sort(intervals.start_us[held]), intervals.end_us[rows] + embargo_us, side="right")
-    ended = np.searchsorted(np.sort(intervals.end_us[held]), intervals.start_us[rows] - embargo_us, side="left")
-    same_bars = np.isin(intervals.group[rows], intervals.group[held])
-    near: np.ndarray = (started > ended) | same_bars
-    return near
+    return intervals.start_us, intervals.end_us
 
 
 def make_folds(
@@ -64,9 +69,8 @@ def make_folds(
     InvalidData
         No times, or a fold that has no train, test or (where they are asked) val windows left.
     """
-    if intervals.start_us is None:
-        near_any(intervals, np.arange(0), np.arange(0), 0)
-    order = np.argsort(intervals.start_us, kind="stable")  # type: ignore[arg-type]
+    start_us, _ = _times(intervals)
+    order = np.argsort(start_us, kind="stable")
     candidates = (
         _combinatorial(order, n_folds) if scheme == "combinatorial" else _walk(order, scheme, n_folds, initial_fraction)
     )
