@@ -20,6 +20,7 @@ from pathlib import Path
 from page_parts import write_part
 
 ROOT = Path(__file__).resolve().parents[1]
+MOST_S = 120
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,12 @@ GUARDS = (
     Guard("config/ranges.py", "allowed is not None and isinstance(number, int | float) and number not in allowed",
           ("usage-epochs-0", "usage-mask", "usage-huge-network")),
     Guard("data/contracts/parquet_claims.py", "grown > max(SMALL_BYTES, MAX_GROWTH * n_bytes)",
-          ("bars-parquet-claims-2-gb",)),
+          ("bars-parquet-bomb",)),
     Guard("data/contracts/split_file.py", "file.data_sha256 not in (None, data_sha256)", ("split-other-data",)),
     Guard("data/contracts/window_rules.py", "crossed.any()", ("pointer-crossed",)),
-    Guard("core/splits.py", "len(late)", ("split-backward", "split-purge")),
+    Guard("core/splits.py", "len(late)", ("split-backward",)),
     Guard("models/sealed.py", "hashlib.sha256(archive).hexdigest().encode() != comment[len(SEAL) :]",
           ("encoder-flipped-seal",)),
-    Guard("models/sealed.py", "any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)",
-          ("encoder-zip-bomb",)),
     Guard("models/sealed.py", "_spent(content, len(data)) > len(data)",
           ("encoder-one-number-repeated", "encoder-list-in-lists")),
     Guard("models/sealed.py", 'found != record["sha256"]', ("encoder-wrong-content-hash",)),
@@ -87,7 +86,12 @@ def _fails_without(copy: Path, guard: Guard, fault: str) -> bool:
         test = f"tests/faults/test_catalogue.py::test_fault[{fault}]"
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", test]
         environment = {"PYTHONPATH": str(copy / "src"), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-        ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, check=False, timeout=MOST_S
+        )
+    except subprocess.TimeoutExpired:
+        # What should have been refused at once is being worked on.
+        return True
     finally:
         target.write_text(source)
     # 1 is a test that failed; anything else says nothing of the guard.

@@ -88,6 +88,7 @@ class _HashedFile(io.RawIOBase):
 def write_atomic_by(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
     """Put what `fill` writes at `path` as `write_atomic` does; nothing where `fill` raises."""
     temporary: str | None = None
+    made = missing_folders(path.parent)
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is a folder or a device, and no file")
@@ -113,6 +114,19 @@ def write_atomic_by(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+        remove_empty(made)
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """Return the folders that would have to be made for this one to be there, innermost first."""
+    return [one for one in (folder, *folder.parents) if not one.exists()]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, innermost first, that hold nothing."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def remove_leftovers(*places: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from moola.errors import OperationFailed
+from moola.files import missing_folders, remove_empty
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ def alone(lock: Path, what: str) -> Iterator[None]:
     OperationFailed
         Another process holds it, named by process id and host; or the folder cannot be written or locked.
     """
-    made = _missing_folders(lock.parent)
+    # Those still empty at the end go again.
+    made = missing_folders(lock.parent)
     try:
         handle = _take(lock, what)
     except OSError as error:
@@ -51,14 +53,7 @@ def alone(lock: Path, what: str) -> Iterator[None]:
         with contextlib.suppress(OSError):
             os.unlink(lock)
         os.close(handle)
-        for folder in made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-
-
-def _missing_folders(folder: Path) -> list[Path]:
-    """Return the folders that the lock alone makes, innermost first; those still empty at the end go again."""
-    return [one for one in (folder, *folder.parents) if not one.exists()]
+        remove_empty(made)
 
 
 def _take(lock: Path, what: str) -> int:

@@ -62,12 +62,9 @@ def spoil_the_footer(content: bytearray) -> None:
     content[-60:-20] = b"\xff" * 40
 
 
-def grown(_patch: object) -> None:
-    """A parquet file of some kilobytes that says it holds a hundred million bars."""
-    n = 1_000
-    frame = pl.DataFrame({"timestamp": [0] * n} | {name: [1.0] * n for name in ("open", "high", "low", "close")})
-    frame.write_parquet("bad.parquet", compression="zstd")
-    say_more_rows(Path("bad.parquet"), n, 100_000_000)
+def full_of_one_number(_patch: object) -> None:
+    """A parquet file of some kilobytes that unpacks to 160 MB."""
+    pl.repeat(1.0, 20_000_000, eager=True).alias("open").to_frame().write_parquet("bad.parquet", compression="zstd")
 
 
 def clock_changes(local: str) -> Callable[[object], None]:
@@ -150,8 +147,16 @@ BARS = [
         "parquet that claims a footer of 2 GB",
         "bars check bad.parquet",
         3,
-        "bad.parquet",
+        "the footer of bad.parquet is damaged",
         altered("bars.parquet", claim_a_huge_footer, "bad.parquet"),
+    ),
+    Fault(
+        "bars-parquet-bomb",
+        "a small parquet file full of one number",
+        "bars check bad.parquet",
+        3,
+        "must grow to at most 1000 times its size",
+        full_of_one_number,
     ),
     Fault("bars-column-missing", "no column `low`", CHECK, 3, "lacks low", bars(lambda frame: frame.drop("low"))),
     Fault("bars-nan", "a price of NaN", CHECK, 3, "close must be a finite number", cell("close", 7, "NaN")),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from tests.faults.bars import BARS
+from tests.faults.disk import DISK
 from tests.faults.fault import Fault
+from tests.faults.label_files import EXPORTS, STORES
 from tests.faults.names import NAMES, USAGE
+from tests.faults.numbers import NUMBERS
 from tests.faults.sealed import ENCODERS, RUNS
 from tests.faults.windows import SPLITS, WINDOWS
 
@@ -16,5 +19,9 @@ CATALOGUE: dict[str, list[Fault]] = {
     "Splits": SPLITS,
     "Encoders, models, checkpoints": ENCODERS,
     "Runs and manifests": RUNS,
+    "Label Studio exports": EXPORTS,
+    "Label stores": STORES,
+    "The disk": DISK,
+    "Numbers and memory": NUMBERS,
 }
 ALL = [fault for faults in CATALOGUE.values() for fault in faults]

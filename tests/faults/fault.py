@@ -83,10 +83,10 @@ def run_id() -> str:
 def run(*arguments: str) -> Answer:
     """Run a command line in this process."""
     out, err = io.StringIO(), io.StringIO()
-    before = _files()
+    before = files_under(Path("."))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
         main(list(arguments))
-    after = _files()
+    after = files_under(Path("."))
     code = int(stop.value.code or 0)
     # Logs are kept of everything but wrong usage, which leaves nothing at all.
     passing = (LOGS, "data/") if code != 2 else ()
@@ -99,10 +99,10 @@ def run(*arguments: str) -> Answer:
     )
 
 
-def _files() -> dict[str, str]:
-    """Content of every file, and every folder and link, under the working folder."""
+def files_under(top: Path) -> dict[str, str]:
+    """Return the content of every file, and every folder and link, under a folder."""
     found = {}
-    for folder, folders, names in os.walk("."):
+    for folder, folders, names in os.walk(top):
         for name in folders:
             path = Path(folder, name)
             found[f"{path.as_posix()}/"] = str(path.readlink()) if path.is_symlink() else "folder"

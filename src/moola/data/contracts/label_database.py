@@ -15,7 +15,8 @@ SCHEMA_VERSION = 1
 # "mola" in ASCII, at its place in the header of every SQLite file.
 APPLICATION_ID = 0x6D6F6C61
 SQLITE_MAGIC = b"SQLite format 3\x00"
-DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
+# The last one: a statement of ours does not fit the tables that are there.
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR)
 SCHEMA = """
 CREATE TABLE revisions (
     number INTEGER PRIMARY KEY AUTOINCREMENT,

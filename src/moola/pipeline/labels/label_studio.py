@@ -17,7 +17,6 @@ An annotation without items is a window without an expansion, a cancelled one is
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -174,6 +173,7 @@ def _time(value: Any, name: str, options: LabelsImportOptions) -> int:
         aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
         return (aware - EPOCH) // timedelta(microseconds=1)
     known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not known or not math.isfinite(value) or abs(value) * PER_UNIT[options.timestamp_unit] > 2**62:
+    # NaN is within nothing; a whole number of any length can be compared, but not made a float.
+    if not known or not abs(value) * PER_UNIT[options.timestamp_unit] <= 2**62:
         raise _Unread(f"{name} must be a time", f"found {str(value)[:40]}")
     return round(value * PER_UNIT[options.timestamp_unit])

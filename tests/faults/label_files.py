@@ -1,0 +1,142 @@
+"""Label Studio exports and label stores that are cut off, foreign, wrong or in use."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tests.faults.bars import altered, cut_in_half, text
+from tests.faults.fault import Fault
+
+Task = dict[str, Any]
+IMPORT = "labels import --store labels.db --bars bars.parquet --annotator ana --input bad.json"
+EXPORT, STATS = "labels export --store bad.db --bars bars.parquet --output new.parquet", "labels stats --store bad.db"
+
+
+def task() -> Task:
+    """Return a whole task: the world's first window with one expansion."""
+    times = pl.read_parquet("bars.parquet")["timestamp"]
+    at = [time.isoformat() for time in times.head(105).to_list()]
+    mark = {"type": "timeserieslabels", "value": {"start": at[50], "end": at[60], "timeserieslabels": ["up"]}}
+    return {"data": {"window_id": "first", "start_ts": at[0]}, "annotations": [{"result": [mark]}]}
+
+
+def tasks(change: Callable[[Task], object]) -> Callable[[object], None]:
+    """Make bad.json: an export of one changed task."""
+
+    def make(_patch: object) -> None:
+        found = task()
+        change(found)
+        Path("bad.json").write_text(json.dumps([found]))
+
+    return make
+
+
+def mark(**values: object) -> Callable[[object], None]:
+    return tasks(lambda found: found["annotations"][0]["result"][0]["value"].update(values))
+
+
+def store(statement: str) -> Callable[[object], None]:
+    """Make bad.db: the world's label store after a statement of SQL."""
+
+    def make(_patch: object) -> None:
+        source, changed = sqlite3.connect("labels.db"), sqlite3.connect("bad.db", isolation_level=None)
+        source.backup(changed)
+        source.close()
+        changed.executescript(statement)
+        changed.close()
+
+    return make
+
+
+def foreign(_patch: object) -> None:
+    """Make bad.db: a database of other software."""
+    connection = sqlite3.connect("bad.db")
+    connection.execute("CREATE TABLE a (b)")
+    connection.close()
+
+
+EXPORTS = [
+    Fault("studio-empty", "0 bytes", IMPORT, 3, "must be parquet or JSON", text("", "bad.json")),
+    Fault(
+        "studio-cut-off", "half an export", IMPORT, 3, "must be parquet or JSON", text('[{"data": {"win', "bad.json")
+    ),
+    Fault(
+        "studio-object", "an object in place of a list", IMPORT, 3, "must be a list of tasks", text("{}", "bad.json")
+    ),
+    Fault(
+        "studio-numbers", "numbers in place of tasks", IMPORT, 3, "a task must have data", text("[1, 2]", "bad.json")
+    ),
+    Fault(
+        "studio-nested",
+        "a hundred thousand brackets",
+        IMPORT,
+        3,
+        "must be parquet or JSON",
+        text("[" * 100_000, "bad.json"),
+    ),
+    Fault(
+        "studio-id-number",
+        "a number as a window's id",
+        IMPORT,
+        3,
+        "data must have window_id (text)",
+        tasks(lambda found: found["data"].update(window_id=7)),
+    ),
+    Fault(
+        "studio-unknown-window",
+        "a window of a time that the bars have not",
+        IMPORT,
+        3,
+        "a window must be in the bars file",
+        tasks(lambda found: found["data"].update(start_ts="1999-01-01T00:00:00Z")),
+    ),
+    Fault("studio-nan", "a pointer of NaN", IMPORT, 3, "start must be a time", mark(start=float("nan"))),
+    Fault("studio-huge", "a pointer of 400 digits", IMPORT, 3, "start must be a time", mark(start=10**400)),
+    Fault(
+        "studio-outside",
+        "a pointer outside its window",
+        IMPORT,
+        3,
+        "an expansion must lie inside its window",
+        mark(end="2050-01-01T00:00:00Z"),
+    ),
+    Fault("studio-no-class", "no class", IMPORT, 3, "a label must have one class", mark(timeserieslabels=[])),
+    Fault("studio-class-number", "a number as a class", IMPORT, 3, "must have one class", mark(timeserieslabels=[3])),
+]
+
+STORES = [
+    Fault("store-missing", "the file is not there", STATS, 1, "a label store must exist"),
+    Fault("store-empty", "0 bytes", EXPORT, 5, "it is another kind of file", text("", "bad.db")),
+    Fault("store-text", "a text file", STATS, 5, "it is another kind of file", text("labels " * 40, "bad.db")),
+    Fault(
+        "store-foreign",
+        "a database of other software",
+        STATS,
+        5,
+        "it is another database",
+        foreign,
+    ),
+    Fault(
+        "store-cut-off",
+        "half a store",
+        STATS,
+        5,
+        "must be a whole label store",
+        altered("labels.db", cut_in_half, "bad.db"),
+    ),
+    Fault(
+        "store-version",
+        "a store of another version",
+        STATS,
+        5,
+        "but it is of version 9",
+        store("PRAGMA user_version = 9"),
+    ),
+    Fault("store-tables", "a store without its tables", STATS, 5, "must", store("DROP TABLE current")),
+]
