@@ -1,4 +1,4 @@
-.PHONY: setup hooks format check test test-slow e2e bench crash mutants soak audit sbom docs
+.PHONY: setup hooks format check test test-slow e2e bench crash mutants soak audit sbom docs tour
 MINUTES ?= 60
 BENCH_DATA ?= ../shared/bench
 BENCH_BARS ?= ../shared/data
@@ -59,3 +59,11 @@ docs: setup
 	$(BIN)/python scripts/docs/make_faults.py
 	$(BIN)/python scripts/docs/make_architecture.py
 	$(BIN)/python scripts/docs/run_notebook.py
+	$(BIN)/python scripts/docs/make_errors.py
+	$(BIN)/python scripts/docs/make_contracts.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Its outputs hold times and run ids, so that they change each time.
+tour: setup
+	@scripts/browser.sh
+	$(BIN)/python scripts/docs/make_tour.py

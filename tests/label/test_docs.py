@@ -1,4 +1,4 @@
-"""docs/labelling.md says what the page and the commands do."""
+"""docs/howto/labelling.md says what the page and the commands do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moola.config.sources import option_names
 from moola.label.server import STATIC
 
 DOCS = Path(__file__).parents[2] / "docs"
-TEXT = (DOCS / "labelling.md").read_text(encoding="utf-8")
+TEXT = (DOCS / "howto/labelling.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
 
 
@@ -33,6 +33,6 @@ def test_every_command_has_the_options_it_is_given(line):
 
 
 def test_the_pictures_are_there_and_small():
-    pictures = re.findall(r"\]\((images/.*?)\)", TEXT)
+    pictures = re.findall(r"\]\(((?:../)?images/.*?)\)", TEXT)
     assert len(pictures) == 2
-    assert all(0 < (DOCS / picture).stat().st_size < 100_000 for picture in pictures)
+    assert all(0 < (DOCS / "howto" / picture).stat().st_size < 100_000 for picture in pictures)
