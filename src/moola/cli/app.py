@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Env
 
 from moola import __version__
@@ -54,39 +54,50 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-bars = App(name="bars", help="Check or import a bar table.")
-runs = App(name="runs", help="List, show or prune runs.")
-label_store = App(name="labels", help="Export, import or describe labels.")
-cpsa = App(name="cpsa", help="See synthetic training windows.")
+bars = App(name="bars", help="Check or import a table of bars.")
+runs = App(name="runs", help="List runs, show one with its record, or prune.")
+label_store = App(name="labels", help="Export, import or describe the labels of a store.")
+cpsa = App(name="cpsa", help="See synthetic training windows (class-preserving augmentation).")
 # In the order of the work, so that --help reads as its table of contents.
-COMMANDS: dict[str, App | Callable[..., int]] = {
-    "sample": tables.sample,
-    "bars": bars,
-    "windows": tables.windows,
-    "label": labelling.label,
-    "labels": label_store,
-    "autolabel": tables.autolabel,
-    "convert": tables.convert,
-    "split": tables.split,
-    "cpsa": cpsa,
-    "pretrain-bilstm": learning.pretrain_bilstm,
-    "pretrain-ts2vec": learning.pretrain_ts2vec,
-    "tune": tuning.tune,
-    "train": learning.train,
-    "leakcheck": controls.leakcheck,
-    "eval": judging.evaluate,
-    "cv": validating.cv,
-    "compare": validating.compare,
-    "benchmark": benchmarking.benchmark,
-    "gate": judging.gate,
-    "promote": judging.promote,
-    "report": reporting.report,
-    "predict": learning.predict,
-    "scan": scanning.scan,
-    "export": exporting.export,
-    "runs": runs,
-    "doctor": looking.doctor,
+CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
+    "Bars, windows and labels": {
+        "sample": tables.sample,
+        "bars": bars,
+        "windows": tables.windows,
+        "label": labelling.label,
+        "labels": label_store,
+        "autolabel": tables.autolabel,
+        "convert": tables.convert,
+        "split": tables.split,
+    },
+    "Learn": {
+        "cpsa": cpsa,
+        "pretrain-bilstm": learning.pretrain_bilstm,
+        "pretrain-ts2vec": learning.pretrain_ts2vec,
+        "tune": tuning.tune,
+        "train": learning.train,
+    },
+    "Judge": {
+        "leakcheck": controls.leakcheck,
+        "eval": judging.evaluate,
+        "cv": validating.cv,
+        "compare": validating.compare,
+        "benchmark": benchmarking.benchmark,
+        "gate": judging.gate,
+        "promote": judging.promote,
+        "report": reporting.report,
+    },
+    "Find": {
+        "predict": learning.predict,
+        "scan": scanning.scan,
+        "export": exporting.export,
+    },
+    "Look around": {
+        "runs": runs,
+        "doctor": looking.doctor,
+    },
 }
+COMMANDS = {name: command for chapter in CONTENTS.values() for name, command in chapter.items()}
 bars.command(tables.check_bars, name="check")
 bars.command(tables.import_bars, name="import")
 label_store.command(labels.export_labels, name="export")
@@ -96,12 +107,16 @@ cpsa.command(augmenting.preview, name="preview")
 runs.command(looking.list_runs, name="list")
 runs.command(looking.show_run, name="show")
 runs.command(looking.prune_runs, name="prune")
-for _place, (_name, _command) in enumerate(COMMANDS.items()):
-    if isinstance(_command, App):
-        _command.sort_key = _place
-        app.command(_command)
-    else:
-        app.command(_command, name=_name, sort_key=_place)
+for _title, _chapter in CONTENTS.items():
+    _group = Group.create_ordered(_title)
+    for _place, (_name, _command) in enumerate(_chapter.items()):
+        if isinstance(_command, App):
+            _command.group, _command.sort_key = (_group,), _place
+            app.command(_command)
+        else:
+            app.command(_command, name=_name, group=_group, sort_key=_place)
+_last = Group.create_ordered("Help and version")
+app["--help"].group = app["--version"].group = (_last,)
 
 
 def main(arguments: list[str] | None = None) -> None:

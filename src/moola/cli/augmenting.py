@@ -9,7 +9,9 @@ from moola.config.cpsa_options import CpsaPreviewOptions
 
 
 def preview(*, options: Annotated[CpsaPreviewOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Draw synthetic windows beside their parents, and count what was rejected; trains nothing.
+    """Draw synthetic windows beside their parents, and count the rejected.
+
+    Trains nothing.
 
     Example: moola cpsa preview --data data/processed/labeled/train_latest_relative.parquet
     --split data/splits/fwd_chain_v3.json --augmentations mirror warp --output artifacts/plots/cpsa.png

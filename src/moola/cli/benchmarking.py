@@ -16,7 +16,9 @@ WIDEST = 400
 
 
 def benchmark(*, options: Annotated[BenchmarkOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Put references, peers and networks side by side: few labels, several draws and seeds, one judge.
+    """Put references, peers and networks side by side on few labels.
+
+    Several draws and seeds, one judge.
 
     Example: moola benchmark --train train.parquet --test test.parquet --models summary_trees scratch
     --seeds 17 18 19 --against summary_trees

@@ -11,7 +11,9 @@ LEAKS = 3
 
 
 def leakcheck(*, options: Annotated[LeakcheckOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Look for leaks in data, split, features, encoder and run; exit code 3 when there is one.
+    """Look for leaks in data, split, features, encoder and run.
+
+    Exit code 3 when there is one.
 
     Example: moola leakcheck --data data/processed/labeled/train_latest_relative.parquet
     --split data/splits/fwd_chain_v3.json

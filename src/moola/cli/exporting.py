@@ -9,7 +9,9 @@ from moola.config.export_options import ExportOptions
 
 
 def export(*, options: Annotated[ExportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Write a model for use inside other platforms: raw features in, calibrated probabilities out.
+    """Write a model for use inside other platforms (ONNX).
+
+    Raw features in, calibrated probabilities out.
 
     The file says in its metadata how features are made of bars. Needs the extra: pip install "moola[onnx]".
 

@@ -12,7 +12,7 @@ NOT_PROMOTED = 4
 
 
 def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Show a run's figures with 95 % intervals, beside those of trivial predictors.
+    """Show a run's figures with 95 % intervals, beside trivial predictors'.
 
     Example: moola eval --run artifacts/runs/<RUN_ID> --save-reliability-plot artifacts/plots/reliability.png
     """
@@ -85,7 +85,9 @@ def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
 
 
 def gate(*, options: Annotated[GateOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Compare a run with the baseline on the same windows; exit code 4 unless the verdict is promote.
+    """Compare a run with the baseline on the same windows, for a verdict.
+
+    Exit code 4 unless the verdict is promote.
 
     Example: moola gate --run artifacts/runs/<RUN_ID>
     """

@@ -10,7 +10,7 @@ from moola.config.label_options import LabelOptions
 
 
 def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Label windows in the browser: candles, marks by click or key, every save kept in the label store.
+    """Label windows in the browser; every save is kept in the label store.
 
     Serves a page on 127.0.0.1 until Ctrl-C. Needs the extra: pip install "moola[label]".
 

@@ -13,7 +13,9 @@ from moola.errors import Interrupted
 
 
 def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Pretrain an encoder on bars without labels: hidden bars, structure around bars, moves of random definitions.
+    """Pretrain an encoder on bars without labels: hidden bars, structure, moves.
+
+    Structure is that around each bar; moves are those of random definitions.
 
     Example: moola pretrain-bilstm --input data/processed/unlabeled/windows.parquet
     --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt
@@ -22,7 +24,7 @@ def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Conso
 
 
 def pretrain_ts2vec(*, options: Annotated[PretrainTs2VecOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Pretrain an encoder by contrast (TS2Vec with soft weights): tell bars and windows apart across two crops.
+    """Pretrain an encoder by contrast of two crops (TS2Vec with soft weights).
 
     Example: moola pretrain-ts2vec --input data/processed/unlabeled/windows.parquet
     --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/ts2vec_11d_v1.pt
@@ -59,7 +61,9 @@ def _pretrain(options: PretrainOptions, screen: Screen) -> int:
 
 
 def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Fine-tune on labelled windows, calibrate, and keep the run; the last line is its id.
+    """Fine-tune on labelled windows, calibrate, and keep the run.
+
+    The last line on stdout is the run's id.
 
     Example: moola train --data data/processed/labeled/train_latest_relative.parquet
     --split data/splits/fwd_chain_v3.json

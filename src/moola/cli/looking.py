@@ -116,7 +116,7 @@ def prune_runs(*, options: Annotated[PruneOptions, Flat] = PruneOptions(), conso
 
 
 def doctor(*, console: Console = ConsoleOptions()) -> int:
-    """Look at versions, device, data, split, disk and a write, and say what to do about faults.
+    """Look at versions, device, data, split and disk, and say what to mend.
 
     Example: moola doctor
     """

@@ -9,7 +9,9 @@ from moola.config.report_options import ReportOptions
 
 
 def report(*, options: Annotated[ReportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Write one HTML page of a run: verdict, figures, charts and windows; it opens without a network.
+    """Write one HTML page of a run: verdict, figures, charts and windows.
+
+    It opens without a network.
 
     Example: moola report --run artifacts/runs/<RUN_ID>
     """

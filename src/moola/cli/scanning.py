@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def scan(*, options: Annotated[ScanOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Find events in bars: slide the model's window, and merge what the windows say of the same bars.
+    """Find events in bars: what the model's windows say, merged.
 
     With --live each event is told from the bars up to that moment alone; with --follow the bars may still come.
 

@@ -17,7 +17,7 @@ from moola.config.table_options import (
 
 
 def sample(*, options: Annotated[SampleOptions, Flat] = SampleOptions(), console: Console = ConsoleOptions()) -> int:
-    """Write the embedded sample: real EURUSD bars, windows labelled by a rule, a split.
+    """Write the sample: real EURUSD bars, windows labelled by a rule, a split.
 
     Example: moola sample --output data
     """
@@ -109,7 +109,7 @@ def convert(*, options: Annotated[ConvertOptions, Flat], console: Console = Cons
 
 
 def autolabel(*, options: Annotated[AutolabelOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Label windows by a published rule, to try moola before a person has labelled anything.
+    """Label windows by a published rule, to try moola before a person has.
 
     Example: moola autolabel --bars data/raw/eurusd_1h_2017.parquet --output data/processed/labeled/by_rule.parquet
     """

@@ -12,7 +12,9 @@ from moola.errors import Interrupted
 
 
 def tune(*, options: Annotated[TuneOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Choose options of train by trials on purged inner folds of the train rows; writes what train reads.
+    """Choose options of train by trials on inner folds of the train rows.
+
+    The folds are purged; what is chosen is written where train reads it.
 
     Val and test are never looked at. The first trial is today's defaults, and they stay unless the best trial beats
     them with seeds that chose nothing. Needs the extra: pip install "moola[tune]".

@@ -12,7 +12,9 @@ COLUMNS = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
 
 
 def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Cross-validate in time: purged folds, several seeds, pooled out-of-fold figures; the last line is its id.
+    """Cross-validate in time: purged folds, several seeds, pooled figures.
+
+    Figures are of windows out of fold; the last line on stdout is the cv's id.
 
     Example: moola cv --data data/processed/labeled/train_latest_relative.parquet --folds 5 --seeds 5
     """
@@ -84,7 +86,9 @@ def compare(
     options: Annotated[CompareOptions, Flat] = CompareOptions(),
     console: Console = ConsoleOptions(),
 ) -> int:
-    """Compare runs or cvs on the same windows: paired differences, what this n can show, Holm's correction.
+    """Compare runs or cvs on the same windows by paired differences.
+
+    Says what so many windows can show, and corrects for many tests (Holm).
 
     Example: moola compare <RUN_ID> <RUN_ID> <RUN_ID> --output compare.csv --plot compare.png
 
