@@ -78,9 +78,7 @@ def _grouped(rules: list[str]) -> list[str]:
     groups |= {"zscore_*": tuple(f"zscore_{name}" for name in OHLC)}
     joined: dict[str, None] = {}
     for rule in rules:
-        for group, names in groups.items():
-            first = re.match(r"\w+(?= must be (?!at most|at least|a time))", rule)
-            if first and first[0] in names:
-                rule = group + rule.removeprefix(first[0])
-        joined[rule] = None
+        first = re.match(r"\w+(?= must be (?!at most|at least|a time))", rule)
+        group = next((group for group, names in groups.items() if first and first[0] in names), None)
+        joined[rule if group is None or first is None else group + rule.removeprefix(first[0])] = None
     return list(joined)

@@ -87,7 +87,7 @@ RUN_FILES = {
     "metrics.json": "figures of val while training; those of test are in artifacts/metrics/",
     "history.jsonl": "a line an epoch",
     "config.json": "every option as it was resolved, and `digest` over what decides the result",
-    "training_facts.json": "class counts, common pointers and threshold of the train rows: what trivial predictors know",
+    "training_facts.json": "class counts, common pointers, threshold of the train rows: for trivial predictors",
     "model_card.md": "data, labels, figures, limits; written anew by `eval`, so not hashed",
     "manifest.json": "the record below, written last: a run with one is complete",
 }

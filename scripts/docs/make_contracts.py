@@ -37,8 +37,8 @@ CLASSES = ("consolidation", "retracement")
 HEAD = """# Files
 
 Each file that moola reads or writes: columns and types of files that the commands wrote while this page was made
-(`scripts/docs/make_contracts.py`), and the rules in the words in which a file that breaks them is refused, every broken rule at once
-with its count and its first row. Tables are parquet, or CSV where nothing is nested; bars and events are often CSV.
+(`scripts/docs/make_contracts.py`), and the rules in the words in which a file that breaks them is refused, every
+broken rule at once with its count and its first row. Tables are parquet, or CSV where nothing is nested.
 """
 
 
@@ -55,8 +55,8 @@ def types_of(frame: pl.DataFrame) -> dict[str, str]:
     """Return the type of each column, classes joined to one."""
     named = {pl.String: "text", pl.Int64: "whole number", pl.Float64: "number", pl.Boolean: "true or false"}
     found: dict[str, str] = {}
-    for name, dtype in frame.schema.items():
-        name = "prob_<class>" if name.removeprefix("prob_") in CLASSES else name
+    for column, dtype in frame.schema.items():
+        name = "prob_<class>" if column.removeprefix("prob_") in CLASSES else column
         nesting = str(dtype).count("List")
         found[name] = "UTC time" if isinstance(dtype, pl.Datetime) else named.get(dtype, "")
         if nesting:
@@ -67,7 +67,10 @@ def types_of(frame: pl.DataFrame) -> dict[str, str]:
 def kinds_of(content: dict) -> dict[str, str]:
     """Return what each key of a JSON file holds."""
     named = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "list": "list"}
-    return {key: named.get(type(value).__name__, "text or none" if value is None else "table") for key, value in content.items()}
+    return {
+        key: named.get(type(value).__name__, "text or none" if value is None else "table")
+        for key, value in content.items()
+    }
 
 
 def rules(title: str, found: list[str]) -> str:
@@ -90,8 +93,9 @@ def page(folder: Path) -> str:
     manifest = json.loads((made / "manifest.json").read_text())
     files = {path.name: f"{path.suffix[1:]}" for path in made.iterdir()}
     zones = (
-        f"A row a label. A window has {WINDOW_BARS} bars unless `--window-bars` says otherwise: [0, {first}) past context, "
-        f"[{first}, {last}) inner zone, [{last}, {WINDOW_BARS}) what followed. A pointer outside the inner zone is a warning."
+        f"A row a label. A window has {WINDOW_BARS} bars unless `--window-bars` says otherwise: "
+        f"[0, {first}) past context, [{first}, {last}) inner zone, [{last}, {WINDOW_BARS}) what followed. "
+        "A pointer outside the inner zone is a warning."
     )
     named = "Features in order: " + ", ".join(f"`{name}`" for name in FEATURE_NAMES)
     parts = [
@@ -102,7 +106,9 @@ def page(folder: Path) -> str:
         rules("Rules, of relative windows too:", window_rules(windows, relative)),
         section("Relative windows", f"What `moola convert` writes. {named}.", types_of(relative), words.RELATIVE),
         section("Split", "JSON.", kinds_of(json.loads((folder / SPLIT).read_text())), words.SPLIT),
-        section("Predictions", "`predictions.parquet` of a run, and `predict`'s.", types_of(predictions), words.PREDICTIONS),
+        section(
+            "Predictions", "`predictions.parquet` of a run, and `predict`'s.", types_of(predictions), words.PREDICTIONS
+        ),
         section("Events", "What `moola scan` writes: parquet, CSV or JSON lines.", types_of(events), words.EVENTS),
         section("Run", "`artifacts/runs/<RUN_ID>/`.", files, words.RUN_FILES, "form"),
         section("Manifest", "`manifest.json` of a run.", kinds_of(manifest), words.MANIFEST),

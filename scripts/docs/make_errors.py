@@ -14,9 +14,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/errors.md"
 HEAD = """# Errors and exit codes
 
 A message says what must hold, what was found with a count, where, and one thing to do:
-`<what must hold>, but <what was found> (<file, column, first row>). <one next step>.` There is no traceback without `--debug`;
-with `--json` the message and the code are one object on stdout. A command that fails changes nothing that stood before. Which
-fault ends in which message: [faults](faults.md). Kills and stops: [crash](crash.md).
+`<what must hold>, but <what was found> (<file, column, first row>). <one next step>.` There is no traceback
+without `--debug`; with `--json` the message and the code are one object on stdout. A command that fails changes
+nothing that stood before. Which fault ends in which message: [faults](faults.md). Kills and stops: [crash](crash.md).
 
 ## Exit codes
 

@@ -40,7 +40,7 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_others: Any) -> str:
     """Turn links that leave docs/ into those of the site; what is no page of it stays as plain text."""
     place = {target: source for source, target in OUTSIDE.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     return LINK.sub(lambda found: _link(found, posixpath.dirname(place), page.file.src_uri), markdown)

@@ -20,7 +20,9 @@ finally:
     sys.path.pop(0)
 
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
-LINES = {(page.relative_to(ROOT).as_posix(), line) for page in PAGES for line in page_commands.commands_of(page.read_text())}
+LINES = {
+    (page.relative_to(ROOT).as_posix(), line) for page in PAGES for line in page_commands.commands_of(page.read_text())
+}
 # Parsed, but not run by the slow test: why.
 NOT_RUN = {
     r"^moola label ": "serves a page until Ctrl-C; tests/e2e and tests/label run it",

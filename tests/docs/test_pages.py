@@ -1,4 +1,4 @@
-"""Generated pages are those of the code, the site is built without a warning, and nothing in it comes from elsewhere."""
+"""Generated pages are those of the code; the site is built without a warning and loads nothing from elsewhere."""
 
 from __future__ import annotations
 

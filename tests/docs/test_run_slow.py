@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import reduce
 from pathlib import Path
 
 import polars as pl
@@ -81,11 +82,10 @@ def files_of_the_reader() -> None:
 def follow(lines: list[str], world: Path, moola) -> int:
     """Run lines one after the other as a reader would; return how many were run."""
     n_run = 0
-    for line in lines:
-        if why_not_run(line):
+    for written in lines:
+        if why_not_run(written):
             continue
-        for full, small in SMALLER.items():
-            line = line.replace(full, small)
+        line = reduce(lambda text, pair: text.replace(*pair), SMALLER.items(), written)
         words = page_commands.words_of(page_commands.filled(line, world))
         assert words[0] == "moola", line
         answer = moola(*words[1:])
