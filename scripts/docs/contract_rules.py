@@ -11,7 +11,7 @@ import polars as pl
 
 from moola.core.bars import OHLC
 from moola.data.contracts.bar_table import read_bars
-from moola.data.contracts.window_table import read_windows
+from moola.data.contracts.window_file import read_windows
 from moola.errors import InvalidData
 
 NESTED = pl.List(pl.List(pl.Float64))

@@ -19,7 +19,7 @@ try:
 finally:
     sys.path.pop(0)
 
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINES = {
     (page.relative_to(ROOT).as_posix(), line) for page in PAGES for line in page_commands.commands_of(page.read_text())
 }

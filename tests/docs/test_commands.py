@@ -24,9 +24,12 @@ def other_command(line: str) -> None:
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif words[:2] == ["pip", "install"]:
-        extra = re.fullmatch(r"moola\[(\w+)\]", words[2])
-        assert extra
-        assert re.search(rf"^{extra[1]} = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+        extras = [extra for word in words[2:] for extra in re.findall(r"^moola\[(\w+)\]$", word)]
+        files = [word for word in words[2:] if not word.startswith(("-", "moola[", "https:"))]
+        assert extras or files
+        project = (ROOT / "pyproject.toml").read_text()
+        assert all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in extras)
+        assert all((ROOT / name).exists() for name in files)
     elif words[0] in ("python", "python3"):
         source = (ROOT / words[1]).read_text()
         assert all(word.split("=")[0] in source for word in words[2:] if word.startswith("--"))
