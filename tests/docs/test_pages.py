@@ -13,7 +13,7 @@ import pytest
 
 from moola.cli.app import COMMANDS
 from moola.evaluation.metric_tables import CLASS_METRICS, EVENT_METRICS, class_metric_table, event_metric_table
-from tests.docs.pages import ROOT
+from tests.docs.pages import PAGES, ROOT
 
 DOCS = ROOT / "docs"
 METRICS = (DOCS / "metrics.md").read_text()
@@ -55,6 +55,14 @@ def test_every_figure_is_named_in_the_section_of_its_metric():
             stem = re.sub(r"pm\d+(_start|_end|_both)?$|_(start|end)_(q25|median|q75)$", "", stem).rstrip("_")
             said = stem in section or re.sub(r"^(brier|calibration)_", "", stem) in section
             assert said, (name, figure)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_of_the_repository_that_a_page_names_are_there(page):
+    # The lab book may name what has gone since.
+    if page.name != "log.md":
+        for name in re.findall(r"`((?:tests|src|benchmarks|scripts)/[\w./-]+)", page.read_text()):
+            assert (ROOT / name).exists(), name
 
 
 def test_pictures_of_the_tour_are_there_and_small():
