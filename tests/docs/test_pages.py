@@ -61,7 +61,7 @@ def test_every_figure_is_named_in_the_section_of_its_metric():
 def test_files_of_the_repository_that_a_page_names_are_there(page):
     # The lab book may name what has gone since.
     if page.name != "log.md":
-        for name in re.findall(r"`((?:tests|src|benchmarks|scripts)/[\w./-]+)", page.read_text()):
+        for name in re.findall(r"`((?:tests|src|benchmarks|scripts)/[\w./-]+)[:`]", page.read_text()):
             assert (ROOT / name).exists(), name
 
 
