@@ -39,7 +39,7 @@ def test_every_return_up_to_the_end_has_one_factor_and_those_after_it_have_one()
 def test_wicks_scale_along_and_pointers_stay():
     for window in WINDOWS:
         made = ENTRY.make(window, SOURCE, rng_of(window))
-        np.testing.assert_allclose(bar_ratios(made.ohlc), bar_ratios(window.ohlc), atol=2e-3)
+        np.testing.assert_allclose(bar_ratios(made.ohlc[None]), bar_ratios(window.ohlc[None]), atol=2e-3)
         assert (made.start_bar, made.end_bar, made.label) == (window.start_bar, window.end_bar, window.label)
 
 

@@ -123,7 +123,8 @@ def test_what_tells_the_place_alone_is_no_target():
 @pytest.mark.parametrize("n_windows", [1, 6])
 def test_one_window_and_windows_all_alike_lose_something_finite(n_windows: int):
     windows = toy_windows(n_windows=1)
-    windows = replace(windows, features=windows.features.repeat(n_windows, axis=0))
+    alike = {name: getattr(windows, name).repeat(n_windows, axis=0) for name in ("features", "position")}
+    windows = replace(windows, **alike)
     module, arm = made()
     loss = arm.loss(view_of(module, windows, every_third(n_windows)), {})
     loss.backward()
