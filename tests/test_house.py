@@ -109,6 +109,10 @@ network.eval(), importlib.import_module("torch"), network.load_state_dict(weight
     assert banned_calls(safe) == []
 
 
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
 def test_readme_tree_names_what_is_there():
     text = (ROOT / "README.md").read_text()
     tree = text.split("## The tree")[1].split("```")[1]
