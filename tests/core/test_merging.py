@@ -24,7 +24,9 @@ def curves_made(seed, first_bar, n_bars=BARS, sharp=2.0):
     shape = np.exp(sharp * rng.normal(size=(len(first_bar), n_bars, 2)))
     curves = shape / shape.sum(axis=1, keepdims=True)
     pair = np.sort(curves.argmax(axis=1), axis=1)
-    return WindowCurves(np.array(first_bar, dtype=np.int64), curves, rng.dirichlet([1, 1], len(first_bar)), pair, inner_zone(n_bars))
+    return WindowCurves(
+        np.array(first_bar, dtype=np.int64), curves, rng.dirichlet([1, 1], len(first_bar)), pair, inner_zone(n_bars)
+    )
 
 
 def slow_merge(said, proposing):
