@@ -69,7 +69,8 @@ def main() -> int:
             met = [fault for fault in guard.faults if not _fails_without(copy, guard, fault)]
             still_met += len(met)
             told = ", ".join(f"`{fault}`" + (" (**still met**)" if fault in met else "") for fault in guard.faults)
-            rows.append(f"| `{guard.file}`: `{guard.condition}` | {told} |")
+            condition = guard.condition.replace("|", "\\|")
+            rows.append(f"| `{guard.file}`: `{condition}` | {told} |")
             print(rows[-1], flush=True)
     if options.page:
         write_part(options.page, "guards", "\n".join(rows))
