@@ -31,6 +31,7 @@ if [ ! -x .venv/bin/pip ]; then
     rm -rf .venv
     "$python" -m venv .venv
 fi
-echo "Setting up .venv (once, some minutes) ..."
+echo "Setting up .venv (once: some minutes, some 3 GB) ..."
 .venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".${extra:+[$extra]}"
 echo "$key" >"$stamp"
+echo "Ready. Next: . .venv/bin/activate"

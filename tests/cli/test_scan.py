@@ -29,7 +29,7 @@ def scan(tmp_path, monkeypatch, moola):
 def test_events_in_three_forms_and_pictures(scan):
     answer = scan("--output", "events.parquet", "--plot", "plots", "--plot-limit", "1")
     assert answer.code == 0, answer.err
-    assert "18 windows over 120 bars of 1 symbol: 0 dropped for a gap above --max-gap-hours" in answer.out
+    assert "18 windows read over 120 bars of 1 symbol, 0 of them over a gap within --max-gap-hours" in answer.out
     assert "2 events (1 falling, 1 rising) of probability 0.16 or more in events.parquet" in answer.out
     assert "labels by ann" in answer.out
     assert "scan: window 18 of 18, 2 events" in answer.err

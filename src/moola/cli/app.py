@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -129,6 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with terminable():
             code = app(tokens, exit_on_error=False, print_error=False)
+            sys.stdout.flush()
     except Interrupted as error:
         code = _fail(f"{error}{way_on(error, tokens)}", exit_code(error), debug, as_json)
     except MoolaError as error:
@@ -137,6 +139,10 @@ def main(arguments: list[str] | None = None) -> None:
         code = _fail(f"{error} See moola {command} --help.".replace("  ", " "), 2, debug, as_json)
     except KeyboardInterrupt as stop:
         code = _fail("Interrupted. Nothing that stood before was changed.", exit_code(stop), debug, as_json)
+    except BrokenPipeError:
+        # Whoever was reading has left, as `| head` does; nothing more can be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except Exception as error:
         code = _fail(_unforeseen(error, command), 1, debug, as_json)
     finally:

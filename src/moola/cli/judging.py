@@ -40,6 +40,8 @@ def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = Consol
         _plot(options, result, evaluation)
         screen.say(f"Reliability plot in {options.save_reliability_plot}")
         result["reliability_plot"] = str(options.save_reliability_plot)
+    if len(result["predicted"]) == 1:
+        screen.say(f"  It says {next(iter(result['predicted']))} of every window: it tells no two of them apart.")
     screen.say(f"Figures in {result['metrics_file']}")
     screen.next_command(f"moola gate --run {options.run}")
     screen.result(result)
@@ -122,7 +124,8 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
         rows.append([row["metric"], *values, interval, "yes" if row["holds"] else "no"])
     screen.table(["figure", "challenger", "baseline", "trivial", "difference", "95 % interval", "rule holds"], rows)
     if result.get("detectable_brier_gain") is not None:
-        screen.say(f"  These windows show a true Brier gain of {result['detectable_brier_gain']:.3f} with power 0.8.")
+        gain = result["detectable_brier_gain"]
+        screen.say(f"  So many windows show a true Brier gain of {gain:.3f} or more, four times in five (power 0.8).")
     if (test := result.get("resampled_t")) and test["p_two_sided"] is not None:
         screen.say(
             f"  Brier over {test['n']} folds and seeds: {test['mean']:+.3f} "

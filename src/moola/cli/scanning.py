@@ -92,9 +92,9 @@ def _tell(screen: Screen, events: list[dict[str, Any]]) -> None:
 
 def _show(screen: Screen, result: dict[str, Any]) -> None:
     screen.say(
-        f"{result['n_windows']} windows over {result['n_bars']} bars of {result['n_symbols']} symbol"
-        f"{'' if result['n_symbols'] == 1 else 's'}: {result['n_dropped_gap']} dropped for a gap above "
-        f"--max-gap-hours, {result['n_windows_over_gap']} kept over a shorter gap."
+        f"{result['n_windows']} windows read over {result['n_bars']} bars of {result['n_symbols']} symbol"
+        f"{'' if result['n_symbols'] == 1 else 's'}, {result['n_windows_over_gap']} of them over a gap within "
+        f"--max-gap-hours; {result['n_dropped_gap']} more dropped for a longer one."
     )
     if result["n_bars_unseen"]:
         names = [repr(name) for name in result["symbols_unseen"]]

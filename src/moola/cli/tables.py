@@ -54,7 +54,7 @@ def check_bars(file: Path, /, *, console: Console = ConsoleOptions()) -> int:
     screen = Screen(console)
     _show_bars(screen, result)
     screen.say("Every rule holds.")
-    screen.next_command(f"moola windows --bars {file} --output data/processed/unlabeled/windows.parquet")
+    _next_of_bars(screen, file)
     screen.result(result)
     return 0
 
@@ -70,7 +70,7 @@ def import_bars(*, options: Annotated[ImportOptions, Flat], console: Console = C
     result = tables.import_bars(options)
     screen = Screen(console)
     _show_bars(screen, result)
-    screen.next_command(f"moola windows --bars {options.output} --output data/processed/unlabeled/windows.parquet")
+    _next_of_bars(screen, options.output)
     screen.result(result)
     return 0
 
@@ -111,6 +111,9 @@ def convert(*, options: Annotated[ConvertOptions, Flat], console: Console = Cons
 def autolabel(*, options: Annotated[AutolabelOptions, Flat], console: Console = ConsoleOptions()) -> int:
     """Label windows by a published rule, to try moola before a person has.
 
+    The expansion is the strongest straight move of 5 to 24 bars in the inner zone; the class is what the 20 bars
+    before it did: come back against the move (retracement) or go nowhere (consolidation). Others get no label.
+
     Example: moola autolabel --bars data/raw/eurusd_1h_2017.parquet --output data/processed/labeled/by_rule.parquet
     """
     from moola.pipeline import tables
@@ -139,6 +142,12 @@ def split(*, options: Annotated[SplitOptions, Flat], console: Console = ConsoleO
     screen.next_command(f"moola train --data {options.data} --split {options.output}")
     screen.result(result)
     return 0
+
+
+def _next_of_bars(screen: Screen, bars: Path) -> None:
+    by_rule = "data/processed/labeled/by_rule.parquet"
+    screen.say(f"To try without labels of your own: moola autolabel --bars {bars} --output {by_rule}")
+    screen.next_command(f"moola label --bars {bars}")
 
 
 def _show_bars(screen: Screen, result: dict[str, Any]) -> None:

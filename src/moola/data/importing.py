@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import polars as pl
 
 from moola.config.table_options import ImportOptions
@@ -10,6 +12,8 @@ from moola.data.contracts.frames import PARQUET_MAGIC, plain_name, read_csv, rea
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import read_bytes
 
+log = logging.getLogger(__name__)
+SEPARATORS = (";", "\t", "|", ",")
 KNOWN = ("timestamp", *OHLC, "volume", "symbol")
 SYNONYMS = {"date": "timestamp", "time": "timestamp", "datetime": "timestamp", "gmt time": "timestamp"}
 SYNONYMS |= {"o": "open", "h": "high", "l": "low", "c": "close", "vol": "volume", "v": "volume", "ticker": "symbol"}
@@ -35,7 +39,7 @@ def import_frame(options: ImportOptions) -> pl.DataFrame:
         example = " ".join(f"{name}=<column>" for name in missing)
         raise InvalidData(
             f"bars must have timestamp, open, high, low and close, but {options.input} names no "
-            f"{', '.join(missing)} (it has {', '.join(frame.columns[:20])}). Say --columns {example}."
+            f"{', '.join(missing)} (it has {', '.join(frame.columns[:20])}). {_way_out(frame.columns, example)}"
         )
     frame = frame.select([pl.col(column).alias(name) for name, column in mapping.items()])
     problems: list[Problem] = []
@@ -50,6 +54,14 @@ def import_frame(options: ImportOptions) -> pl.DataFrame:
         columns.append(frame["symbol"].cast(pl.String))
     keys = ["symbol", "timestamp"] if any(c.name == "symbol" for c in columns) else ["timestamp"]
     return pl.DataFrame(columns).sort(keys, maintain_order=True)
+
+
+def _way_out(columns: list[str], example: str) -> str:
+    """Say what finds the columns: another separator where one column holds them all, else their names."""
+    found = [separator for separator in SEPARATORS if len(columns) == 1 and separator in columns[0]]
+    return (
+        f"It looks separated by {found[0]!r}: say --separator {found[0]!r}." if found else f"Say --columns {example}."
+    )
 
 
 def _read(options: ImportOptions) -> pl.DataFrame:
@@ -96,6 +108,7 @@ def _price(column: pl.Series, problems: list[Problem]) -> pl.Series:
 def _utc(column: pl.Series, options: ImportOptions, problems: list[Problem]) -> pl.Series:
     naive = _times(column, options)
     if naive.dtype.time_zone is None:  # type: ignore[attr-defined]
+        log.info("Times carry no zone and are taken as %s (--timezone).", options.timezone)
         try:
             ambiguous = "null" if options.ambiguous == "raise" else options.ambiguous
             aware = naive.dt.replace_time_zone(options.timezone, ambiguous=ambiguous, non_existent="null")

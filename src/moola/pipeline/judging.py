@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from moola.config.eval_options import EvalOptions
 from moola.config.gate_options import GateOptions
@@ -56,7 +59,8 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     facts = {
         key: run.manifest.get(key) for key in ("leak_proof", "leaks", "labelled_by", "data_sha256", "split_sha256")
     }
-    content = {"run_id": run.run_id, **facts, **evaluation.as_dict()}
+    said = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
+    content = {"run_id": run.run_id, **facts, **evaluation.as_dict(), "predicted": dict(sorted(said.items()))}
     write_atomic(path, json_bytes(content))
     write_card(run, evaluation)
     tags = run.manifest | content
