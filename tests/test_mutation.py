@@ -6,11 +6,13 @@ import ast
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-MUTATION = Path(__file__).resolve().parents[1] / "scripts/mutation"
+ROOT = Path(__file__).resolve().parents[1]
+MUTATION = ROOT / "scripts/mutation"
 SOURCE = '''"""Adults are 18 or older."""
 
 Ages = dict[str, int | float]
@@ -81,19 +83,36 @@ def test_texts_docstrings_and_annotations_stay(sites):
             assert kept in one.source
 
 
+def test_decorators_stay_and_what_they_decorate_is_changed(sites):
+    source = "@dataclass(frozen=True)\nclass A:\n    @lru_cache(2)\n    def two(self):\n        return 2\n"
+    assert [one.line_after for one in sites.mutants(source)] == ["return (3)"]
+
+
 def test_a_change_is_made_in_its_place_behind_letters_of_two_bytes(sites):
     (one,) = sites.mutants('NAME = "Bröcker"; FIRST = NAME[0]\n')
     assert one.source == 'NAME = "Bröcker"; FIRST = NAME[(1)]\n'
 
 
-def test_the_page_keeps_rows_of_files_that_were_not_tried(sites, tmp_path):
+def test_every_explained_line_is_that_of_one_mutant(sites):
+    explained = __import__("page").EXPLAINED
+    for name, reasons in tomllib.loads(explained.read_text()).items():
+        lines = [one.line_after for one in sites.mutants((ROOT / "src/moola" / name).read_text())]
+        assert {line: lines.count(line) for line in reasons} == dict.fromkeys(reasons, 1), name
+
+
+def test_the_page_keeps_rows_of_files_that_were_not_tried(sites, tmp_path, monkeypatch):
     page = __import__("page")
     lived = sites.mutants("A = 1\n")
     target = tmp_path / "mutation.md"
+    (tmp_path / "explained.toml").write_text('["b.py"]\n"A = 1" = "of another line"\n')
+    monkeypatch.setattr(page, "EXPLAINED", tmp_path / "explained.toml")
     page.write_page(target, [page.Tried("b.py", 9, 4, lived)])
     page.write_page(target, [page.Tried("a.py", 3, 2, [])])
     text = target.read_text()
     assert text.index("| a.py | 3 | 2 | 2 | 100% |") < text.index("| b.py | 9 | 4 | 3 | 75% |")
     assert "| b.py | 1 | `1 -> (2)` | not explained |" in text
+    (tmp_path / "explained.toml").write_text('["b.py"]\n"A = (2)" = "nobody reads it"\n')
+    page.write_page(target, [page.Tried("b.py", 9, 4, lived)])
+    assert "| b.py | 1 | `1 -> (2)` | nobody reads it |" in target.read_text()
     page.write_page(target, [page.Tried("b.py", 9, 4, [])])
     assert "not explained" not in target.read_text()

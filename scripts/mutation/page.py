@@ -12,9 +12,9 @@ EXPLAINED = Path(__file__).with_name("explained.toml")
 HEAD = """# Do the tests notice a mistake?
 
 `make mutants` changes the code that counts, one spot at a time (`<` to `<=`, `+` to `-`, `and` to `or`, a number plus
-1, True to False, a sign or a `not` left out; never texts or annotations), and runs the tests that mirror the file. A
-mutant that no test fails on survives. Of each file a sample is drawn with a fixed seed; the command fails where under
-90 % of a file's are killed.
+1, True to False, a sign or a `not` left out; never texts, annotations or decorators), and runs the tests that mirror
+the file. A mutant that no test fails on survives. Of each file a sample is drawn with a fixed seed; the command fails
+where under 90 % of a file's are killed.
 `scripts/mutation/run.py --page docs/mutation.md` writes this page, and replaces the rows of the files it tried;
 reasons stand in `scripts/mutation/explained.toml`.
 """
@@ -43,10 +43,10 @@ class Tried:
 
 
 def survivor_rows(tried: Tried) -> list[str]:
-    """Return a row a survivor, with the reason that is written down for its file and its change."""
+    """Return a row a survivor, with the reason that is written down for its file and its changed line."""
     reasons = tomllib.loads(EXPLAINED.read_text()).get(tried.name, {})
     return [
-        f"| {tried.name} | {one.line} | `{one.change}` | {reasons.get(one.change, 'not explained')} |".replace(
+        f"| {tried.name} | {one.line} | `{one.change}` | {reasons.get(one.line_after, 'not explained')} |".replace(
             f"`{one.change}`", f"`{one.change.replace('|', chr(92) + '|')}`"
         )
         for one in tried.survivors

@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from order import QuickestFirst
 from page import TABLE, Tried, write_page
 from sites import Mutant, mutants
 
@@ -137,7 +138,9 @@ def _run_tests(copy: Path, tests: list[str]) -> int:
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    return int(pytest.main(["-x", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", "not slow", *tests]))
+    first = QuickestFirst(copy / f"{Path(tests[0]).stem}.took.json")
+    options = ["-x", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", "not slow"]
+    return int(pytest.main([*options, *tests], plugins=[first]))
 
 
 if __name__ == "__main__":

@@ -47,11 +47,16 @@ class Mutant:
         """The text before and after, in one line."""
         return " ".join(f"{self.before} -> {self.after}".split())
 
+    @property
+    def line_after(self) -> str:
+        """The line as it reads changed, which tells this change from the same one elsewhere in the file."""
+        return self.source.splitlines()[self.line - 1].strip()
+
 
 def mutants(source: str) -> list[Mutant]:
-    """Return every mutant of a source; texts, docstrings and annotations stay as they are."""
+    """Return every mutant of a source; texts, docstrings, annotations and decorators stay as they are."""
     tree = ast.parse(source)
-    skipped = {id(inner) for annotation in _annotations(tree) for inner in ast.walk(annotation)}
+    skipped = {id(inner) for kept in _kept(tree) for inner in ast.walk(kept)}
     found = []
     for node in [node for node in ast.walk(tree) if id(node) not in skipped]:
         for changed in _changes(node):
@@ -59,8 +64,11 @@ def mutants(source: str) -> list[Mutant]:
     return sorted(found, key=lambda mutant: (mutant.line, mutant.before, mutant.after))
 
 
-def _annotations(tree: ast.AST) -> Iterator[ast.AST]:
+def _kept(tree: ast.AST) -> Iterator[ast.AST]:
     for node in ast.walk(tree):
+        # `@dataclass(frozen=True)` states what a class is, and computes nothing.
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield from node.decorator_list
         if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
             yield node.annotation
         if isinstance(node, ast.FunctionDef) and node.returns is not None:
