@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +52,8 @@ def test_a_model_that_is_clearly_better_is_promoted() -> None:
     assert verdict.probability_brier_better == 1.0
     assert verdict.reason == "every rule holds, and Brier is better with probability 1.000 (0.95 is asked)"
     assert verdict.n_windows == 200
+    # It is settled already: no fewer than one window more can be asked for.
+    assert verdict.n_more_windows == 1
 
 
 def test_thin_evidence_is_inconclusive_and_says_how_many_windows_would_settle_it() -> None:
@@ -163,6 +166,8 @@ def test_the_same_probabilities_hold() -> None:
     assert (verdict.verdict, verdict.reason) == ("hold", "challenger and baseline give the same probabilities")
     assert verdict.probability_brier_better == 0.0
     assert verdict.n_more_windows is None
+    # Resamples that never differ say nothing about what could be told apart.
+    assert verdict.detectable_brier_gain is None
 
 
 def test_one_class_only_holds_with_the_reason() -> None:
@@ -172,14 +177,15 @@ def test_one_class_only_holds_with_the_reason() -> None:
     assert verdict.reason == "a rule cannot be judged: pr_auc does not exist on these windows (one class only)"
     row = comparison(verdict, "pr_auc")
     assert (row.challenger, row.baseline, row.difference, row.low, row.high) == (None,) * 5
+    assert not row.holds
     json.dumps(verdict.as_dict(), allow_nan=False)
 
 
 def test_windows_without_any_label_hold() -> None:
     table = replace(right(10, 0.9, 0.9), class_index=np.full(10, -1))
     verdict = verdict_of(table, replace(table, class_prob=1 - table.class_prob))
-    assert verdict.verdict == "hold"
-    assert verdict.n_windows == 0
+    reason = "a rule cannot be judged: no judged window has a label"
+    assert verdict == Verdict("hold", reason, 0, 1, None, None, [])
 
 
 def test_windows_without_label_are_left_out() -> None:
@@ -239,6 +245,14 @@ def test_ece_may_be_two_hundredths_higher_and_no_more(beyond: float, holds: bool
     assert comparison(verdict, "ece").difference == pytest.approx(0.02 + beyond, abs=1e-9)
     assert comparison(verdict, "ece").holds is holds
     assert ("ece" in broken_rules(verdict)) is not holds
+
+
+def test_ece_may_be_as_much_higher_as_the_margin_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    challenger, baseline = perfect_rank(100, 0.7), right(100, 0.99, 0.9)
+    higher = comparison(verdict_of(challenger, baseline), "ece").difference
+    for margin, holds in ((higher, True), (math.nextafter(higher, 0), False)):
+        monkeypatch.setattr("moola.evaluation.gates.ECE_MARGIN", margin)
+        assert comparison(verdict_of(challenger, baseline), "ece").holds is holds
 
 
 @pytest.mark.parametrize("block", [1, 5])

@@ -180,7 +180,5 @@ def _sentence(row: Comparison) -> str:
 
 def _windows_to_settle(difference: float | None, gain: np.ndarray, n_windows: int) -> int | None:
     """Windows to add until this Brier difference, if true, would be `SURE` in four of five cases."""
-    if difference is None or difference >= 0:
-        return None
-    needed = windows_for_power(-difference, gain, n_windows, level=SURE)
+    needed = None if difference is None else windows_for_power(-difference, gain, n_windows, level=SURE)
     return None if needed is None else max(needed - n_windows, 1)
