@@ -138,6 +138,16 @@ def test_a_detection_finds_one_expansion_and_an_expansion_is_found_once() -> Non
     assert ap([(0, (40, 50), (41, 51), 0.9), (1, (42, 52), (41, 51), 0.9)]) == 1.0
 
 
+def test_tolerances_are_those_of_the_contract() -> None:
+    assert MAP_TOLERANCES == (1, 2, 3, 5, 8)
+
+
+def test_the_first_bar_of_a_window_is_a_pointer_like_any_other() -> None:
+    rows = [(0, (0, 4), (0, 4), 0.9), (1, (0, 0), (0, 0), 0.8)]
+    assert ap(rows, 1) == 1.0
+    assert iou_by_window(events_table(rows)).tolist() == [1.0, 1.0]
+
+
 def test_the_nearest_expansion_is_taken_first() -> None:
     # Were (43, 50) taken for the first detection, the second would find nothing within 3 bars.
     rows = [(0, (40, 50), (40, 50), 0.9), (0, (43, 50), (45, 50), 0.8)]
@@ -201,7 +211,17 @@ def test_overlap_is_that_of_bars_counted_one_by_one(seed: int, n: int) -> None:
 
 @pytest.mark.parametrize(
     ("said", "iou"),
-    [((40, 49), 1.0), ((45, 54), 5 / 15), ((49, 60), 1 / 21), ((50, 60), 0.0), ((42, 43), 0.2), (NONE, 0.0)],
+    [
+        ((40, 49), 1.0),
+        ((45, 54), 5 / 15),
+        ((49, 60), 1 / 21),
+        ((49, 40), 0.0),
+        ((45, 44), 0.0),
+        ((40, 20), 0.0),
+        ((50, 60), 0.0),
+        ((42, 43), 0.2),
+        (NONE, 0.0),
+    ],
 )
 def test_overlap_by_hand(said: tuple[int, int], iou: float) -> None:
     table = events_table([(0, (40, 49), said, 1.0), (1, NONE, (40, 49), 1.0)])

@@ -79,6 +79,24 @@ def one_pointer_pair(true: tuple[int, int], said: tuple[int, int]) -> Prediction
     return table_of([0], [[1.0, 0.0]], None, [true], [said], [[1.0, 1.0]])
 
 
+def test_tolerances_are_those_of_the_contract() -> None:
+    assert TOLERANCES == (1, 2, 3, 5)
+
+
+def test_the_first_bar_of_a_window_is_a_pointer_like_any_other() -> None:
+    table = table_of([0, 0], [[1.0, 0.0]] * 2, None, [(0, 5), (0, 0)], [(0, 9), (0, 0)], [[0.25, 0.5], [0.75, 1.0]])
+    assert [hit_at(3, which)(table, ones(table))[0] for which in ("start", "end", "both")] == [1.0, 0.5, 0.5]
+    assert [lead_lag("end", quantile)(table, ones(table))[0] for quantile in (0.0, 0.5, 0.51)] == [0.0, 0.0, 4.0]
+    scores = [score(0.0)(table, ones(table))[0] for score in (pointer_precision, pointer_recall, pointer_f1)]
+    assert scores == [0.75] * 3
+    only_first = table.take(np.array([1]))
+    assert lead_lag("start", 0.5)(only_first, ones(only_first))[0] == 0.0
+    alone = one_pointer_pair((0, 50), (0, 10))
+    # The end is a false alarm: what is said of bar 0 alone is the best that can be said.
+    surer_start = replace(alone, pointer_prob=np.array([[0.75, 0.25]]))
+    assert choose_pointer_threshold(surer_start) == 0.75
+
+
 @pytest.mark.parametrize("tolerance", TOLERANCES)
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_a_hit_is_within_the_tolerance_and_not_a_bar_further(tolerance: int, sign: int) -> None:

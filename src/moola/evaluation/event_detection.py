@@ -188,10 +188,10 @@ def iou_by_window(predictions: Predictions) -> Float[np.ndarray, " windows"]:
     """
     true, said = predictions.true_bar, predictions.predicted_bar
     shared = np.minimum(true[:, 1], said[:, 1]) - np.maximum(true[:, 0], said[:, 0]) + 1
-    lengths = [np.maximum(pair[:, 1] - pair[:, 0] + 1, 0) for pair in (true, said)]
-    valid = (said >= 0).all(axis=1) & (lengths[1] > 0)
-    shared = np.where(valid, np.maximum(shared, 0), 0).astype(np.float64)
-    either = np.maximum(lengths[0] + lengths[1] - shared, 1)
+    # A pair whose end is before its start shares nothing, however its length comes out.
+    shared = np.where((said >= 0).all(axis=1), np.maximum(shared, 0), 0).astype(np.float64)
+    lengths = true[:, 1] - true[:, 0] + said[:, 1] - said[:, 0] + 2
+    either = np.maximum(lengths - shared, 1)
     return np.where((true >= 0).all(axis=1), shared / either, np.nan)
 
 
