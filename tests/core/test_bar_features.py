@@ -44,6 +44,13 @@ def test_pieces_of_the_table_change_nothing_but_rounding(size, monkeypatch):
     np.testing.assert_allclose(BarFeatures(bars).windows(first, 105), whole, rtol=1e-9, atol=1e-9)
 
 
+def test_bars_with_nineteen_before_them_are_taken_from_the_table_as_they_are():
+    features, first = BarFeatures(random_walk_bars(150).ohlc), np.arange(0, 45, 3)
+    found = features.windows(first, 105)
+    assert found[:, 19:].tobytes() == take_windows(features.whole, first + 19, 86).tobytes()
+    assert not np.array_equal(found[:, 18, 7:], take_windows(features.whole, first + 18, 1)[:, 0, 7:])
+
+
 def test_no_window_sees_a_bar_outside_it():
     bars = random_walk_bars(160).ohlc
     other = random_walk_bars(160, seed=9).ohlc

@@ -129,8 +129,13 @@ def test_equal_bars_never_stand_on_two_sides():
 def test_too_few_windows_and_no_times_are_refused():
     with pytest.raises(InvalidData, match="fold 1 of 5 has no"):
         make_folds(windows(range(0, 6)), "expanding", 5, 0.4, 0.2, 0)
-    with pytest.raises(InvalidData, match="must know when windows are"):
-        make_folds(Intervals(None, None, np.arange(50)), "expanding", 5, 0.4, 0.2, 0)
+    # All of the first block runs into the second.
+    with pytest.raises(InvalidData, match="fold 1 of 2 has no train"):
+        make_folds(windows(range(0, 20), length=100), "expanding", 2, 0.4, 0.0, 0)
+    times = np.arange(50)
+    for start, end in ((None, None), (times, None), (None, times)):
+        with pytest.raises(InvalidData, match="must know when windows are"):
+            make_folds(Intervals(start, end, np.arange(50)), "expanding", 5, 0.4, 0.2, 0)
 
 
 def test_sharing_is_told_with_its_row_and_touching_is_none():

@@ -122,6 +122,15 @@ def test_without_times_groups_of_equal_bars_stay_whole_or_are_dropped():
     assert sorted(train + val + test + dropped) == list(range(10))
 
 
+@pytest.mark.parametrize("known", ["start", "end"])
+def test_one_end_of_the_times_alone_is_as_good_as_none(known):
+    times = rows(0, 10, 20, 30)
+    start, end = (times, None) if known == "start" else (None, times + 90)
+    half, none = Intervals(start, end, rows(0, 1, 2, 3)), untimed(0, 1, 2, 3)
+    assert parts_of(forward_chain(half, 0.25, 0.25, 10**12)) == parts_of(forward_chain(none, 0.25, 0.25))
+    assert chain_problems(Split(rows(0, 1), rows(2), rows(3)), half, list("abcd")) == []
+
+
 def test_an_embargo_in_time_means_nothing_without_times():
     assert parts_of(forward_chain(untimed(*range(8)), 0.25, 0.25, 10**12))[3] == []
 

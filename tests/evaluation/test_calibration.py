@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from scipy.stats import binom
 
+from moola.core.seeds import generator
 from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.calibration import calibrated, fit_temperature, perfect_ece_range, reliability_bins
 from moola.evaluation.class_metrics import Metric, brier, confidence, ece, ece_equal_mass, width_bin
@@ -119,6 +120,16 @@ def test_the_range_narrows_with_windows_and_follows_the_seed() -> None:
     assert many[1] < 0.5 * few[1]
     assert perfect_ece_range(perfect_table(0, 40), "width", 0) == few
     assert perfect_ece_range(perfect_table(0, 40), "width", 1) != few
+
+
+def test_ranges_and_bands_are_of_two_thousand_draws() -> None:
+    table = perfect_table(0, 40)
+    assert perfect_ece_range(table, "width", 3) == perfect_ece_range(table, "width", 3, 2000)
+    sure, rng = confidence(table)[0], generator(3, "reliability band")
+    for row in reliability_bins(table, 3):
+        member = sure[width_bin(sure) == row["bin"]]
+        shares = (rng.random((2000, len(member))) < member).mean(axis=1)
+        assert (row["perfect_low"], row["perfect_high"]) == tuple(np.quantile(shares, [0.025, 0.975]))
 
 
 def test_a_perfect_model_of_174_windows_shows_more_ece_than_five_hundredths() -> None:

@@ -40,7 +40,7 @@ class BarFeatures:
         features = take_windows(self.whole, first_bar, window_bars)
         head = min(HEAD_BARS, window_bars)
         features[:, :1, 0:4] = 0.0
-        features[:, :head, 7:11] = rolling_zscores(self._seen(take_windows(self.ohlc, first_bar, head)))
+        features[:, :head, 7:] = rolling_zscores(self._seen(take_windows(self.ohlc, first_bar, head)))
         return features
 
     def _seen(self, ohlc: Float[np.ndarray, "windows bars 4"]) -> Float[np.ndarray, "windows bars 4"]:

@@ -50,7 +50,7 @@ def relative_features(
         prices = np.asarray(ohlc[piece], dtype=np.float64)
         features[piece, 1:, 0:4] = np.log(prices[:, 1:] / prices[:, :-1])
         features[piece, :, 4:7] = bar_ratios(prices)
-        features[piece, :, 7:11] = rolling_zscores(prices)
+        features[piece, :, 7:] = rolling_zscores(prices)
     return features
 
 

@@ -78,8 +78,7 @@ def forward_chain(intervals: Intervals, val_fraction: float, test_fraction: floa
         edges.append(ordered[n - n_test])
     bounds = np.array([*edges, np.iinfo(np.int64).max])
     slot = np.searchsorted(bounds, start, side="right")
-    straddles = end >= np.where(slot < len(edges), bounds[slot] - embargo_us, bounds[-1])
-    slot, straddles = slot.astype(np.int64), np.asarray(straddles)
+    straddles = np.asarray(end >= bounds[slot] - embargo_us)
     names = ["train", *(["val"] if n_val else []), *(["test"] if n_test else [])]
     dropped = {
         int(row): f"starts in {names[slot[row]]} and still runs when {names[slot[row] + 1]} begins"
