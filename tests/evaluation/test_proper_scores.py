@@ -234,6 +234,25 @@ def test_sure_probabilities_and_hardly_overlapping_classes_have_a_fit() -> None:
     assert np.abs((weights * (prob - classes) * x).sum(axis=1)).max() < 1e-5
 
 
+def test_a_fit_whose_plain_newton_steps_run_away_is_found() -> None:
+    x, classes = np.array([-0.54, -0.3, -0.98, 0.17]), np.array([0, 1, 1, 0])
+    weights = np.array([[1450.0, 1.0, 2.0, 130.0]])
+    (slope,), (intercept,) = calibration_slope_intercept(two_class(classes, expit(x)), weights, "retracement")
+    off = weights[0] * (expit(intercept + slope * x) - classes)
+    assert [off.sum(), (off * x).sum()] == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_a_fit_that_hardly_exists_is_kept_where_it_settles_and_nan_where_it_wanders() -> None:
+    # The two in the middle are a hair apart the other way round than the outer ones, which would separate.
+    hair, classes = 1e-8, np.array([1, 0, 1, 0])
+    inner = two_class(classes, np.array([0.001, 0.5, 0.5 + hair, 0.999]))
+    end = logit(0.999)
+    (slope,) = calibration_slope("retracement")(inner, ones(inner))
+    assert slope == pytest.approx(-math.log(end / hair) / end, rel=1e-5)
+    outer = two_class(classes, np.array([0.0, 0.5, 0.5 + hair, 1.0]))
+    assert np.isnan(calibration_slope("retracement")(outer, np.array([[1000.0, 1.0, 1.0, 1.0]]))[0])
+
+
 @settings(deadline=None, max_examples=60)
 @given(table=TABLES, seed=st.integers(0, 1000))
 def test_debiased_ece_is_that_of_a_loop_over_pairs(table: Predictions, seed: int) -> None:
