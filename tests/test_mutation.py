@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,6 +92,20 @@ def test_decorators_stay_and_what_they_decorate_is_changed(sites):
 def test_a_change_is_made_in_its_place_behind_letters_of_two_bytes(sites):
     (one,) = sites.mutants('NAME = "Bröcker"; FIRST = NAME[0]\n')
     assert one.source == 'NAME = "Bröcker"; FIRST = NAME[(1)]\n'
+
+
+def test_the_quickest_tests_of_the_last_run_come_first(sites, tmp_path):
+    order, notes = __import__("order"), tmp_path / "took.json"
+    items = [SimpleNamespace(nodeid=name) for name in ("long", "short", "new")]
+    measured = order.QuickestFirst(notes)
+    measured.pytest_collection_modifyitems(items)
+    assert [item.nodeid for item in items] == ["long", "short", "new"]
+    # A test reports its set-up, its call and its clean-up.
+    for name, took in (("long", 0.2), ("long", 0.3), ("short", 0.4)):
+        measured.pytest_runtest_logreport(SimpleNamespace(nodeid=name, duration=took))
+    measured.pytest_sessionfinish()
+    order.QuickestFirst(notes).pytest_collection_modifyitems(items)
+    assert [item.nodeid for item in items] == ["new", "short", "long"]
 
 
 def test_every_explained_line_is_that_of_one_mutant(sites):
