@@ -139,7 +139,8 @@ def _run_tests(copy: Path, tests: list[str]) -> int:
     os.dup2(silent, 1)
     os.dup2(silent, 2)
     first = QuickestFirst(copy / f"{Path(tests[0]).stem}.took.json")
-    options = ["-x", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", "not slow"]
+    # The project's own options ask for such a plugin: it checks shapes, which a test had better notice by itself.
+    options = ["-o", "addopts=", "-x", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", "not slow"]
     return int(pytest.main([*options, *tests], plugins=[first]))
 
 

@@ -123,7 +123,7 @@ def test_the_range_narrows_with_windows_and_follows_the_seed() -> None:
 
 
 def test_ranges_and_bands_are_of_two_thousand_draws() -> None:
-    table = perfect_table(0, 40)
+    table = perfect_table(0, 1000)
     assert perfect_ece_range(table, "width", 3) == perfect_ece_range(table, "width", 3, 2000)
     sure, rng = confidence(table)[0], generator(3, "reliability band")
     for row in reliability_bins(table, 3):
