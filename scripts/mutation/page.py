@@ -60,10 +60,19 @@ def write_page(page: Path, tried: list[Tried]) -> None:
     table, _, survivors = old.partition("## Survivors")
     rows = _kept(table, names) + [one.row() for one in tried]
     left = _kept(survivors, names) + [row for one in tried for row in survivor_rows(one)]
-    parts = [HEAD, "\n".join([TABLE, *sorted(rows)]), "\n## Survivors\n", "\n".join([SURVIVORS, *left])]
+    parts = [
+        HEAD,
+        "\n".join([TABLE, *sorted(rows)]),
+        "\n## Survivors\n",
+        "\n".join([SURVIVORS, *sorted(left, key=_file_of)]),
+    ]
     page.write_text("\n".join(parts) + "\n")
 
 
 def _kept(text: str, names: set[str]) -> list[str]:
     rows = [line for line in text.splitlines() if line.startswith("| ") and ".py |" in line]
-    return [row for row in rows if row.split(" ")[1] not in names]
+    return [row for row in rows if _file_of(row) not in names]
+
+
+def _file_of(row: str) -> str:
+    return row.split(" ")[1]
