@@ -57,6 +57,8 @@ class Fault:
         Brings the fault about in the folder that is the working folder, a world of its own; patches end with the test.
     leaves
         Beginnings of the names of files that a run which began may leave beside the logs.
+    then
+        What must hold afterwards besides; raises where it does not.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Fault:
     says: str
     make: Callable[[pytest.MonkeyPatch], object] = lambda _patch: None
     leaves: tuple[str, ...] = ()
+    then: Callable[[], object] = lambda: None
 
     def happen(self, patch: pytest.MonkeyPatch) -> Answer:
         """Make the fault in the working folder and run the command."""
