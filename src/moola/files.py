@@ -108,7 +108,7 @@ def write_atomic_by(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
     except OSError as error:
         raise OperationFailed(
             f"{path} must be writable, but {_reason(error)}; what stood there before is unchanged. "
-            "Free space or choose another --output."
+            "Free space, mend its permissions, or choose another place."
         ) from error
     finally:
         if temporary is not None:

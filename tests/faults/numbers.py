@@ -86,6 +86,10 @@ def goes_on(checkpoint: Path, *command: str) -> None:
     assert not checkpoint.exists()
 
 
+def no_model() -> None:
+    assert not list(begun_run().glob("model*"))
+
+
 def train_goes_on() -> None:
     folder = begun_run()
     goes_on(folder / "checkpoint.pt", *f"{TRAIN} 2 --resume {folder.name}".split())
@@ -100,7 +104,7 @@ def pretraining_goes_on() -> None:
 COMMANDS = {
     "bilstm": (PRETRAIN, (), lambda: None),
     "ts2vec": (TS2VEC, (), lambda: None),
-    "train": (f"{TRAIN} 1", BEGUN, begun_run),
+    "train": (f"{TRAIN} 1", BEGUN, no_model),
 }
 
 NUMBERS = [
@@ -183,6 +187,6 @@ NUMBERS = [
         "weights must be finite numbers to be kept",
         nan_after_training,
         BEGUN,
-        begun_run,
+        no_model,
     ),
 ]

@@ -52,5 +52,4 @@ def begun_run() -> Path:
     (folder,) = [path for path in Path("artifacts/runs").iterdir() if not (path / "manifest.json").exists()]
     shown = next(line for line in run("runs", "list").out.splitlines() if folder.name in line)
     assert "incomplete" in shown, shown
-    assert not list(folder.glob("model*"))
     return folder

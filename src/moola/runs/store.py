@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from moola.errors import Interrupted, InvalidData, OperationFailed, UntrustedFile, WrongUsage
-from moola.files import SAFE_NAME, json_bytes, read_json, remove_leftovers, safe_name, sha256_file, write_atomic
+from moola.files import (
+    SAFE_NAME,
+    json_bytes,
+    missing_folders,
+    read_json,
+    remove_empty,
+    remove_leftovers,
+    safe_name,
+    sha256_file,
+    write_atomic,
+)
 from moola.locks import alone, lock_beside
 
 log = logging.getLogger(__name__)
@@ -106,6 +116,8 @@ def opened(root: Path, kind: str, new_id: str, config: dict[str, Any], resume: s
     Interrupted
         The block was stopped; names what goes on with the run.
     """
+    # A run that could not even keep its config leaves no folder.
+    made = missing_folders(root)
     run = create_run(root, new_id) if resume is None else find_run(root, resume, complete=False)
     try:
         with alone(lock_beside(run.folder), f"work on {kind} {run.run_id}"):
@@ -120,6 +132,8 @@ def opened(root: Path, kind: str, new_id: str, config: dict[str, Any], resume: s
         raise Interrupted(
             f"Interrupted; what was finished is in {run.folder}.", go_on=("--resume", run.run_id)
         ) from stop
+    finally:
+        remove_empty((run.folder, *made))
 
 
 def _require_same(run: Run, kind: str, key: str) -> None:
