@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from moola.data.contracts.label_store import LabelStore
+from moola.data.contracts import label_store
+from moola.data.contracts.label_database import open_database
 from tests.faults.bars import altered, cut_in_half, text
 from tests.faults.fault import Fault, run
 
@@ -65,9 +66,15 @@ def held(statement: str) -> Callable[[pytest.MonkeyPatch], None]:
         holder = sqlite3.connect("labels.db", isolation_level=None)
         HOLDERS.append(holder)
         holder.executescript(statement)
-        patch.setitem(LabelStore.__init__.__kwdefaults__, "timeout_s", 0.1)
+        patch.setattr(label_store, "open_database", impatient)
 
     return make
+
+
+def impatient(path: Path, must_exist: bool, timeout_s: float) -> sqlite3.Connection:
+    """Open a store as ever, and wait a tenth of a second in place of the seconds that are asked for."""
+    assert 1 <= timeout_s <= 10
+    return open_database(path, must_exist, 0.1)
 
 
 def let_go() -> None:
