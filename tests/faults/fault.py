@@ -59,6 +59,8 @@ class Fault:
         Beginnings of the names of files that a run which began may leave beside the logs.
     then
         What must hold afterwards besides; raises where it does not.
+    waits
+        The command waits for another program by design, so that its seconds say nothing.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Fault:
     make: Callable[[pytest.MonkeyPatch], object] = lambda _patch: None
     leaves: tuple[str, ...] = ()
     then: Callable[[], object] = lambda: None
+    waits: bool = False
 
     def happen(self, patch: pytest.MonkeyPatch) -> Answer:
         """Make the fault in the working folder and run the command."""

@@ -177,6 +177,7 @@ STORES = [
         held("BEGIN IMMEDIATE"),
         ("labels.db-",),
         let_go,
+        waits=True,
     ),
     Fault(
         "store-locked",
@@ -187,6 +188,7 @@ STORES = [
         held("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE"),
         ("labels.db-",),
         let_go,
+        waits=True,
     ),
     Fault("store-tables", "a store without its tables", STATS, 5, "must", store("DROP TABLE current")),
 ]
