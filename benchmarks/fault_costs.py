@@ -60,7 +60,9 @@ def cost_of(*words: str) -> Cost:
 
 
 def cost_of_fault(world: Path, fault: Fault) -> Cost | None:
-    """Return what the fault's command costs; None where the fault lives in the test's process alone."""
+    """Return what the fault's command costs; None where it waits by design, or lives in the test's process alone."""
+    if fault.waits:
+        return None
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         shutil.copytree(world, Path(place) / "world", symlinks=True)
         enter(Path(place) / "world", patch)

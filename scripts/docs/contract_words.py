@@ -115,4 +115,5 @@ MANIFEST = {
     "versions": "of moola, Python and what computes",
     "machine": "system, processor, number of cores",
     "git_commit": "of the working folder, where it is one",
+    "manifest_sha256": "of all else that the manifest says",
 }

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import tempfile
@@ -108,7 +109,7 @@ def write_atomic_by(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
     except OSError as error:
         raise OperationFailed(
             f"{path} must be writable, but {_reason(error)}; what stood there before is unchanged. "
-            "Free space or choose another --output."
+            "Free space, mend its permissions, or choose another place."
         ) from error
     finally:
         if temporary is not None:
@@ -171,15 +172,30 @@ def json_bytes(value: Any) -> bytes:
 
 
 def read_json(path: Path, what: str, advice: str) -> dict[str, Any]:
-    """Read a JSON object that a user named."""
+    """Read a JSON object that a user named; every number is finite, and no key is there twice."""
     content = read_bytes(path, what, advice, max_bytes=MAX_JSON_BYTES)
     try:
-        value = json.loads(content)
+        value = json.loads(content, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise InvalidData(f"{what} must be JSON, but {path} is not ({error}). {advice}") from error
     if not isinstance(value, dict):
         raise InvalidData(f"{what} must be a JSON object, but {path} holds another value. {advice}")
     return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that is there twice: which of its values was checked would be anybody's guess."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a key is there twice among {', '.join(repr(key) for key in list(found)[:5])}")
+    return found
 
 
 def safe_name(name: str, what: str) -> str:

@@ -158,3 +158,15 @@ def test_a_column_that_one_table_lacks_is_left_out(lacking):
         assert all(getattr(joined, name) is None for name in names)
         assert sorted(joined.window_id) == sorted(PREDICTIONS.window_id * 2)
     assert PREDICTIONS.joined(NO_POINTERS).predicts_pointers
+
+
+@pytest.mark.parametrize("bad", [float("nan"), 1.5, -0.1, None, "high"])
+def test_probabilities_that_are_none_are_refused(tmp_path, bad):
+    path = tmp_path / "predictions.parquet"
+    frame = predictions_frame(PREDICTIONS)
+    name = next(column for column in frame.columns if column.startswith("prob_"))
+    values = [*frame[name].to_list()[:-1], bad]
+    frame = frame.with_columns(pl.Series(name, [str(v) for v in values] if isinstance(bad, str) else values))
+    frame.write_parquet(path)
+    with pytest.raises(InvalidData, match=f"from 0 to 1.*column {name}"):
+        read_predictions(path)

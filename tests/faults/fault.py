@@ -57,6 +57,10 @@ class Fault:
         Brings the fault about in the folder that is the working folder, a world of its own; patches end with the test.
     leaves
         Beginnings of the names of files that a run which began may leave beside the logs.
+    then
+        What must hold afterwards besides; raises where it does not.
+    waits
+        The command waits for another program by design, so that its seconds say nothing.
     """
 
     name: str
@@ -66,6 +70,8 @@ class Fault:
     says: str
     make: Callable[[pytest.MonkeyPatch], object] = lambda _patch: None
     leaves: tuple[str, ...] = ()
+    then: Callable[[], object] = lambda: None
+    waits: bool = False
 
     def happen(self, patch: pytest.MonkeyPatch) -> Answer:
         """Make the fault in the working folder and run the command."""

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 
+from moola.data.contracts import label_store
+from moola.data.contracts.label_database import open_database
 from tests.faults.bars import altered, cut_in_half, text
-from tests.faults.fault import Fault
+from tests.faults.fault import Fault, run
 
 Task = dict[str, Any]
+HOLDERS: list[sqlite3.Connection] = []
 IMPORT = "labels import --store labels.db --bars bars.parquet --annotator ana --input bad.json"
 EXPORT, STATS = "labels export --store bad.db --bars bars.parquet --output new.parquet", "labels stats --store bad.db"
 
@@ -52,6 +56,32 @@ def store(statement: str) -> Callable[[object], None]:
         changed.close()
 
     return make
+
+
+def held(statement: str) -> Callable[[pytest.MonkeyPatch], None]:
+    """Let another connection hold the world's store, and wait a short while alone for it."""
+
+    def make(patch: pytest.MonkeyPatch) -> None:
+        tasks(lambda _task: None)(patch)
+        holder = sqlite3.connect("labels.db", isolation_level=None)
+        HOLDERS.append(holder)
+        holder.executescript(statement)
+        patch.setattr(label_store, "open_database", impatient)
+
+    return make
+
+
+def impatient(path: Path, must_exist: bool, timeout_s: float) -> sqlite3.Connection:
+    """Open a store as ever, and wait a tenth of a second in place of the seconds that are asked for."""
+    assert 1 <= timeout_s <= 10
+    return open_database(path, must_exist, 0.1)
+
+
+def let_go() -> None:
+    """Let go of the store: the same command works then."""
+    HOLDERS.pop().close()
+    answer = run(*IMPORT.split())
+    assert answer.code == 0, answer.err
 
 
 def foreign(_patch: object) -> None:
@@ -137,6 +167,28 @@ STORES = [
         5,
         "but it is of version 9",
         store("PRAGMA user_version = 9"),
+    ),
+    Fault(
+        "store-being-saved",
+        "another program saves and does not end: waits 5 seconds, then stops",
+        IMPORT,
+        1,
+        "database is locked; nothing was changed. Free space, or stop the other program that holds it",
+        held("BEGIN IMMEDIATE"),
+        ("labels.db-",),
+        let_go,
+        waits=True,
+    ),
+    Fault(
+        "store-locked",
+        "another program holds the whole store: waits 5 seconds, then stops",
+        "labels stats --store labels.db",
+        1,
+        "database is locked; nothing was changed. Free space, or stop the other program that holds it",
+        held("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE"),
+        ("labels.db-",),
+        let_go,
+        waits=True,
     ),
     Fault("store-tables", "a store without its tables", STATS, 5, "must", store("DROP TABLE current")),
 ]

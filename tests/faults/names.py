@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from tests.faults.bars import text
 from tests.faults.fault import Fault
 
@@ -12,6 +15,12 @@ WINDOWS = "windows --bars bars.parquet --output"
 TOML = "moola.toml"
 LONG = "n" * 300
 PLAIN_NAME = "must be 1 to 120 letters"
+
+
+def huge(_patch: object) -> None:
+    with open(TOML, "wb") as file:
+        file.truncate(100 << 20)
+
 
 NAMES = [
     Fault("name-up", "a run id that leads up", f"{EVAL} ../x", 2, "a run must lie under artifacts/runs"),
@@ -46,7 +55,7 @@ NAMES = [
         f"{WINDOWS} pipe.parquet",
         1,
         "is a folder or a device",
-        lambda _: __import__("os").mkfifo("pipe.parquet"),
+        lambda _: os.mkfifo("pipe.parquet"),
     ),
     Fault("output-ending", "a table of unknown kind", f"{WINDOWS} new.xlsx", 1, "does not end in .parquet"),
 ]
@@ -127,6 +136,110 @@ USAGE = [
         lambda patch: patch.setenv("MOOLA_STRIDE", "many"),
     ),
     Fault(
+        "environment-empty",
+        "nothing in the environment where a number must be",
+        f"{WINDOWS} new.parquet",
+        2,
+        "Invalid value for MOOLA_STRIDE from env",
+        lambda patch: patch.setenv("MOOLA_STRIDE", ""),
+    ),
+    Fault(
+        "environment-below",
+        "a number in the environment that cannot be",
+        f"{WINDOWS} new.parquet",
+        2,
+        "--stride must be at least 1",
+        lambda patch: patch.setenv("MOOLA_STRIDE", "-5"),
+    ),
+    Fault(
+        "environment-nan",
+        "NaN in the environment",
+        TRAIN,
+        2,
+        "--learning-rate must be a finite number",
+        lambda patch: patch.setenv("MOOLA_LEARNING_RATE", "nan"),
+    ),
+    Fault(
+        "environment-boolean",
+        "a word that is neither true nor false in the environment",
+        TRAIN,
+        2,
+        "Invalid value for MOOLA_FREEZE_ENCODER from env",
+        lambda patch: patch.setenv("MOOLA_FREEZE_ENCODER", "perhaps"),
+    ),
+    Fault(
+        "environment-choice",
+        "a word in the environment that is no choice",
+        TRAIN,
+        2,
+        "tpu",
+        lambda patch: patch.setenv("MOOLA_DEVICE", "tpu"),
+    ),
+    Fault(
+        "environment-bytes",
+        "a name in the environment that is not in UTF-8",
+        "windows --bars bars.parquet",
+        2,
+        "--output must be text in UTF-8",
+        lambda patch: patch.setenv("MOOLA_OUTPUT", "\udcff\udcfe.parquet"),
+    ),
+    Fault(
+        "config-mark",
+        "a configuration with the mark of UTF-8 that Windows writes: read as any other",
+        f"{WINDOWS} new.parquet",
+        2,
+        "--stride must be at least 1",
+        text("stride = 0".encode("utf-8-sig"), TOML),
+    ),
+    Fault(
+        "config-latin",
+        "a configuration in Latin-1",
+        f"{WINDOWS} new.parquet",
+        2,
+        "moola.toml must be text in UTF-8, but byte 3 is not",
+        text("# \u00e4\nstride = 5".encode("latin-1"), TOML),
+    ),
+    Fault(
+        "config-100-mb",
+        "a configuration of 100 MB: refused before a byte of it is read",
+        f"{WINDOWS} new.parquet",
+        2,
+        "it has 104,857,600 bytes, and at most 1,048,576 are read",
+        huge,
+    ),
+    Fault(
+        "config-folder",
+        "a folder called moola.toml",
+        f"{WINDOWS} new.parquet",
+        2,
+        "moola.toml must be a TOML file, but it is a folder or a device",
+        lambda _: Path(TOML).mkdir(),
+    ),
+    Fault(
+        "config-pipe",
+        "a pipe called moola.toml",
+        f"{WINDOWS} new.parquet",
+        2,
+        "moola.toml must be a TOML file, but it is a folder or a device",
+        lambda _: os.mkfifo(TOML),
+    ),
+    Fault(
+        "config-loop",
+        "a configuration that is a link to itself",
+        f"{WINDOWS} new.parquet",
+        2,
+        "Too many levels of symbolic links",
+        lambda _: Path(TOML).symlink_to(TOML),
+    ),
+    Fault(
+        "config-dangling",
+        "a configuration that is a link to nothing",
+        f"{WINDOWS} new.parquet",
+        2,
+        "moola.toml must be a TOML file, but No such file",
+        lambda _: Path(TOML).symlink_to("nowhere"),
+    ),
+    Fault(
         "config-no-toml",
         "a configuration that is no TOML",
         f"{WINDOWS} new.parquet",
@@ -136,10 +249,10 @@ USAGE = [
     ),
     Fault(
         "config-bytes",
-        "a configuration of other bytes",
+        "a configuration of other bytes, or in UTF-16",
         f"{WINDOWS} new.parquet",
         2,
-        "moola.toml must be TOML",
+        "moola.toml must be text in UTF-8, but byte 1 is not",
         text(b"\xff\xfe\x00", TOML),
     ),
     Fault(

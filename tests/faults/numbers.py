@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from tests.faults.fault import Fault
+from moola.models.sealed import read_sealed
+from moola.training import loop
+from tests.faults.fault import Fault, run
+from tests.faults.world import begun_run
 
 PRETRAIN = "pretrain-bilstm --input bars.parquet --output new.pt --arms masked --stride 50"
 TS2VEC = "pretrain-ts2vec --input bars.parquet --output new.pt --stride 50"
-TRAIN = "train --data relative.parquet --split split.json --n-heads 1 --epochs 1"
+TRAIN = "train --data relative.parquet --split split.json --n-heads 1 --epochs"
+BEGUN = ("artifacts/runs/",)
+CHECKPOINT = "new.pt.checkpoint"
 
 
 def spoiled(_parameters: object, _norm: float) -> torch.Tensor:
@@ -28,11 +36,80 @@ def at_the_step(stand_in: Callable[..., object]) -> Callable[[pytest.MonkeyPatch
     return lambda patch: patch.setattr("moola.training.loop.clip_grad_norm_", stand_in)
 
 
-COMMANDS = {"bilstm": PRETRAIN, "ts2vec": TS2VEC, "train": TRAIN}
+def nan_in_epoch_2(patch: pytest.MonkeyPatch) -> None:
+    """Let every loss of the second epoch be NaN, the first time that it comes to it."""
+    whole, waiting = loop._train_epoch, [1]
+
+    def train_epoch(objective: Any, optimiser: Any, rates: Any, epoch: int, team: Any) -> dict[str, float]:
+        if epoch in waiting:
+            waiting.remove(epoch)
+            losses = objective.losses
+            objective.losses = lambda batch: ({"loss": losses(batch)[0]["loss"] * math.nan}, 1)
+        return whole(objective, optimiser, rates, epoch, team)
+
+    patch.setattr(loop, "_train_epoch", train_epoch)
+
+
+def nan_after_a_step(patch: pytest.MonkeyPatch) -> None:
+    """Let a step of the optimiser turn a weight to NaN."""
+    step = torch.optim.AdamW.step
+
+    def spoil(optimiser: torch.optim.AdamW) -> None:
+        step(optimiser)
+        with torch.no_grad():
+            optimiser.param_groups[0]["params"][0].fill_(math.nan)
+
+    patch.setattr(torch.optim.AdamW, "step", spoil)
+
+
+def nan_after_training(patch: pytest.MonkeyPatch) -> None:
+    """Let a weight of the finished network be NaN, behind the back of all that watches training."""
+    from moola.pipeline import training
+
+    whole = training.fit_material
+
+    def fit_material(*arguments: Any) -> Any:
+        fitted = whole(*arguments)
+        with torch.no_grad():
+            next(fitted.model.network.parameters()).fill_(math.nan)
+        return fitted
+
+    patch.setattr(training, "fit_material", fit_material)
+
+
+def goes_on(checkpoint: Path, *command: str) -> None:
+    """The first epoch's checkpoint is whole, and the same command with --resume goes on from it to the end."""
+    assert read_sealed(checkpoint, loop.CHECKPOINT_KIND)["epoch"] == 1
+    answer = run(*command)
+    assert answer.code == 0, answer.err
+    assert "Resumed after epoch 1" in answer.err
+    assert not checkpoint.exists()
+
+
+def no_model() -> None:
+    assert not list(begun_run().glob("model*"))
+
+
+def train_goes_on() -> None:
+    folder = begun_run()
+    goes_on(folder / "checkpoint.pt", *f"{TRAIN} 2 --resume {folder.name}".split())
+    assert (folder / "manifest.json").is_file()
+
+
+def pretraining_goes_on() -> None:
+    assert not Path("new.pt").exists()
+    goes_on(Path(CHECKPOINT), *f"{PRETRAIN} --epochs 2 --resume".split())
+
+
+COMMANDS = {
+    "bilstm": (PRETRAIN, (), lambda: None),
+    "ts2vec": (TS2VEC, (), lambda: None),
+    "train": (f"{TRAIN} 1", BEGUN, no_model),
+}
 
 NUMBERS = [
     fault
-    for name, line in COMMANDS.items()
+    for name, (line, leaves, then) in COMMANDS.items()
     for fault in (
         Fault(
             f"numbers-gradient-{name}",
@@ -41,7 +118,8 @@ NUMBERS = [
             1,
             "must be a finite number, but it is inf at epoch 1, batch 1. Lower --learning-rate",
             at_the_step(spoiled),
-            ("artifacts/runs/",) if name == "train" else (),
+            leaves,
+            then,
         ),
         Fault(
             f"numbers-memory-{name}",
@@ -50,7 +128,65 @@ NUMBERS = [
             1,
             "Lower --batch-size",
             at_the_step(no_memory),
-            ("artifacts/runs/",) if name == "train" else (),
+            leaves,
+            then,
+        ),
+        Fault(
+            f"numbers-rate-{name}",
+            f"a learning rate of 1e9, at `{line.split()[0]}`",
+            f"{line} --learning-rate 1e9",
+            1,
+            "at epoch 1, batch 1. Lower --learning-rate",
+            leaves=leaves,
+            then=then,
+        ),
+        Fault(
+            f"numbers-weights-{name}",
+            f"weights that a step turns to NaN, at `{line.split()[0]}`",
+            line,
+            1,
+            "the weights' norm must be a finite number, but it is nan at epoch 1, batch 1",
+            nan_after_a_step,
+            leaves,
+            then,
         ),
     )
+] + [
+    Fault(
+        "numbers-rate-overflow",
+        "a learning rate of 1e300, beyond what 32 bits hold",
+        f"{TRAIN} 1 --learning-rate 1e300",
+        2,
+        "--learning-rate must be above 0 and at most 1e+12",
+    ),
+    Fault(
+        "numbers-epoch-2-bilstm",
+        "a loss of NaN in epoch 2, at `pretrain-bilstm`: epoch 1's checkpoint is kept, and --resume goes on from it",
+        f"{PRETRAIN} --epochs 2",
+        1,
+        "the training loss must be a finite number, but it is nan at epoch 2, batch 1",
+        nan_in_epoch_2,
+        (CHECKPOINT,),
+        pretraining_goes_on,
+    ),
+    Fault(
+        "numbers-epoch-2-train",
+        "a loss of NaN in epoch 2, at `train`: epoch 1's checkpoint is kept, and --resume goes on from it",
+        f"{TRAIN} 2",
+        1,
+        "the training loss must be a finite number, but it is nan at epoch 2, batch 1",
+        nan_in_epoch_2,
+        BEGUN,
+        train_goes_on,
+    ),
+    Fault(
+        "numbers-weights-written",
+        "a network whose weights are NaN when it is to be written",
+        f"{TRAIN} 1",
+        1,
+        "weights must be finite numbers to be kept",
+        nan_after_training,
+        BEGUN,
+        no_model,
+    ),
 ]

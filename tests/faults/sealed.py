@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from moola.models.sealed import SEAL, digest, seal
+from moola.runs.manifest import OWN_HASH, own_hash
 from tests.faults.bars import altered, cut_in_half, text
 from tests.faults.fault import Fault
 from tests.faults.world import the_run
@@ -83,15 +85,44 @@ def large(content: Content) -> None:
 
 
 def manifest(change: Callable[[Content], object]) -> Callable[[object], None]:
-    """Change the run's manifest."""
+    """Change the run's manifest, and its own hash with it: whoever can read the source can do that."""
 
     def make(_patch: object) -> None:
         path = the_run() / "manifest.json"
         content = json.loads(path.read_text())
         change(content)
+        if OWN_HASH in content:
+            content[OWN_HASH] = own_hash(content)
         path.write_text(json.dumps(content))
 
     return make
+
+
+def manifest_text(change: Callable[[str], str]) -> Callable[[object], None]:
+    """Change the text of the run's manifest."""
+
+    def make(_patch: object) -> None:
+        path = the_run() / "manifest.json"
+        path.write_text(change(path.read_text()))
+
+    return make
+
+
+def swapped(_patch: object) -> None:
+    """Give the run a manifest and files of another one, as a careless copy would."""
+    run = the_run()
+    other = run.with_name("20200101T000000Z-enhanced_simple_lstm-s1-00000000")
+    shutil.copytree(run, other)
+    content = json.loads((run / "manifest.json").read_text()) | {"run_id": other.name}
+    content["manifest_sha256"] = own_hash(content)
+    (run / "manifest.json").write_text(json.dumps(content))
+    shutil.rmtree(other)
+
+
+def rewrite(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
 
 
 def in_run(change: Callable[[Path], object]) -> Callable[[object], None]:
@@ -434,5 +465,85 @@ RUNS = [
         0,
         "damaged",
         manifest(lambda content: [content.pop(key) for key in list(content) if key != "files"]),
+    ),
+    Fault(
+        "manifest-cut-off",
+        "half a manifest",
+        "eval --run {run}",
+        3,
+        "must be JSON",
+        manifest_text(lambda content: content[: len(content) // 2]),
+    ),
+    Fault(
+        "manifest-cut-off-listed",
+        "the same where runs are listed: shown as damaged",
+        "runs list",
+        0,
+        "damaged",
+        manifest_text(lambda content: content[: len(content) // 2]),
+    ),
+    Fault(
+        "manifest-flipped",
+        "one digit of a manifest changed",
+        "gate --run {run}",
+        5,
+        "differs from its own SHA-256",
+        manifest_text(lambda content: content.replace('"seed": 17', '"seed": 16')),
+    ),
+    Fault(
+        "manifest-swapped",
+        "the manifest of another run, whose files are the same",
+        "eval --run {run}",
+        5,
+        "must be this run's, but it is of run '<RUN_ID>'",
+        swapped,
+    ),
+    Fault(
+        "manifest-huge-number",
+        "a number of 1e999 in a manifest",
+        "runs show {run} --json",
+        3,
+        "1e999 is no finite number",
+        manifest_text(lambda content: content.replace('"seed": 17', '"seed": 1e999')),
+    ),
+    Fault(
+        "manifest-twice",
+        "a list of files twice, the second one empty",
+        "eval --run {run}",
+        3,
+        "a key is there twice",
+        manifest_text(lambda content: content.rstrip()[:-1] + ', "files": {}}'),
+    ),
+    Fault(
+        "manifest-lists-nothing",
+        "an empty list of files",
+        "eval --run {run}",
+        5,
+        "but it lacks config.json",
+        manifest(lambda content: content.update(files={})),
+    ),
+    Fault(
+        "run-config-altered",
+        "an option of the run's config altered",
+        "runs show {run}",
+        5,
+        "config.json differs from its SHA-256",
+        in_run(lambda run: rewrite(run / "config.json", b'"epochs": 1', b'"epochs": 9')),
+    ),
+    Fault(
+        "run-metrics-altered",
+        "a figure of the run altered",
+        "report --run {run}",
+        5,
+        "metrics.json differs from its SHA-256",
+        in_run(lambda run: rewrite(run / "metrics.json", b'"value": 0.', b'"value": 0.9')),
+    ),
+    Fault(
+        "run-metrics-cut-off",
+        "half the figures of a run, where runs are listed: shown as damaged",
+        "runs list",
+        0,
+        "damaged",
+        in_run(lambda run: altered(str(run / "metrics.json"), cut_in_half, str(run / "metrics.json"))(None)),
     ),
 ]

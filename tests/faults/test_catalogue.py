@@ -31,6 +31,7 @@ def test_fault(fault: Fault, world: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert "Traceback" not in answer.err
     assert answer.touched == []
     assert not Path("exploded").exists()
+    fault.then()
 
 
 def test_names_are_unique() -> None:

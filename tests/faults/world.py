@@ -45,3 +45,11 @@ def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
 def the_run() -> Path:
     """Return the finished run's folder."""
     return next(path for path in Path("artifacts/runs").iterdir() if path.is_dir())
+
+
+def begun_run() -> Path:
+    """Return the folder of the run that a fault cut short, which must not pass for a finished one."""
+    (folder,) = [path for path in Path("artifacts/runs").iterdir() if not (path / "manifest.json").exists()]
+    shown = next(line for line in run("runs", "list").out.splitlines() if folder.name in line)
+    assert "incomplete" in shown, shown
+    return folder

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from moola.core.features import FEATURE_NAMES
-from moola.errors import UntrustedFile
+from moola.errors import TrainingDiverged, UntrustedFile
 from moola.models.files import (
     ENCODER_KIND,
     MODEL_KIND,
@@ -54,6 +54,17 @@ def model_path(tmp_path: Path) -> Path:
     path = tmp_path / "model.pkl"
     write_model(path, made_model())
     return path
+
+
+def test_weights_that_are_no_numbers_are_never_written(model_path: Path, encoder_path: Path) -> None:
+    model, before = made_model(), (model_path.read_bytes(), encoder_path.read_bytes())
+    with torch.no_grad():
+        model.network.encoder.lstm.weight_hh_l0[0, 0] = torch.nan
+    with pytest.raises(TrainingDiverged, match="1 of"):
+        write_model(model_path, model)
+    with pytest.raises(TrainingDiverged, match=rf"first {SOME_WEIGHT}"):
+        write_encoder(encoder_path, model.network.encoder, made_scaler(), 12, PRETRAINING)
+    assert (model_path.read_bytes(), encoder_path.read_bytes()) == before
 
 
 def reseal(path: Path, kind: str, change: Callable[[Content], Any]) -> None:

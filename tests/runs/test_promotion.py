@@ -17,7 +17,7 @@ NAME = "enhanced_baseline_v2_relative.pt"
 
 
 def shelf_in(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in (folder.iterdir() if folder.is_dir() else ())}
 
 
 def promoted(tmp_path: Path, content: bytes, **record: object) -> dict[str, object]:

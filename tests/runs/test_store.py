@@ -296,3 +296,13 @@ def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(subprocess, "run", missing)
     assert git_commit() is None
+
+
+def test_a_run_that_cannot_keep_its_config_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OperationFailed("full")
+
+    monkeypatch.setattr("moola.runs.store.write_atomic", full)
+    with pytest.raises(OperationFailed, match="full"), store.opened(tmp_path / "new/runs", "run", "r1", {}, None):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from moola.errors import TrainingDiverged
-from moola.training.epoch_figures import LOOK_EVERY, EpochMeans, FiniteWatch
+from moola.training.epoch_figures import LOOK_EVERY, WEIGHTS, EpochMeans, FiniteWatch
 from moola.training.team import ALONE
 
 
@@ -57,3 +57,11 @@ def test_the_rest_is_looked_at_when_the_epoch_ends() -> None:
     with pytest.raises(TrainingDiverged, match=r"the gradient's norm .* batch 3\."):
         watch.look()
     watch.look()
+
+
+def test_weights_alone_may_not_grow_beyond_their_bound() -> None:
+    watch = FiniteWatch(epoch=0)
+    watch.see("training loss", 0, torch.tensor(1e9))
+    watch.see(WEIGHTS, 0, torch.tensor(1e6))
+    with pytest.raises(TrainingDiverged, match=r"at most 1,000,000, but it is 2e\+06 at epoch 1, batch 2\."):
+        watch.see(WEIGHTS, 1, torch.tensor(2e6))

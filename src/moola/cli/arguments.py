@@ -52,8 +52,8 @@ def refuse_impossible(_kind: Any, given: Any) -> None:
     Raises
     ------
     WrongUsage
-        Text with a NUL, a file name above 255 bytes, NaN, infinity, a whole number beyond 2**53, or a number out of its
-        option's range.
+        Text with a NUL or not in UTF-8, a file name above 255 bytes, NaN, infinity, a whole number beyond 2**53, or a
+        number out of its option's range.
     """
     values = {field.name: getattr(given, field.name) for field in fields(given)} if is_dataclass(given) else {"": given}
     for name, value in values.items():
@@ -65,9 +65,20 @@ def refuse_impossible(_kind: Any, given: Any) -> None:
         refuse_out_of_range(given)
 
 
+def _is_utf8(text: str) -> bool:
+    """Tell whether text can be written down; what the system gave in other bytes holds lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _impossible(value: Any) -> str:
     if isinstance(value, str | Path) and "\0" in str(value):
         return "have no NUL character"
+    if isinstance(value, str | Path) and not _is_utf8(str(value)):
+        return "be text in UTF-8"
     if isinstance(value, Path) and any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in value.parts):
         return f"have names of at most {MAX_NAME_BYTES} bytes"
     if isinstance(value, float) and not math.isfinite(value):

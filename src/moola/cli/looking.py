@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.config.prune_options import PruneOptions
+from moola.errors import MoolaError
 
 
 def list_runs(*, console: Console = ConsoleOptions()) -> int:
@@ -29,11 +30,13 @@ def list_runs(*, console: Console = ConsoleOptions()) -> int:
 
 
 def _row(run: Any) -> dict[str, Any]:
+    from moola.runs import store
+
     if run.manifest is None:
-        return _without_figures(run, "incomplete")
+        return _without_figures(run, "damaged" if run.path(store.MANIFEST).exists() else "incomplete")
     try:
         return _complete(run)
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, MoolaError):
         # One damaged manifest must not hide the other runs.
         return _without_figures(run, "damaged")
 

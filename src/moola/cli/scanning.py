@@ -66,9 +66,9 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
     from moola.pipeline.scan.following import Follower
 
     follower = Follower(options)
-    screen.say(f"Following {options.follow}; events are appended to {options.output}. Ctrl-C ends it.")
+    following = f"Following {options.follow}; events are appended to {options.output}. Ctrl-C ends it."
     try:
-        result = follower.run(lambda events: _tell(screen, events.to_dicts()))
+        result = follower.run(lambda events: _tell(screen, events.to_dicts()), lambda: screen.say(following))
     except KeyboardInterrupt as stop:
         raise Interrupted(
             f"Interrupted after {follower.state.n_events} events; everything told is in {options.output}.", go_on=()

@@ -9,6 +9,8 @@ from typing import Any
 from moola.errors import WrongUsage
 
 MAX_HIDDEN, MAX_LAYERS, MAX_HEADS, MAX_DEVICES, MAX_RATIO = 4096, 16, 100, 256, 100
+# Beyond it the optimiser's products of two or three of them leave what 32 bits hold.
+MAX_RATE = 1e12
 MAX_PORT, MAX_CONTEXT = 65_535, 1000
 
 
@@ -39,7 +41,7 @@ class Range:
 COUNT, COUNT_OR_NONE, SEVERAL = Range(1), Range(0), Range(2)
 NOT_NEGATIVE, POSITIVE = Range(0.0), Range(0.0, open_low=True)
 BETWEEN_0_AND_1, BELOW_1 = Range(0.0, 1.0, True, True), Range(0.0, 1.0, open_high=True)
-RATIO = Range(0.0, MAX_RATIO)
+RATIO, RATE = Range(0.0, MAX_RATIO), Range(0.0, MAX_RATE, open_low=True)
 # A name that means two things has its class before it.
 RANGES: dict[str, Range] = {
     **dict.fromkeys(
@@ -53,11 +55,10 @@ RANGES: dict[str, Range] = {
     ),
     **dict.fromkeys(("folds", "inner_folds"), SEVERAL),
     **dict.fromkeys(
-        ("input_noise", "pointer_sigma", "pointer_weight", "poll_s", "timeout_minutes", "weight_decay"), NOT_NEGATIVE
+        ("input_noise", "pointer_sigma", "pointer_weight", "poll_s", "timeout_minutes"), NOT_NEGATIVE
     ),
-    **dict.fromkeys(
-        ("encoder_rate", "learning_rate", "max_gap_hours", "soft_tau", "soft_tau_windows", "student_rate"), POSITIVE
-    ),
+    **dict.fromkeys(("max_gap_hours", "soft_tau", "soft_tau_windows"), POSITIVE),
+    **dict.fromkeys(("encoder_rate", "learning_rate", "student_rate"), RATE),
     **dict.fromkeys(
         ("conformal_alpha", "initial_fraction", "mask_ratio", "val_fraction", "val"), BETWEEN_0_AND_1
     ),
@@ -71,6 +72,7 @@ RANGES: dict[str, Range] = {
     "n_heads": Range(1, MAX_HEADS),
     "num_layers": Range(1, MAX_LAYERS),
     "port": Range(0, MAX_PORT),
+    "weight_decay": Range(0.0, MAX_RATE),
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import os
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -30,6 +30,7 @@ from moola.config.table_options import (
     SplitOptions,
     WindowsOptions,
 )
+from moola.config.toml_files import read_toml
 from moola.config.train_options import TrainOptions
 from moola.config.tune_options import TuneOptions
 from moola.errors import WrongUsage
@@ -89,14 +90,12 @@ def file_settings(command: str, path: Path = CONFIG_FILE) -> dict[str, Any]:
     Raises
     ------
     WrongUsage
-        The file is no TOML, or a key or table is unknown; names the nearest known one.
+        The file cannot be read, is no TOML, or a key or table is unknown; names the nearest known one.
     """
-    if not path.is_file():
+    # A folder or a broken link of this name is no missing file: somebody meant it to be read.
+    if not os.path.lexists(path):
         return {}
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise WrongUsage(f"{path} must be TOML, but it is not ({error}). Mend it or remove it.") from error
+    content = read_toml(path, str(path))
     shared = {key: value for key, value in content.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     known = set().union(*(option_names(name) for name in COMMAND_OPTIONS))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from moola.config.toml_files import read_toml
 from moola.config.train_options import TrainOptions
 from moola.errors import WrongUsage
 
@@ -91,11 +91,7 @@ def declared_ranges(with_encoder: bool, path: Path | None = None, held: dict[str
 
 def read_ranges(path: Path) -> Ranges:
     """Read ranges: `dropout = {low = 0.1, high = 0.3}`, `epochs = [20, 40]`, or `input_noise = 0.1` to hold it."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise WrongUsage(f"--ranges must be a TOML file, but {path} is not ({error}). Mend it.") from error
-    content = {name.replace("-", "_"): value for name, value in content.items()}
+    content = {name.replace("-", "_"): value for name, value in read_toml(path, f"--ranges {path}").items()}
     known = tunable()
     unknown = [name for name in content if name not in known]
     if unknown:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from moola.config.ranges import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS
 from moola.core.features import FEATURE_NAMES, FEATURE_VERSION
 from moola.core.scaling import RobustScaler
-from moola.errors import UntrustedFile
+from moola.errors import TrainingDiverged, UntrustedFile
 from moola.models.encoder import ENCODERS, BiLSTMEncoder, EncoderArchitecture, build_encoder
 from moola.models.network import NETWORKS, EnhancedSimpleLSTM
 from moola.models.sealed import digest, read_sealed, write_sealed
@@ -66,6 +66,16 @@ def weights_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
 
 
+def _finite_weights(path: Path, module: nn.Module) -> dict[str, Tensor]:
+    weights = weights_of(module)
+    if bad := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+        raise TrainingDiverged(
+            f"weights must be finite numbers to be kept, but {len(bad)} of {len(weights)} tensors hold others, first "
+            f"{bad[0]}; {path} was not written. Lower --learning-rate."
+        )
+    return weights
+
+
 def weights_digest(module: nn.Module) -> str:
     """Return the SHA-256 of a module's weights: equal before and after means frozen."""
     return digest(weights_of(module))
@@ -87,9 +97,9 @@ def _shared_content(encoder: BiLSTMEncoder, scaler: RobustScaler, window_bars: i
 def write_encoder(
     path: Path, encoder: BiLSTMEncoder, scaler: RobustScaler, window_bars: int, pretraining: dict[str, Any]
 ) -> bytes:
-    """Write an encoder file."""
+    """Write an encoder file; `TrainingDiverged` where a weight is no finite number."""
     content = _shared_content(encoder, scaler, window_bars)
-    content |= {"weights": weights_of(encoder), "pretraining": pretraining}
+    content |= {"weights": _finite_weights(path, encoder), "pretraining": pretraining}
     return write_sealed(path, ENCODER_KIND, content)
 
 
@@ -105,12 +115,12 @@ def read_encoder(path: Path) -> EncoderFile:
 
 
 def write_model(path: Path, model: ModelFile) -> bytes:
-    """Write a model file."""
+    """Write a model file; `TrainingDiverged` where a weight is no finite number."""
     network = model.network
     content = _shared_content(network.encoder, model.scaler, model.window_bars)
     content |= {
         "model": model.model_name,
-        "weights": weights_of(network),
+        "weights": _finite_weights(path, network),
         "class_names": list(model.class_names),
         "predict_pointers": network.predict_pointers,
         "n_heads": len(network.heads),

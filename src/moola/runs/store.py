@@ -16,8 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from moola.errors import Interrupted, InvalidData, OperationFailed, UntrustedFile, WrongUsage
-from moola.files import SAFE_NAME, json_bytes, read_json, remove_leftovers, safe_name, sha256_file, write_atomic
+from moola.files import (
+    json_bytes,
+    missing_folders,
+    read_json,
+    remove_empty,
+    remove_leftovers,
+    safe_name,
+    sha256_file,
+    write_atomic,
+)
 from moola.locks import alone, lock_beside
+from moola.runs.manifest import OWN_HASH, check_files, own_hash
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -32,8 +42,7 @@ CHECKPOINTS = "checkpoint*.pt"
 # Follows from the other files and may be written anew, so the manifest does not hash it.
 CARD = "model_card.md"
 VERSIONED = ("moola", "torch", "numpy", "polars", "scipy")
-# What `finish_run` itself puts into every manifest.
-ALWAYS = frozenset({"files", "finished_at", "git_commit", "machine", "run_id", "versions"})
+HASHED = (CONFIG, FACTS, HISTORY, METRICS, MODEL, PREDICTIONS)
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_]+-s\d+-[0-9a-f]{8}(-\d+)?")
 
 
@@ -106,6 +115,8 @@ def opened(root: Path, kind: str, new_id: str, config: dict[str, Any], resume: s
     Interrupted
         The block was stopped; names what goes on with the run.
     """
+    # A run that could not even keep its config leaves no folder.
+    made = missing_folders(root)
     run = create_run(root, new_id) if resume is None else find_run(root, resume, complete=False)
     try:
         with alone(lock_beside(run.folder), f"work on {kind} {run.run_id}"):
@@ -120,6 +131,8 @@ def opened(root: Path, kind: str, new_id: str, config: dict[str, Any], resume: s
         raise Interrupted(
             f"Interrupted; what was finished is in {run.folder}.", go_on=("--resume", run.run_id)
         ) from stop
+    finally:
+        remove_empty((run.folder, *made))
 
 
 def _require_same(run: Run, kind: str, key: str) -> None:
@@ -145,7 +158,7 @@ def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
     OperationFailed
         There is no such run, or it is incomplete and `complete` is asked.
     UntrustedFile
-        A file is missing or differs from its hash in the manifest.
+        A file is missing or differs from its hash in the manifest, or the manifest from its own or from the folder.
     """
     folder = root / safe_name(_name_under(root, Path(name)), "a run id")
     if folder.is_symlink():
@@ -161,7 +174,8 @@ def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
             )
         return Run(folder, None)
     run = Run(folder, read_json(manifest_path, f"the manifest of {folder.name}", "Train the run anew."))
-    _check_files(run)
+    assert run.manifest is not None
+    check_files(folder, run.manifest, HASHED)
     return run
 
 
@@ -172,29 +186,6 @@ def _name_under(root: Path, path: Path) -> str:
     raise WrongUsage(
         f"a run must lie under {root}, but {str(path)[:200]!r} does not. Give its id, see `moola runs list`."
     )
-
-
-def _check_files(run: Run) -> None:
-    assert run.manifest is not None
-    files = run.manifest.get("files")
-    if not isinstance(files, dict):
-        raise UntrustedFile(f"{run.path(MANIFEST)} must list the run's files, but does not. Train the run anew.")
-    if lacking := sorted(ALWAYS - run.manifest.keys()):
-        raise UntrustedFile(
-            f"{run.path(MANIFEST)} must be whole, but it lacks {', '.join(lacking)}. Train the run anew."
-        )
-    for name, expected in files.items():
-        if not all(SAFE_NAME.fullmatch(part) for part in str(name).split("/")) or str(name).count("/") > 1:
-            raise UntrustedFile(
-                f"{run.path(MANIFEST)} must name files of its own folder, but it names {str(name)[:100]!r}. "
-                "Train the run anew."
-            )
-        path = run.path(str(name))
-        if not path.is_file() or sha256_file(path) != expected:
-            state = "differs from its SHA-256 in the manifest" if path.is_file() else "is missing"
-            raise UntrustedFile(
-                f"every file of run {run.run_id} must be as the run left it, but {path} {state}. Train the run anew."
-            )
 
 
 def list_runs(root: Path) -> list[Run]:
@@ -250,6 +241,7 @@ def finish_run(run: Run, record: dict[str, Any]) -> Run:
         "machine": machine(),
         "git_commit": git_commit(),
     }
+    manifest[OWN_HASH] = own_hash(manifest)
     write_run_json(run, MANIFEST, manifest)
     for path in checkpoints:
         path.unlink(missing_ok=True)

@@ -11,6 +11,9 @@ from moola.errors import TrainingDiverged
 from moola.training.team import Team
 
 LOOK_EVERY = 50
+# Weights of this norm (trained networks stay below some hundreds) say nothing any more, though every loss is finite.
+MAX_WEIGHT_NORM = 1e6
+WEIGHTS = "weights' norm"
 
 
 class EpochMeans:
@@ -39,7 +42,7 @@ class EpochMeans:
 
 
 class FiniteWatch:
-    """Stops training at a loss or a gradient that is no finite number, and says at which batch.
+    """Stops training at a loss, gradient or weights that are no finite number or too large, and says at which batch.
 
     On a CPU each value is looked at as it comes; on other devices every `LOOK_EVERY` batches and at the end.
     """
@@ -59,8 +62,13 @@ class FiniteWatch:
         waiting, self.waiting = self.waiting, []
         values = torch.stack([value for *_, value in waiting]).tolist() if waiting else []
         for (what, n_batch, _), value in zip(waiting, values, strict=True):
+            place = f"at epoch {self.epoch + 1}, batch {n_batch + 1}"
             if not math.isfinite(value):
                 raise TrainingDiverged(
-                    f"the {what} must be a finite number, but it is {value} at epoch {self.epoch + 1}, "
-                    f"batch {n_batch + 1}. Lower --learning-rate."
+                    f"the {what} must be a finite number, but it is {value} {place}. Lower --learning-rate."
+                )
+            if what == WEIGHTS and value > MAX_WEIGHT_NORM:
+                raise TrainingDiverged(
+                    f"the {what} must be at most {MAX_WEIGHT_NORM:,.0f}, but it is {value:.3g} {place}. "
+                    "Lower --learning-rate."
                 )

@@ -14,14 +14,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from moola.core.seeds import derive_seed
 from moola.errors import TrainingDiverged, WrongUsage
 from moola.models.files import weights_of
 from moola.models.sealed import digest, read_sealed, write_sealed
 from moola.training.ahead import ahead
-from moola.training.epoch_figures import EpochMeans, FiniteWatch
+from moola.training.epoch_figures import WEIGHTS, EpochMeans, FiniteWatch
 from moola.training.team import ALONE, Team
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def fit(objective: Objective, plan: FitPlan, on_epoch: OnEpoch) -> FitState:
     Raises
     ------
     TrainingDiverged
-        A loss is NaN or infinite; names epoch and batch. The last checkpoint stays.
+        A loss is NaN or infinite, or the weights grew beyond use; names epoch and batch. The last checkpoint stays.
     """
     module = objective.module
     optimiser = torch.optim.AdamW(objective.parameter_groups(), weight_decay=plan.weight_decay)
@@ -181,6 +181,8 @@ def _train_epoch(
         # A step along a gradient that is not finite would spoil the weights while the losses still look sound.
         watch.see("gradient's norm", n_batch, clip_grad_norm_(objective.module.parameters(), MAX_GRADIENT_NORM))
         optimiser.step()
+        # Losses that do not see how large weights are (contrastive ones) stay sound while these leave all bounds.
+        watch.see(WEIGHTS, n_batch, get_total_norm(_learning(objective.module)))
         totals.add(losses, n_windows)
     watch.look()
     return totals.means(team)
@@ -193,6 +195,10 @@ def _validate(objective: Objective, team: Team) -> dict[str, float]:
     for batch in ahead(objective.val_batches(), _device(objective)):
         totals.add(*objective.losses(batch))
     return totals.means(team)
+
+
+def _learning(module: nn.Module) -> list[Tensor]:
+    return [weight.detach() for weight in module.parameters() if weight.requires_grad]
 
 
 def _device(objective: Objective) -> torch.device:

@@ -9,7 +9,7 @@ import pytest
 
 from moola.config.pretrain_options import PretrainOptions
 from moola.config.train_options import TrainOptions
-from moola.errors import OperationFailed, WrongUsage
+from moola.errors import WrongUsage
 from moola.pipeline.benchmark.arms import OURS, Arm, read_arms, require_known
 
 
@@ -74,7 +74,7 @@ def test_what_is_wrong_is_named(tmp_path, text, said):
 
 
 def test_a_missing_file_is_said(tmp_path):
-    with pytest.raises(OperationFailed):
+    with pytest.raises(WrongUsage, match="No such file"):
         read_arms(tmp_path / "none.toml")
 
 

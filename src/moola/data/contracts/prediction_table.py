@@ -154,6 +154,7 @@ def predictions_from_frame(frame: pl.DataFrame, path: Path | str) -> Predictions
             f"predictions must have window_id, row, part, label and prob_<class>, but {path} lacks "
             f"{', '.join(missing) or 'class probabilities'}. {ADVICE}"
         )
+    _check_numbers(frame, names, path)
     number = {name: i for i, name in enumerate(names)}
     n = len(frame)
     has_times = "start_ts" in frame.columns
@@ -176,6 +177,22 @@ def predictions_from_frame(frame: pl.DataFrame, path: Path | str) -> Predictions
         else None,
         frame["annotator"].to_numpy().astype(object) if "annotator" in frame.columns else None,
     )
+
+
+def _check_numbers(frame: pl.DataFrame, names: list[str], path: Path | str) -> None:
+    """Refuse probabilities that are none: a NaN would stand for an answer in whatever is made of them."""
+    columns = [f"prob_{name}" for name in names]
+    columns += [name for name in POINTER_COLUMNS[2:] if name in frame.columns]
+    for name in columns:
+        values = frame[name]
+        bad = pl.repeat(True, len(frame), eager=True)
+        if values.dtype.is_numeric():
+            bad = ~values.is_between(0, 1).fill_null(False)
+        if bad.any():
+            raise InvalidData(
+                f"probabilities must be numbers from 0 to 1, but {bad.sum()} of {len(frame)} are not ({path}, column "
+                f"{name}, first at row {bad.arg_max()}). {ADVICE}"
+            )
 
 
 def _pair(frame: pl.DataFrame, names: tuple[str, ...]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -11,9 +10,10 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from moola.config.pretrain_options import PretrainOptions
+from moola.config.toml_files import read_toml
 from moola.config.train_options import TrainOptions
 from moola.errors import WrongUsage
-from moola.files import read_bytes, safe_name
+from moola.files import safe_name
 from moola.models.peers import PEERS
 from moola.models.references import LEARNERS
 
@@ -53,12 +53,7 @@ def read_arms(path: Path | None) -> dict[str, Arm]:
     arms = {SCRATCH: Arm(SCRATCH)}
     if path is None:
         return arms
-    content = read_bytes(path, "a file of arms", "Name another with --arms.")
-    try:
-        tables = tomllib.loads(content.decode())
-    except (UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise WrongUsage(f"arms must be TOML, but {path} is not ({error}). Mend it.") from error
-    for name, table in tables.items():
+    for name, table in read_toml(path, f"--arms {path}").items():
         arms[name] = _arm(name, table, path)
     return arms
 

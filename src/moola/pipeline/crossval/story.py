@@ -26,6 +26,7 @@ from moola.errors import WrongUsage
 from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.evaluation.platt import Calibrator
 from moola.files import sha256_file
+from moola.models.files import read_encoder
 from moola.models.references import REFERENCES
 from moola.models.sealed import digest
 from moola.pipeline.crossval.controls import run_controls
@@ -62,6 +63,9 @@ def cross_validate(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
     """Fit every fold and seed, pool what was predicted out of fold, and judge it."""
     started = time.monotonic()
     _check(options)
+    if options.pretrained_encoder is not None:
+        # A file that cannot be trusted ends a cv before it begins.
+        read_encoder(options.pretrained_encoder)
     table = read_windows(options.data, options.window_bars).with_features()
     data_sha256 = sha256_file(options.data)
     with _opened(options, data_sha256) as run:

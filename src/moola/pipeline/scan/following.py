@@ -50,10 +50,11 @@ class Follower:
         self.signatures: dict[str, tuple[int, int]] = {}
         self.n_skipped = 0
 
-    def run(self, on_events: OnEvents) -> dict[str, Any]:
+    def run(self, on_events: OnEvents, on_begun: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Look at the source again and again; `on_events` gets the table of events just told."""
         try:
             self.state = self.folder.open()
+            on_begun()
             if not self.state.n_bytes and not self.state.pending:
                 none = MergedEvents.none(len(self.reader.model.class_names))
                 self._tell(self.state, [self._frame(none, _no_bars(), 0)], lambda _: None, is_first=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.config.sources import file_settings
+from moola.config.toml_files import read_text
 from moola.config.train_options import TrainOptions
 from moola.errors import OperationFailed, WrongUsage
 from moola.files import sha256_bytes, write_atomic
@@ -39,7 +40,7 @@ def merged(path: Path, values: dict[str, Any], comment: list[str]) -> str:
 
     Comments, order and every other key stay; lines that an earlier `tune` marked as its own go.
     """
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = read_text(path, f"--output {path}") if path.is_file() else ""
     block = [f"{MARK}{line}" for line in comment] + [f"{name} = {_toml(value)}" for name, value in values.items()]
     lines = text.splitlines()
     headers = [number for number, line in enumerate(lines) if HEADER.match(line)]

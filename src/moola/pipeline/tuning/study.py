@@ -113,8 +113,10 @@ def _require_study_or_nothing(path: Path) -> None:
     """Refuse a file that is no study before Optuna writes its tables into it."""
     if not path.exists():
         return
+    # As a file that nobody writes, so that a foreign store's log and index are not made beside it by looking.
+    mode = "ro" if Path(f"{path}-journal").exists() else "ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as database:
             tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.Error as error:
         raise UntrustedFile(f"--study must be a study in SQLite, but {path} is not ({error}). Name another.") from error

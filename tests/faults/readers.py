@@ -1,0 +1,219 @@
+"""Every other command that reads a model, an encoder, predictions, a follower's state, a study or arms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from moola.models.files import read_model, write_model
+from tests.faults.bars import altered, cut_in_half, text
+from tests.faults.fault import Fault, run
+from tests.faults.label_files import foreign
+from tests.faults.world import the_run
+
+FLIPPED = "its bytes do not match its SHA-256. Nothing of it was used"
+FOLLOW = "scan --follow bars.csv --output told.csv --polls 1 --model"
+LABEL = "label --bars bars.parquet --windows windows.parquet --store labels.db --annotator ana --port 0"
+TUNE = "tune --data relative.parquet --split split.json --trials 1"
+ARMS = "benchmark --train relative.parquet --arms bad.toml"
+STATE = Path("told.csv.follow/state.json")
+
+
+def flip(content: bytearray) -> None:
+    content[len(content) // 2] ^= 1
+
+
+def flipped_model(_patch: object) -> None:
+    altered(str(the_run() / "model.pkl"), flip, "bad.pt")(None)
+
+
+def predictions(change: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[[object], None]:
+    """Make bad.parquet: the run's held-out predictions, changed."""
+
+    def make(_patch: object) -> None:
+        change(pl.read_parquet(the_run() / "predictions.parquet")).write_parquet("bad.parquet")
+
+    return make
+
+
+def followed(change: Callable[[], object]) -> Callable[[object], None]:
+    """Follow a file of bars to its end first, then change what that left."""
+
+    def make(_patch: object) -> None:
+        pl.read_parquet("bars.parquet").head(400).write_csv("bars.csv")
+        answer = run(*FOLLOW.split(), str(the_run() / "model.pkl"))
+        assert answer.code == 0, answer.err
+        change()
+
+    return make
+
+
+def state(change: Callable[[dict[str, Any]], object]) -> Callable[[object], None]:
+    def alter() -> None:
+        content = json.loads(STATE.read_text())
+        change(content)
+        STATE.write_text(json.dumps(content))
+
+    return followed(alter)
+
+
+def other_model() -> None:
+    model = read_model(the_run() / "model.pkl")
+    write_model(Path("other.pt"), replace(model, temperature=model.temperature * 2))
+
+
+def reader(name: str, command: str) -> Fault:
+    return Fault(f"reader-{name}", f"a model with one bit flipped, at `{name}`", command, 5, FLIPPED, flipped_model)
+
+
+RUN_MODEL = "artifacts/runs/{run}/model.pkl"
+READERS = [
+    reader("predict", "predict --model bad.pt --data relative.parquet --output new.parquet"),
+    reader("scan", "scan --model bad.pt --bars bars.parquet --output new.csv"),
+    reader("export", "export --model bad.pt --output new.onnx"),
+    reader("gate", "gate --run {run} --baseline bad.pt"),
+    reader("label", "label --bars bars.parquet --model bad.pt --store labels.db --annotator ana --port 0"),
+    *(
+        Fault(
+            f"reader-{command.split()[0]}",
+            f"an encoder with one bit flipped, at `{command.split()[0]}`",
+            f"{command} --pretrained-encoder bad.pt",
+            5,
+            FLIPPED,
+            altered("encoder.pt", flip, "bad.pt"),
+        )
+        for command in (
+            "leakcheck --data relative.parquet --split split.json",
+            "cv --data relative.parquet --folds 2 --seeds 1 --processes 1 --no-controls",
+            TUNE,
+        )
+    ),
+]
+PREDICTIONS = [
+    Fault(
+        "predictions-missing",
+        "the file is not there",
+        f"{LABEL} --predictions no.parquet",
+        1,
+        "there is no file no.par",
+    ),
+    Fault(
+        "predictions-cut-off",
+        "half a table of predictions",
+        f"{LABEL} --predictions bad.parquet",
+        3,
+        "bad.parquet",
+        lambda _: altered(str(the_run() / "predictions.parquet"), cut_in_half, "bad.parquet")(None),
+    ),
+    Fault(
+        "predictions-is-windows",
+        "a window file in place of predictions",
+        f"{LABEL} --predictions relative.parquet",
+        3,
+        "relative.parquet",
+    ),
+    Fault(
+        "predictions-learnt",
+        "predictions of windows that the model learnt from",
+        f"{LABEL} --predictions bad.parquet",
+        3,
+        "that the model did not learn from",
+        predictions(lambda frame: frame.with_columns(part=pl.lit("train").cast(frame["part"].dtype))),
+    ),
+    Fault(
+        "predictions-foreign",
+        "predictions of other windows",
+        f"{LABEL} --predictions bad.parquet",
+        3,
+        "predictions must be of labelled windows",
+        predictions(lambda frame: frame.with_columns(window_id=pl.col("window_id") + "x")),
+    ),
+    Fault(
+        "predictions-nan",
+        "probabilities of NaN",
+        f"{LABEL} --predictions bad.parquet",
+        3,
+        "bad.parquet",
+        predictions(lambda frame: frame.with_columns(pl.col(pl.Float64, pl.Float32) * float("nan"))),
+    ),
+]
+FOLLOWED = [
+    Fault(
+        "follow-state-cut-off",
+        "half the state of a follower",
+        f"{FOLLOW} {RUN_MODEL}",
+        3,
+        "a follower's state must be JSON",
+        followed(lambda: altered(str(STATE), cut_in_half, str(STATE))(None)),
+    ),
+    Fault(
+        "follow-state-other-model",
+        "the state of a follower that had another model",
+        f"{FOLLOW} other.pt",
+        2,
+        "must go on with the model and options it was begun with",
+        followed(other_model),
+    ),
+    Fault(
+        "follow-state-lacks",
+        "a state without its places",
+        f"{FOLLOW} {RUN_MODEL}",
+        3,
+        "a follower's state must be whole",
+        state(lambda content: content.pop("places")),
+    ),
+    Fault(
+        "follow-state-numbers",
+        "a state with 1e999 in it",
+        f"{FOLLOW} {RUN_MODEL}",
+        3,
+        "a follower's state must be JSON",
+        followed(lambda: STATE.write_text(STATE.read_text().replace('"n_events": 0', '"n_events": 1e999'))),
+    ),
+    Fault(
+        "follow-state-words",
+        "a state with words for bars",
+        f"{FOLLOW} {RUN_MODEL}",
+        3,
+        "a follower's state must be whole",
+        state(lambda content: content.update(symbols=[["EURUSD", "bars"]])),
+    ),
+    Fault(
+        "follow-output-cut-off",
+        "half the events that a follower told",
+        f"{FOLLOW} {RUN_MODEL}",
+        3,
+        "must stand as it was appended, but it was changed",
+        followed(lambda: altered("told.csv", cut_in_half, "told.csv")(None)),
+    ),
+    Fault(
+        "follow-output-alone",
+        "an output that no follower left",
+        f"{FOLLOW} {RUN_MODEL}",
+        2,
+        "must begin with an output of its own",
+        followed(STATE.unlink),
+    ),
+]
+STUDIES = [
+    Fault("study-text", "a text file", f"{TUNE} --study bad.db", 5, "not a database", text("study " * 40, "bad.db")),
+    Fault("study-foreign", "a database of other software", f"{TUNE} --study bad.db", 5, "another SQLite file", foreign),
+    Fault("study-folder", "a folder", f"{TUNE} --study artifacts", 5, "--study must be a study in SQLite"),
+    Fault("study-labels", "a label store", f"{TUNE} --study labels.db", 5, "another SQLite file"),
+]
+BENCHMARKS = [
+    Fault("arms-missing", "the file is not there", ARMS, 2, "--arms bad.toml must be a TOML file"),
+    Fault("arms-bytes", "other bytes", ARMS, 2, "must be text in UTF-8", text(b"\xff\xfe[", "bad.toml")),
+    Fault(
+        "arms-nested", "a hundred thousand brackets", ARMS, 2, "must be TOML", text("a = " + "[" * 100_000, "bad.toml")
+    ),
+    Fault("arms-key", "an option that does not exist", ARMS, 2, "epochs", text("[a.train]\nepoch = 5", "bad.toml")),
+    Fault("arms-kind", "a word as a number", ARMS, 2, "epochs", text('[a.train]\nepochs = "many"', "bad.toml")),
+    Fault("arms-name", "a name that leads up", ARMS, 2, "the name of an arm must be", text('["../x"]', "bad.toml")),
+    Fault("arms-folder", "a folder", "benchmark --train relative.parquet --arms artifacts", 2, "it is a folder"),
+]
