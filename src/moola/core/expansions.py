@@ -30,11 +30,12 @@ def soft_curve(
 def best_pair(
     start_prob: Float[np.ndarray, "windows bars"],
     end_prob: Float[np.ndarray, "windows bars"],
-    length_weight: Float[np.ndarray, " bars"] | None = None,
+    length_weight: Float[np.ndarray, " lengths"] | None = None,
 ) -> tuple[Int[np.ndarray, " windows"], Int[np.ndarray, " windows"]]:
     """Decode curves to the pair start <= end with the largest product of probabilities.
 
-    Exact: every length is tried. `length_weight[n]` multiplies pairs with `end - start = n` (see `length_weights`).
+    Exact: every length is tried. `length_weight[n]` multiplies pairs with `end - start = n` (see
+    `length_weights`); it has a value for each length of the curves, and may have more.
     Ties go to the earliest end, then the earliest start.
     """
     n_windows, n_bars = start_prob.shape

@@ -64,7 +64,7 @@ def taker(source: WindowSource, scaler: RobustScaler, visible_bars: int | None =
         features = scaler.transform(source.features(rows, flipped)[:, seen])
         if flipped.any():
             ohlc = np.where(flipped[:, None, None], upside_down(ohlc), ohlc)
-        return Windows(features, ohlc, source.position[rows], flipped)
+        return Windows(features, ohlc[:, seen], source.position[rows], flipped)
 
     return take
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from moola.files import sha256_file
 from moola.pipeline.leakcheck.encoders import encoder
 from moola.pipeline.leakcheck.stored_run import run_files, run_predictions
 from moola.pipeline.leakcheck.subject import open_subject
+from moola.runs.manifest import OWN_HASH, own_hash
 from tests.conftest import DATA, SPLIT
 from tests.pipeline.leakcheck.subjects import leaks, only_leak, states
 
@@ -27,13 +29,18 @@ def opened(run: Path):
     return open_subject(LeakcheckOptions(data=Path(DATA), split=Path(SPLIT), run=run, device="cpu"))
 
 
+def write_manifest(run: Path, manifest: dict[str, Any]) -> None:
+    """Write a manifest that fits itself, as a forger would."""
+    (run / "manifest.json").write_text(json.dumps(manifest | {OWN_HASH: own_hash(manifest)}))
+
+
 def forge(run: Path, change) -> None:
     """Change the prediction table, and the manifest so that it fits again."""
     path = run / "predictions.parquet"
     change(pl.read_parquet(path)).write_parquet(path)
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["files"]["predictions.parquet"] = sha256_file(path)
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(run, manifest)
 
 
 def at(name: str, place: int, value):
@@ -76,7 +83,7 @@ def test_another_data_file_and_recorded_leaks(run):
     frame.with_columns(window_id=pl.col("window_id") + "_b").write_parquet(DATA)
     path = run / "manifest.json"
     manifest = json.loads(path.read_text()) | {"leaks": ["the split's parts share bars"]}
-    path.write_text(json.dumps(manifest))
+    write_manifest(run, manifest)
     subject = opened(run)
     found = [leak.found for leak in leaks(run_files(subject))]
     assert len(found) == 2
