@@ -90,6 +90,7 @@ def test_json_is_the_whole_result(benchmark):
         assert row["predict_s"]["mean"] >= 0
 
 
+@pytest.mark.slow
 def test_networks_with_and_without_an_encoder_and_the_average_of_seeds(benchmark):
     arms = ("--models", "tiny", "moves", "prevalence", "--arms", "arms.toml", "--bars", "bars.parquet")
     answer = benchmark(*arms, "--seeds", "1", "2", "--against", "tiny", "--json")
@@ -130,6 +131,7 @@ def test_a_benchmark_that_was_stopped_goes_on(benchmark):
     assert {name: data for name, data in fits().items() if name.endswith(".parquet")} == tables
 
 
+@pytest.mark.slow
 def test_another_option_is_another_fit_and_other_models_stay(benchmark):
     benchmark("--models", "tiny", "logistic", "--arms", "arms.toml")
     Path("arms.toml").write_text(ARMS.replace("hidden_dim = 4", "hidden_dim = 5", 1))

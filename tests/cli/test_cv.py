@@ -52,6 +52,7 @@ def test_cv_judges_every_later_window_once_and_shows_references(cv):
     assert metrics["labelled_by"] == ["rule:prior-state-1"]
 
 
+@pytest.mark.slow
 def test_a_cv_that_was_stopped_goes_on_to_the_same_bytes(cv, moola):
     whole = folder(cv().last_line)
     names = ("predictions.parquet", "metrics.json", "training_facts.json")
@@ -68,17 +69,20 @@ def test_a_cv_that_was_stopped_goes_on_to_the_same_bytes(cv, moola):
     assert "Give the same options" in other.err
 
 
+@pytest.mark.slow
 def test_processes_change_no_byte(cv):
     one, two = (folder(cv("--processes", n).last_line) for n in ("1", "2"))
     assert (one / "predictions.parquet").read_bytes() == (two / "predictions.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_every_fold_is_a_split_that_train_takes(cv, moola):
     run = folder(cv().last_line)
     for path in sorted((run / "folds").iterdir()):
         assert moola("train", "--data", DATA, "--split", path, "--epochs", "1").code == 0
 
 
+@pytest.mark.slow
 def test_pretraining_in_each_fold_ends_before_its_held_out_windows(cv):
     bars = "data/raw/eurusd_1h_2017.parquet"
     answer = cv("--pretrain-bars", bars, "--pretrain-epochs", "1", "--initial-fraction", "0.6", "--json")
@@ -87,6 +91,7 @@ def test_pretraining_in_each_fold_ends_before_its_held_out_windows(cv):
     assert len(list((run / "encoders").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_an_encoder_that_saw_a_fold_is_marked_and_held(cv, moola):
     baseline = cv().last_line
     source = "data/processed/unlabeled/windows.parquet"
@@ -101,6 +106,7 @@ def test_an_encoder_that_saw_a_fold_is_marked_and_held(cv, moola):
     assert verdict.json["verdict"] == "hold"
 
 
+@pytest.mark.slow
 def test_gate_on_cv_needs_a_cv_of_the_same_folds_as_baseline(cv, moola):
     name = cv().last_line
     assert moola("gate", "--run", name).code == 3
@@ -110,6 +116,7 @@ def test_gate_on_cv_needs_a_cv_of_the_same_folds_as_baseline(cv, moola):
     assert "embargo_bars is 0" in refused.err
 
 
+@pytest.mark.slow
 def test_an_altered_fit_is_refused(cv, moola):
     first, second = cv().last_line, cv("--seed", "5").last_line
     fit = folder(first) / "fits/prevalence-f1-s17-l1.parquet"
@@ -132,6 +139,7 @@ def test_wrong_options_are_found_before_the_work(sample, moola, wrong):
     assert not Path("artifacts/cv").exists()
 
 
+@pytest.mark.slow
 def test_each_window_has_an_answer_of_its_own(cv):
     table = pl.read_parquet(folder(cv().last_line) / "single_windows.parquet")
     assert len(table) == 104
@@ -139,6 +147,7 @@ def test_each_window_has_an_answer_of_its_own(cv):
     assert (table["prob_retracement_low"] <= table["prob_retracement_high"]).all()
 
 
+@pytest.mark.slow
 def test_combinatorial_and_rolling_schemes(cv, moola):
     paths = json.loads(cv("--scheme", "combinatorial", "--json").out)
     assert paths["n_folds"] == 3
@@ -155,6 +164,7 @@ def test_references_alone_are_models_too(cv):
     assert metrics["figures"]["brier"]["value"] == pytest.approx(metrics["references"]["logistic"]["brier"])
 
 
+@pytest.mark.slow
 def test_compare_shows_paired_differences_and_writes_table_and_plot(cv, moola, train):
     first, second = cv().last_line, cv("--augment-data", "false").last_line
     third = cv("--model", "summary_trees").last_line

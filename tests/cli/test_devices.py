@@ -45,6 +45,7 @@ def test_two_processes_learn_what_one_does(bars, moola):
     assert not list(bars.glob("*.checkpoint"))
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_processes_as_well(bars, moola):
     ours = moola(*ARGUMENTS, "--output", "ours.pt", "--json", "--devices", "2")
     assert ours.code == 0, ours.err

@@ -99,6 +99,7 @@ def test_failures_leave_the_old_page(run_id, ask):
         ask("20200101T000000Z-enhanced_simple_lstm-s1-00000000")
 
 
+@pytest.mark.slow
 def test_the_page_of_a_cv_has_folds_seeds_references_and_the_merged_verdict(sample, moola, monkeypatch):
     monkeypatch.setenv("MOOLA_PROCESSES", "1")
     monkeypatch.setenv("MOOLA_SEEDS", "2")

@@ -272,6 +272,7 @@ def test_nothing_is_tracked_without_a_uri(run, unset):
 TINY_CV = ("--folds", "2", "--seeds", "1", "--epochs", "1", "--processes", "1", "--json")
 
 
+@pytest.mark.slow
 def test_a_cv_is_tracked(sample, moola, database):
     answer = moola("cv", "--data", "data/processed/labeled/train_latest_relative.parquet", *TINY_CV)
     assert answer.code == 0, answer.err

@@ -66,6 +66,7 @@ def run(tmp_path, monkeypatch, engine: str) -> tuple[list[str], dict[str, str], 
     return sorted(ended), results, sorted((folder / "calls.txt").read_text().split())
 
 
+@pytest.mark.slow
 def test_a_killed_worker_changes_no_result_and_no_count(tmp_path, monkeypatch):
     by_processes, by_ray = (run(tmp_path, monkeypatch, engine) for engine in ("processes", "ray"))
     assert by_ray[:2] == by_processes[:2]
