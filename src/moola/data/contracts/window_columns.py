@@ -59,7 +59,8 @@ def is_relative_frame(rows: pl.DataFrame, frame: pl.LazyFrame, path: Path | str)
         first = frame.select("features").drop_nulls().head(1).collect()["features"].to_list()
         row = first[0] if first else None
         return bool(isinstance(row, list) and row and isinstance(row[0], list) and len(row[0]) == N_FEATURES)
-    kinds = rows["feature_type"].unique().to_list()
+    # In the order of the rows, so that a message is the same each time.
+    kinds = rows["feature_type"].unique(maintain_order=True).to_list()
     if kinds == ["ohlc"]:
         return False
     if kinds != [FEATURE_TYPE]:
