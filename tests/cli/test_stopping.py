@@ -25,6 +25,8 @@ MODEL = "artifacts/models/supervised/enhanced_baseline_v2_relative.pt"
 @pytest.fixture
 def stopped_by(monkeypatch):
     """Let a signal arrive when a progress is told of something finished for the first time."""
+    # Where tests run in the background Ctrl-C is ignored from the start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def arm(progress: type, number: signal.Signals) -> None:
         shown = progress.__call__
@@ -36,7 +38,8 @@ def stopped_by(monkeypatch):
 
         monkeypatch.setattr(progress, "__call__", call)
 
-    return arm
+    yield arm
+    signal.signal(signal.SIGINT, before)
 
 
 def way_on(answer) -> list[str]:
