@@ -22,9 +22,10 @@ def made_model(
     predict_pointers: bool = True,
     pointer_threshold: float | None = 0.4,
     visible_bars: int | None = None,
+    time_range: list[str] | None = None,
 ) -> Path:
     network = tiny_network(predict_pointers=predict_pointers)
-    training = {"annotators": ["ann"]}
+    training = {"annotators": ["ann"], "time_range": time_range}
     scaler = made_scaler()
     model = ModelFile(
         network,

@@ -116,6 +116,7 @@ def test_pretrain_frozen_unfrozen_eval_gate_promote_predict(sample, moola, train
     shutil.copy(folder / "model.pkl", promoted)
     answer = moola("predict", "--model", promoted, "--data", DATA, "--output", "p.parquet")
     assert answer.code == 0
+    assert "windows lie in the times of the labels that the model learned from (" in answer.out
     ours = pl.read_parquet("p.parquet").drop("part")
     theirs = pl.read_parquet(folder / "predictions.parquet").drop("part")
     assert ours.join(theirs.select("row"), on="row").sort("row").equals(theirs.sort("row"))

@@ -62,6 +62,16 @@ def test_json_is_one_object(scan):
     assert answer.json["predicted"] == {"falling": 1, "rising": 1}
 
 
+def test_events_that_the_model_learned_from_are_counted_and_said(scan):
+    unknown = scan("--output", "events.parquet")
+    assert "learned from" not in unknown.out
+    bars = pl.read_parquet("bars.parquet")["timestamp"]
+    made_model(Path("model.pt"), time_range=[f"{bars[at]:%Y-%m-%dT%H:%M:%S}Z" for at in (0, 60)])
+    answer = scan("--output", "events.parquet")
+    assert "1 of 2 events lie in the times of the labels that the model learned from (2017-" in answer.out
+    assert scan("--output", "events.parquet", "--json").json["n_learned"] == 1
+
+
 @pytest.mark.parametrize("name", ["events.parquet", "events.csv", "events.jsonl"])
 def test_no_event_is_a_table_without_rows(scan, name):
     answer = scan("--output", name, "--min-prob", "0.99")

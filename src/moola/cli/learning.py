@@ -102,10 +102,13 @@ def predict(*, options: Annotated[PredictOptions, Flat], console: Console = Cons
     --data data/processed/unlabeled/windows.parquet --output predictions.parquet
     """
     from moola.pipeline import predicting
+    from moola.pipeline.seen import seen_sentence
 
     result = predicting.predict(options)
     screen = Screen(console)
     said = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
     screen.say(f"{result['n_windows']} windows predicted ({said}) in {result['output']}")
+    if seen := seen_sentence(result["n_learned"], f"{result['n_windows']} windows", result["learned_time_range"]):
+        screen.say(seen)
     screen.result(result)
     return 0

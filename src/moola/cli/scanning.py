@@ -91,6 +91,8 @@ def _tell(screen: Screen, events: list[dict[str, Any]]) -> None:
 
 
 def _show(screen: Screen, result: dict[str, Any]) -> None:
+    from moola.pipeline.seen import seen_sentence
+
     screen.say(
         f"{result['n_windows']} windows read over {result['n_bars']} bars of {result['n_symbols']} symbol"
         f"{'' if result['n_symbols'] == 1 else 's'}, {result['n_windows_over_gap']} of them over a gap within "
@@ -108,5 +110,7 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
         f"{result['n_events']} events{f' ({said}{cut})' if said else ''} of probability {result['min_prob']:.2f} "
         f"or more in {result['output']}"
     )
+    if seen := seen_sentence(result["n_learned"], f"{result['n_events']} events", result["learned_time_range"]):
+        screen.say(seen)
     if not result["n_events"]:
         screen.say("Lower --min-prob to see less probable ones.")

@@ -14,9 +14,7 @@ import numpy as np
 from moola.config.eval_options import EvalOptions
 from moola.config.gate_options import GateOptions
 from moola.config.options import METRICS_ROOT, PROMOTED_ROOT, RUNS_ROOT
-from moola.core.windows import intersects
 from moola.data.contracts.prediction_table import Predictions, read_predictions
-from moola.data.contracts.split_file import time_us
 from moola.data.contracts.window_file import read_windows
 from moola.errors import InvalidData, NotPromoted, OperationFailed
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
@@ -26,6 +24,7 @@ from moola.locks import alone, lock_beside
 from moola.models.files import ModelFile, read_model
 from moola.pipeline.model_card import write_card
 from moola.pipeline.predicting import predict_windows
+from moola.pipeline.seen import seen_among
 from moola.runs import store, tracking
 from moola.runs.promotion import finish_promotion, promote_file, promoted_path
 from moola.training.device import prepare_device
@@ -158,14 +157,11 @@ def _of_model(path: Path, kind: str, run: store.Run, challenger: Predictions) ->
 
 def _trained_on_judged(model: ModelFile, kind: str, challenger: Predictions) -> str:
     """Say when the baseline learned from times it is judged on: that flatters it, not the challenger."""
-    span = model.training.get("time_range")
-    if span is None or challenger.start_us is None or challenger.end_us is None:
-        return ""
-    n_seen = int(intersects(challenger.start_us, challenger.end_us, *(time_us(text) for text in span)).sum())
-    if not n_seen:
+    seen = seen_among(model.training, challenger.start_us, challenger.end_us)
+    if seen is None or not seen.any():
         return ""
     return (
-        f"The {kind} was trained on times that {n_seen} of these {len(challenger)} windows lie in: "
+        f"The {kind} was trained on times that {int(seen.sum())} of these {len(challenger)} windows lie in: "
         "its figures are flattered."
     )
 

@@ -7,10 +7,10 @@ import logging
 import numpy as np
 
 from moola.core.splits import Split
-from moola.core.windows import intersects
-from moola.data.contracts.split_file import time_us
+from moola.data.contracts.frames import rows_of
 from moola.data.contracts.window_table import WindowTable
 from moola.models.files import EncoderFile
+from moola.pipeline.seen import seen_among
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,9 @@ def _seen_by(
     encoder: EncoderFile, table: WindowTable, held_out: np.ndarray, data_sha256: str | None, split_sha256: str | None
 ) -> int:
     """Count held-out windows that the encoder may have seen; without times, what files and splits can tell."""
-    span = encoder.pretraining.get("time_range")
-    if span is not None and table.start_us is not None and table.end_us is not None:
-        first, last = (time_us(text) for text in span)
-        return int(intersects(table.start_us[held_out], table.end_us[held_out], first, last).sum())
+    seen = seen_among(encoder.pretraining, rows_of(table.start_us, held_out), rows_of(table.end_us, held_out))
+    if seen is not None:
+        return int(seen.sum())
     same_file = data_sha256 is not None and encoder.pretraining.get("input_sha256") == data_sha256
     obeyed = encoder.pretraining.get("split_sha256")
     if obeyed is None or obeyed != split_sha256:

@@ -18,6 +18,7 @@ from moola.errors import InvalidData
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.event_metrics import HIT_BARS
 from moola.models.files import ModelFile, read_model
+from moola.pipeline.seen import seen_among
 from moola.training.device import prepare_device
 from moola.training.finetune import run_network
 
@@ -110,9 +111,12 @@ def predict(options: PredictOptions) -> dict[str, Any]:
     predictions = predict_windows(model, table, rows, np.full(len(rows), "new", dtype=object), device)
     write_predictions(options.output, predictions)
     names = np.array(model.class_names)[predictions.class_prob.argmax(axis=1)]
+    seen = seen_among(model.training, table.start_us, table.end_us)
     return {
         "output": str(options.output),
         "n_windows": len(table),
         "predicted": dict(sorted(Counter(names.tolist()).items())),
+        "learned_time_range": model.training.get("time_range"),
+        "n_learned": None if seen is None else int(seen.sum()),
         "labelled_by": model.training.get("annotators"),
     }

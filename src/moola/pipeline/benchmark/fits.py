@@ -22,9 +22,7 @@ from moola import __version__
 from moola.config.benchmark_options import BenchmarkOptions
 from moola.config.predict_options import PredictOptions
 from moola.config.train_options import TrainOptions
-from moola.core.windows import intersects
 from moola.data.contracts.prediction_table import Predictions, read_predictions, write_predictions
-from moola.data.contracts.split_file import time_us
 from moola.data.contracts.window_file import read_windows
 from moola.files import json_bytes, read_json, sha256_file, write_atomic
 from moola.models.files import read_encoder
@@ -38,6 +36,7 @@ from moola.pipeline.benchmark.figures import figures_of
 from moola.pipeline.fit.material import gather
 from moola.pipeline.predicting import predict
 from moola.pipeline.references import class_numbers, with_common_pointers
+from moola.pipeline.seen import seen_among
 from moola.pipeline.training import train
 from moola.runs import store, tracking
 from moola.training.device import prepare_device
@@ -217,15 +216,14 @@ def _own_leak_rule() -> Iterator[None]:
 
 def _seen_by(options: TrainOptions, judged: Predictions) -> list[str]:
     """Say when the encoder saw times of judged windows. Those of train and val it may see, they have no label there."""
-    if options.pretrained_encoder is None or judged.start_us is None or judged.end_us is None:
+    if options.pretrained_encoder is None or judged.start_us is None:
         return []
-    span = read_encoder(options.pretrained_encoder).pretraining.get("time_range")
-    if span is None:
+    seen = seen_among(read_encoder(options.pretrained_encoder).pretraining, judged.start_us, judged.end_us)
+    if seen is None:
         return ["the encoder does not say which times it was pretrained on"]
-    n_seen = int(intersects(judged.start_us, judged.end_us, *(time_us(text) for text in span)).sum())
-    return (
-        [f"the encoder was pretrained on times that {n_seen} of {len(judged)} judged windows lie in"] if n_seen else []
-    )
+    if not seen.any():
+        return []
+    return [f"the encoder was pretrained on times that {int(seen.sum())} of {len(judged)} judged windows lie in"]
 
 
 def read_fit(job: FitJob) -> dict[str, Any]:

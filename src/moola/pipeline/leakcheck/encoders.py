@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from moola.core.windows import intersects
-from moola.data.contracts.split_file import time_us
+from moola.data.contracts.frames import rows_of
 from moola.files import sha256_file
 from moola.models.files import EncoderFile, read_encoder
 from moola.pipeline.leakcheck.findings import Finding
 from moola.pipeline.leakcheck.subject import Subject
 from moola.pipeline.leaks import find_leaks
+from moola.pipeline.seen import seen_among
 from moola.runs import store
 
 ADVICE = "Pretrain with `moola pretrain-bilstm --split`, and train anew from that encoder."
@@ -43,10 +43,10 @@ def judge_encoder(subject: Subject, file: EncoderFile, name: str) -> list[Findin
     """Compare the times (or the input file) that an encoder saw with the held-out windows."""
     held_out = np.concatenate([subject.split.val, subject.split.test])
     sentences = find_leaks(None, file, subject.table, subject.split, subject.data_sha256)
-    span, table = file.pretraining.get("time_range"), subject.table
-    row, detail = int(held_out[0]), ""
-    if span is not None and table.start_us is not None and table.end_us is not None:
-        seen = intersects(table.start_us[held_out], table.end_us[held_out], *(time_us(text) for text in span))
+    table, row, detail = subject.table, int(held_out[0]), ""
+    seen = seen_among(file.pretraining, rows_of(table.start_us, held_out), rows_of(table.end_us, held_out))
+    if seen is not None:
+        span = file.pretraining["time_range"]
         row = int(held_out[int(seen.argmax())])
         detail = f"it saw {span[0]} to {span[1]}"
     elif not sentences:

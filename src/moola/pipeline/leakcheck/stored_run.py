@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from moola.core.windows import intersects
+from moola.data.contracts.frames import rows_of
 from moola.data.contracts.prediction_table import Predictions, read_predictions
-from moola.data.contracts.split_file import time_us
 from moola.models.files import ModelFile, read_model
 from moola.pipeline.leakcheck.findings import Finding
 from moola.pipeline.leakcheck.subject import Subject
 from moola.pipeline.predicting import predict_windows
+from moola.pipeline.seen import seen_among
 from moola.runs import store
 
 TOLERANCE = 1e-6
@@ -94,12 +94,11 @@ def _truth(subject: Subject, predictions: Predictions) -> list[Finding]:
 
 
 def _trained_on_test(subject: Subject, model: ModelFile) -> list[Finding]:
-    span, table, test = model.training.get("time_range"), subject.table, subject.split.test
-    if span is None or table.start_us is None or table.end_us is None or not len(test):
+    table, test = subject.table, subject.split.test
+    seen = seen_among(model.training, rows_of(table.start_us, test), rows_of(table.end_us, test))
+    if seen is None or not seen.any():
         return []
-    seen = intersects(table.start_us[test], table.end_us[test], *(time_us(text) for text in span))
-    if not seen.any():
-        return []
+    span = model.training["time_range"]
     found = f"the model learned from {span[0]} to {span[1]}, and {int(seen.sum())} test windows lie in it"
     return [_leak(subject, found, int(test[seen][0]))]
 

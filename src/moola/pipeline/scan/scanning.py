@@ -24,6 +24,7 @@ from moola.pipeline.scan.counts import Stretch, WindowCounts, stretches
 from moola.pipeline.scan.parts import ScanParts
 from moola.pipeline.scan.proposals import PartReader, open_judging, open_reader, propose
 from moola.pipeline.scan.settling import Settling, counted_windows, timed
+from moola.pipeline.seen import seen_among
 
 OnPart = Callable[[int, int, int], None]
 DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows")
@@ -80,13 +81,16 @@ class Scan:
                 self.parts.write(number, part)
                 on_part(int(read[number]), counts.n_windows, part.n_events)
         said: Counter[str] = Counter()
-        n_cut = 0
+        training = self.reader.model.training
+        n_cut, n_learned = 0, 0
 
         def counted() -> Iterator[Events]:
-            nonlocal n_cut
+            nonlocal n_cut, n_learned
             for events in self.events():
                 said.update(np.array(self.class_names)[events.class_prob.argmax(axis=1)].tolist())
                 n_cut += int(events.cut.sum())
+                seen = seen_among(training, *events.time_us.T)
+                n_learned += 0 if seen is None else int(seen.sum())
                 yield events
 
         write_event_pieces(self.options.output, counted(), self.class_names)
@@ -100,7 +104,9 @@ class Scan:
             "n_symbols": len(self.spool.symbols),
             "resumed_parts": n_done,
             "device": str(self.reader.device),
-            "labelled_by": self.reader.model.training.get("annotators"),
+            "labelled_by": training.get("annotators"),
+            "learned_time_range": training.get("time_range"),
+            "n_learned": n_learned if training.get("time_range") else None,
         } | counts.as_dict()
 
     def finish(self) -> None:

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +20,9 @@ from moola.config.train_options import TrainOptions
 from moola.config.tune_options import TuneOptions
 from moola.core.folds import make_folds
 from moola.core.splits import Split
-from moola.core.windows import intersects
+from moola.data.contracts.frames import rows_of
 from moola.data.contracts.prediction_table import Predictions
-from moola.data.contracts.split_file import read_split, time_us, verify_split
+from moola.data.contracts.split_file import read_split, verify_split
 from moola.data.contracts.window_file import read_windows
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData
@@ -34,6 +33,7 @@ from moola.pipeline.fit.examples import facts_of, require_trainable
 from moola.pipeline.fit.fitting import fit_material, predict_held_out
 from moola.pipeline.fit.material import Material
 from moola.pipeline.fit.resolving import resolve_options
+from moola.pipeline.seen import seen_among
 from moola.pipeline.tables import usual_interval_us
 
 # What a metric's name on the command line asks `evaluate` for.
@@ -204,15 +204,12 @@ def _quiet() -> Iterator[None]:
 
 def seen_by_encoder(inner: InnerFolds) -> str:
     """Say how many judged windows lie in the encoder's pretraining; empty where none does or there is no encoder."""
-    span: Any = inner.encoder.pretraining.get("time_range") if inner.encoder else None
-    if span is None or inner.table.start_us is None or inner.table.end_us is None:
-        return ""
+    record = inner.encoder.pretraining if inner.encoder else {}
     judged = np.concatenate([fold.test for fold in inner.folds])
-    first, last = (time_us(text) for text in span)
-    n_seen = int(intersects(inner.table.start_us[judged], inner.table.end_us[judged], first, last).sum())
-    if not n_seen:
+    seen = seen_among(record, rows_of(inner.table.start_us, judged), rows_of(inner.table.end_us, judged))
+    if seen is None or not seen.any():
         return ""
     return (
-        f"the encoder was pretrained, without labels, on times that {n_seen} of {len(judged)} judged inner windows lie "
-        "in: inner figures flatter it, the best's and the defaults' alike"
+        f"the encoder was pretrained, without labels, on times that {int(seen.sum())} of {len(judged)} judged inner "
+        "windows lie in: inner figures flatter it, the best's and the defaults' alike"
     )
