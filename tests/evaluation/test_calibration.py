@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,16 @@ from scipy.stats import binom
 from moola.core.seeds import generator
 from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.calibration import calibrated, fit_temperature, perfect_ece_range, reliability_bins
-from moola.evaluation.class_metrics import Metric, brier, confidence, ece, ece_equal_mass, width_bin
+from moola.evaluation.class_metrics import (
+    Metric,
+    brier,
+    confidence,
+    ece,
+    ece_equal_mass,
+    expected_calibration_error,
+    mass_bin,
+    width_bin,
+)
 from tests.predictions_made import THREE, ones, random_table, table_of, two_class
 
 
@@ -120,6 +131,16 @@ def test_the_range_narrows_with_windows_and_follows_the_seed() -> None:
     assert many[1] < 0.5 * few[1]
     assert perfect_ece_range(perfect_table(0, 40), "width", 0) == few
     assert perfect_ece_range(perfect_table(0, 40), "width", 1) != few
+
+
+@pytest.mark.parametrize(("bins", "number"), [("width", width_bin), ("mass", mass_bin)])
+def test_the_range_is_that_of_draws_judged_one_by_one(bins: str, number: Callable[[np.ndarray], np.ndarray]) -> None:
+    table = perfect_table(1, 60)
+    sure, _ = confidence(table)
+    drawn = generator(5, "perfect ece", bins).random((200, 60)) < sure
+    one = np.ones((1, 60))
+    values = [expected_calibration_error(sure, correct, number(sure), one)[0] for correct in drawn]
+    np.testing.assert_allclose(perfect_ece_range(table, bins, 5, 200), np.quantile(values, [0.025, 0.975]))
 
 
 def test_ranges_and_bands_are_of_two_thousand_draws() -> None:

@@ -93,6 +93,11 @@ def mass_bin(confidence_: Float[np.ndarray, " windows"]) -> Int[np.ndarray, " wi
     return np.searchsorted(edges, confidence_, side="left").astype(np.int64)
 
 
+def membership(bin_: Int[np.ndarray, " windows"]) -> Float[np.ndarray, "windows bins"]:
+    """1 where a window is in a bin, 0 elsewhere."""
+    return (bin_[:, None] == np.arange(bin_.max() + 1)[None, :]).astype(np.float64)
+
+
 def expected_calibration_error(
     confidence_: Float[np.ndarray, " windows"],
     correct: np.ndarray,
@@ -100,8 +105,7 @@ def expected_calibration_error(
     weights: Weights,
 ) -> Values:
     """Mean over windows of |accuracy - mean confidence| of their bin (Naeini et al., AAAI 2015)."""
-    member = (bin_[:, None] == np.arange(bin_.max() + 1)[None, :]).astype(np.float64)
-    gap = np.abs(weights @ (member * (correct - confidence_)[:, None])).sum(axis=1)
+    gap = np.abs(weights @ (membership(bin_) * (correct - confidence_)[:, None])).sum(axis=1)
     return weighted_share(gap, weights.sum(axis=1))
 
 

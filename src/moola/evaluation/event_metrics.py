@@ -89,15 +89,18 @@ def pointer_f1(threshold: float) -> Metric:
     """F1 of pointers above the threshold; one predicted in a window without expansion is a false alarm."""
 
     def metric(predictions: Predictions, weights: Weights) -> Values:
-        hits, predicted, there = _pointer_counts(predictions, weights, threshold)
-        return weighted_share(2 * hits, predicted + there)
+        return _f1(*_pointer_counts(predictions, weights, threshold))
 
     return metric
+
+
+def _f1(hits: Values, predicted: Values, there: Values) -> Values:
+    return weighted_share(2 * hits, predicted + there)
 
 
 def choose_pointer_threshold(predictions: Predictions) -> float:
     """Return the threshold with the best pointer F1 on these (validation) windows; ties go to the lowest."""
     candidates = np.concatenate([[0.0], np.unique(predictions.pointer_prob[predictions.predicted_bar >= 0])])
     ones = np.ones((1, len(predictions)))
-    scores = [float(np.nan_to_num(pointer_f1(c)(predictions, ones)[0])) for c in candidates]
-    return float(candidates[int(np.argmax(scores))])
+    counts = np.array([_pointer_counts(predictions, ones, threshold) for threshold in candidates])[..., 0]
+    return float(candidates[int(np.argmax(np.nan_to_num(_f1(*counts.T))))])
