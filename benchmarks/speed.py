@@ -22,15 +22,23 @@ from page_parts import write_part
 from ts2vec_published import training_step
 
 from moola.core.bar_features import BarFeatures
+from moola.core.bars import Bars
 from moola.core.features import N_FEATURES, ZSCORE_BARS, ZSCORE_CLIP, relative_features
+from moola.core.scaling import RobustScaler
 from moola.core.seeds import derive_seed
 from moola.core.windows import WINDOW_BARS
+from moola.data.sources import BarSource
 from moola.models.encoder import EncoderArchitecture, build_encoder
 from moola.models.masking import MaskingEncoder
+from moola.pipeline.unlabelled import taker
 from moola.runs.store import git_commit, machine, versions
+from moola.training.ahead import side_by_side
+from moola.training.arms import DEFAULT_ARMS
 from moola.training.arms.arm import Sizes, View, Windows
 from moola.training.arms.ts2vec import Ts2VecArm
 from moola.training.device import prepare_device, training_dtype
+from moola.training.masks import MaskPlan
+from moola.training.pretrain import Pretraining, PretrainPlan, build_pretraining
 
 CPU = torch.device("cpu")
 
@@ -129,6 +137,27 @@ def lstm_training(hidden_dim: int, num_layers: int, n_windows: int, must: str, a
     )
 
 
+def batches_ahead(n_bars: int = 20_000, batch_size: int = 1024) -> Figure:
+    """Batches of the default arms as the threads beside a GPU make them, two against one."""
+    bars = Bars(np.arange(n_bars, dtype=np.int64) * 60_000_000, made_bars(n_bars), np.full(n_bars, None, dtype=object))
+    first = np.arange(n_bars - WINDOW_BARS + 1)
+    source = BarSource(bars, first, WINDOW_BARS)
+    encoder = build_encoder(EncoderArchitecture("bilstm", N_FEATURES, 8, 1), 0)
+    plan = PretrainPlan(MaskPlan("patch", 0.15, 7), True, 0, batch_size, 1e-3, 0, CPU)
+    take = taker(source, RobustScaler.fit(source.features(first[:2000])))
+    made = Pretraining(build_pretraining(encoder, DEFAULT_ARMS, WINDOW_BARS, 0), take, first, first[:1], plan)
+    made.fit_arms(first[:2000])
+    one, two = (len(first) / best_of(lambda n=n: list(side_by_side(made.train_jobs(0), n)), 3) for n in (1, 2))
+    return Figure(
+        "batches of the default arms, two threads",
+        f"{two:,.0f} windows/s",
+        f"one thread, {one:,.0f}/s",
+        two / one,
+        "-",
+        "-",
+    )
+
+
 def ts2vec_step(hidden_dim: int = 128, num_layers: int = 2, n_windows: int = 64) -> Figure:
     """A step of `pretrain-ts2vec` at its defaults against the published architecture with as wide vectors."""
     torch.manual_seed(derive_seed(0, "ts2vec speed"))
@@ -142,7 +171,8 @@ def ts2vec_step(hidden_dim: int = 128, num_layers: int = 2, n_windows: int = 64)
     rng, nothing = np.random.default_rng(1), torch.zeros(n_windows, WINDOW_BARS, dtype=torch.bool)
 
     def ours() -> None:
-        targets = {name: torch.from_numpy(np.asarray(value)) for name, value in arm.targets(windows, rng).items()}
+        found = arm.targets(windows, arm.draw(n_windows, rng))
+        targets = {name: torch.from_numpy(np.asarray(value)) for name, value in found.items()}
         loss = arm.loss(View(batch, nothing, masking), targets)
         optimiser.zero_grad()
         loss.backward()
@@ -235,6 +265,7 @@ MEASURES: dict[str, Callable[[], Figure]] = {
     "lstm2x128": lambda: lstm_training(128, 2, 256, "1.0", "1.8"),
     "lstm1x64": lambda: lstm_training(64, 1, 128, "0.75", "1.1"),
     "ts2vec": ts2vec_step,
+    "batches": batches_ahead,
     "memory": pretraining_memory,
     "window-memory": window_memory,
     "cv": cross_validation,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
 
-from moola.training.ahead import N_AHEAD, ahead, in_thread
+from moola.training.ahead import MOST_MAKERS, N_AHEAD, ahead, in_thread, n_makers, side_by_side
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "moola-batches"]
+    return [
+        thread.name for thread in threading.enumerate() if thread.name.startswith(("moola-batches", "moola-makers"))
+    ]
 
 
 @pytest.mark.parametrize("n_batches", [0, 1, 5, 40])
@@ -58,3 +61,47 @@ def test_who_stops_early_leaves_no_thread_and_few_batches_made() -> None:
     batches.close()
     assert threads() == []
     assert len(made) <= N_AHEAD + 3
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1, 3, 20])
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_jobs_side_by_side_are_yielded_in_their_order(n_jobs: int, n_threads: int) -> None:
+    # The first of each three waits until the ones after it are done, where threads allow.
+    done = [threading.Event() for _ in range(n_jobs)]
+
+    def job(number: int) -> int:
+        if n_threads > 1 and number % 3 == 0 and number + 1 < n_jobs:
+            assert done[number + 1].wait(30)
+        done[number].set()
+        return number
+
+    assert list(side_by_side((partial(job, number) for number in range(n_jobs)), n_threads)) == list(range(n_jobs))
+    assert threads() == []
+
+
+def test_what_a_job_raises_comes_in_its_turn_and_no_thread_stays() -> None:
+    def broken() -> int:
+        raise OSError("no more")
+
+    jobs: list[Callable[[], int]] = [lambda: 1, broken, lambda: 3]
+    made = side_by_side(iter(jobs), 3)
+    assert next(made) == 1
+    with pytest.raises(OSError, match="no more"):
+        next(made)
+    assert threads() == []
+
+
+def test_who_stops_early_has_begun_no_more_than_there_are_threads() -> None:
+    begun = []
+    made = side_by_side((lambda: begun.append(1) for _ in range(100)), 3)
+    next(made)
+    made.close()
+    assert len(begun) <= 3
+    assert threads() == []
+
+
+def test_a_cpu_has_one_maker_and_a_gpu_several_where_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert n_makers(torch.device("cpu")) == 1
+    for n_cores, expected in ((1, 1), (2, 2), (64, MOST_MAKERS), (None, 1)):
+        monkeypatch.setattr("os.cpu_count", lambda n=n_cores: n)
+        assert n_makers(torch.device("cuda")) == expected

@@ -251,3 +251,19 @@ def test_planted_moves_are_learned_by_every_default_arm() -> None:
     state = fit(objective, FitPlan(n_epochs=6, patience=0, weight_decay=0.0, seed=0), lambda row: None)
     best = state.history[state.best_epoch - 1]
     assert {name: best[f"val_{name}_loss"] < 0.93 for name in DEFAULT_ARMS} == dict.fromkeys(DEFAULT_ARMS, True)
+
+
+@pytest.mark.parametrize("arms", [DEFAULT_ARMS, ("ts2vec",), ("latent", "masked")])
+def test_batches_made_by_several_threads_are_those_of_one(
+    arms: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = toy_windows(12, N_BARS)
+
+    def batches() -> list[Any]:
+        objective = made_objective(from_prices(windows), arms, mirror=True)
+        return [*objective.train_batches(0), *objective.val_batches(), *objective.train_batches(1)]
+
+    alone = batches()
+    monkeypatch.setattr("moola.training.pretrain.n_makers", lambda device: 3)
+    for one, other in zip(alone, batches(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from moola.core.seeds import generator
 from moola.models.encoder import BiLSTMEncoder
 from moola.models.masking import MaskingEncoder
+from moola.training.ahead import n_makers, side_by_side
 from moola.training.arms import ARM_WEIGHTS, ARMS
 from moola.training.arms.arm import Arm, ArmSettings, Sizes, View, Windows
 from moola.training.masks import MaskPlan, draw_mask
@@ -109,33 +111,43 @@ class Pretraining:
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
         """Shuffled windows, with masks and mirrors of their own for every epoch."""
+        return side_by_side(self.train_jobs(epoch), n_makers(self.plan.device))
+
+    def train_jobs(self, epoch: int) -> Iterator[Callable[[], Batch]]:
+        """Yield what makes the batches of an epoch, each by itself."""
         rng = generator(self.plan.seed, "pretrain", epoch)
         shown = rng.permutation(self.train_rows)[: self._n_shown()]
-        yield from self._batches(shown, rng, self.plan.mirror)
+        yield from self._jobs(shown, rng, self.plan.mirror)
 
     def val_batches(self) -> Iterator[Batch]:
         """Later windows with masks that the seed fixes."""
         rows, rng = self.val_rows, generator(self.plan.seed, "pretrain", "val")
         if any(arm.contrasts_windows for _, arm in self._arms()):
             rows = rng.permutation(rows)
-        yield from self._batches(rows, rng, mirror=False)
+        return side_by_side(self._jobs(rows, rng, mirror=False), n_makers(self.plan.device))
 
-    def _batches(self, rows: np.ndarray, rng: np.random.Generator, mirror: bool) -> Iterator[Batch]:
-        masks, device = self.plan.masks, self.plan.device
+    def _jobs(self, rows: np.ndarray, rng: np.random.Generator, mirror: bool) -> Iterator[Callable[[], Batch]]:
+        """Draw what batches leave to chance, one after another; any thread may make what was drawn."""
         for first in range(0, len(rows), self.plan.batch_size):
             chosen = rows[first : first + self.plan.batch_size]
             if len(chosen) < self.plan.team.size:
                 return
             # Drawn for the whole batch, so that a team sees what one process would.
             flipped = rng.random(len(chosen)) < (0.5 if mirror else 0.0)
-            mask = draw_mask(masks, rng, len(chosen), self.module.window_bars)
+            mask = draw_mask(self.plan.masks, rng, len(chosen), self.module.window_bars)
             mine = self.plan.team.share(len(chosen))
-            windows, mask = self.take(chosen[mine], flipped[mine]), mask[mine]
-            targets = {}
-            for name, arm in self._arms():
-                found = arm.targets(windows, rng)
-                targets[name] = {key: torch.from_numpy(value).to(device) for key, value in found.items()}
-            yield torch.from_numpy(windows.features).to(device), torch.from_numpy(mask).to(device), targets
+            drawn = {name: arm.draw(len(chosen[mine]), rng) for name, arm in self._arms()}
+            yield partial(self._made, chosen[mine], flipped[mine], mask[mine], drawn)
+
+    def _made(
+        self, rows: np.ndarray, flipped: np.ndarray, mask: np.ndarray, drawn: dict[str, dict[str, np.ndarray]]
+    ) -> Batch:
+        windows, device = self.take(rows, flipped), self.plan.device
+        targets = {}
+        for name, arm in self._arms():
+            found = arm.targets(windows, drawn[name])
+            targets[name] = {key: torch.from_numpy(value).to(device) for key, value in found.items()}
+        return torch.from_numpy(windows.features).to(device), torch.from_numpy(mask).to(device), targets
 
     def _arms(self) -> Iterator[tuple[str, Arm]]:
         for name, arm in self.module.arms.items():

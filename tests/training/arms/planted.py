@@ -49,8 +49,12 @@ def sizes_of(encoder: BiLSTMEncoder, n_bars: int) -> Sizes:
     return Sizes(11, n_bars, encoder.output_dim)
 
 
+def targets_drawn(arm: Arm, windows: Windows, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    return arm.targets(windows, arm.draw(len(windows), rng))
+
+
 def targets_of(arm: Arm, windows: Windows, seed: int = 0) -> dict[str, Tensor]:
-    found = arm.targets(windows, np.random.default_rng(seed))
+    found = targets_drawn(arm, windows, np.random.default_rng(seed))
     return {name: torch.from_numpy(value) for name, value in found.items()}
 
 

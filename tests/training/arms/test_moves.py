@@ -16,7 +16,17 @@ from moola.training.arms.arm import Sizes, Windows
 from moola.training.arms.moves import N_AT_A_TIME, N_DEFINITIONS, MovesArm
 from tests.networks_made import equal_weights, tiny_encoder
 from tests.slow_definitions import SLOW_FINDERS, each_window, slow_states
-from tests.training.arms.planted import blind, learned, sizes_of, targets_of, told, toy_windows, turned, without_prices
+from tests.training.arms.planted import (
+    blind,
+    learned,
+    sizes_of,
+    targets_drawn,
+    targets_of,
+    told,
+    toy_windows,
+    turned,
+    without_prices,
+)
 
 
 def fitted(windows: Windows, seed: int = 0) -> MovesArm:
@@ -30,7 +40,7 @@ def test_targets_are_what_loops_find_and_measure(n_bars):
     windows = toy_windows(4, n_bars)
     assert windows.ohlc is not None
     arm = fitted(windows)
-    found = arm.targets(windows, np.random.default_rng(1))
+    found = targets_drawn(arm, windows, np.random.default_rng(1))
     assert found["pointers"].shape == (4, N_AT_A_TIME, 2)
     assert found["states"].shape == (4, N_AT_A_TIME, len(STATES))
     for row, window in enumerate(each_window(log_prices(windows.ohlc))):
@@ -45,11 +55,11 @@ def test_targets_are_what_loops_find_and_measure(n_bars):
 def test_some_definitions_take_their_turn_each_batch_and_all_in_the_end():
     windows = toy_windows(2, 12)
     arm, rng = fitted(windows), np.random.default_rng(0)
-    turns = [arm.targets(windows, rng)["chosen"].tolist() for _ in range(30)]
+    turns = [targets_drawn(arm, windows, rng)["chosen"].tolist() for _ in range(30)]
     assert all(len(set(turn)) == N_AT_A_TIME and turn == sorted(turn) for turn in turns)
     assert {number for turn in turns for number in turn} == set(range(N_DEFINITIONS))
     assert turns[0] != turns[1]
-    again = arm.targets(windows, np.random.default_rng(0))["chosen"].tolist()
+    again = targets_drawn(arm, windows, np.random.default_rng(0))["chosen"].tolist()
     assert again == turns[0]
 
 

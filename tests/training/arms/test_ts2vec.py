@@ -17,6 +17,7 @@ from moola.training.arms.ts2vec import Ts2VecArm, _crop, contrast, draw_crops, n
 from moola.training.loop import FitPlan, fit
 from moola.training.pretrain import PretrainModule, build_pretraining
 from tests.networks_made import tiny_encoder
+from tests.training.arms.planted import targets_drawn
 from tests.training.arms.toys import N_BARS, as_tensors, toy_pretraining, toy_windows, view_of
 
 PLAN = FitPlan(n_epochs=2, patience=0, weight_decay=0.01, seed=3)
@@ -164,7 +165,7 @@ def test_hidden_bars_are_zeros_and_crops_are_cut_window_by_window():
 def test_the_loss_encodes_both_crops_in_their_own_context():
     windows = toy_windows(n_windows=4)
     module, arm = made()
-    targets = arm.targets(windows, np.random.default_rng(5))
+    targets = targets_drawn(arm, windows, np.random.default_rng(5))
     n_shared = int(targets["n_shared"])
     encoded = []
     for number, name in enumerate(("first", "second")):
@@ -181,7 +182,7 @@ def test_settings_reach_the_arm():
     assert isinstance(arm, Ts2VecArm)
     assert arm.settings == soft
     windows = toy_windows(n_windows=3)
-    assert arm.targets(windows, np.random.default_rng(0))["near"][0, 1] > 0.4
+    assert targets_drawn(arm, windows, np.random.default_rng(0))["near"][0, 1] > 0.4
 
 
 @pytest.mark.parametrize("n_windows", [1, 5])
@@ -191,7 +192,7 @@ def test_one_window_and_windows_all_alike_lose_something_finite(n_windows: int):
         windows, features=windows.features.repeat(n_windows, axis=0), position=windows.position.repeat(n_windows)
     )
     module, arm = made()
-    loss = arm.loss(view_of(module, windows), as_tensors(arm.targets(windows, np.random.default_rng(0))))
+    loss = arm.loss(view_of(module, windows), as_tensors(targets_drawn(arm, windows, np.random.default_rng(0))))
     loss.backward()
     assert loss.item() == pytest.approx(1.0, abs=0.2)
     assert all(torch.isfinite(weight.grad).all() for weight in module.encoder.parameters())
@@ -201,7 +202,7 @@ def test_the_visible_batch_is_not_encoded_for_nothing():
     windows = toy_windows(n_windows=3)
     module, arm = made()
     view = view_of(module, windows)
-    arm.loss(view, as_tensors(arm.targets(windows, np.random.default_rng(0))))
+    arm.loss(view, as_tensors(targets_drawn(arm, windows, np.random.default_rng(0))))
     assert "encoded" not in vars(view)
     assert view.encoded is view.encoded
 

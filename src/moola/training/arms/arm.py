@@ -96,7 +96,7 @@ class ArmSettings:
 
 
 class Arm(nn.Module):
-    """One pretext task: `prepare` and `fit` once, then `targets` and `loss` a batch.
+    """One pretext task: `prepare` and `fit` once, then `draw`, `targets` and `loss` a batch.
 
     Losses are 1 for whoever knows nothing of the window, so that arms can be added up.
     """
@@ -116,8 +116,12 @@ class Arm(nn.Module):
     def fit(self, windows: Windows) -> None:
         """Learn the scale of the targets from training windows, once."""
 
-    def targets(self, windows: Windows, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Say what is to be predicted of a batch; nothing here depends on weights."""
+    def draw(self, n_windows: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Draw what the targets of a batch leave to chance, batch after batch."""
+        return {}
+
+    def targets(self, windows: Windows, drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Say what is to be predicted of a batch; hangs on no weights and no other batch, so any thread may ask."""
         return {}
 
     def loss(self, view: View, targets: dict[str, Tensor]) -> Float[Tensor, ""]:

@@ -57,11 +57,14 @@ class MovesArm(Arm):
         self.center = torch.from_numpy(center.astype(np.float32))
         self.spread = torch.from_numpy(spread.astype(np.float32)) + 0.05
 
-    def targets(self, windows: Windows, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Return pointers `(windows, chosen, 2)` and states of some definitions, and which."""
-        chosen = np.sort(rng.choice(N_DEFINITIONS, N_AT_A_TIME, replace=False))
-        pointers, state = self._labels(windows, chosen)
-        return {"pointers": pointers, "states": state, "chosen": chosen}
+    def draw(self, n_windows: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Choose the definitions whose turn it is."""
+        return {"chosen": np.sort(rng.choice(N_DEFINITIONS, N_AT_A_TIME, replace=False))}
+
+    def targets(self, windows: Windows, drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return pointers `(windows, chosen, 2)` and states of the chosen definitions, and which."""
+        pointers, state = self._labels(windows, drawn["chosen"])
+        return {"pointers": pointers, "states": state, **drawn}
 
     def _labels(self, windows: Windows, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         prices = log_prices(prices_of(windows))

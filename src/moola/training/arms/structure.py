@@ -118,7 +118,7 @@ class StructureArm(Arm):
         target = self._standardised(found)
         self.blind = functional.smooth_l1_loss(torch.zeros_like(target), target)
 
-    def targets(self, windows: Windows, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def targets(self, windows: Windows, drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the targets, not yet standardised."""
         return {"structure": structure_targets(log_prices(prices_of(windows)))}
 

@@ -41,19 +41,24 @@ class Ts2VecArm(Arm):
         """Take how soft the contrast is."""
         self.settings = settings
 
-    def targets(self, windows: Windows, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Draw two crops of each window and their hidden bars, and say how near in time the windows are.
+    def draw(self, n_windows: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Draw two crops of each window and their hidden bars.
 
         Returns
         -------
         `first` and `second`: bar numbers `(windows, bars of the crop)`, the first's last bars being the second's
-        first ones; `n_shared`: how many; `hidden`: `(2, windows, bars)`; `near`: `(windows, windows)`.
+        first ones; `n_shared`: how many; `hidden`: `(2, windows, bars)`.
         """
-        n_windows, n_bars = windows.features.shape[:2]
+        n_bars = self.sizes.window_bars
         first, second, n_shared = draw_crops(n_windows, n_bars, rng)
-        near = nearness(windows.position, n_bars, self.settings.soft_tau_windows, windows.flipped)
         hidden = rng.random((2, n_windows, n_bars)) < HIDDEN_SHARE
-        return {"first": first, "second": second, "n_shared": np.array(n_shared), "hidden": hidden, "near": near}
+        return {"first": first, "second": second, "n_shared": np.array(n_shared), "hidden": hidden}
+
+    def targets(self, windows: Windows, drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return what was drawn, and `near` `(windows, windows)`: how near in time the windows are."""
+        n_bars = windows.features.shape[1]
+        near = nearness(windows.position, n_bars, self.settings.soft_tau_windows, windows.flipped)
+        return {**drawn, "near": near}
 
     def loss(self, view: View, targets: dict[str, Tensor]) -> Float[Tensor, ""]:
         """Contrastive loss over that of a uniform guess among all candidates."""
