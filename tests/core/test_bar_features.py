@@ -44,6 +44,14 @@ def test_pieces_of_the_table_change_nothing_but_rounding(size, monkeypatch):
     np.testing.assert_allclose(BarFeatures(bars).windows(first, 105), whole, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_how_many_windows_are_mended_at_once_changes_no_bit(size, monkeypatch):
+    features, first = BarFeatures(random_walk_bars(150).ohlc), np.arange(40)
+    whole = features.windows(first, 105)
+    monkeypatch.setattr(bar_features, "HEADS_AT_A_TIME", size)
+    assert features.windows(first, 105).tobytes() == whole.tobytes()
+
+
 def test_bars_with_nineteen_before_them_are_taken_from_the_table_as_they_are():
     features, first = BarFeatures(random_walk_bars(150).ohlc), np.arange(0, 45, 3)
     found = features.windows(first, 105)

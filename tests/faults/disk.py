@@ -88,6 +88,17 @@ def goes_on() -> None:
     assert (folder / "manifest.json").is_file()
 
 
+def cv_goes_on() -> None:
+    """The fit that stood stays as it was, and the cv goes on to its end."""
+    (folder,) = Path("artifacts/cv").iterdir()
+    (fit,) = folder.glob("fits/*.parquet")
+    before = fit.read_bytes()
+    answer = run(*COMMANDS["cv"].split(), "--resume", folder.name)
+    assert answer.code == 0, answer.err
+    assert (folder / "manifest.json").is_file()
+    assert fit.read_bytes() == before
+
+
 STEPS = {
     "full": ("a full disk", "_HashedFile.write", errno.ENOSPC, FULL),
     "read-only": ("a folder that may not be written", "tempfile.mkstemp", errno.EACCES, "Permission denied"),
@@ -155,6 +166,18 @@ DISK += [
     )
     for name in AT_FILES["promote"]
 ]
+DISK.append(
+    Fault(
+        "disk-full-cv-midway",
+        "a disk that is full in the middle of `cv`: what is done stays, and --resume ends it",
+        COMMANDS["cv"],
+        1,
+        FULL,
+        full_at("prevalence-f2-s17-l1.parquet"),
+        ("artifacts/cv/",),
+        cv_goes_on,
+    )
+)
 DISK.append(
     Fault(
         "disk-full-labels",

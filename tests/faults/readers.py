@@ -200,7 +200,17 @@ FOLLOWED = [
         followed(STATE.unlink),
     ),
 ]
+
+
+def half_a_study(_patch: object) -> None:
+    """Begin a study, and keep half of its file."""
+    answer = run(*TUNE.split(), "--study", "whole.db")
+    assert answer.code == 0, answer.err
+    altered("whole.db", cut_in_half, "bad.db")(None)
+
+
 STUDIES = [
+    Fault("study-cut-off", "half a study", f"{TUNE} --study bad.db", 5, "bad.db", half_a_study),
     Fault("study-text", "a text file", f"{TUNE} --study bad.db", 5, "not a database", text("study " * 40, "bad.db")),
     Fault("study-foreign", "a database of other software", f"{TUNE} --study bad.db", 5, "another SQLite file", foreign),
     Fault("study-folder", "a folder", f"{TUNE} --study artifacts", 5, "--study must be a study in SQLite"),
