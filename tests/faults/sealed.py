@@ -306,6 +306,22 @@ ENCODERS = [
         resealed(lambda content: content["features"]["names"].reverse()),
     ),
     Fault(
+        "encoder-times",
+        "times of its pretraining that are none, by which leaks are found",
+        TRAIN,
+        5,
+        "bad.pt must be a whole moola encoder file",
+        resealed(lambda content: content["pretraining"].update(time_range=["yesterday", "today"])),
+    ),
+    Fault(
+        "encoder-times-backward",
+        "a pretraining that ended before it began",
+        TRAIN,
+        5,
+        "times from",
+        resealed(lambda content: content["pretraining"]["time_range"].reverse()),
+    ),
+    Fault(
         "encoder-scaler",
         "a scaler that divides by 0",
         TRAIN,

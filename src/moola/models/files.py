@@ -111,7 +111,7 @@ def read_encoder(path: Path) -> EncoderFile:
         with NO_MEMORY:
             encoder = _empty_encoder(content["architecture"])
         n_tensors = _take_all(encoder, content["weights"])
-        return EncoderFile(encoder, scaler, window_bars, dict(content["pretraining"]), n_tensors)
+        return EncoderFile(encoder, scaler, window_bars, _read_record(content["pretraining"]), n_tensors)
 
 
 def write_model(path: Path, model: ModelFile) -> bytes:
@@ -164,11 +164,21 @@ def read_model(path: Path) -> ModelFile:
             names,
             float(temperature),
             None if threshold is None else float(threshold),
-            dict(content["training"]),
+            _read_record(content["training"]),
             mirror,
             _read_length_weight(content["length_weight"], window_bars),
             _read_visible_bars(content["visible_bars"], window_bars),
         )
+
+
+def _read_record(stored: Any) -> dict[str, Any]:
+    """Take what was recorded of the learning; its times, by which leaks are found, must be two in their order."""
+    record = dict(stored)
+    if (span := record.get("time_range")) is not None:
+        first, last = (np.datetime64(text.removesuffix("Z"), "us") for text in span)
+        if not first <= last:
+            raise ValueError(f"times from {first} to {last}")
+    return record
 
 
 def _read_length_weight(stored: Tensor | None, window_bars: int) -> np.ndarray | None:
