@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import io
 import os
-import subprocess
-import sys
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from unittest.mock import patch
 
 from cyclopts import App
 
-from moola.cli.app import COMMANDS
+from moola.cli.app import COMMANDS, main
 from moola.files import write_atomic
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
@@ -27,9 +28,10 @@ def command_names() -> list[str]:
 
 def help_of(name: str) -> str:
     """What `moola NAME --help` prints, 100 columns wide."""
-    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "moola.cli", *name.split(), "--help"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    text = io.StringIO()
+    with patch.dict(os.environ, COLUMNS="100", NO_COLOR="1"), redirect_stdout(text), suppress(SystemExit):
+        main([*name.split(), "--help"])
+    return text.getvalue()
 
 
 def shown(name: str) -> str:
