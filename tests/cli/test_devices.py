@@ -32,6 +32,26 @@ def weights(path: str) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in read_encoder(Path(path)).encoder.state_dict().items()}
 
 
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+@pytest.mark.parametrize(
+    ("option", "value", "code", "says"),
+    [
+        ("--input", "none.parquet", 1, "there is no file none.parquet"),
+        ("--window-bars", "700", 3, "must have bars for a window"),
+        ("--input-dim", "4", 2, "--input-dim must agree with the data"),
+    ],
+)
+def test_what_no_process_could_learn_from_is_refused_before_any_is_started(
+    bars, moola, monkeypatch, engine, option, value, code, says
+):
+    words = [*ARGUMENTS, "--output", "e.pt", "--devices", "95", "--engine", engine, "--input-dim", "11"]
+    words[words.index(option) + 1] = value
+    for start in ("_started", "run_on_ray"):
+        monkeypatch.delattr(f"moola.pipeline.engines.teams.{start}")
+    answer = moola(*words)
+    assert (answer.code, says in answer.err) == (code, True), answer.err
+
+
 def test_two_processes_learn_what_one_does(bars, moola):
     one = moola(*ARGUMENTS, "--output", "one.pt", "--json")
     two = moola(*ARGUMENTS, "--output", "two.pt", "--json", "--devices", "2")

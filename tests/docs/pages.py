@@ -30,7 +30,7 @@ NOT_RUN = {
     r" --device cuda": "needs a GPU; tests/cli/test_gpu.py",
     r" --engine ray": "needs a cluster; tests/pipeline/engines/test_cluster.py starts one",
     r"^pip install ": "reaches a registry",
-    r"^export ": "of the shell alone",
+    r"^(export |\. )": "of the shell alone",
     r"^make ": "sets up and runs everything",
     r"^\./RUN_11D_TRAINING\.sh": "the main job at full size; tests/cli/test_main_job.py runs it",
     r"^benchmarks/few_labels\.sh": "two hours, and needs the benchmarks' files",

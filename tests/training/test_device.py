@@ -21,9 +21,10 @@ def settings_put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.use_deterministic_algorithms(strict)
 
 
-@pytest.mark.parametrize(("has_gpu", "found"), [(True, "cuda"), (False, "cpu")])
+@pytest.mark.parametrize(("has_gpu", "found"), [(True, "cuda:1"), (False, "cpu")])
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, has_gpu: bool, found: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     assert prepare_device("auto", 1) == torch.device(found)
     assert prepare_device("cpu", 1) == torch.device("cpu")
 
@@ -37,9 +38,10 @@ def test_cuda_without_a_gpu_is_refused_with_a_way_out(monkeypatch: pytest.Monkey
     assert torch.get_num_threads() == threads
 
 
-def test_cuda_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_is_the_gpu_of_the_process_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert prepare_device("cuda", 1) == torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    assert prepare_device("cuda", 1) == torch.device("cuda:2")
 
 
 @pytest.mark.parametrize(("asked", "cores", "got"), [(1, 4, 1), (3, 4, 3), (0, 2, 2), (0, None, 1)])

@@ -36,13 +36,11 @@ def _pretrain(options: PretrainOptions, screen: Screen) -> int:
     from moola.pipeline import pretraining
     from moola.pipeline.engines.teams import run_together
 
+    checkpoint = pretraining.checkpoint_of(options.output)
     try:
         with EpochProgress("pretrain", options.epochs) as progress:
-            result, team = run_together(
-                pretraining.pretrain, options, pretraining.checkpoint_of(options.output), progress
-            )
+            result, team = run_together(pretraining.pretrain, pretraining.look, options, checkpoint, progress)
     except KeyboardInterrupt as stop:
-        checkpoint = pretraining.checkpoint_of(options.output)
         raise Interrupted(f"Interrupted; finished epochs are in {checkpoint}.", go_on=("--resume",)) from stop
     if not team.leads:
         return 0

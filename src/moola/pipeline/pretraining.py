@@ -53,12 +53,23 @@ def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team = ALONE) ->
         return _pretrain(options, on_epoch, team)
 
 
+def look(options: PretrainOptions) -> None:
+    """Refuse options and an input that no process could learn from."""
+    _check_options(options)
+    _opened(options)
+
+
+def _opened(options: PretrainOptions) -> tuple[PretrainOptions, WindowSource]:
+    """Open the input, and choose what it allows where the options leave that open."""
+    source = open_source(options.input, options.stride, options.max_gap_hours * 3600, options.window_bars)
+    return resolve_arms(options, source), source
+
+
 def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team) -> dict[str, Any]:
     started = time.monotonic()
     if team.leads:
         remove_leftovers(options.output, checkpoint_of(options.output))
-    source = open_source(options.input, options.stride, options.max_gap_hours * 3600, options.window_bars)
-    options = resolve_arms(options, source)
+    options, source = _opened(options)
     assert options.arms is not None
     input_sha256 = sha256_file(options.input)
     usable, held_out = usable_rows(options.split, options.input, source, input_sha256)

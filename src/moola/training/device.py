@@ -36,7 +36,8 @@ def prepare_device(name: str, threads: int) -> torch.device:
     torch.set_num_threads(threads or os.cpu_count() or 1)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    # By its number: which GPU is a process's own is known to its main thread alone, not to those that make batches.
+    return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
 def training_dtype(precision: str, device: torch.device) -> torch.dtype:

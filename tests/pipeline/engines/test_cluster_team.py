@@ -14,7 +14,7 @@ from moola.data.contracts.bar_table import write_bars
 from moola.errors import InvalidData, OperationFailed
 from moola.pipeline.engines import cluster_team
 from moola.pipeline.engines.teams import run_together
-from moola.pipeline.pretraining import checkpoint_of, pretrain
+from moola.pipeline.pretraining import checkpoint_of, look, pretrain
 from tests.made import random_walk_bars
 
 EPOCHS = 4
@@ -42,7 +42,7 @@ def run(output: str, work=pretrain, **given) -> tuple[bytes, list[int]]:
         input=Path("bars.parquet"), output=Path(output), device="cpu", precision="float32", devices=2, **sizes, **given
     )
     told = []
-    run_together(work, options, checkpoint_of(options.output), lambda row: told.append(row["epoch"]))
+    run_together(work, look, options, checkpoint_of(options.output), lambda row: told.append(row["epoch"]))
     return Path(output).read_bytes(), told
 
 

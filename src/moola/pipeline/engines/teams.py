@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,15 @@ from moola.training.team import ALONE, Team
 PATIENCE_S = 5.0
 
 
-def run_together(work: Work, options: Any, checkpoint: Path, on_epoch: OnEpoch) -> tuple[dict[str, Any], Team]:
+def run_together(
+    work: Work, look: Callable[[Any], object], options: Any, checkpoint: Path, on_epoch: OnEpoch
+) -> tuple[dict[str, Any], Team]:
     """Do the work alone, with torchrun's other processes, or with `options.devices` processes, started here or on Ray.
 
     Parameters
     ----------
+    look
+        Refuses options and files that no member could work with, before members are started for them.
     checkpoint
         Where the work keeps its last finished epoch.
 
@@ -59,10 +63,11 @@ def run_together(work: Work, options: Any, checkpoint: Path, on_epoch: OnEpoch) 
             )
         with _joined("env://", Team(int(os.environ["RANK"]), n_launched), options) as team:
             return work(options, on_epoch, team), team
+    if options.engine != "ray" and options.devices == 1:
+        return work(options, on_epoch, ALONE), ALONE
+    look(options)
     if options.engine == "ray":
         return run_on_ray(work, options, checkpoint, on_epoch), ALONE
-    if options.devices == 1:
-        return work(options, on_epoch, ALONE), ALONE
     return _started(work, options, on_epoch), ALONE
 
 

@@ -153,7 +153,7 @@ class Follower:
     def _deciding(self) -> dict[str, Any]:
         chosen = {name: value for name, value in asdict(self.options).items() if name in DECIDING}
         own = {"model": sha256_file(self.options.model), "min_prob": self.judging.min_prob}
-        return chosen | own | {"device": str(self.reader.device), "suffix": self.options.output.suffix}
+        return chosen | own | {"device": self.reader.device.type, "suffix": self.options.output.suffix}
 
     def _result(self) -> dict[str, Any]:
         return {
@@ -163,7 +163,7 @@ class Follower:
             "n_symbols": len(self.state.symbols),
             "n_skipped": self.n_skipped,
             "min_prob": float(self.judging.min_prob),
-            "device": str(self.reader.device),
+            "device": self.reader.device.type,
             "labelled_by": self.reader.model.training.get("annotators"),
         }
 

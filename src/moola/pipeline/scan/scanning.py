@@ -103,7 +103,7 @@ class Scan:
             "n_bars": sum(self.spool.n_bars),
             "n_symbols": len(self.spool.symbols),
             "resumed_parts": n_done,
-            "device": str(self.reader.device),
+            "device": self.reader.device.type,
             "labelled_by": training.get("annotators"),
             "learned_time_range": training.get("time_range"),
             "n_learned": n_learned if training.get("time_range") else None,
@@ -155,7 +155,7 @@ class Scan:
         options = asdict(self.options)
         files = {"model": sha256_file(self.options.model), "bars": sha256_file(bars)}
         chosen = {name: options[name] for name in DECIDING}
-        own = {"min_prob": self.judging.min_prob, "device": str(self.reader.device), "version": __version__}
+        own = {"min_prob": self.judging.min_prob, "device": self.reader.device.type, "version": __version__}
         return files | chosen | own
 
 
