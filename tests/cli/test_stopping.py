@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -165,3 +167,26 @@ def test_the_second_promotion_is_refused_and_a_killed_one_is_finished(sample, mo
     assert finished.json == {"run_id": run, "sha256": "1", "promoted_to": MODEL}
     assert "was cut short: it is finished now" in finished.err
     assert promotion.read_log(shelf) == []
+
+
+@pytest.mark.parametrize("words", [["--help"], ["runs", "list"], ["doctor", "--json"]])
+def test_a_reader_who_left_is_no_error(words, tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "moola.cli", *words]
+    ended = subprocess.run(command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert ended.returncode == 1
+    assert "Error" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_another_broken_pipe_is_told(moola, tmp_path, monkeypatch):
+    def broken(*_arguments):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("moola.runs.store.list_runs", broken)
+    answer = moola("runs", "list")
+    assert answer.code == 1
+    assert "Unexpected BrokenPipeError" in answer.err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from moola.cli import (
 )
 from moola.cli.arguments import from_file, join_booleans, refuse_impossible
 from moola.cli.console import close_logging, set_up_logging
-from moola.cli.stopping import exit_code, terminable, way_on
+from moola.cli.stopping import exit_code, reader_left, terminable, way_on
 from moola.config.sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names
 from moola.errors import Interrupted, MoolaError
 
@@ -139,12 +138,10 @@ def main(arguments: list[str] | None = None) -> None:
         code = _fail(f"{error} See moola {command} --help.".replace("  ", " "), 2, debug, as_json)
     except KeyboardInterrupt as stop:
         code = _fail("Interrupted. Nothing that stood before was changed.", exit_code(stop), debug, as_json)
-    except BrokenPipeError:
-        # Whoever was reading has left, as `| head` does; nothing more can be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
     except Exception as error:
-        code = _fail(_unforeseen(error, command), 1, debug, as_json)
+        # Where the reader has left nothing more can be told; any other broken pipe is news.
+        is_news = not (isinstance(error, BrokenPipeError) and reader_left())
+        code = _fail(_unforeseen(error, command), 1, debug, as_json) if is_news else 1
     finally:
         close_logging()
     sys.exit(code if isinstance(code, int) else 0)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +17,21 @@ from moola.errors import Interrupted
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived; ends a command as Ctrl-C does."""
+
+
+def reader_left() -> bool:
+    """Tell whether whoever read what is printed has left, as `| head` does; if so, the rest goes nowhere."""
+    try:
+        printed_to = sys.stdout.fileno()
+    except (OSError, ValueError):
+        # Kept in memory: there is no reader to leave.
+        return False
+    poller = select.poll()
+    poller.register(printed_to, 0)
+    if not any(event & select.POLLERR for _, event in poller.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), printed_to)
+    return True
 
 
 @contextlib.contextmanager
