@@ -117,6 +117,11 @@ def test_pretrain_frozen_unfrozen_eval_gate_promote_predict(sample, moola, train
     answer = moola("predict", "--model", promoted, "--data", DATA, "--output", "p.parquet")
     assert answer.code == 0
     assert "windows lie in the times of the labels that the model learned from (" in answer.out
+    parts = json.loads(Path(SPLIT).read_text())
+    n_test, n_known = len(parts["test_indices"]), len(parts["train_indices"]) + len(parts["val_indices"])
+    said = moola("predict", "--model", promoted, "--data", DATA, "--output", "q.parquet", "--json").json
+    # Purged windows may share times with either side, those of test with none.
+    assert n_known <= said["n_learned"] <= said["n_windows"] - n_test
     ours = pl.read_parquet("p.parquet").drop("part")
     theirs = pl.read_parquet(folder / "predictions.parquet").drop("part")
     assert ours.join(theirs.select("row"), on="row").sort("row").equals(theirs.sort("row"))
