@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from moola.training.arms.arm import View, Windows
 from moola.training.loop import FitPlan, FitState, fit
 from moola.training.masks import MASKS
 from moola.training.pretrain import MaskPlan, Pretraining, PretrainPlan, TakeWindows, build_pretraining
+from moola.training.team import Team
 from tests.networks_made import CPU, equal_weights, scaled_features, tiny_encoder
 from tests.training.arms.planted import toy_windows, windows_of
 
@@ -267,3 +269,20 @@ def test_batches_made_by_several_threads_are_those_of_one(
     monkeypatch.setattr("moola.training.pretrain.n_makers", lambda device: 3)
     for one, other in zip(alone, batches(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("n_members", [2, 3])
+def test_members_see_their_shares_of_what_one_process_sees(n_members: int) -> None:
+    objective = made_objective(from_prices(toy_windows(12, N_BARS)), ("masked", "structure"), mirror=True)
+    plan, whole = objective.plan, list(objective.train_batches(1))
+    shares = []
+    for rank in range(n_members):
+        objective.plan = replace(plan, team=Team(rank, n_members))
+        shares.append(list(objective.train_batches(1)))
+    # The last window is one alone: too few for a batch of several members.
+    for number, (features, mask, targets) in enumerate(whole[:2]):
+        mine = [share[number] for share in shares]
+        assert torch.equal(torch.cat([one[0] for one in mine]), features)
+        assert torch.equal(torch.cat([one[1] for one in mine]), mask)
+        by_member = torch.cat([one[2]["structure"]["structure"] for one in mine])
+        assert torch.equal(by_member, targets["structure"]["structure"])
