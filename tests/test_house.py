@@ -53,14 +53,9 @@ def test_architecture_names_each_room_and_files_that_are_there(architecture):
         assert list((ROOT / "src/moola").rglob(name)) or (ROOT / name).is_file(), name
 
 
-def test_functions_are_short(architecture):
-    assert max(one for path in SOURCE for one in architecture.functions(path))[0] < 60
-
-
-def test_names_say_something_and_files_are_small():
+def test_names_say_something():
     for path in SOURCE:
-        assert path.stem not in {"utils", "helpers", "common", "misc", "manager", "base"}
-        assert len(path.read_text().splitlines()) < 300, path
+        assert path.stem not in {"utils", "helpers", "common", "misc", "manager", "base"}, path
 
 
 def test_nothing_runs_what_a_file_names_and_nothing_reaches_a_network():
@@ -107,10 +102,6 @@ re.compile("a"), torch.load(path, weights_only=True), subprocess.run(["git"]), s
 network.eval(), importlib.import_module("torch"), network.load_state_dict(weights, strict=True)
 """
     assert banned_calls(safe) == []
-
-
-def test_readme_is_short():
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 def test_readme_tree_names_what_is_there():

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-
 import polars as pl
 
 from moola.config.table_options import ImportOptions
 from moola.core.bars import OHLC
+from moola.data.bar_times import utc_times
 from moola.data.contracts.frames import PARQUET_MAGIC, plain_name, read_csv, read_frame
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import read_bytes
 
-log = logging.getLogger(__name__)
 SEPARATORS = (";", "\t", "|", ",")
 KNOWN = ("timestamp", *OHLC, "volume", "symbol")
 SYNONYMS = {"date": "timestamp", "time": "timestamp", "datetime": "timestamp", "gmt time": "timestamp"}
 SYNONYMS |= {"o": "open", "h": "high", "l": "low", "c": "close", "vol": "volume", "v": "volume", "ticker": "symbol"}
-
-# The year 2262: the last that nanosecond clocks of other tools can tell.
-LATEST_US = 9.2e15
 
 
 def import_frame(options: ImportOptions) -> pl.DataFrame:
@@ -43,7 +38,7 @@ def import_frame(options: ImportOptions) -> pl.DataFrame:
         )
     frame = frame.select([pl.col(column).alias(name) for name, column in mapping.items()])
     problems: list[Problem] = []
-    times = _utc(frame["timestamp"], options, problems)
+    times = utc_times(frame["timestamp"], options, problems)
     prices = [_price(frame[name], problems) for name in mapping if name in (*OHLC, "volume")]
     if problems:
         raise InvalidData.from_problems(options.input, problems, "Mend the file or the options.")
@@ -103,50 +98,3 @@ def _price(column: pl.Series, problems: list[Problem]) -> pl.Series:
         first = int(lost.arg_max() or 0)
         problems.append(Problem(f"{column.name} must be a number", int(lost.sum()), first, f"found {column[first]!r}"))
     return number.alias(column.name)
-
-
-def _utc(column: pl.Series, options: ImportOptions, problems: list[Problem]) -> pl.Series:
-    naive = _times(column, options)
-    if naive.dtype.time_zone is None:  # type: ignore[attr-defined]
-        log.info("Times carry no zone and are taken as %s (--timezone).", options.timezone)
-        try:
-            ambiguous = "null" if options.ambiguous == "raise" else options.ambiguous
-            aware = naive.dt.replace_time_zone(options.timezone, ambiguous=ambiguous, non_existent="null")
-        except pl.exceptions.PolarsError as error:
-            raise WrongUsage(
-                f"--timezone must be a name such as America/New_York, but {options.timezone!r} is not known. "
-                "Look it up in the IANA list."
-            ) from error
-        lost = aware.is_null() & naive.is_not_null()
-        if lost.any():
-            first = int(lost.arg_max() or 0)
-            rule = f"every time must exist once in {options.timezone} (clocks change: see --ambiguous)"
-            problems.append(Problem(rule, int(lost.sum()), first, f"found {naive[first]}"))
-    else:
-        aware = naive
-    unread = naive.is_null()
-    if unread.any():
-        first = int(unread.arg_max() or 0)
-        detail = f"found {column[first]!r}; see --timestamp-format"
-        problems.append(Problem("timestamp must be readable as a time", int(unread.sum()), first, detail))
-    return aware.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
-
-
-def _times(column: pl.Series, options: ImportOptions) -> pl.Series:
-    if isinstance(column.dtype, pl.Datetime):
-        return column.dt.cast_time_unit("us")
-    if column.dtype == pl.Date:
-        return column.cast(pl.Datetime("us"))
-    if column.dtype.is_numeric():
-        per_unit = {"s": 1_000_000, "ms": 1_000, "us": 1}[options.timestamp_unit]
-        time_us = column.cast(pl.Float64) * per_unit
-        # Outside these years a number is no time of a bar, whatever its unit was meant to be.
-        known = time_us.is_finite() & (time_us.abs() < LATEST_US)
-        time_us = time_us.zip_with(known.fill_null(False), pl.Series([None], dtype=pl.Float64))
-        return time_us.cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
-    text = column.cast(pl.String)
-    try:
-        return text.str.to_datetime(options.timestamp_format, time_unit="us", strict=False)
-    except pl.exceptions.PolarsError:
-        # No format fits: every row is unread, and the message that follows shows the first one.
-        return pl.Series(column.name, [None] * len(column), dtype=pl.Datetime("us"))
