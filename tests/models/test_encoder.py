@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.models.encoder import ENCODERS, EncoderArchitecture, WindowScale, build_encoder
+from moola.training.device import can_train_in_bfloat16
 from tests.networks_made import equal_weights, scaled_features, tiny_encoder
 
 
@@ -116,6 +117,7 @@ def test_a_window_that_stands_still_stays_finite() -> None:
     assert torch.isfinite(tiny_encoder()(still)).all()
 
 
+@pytest.mark.skipif(not can_train_in_bfloat16(), reason="this processor cannot train an LSTM in bfloat16")
 def test_low_precision_is_for_learning_alone_and_its_gradients_are_near() -> None:
     plain, low = (tiny_encoder(3, 8) for _ in range(2))
     low.training_dtype = torch.bfloat16

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from moola.errors import DeviceUnavailable
+from moola.training import device
 from moola.training.device import prepare_device, training_dtype
 
 
@@ -78,7 +79,20 @@ def test_low_precision_is_taken_by_itself_only_where_the_processor_has_it(
     monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], precision: str, found: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(device, "can_train_in_bfloat16", lambda: True)
     assert training_dtype(precision, torch.device("cpu")) == found
+
+
+def test_low_precision_that_the_processor_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("could not create a primitive descriptor")
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", refuse)
+    assert not device.can_train_in_bfloat16()
+    with pytest.raises(DeviceUnavailable, match="--precision float32"):
+        training_dtype("bfloat16", torch.device("cpu"))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert training_dtype("auto", torch.device("cpu")) == torch.float32
 
 
 @pytest.mark.parametrize(("capability", "found"), [((8, 0), torch.bfloat16), ((7, 5), torch.float32)])

@@ -43,16 +43,38 @@ def prepare_device(name: str, threads: int) -> torch.device:
 def training_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return what an LSTM multiplies in while it learns: for `auto`, bfloat16 where the machine has it in hardware.
 
-    Sums, states of the optimiser and everything outside the LSTM stay float32. Elsewhere bfloat16 works, slowly.
+    Sums, states of the optimiser and everything outside the LSTM stay float32.
+
+    Raises
+    ------
+    DeviceUnavailable
+        bfloat16 is asked for and this processor cannot train an LSTM in it, not even slowly.
     """
     if precision == "auto":
         precision = "bfloat16" if _has_bfloat16(device) else "float32"
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if precision != "bfloat16":
+        return torch.float32
+    if device.type == "cpu" and not can_train_in_bfloat16():
+        raise DeviceUnavailable(
+            "--precision bfloat16 needs a processor that multiplies in it, but this one does not. "
+            "Use --precision auto (the default) or --precision float32."
+        )
+    return torch.bfloat16
+
+
+def can_train_in_bfloat16() -> bool:
+    """Tell whether an LSTM runs forward in bfloat16 on this processor: without AVX-512, oneDNN has no such primitive."""
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.random.fork_rng(devices=[]):
+        try:
+            torch.nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+        except RuntimeError:
+            return False
+    return True
 
 
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # Without these instructions oneDNN would emulate it.
+    # Without these instructions oneDNN would emulate it, or refuse.
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
