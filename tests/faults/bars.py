@@ -155,7 +155,7 @@ BARS = [
         "a small parquet file full of one number",
         "bars check bad.parquet",
         3,
-        "must grow to at most 1000 times its size",
+        "must grow to at most 100 times its size",
         full_of_one_number,
     ),
     Fault("bars-column-missing", "no column `low`", CHECK, 3, "lacks low", bars(lambda frame: frame.drop("low"))),

@@ -102,7 +102,7 @@ class _LazyFile(logging.FileHandler):
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Leave it: there is no other place to tell of a screen that takes nothing."""
 
 

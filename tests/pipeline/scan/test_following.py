@@ -439,7 +439,7 @@ def test_what_does_not_fit_is_refused(folder):
     with pytest.raises(InvalidData, match="must be whole"):
         follow()
     with pytest.raises(OperationFailed, match="there is no none"):
-        follow("none.csv")
+        follow("none.csv", "other.jsonl")
     for wrong in (
         {"overview": Path("o.html")},
         {"resume": True},
