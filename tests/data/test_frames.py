@@ -174,17 +174,16 @@ def test_a_csv_is_scanned_as_it_is_read(tmp_path):
 def test_compressed_tables_are_refused_with_the_way_to_unpack_them(tmp_path, pack):
     (tmp_path / "t.csv").write_bytes(pack(b"a,b\n1,2\n"))
     for use in (read, read_bars, lambda path: spool_bars(path, tmp_path / "spool")):
-        with pytest.raises(InvalidData, match="is compressed with .* Unpack it first"):
+        with pytest.raises(InvalidData, match=r"is compressed with .* Unpack it first"):
             use(tmp_path / "t.csv")
 
 
-def test_long_text_many_times_is_refused_before_it_is_all_there(tmp_path):
-    symbol = pl.repeat("x" * 400_000, 100_000, eager=True)
-    FRAME.head(1).select(symbol=pl.lit("x" * 400_000)).write_parquet(tmp_path / "one.parquet")
-    pl.DataFrame({"symbol": symbol}).write_parquet(tmp_path / "t.parquet")
-    for name in ("one.parquet", "t.parquet"):
-        with pytest.raises(InvalidData, match="at most 10,000 bytes of text in a cell|must grow to at most"):
-            read(tmp_path / name)
+def test_long_text_is_refused(tmp_path):
+    pl.DataFrame({"symbol": ["x" * 20_000] * 3000}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InvalidData, match="at most 10,000 bytes of text in a cell"):
+        read(tmp_path / "t.parquet")
+    with pytest.raises(InvalidData, match="at most 10,000 bytes of text in a cell"):
+        spool_bars(tmp_path / "t.parquet", tmp_path / "spool")
 
 
 def test_two_million_bars_of_one_symbol_are_read(tmp_path):
