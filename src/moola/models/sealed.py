@@ -190,7 +190,13 @@ def _refuse_other_pickles(archive: bytes) -> None:
         sizes = {entry.filename.rpartition("/")[2]: entry.file_size for entry in file.infolist()}
         pickled = file.read(name)
     steps = [(opcode.name, value) for opcode, value, _ in pickletools.genops(pickled)]
+    tuples: set[Any] = set()
     for place, (step, value) in enumerate(steps):
+        # A tuple of one tuple many times over, as the key of a dictionary, is hashed without end.
+        if step in ("BINPUT", "LONG_BINPUT") and steps[place - 1][0].startswith("TUPLE"):
+            tuples.add(value)
+        if step in ("BINGET", "LONG_BINGET") and value in tuples:
+            raise ValueError("a tuple that is used again")
         if step not in STEPS or (step == "GLOBAL" and not _is_tensor_part(str(value))):
             raise ValueError(f"a step {step} {str(value)[:80]!r}")
         if step == "BINPERSID" and not any(
