@@ -63,7 +63,7 @@ def spoil_the_footer(content: bytearray) -> None:
 
 
 def full_of_one_number(_patch: object) -> None:
-    """A parquet file of some kilobytes that unpacks to 160 MB."""
+    """A parquet file of some kilobytes that unpacks to 480 MB."""
     pl.repeat(1.0, 60_000_000, eager=True).alias("open").to_frame().write_parquet("bad.parquet", compression="zstd")
 
 

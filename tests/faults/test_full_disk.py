@@ -15,7 +15,7 @@ from tests.faults.fault import files_under, run_id
 from tests.faults.world import enter, make_world
 
 COMMANDS = {
-    "sample": "sample --output-root new",
+    "sample": "sample --output new",
     "windows": "windows --bars bars.parquet --output new.parquet --stride 50",
     "train": "train --data relative.parquet --split split.json --n-heads 1 --epochs 1 --save-run",
     "scan": "scan --model artifacts/runs/{run}/model.pkl --bars bars.parquet --output new.csv",
@@ -26,6 +26,8 @@ COMMANDS = {
     "report": "report --run {run} --output new.html",
     "tune": "tune --data relative.parquet --split split.json --trials 1 --study new.db",
 }
+
+QUICK = ("windows",)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,10 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         subprocess.run(["umount", disk], check=True)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+# Each is a process of its own on a copy of the world; one stays with the quick tests.
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS if name not in QUICK)]
+)
 def test_a_full_disk_is_one_message_and_leaves_nothing(full: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     enter(full, monkeypatch)
     before = files_under(full)
