@@ -91,3 +91,13 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OperationFailed, match="cannot be made"), alone(tmp_path / "file/.lock", "do it"):
         pass
+
+
+def test_a_lock_that_a_full_disk_cannot_sign_is_not_left(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("moola.locks.os.pwrite", full)
+    with pytest.raises(OperationFailed, match="No space left on device"), alone(tmp_path / "new" / ".l.lock", "write"):
+        pass
+    assert list(tmp_path.iterdir()) == []

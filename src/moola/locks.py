@@ -42,9 +42,10 @@ def alone(lock: Path, what: str) -> Iterator[None]:
     try:
         handle = _take(lock, what)
     except OSError as error:
+        remove_empty(made)
         raise OperationFailed(
             f"one process at a time must {what}, which a lock keeps, but {lock} cannot be made ({error.strerror}). "
-            "Mend the folder's permissions, or choose a folder that can be locked."
+            "Free space, correct the folder's permissions, or choose a folder that can be locked."
         ) from error
     try:
         yield
@@ -63,7 +64,12 @@ def _take(lock: Path, what: str) -> int:
         try:
             _hold(handle, lock, what)
             if _is_at(handle, lock):
-                _sign(handle, what)
+                try:
+                    _sign(handle, what)
+                except OSError:
+                    # A full disk: what cannot be signed is not left behind.
+                    os.unlink(lock)
+                    raise
                 return handle
         except BaseException:
             os.close(handle)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from moola.core.bars import Bars
 from moola.data.contracts import bar_pieces
-from moola.data.contracts.bar_pieces import Place, bar_frames
 from moola.data.contracts.bar_spool import HeldBars, rows_by_symbol, spool_bars, symbol_interval_us
 from moola.data.contracts.bar_table import read_bars
 from moola.errors import InvalidData, OperationFailed
@@ -90,44 +89,9 @@ def test_what_is_no_bar_file_is_refused(tmp_path):
         spool_bars(tmp_path / "none.csv", tmp_path / "spool")
 
 
-@pytest.mark.parametrize("name", ["bars.parquet", "bars.csv"])
-def test_reading_goes_on_where_it_stopped(tmp_path, piece, name):
-    path, place, found = tmp_path / name, Place(), []
-    for stop in (20, 20, 61, 100):
-        write(path, TWO.head(stop))
-        for frame, behind in bar_frames(path, place, finished=False):
-            found.append(frame["close"].cast(pl.Float64))
-            place = behind
-        assert pl.concat(found).to_list() == TWO["close"].head(stop).to_list()
-
-
-def test_a_line_that_is_still_written_waits(tmp_path):
-    path = write(tmp_path / "bars.csv", TWO.head(9))
-    whole = path.read_bytes()
-    for n_bytes in (0, 10, len(whole) - 30, len(whole) - 1):
-        path.write_bytes(whole[:n_bytes])
-        rows = sum(len(frame) for frame, _ in bar_frames(path, finished=False))
-        assert rows == max(whole[:n_bytes].count(b"\n") - 1, 0)
-    assert sum(len(frame) for frame, _ in bar_frames(path)) == 9
-
-
 @given(st.lists(st.sampled_from(["a", "b", "", "ü"]), min_size=1, max_size=12))
 @QUICK
 def test_rows_by_symbol_keep_order(names):
     bars = Bars(np.arange(len(names)), np.ones((len(names), 4)), np.array(names, dtype=object))
     found = [(name, rows.tolist()) for name, rows in rows_by_symbol(bars)]
     assert found == [(name, [i for i, one in enumerate(names) if one == name]) for name in dict.fromkeys(names)]
-
-
-def test_a_line_whose_rest_comes_while_the_file_is_read_is_read_whole(tmp_path):
-    path = tmp_path / "bars.csv"
-    whole = write(path, TWO).read_bytes()
-    half = whole.rindex(b"\n", 0, -1) + 9
-    path.write_bytes(whole[:half])
-    pieces = bar_frames(path, finished=False)
-    first, place = next(pieces)
-    # The rest comes between two pieces.
-    path.write_bytes(whole)
-    assert list(pieces) == []
-    ((second, _),) = bar_frames(path, place, finished=False)
-    assert pl.concat([first, second]).equals(pl.read_csv(path, infer_schema=False))

@@ -1,8 +1,14 @@
+import bz2
+import gzip
+import lzma
+import zlib
+
 import numpy as np
 import polars as pl
 import pytest
 
-from moola.data.contracts.bar_table import write_bars
+from moola.data.contracts.bar_spool import spool_bars
+from moola.data.contracts.bar_table import read_bars, write_bars
 from moola.data.contracts.frames import (
     nested_column,
     read_frame,
@@ -91,7 +97,7 @@ def test_a_panic_of_the_reader_is_invalid_data_and_an_interrupt_stays_one(tmp_pa
         def fail(_source):
             raise error
 
-        monkeypatch.setattr(pl, "read_parquet", fail)
+        monkeypatch.setattr(pl, "scan_parquet", fail)
 
     fail_with(panic("index out of bounds"))
     with pytest.raises(InvalidData, match=r"must be whole parquet, but .* is damaged"):
@@ -162,3 +168,32 @@ def test_frames_are_written_as_parquet_alone(tmp_path):
 def test_a_csv_is_scanned_as_it_is_read(tmp_path):
     write_frame(tmp_path / "t.csv", FRAME)
     assert scan_frame(tmp_path / "t.csv", "the input", "Check it.").collect().equals(read(tmp_path / "t.csv"))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, bz2.compress, lzma.compress])
+def test_compressed_tables_are_refused_with_the_way_to_unpack_them(tmp_path, pack):
+    (tmp_path / "t.csv").write_bytes(pack(b"a,b\n1,2\n"))
+    for use in (read, read_bars, lambda path: spool_bars(path, tmp_path / "spool")):
+        with pytest.raises(InvalidData, match=r"is compressed with .* Unpack it first"):
+            use(tmp_path / "t.csv")
+
+
+def test_long_text_is_refused(tmp_path):
+    pl.DataFrame({"symbol": ["x" * 20_000] * 3000}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InvalidData, match="at most 10,000 bytes of text in a cell"):
+        read(tmp_path / "t.parquet")
+    with pytest.raises(InvalidData, match="at most 10,000 bytes of text in a cell"):
+        spool_bars(tmp_path / "t.parquet", tmp_path / "spool")
+
+
+def test_two_million_bars_of_one_symbol_are_read(tmp_path):
+    n = 2_000_000
+    frame = pl.DataFrame({"n": pl.int_range(n, eager=True), "symbol": pl.repeat("EURUSD", n, eager=True)})
+    frame.write_parquet(tmp_path / "t.parquet")
+    assert len(read(tmp_path / "t.parquet")) == n
+
+
+def test_a_csv_of_a_million_columns_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("a," * 1_000_000 + "\n1\n")
+    with pytest.raises(InvalidData, match="at most 10,000 columns"):
+        read(tmp_path / "t.csv")

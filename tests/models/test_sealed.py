@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import resource
 import struct
 import zipfile
 from pathlib import Path
@@ -271,3 +272,28 @@ def test_the_digest_does_not_depend_on_storage_or_order() -> None:
     assert digest(torch.arange(10.0)[2:5]) == digest(torch.tensor([2.0, 3.0, 4.0]))
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest([1, 2]) == digest((1, 2))
+
+
+class Claims:
+    """A pickle that asks for gigabytes, which `weights_only` lets through."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytearray, (8 << 30,)
+
+
+def test_a_pickle_that_asks_for_memory_is_refused_before_it_has_it() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    record = {"kind": "model", "format_version": 1, "content": {"weights": Claims()}, "sha256": "0" * 64}
+    with pytest.raises(UntrustedFile, match="cannot be read safely"):
+        unseal("model", sealed_record(record), "model.pkl")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+
+
+def test_tuples_that_hold_each_other_without_end_are_refused() -> None:
+    # As the key of a dictionary, loading alone would not end.
+    key: Any = ("x",)
+    for _ in range(60):
+        key = (key, key)
+    record = {"kind": "model", "format_version": 1, "content": {"odd": key}, "sha256": "0" * 64}
+    with pytest.raises(UntrustedFile, match="cannot be read safely"):
+        unseal("model", sealed_record(record), "model.pkl")

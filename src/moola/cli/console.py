@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 from cyclopts import Parameter
 
@@ -43,7 +44,7 @@ def set_up_logging(command: str) -> None:
     root = logging.getLogger("moola")
     root.setLevel(logging.DEBUG)
     root.propagate = False
-    screen = logging.StreamHandler(sys.stderr)
+    screen = _Stderr(sys.stderr)
     screen.setLevel(logging.INFO)
     screen.setFormatter(_Plain())
     root.addHandler(screen)
@@ -83,9 +84,26 @@ class _LazyFile(logging.FileHandler):
         try:
             LOG_FOLDER.mkdir(parents=True, exist_ok=True)
             super().emit(record)
-        except OSError as error:
-            logging.getLogger("moola").removeHandler(self)
-            log.warning("No log file: %s cannot be written (%s).", LOG_FOLDER, error.strerror)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002
+        """Say once that the log ends here; what the command does is told on the screen all the same."""
+        root = logging.getLogger("moola")
+        if self in root.handlers:
+            root.removeHandler(self)
+            reason = getattr(sys.exception(), "strerror", None) or sys.exception()
+            log.warning("The log file ends: %s cannot be written (%s).", LOG_FOLDER, reason)
+
+    def close(self) -> None:
+        """Close the file, whose last bytes a full disk may not take."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Leave it: there is no other place to tell of a screen that takes nothing."""
 
 
 class _Plain(logging.Formatter):

@@ -41,6 +41,9 @@ class ScanOptions:
         Tell each event at the first moment at which enough is known of it, from the bars up to then alone.
     live_windows
         Least number of windows that must have seen an event before it is told live; more are later and surer.
+    strict
+        With --follow, stop at the first line that is no bar, is out of order, or differs from the bar read for its
+        time; when left out, they are skipped and counted.
     poll_s
         Seconds from one look at what --follow names to the next.
     polls
@@ -80,6 +83,7 @@ class ScanOptions:
     max_overlap: float = 0.1
     live: bool = False
     live_windows: int = 2
+    strict: bool = False
     poll_s: float = 5.0
     polls: int = 0
     overview: Path | None = None
@@ -113,6 +117,8 @@ class ScanOptions:
                 f"--follow must stand without options of a whole scan, but {' and '.join(idle)} came with it. "
                 "Leave them out; the same command goes on with what is followed."
             )
+        if self.strict and self.follow is None:
+            raise WrongUsage("--strict must come with --follow, but --bars came. A scan refuses such bars anyway.")
         suffixes = OUTPUT_SUFFIXES if self.follow is None else GROWING_SUFFIXES
         if self.output.suffix not in suffixes:
             raise WrongUsage(f"--output must end in {', '.join(suffixes)}, but it is {self.output}. Give another one.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,20 +50,27 @@ def _problem(rule: str, broken: Bool[np.ndarray, " bars"], detail: str = "") -> 
 
 def price_problems(ohlc: Float[np.ndarray, "bars 4"]) -> list[Problem]:
     """Return every price rule that these bars break, with its count and its first row."""
+    return [problem for rule, broken in _price_rules(ohlc) for problem in _problem(rule, broken)]
+
+
+def broken_prices(ohlc: Float[np.ndarray, "bars 4"]) -> Bool[np.ndarray, " bars"]:
+    """Tell which bars break any price rule."""
+    return np.logical_or.reduce([broken for _, broken in _price_rules(ohlc)])
+
+
+def _price_rules(ohlc: Float[np.ndarray, "bars 4"]) -> Iterator[tuple[str, Bool[np.ndarray, " bars"]]]:
     finite = np.isfinite(ohlc)
     positive = ohlc > 0
     usable = (finite & positive).all(axis=1)
-    problems = []
     for column, name in enumerate(OHLC):
-        problems += _problem(f"{name} must be a finite number", ~finite[:, column])
-        problems += _problem(f"{name} must be above 0", finite[:, column] & ~positive[:, column])
+        yield f"{name} must be a finite number", ~finite[:, column]
+        yield f"{name} must be above 0", finite[:, column] & ~positive[:, column]
         extreme = positive[:, column] & finite[:, column] & ((ohlc[:, column] < LEAST) | (ohlc[:, column] > MOST))
-        problems += _problem(f"{name} must be within {LEAST:g} to {MOST:g}", extreme)
+        yield f"{name} must be within {LEAST:g} to {MOST:g}", extreme
     open_, high, low, close = ohlc.T
     body_low, body_high = np.minimum(open_, close), np.maximum(open_, close)
-    problems += _problem("low must be at most min(open, close)", usable & (low > body_low))
-    problems += _problem("high must be at least max(open, close)", usable & (high < body_high))
-    return problems
+    yield "low must be at most min(open, close)", usable & (low > body_low)
+    yield "high must be at least max(open, close)", usable & (high < body_high)
 
 
 def bar_problems(bars: Bars) -> list[Problem]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickletools
 import struct
 import sys
 import zipfile
@@ -26,6 +27,43 @@ FORMAT_VERSION = 1
 SEAL = b"moola-sha256:"
 SEAL_BYTES = len(SEAL) + 64
 MAX_BYTES = 4 << 30
+# Steps of the pickles that `seal` writes, and the names that they call.
+STEPS = frozenset(
+    [
+        "PROTO",
+        "STOP",
+        "MARK",
+        "EMPTY_DICT",
+        "EMPTY_LIST",
+        "EMPTY_TUPLE",
+        "TUPLE",
+        "TUPLE1",
+        "TUPLE2",
+        "TUPLE3",
+        "APPEND",
+        "APPENDS",
+        "SETITEM",
+        "SETITEMS",
+        "NONE",
+        "NEWTRUE",
+        "NEWFALSE",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG1",
+        "BINFLOAT",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BINPUT",
+        "LONG_BINPUT",
+        "BINGET",
+        "LONG_BINGET",
+        "GLOBAL",
+        "REDUCE",
+        "BINPERSID",
+    ]
+)
+GLOBALS = frozenset({"torch._utils _rebuild_tensor_v2", "collections OrderedDict"})
 
 
 def digest(value: Any) -> str:
@@ -103,10 +141,17 @@ def unseal(kind: str, data: bytes, name: str | Path) -> dict[str, Any]:
         raise _refuse(kind, name, "its bytes do not match its SHA-256")
     try:
         _refuse_inflation(archive)
+        _refuse_other_pickles(archive)
         record = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except Exception as error:
         # torch reports foreign archives with many exception types; all mean the same to the user.
         raise _refuse(kind, name, f"it cannot be read safely ({type(error).__name__})") from error
+    try:
+        is_larger = _spent(record, len(data)) > len(data)
+    except TypeError as error:
+        raise _refuse(kind, name, f"it holds more than tensors and plain values ({error})") from error
+    if is_larger:
+        raise _refuse(kind, name, "it would grow beyond its size when it is read")
     # First, since the fields of another version may be others.
     if isinstance(record, dict) and record.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
         found = f"its format version is {record['format_version']!r}, not {FORMAT_VERSION}"
@@ -116,11 +161,9 @@ def unseal(kind: str, data: bytes, name: str | Path) -> dict[str, Any]:
     if record["kind"] != kind:
         raise _refuse(kind, name, f"it is a file of kind {record['kind']!r}")
     content: dict[str, Any] = record["content"]
-    if _spent(content, len(data)) > len(data):
-        raise _refuse(kind, name, "it would grow beyond its size when it is read")
     try:
         found = digest(content)
-    except (TypeError, RuntimeError, RecursionError) as error:
+    except (TypeError, ValueError, RuntimeError, RecursionError) as error:
         raise _refuse(kind, name, f"it holds more than tensors and plain values ({error})") from error
     if found != record["sha256"]:
         raise _refuse(kind, name, "its content does not match its SHA-256")
@@ -137,6 +180,36 @@ def _refuse_inflation(archive: bytes) -> None:
         raise ValueError("entries that lie over each other")
 
 
+def _refuse_other_pickles(archive: bytes) -> None:
+    """Look at a pickle's steps before one is taken: `weights_only` lets some through that take any memory.
+
+    What is allowed is what `seal` writes: plain values, and tensors that are views of storages in the archive.
+    """
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        (name,) = [entry for entry in file.namelist() if entry.rpartition("/")[2] == "data.pkl"]
+        sizes = {entry.filename.rpartition("/")[2]: entry.file_size for entry in file.infolist()}
+        pickled = file.read(name)
+    steps = [(opcode.name, value) for opcode, value, _ in pickletools.genops(pickled)]
+    tuples: set[Any] = set()
+    for place, (step, value) in enumerate(steps):
+        # A tuple of one tuple many times over, as the key of a dictionary, is hashed without end.
+        if step in ("BINPUT", "LONG_BINPUT") and steps[place - 1][0].startswith("TUPLE"):
+            tuples.add(value)
+        if step in ("BINGET", "LONG_BINGET") and value in tuples:
+            raise ValueError("a tuple that is used again")
+        if step not in STEPS or (step == "GLOBAL" and not _is_tensor_part(str(value))):
+            raise ValueError(f"a step {step} {str(value)[:80]!r}")
+        if step == "BINPERSID" and not any(
+            one == "BINUNICODE" and key in sizes for one, key in steps[max(place - 12, 0) : place]
+        ):
+            raise ValueError("a storage that is not in the archive")
+
+
+def _is_tensor_part(name: str) -> bool:
+    module, _, what = name.partition(" ")
+    return name in GLOBALS or (module == "torch" and what.endswith("Storage"))
+
+
 def _spent(value: Any, budget: int) -> int:
     """Count a byte an item and all bytes of tensors, and stop once beyond the budget.
 
@@ -149,6 +222,9 @@ def _spent(value: Any, budget: int) -> int:
             spent += item.numel() * item.element_size()
         elif isinstance(item, dict | list | tuple):
             spent += len(item)
+            # Text of a key that holds other values could be without end.
+            if isinstance(item, dict) and not all(isinstance(key, str | int | float | None) for key in item):
+                raise TypeError("keys that are no plain values")
             waiting += item.values() if isinstance(item, dict) else item
     return spent
 

@@ -127,11 +127,13 @@ class BarChecks:
 
 def rows_by_symbol(bars: Bars) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each symbol, in the order of first appearance, with its rows ascending."""
-    names, first, number = np.unique(bars.symbol.astype(str), return_index=True, return_inverse=True)
-    order = np.argsort(number, kind="stable")
-    ends = np.cumsum(np.bincount(number, minlength=len(names)))
-    for i in np.argsort(first).tolist():
-        yield str(names[i]), order[(ends[i - 1] if i else 0) : ends[i]]
+    number: dict[str, int] = {}
+    # No array of text, which would take the longest name's room for every bar.
+    place = np.fromiter((number.setdefault(name, len(number)) for name in bars.symbol), np.int64, len(bars))
+    order = np.argsort(place, kind="stable")
+    ends = np.cumsum(np.bincount(place, minlength=len(number))).tolist()
+    for name, first, end in zip(number, [0, *ends], ends, strict=False):
+        yield str(name), order[first:end]
 
 
 def spool_bars(path: Path, folder: Path) -> SpooledBars:
@@ -147,7 +149,7 @@ def spool_bars(path: Path, folder: Path) -> SpooledBars:
     n_bars: list[int] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for frame, _ in bar_frames(path):
+        for frame in bar_frames(path):
             unread: list[Problem] = []
             bars, times_known = columns_of(frame, path, unread)
             checks.add(bars, unread, times_known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shlex
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,23 @@ from moola.errors import InvalidData, OperationFailed
 from moola.files import read_bytes, write_atomic, write_atomic_by
 
 PARQUET_MAGIC = b"PAR1"
+# Polars unpacks some of them by itself, without a bound: a few megabytes grow to all memory.
+PACKED = {
+    b"\x1f\x8b": ("gzip", "gunzip -k"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"\x78\x01": ("zlib", "zlib-flate -uncompress <"),
+    b"\x78\x9c": ("zlib", "zlib-flate -uncompress <"),
+    b"\x78\xda": ("zlib", "zlib-flate -uncompress <"),
+    b"PK\x03\x04": ("zip", "unzip"),
+    b"BZh": ("bzip2", "bunzip2 -k"),
+    b"\xfd7zXZ": ("xz", "unxz -k"),
+    b"\x04\x22\x4d\x18": ("lz4", "unlz4"),
+}
+# Columns of a CSV: each costs memory even without a row.
+MAX_COLUMNS = 10_000
+# Text of one cell: a dictionary makes long text many times almost no bytes of a file.
+MAX_TEXT_BYTES = 10_000
+FIRST_ROWS, PIECE_ROWS = 1024, 65_536
 
 
 def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
@@ -27,9 +45,53 @@ def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
         raise InvalidData(f"{what} must hold a table, but {path} is empty (0 bytes). {advice}")
     with reading(path, what, advice):
         if not content.startswith(PARQUET_MAGIC):
+            refuse_packed(content, path, what)
             return read_csv(content)
         refuse_inflation(io.BytesIO(content), path, what, advice)
-        return pl.read_parquet(io.BytesIO(content))
+        return _parquet(content, path, what, advice)
+
+
+def _parquet(content: bytes, path: Path, what: str, advice: str) -> pl.DataFrame:
+    """Read parquet a few rows first, then more: long text is met before it is met a million times."""
+    rows = pl.scan_parquet(io.BytesIO(content))
+    pieces: list[pl.DataFrame] = []
+    first, n_rows = 0, FIRST_ROWS
+    while True:
+        piece = rows.slice(first, n_rows).collect()
+        if pieces and not len(piece):
+            return pl.concat(pieces)
+        refuse_long_text(piece, path, what, advice)
+        pieces.append(piece)
+        first, n_rows = first + n_rows, PIECE_ROWS
+
+
+def refuse_long_text(frame: pl.DataFrame, path: Path | str, what: str, advice: str) -> None:
+    """Refuse a table with text beyond `MAX_TEXT_BYTES` in a cell."""
+    for name, dtype in frame.schema.items():
+        if dtype not in (pl.String, pl.Categorical, pl.Enum):
+            continue
+        longest = frame[name].cast(pl.String).str.len_bytes().max()
+        if isinstance(longest, int) and longest > MAX_TEXT_BYTES:
+            raise InvalidData(
+                f"{what} must have at most {MAX_TEXT_BYTES:,} bytes of text in a cell, but {path} has {longest:,} in "
+                f"the column {name[:80]!r}. {advice}"
+            )
+
+
+def refuse_packed(begin: bytes, path: Path | str, what: str) -> None:
+    """Refuse bytes that begin as a compressed file does, and say with what it is unpacked.
+
+    Raises
+    ------
+    InvalidData
+        The first bytes are those of a compressed file.
+    """
+    for magic, (name, command) in PACKED.items():
+        if begin.startswith(magic):
+            raise InvalidData(
+                f"{what} must be parquet or plain CSV, but {path} is compressed with {name}. "
+                f"Unpack it first: {command} {shlex.quote(str(path))}"
+            )
 
 
 def scan_frame(path: Path, what: str, advice: str) -> pl.LazyFrame:
@@ -65,6 +127,9 @@ def plain_name(column: str) -> str:
 
 def read_csv(content: bytes, separator: str = ",", text_columns: tuple[str, ...] = ()) -> pl.DataFrame:
     """Read CSV, judging types by the whole column; a symbol stays text, leading zeros and all."""
+    # Some separators may be inside quotation marks: this is a bound and no count.
+    if (n_columns := 1 + content[: content.find(b"\n") % (len(content) + 1)].count(separator.encode())) > MAX_COLUMNS:
+        raise InvalidData(f"a CSV must have at most {MAX_COLUMNS:,} columns, but it has {n_columns:,}. Check the file.")
     header = pl.read_csv(io.BytesIO(content), separator=separator, n_rows=0).columns
     texts = {name: pl.String for name in header if name in text_columns or plain_name(name) in ("symbol", "ticker")}
     return pl.read_csv(io.BytesIO(content), separator=separator, infer_schema_length=None, schema_overrides=texts)

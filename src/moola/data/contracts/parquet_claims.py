@@ -13,7 +13,7 @@ from moola.errors import InvalidData
 
 # Windows that overlap by all but one bar pack to a sixtieth of what they hold; a file that packs far better is made
 # to fill memory. Small ones may be anything.
-SMALL_BYTES, MAX_GROWTH = 128 << 20, 1000
+SMALL_BYTES, MAX_GROWTH = 256 << 20, 100
 TAIL_BYTES = 8
 VALUE_BYTES = 8
 # Places of what is looked at in the structs FileMetaData, RowGroup, ColumnChunk and ColumnMetaData.

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from moola.core.bars import Bars
-from moola.data.contracts.bar_pieces import Place
+from moola.data.contracts.growing_table import Place
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, sha256_bytes, write_atomic
 from moola.locks import alone, lock_beside
@@ -163,7 +163,7 @@ def _to_json(state: FollowState) -> dict[str, Any]:
     }
     # The order in which symbols came is kept by a list: files sort their keys.
     return {
-        "places": {name: [place.n_rows, place.n_bytes] for name, place in state.places.items()},
+        "places": {name: list(astuple(place)) for name, place in state.places.items()},
         "symbols": [[name, content] for name, content in symbols.items()],
         "n_bytes": state.n_bytes,
         "pending": state.pending,
@@ -179,5 +179,10 @@ def _from_json(content: dict[str, Any]) -> FollowState:
         told = np.array(one["told"], dtype=np.int64).reshape(-1, 2)
         bars = Bars(start_us, ohlc, np.full(len(start_us), name, dtype=object))
         symbols[name] = SymbolState(bars, int(one["offset"]), told)
-    places = {name: Place(*map(int, place)) for name, place in content["places"].items()}
+    places = {name: _place(*fields) for name, fields in content["places"].items()}
     return FollowState(places, symbols, int(content["n_bytes"]), str(content["pending"]), int(content["n_events"]))
+
+
+def _place(n_rows: int, n_bytes: int, header: str = "", known: str = "", device: int = 0, inode: int = 0) -> Place:
+    """Return a place; one of an older version has no more than its rows and bytes."""
+    return Place(int(n_rows), int(n_bytes), str(header), str(known), int(device), int(inode))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,23 @@ import numpy as np
 import polars as pl
 
 from moola.config.scan_options import ScanOptions
-from moola.core.bars import Bars, price_problems
+from moola.core.bars import Bars, bar_interval_us
 from moola.core.merging import MergedEvents
-from moola.data.contracts.bar_pieces import Place, bar_frames
 from moola.data.contracts.bar_spool import rows_by_symbol
-from moola.data.contracts.bar_table import ADVICE, columns_of
 from moola.data.contracts.event_table import events_frame, events_of, frame_text
-from moola.errors import InvalidData, OperationFailed, Problem
+from moola.data.contracts.growing_table import (
+    Piece,
+    Place,
+    goes_on,
+    good_bars,
+    is_parquet,
+    new_pieces,
+    rest_elsewhere,
+)
+from moola.errors import InvalidData, OperationFailed
 from moola.files import sha256_file
-from moola.pipeline.scan.follow_state import FollowFolder, FollowState, SymbolState
+from moola.pipeline.scan.follow_state import STATE, FollowFolder, FollowState, SymbolState, folder_of
+from moola.pipeline.scan.order import Gaps, Skipped, gaps_of, skipped_bars
 from moola.pipeline.scan.parts import NO_BARS
 from moola.pipeline.scan.proposals import open_judging, open_reader
 
@@ -40,15 +49,19 @@ class Follower:
         self.options, self.source = options, options.follow
         self.reader = open_reader(options)
         self.judging = open_judging(options, self.reader.model)
-        if not self.source.exists():
+        self.is_folder = self.source.is_dir()
+        if not self.source.exists() and not (folder_of(options.output) / STATE).is_file():
             raise OperationFailed(
                 f"--follow must name a file or a folder, but there is no {self.source}. Check the path."
             )
         self.folder = FollowFolder(options.output, self._deciding())
         self.state = FollowState()
         # What a file was when it was last read to its end: nothing is read again until it is another.
-        self.signatures: dict[str, tuple[int, int]] = {}
-        self.n_skipped = 0
+        self.signatures: dict[str, tuple[int, int, int]] = {}
+        # Of a file that was begun anew, the header that it had; what was said last of it.
+        self.headers: dict[str, str] = {}
+        self.said: dict[str, str] = {}
+        self.n_bad_lines, self.skipped, self.gaps = 0, Skipped(), Gaps()
 
     def run(self, on_events: OnEvents, on_begun: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Look at the source again and again; `on_events` gets the table of events just told."""
@@ -71,51 +84,120 @@ class Follower:
     def look(self, on_events: OnEvents) -> None:
         """Read what was appended since the last look, a piece at a time."""
         for path in self._files():
-            status = path.stat()
-            signature = (status.st_size, status.st_mtime_ns)
-            if self.signatures.get(path.name) == signature:
-                continue
-            for frame, place in self._pieces(path):
-                state, frames = self._read(path, frame)
-                places = {**state.places, path.name: place}
-                self._tell(replace(state, places=places), frames, on_events)
-            self.signatures[path.name] = signature
+            try:
+                self._look_at(path, on_events)
+            except FileNotFoundError:
+                self._say_once(path, "%s is not there: it is waited for.", path)
+            except OSError as error:
+                self._say_once(path, "%s cannot be read (%s): it is waited for.", path, error.strerror or error)
 
     def _files(self) -> list[Path]:
-        if not self.source.is_dir():
+        if not self.is_folder:
             return [self.source]
-        return sorted(path for path in self.source.iterdir() if path.suffix in SUFFIXES and path.is_file())
-
-    def _pieces(self, path: Path) -> Iterator[tuple[pl.DataFrame, Place]]:
-        place = self.state.places.get(path.name, Place())
-        if place.n_bytes > path.stat().st_size:
-            log.warning("%s became shorter: it is read anew, and bars that were read are skipped.", path)
-            place = Place()
         try:
-            yield from bar_frames(path, place, finished=False)
-        except InvalidData as error:
-            # Whoever writes parquet writes it whole; until then there is nothing to read.
-            log.warning("%s is looked at again when it changes: %s", path, str(error).splitlines()[0])
+            return sorted(path for path in self.source.iterdir() if path.suffix in SUFFIXES and path.is_file())
+        except OSError as error:
+            self._say_once(self.source, "%s cannot be read (%s): it is waited for.", self.source, error.strerror)
+            return []
 
-    def _read(self, path: Path, frame: pl.DataFrame) -> tuple[FollowState, list[pl.DataFrame]]:
+    def _look_at(self, path: Path, on_events: OnEvents) -> None:
+        status = path.stat()
+        if not status.st_size:
+            # Just begun, or emptied to be written anew.
+            return
+        parquet = is_parquet(path)
+        signature = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if parquet and self.signatures.get(path.name) == signature:
+            return
+        try:
+            place = self._place(path, status)
+            if place != Place() and not goes_on(path, place):
+                self._read_rest(path, place, on_events)
+                place = self._begin_anew(path)
+            for piece in new_pieces(path, place, self.headers.get(path.name, "")):
+                self._take(path, path.name, piece, on_events)
+        except InvalidData as error:
+            if self.options.strict or not (parquet or self.state.symbols):
+                raise
+            # Whoever writes parquet writes it whole; until then there is nothing to read.
+            self._say_once(path, "%s is looked at again when it changes: %s", path, str(error).splitlines()[0])
+        self.signatures[path.name] = signature
+
+    def _place(self, path: Path, status: os.stat_result) -> Place:
+        """Return how far a file is read, be it under another name."""
+        if path.name in self.state.places or not self.is_folder:
+            return self.state.places.get(path.name, Place())
+        known = [one for one in self.state.places.values() if (one.device, one.inode) == (status.st_dev, status.st_ino)]
+        return next((one for one in known if goes_on(path, one)), Place())
+
+    def _read_rest(self, path: Path, place: Place, on_events: OnEvents) -> None:
+        """Read what came to a file before it was rotated, where it still is."""
+        rest = rest_elsewhere(path, place)
+        if rest is None or (self.is_folder and rest.name in self.state.places):
+            return
+        for piece in new_pieces(rest, place):
+            self._take(rest, path.name, piece, on_events)
+        if self.is_folder:
+            # Under its new name it may be one of those that are followed.
+            places = self.state.places
+            self.state = replace(self.state, places={**places, rest.name: places[path.name]})
+
+    def _begin_anew(self, path: Path) -> Place:
+        self._say_once(
+            path,
+            "%s is another file than before (rotated, or written anew): it is read from its start, and bars that were "
+            "read are skipped.",
+            path,
+        )
+        self.headers[path.name] = self.state.places[path.name].header
+        return Place()
+
+    def _say_once(self, path: Path, message: str, *values: object) -> None:
+        """Warn of the state that a file is in, once until it is read again."""
+        if self.said.get(path.name) != message:
+            self.said[path.name] = message
+            log.warning(message, *values)
+
+    def _take(self, path: Path, name: str, piece: Piece, on_events: OnEvents) -> None:
+        """Read a piece's new bars, tell their events and keep the place behind it."""
+        state, frames = self._read(path, piece)
+        self._tell(replace(state, places={**state.places, name: piece.place}), frames, on_events)
+        self.said.pop(name, None)
+
+    def _read(self, path: Path, piece: Piece) -> tuple[FollowState, list[pl.DataFrame]]:
         """Read a piece's new bars, symbol by symbol."""
-        problems: list[Problem] = []
-        bars, _ = columns_of(frame, path, problems)
-        problems += price_problems(bars.ohlc) if not problems else []
-        if problems:
-            raise InvalidData.from_problems(f"{path} (rows counted from the first new one)", problems, ADVICE)
-        symbols, frames, n_old = dict(self.state.symbols), [], 0
+        bars, broken = good_bars(piece.frame, path)
+        bad = (*piece.bad, *broken)
+        skipped, gaps = Skipped(), Gaps()
+        symbols, frames = dict(self.state.symbols), []
         for name, rows in rows_by_symbol(bars):
             before = symbols.get(name, SymbolState(_no_bars(), 0, NO_BARS))
-            new = rows[_newer(bars.start_us[rows], before)]
-            n_old += len(rows) - len(new)
+            is_new = _newer(bars.start_us[rows], before)
+            new = _rows(bars, rows[is_new])
+            known = _joined(before.bars, new)
+            skipped += skipped_bars(_rows(bars, rows[~is_new]), known)
+            gaps += gaps_of(known.start_us[max(len(before.bars) - 1, 0) :], bar_interval_us(known.start_us))
             if len(new):
-                symbols[name], told = self._slide(before, Bars(bars.start_us[new], bars.ohlc[new], bars.symbol[new]))
+                symbols[name], told = self._slide(before, new)
                 frames += told
-        if n_old:
-            self.n_skipped += n_old
-            log.warning("%d bars of %s are not after the last bar of their symbol: skipped.", n_old, path)
+        self._say_what_is_wrong(path, bad, skipped, gaps)
         return replace(self.state, symbols=symbols), frames
+
+    def _say_what_is_wrong(self, path: Path, bad: tuple[str, ...], skipped: Skipped, gaps: Gaps) -> None:
+        messages = [f"{path} has {len(bad)} lines that are no bars, the first {bad[0][:80]!r}"] if bad else []
+        messages += [f"{path}: {skipped}"] if skipped.n_wrong else []
+        if messages and self.options.strict:
+            raise InvalidData(
+                f"with --strict every line must be a new bar in order, but {'; '.join(messages)}. "
+                "Correct the file, or leave --strict out."
+            )
+        for message in messages if skipped.n_wrong or not skipped.n else [*messages, f"{path}: {skipped}"]:
+            log.warning("%s: skipped.", message)
+        if gaps.n:
+            log.warning("%s: %s", path, gaps)
+        self.n_bad_lines += len(bad)
+        self.skipped += skipped
+        self.gaps += gaps
 
     def _slide(self, before: SymbolState, new: Bars) -> tuple[SymbolState, list[pl.DataFrame]]:
         """Slide over a symbol's new windows, and keep the bars that later ones need."""
@@ -161,7 +243,11 @@ class Follower:
             "n_events": self.state.n_events,
             "n_bars": sum(one.n_bars for one in self.state.symbols.values()),
             "n_symbols": len(self.state.symbols),
-            "n_skipped": self.n_skipped,
+            "n_bad_lines": self.n_bad_lines,
+            "n_skipped": self.skipped.n,
+            "n_differing": self.skipped.n_differing,
+            "n_out_of_order": self.skipped.n_late,
+            "n_gaps": self.gaps.n,
             "min_prob": float(self.judging.min_prob),
             "device": self.reader.device.type,
             "labelled_by": self.reader.model.training.get("annotators"),
@@ -184,4 +270,8 @@ def _joined(one: Bars, other: Bars) -> Bars:
 
 
 def _part(bars: Bars, first: int, stop: int) -> Bars:
-    return Bars(bars.start_us[first:stop], bars.ohlc[first:stop], bars.symbol[first:stop])
+    return _rows(bars, slice(first, stop))
+
+
+def _rows(bars: Bars, rows: np.ndarray | slice) -> Bars:
+    return Bars(bars.start_us[rows], bars.ohlc[rows], bars.symbol[rows])
