@@ -15,14 +15,14 @@ from tests.strategies import QUICK
 
 def windows(starts, length: int = 10) -> Intervals:
     start = np.asarray(starts, dtype=np.int64)
-    return Intervals(start, start + length - 1, np.arange(len(start)))
+    return Intervals(start, start + length, np.arange(len(start)))
 
 
 def naive_near(intervals: Intervals, row: int, held, embargo: int) -> bool:
     for other in held:
         apart = (
-            intervals.end_us[row] + embargo < intervals.start_us[other]
-            or intervals.end_us[other] + embargo < intervals.start_us[row]
+            intervals.end_us[row] + embargo <= intervals.start_us[other]
+            or intervals.end_us[other] + embargo <= intervals.start_us[row]
         )
         if not apart:
             return True

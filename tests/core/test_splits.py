@@ -14,7 +14,7 @@ def rows(*values):
 
 def timed(start, length=10):
     start = np.asarray(start, dtype=np.int64)
-    return Intervals(start, start + length - 1, np.arange(len(start)))
+    return Intervals(start, start + length, np.arange(len(start)))
 
 
 def untimed(*group):
@@ -34,7 +34,7 @@ fractions = st.sampled_from([(0.2, 0.25), (0.3, 0.0), (0.25, 0.5), (0.1, 0.1)])
 def test_a_split_equals_the_naive_one_row_after_the_other(start, fraction, length, embargo):
     intervals = timed(start, length)
     n_val, n_test = (round(len(start) * share) for share in fraction)
-    expected = naive_forward_chain(start, intervals.end_us.tolist(), n_val, n_test, embargo)
+    expected = naive_forward_chain(start, (intervals.end_us - 1).tolist(), n_val, n_test, embargo)
     assert parts_of(forward_chain(intervals, *fraction, embargo)) == [sorted(part) for part in expected]
 
 
@@ -44,7 +44,7 @@ def test_no_window_shares_a_bar_with_a_later_part_and_every_row_is_somewhere(sta
     intervals = timed(start, length)
     split = forward_chain(intervals, *fraction)
     train, val, test, dropped = parts_of(split)
-    end = intervals.end_us.tolist()
+    end = (intervals.end_us - 1).tolist()
     assert shared_bar_pairs(train, val + test, start, end) == []
     assert shared_bar_pairs(val, test, start, end) == []
     assert sorted(train + val + test + dropped) == list(range(len(start)))
@@ -156,7 +156,7 @@ def test_a_negative_row_is_out_of_range_and_an_empty_test_is_no_fault():
 @QUICK
 def test_a_leak_is_found_exactly_when_a_window_is_not_over_before_the_next_part(windows):
     start, length, part = zip(*windows, strict=True)
-    intervals = Intervals(rows(*start), rows(*start) + rows(*length), np.arange(len(start)))
+    intervals = Intervals(rows(*start), rows(*start) + rows(*length) + 1, np.arange(len(start)))
     by_part = [rows(*(i for i, name in enumerate(part) if name == wanted)) for wanted in "abc"]
     expected = 0
     for earlier, later in ((0, 1), (0, 2), (1, 2)):

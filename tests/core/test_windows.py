@@ -72,9 +72,9 @@ def test_taken_windows_are_copies_of_the_slices():
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), min_size=1), st.integers(0, 12), st.integers(0, 5))
 @QUICK
-def test_closed_intervals_intersect_when_they_share_a_bar_time(spans, first, length):
+def test_intervals_intersect_when_they_share_a_time(spans, first, length):
     start = np.array([s for s, _ in spans])
     end = np.array([s + n for s, n in spans])
     wanted = set(range(first, first + length + 1))
     expected = [bool(wanted & set(range(s, s + n + 1))) for s, n in spans]
-    assert intersects(start, end, first, first + length).tolist() == expected
+    assert intersects(start, end + 1, first, first + length + 1).tolist() == expected

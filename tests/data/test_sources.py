@@ -36,7 +36,7 @@ def test_bars_are_cut_into_windows_when_they_are_needed(bars_path):
 def test_windows_over_bars_know_their_times(bars_path):
     intervals = open_source(bars_path, 10, DAY_S, 105).intervals
     assert np.array_equal(intervals.start_us, BARS.start_us[:100:10])
-    assert np.array_equal(intervals.end_us - intervals.start_us, np.full(10, 104 * HOUR_US))
+    assert np.array_equal(intervals.end_us - intervals.start_us, np.full(10, 105 * HOUR_US))
     assert len(set(intervals.group.tolist())) == 10
 
 

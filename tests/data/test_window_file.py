@@ -9,7 +9,7 @@ from moola.data.contracts import window_file
 from moola.data.contracts.window_file import WindowFile, read_windows, write_window_pieces, write_windows
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, MoolaError
-from tests.made import made_windows
+from tests.made import HOUR_US, made_windows
 
 
 def same(left: WindowTable, right: WindowTable) -> bool:
@@ -131,7 +131,7 @@ def test_rows_with_the_same_bars_are_one_group(kind):
     intervals = table.intervals()
     assert intervals.group.tolist() == [0, 1, 0, 2, 1]
     assert np.array_equal(intervals.start_us, table.start_us)
-    assert np.array_equal(intervals.end_us, table.end_us)
+    assert np.array_equal(intervals.end_us, table.end_us + HOUR_US)
 
 
 def test_a_file_of_60_bars_is_refused_where_105_must_hold(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from moola.data.contracts.split_file import utc_text
-from moola.pipeline.seen import seen_among, seen_sentence
+from moola.pipeline.seen import seen_among, seen_sentence, times_learned
 
 START, END = np.array([0, 10, 20, 30]), np.array([9, 19, 29, 39])
 
@@ -18,9 +18,24 @@ def test_an_interval_is_seen_where_it_shares_a_time() -> None:
     for first in range(-3, 42):
         for last in range(first, 42):
             expected = [any(first <= time <= last for time in range(s, e + 1)) for s, e in zip(START, END, strict=True)]
-            found = seen_among(record(first, last), START, END)
+            found = seen_among(record(first, last), START, END + 1)
             assert found is not None
             assert found.tolist() == expected
+
+
+def test_what_was_learned_ends_when_its_last_bar_is_over() -> None:
+    """An 8-hour bar of 08:00 closes at 16:00: hours that begin before are seen, also by a record of bars that it lacks."""
+    hour = 3_600_000_000
+    learned = times_learned(np.array([0, 8]) * hour, np.array([8, 16]) * hour)
+    found = seen_among(learned, np.array([11, 15, 16]) * hour, np.array([12, 16, 17]) * hour)
+    assert found is not None
+    assert found.tolist() == [True, True, False]
+    # A judged window of long bars is seen where it is not over when what was learned begins.
+    later = times_learned(np.array([12]) * hour, np.array([13]) * hour)
+    found = seen_among(later, np.array([0, 0]), np.array([12, 16]) * hour)
+    assert found is not None
+    assert found.tolist() == [False, True]
+    assert times_learned(None, None) == {"time_range": None}
 
 
 def test_without_times_nothing_is_known() -> None:

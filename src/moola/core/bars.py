@@ -96,6 +96,15 @@ def bar_interval_us(start_us: Int[np.ndarray, " bars"]) -> int:
     return int(np.median(np.diff(start_us))) if len(start_us) > 1 else 0
 
 
+def bar_lengths_us(bars: Bars) -> Int[np.ndarray, " bars"]:
+    """Return the length of each bar: the usual distance between the bars of its symbol."""
+    length = np.zeros(len(bars), dtype=np.int64)
+    for symbol in bars.symbols:
+        mine = bars.symbol == symbol
+        length[mine] = bar_interval_us(bars.start_us[mine])
+    return length
+
+
 def upside_down(ohlc: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "... 4"]:
     """Turn prices p into 1/p, so that up is down and ratios are kept: the old low is the new high."""
     return (1.0 / ohlc)[..., [0, 2, 1, 3]]

@@ -20,13 +20,13 @@ N_TEST_GROUPS = 2
 def near_any(
     intervals: Intervals, rows: Int[np.ndarray, " rows"], held: Int[np.ndarray, " held"], embargo_us: int
 ) -> Bool[np.ndarray, " rows"]:
-    """Tell which rows share a bar with a held window, or lie within the embargo before or after one.
+    """Tell which rows share time with a held window, or lie within the embargo before or after one.
 
-    Counts, for each row, the held windows that start before it ends less those that end before it starts.
+    Counts, for each row, the held windows that start before it ends less those that are over when it starts.
     """
     start_us, end_us = _times(intervals)
-    started = np.searchsorted(np.sort(start_us[held]), end_us[rows] + embargo_us, side="right")
-    ended = np.searchsorted(np.sort(end_us[held]), start_us[rows] - embargo_us, side="left")
+    started = np.searchsorted(np.sort(start_us[held]), end_us[rows] + embargo_us, side="left")
+    ended = np.searchsorted(np.sort(end_us[held]), start_us[rows] - embargo_us, side="right")
     same_bars = np.isin(intervals.group[rows], intervals.group[held])
     near: np.ndarray = (started > ended) | same_bars
     return near

@@ -34,7 +34,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Intervals:
-    """First and last bar time of each window (closed, microseconds), and its group of equal bars."""
+    """When each window's first bar begins and its last bar is over `[start, end)`, and its group of equal bars."""
 
     start_us: Int[np.ndarray, " windows"] | None
     end_us: Int[np.ndarray, " windows"] | None
@@ -78,7 +78,7 @@ def forward_chain(intervals: Intervals, val_fraction: float, test_fraction: floa
         edges.append(ordered[n - n_test])
     bounds = np.array([*edges, np.iinfo(np.int64).max])
     slot = np.searchsorted(bounds, start, side="right")
-    straddles = np.asarray(end >= bounds[slot] - embargo_us)
+    straddles = np.asarray(end > bounds[slot] - embargo_us)
     names = ["train", *(["val"] if n_val else []), *(["test"] if n_test else [])]
     dropped = {
         int(row): f"starts in {names[slot[row]]} and still runs when {names[slot[row] + 1]} begins"
@@ -98,13 +98,13 @@ def forward_chain(intervals: Intervals, val_fraction: float, test_fraction: floa
 
 
 def _group_spans(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row order as time: a group of equal bars spans from its first row to its last."""
+    """Row order as time: a group of equal bars spans from its first row to behind its last."""
     rows = np.arange(len(group))
     first = np.full(group.max() + 1, len(group))
     last = np.zeros(group.max() + 1, dtype=np.int64)
     np.minimum.at(first, group, rows)
     np.maximum.at(last, group, rows)
-    return first[group].astype(np.int64), last[group]
+    return first[group].astype(np.int64), last[group] + 1
 
 
 def index_problems(split: Split, n_rows: int) -> list[Problem]:
@@ -149,7 +149,7 @@ def chain_problems(split: Split, intervals: Intervals, window_id: list[str]) -> 
             problems.append(Problem(rule, len(shared), first, detail))
         if intervals.start_us is not None and intervals.end_us is not None:
             opening = int(after[np.argmin(intervals.start_us[after])])
-            late = before[intervals.end_us[before] >= intervals.start_us[opening]]
+            late = before[intervals.end_us[before] > intervals.start_us[opening]]
             if len(late):
                 worst = int(late[np.argmax(intervals.end_us[late])])
                 detail = (

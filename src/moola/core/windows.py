@@ -92,7 +92,7 @@ def intersects(
     start_us: Int[np.ndarray, " windows"],
     end_us: Int[np.ndarray, " windows"],
     first_us: int,
-    last_us: int,
+    until_us: int,
 ) -> Bool[np.ndarray, " windows"]:
-    """Tell which closed intervals share at least one bar time with `[first_us, last_us]`."""
-    return (start_us <= last_us) & (end_us >= first_us)
+    """Tell which intervals `[start, end)` share time with `[first_us, until_us)`."""
+    return (start_us < until_us) & (end_us > first_us)

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from moola.core.bar_features import BarFeatures
-from moola.core.bars import Bars, upside_down
+from moola.core.bars import Bars, bar_lengths_us, upside_down
 from moola.core.features import N_FEATURES, relative_features
 from moola.core.splits import Intervals
 from moola.core.windows import cut_windows, take_windows
@@ -63,9 +63,10 @@ class BarSource:
 
     @property
     def intervals(self) -> Intervals:
-        """Times of the first and last bar of each window."""
-        end = self.first_bar + self.window_bars - 1
-        return Intervals(self.bars.start_us[self.first_bar], self.bars.start_us[end], np.arange(len(self)))
+        """When the first bar of each window begins and its last is over, by the usual distance of its symbol's bars."""
+        last = self.first_bar + self.window_bars - 1
+        over = self.bars.start_us[last] + bar_lengths_us(self.bars)[last]
+        return Intervals(self.bars.start_us[self.first_bar], over, np.arange(len(self)))
 
     @property
     def position(self) -> np.ndarray:

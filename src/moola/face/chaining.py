@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int
 
+from moola.core.closing import closing_us
 from moola.core.folds import make_folds
 from moola.core.splits import Intervals
 from moola.errors import InvalidData, WrongUsage
@@ -99,9 +100,10 @@ class ForwardChaining:
                 f"folds must know when windows are, but {n} rows came without times. Pass "
                 'groups=windows.select("start_ts", "end_ts"), or times= to ForwardChaining.'
             )
-        start_us, end_us = time_us_of(groups, n).T
+        start_us, last_us = time_us_of(groups, n).T
         # Equal bars have equal times here, so rows need no other groups.
-        intervals = Intervals(start_us, end_us, np.arange(n))
+        close_us = closing_us(start_us, last_us, _window_bars(X), _symbols(X))
+        intervals = Intervals(start_us, close_us, np.arange(n))
         embargo_us = round(self.embargo_hours * 3.6e9)
         for fold in make_folds(intervals, self.scheme, self.n_splits, self.initial_fraction, 0.0, embargo_us):
             yield fold.train, fold.test
@@ -109,3 +111,16 @@ class ForwardChaining:
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Return how many folds there are."""
         return self.n_splits
+
+
+def _window_bars(X: Any) -> int | None:
+    """Return how many bars the windows have; None where the rows are no windows."""
+    if isinstance(X, pl.DataFrame):
+        is_window = len(X) and isinstance(X.schema.get("features"), pl.List)
+        return len(X["features"][0]) if is_window else None
+    return int(np.shape(X)[1]) if np.ndim(X) == 3 else None
+
+
+def _symbols(X: Any) -> np.ndarray | None:
+    known = isinstance(X, pl.DataFrame) and "symbol" in X.columns
+    return X["symbol"].fill_null("").to_numpy().astype(object) if known else None

@@ -154,11 +154,10 @@ def _trained_on(train: pl.DataFrame) -> WindowTable:
 
 def _leaks(judged: Predictions, train: WindowTable) -> list[str] | None:
     """Say that train windows share bars with judged ones; None where times are not known."""
-    if judged.start_us is None or judged.end_us is None or train.start_us is None or train.end_us is None:
+    train_close, judged_close = train.close_us, judged.close_us(train.window_bars)
+    if judged.start_us is None or judged_close is None or train.start_us is None or train_close is None:
         return None
-    start_us, end_us = (
-        np.concatenate(pair) for pair in ((train.start_us, judged.start_us), (train.end_us, judged.end_us))
-    )
+    start_us, end_us = np.concatenate([train.start_us, judged.start_us]), np.concatenate([train_close, judged_close])
     rows = np.arange(len(start_us))
     near = near_any(Intervals(start_us, end_us, rows), rows[: len(train)], rows[len(train) :], 0)
     return [f"{int(near.sum())} of {len(train)} train windows share bars with judged ones"] if near.any() else []

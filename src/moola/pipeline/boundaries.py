@@ -39,10 +39,10 @@ def usable_rows(split: Path | None, path: Path, source: WindowSource, input_sha2
             raise InvalidData.from_problems(split, problems, "Write the split anew with `moola split`.")
         return file.split.train, "the split's train rows alone"
     boundary -= _embargo_us(file, intervals, source.window_bars)
-    rows = everything[intervals.end_us < boundary]
+    rows = everything[intervals.end_us <= boundary]
     if not len(rows):
         raise InvalidData(
-            f"some windows must end before the split's val and test begin ({utc_text(boundary)}), but none of "
+            f"some windows must be over when the split's val and test begin ({utc_text(boundary)}), but none of "
             f"{len(source)} does. Give earlier bars."
         )
     return rows, f"windows that run into or follow {utc_text(boundary)}, where the split's val and test begin"
@@ -52,7 +52,7 @@ def _embargo_us(file: SplitFile, intervals: Intervals, window_bars: int) -> int:
     """Return the time of the bars that the split purges beyond one window, at the usual bar interval."""
     if intervals.start_us is None or intervals.end_us is None or window_bars < 2:
         return 0
-    usual = float(np.median(intervals.end_us - intervals.start_us)) / (window_bars - 1)
+    usual = float(np.median(intervals.end_us - intervals.start_us)) / window_bars
     return round(max(file.purge_window - (window_bars - 1), 0) * usual)
 
 

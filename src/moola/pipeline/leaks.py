@@ -40,7 +40,7 @@ def _seen_by(
     encoder: EncoderFile, table: WindowTable, held_out: np.ndarray, data_sha256: str | None, split_sha256: str | None
 ) -> int:
     """Count held-out windows that the encoder may have seen; without times, what files and splits can tell."""
-    seen = seen_among(encoder.pretraining, rows_of(table.start_us, held_out), rows_of(table.end_us, held_out))
+    seen = seen_among(encoder.pretraining, rows_of(table.start_us, held_out), rows_of(table.close_us, held_out))
     if seen is not None:
         return int(seen.sum())
     same_file = data_sha256 is not None and encoder.pretraining.get("input_sha256") == data_sha256

@@ -111,7 +111,7 @@ def predict(options: PredictOptions) -> dict[str, Any]:
     predictions = predict_windows(model, table, rows, np.full(len(rows), "new", dtype=object), device)
     write_predictions(options.output, predictions)
     names = np.array(model.class_names)[predictions.class_prob.argmax(axis=1)]
-    seen = seen_among(model.training, table.start_us, table.end_us)
+    seen = seen_among(model.training, table.start_us, table.close_us)
     return {
         "output": str(options.output),
         "n_windows": len(table),

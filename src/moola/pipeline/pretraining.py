@@ -18,7 +18,6 @@ from moola.core.features import N_FEATURES
 from moola.core.scaling import RobustScaler
 from moola.core.splits import Intervals, forward_chain
 from moola.data.contracts.frames import rows_of
-from moola.data.contracts.split_file import utc_text
 from moola.data.sources import WindowSource, open_source
 from moola.errors import InvalidData, WrongUsage
 from moola.files import remove_leftovers, sha256_file
@@ -26,6 +25,7 @@ from moola.locks import alone, lock_beside
 from moola.models.encoder import EncoderArchitecture, build_encoder
 from moola.models.files import write_encoder
 from moola.pipeline.boundaries import spread, usable_rows
+from moola.pipeline.seen import times_learned
 from moola.pipeline.unlabelled import by_arm, needs_masks, resolve_arms, taker
 from moola.training.arms.arm import ArmSettings
 from moola.training.device import prepare_device, training_dtype
@@ -93,7 +93,7 @@ def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team) -> dict[s
         "mirror_windows": objective.plan.mirror,
         "input_sha256": input_sha256,
         "split_sha256": split_sha256,
-        "time_range": _seen(source.intervals, np.concatenate([train_rows, val_rows])),
+        **_times(source.intervals, np.concatenate([train_rows, val_rows])),
         "n_train_windows": len(train_rows),
         "n_val_windows": len(val_rows),
         "best_epoch": state.best_epoch,
@@ -176,10 +176,8 @@ def _later_stretch(intervals: Intervals, usable: np.ndarray, val_fraction: float
     return usable[divided.train], usable[divided.val]
 
 
-def _seen(intervals: Intervals, rows: np.ndarray) -> list[str] | None:
-    if intervals.start_us is None or intervals.end_us is None:
-        return None
-    return [utc_text(intervals.start_us[rows].min()), utc_text(intervals.end_us[rows].max())]
+def _times(intervals: Intervals, rows: np.ndarray) -> dict[str, Any]:
+    return times_learned(rows_of(intervals.start_us, rows), rows_of(intervals.end_us, rows))
 
 
 def checkpoint_of(output: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from moola.core.closing import closing_us
 from moola.data.contracts.frames import read_frame, rows_of, utc_series, write_frame
 from moola.errors import InvalidData
 
@@ -56,6 +57,12 @@ class Predictions:
     def predicts_pointers(self) -> bool:
         """Tell whether any pointer was predicted."""
         return bool((self.predicted_bar >= 0).any())
+
+    def close_us(self, window_bars: int) -> np.ndarray | None:
+        """When the last bar of each window is over, by what the times of windows so long tell; None without times."""
+        if self.start_us is None or self.end_us is None:
+            return None
+        return closing_us(self.start_us, self.end_us, window_bars)
 
     def joined(self, other: Predictions) -> Predictions:
         """Return both tables, one behind the other; columns that one lacks are left out."""

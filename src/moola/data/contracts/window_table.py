@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from moola.core.closing import closing_us
 from moola.core.features import relative_features
 from moola.core.splits import Intervals, content_hashes, groups_of_equal
 from moola.data.contracts.frames import rows_of
@@ -27,7 +28,8 @@ class WindowTable:
     expansion_start, expansion_end
         Pointers, inclusive bar positions; -1 where there is none.
     start_us, end_us
-        Times of the first and last bar, `None` in older files without timestamps.
+        When the first and the last bar begin, `None` in older files without timestamps; `close_us` is when the
+        last bar is over.
     """
 
     window_id: list[str]
@@ -107,6 +109,13 @@ class WindowTable:
             return self
         return replace(self, features=relative_features(self.values))
 
+    @property
+    def close_us(self) -> np.ndarray | None:
+        """When the last bar of each window is over; None without times."""
+        if self.start_us is None or self.end_us is None:
+            return None
+        return closing_us(self.start_us, self.end_us, self.window_bars, self.symbol)
+
     def intervals(self) -> Intervals:
         """Return what a split needs: times, and groups of rows with the same bars."""
-        return Intervals(self.start_us, self.end_us, groups_of_equal(content_hashes(self.values)))
+        return Intervals(self.start_us, self.close_us, groups_of_equal(content_hashes(self.values)))

@@ -119,7 +119,7 @@ def sharing(one: WindowTable, other: WindowTable) -> Bool[np.ndarray, " one"]:
     group = np.array([number.setdefault(key, len(number)) for key in content], dtype=np.int64)
     start, end = (
         np.concatenate([values for table in (one, other) if (values := getattr(table, name)) is not None])
-        for name in ("start_us", "end_us")
+        for name in ("start_us", "close_us")
     )
     rows = np.arange(len(group))
     return near_any(Intervals(start, end, group), rows[: len(one)], rows[len(one) :], 0)

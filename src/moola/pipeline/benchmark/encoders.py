@@ -14,7 +14,7 @@ import polars as pl
 from moola import __version__
 from moola.config.benchmark_options import BenchmarkOptions
 from moola.config.pretrain_options import PretrainOptions
-from moola.core.bars import Bars
+from moola.core.bars import Bars, bar_lengths_us
 from moola.data.contracts.bar_table import read_bars, write_bars
 from moola.data.contracts.split_file import time_us, utc_text
 from moola.errors import InvalidData, OperationFailed, WrongUsage
@@ -100,7 +100,7 @@ def _first_start_us(path: Path) -> int:
 
 
 def cut_bars(options: BenchmarkOptions, before_us: int) -> SeenBars:
-    """Write the bars that begin before the boundary to a file of their own: no other bar is ever opened by a fit.
+    """Write the bars that are over before the boundary to a file of their own: no other bar is ever opened by a fit.
 
     Raises
     ------
@@ -109,11 +109,11 @@ def cut_bars(options: BenchmarkOptions, before_us: int) -> SeenBars:
     """
     assert options.bars is not None
     bars = read_bars(options.bars)
-    rows = np.flatnonzero(bars.start_us < before_us)
+    rows = np.flatnonzero(bars.start_us + bar_lengths_us(bars) <= before_us)
     if not len(rows):
         raise InvalidData(
-            f"--bars must have bars before {utc_text(before_us)}, but none of {len(bars)} is ({options.bars}). "
-            "Give earlier bars."
+            f"--bars must have bars that are over before {utc_text(before_us)}, but none of {len(bars)} is "
+            f"({options.bars}). Give earlier bars."
         )
     path = options.output / "bars" / f"before-{np.datetime64(before_us, 'us').astype('datetime64[s]')}.parquet"
     path = path.with_name(path.name.replace(":", ""))

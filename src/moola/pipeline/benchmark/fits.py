@@ -218,7 +218,8 @@ def _seen_by(options: TrainOptions, judged: Predictions) -> list[str]:
     """Say when the encoder saw times of judged windows. Those of train and val it may see, they have no label there."""
     if options.pretrained_encoder is None or judged.start_us is None:
         return []
-    seen = seen_among(read_encoder(options.pretrained_encoder).pretraining, judged.start_us, judged.end_us)
+    encoder = read_encoder(options.pretrained_encoder)
+    seen = seen_among(encoder.pretraining, judged.start_us, judged.close_us(encoder.window_bars))
     if seen is None:
         return ["the encoder does not say which times it was pretrained on"]
     if not seen.any():

@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from moola.core.folds import near_any
 from moola.core.splits import Intervals
+from moola.core.windows import WINDOW_BARS
 from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.platt import Calibrator, fit_calibrator, logits_of
@@ -75,14 +76,17 @@ def _concatenate(parts: list[Predictions]) -> Predictions:
 
 
 def calibrate_out_of_fold(
-    pooled: Predictions, block: Int[np.ndarray, " windows"], method: str = "temperature"
+    pooled: Predictions,
+    block: Int[np.ndarray, " windows"],
+    method: str = "temperature",
+    window_bars: int = WINDOW_BARS,
 ) -> tuple[Predictions, list[Calibrator]]:
     """Calibrate each block's probabilities by a calibrator fitted on the other blocks.
 
     No window has a part in its own calibration, nor has one that shares a bar with its block. Returns the
     calibrators by block.
     """
-    intervals = Intervals(pooled.start_us, pooled.end_us, np.arange(len(pooled)))
+    intervals = Intervals(pooled.start_us, pooled.close_us(window_bars), np.arange(len(pooled)))
     logits = logits_of(pooled.class_prob)
     probability = pooled.class_prob.copy()
     calibrators = []

@@ -19,7 +19,7 @@ from moola.core.folds import make_folds
 from moola.core.splits import Split
 from moola.data.contracts.frames import write_frame
 from moola.data.contracts.prediction_table import Predictions, write_predictions
-from moola.data.contracts.split_file import SplitFile, verify_split, write_split
+from moola.data.contracts.split_file import SplitFile, read_split, verify_split, write_split
 from moola.data.contracts.window_file import read_windows
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import WrongUsage
@@ -173,13 +173,16 @@ def pool_fits(tasks: list[FitTask], model: str, fraction: float, calibration: st
     read = {(task.fold, task.seed): read_fit(task) for task in mine}
     folds, seeds = sorted({fold for fold, _ in read}), sorted({seed for _, seed in read})
     records = [record for _, record in read.values()]
+    window_bars = read_split(mine[0].split).window_bars
     by_fold = [average([read[fold, seed][0] for seed in seeds]) for fold in folds]
     pooled, block = pool(by_fold)
     calibrators: list[Calibrator] = []
     by_seed = {seed: pool([read[fold, seed][0] for fold in folds])[0] for seed in seeds}
     if model != "prevalence":
-        pooled, calibrators = calibrate_out_of_fold(pooled, block, calibration)
-        by_seed = {seed: calibrate_out_of_fold(one, block, calibration)[0] for seed, one in by_seed.items()}
+        pooled, calibrators = calibrate_out_of_fold(pooled, block, calibration, window_bars)
+        by_seed = {
+            seed: calibrate_out_of_fold(one, block, calibration, window_bars)[0] for seed, one in by_seed.items()
+        }
     leaks = sorted({str(leak) for record in records for leak in record["leaks"]})
     n_train = float(np.mean([record["n_train_windows"] for record in records]))
     return Pooled(

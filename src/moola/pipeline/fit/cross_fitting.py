@@ -50,7 +50,7 @@ def _others(intervals: Intervals, known: np.ndarray, block: np.ndarray) -> np.nd
     apart = known[~np.isin(intervals.group[known], intervals.group[block])]
     if intervals.start_us is None or intervals.end_us is None:
         return apart
-    shares = (intervals.start_us[apart] <= intervals.end_us[block].max()) & (
-        intervals.end_us[apart] >= intervals.start_us[block].min()
+    shares = (intervals.start_us[apart] < intervals.end_us[block].max()) & (
+        intervals.end_us[apart] > intervals.start_us[block].min()
     )
     return apart[~shares]

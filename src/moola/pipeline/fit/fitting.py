@@ -14,6 +14,7 @@ from moola.config.train_options import TrainOptions
 from moola.core.expansions import length_weights
 from moola.core.scaling import RobustScaler
 from moola.data.augmentation import class_swaps
+from moola.data.contracts.frames import rows_of
 from moola.data.contracts.prediction_table import Predictions
 from moola.data.contracts.split_file import time_us, utc_text
 from moola.data.contracts.window_table import WindowTable
@@ -28,6 +29,7 @@ from moola.pipeline.fit.material import Material
 from moola.pipeline.fit.selftraining import Unlabelled, open_unlabelled, record_of, seen_by_student
 from moola.pipeline.fit.stages import Stages
 from moola.pipeline.predicting import predict_windows, read_windows_both_ways
+from moola.pipeline.seen import times_learned
 from moola.training.loop import FitState, OnEpoch
 
 log = logging.getLogger(__name__)
@@ -134,12 +136,9 @@ def _lengths(options: TrainOptions, material: Material) -> np.ndarray | None:
 def _training_record(options: TrainOptions, material: Material) -> dict[str, Any]:
     """What the model file says of its training: enough to tell later whether it saw a window."""
     table, seen = material.table, np.concatenate([material.split.train, material.split.val])
-    span = None
-    if table.start_us is not None and table.end_us is not None:
-        span = [utc_text(table.start_us[seen].min()), utc_text(table.end_us[seen].max())]
     return {
         **material.hashes,
-        "time_range": span,
+        **times_learned(rows_of(table.start_us, seen), rows_of(table.close_us, seen)),
         "n_train_windows": len(material.split.train),
         "n_val_windows": len(material.split.val),
         "annotators": table.annotators,

@@ -74,7 +74,7 @@ def _pieces(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def seen_by_student(unlabelled: Unlabelled) -> list[int] | None:
-    """Return first and last time of the windows a student saw, in microseconds; None without times."""
+    """Return when the first bar that a student saw begins and the last is over, in microseconds; None without times."""
     start_us, end_us = unlabelled.intervals.start_us, unlabelled.intervals.end_us
     if start_us is None or end_us is None:
         return None

@@ -44,7 +44,7 @@ def judge_encoder(subject: Subject, file: EncoderFile, name: str) -> list[Findin
     held_out = np.concatenate([subject.split.val, subject.split.test])
     sentences = find_leaks(None, file, subject.table, subject.split, subject.data_sha256)
     table, row, detail = subject.table, int(held_out[0]), ""
-    seen = seen_among(file.pretraining, rows_of(table.start_us, held_out), rows_of(table.end_us, held_out))
+    seen = seen_among(file.pretraining, rows_of(table.start_us, held_out), rows_of(table.close_us, held_out))
     if seen is not None:
         span = file.pretraining["time_range"]
         row = int(held_out[int(seen.argmax())])

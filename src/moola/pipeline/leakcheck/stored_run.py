@@ -95,7 +95,7 @@ def _truth(subject: Subject, predictions: Predictions) -> list[Finding]:
 
 def _trained_on_test(subject: Subject, model: ModelFile) -> list[Finding]:
     table, test = subject.table, subject.split.test
-    seen = seen_among(model.training, rows_of(table.start_us, test), rows_of(table.end_us, test))
+    seen = seen_among(model.training, rows_of(table.start_us, test), rows_of(table.close_us, test))
     if seen is None or not seen.any():
         return []
     span = model.training["time_range"]

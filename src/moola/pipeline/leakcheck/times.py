@@ -68,15 +68,15 @@ def overlaps(subject: Subject) -> list[Finding]:
 
 def _shared_time(subject: Subject, earlier: str, later: str) -> tuple[int, int, int, int, int]:
     """Return how many earlier rows overlap, and the worst pair with the time it shares."""
-    start, end = subject.table.start_us, subject.table.end_us
+    start, end = subject.intervals.start_us, subject.intervals.end_us
     assert start is not None
     assert end is not None
     before, after = subject.split.part(earlier), subject.split.part(later)
-    n_rows, most, worst = 0, -1, (0, 0)
+    n_rows, most, worst = 0, 0, (0, 0)
     for first in range(0, len(before) if len(after) else 0, CHUNK_ROWS):
         some = before[first : first + CHUNK_ROWS]
         shared = np.minimum(end[some][:, None], end[after]) - np.maximum(start[some][:, None], start[after])
-        n_rows += int((shared >= 0).any(axis=1).sum())
+        n_rows += int((shared > 0).any(axis=1).sum())
         if shared.max() > most:
             most = int(shared.max())
             at, there = np.unravel_index(int(shared.argmax()), shared.shape)
@@ -95,22 +95,22 @@ def _bar_at(subject: Subject, row: int, time_us: int) -> int:
 
 def purge(subject: Subject) -> list[Finding]:
     """Tell whether parts are as far apart as `purge_window` says."""
-    if subject.table.start_us is None or subject.table.end_us is None:
+    if subject.intervals.start_us is None or subject.intervals.end_us is None:
         return [Finding("purge", "note", NO_TIMES + "the purge cannot be checked")]
-    start, end, least = subject.table.start_us, subject.table.end_us, subject.table.window_bars - 1
+    start, end, least = subject.intervals.start_us, subject.intervals.end_us, subject.table.window_bars - 1
     # Read anew: a split that says nothing is taken at one window less one bar of this very length.
     said = read_json(subject.options.split, "a split file", ADVICE).get("purge_window", least)
     findings = []
     if said < least:
         found = f"purge_window is {said} bars, and windows of {subject.table.window_bars} bars need at least {least}"
         findings.append(Finding("purge", "note", found, ADVICE))
-    embargo_us = max(said - least, 0) * int(np.median(end - start) / max(least, 1))
+    embargo_us = max(said - least, 0) * int(np.median(end - start) / (least + 1))
     for earlier, later in PAIRS:
         before, after = subject.split.part(earlier), subject.split.part(later)
         if not len(before) or not len(after):
             continue
         opening = int(after[np.argmin(start[after])])
-        near = before[(end[before] >= start[opening] - embargo_us) & (start[before] < start[opening])]
+        near = before[(end[before] > start[opening] - embargo_us) & (start[before] < start[opening])]
         if len(near):
             row = int(near[np.argmax(end[near])])
             how = (
@@ -121,7 +121,9 @@ def purge(subject: Subject) -> list[Finding]:
                 f"{utc_text(end[row])[:19]}Z, {later} {subject.name(opening)} starts {utc_text(start[opening])[:19]}Z"
             )
             findings.append(Finding("purge", "leak", found, ADVICE, row))
-    fine = f"every window ends before the first bar of the next part, with {max(said - least, 0)} bars of embargo"
+    fine = (
+        f"every window is over when the first bar of the next part begins, with {max(said - least, 0)} bars of embargo"
+    )
     return findings or [Finding("purge", "ok", fine)]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from moola import __version__
 from moola.config.scan_options import ScanOptions
 from moola.core.merging import MergedEvents
-from moola.data.contracts.bar_spool import SpooledBars, spool_bars
+from moola.data.contracts.bar_spool import SpooledBars, spool_bars, symbol_interval_us
 from moola.data.contracts.event_table import Events, write_event_pieces
 from moola.errors import InvalidData
 from moola.files import sha256_file
@@ -89,7 +89,7 @@ class Scan:
             for events in self.events():
                 said.update(np.array(self.class_names)[events.class_prob.argmax(axis=1)].tolist())
                 n_cut += int(events.cut.sum())
-                seen = seen_among(training, *events.time_us.T)
+                seen = seen_among(training, events.time_us[:, 0], self._over_us(events))
                 n_learned += 0 if seen is None else int(seen.sum())
                 yield events
 
@@ -128,6 +128,11 @@ class Scan:
     def reading(self) -> PartReader:
         """The model over the bars, once `run` has laid them out."""
         return PartReader(self.reader, self.judging, self.spool, self.options.live)
+
+    def _over_us(self, events: Events) -> np.ndarray:
+        """When the last bar of each event is over."""
+        length = {name: symbol_interval_us(self.spool, place) for place, name in enumerate(self.spool.symbols)}
+        return events.time_us[:, 1] + np.array([length[name] for name in events.symbol], dtype=np.int64)
 
     def _proposals(self, n_done: int) -> Generator[tuple[int, MergedEvents]]:
         """Yield the number of each part to be read and what it proposes, as they end."""

@@ -206,7 +206,7 @@ def seen_by_encoder(inner: InnerFolds) -> str:
     """Say how many judged windows lie in the encoder's pretraining; empty where none does or there is no encoder."""
     record = inner.encoder.pretraining if inner.encoder else {}
     judged = np.concatenate([fold.test for fold in inner.folds])
-    seen = seen_among(record, rows_of(inner.table.start_us, judged), rows_of(inner.table.end_us, judged))
+    seen = seen_among(record, rows_of(inner.table.start_us, judged), rows_of(inner.table.close_us, judged))
     if seen is None or not seen.any():
         return ""
     return (
