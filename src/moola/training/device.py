@@ -63,7 +63,7 @@ def training_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def can_train_in_bfloat16() -> bool:
-    """Tell whether an LSTM runs forward in bfloat16 on this processor: without AVX-512, oneDNN has no such primitive."""
+    """Tell whether an LSTM runs in bfloat16 on this processor: without AVX-512, oneDNN has no such primitive."""
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.random.fork_rng(devices=[]):
         try:
             torch.nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
