@@ -11,14 +11,14 @@ import polars as pl
 
 from moola.config.labels_options import LabelsExportOptions
 from moola.core.windows import take_windows
-from moola.data.contracts.bar_table import read_bars
 from moola.data.contracts.label_store import GRADES, LabelStore, WindowLabel
 from moola.data.contracts.window_file import write_windows
 from moola.data.contracts.window_rules import label_problems
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.pipeline.labels.choosing import NotChosen, by_window, choose, disagreement, mean_marks
-from moola.pipeline.labels.places import BarPlaces, Mark
+from moola.pipeline.labels.places import BarPlaces, Mark, PlacedLabel, read_named_bars
+from moola.pipeline.labels.same_bars import require_same_bars
 
 ADVICE = "Mend these labels in the page, or leave one annotator out (--annotator)."
 
@@ -53,8 +53,8 @@ def export(options: LabelsExportOptions) -> dict[str, Any]:
     InvalidData
         No window is left to write, or two labels contradict each other; nothing is written.
     """
-    labels = _labels(options)
-    places = BarPlaces(read_bars(options.bars), options.window_bars)
+    places = BarPlaces(read_named_bars(options.bars, options.symbol), options.window_bars)
+    labels = _labels(options, places)
     windows: list[_Window] = []
     left_out: list[dict[str, str]] = []
     conflicts: list[dict[str, str]] = []
@@ -85,7 +85,7 @@ def export(options: LabelsExportOptions) -> dict[str, Any]:
     }
 
 
-def _labels(options: LabelsExportOptions) -> list[WindowLabel]:
+def _labels(options: LabelsExportOptions, places: BarPlaces) -> list[WindowLabel]:
     with LabelStore(options.store, must_exist=True) as store:
         known = store.annotators()
         asked = {"--annotator": options.annotator}
@@ -97,6 +97,7 @@ def _labels(options: LabelsExportOptions) -> list[WindowLabel]:
                     f"{option} must be {words}an annotator of {options.store}, but {name!r} is none of "
                     f"{len(known)}: {', '.join(known[:10]) or 'nobody labelled yet'}. Choose one of these."
                 )
+        require_same_bars(store, places, options.bars)
         return store.all(options.annotator)
 
 
