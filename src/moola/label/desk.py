@@ -18,6 +18,7 @@ from moola.label.queue import SECOND_LOOKS, Queues, next_look
 from moola.label.review import Review
 from moola.label.telling import tell
 from moola.label.windows import Shelf
+from moola.pipeline.labels.mark_warnings import mark_warnings
 from moola.pipeline.labels.places import Mark, bars_content
 
 REASONS = ("no clear move", "two moves run together", "gap or bad data", "news spike", "too short", "not sure")
@@ -140,6 +141,10 @@ class Desk:
         first = int(self.shelf.first_bar[number])
         ohlc = self.shelf.bars.ohlc[first : first + self.shelf.window_bars]
         return self._remember(self.store.save(label, expected, bars_content(times, ohlc)))
+
+    def warnings(self, marks: list[Mark]) -> list[str]:
+        """Say what is unusual about the marks of one window; it is saved all the same."""
+        return [text for _, text in mark_warnings(marks, self.shelf.window_bars)]
 
     def undo(self, window_id: str, annotator: str, expected: int) -> dict[str, Any] | None:
         """Bring back what was saved before; None where nothing was."""

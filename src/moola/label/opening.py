@@ -14,7 +14,7 @@ from moola.label.model import read_answers
 from moola.label.out_of_fold import read_out_of_fold
 from moola.label.windows import cut_shelf, shelf_of_file
 from moola.pipeline.labels.places import BarPlaces, read_named_bars
-from moola.pipeline.labels.same_bars import require_same_bars
+from moola.pipeline.labels.same_bars import learn_bars, require_same_bars
 
 
 def require_label_extra() -> None:
@@ -51,6 +51,7 @@ def open_desk(options: LabelOptions) -> Desk:
     try:
         places = BarPlaces(bars, options.window_bars)
         require_same_bars(store, places, options.bars, adds_labels=bars.symbols == [""])
+        learn_bars(store, places, options.bars)
         store.learn({}, {symbol: places.interval_us(symbol) for symbol in bars.symbols})
         return Desk(
             shelf,
@@ -75,6 +76,12 @@ def _check(options: LabelOptions) -> None:
         raise WrongUsage(
             f"--classes must be 1 to 9 different names, but {len(names)} were given: {', '.join(names) or 'none'}. "
             "Each has a digit key."
+        )
+    unprintable = [name for name in names if not name.isprintable() or len(name) > 100]
+    if unprintable:
+        raise WrongUsage(
+            f"a class must be one printable line of at most 100 characters, but {len(unprintable)} of --classes is not: "
+            f"{unprintable[0][:40]!a}. Name it anew."
         )
     if options.annotator is not None and not 1 <= len(options.annotator.strip()) <= 64:
         raise WrongUsage("--annotator must have 1 to 64 characters. Leave it out for the login name.")

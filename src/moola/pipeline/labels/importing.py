@@ -14,7 +14,7 @@ from moola.files import read_bytes
 from moola.pipeline.labels.drafts import Drafts, window_file_drafts
 from moola.pipeline.labels.label_studio import label_studio_drafts
 from moola.pipeline.labels.places import BarPlaces, read_named_bars
-from moola.pipeline.labels.same_bars import require_same_bars
+from moola.pipeline.labels.same_bars import learn_bars, require_same_bars
 
 ADVICE = "Nothing was imported: mend the file, or check --bars and --window-bars."
 
@@ -55,7 +55,9 @@ def import_labels(options: LabelsImportOptions) -> dict[str, Any]:
         if drafts.broken:
             raise InvalidData.from_problems(options.input, drafts.problems, ADVICE)
         require_same_bars(store, places, options.bars, adds_labels=any(not label.symbol for label in drafts.labels))
-        return _save(drafts, known, store, places, options)
+        result = _save(drafts, known, store, places, options)
+        learn_bars(store, places, options.bars)
+        return result
 
 
 def _repeated(drafts: Drafts) -> None:
@@ -100,7 +102,6 @@ def _save(
     if changes:
         bars = {label.window_id: places.content(label.symbol, label.start_us, label.end_us) for label, _ in changes}
         store.save_all(changes, {name: content for name, content in bars.items() if content is not None})
-        store.learn({}, {symbol: places.interval_us(symbol) for symbol in {label.symbol for label, _ in changes}})
     return {
         "store": str(options.store),
         "added": added,

@@ -32,16 +32,16 @@ class _Compared:
 
 
 def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, *, adds_labels: bool = False) -> None:
-    """Refuse bars that a store's labels were not made on, say what was corrected, and let older labels learn theirs.
+    """Refuse bars that a store's labels were not made on, and say what was corrected; nothing is written.
 
     Bars are compared by time and price (within 1e-6 of the price) under every label of their symbol. They may have
     grown, lack what is older, or differ in a few prices: the last is said with its count. Labels of the first version
-    of the store have no bars yet: they learn those that are given, which is said.
+    of the store have no bars until `learn_bars` gives them some.
 
     Parameters
     ----------
     store
-        Open store; what is learned is written there.
+        Open store.
     places
         The bars.
     path
@@ -82,7 +82,6 @@ def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, *, adds_
             "%d labelled windows lie on bars that were corrected since: %d bars of %s have other prices now.",
             sum(one.n_windows_differ for one in corrected), sum(one.n_differ for one in corrected), path,
         )  # fmt: skip
-    _learn(store, labels, known, lengths, places, path)
 
 
 def _name(symbol: str) -> str:
@@ -118,14 +117,12 @@ def _compare(
     return _Compared(len(contents), len(found), len(differ), len(windows))
 
 
-def _learn(
-    store: LabelStore,
-    labels: list[WindowLabel],
-    known: Mapping[tuple[str, str], bytes],
-    lengths: Mapping[str, int],
-    places: BarPlaces,
-    path: Path,
-) -> None:
+def learn_bars(store: LabelStore, places: BarPlaces, path: Path) -> None:
+    """Let labels that know no bars, those of the first version of the store, learn the ones that are given; said.
+
+    Called where all else went well: a command that fails changes nothing.
+    """
+    labels, known, lengths = store.all(), store.bars(), store.instruments()
     learned: dict[tuple[str, int, int], bytes] = {}
     n_labels = 0
     for label in labels:

@@ -10,7 +10,7 @@ from moola.config.labels_options import LabelsStatsOptions
 from moola.data.contracts.label_store import GRADES, STATUSES, LabelStore, WindowLabel
 from moola.pipeline.labels.comparing import Marks, agreement, conflicts
 from moola.pipeline.labels.places import BarPlaces, Mark, read_named_bars
-from moola.pipeline.labels.same_bars import require_same_bars
+from moola.pipeline.labels.same_bars import learn_bars, require_same_bars
 
 HOUR_US = 3_600_000_000
 # First hour (UTC, no summer time) of each session of the currency market.
@@ -35,6 +35,7 @@ def stats(options: LabelsStatsOptions) -> dict[str, Any]:
         if options.bars is not None:
             places = BarPlaces(read_named_bars(options.bars, options.symbol), options.window_bars)
             require_same_bars(store, places, options.bars)
+            learn_bars(store, places, options.bars)
     names = sorted({label.annotator for label in labels})
     marks = _marks(labels, places, options.window_bars)
     return {
