@@ -106,7 +106,7 @@ class LabelsStatsOptions:
     window_bars: int = 105
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LabelsCheckOptions:
     """Options of `labels check`.
 
@@ -119,7 +119,7 @@ class LabelsCheckOptions:
     store: Path
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LabelsBackupOptions:
     """Options of `labels backup`.
 
