@@ -172,7 +172,10 @@ def test_a_save_into_a_store_that_is_gone_is_an_error_and_no_label(tmp_path, cli
     answer = client.put(url, json=label_body(expected_revision=1, grade="B"))
     assert answer.status_code == 503
     assert "nothing was saved, and marks stay in the page" in answer.json()["error"]
-    assert client.post(url.replace("label", "undo", 1), json={"annotator": "anna", "expected_revision": 1}).status_code == 503
+    assert (
+        client.post(url.replace("label", "undo", 1), json={"annotator": "anna", "expected_revision": 1}).status_code
+        == 503
+    )
     if how == "moved":
         assert desk.store.get(desk.shelf.window_id[0], "anna").revision == 1
         (tmp_path / "elsewhere.db").rename(path)

@@ -181,7 +181,9 @@ def test_labels_do_not_cross_instruments(tmp_path, monkeypatch, moola, served):
     assert moola(*export, "gbp.parquet").code == 0
     # Named, they are an instrument of their own, which the labels of the other do not reach.
     assert moola(*label, "aud.parquet", "--symbol", "AUDUSD").code == 0
-    assert moola(*export, "aud.parquet", "--symbol", "AUDUSD").code == 3
+    answer = moola(*export, "aud.parquet", "--symbol", "AUDUSD", "--json")
+    assert (answer.json["n_windows"], len(answer.json["left_out"])) == (1, 1)
+    assert "is not in the bars file" in answer.json["left_out"][0]["reason"]
     with LabelStore(Path("l.db")) as store:
         assert sorted(one.symbol for one in store.all()) == ["", "AUDUSD"]
     named = random_walk_bars(400, symbol="EURUSD")

@@ -39,7 +39,9 @@ def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleO
             except KeyboardInterrupt:
                 screen.say()
             done = desk.progress(desk.annotator)
-            screen.say(f"{done['labelled']} labelled, {done['rejected']} rejected, {done['skipped']} skipped; all saved.")
+            screen.say(
+                f"{done['labelled']} labelled, {done['rejected']} rejected, {done['skipped']} skipped; all saved."
+            )
             screen.next_command(
                 f"moola labels export --store {options.store} --bars {options.bars} --output labelled.parquet"
             )

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
-from moola.config.labels_options import (
-    LabelsBackupOptions,
-    LabelsCheckOptions,
-    LabelsExportOptions,
-    LabelsImportOptions,
-    LabelsStatsOptions,
-)
+from moola.config.labels_options import LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 
 MAX_SHOWN = 20
 UNUSUAL = {
@@ -95,16 +90,21 @@ def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Consol
     return 0
 
 
-def check_store(*, options: Annotated[LabelsCheckOptions, Flat], console: Console = ConsoleOptions()) -> int:
+def check_store(store: Path, *, console: Console = ConsoleOptions()) -> int:
     """Check that a label store is whole: its tables, every revision against its hash, what is current.
 
     Ends with 5 where it is not. A store of an older version is brought to this one first.
 
-    Example: moola labels check --store artifacts/labels/labels.db
+    Example: moola labels check artifacts/labels/labels.db
+
+    Parameters
+    ----------
+    store
+        Label store to check.
     """
     from moola.pipeline.labels.keeping import check
 
-    result = check(options)
+    result = check(store)
     screen = Screen(console)
     screen.say(
         f"{result['store']} is whole: {result['n_revisions']} revisions of {result['n_labels']} labels are as they were "
@@ -114,14 +114,21 @@ def check_store(*, options: Annotated[LabelsCheckOptions, Flat], console: Consol
     return 0
 
 
-def back_up_store(*, options: Annotated[LabelsBackupOptions, Flat], console: Console = ConsoleOptions()) -> int:
+def back_up_store(store: Path, to: Path, *, console: Console = ConsoleOptions()) -> int:
     """Copy a label store to a new file, also while a page has it open; the copy is checked.
 
-    Example: moola labels backup --store artifacts/labels/labels.db --to labels-monday.db
+    Example: moola labels backup artifacts/labels/labels.db labels_monday.db
+
+    Parameters
+    ----------
+    store
+        Label store to copy.
+    to
+        File to write; none may be there.
     """
     from moola.pipeline.labels.keeping import back_up
 
-    result = back_up(options)
+    result = back_up(store, to)
     screen = Screen(console)
     screen.say(f"{result['n_revisions']} revisions of {result['n_labels']} labels in {result['to']}, checked")
     screen.result(result)

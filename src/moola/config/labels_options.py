@@ -104,32 +104,3 @@ class LabelsStatsOptions:
     bars: Path | None = None
     symbol: str | None = None
     window_bars: int = 105
-
-
-@dataclass(frozen=True)
-class LabelsCheckOptions:
-    """Options of `labels check`.
-
-    Parameters
-    ----------
-    store
-        Label store to check.
-    """
-
-    store: Path
-
-
-@dataclass(frozen=True)
-class LabelsBackupOptions:
-    """Options of `labels backup`.
-
-    Parameters
-    ----------
-    store
-        Label store to copy; a page may have it open.
-    to
-        File to write; none may be there.
-    """
-
-    store: Path
-    to: Path

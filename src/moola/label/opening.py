@@ -50,7 +50,7 @@ def open_desk(options: LabelOptions) -> Desk:
     store = LabelStore(options.store)
     try:
         places = BarPlaces(bars, options.window_bars)
-        require_same_bars(store, places, options.bars, adds_labels=bars.symbols == [""])
+        require_same_bars(store, places, options.bars, bars.symbols)
         learn_bars(store, places, options.bars)
         store.learn({}, {symbol: places.interval_us(symbol) for symbol in bars.symbols})
         return Desk(

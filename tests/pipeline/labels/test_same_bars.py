@@ -28,7 +28,7 @@ def store(tmp_path):
 
 
 def ask(store, start_us=BARS.start_us, ohlc=BARS.ohlc, symbol=BARS.symbol):
-    require_same_bars(store, BarPlaces(Bars(start_us, ohlc, symbol), WINDOW_BARS), "bars.parquet", adds_labels=True)
+    require_same_bars(store, BarPlaces(Bars(start_us, ohlc, symbol), WINDOW_BARS), "bars.parquet", set(symbol.tolist()))
 
 
 def test_bars_that_grew_lost_their_oldest_or_were_rounded_are_the_same(store, caplog):
@@ -49,9 +49,16 @@ def test_a_corrected_bar_is_said_with_its_count(store, caplog):
 def test_other_prices_and_other_lengths_are_refused(store):
     with pytest.raises(InvalidData, match="40 of 40 bars have other prices"):
         ask(store, ohlc=BARS.ohlc * 4)
+    # Nobody adds labels: whoever gives bars without a symbol means the labels that are there.
+    unnamed = BarPlaces(Bars(BARS.start_us, BARS.ohlc * 4, np.full(len(BARS), "", dtype=object)), WINDOW_BARS)
     with pytest.raises(InvalidData, match="40 of 40 bars have other prices"):
-        ask(store, ohlc=BARS.ohlc * 4, symbol=np.full(len(BARS), "", dtype=object))
-    with pytest.raises(InvalidData, match="length of those that were labelled, 3600 s for 'EURUSD', but they have 14400"):
+        require_same_bars(store, unnamed, "bars.parquet")
+    # To label them is to begin another instrument, which the labels of this one do not reach.
+    require_same_bars(store, unnamed, "bars.parquet", {""})
+    assert unnamed.known_symbol("EURUSD") is None
+    with pytest.raises(
+        InvalidData, match="length of those that were labelled, 3600 s for 'EURUSD', but they have 14400"
+    ):
         ask(store, BARS.start_us[::4], BARS.ohlc[::4], BARS.symbol[::4])
     # Another symbol is another instrument of the same store.
     ask(store, ohlc=BARS.ohlc * 4, symbol=np.full(len(BARS), "GBPUSD", dtype=object))

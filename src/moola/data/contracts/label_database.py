@@ -126,6 +126,8 @@ def told(path: Path) -> Iterator[None]:
     """Turn what SQLite raises into one of our errors."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise UntrustedFile(f"{path} must be a whole label store, but a text in it is no UTF-8. {ADVICE}") from error
     except sqlite3.Error as error:
         # Extended codes carry the plain one in their last eight bits.
         if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in DAMAGED:

@@ -149,7 +149,7 @@ class LabelStore:
 
     def bars(self) -> dict[tuple[str, str], bytes]:
         """Return the bars that current labels lie on, by window and annotator; those not known are left out."""
-        query = f"SELECT window_id, annotator, l.sha256, content {CURRENT} JOIN lies_on AS l USING (number) "  # noqa: S608
+        query = f"SELECT window_id, annotator, l.sha256, content {CURRENT} JOIN lies_on AS l USING (number) "
         with self._lock, told(self.path):
             rows = self._execute(f"{query} JOIN bars USING (sha256)").fetchall()
         # Equal bars of several labels are one object.
@@ -428,7 +428,9 @@ class LabelStore:
             hashes.update(self._execute(asked, tuple(numbers)).fetchall())
         for number, label, of_revision in found:
             if hashes.get(number) != _content_hash(number, label, of_revision):
-                self._damaged(f"revision {label.revision} of {label.window_id[:80]!r} by {label.annotator[:80]!r} is not")
+                self._damaged(
+                    f"revision {label.revision} of {label.window_id[:80]!r} by {label.annotator[:80]!r} is not"
+                )
         return [(label, of_revision) for _, label, of_revision in found]
 
     def _numbered(self, query: str, values: Iterable[Any]) -> list[tuple[int, WindowLabel, int]]:

@@ -54,7 +54,7 @@ def import_labels(options: LabelsImportOptions) -> dict[str, Any]:
         _other_bars(drafts, known)
         if drafts.broken:
             raise InvalidData.from_problems(options.input, drafts.problems, ADVICE)
-        require_same_bars(store, places, options.bars, adds_labels=any(not label.symbol for label in drafts.labels))
+        require_same_bars(store, places, options.bars, {label.symbol for label in drafts.labels})
         result = _save(drafts, known, store, places, options)
         learn_bars(store, places, options.bars)
         return result

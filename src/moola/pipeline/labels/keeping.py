@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from moola.config.labels_options import LabelsBackupOptions, LabelsCheckOptions
 from moola.data.contracts.label_store import LabelStore
 
 
-def check(options: LabelsCheckOptions) -> dict[str, Any]:
+def check(path: Path) -> dict[str, Any]:
     """Open a store, which checks all of it, and count what it holds.
 
     Raises
@@ -16,11 +16,11 @@ def check(options: LabelsCheckOptions) -> dict[str, Any]:
     UntrustedFile
         It is damaged, foreign, or of a later version.
     """
-    with LabelStore(options.store, must_exist=True) as store:
-        return {"store": str(options.store), **_counts(store)}
+    with LabelStore(path, must_exist=True) as store:
+        return {"store": str(path), **_counts(store)}
 
 
-def back_up(options: LabelsBackupOptions) -> dict[str, Any]:
+def back_up(path: Path, to: Path) -> dict[str, Any]:
     """Copy a store and check the copy.
 
     Raises
@@ -30,10 +30,10 @@ def back_up(options: LabelsBackupOptions) -> dict[str, Any]:
     UntrustedFile
         The store is damaged: a copy of it would be too.
     """
-    with LabelStore(options.store, must_exist=True) as store:
-        store.backup(options.to)
-    with LabelStore(options.to, must_exist=True) as copy:
-        return {"store": str(options.store), "to": str(options.to), **_counts(copy)}
+    with LabelStore(path, must_exist=True) as store:
+        store.backup(to)
+    with LabelStore(to, must_exist=True) as copy:
+        return {"store": str(path), "to": str(to), **_counts(copy)}
 
 
 def _counts(store: LabelStore) -> dict[str, int]:

@@ -78,6 +78,7 @@ class BarPlaces:
 
     def __init__(self, bars: Bars, window_bars: int) -> None:
         self.bars, self.window_bars = bars, window_bars
+        self._apart: set[str] = set()
         self._rows = {symbol: np.flatnonzero(bars.symbol == symbol) for symbol in bars.symbols}
         self._times = {symbol: bars.start_us[rows] for symbol, rows in self._rows.items()}
         self._interval_us = {symbol: bar_interval_us(times) for symbol, times in self._times.items()}
@@ -86,6 +87,8 @@ class BarPlaces:
         """Return the bar table's name of a symbol; where either side names none, its only one. None if unknown."""
         if symbol in self._times:
             return symbol
+        if symbol in self._apart:
+            return None
         only = next(iter(self._times)) if len(self._times) == 1 else None
         return only if only is not None and "" in (symbol, only) else None
 
@@ -98,6 +101,10 @@ class BarPlaces:
         if at == len(self._times[known]) or self._times[known][at] != time_us:
             return None
         return int(self._rows[known][at])
+
+    def keep_apart(self, symbol: str) -> None:
+        """Let a symbol that the bar table does not name be none of its own: the prices showed that it is another."""
+        self._apart.add(symbol)
 
     def interval_us(self, symbol: str) -> int:
         """Return the usual time of a bar of a symbol that the bar table knows; 0 where it has one bar."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class _Compared:
     n_windows_differ: int
 
 
-def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, *, adds_labels: bool = False) -> None:
+def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, adds: Collection[str] = ()) -> None:
     """Refuse bars that a store's labels were not made on, and say what was corrected; nothing is written.
 
     Bars are compared by time and price (within 1e-6 of the price) under every label of their symbol. They may have
@@ -46,8 +46,10 @@ def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, *, adds_
         The bars.
     path
         Names them in messages.
-    adds_labels
-        Labels without a symbol are to be added: bars without one must then meet those of the labels that stand.
+    adds
+        Symbols that labels are to be added under. Without a symbol nothing but the prices shows the instrument: bars
+        without one must then meet those of the labels that stand. Where either side names no symbol, labels of other
+        symbols that lie on other prices are another instrument's, and kept apart.
 
     Raises
     ------
@@ -60,17 +62,24 @@ def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, *, adds_
     for label in labels:
         if places.known_symbol(label.symbol) is not None:
             by_symbol[label.symbol].append(label)
+    own = set(places.bars.symbols)
+    # With nothing to add and no label under the bars' own symbol, whoever gave them means the labels that are there.
+    separable = bool(adds) or any(symbol in own for symbol in by_symbol)
     corrected: list[_Compared] = []
     for symbol, found in by_symbol.items():
-        _same_length(symbol, lengths.get(symbol, 0), places, path)
         compared = _compare(symbol, found, known, places)
-        if 2 * compared.n_differ > compared.n_found:
+        others = 2 * compared.n_differ > compared.n_found
+        if others and separable and symbol not in own and symbol not in adds:
+            places.keep_apart(symbol)
+            continue
+        _same_length(symbol, lengths.get(symbol, 0), places, path)
+        if others:
             raise InvalidData(
                 f"bars must be those that the labels of {store.path} were made on, but under {compared.n_labels} labels "
                 f"of {_name(symbol)} {compared.n_differ} of {compared.n_found} bars have other prices ({path}). "
                 f"{NAME_THEM}."
             )
-        if adds_labels and symbol == "" and compared.n_labels and not compared.n_found:
+        if "" in adds and symbol == "" and compared.n_labels and not compared.n_found:
             raise InvalidData(
                 f"bars without a symbol must be those that the labels of {store.path} were made on, but none of the bars "
                 f"under {compared.n_labels} labels is in {path}, so that nothing shows it. {NAME_THEM}."

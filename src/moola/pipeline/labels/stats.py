@@ -86,9 +86,7 @@ def _marks(labels: Sequence[WindowLabel], places: BarPlaces | None, window_bars:
     # The shortest window has no gap in it, if any has none.
     usual: dict[str, float] = defaultdict(lambda: float("inf"))
     for label in labelled:
-        usual[label.symbol] = min(
-            usual[label.symbol], (label.end_us - label.start_us) / max(window_bars - 1, 1)
-        )
+        usual[label.symbol] = min(usual[label.symbol], (label.end_us - label.start_us) / max(window_bars - 1, 1))
     marks = {}
     for label in labelled:
         bar_us = max(usual[label.symbol], 1.0)
