@@ -39,6 +39,7 @@ def test_export_prints_what_was_written_and_what_not(moola, here):
         "  w60: rejected: a gap",
         "1 in conflict:",
         "  w0: end is 4 bars apart: ana at bar 9, ben at bar 13",
+        "1 of the expansions reach outside the inner zone",
         "Next: moola convert --input out.parquet --output <relative.parquet>",
     ]
     answer = moola(
@@ -51,6 +52,8 @@ def test_export_prints_what_was_written_and_what_not(moola, here):
         "classes": {"consolidation": 1},
         "left_out": [{"window_id": "w30", "reason": "it was not graded (--min-grade C)"}],
         "conflicts": [],
+        "disagreements": [],
+        "mark_warnings": {"one_bar": 0, "outside_inner_zone": 1, "overlapping": 0},
     }
 
 
@@ -132,3 +135,14 @@ def test_the_samples_labels_go_in_and_come_out_unchanged(moola, sample):
     assert moola("labels", "import", "--store", "labels.db", *bars, "--input", labelled).code == 0
     assert moola("labels", "export", "--store", "labels.db", *bars, "--output", "out.parquet").code == 0
     assert (sample / "out.parquet").read_bytes() == (sample / labelled).read_bytes()
+
+
+def test_a_store_is_checked_and_copied(moola, here):
+    assert "is whole" in moola("labels", "check", "--store", "labels.db").out
+    answer = moola("labels", "backup", "labels.db", "copy.db")
+    assert answer.code == 0, answer.err
+    assert moola("labels", "backup", "--store", "labels.db", "--to", "copy.db").code == 2
+    assert moola("labels", "check", "copy.db", "--json").json["n_labels"] > 0
+    content = (here / "copy.db").read_bytes()
+    (here / "copy.db").write_bytes(content.replace(b"a gap", b"b gap"))
+    assert moola("labels", "check", "copy.db").code == 5

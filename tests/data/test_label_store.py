@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -16,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.data.contracts.label_store import Expansion, LabelStore, WindowLabel
-from moola.errors import InvalidData, LabelConflict, OperationFailed, UntrustedFile
+from moola.errors import InvalidData, LabelConflict, OperationFailed, UntrustedFile, WrongUsage
 
 LABEL = WindowLabel(
     "w1",
@@ -56,7 +58,7 @@ def test_the_file_is_written_ahead_flushed_and_marked_with_its_version(store):
         "journal_mode": "wal",
         "synchronous": 2,
         "foreign_keys": 1,
-        "user_version": 1,
+        "user_version": 2,
         "application_id": 0x6D6F6C61,
     }
     for name, value in pragmas.items():
@@ -189,7 +191,7 @@ def _foreign(path):
 def _newer(path):
     LabelStore(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     connection.close()
 
 
@@ -205,7 +207,7 @@ def _damaged(path):
     ("make", "reason"),
     [
         (_foreign, "another database"),
-        (_newer, "version 2"),
+        (_newer, "version 3"),
         (_damaged, "damaged|malformed"),
         (lambda path: path.write_bytes(b""), "another kind of file"),
         (lambda path: path.write_bytes(b"PAR1" * 100), "another kind of file"),
@@ -219,6 +221,68 @@ def test_a_foreign_newer_or_damaged_file_is_refused_and_stays_as_it_is(tmp_path,
         LabelStore(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["labels.db"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER evil AFTER INSERT ON revisions BEGIN DELETE FROM current; END",
+        "CREATE VIEW evil AS SELECT 1",
+        "DROP TRIGGER revisions_stay",
+        "CREATE TABLE more (x)",
+    ],
+)
+def test_a_store_with_objects_that_are_not_ours_is_refused_before_anything_runs(tmp_path, statement):
+    path = tmp_path / "labels.db"
+    LabelStore(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+    before = path.read_bytes()
+    with pytest.raises(UntrustedFile, match="and no others, but 1 differ"):
+        LabelStore(path)
+    assert path.read_bytes() == before
+
+
+def test_no_flipped_bit_gives_another_label(tmp_path):
+    path = tmp_path / "labels.db"
+    with LabelStore(path) as store:
+        store.save_all([(replace(LABEL, window_id=f"w{i}"), 0) for i in range(5)], {"w0": b"0" * 40})
+        expected = store.all()
+        known = store.bars()
+    whole = path.read_bytes()
+    draw = random.Random(17)
+    n_refused = 0
+    for _ in range(150):
+        content = bytearray(whole)
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(content)
+        try:
+            with LabelStore(path) as store:
+                assert (store.all(), store.bars()) == (expected, known)
+        except (UntrustedFile, OperationFailed):
+            n_refused += 1
+    assert n_refused > 10
+
+
+def test_a_changed_content_is_found_at_the_opening(tmp_path):
+    path = tmp_path / "labels.db"
+    with LabelStore(path) as store:
+        store.save(LABEL, 0)
+    content = path.read_bytes()
+    assert content.count(b"a note") == 1
+    path.write_bytes(content.replace(b"a note", b"b note"))
+    with pytest.raises(UntrustedFile, match="revision 1 of 'w1' by 'ana' is not"):
+        LabelStore(path)
+
+
+def test_a_backup_is_made_while_another_saves_and_replaces_nothing(tmp_path, store):
+    store.save(LABEL, 0)
+    store.backup(tmp_path / "copy.db")
+    store.save(LABEL, 1)
+    with LabelStore(tmp_path / "copy.db") as copy:
+        assert [label.revision for label in copy.all()] == [1]
+    with pytest.raises(WrongUsage, match="without a file"):
+        store.backup(tmp_path / "copy.db")
 
 
 def test_a_store_that_must_exist_is_not_made(tmp_path):

@@ -25,6 +25,14 @@ def save_and_wait(page) -> str:
     return go(page, "Enter")
 
 
+def save_untouched(page) -> str:
+    """Save a window of which nothing was said: the page asks first."""
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#status:has-text('Nothing is marked here')")
+    page.wait_for_selector("body:not([aria-busy])")
+    return go(page, "Enter")
+
+
 def choose_queue(page, name: str) -> None:
     page.select_option("#queue", name)
     page.click("#go")

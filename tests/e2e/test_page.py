@@ -198,3 +198,39 @@ def test_the_name_stays_in_this_tab_and_each_name_has_its_own_label(serve, page_
     save_and_wait(page)
     assert marked_bars(served, 0) == [(52, 52, "consolidation")]
     assert marked_bars(served, 0, "ben") == [(52, 52, "retracement")]
+
+
+def test_symbol_and_bar_length_are_shown_and_unusual_marks_are_said_when_saved(serve, page_of):
+    served = serve(bars=random_walk_bars(400, symbol="EURUSD"))
+    page = page_of(served)
+    assert page.inner_text("#bars") == "EURUSD, bars of 1 h"
+    press(page, "n", *["Shift+ArrowLeft"] * 6)
+    save_and_wait(page)
+    assert page.inner_text("#warningsList") == "expansion 1 (bars 22 to 52) is not inside the inner zone, bars 30 to 74"
+    press(page, "n", "e", "ArrowRight")
+    save_and_wait(page)
+    assert not page.locator("#warnings").is_visible()
+
+
+def test_enter_on_an_untouched_window_asks(serve, page_of):
+    served = serve()
+    page = page_of(served)
+    first = window_id(page)
+    press(page, "Enter")
+    page.wait_for_selector("#status.wrong:has-text('Nothing is marked here')")
+    assert (window_id(page), served.desk.store.all()) == (first, [])
+    go(page, "Enter")
+    assert served.desk.store.get(first, "anna").status == "labelled"
+
+
+def test_a_store_that_was_moved_is_said_and_the_marks_wait(serve, page_of, tmp_path):
+    served = serve()
+    page = page_of(served)
+    first = window_id(page)
+    (tmp_path / "labels.db").rename(tmp_path / "moved.db")
+    press(page, "n", "Enter")
+    page.wait_for_selector("#status.wrong:has-text('removed or moved')")
+    assert (window_id(page), page.inner_text("#saved")) == (first, "not saved yet")
+    (tmp_path / "moved.db").rename(tmp_path / "labels.db")
+    save_and_wait(page)
+    assert marked_bars(served, 0) == [(52, 52, "consolidation")]

@@ -10,7 +10,7 @@ import pytest
 from moola.data.contracts.prediction_table import write_predictions
 from moola.label.model import ModelAnswers
 from moola.label.out_of_fold import read_out_of_fold
-from tests.e2e.hands import choose_queue, marked_bars, name_annotator, press, save_and_wait, window_id
+from tests.e2e.hands import choose_queue, marked_bars, name_annotator, press, save_and_wait, save_untouched, window_id
 from tests.label.desks import made_desk
 from tests.label.test_out_of_fold import SHARES, predicted
 from tests.made import random_walk_bars
@@ -115,9 +115,9 @@ def test_likely_errors_come_first_and_leave_when_judged_again(tmp_path, serve, p
     choose_queue(page, "label errors")
     seen = [window_id(page)]
     for _ in range(3):
-        seen.append(save_and_wait(page))
+        seen.append(save_untouched(page))
     assert seen == [names[i] for i in (1, 2, 0, 3)]
-    press(page, "Enter")
+    press(page, "n", "Enter")
     page.wait_for_selector("#status:has-text('Nothing waits here any more')")
 
 

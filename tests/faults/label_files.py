@@ -84,6 +84,12 @@ def let_go() -> None:
     assert answer.code == 0, answer.err
 
 
+def altered_prices(_patch: object) -> None:
+    """Make bad.parquet: the world's bars at other prices."""
+    prices = ("open", "high", "low", "close")
+    pl.read_parquet("bars.parquet").with_columns(pl.col(prices) * 1.3).write_parquet("bad.parquet")
+
+
 def foreign(_patch: object) -> None:
     """Make bad.db: a database of other software."""
     connection = sqlite3.connect("bad.db")
@@ -189,6 +195,37 @@ STORES = [
         ("labels.db-",),
         let_go,
         waits=True,
+    ),
+    Fault(
+        "store-trigger",
+        "a store with a trigger of other software",
+        STATS,
+        5,
+        "nothing in it was run",
+        store("CREATE TRIGGER evil AFTER INSERT ON current BEGIN SELECT 1; END"),
+    ),
+    Fault(
+        "store-view",
+        "a store with a view",
+        EXPORT,
+        5,
+        "nothing in it was run",
+        store("CREATE VIEW evil AS SELECT 1"),
+    ),
+    Fault(
+        "store-other-bars",
+        "bars of another instrument",
+        "labels export --store labels.db --bars bad.parquet --output new.parquet",
+        3,
+        "bars have other prices",
+        altered_prices,
+    ),
+    Fault(
+        "store-backup-there",
+        "a backup onto a file that is there",
+        "labels backup labels.db bars.parquet",
+        2,
+        "a backup must go to a path without a file",
     ),
     Fault("store-tables", "a store without its tables", STATS, 5, "must", store("DROP TABLE current")),
 ]

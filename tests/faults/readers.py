@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -202,6 +204,14 @@ FOLLOWED = [
 ]
 
 
+def trigger(_patch: object) -> None:
+    """Make bad.db: tables of a study's names, and a trigger."""
+    with contextlib.closing(sqlite3.connect("bad.db")) as connection:
+        for table in ("studies", "trials", "version_info"):
+            connection.execute(f"CREATE TABLE {table} (x)")
+        connection.execute("CREATE TRIGGER evil AFTER INSERT ON studies BEGIN SELECT 1; END")
+
+
 def half_a_study(_patch: object) -> None:
     """Begin a study, and keep half of its file."""
     answer = run(*TUNE.split(), "--study", "whole.db")
@@ -213,6 +223,7 @@ STUDIES = [
     Fault("study-cut-off", "half a study", f"{TUNE} --study bad.db", 5, "bad.db", half_a_study),
     Fault("study-text", "a text file", f"{TUNE} --study bad.db", 5, "not a database", text("study " * 40, "bad.db")),
     Fault("study-foreign", "a database of other software", f"{TUNE} --study bad.db", 5, "another SQLite file", foreign),
+    Fault("study-trigger", "a study with a trigger", f"{TUNE} --study bad.db", 5, "no triggers or views", trigger),
     Fault("study-folder", "a folder", f"{TUNE} --study artifacts", 5, "--study must be a study in SQLite"),
     Fault("study-labels", "a label store", f"{TUNE} --study labels.db", 5, "another SQLite file"),
 ]

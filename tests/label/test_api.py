@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from moola.data.contracts.label_store import LabelStore
 from moola.label.guard import MAX_BODY_BYTES, Guard
 from moola.label.model import ModelAnswers
 from moola.label.server import STATIC
@@ -142,6 +143,52 @@ def test_marks_are_saved_at_the_times_of_their_bars(client, desk):
     assert client.get(f"/api/window/{window}?annotator=ben").json()["label"] is None
 
 
+def test_unusual_marks_are_saved_and_said(client, desk):
+    marks = [{"start": 10, "end": 40, "label": "consolidation"}, {"start": 40, "end": 40, "label": "retracement"}]
+    url = f"/api/label/{desk.shelf.window_id[0]}"
+    answer = client.put(url, json=label_body(expansions=marks)).json()
+    assert answer["label"]["revision"] == 1
+    assert answer["warnings"] == [
+        "expansion 1 (bars 10 to 40) is not inside the inner zone, bars 30 to 74",
+        "expansion 1 (bars 10 to 40) shares bars with expansion 2",
+        "expansion 2 (bars 40 to 40) has one bar",
+        "expansion 2 (bars 40 to 40) shares bars with expansion 1",
+    ]
+    assert client.put(url, json=label_body(expected_revision=1)).json()["warnings"] == []
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced", "log removed"])
+def test_a_save_into_a_store_that_is_gone_is_an_error_and_no_label(tmp_path, client, desk, how):
+    url, path = f"/api/label/{desk.shelf.window_id[0]}", tmp_path / "labels.db"
+    assert client.put(url, json=label_body()).status_code == 200
+    if how == "log removed":
+        (tmp_path / "labels.db-wal").unlink()
+    elif how == "removed":
+        path.unlink()
+    else:
+        path.rename(tmp_path / "elsewhere.db")
+    if how == "replaced":
+        LabelStore(path).close()
+    answer = client.put(url, json=label_body(expected_revision=1, grade="B"))
+    assert answer.status_code == 503
+    assert "nothing was saved, and marks stay in the page" in answer.json()["error"]
+    assert (
+        client.post(url.replace("label", "undo", 1), json={"annotator": "anna", "expected_revision": 1}).status_code
+        == 503
+    )
+    if how == "moved":
+        assert desk.store.get(desk.shelf.window_id[0], "anna").revision == 1
+        (tmp_path / "elsewhere.db").rename(path)
+        assert client.put(url, json=label_body(expected_revision=1)).status_code == 200
+
+
+def test_a_window_says_its_symbol_and_bar_length(tmp_path):
+    desk = made_desk(tmp_path, random_walk_bars(150, symbol="EURUSD"))
+    window = client_of(desk).get("/api/next?annotator=anna").json()["window"]
+    assert (window["symbol"], window["bar_us"]) == ("EURUSD", 3_600_000_000)
+    desk.store.close()
+
+
 def test_the_second_of_two_pages_is_told_what_stands(client, desk):
     url = f"/api/label/{desk.shelf.window_id[0]}"
     first = client.put(url, json=label_body(grade="B")).json()["label"]
@@ -203,7 +250,9 @@ def test_markup_in_a_symbol_stays_text(tmp_path):
 
 
 def test_the_model_is_silent_until_the_person_has_spoken(tmp_path):
-    shelf = made_desk(tmp_path).shelf
+    before = made_desk(tmp_path)
+    shelf = before.shelf
+    before.store.close()
     n = len(shelf)
     curves = np.full((n, 105, 2), 1 / 105, dtype=np.float32)
     answers = ModelAnswers(["consolidation", "retracement"], np.full((n, 2), 0.5), np.tile([40, 50], (n, 1)), curves)

@@ -11,8 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from moola.data.contracts.bar_table import write_bars
+from moola.data.contracts.label_store import LabelStore
 from moola.label import server
+from moola.pipeline.labels.places import Mark
 from tests.conftest import DATA
+from tests.made import random_walk_bars
 
 BARS = "data/raw/eurusd_1h_2017.parquet"
 
@@ -102,6 +106,8 @@ def test_predictions_add_the_queue_of_label_errors(sample, moola, train, served)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--classes", "a\nb", "c"), "a class must be one printable line"),
+        (("--classes", "a\x1b[31m", "c"), "a class must be one printable line"),
         (("--classes", "a", "a"), "--classes must be 1 to 9 different names"),
         (("--context-bars", "-1"), "--context-bars must be"),
         (("--annotator", " "), "--annotator must have"),
@@ -141,3 +147,46 @@ def test_missing_packages_are_named(sample, moola, monkeypatch):
 
 def test_the_extra_is_declared():
     assert any("uvicorn" in line and "label" in line for line in requires("moola") or [])
+
+
+def label_one(desk) -> None:
+    texts = {"grade": "", "reason": "", "note": ""}
+    desk.save(desk.shelf.window_id[0], "anna", "labelled", [Mark(40, 50, "consolidation")], texts, 0)
+
+
+def test_labels_do_not_cross_instruments(tmp_path, monkeypatch, moola, served):
+    monkeypatch.chdir(tmp_path)
+    write_bars(Path("gbp.parquet"), random_walk_bars(400, seed=1))
+    write_bars(Path("aud.parquet"), random_walk_bars(400, seed=2))
+    write_bars(Path("later.parquet"), random_walk_bars(400, seed=2, start="2022-01-01"))
+    label = ("label", "--annotator", "anna", "--port", "0", "--store", "l.db", "--bars")
+
+    def serve(desk, place):
+        label_one(desk)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "serve", serve)
+    assert moola(*label, "gbp.parquet").code == 0
+    before = Path("l.db").read_bytes()
+    for bars, said in (("aud.parquet", "105 of 105 bars have other prices"), ("later.parquet", "nothing shows it")):
+        answer = moola(*label, bars)
+        assert answer.code == 3, answer.err
+        assert said in answer.err
+        assert "--symbol NAME" in answer.err
+    export = ("labels", "export", "--store", "l.db", "--output", "out.parquet", "--bars")
+    assert moola(*export, "aud.parquet").code == 3
+    assert moola("labels", "stats", "--store", "l.db", "--bars", "aud.parquet").code == 3
+    assert not Path("out.parquet").exists()
+    assert Path("l.db").read_bytes() == before
+    assert moola(*export, "gbp.parquet").code == 0
+    # Named, they are an instrument of their own, which the labels of the other do not reach.
+    assert moola(*label, "aud.parquet", "--symbol", "AUDUSD").code == 0
+    answer = moola(*export, "aud.parquet", "--symbol", "AUDUSD", "--json")
+    assert (answer.json["n_windows"], len(answer.json["left_out"])) == (1, 1)
+    assert "is not in the bars file" in answer.json["left_out"][0]["reason"]
+    with LabelStore(Path("l.db")) as store:
+        assert sorted(one.symbol for one in store.all()) == ["", "AUDUSD"]
+    named = random_walk_bars(400, symbol="EURUSD")
+    write_bars(Path("eur.parquet"), named)
+    answer = moola(*label, "eur.parquet", "--symbol", "GBPUSD")
+    assert (answer.code, "--symbol must name bars that have no symbol" in answer.err) == (2, True)

@@ -57,7 +57,7 @@ app = App(
 )
 bars = App(name="bars", help="Check or import a table of bars.")
 runs = App(name="runs", help="List runs, show one with its record, or prune.")
-label_store = App(name="labels", help="Export, import or describe the labels of a store.")
+label_store = App(name="labels", help="Export, import, describe, check or copy the labels of a store.")
 cpsa = App(name="cpsa", help="See synthetic training windows (class-preserving augmentation).")
 # In the order of the work, so that --help reads as its table of contents.
 CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
@@ -104,6 +104,8 @@ bars.command(tables.import_bars, name="import")
 label_store.command(labels.export_labels, name="export")
 label_store.command(labels.import_labels, name="import")
 label_store.command(labels.label_stats, name="stats")
+label_store.command(labels.check_store, name="check")
+label_store.command(labels.back_up_store, name="backup")
 cpsa.command(augmenting.preview, name="preview")
 runs.command(looking.list_runs, name="list")
 runs.command(looking.show_run, name="show")

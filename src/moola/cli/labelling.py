@@ -25,24 +25,26 @@ def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleO
     place = bind(options.port)
     try:
         desk = open_desk(options)
-        found = described(desk, place.getsockname()[1])
-        done = desk.progress(desk.annotator)
-        screen.say(
-            f"{found['n_windows']} windows, {done['left']} left for {desk.annotator}; labels in {found['store']}"
-        )
-        screen.say(f"Open {found['url']} (Ctrl-C stops; ? on the page shows the keys)")
-        screen.result(found)
-        sys.stdout.flush()
-        try:
-            serve(desk, place)
-        except KeyboardInterrupt:
-            screen.say()
-        done = desk.progress(desk.annotator)
-        screen.say(f"{done['labelled']} labelled, {done['rejected']} rejected, {done['skipped']} skipped; all saved.")
-        screen.next_command(
-            f"moola labels export --store {options.store} --bars {options.bars} --output labelled.parquet"
-        )
-        desk.store.close()
+        with desk.store:
+            found = described(desk, place.getsockname()[1])
+            done = desk.progress(desk.annotator)
+            screen.say(
+                f"{found['n_windows']} windows, {done['left']} left for {desk.annotator}; labels in {found['store']}"
+            )
+            screen.say(f"Open {found['url']} (Ctrl-C stops; ? on the page shows the keys)")
+            screen.result(found)
+            sys.stdout.flush()
+            try:
+                serve(desk, place)
+            except KeyboardInterrupt:
+                screen.say()
+            done = desk.progress(desk.annotator)
+            screen.say(
+                f"{done['labelled']} labelled, {done['rejected']} rejected, {done['skipped']} skipped; all saved."
+            )
+            screen.next_command(
+                f"moola labels export --store {options.store} --bars {options.bars} --output labelled.parquet"
+            )
     finally:
         place.close()
     return 0

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.config.labels_options import LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 
 MAX_SHOWN = 20
+UNUSUAL = {
+    "outside_inner_zone": "reach outside the inner zone",
+    "one_bar": "have one bar",
+    "overlapping": "share bars with another of their window",
+}
 
 
 def export_labels(*, options: Annotated[LabelsExportOptions, Flat], console: Console = ConsoleOptions()) -> int:
@@ -26,6 +32,10 @@ def export_labels(*, options: Annotated[LabelsExportOptions, Flat], console: Con
     screen.say(f"{result['n_windows']} windows in {result['n_rows']} rows ({classes}) in {result['output']}")
     _show_reasons(screen, "left out", result["left_out"])
     _show_reasons(screen, "in conflict", result["conflicts"])
+    _show_reasons(screen, "judged differently by annotators", result["disagreements"])
+    for kind, words in UNUSUAL.items():
+        if count := result["mark_warnings"][kind]:
+            screen.say(f"{count} of the expansions {words}")
     screen.next_command(f"moola convert --input {options.output} --output <relative.parquet>")
     screen.result(result)
     return 0
@@ -76,6 +86,51 @@ def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Consol
     screen.next_command(
         f"moola labels export --store {options.store} --bars {options.bars or '<bars>'} --output <windows.parquet>"
     )
+    screen.result(result)
+    return 0
+
+
+def check_store(store: Path, *, console: Console = ConsoleOptions()) -> int:
+    """Check that a label store is whole: its tables, every revision against its hash, what is current.
+
+    Ends with 5 where it is not. A store of an older version is brought to this one first.
+
+    Example: moola labels check artifacts/labels/labels.db
+
+    Parameters
+    ----------
+    store
+        Label store to check.
+    """
+    from moola.pipeline.labels.keeping import check
+
+    result = check(store)
+    screen = Screen(console)
+    screen.say(
+        f"{result['store']} is whole: {result['n_revisions']} revisions of {result['n_labels']} labels are as they were "
+        f"saved; the bars of {result['n_with_bars']} are known"
+    )
+    screen.result(result)
+    return 0
+
+
+def back_up_store(store: Path, to: Path, *, console: Console = ConsoleOptions()) -> int:
+    """Copy a label store to a new file, also while a page has it open; the copy is checked.
+
+    Example: moola labels backup artifacts/labels/labels.db labels_monday.db
+
+    Parameters
+    ----------
+    store
+        Label store to copy.
+    to
+        File to write; none may be there.
+    """
+    from moola.pipeline.labels.keeping import back_up
+
+    result = back_up(store, to)
+    screen = Screen(console)
+    screen.say(f"{result['n_revisions']} revisions of {result['n_labels']} labels in {result['to']}, checked")
     screen.result(result)
     return 0
 

@@ -30,6 +30,8 @@ class LabelOptions:
         Your name beside your labels; the login name when left out.
     classes
         Classes to choose from, in the order of their keys 1 to 9.
+    symbol
+        Symbol of bars that name none.
     port
         Port of the page on 127.0.0.1; 0 for any that is free.
     stride
@@ -55,6 +57,7 @@ class LabelOptions:
     store: Path = Path("artifacts/labels/labels.db")
     annotator: str | None = None
     classes: tuple[str, ...] = ("consolidation", "retracement")
+    symbol: str | None = None
     port: int = 8765
     stride: int | None = None
     max_gap_hours: float = 72.0

@@ -1,4 +1,4 @@
-"""Options of `labels export`, `labels import` and `labels stats`."""
+"""Options of the commands under `labels`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class LabelsExportOptions:
         and listed; or the name of the annotator who decides (where that one did not judge a window, as `agree`).
     no_expansion
         Class to write for windows without an expansion; they are left out without it.
+    symbol
+        Symbol of bars that name none.
     window_bars
         Bars a window.
     """
@@ -40,6 +42,7 @@ class LabelsExportOptions:
     min_grade: Literal["A", "B", "C", "D"] | None = None
     resolve: str = "latest"
     no_expansion: str | None = None
+    symbol: str | None = None
     window_bars: int = 105
 
 
@@ -63,6 +66,8 @@ class LabelsImportOptions:
         Unit of Label Studio's numeric times since 1970.
     no_expansion
         Class that stands, in a window file, for windows without an expansion.
+    symbol
+        Symbol of bars that name none.
     window_bars
         Bars a window.
     """
@@ -74,6 +79,7 @@ class LabelsImportOptions:
     overwrite: bool = False
     timestamp_unit: Literal["s", "ms", "us"] = "ms"
     no_expansion: str | None = None
+    symbol: str | None = None
     window_bars: int = 105
 
 
@@ -88,10 +94,13 @@ class LabelsStatsOptions:
     bars
         Bars that the windows were labelled on: distances between pointers are then counted in bars. Without them
         they are elapsed times over the usual time of a bar, in which a gap counts too.
+    symbol
+        Symbol of bars that name none.
     window_bars
         Bars a window.
     """
 
     store: Path
     bars: Path | None = None
+    symbol: str | None = None
     window_bars: int = 105

@@ -15,7 +15,9 @@ from moola.pipeline.labels.places import Mark
 Annotator = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")
 ]
-ClassName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+ClassName = Annotated[
+    str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$")
+]
 MAX_MARKS = 20
 
 
@@ -124,7 +126,7 @@ def make_router(desk: Desk) -> APIRouter:
         marks = [Mark(mark.start, mark.end, mark.label) for mark in label.expansions]
         texts = {"grade": label.grade, "reason": label.reason, "note": label.note}
         saved = desk.save(known(window_id), label.annotator, label.status, marks, texts, label.expected_revision)
-        return {"label": saved}
+        return {"label": saved, "warnings": desk.warnings(marks)}
 
     @router.post("/undo/{window_id:path}")
     async def undo(window_id: str, asked: UndoIn) -> dict[str, Any]:

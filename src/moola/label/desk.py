@@ -18,7 +18,8 @@ from moola.label.queue import SECOND_LOOKS, Queues, next_look
 from moola.label.review import Review
 from moola.label.telling import tell
 from moola.label.windows import Shelf
-from moola.pipeline.labels.places import Mark
+from moola.pipeline.labels.mark_warnings import mark_warnings
+from moola.pipeline.labels.places import Mark, bars_content
 
 REASONS = ("no clear move", "two moves run together", "gap or bad data", "news spike", "too short", "not sure")
 
@@ -82,6 +83,7 @@ class Desk:
         return {
             "id": window_id,
             "symbol": self.shelf.symbol(number),
+            "bar_us": self.shelf.bar_us(number),
             "number": number,
             "first": int(self.shelf.first_bar[number]) - low,
             "times_us": self.shelf.bars.start_us[low:high].tolist(),
@@ -136,7 +138,13 @@ class Desk:
             reason=texts["reason"],
             note=texts["note"],
         )
-        return self._remember(self.store.save(label, expected))
+        first = int(self.shelf.first_bar[number])
+        ohlc = self.shelf.bars.ohlc[first : first + self.shelf.window_bars]
+        return self._remember(self.store.save(label, expected, bars_content(times, ohlc)))
+
+    def warnings(self, marks: list[Mark]) -> list[str]:
+        """Say what is unusual about the marks of one window; it is saved all the same."""
+        return [text for _, text in mark_warnings(marks, self.shelf.window_bars)]
 
     def undo(self, window_id: str, annotator: str, expected: int) -> dict[str, Any] | None:
         """Bring back what was saved before; None where nothing was."""

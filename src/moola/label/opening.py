@@ -7,13 +7,14 @@ from pathlib import Path
 
 from moola.config.label_options import LabelOptions
 from moola.config.ranges import refuse_out_of_range
-from moola.data.contracts.bar_table import read_bars
 from moola.data.contracts.label_store import LabelStore
 from moola.errors import OperationFailed, WrongUsage
 from moola.label.desk import Desk
 from moola.label.model import read_answers
 from moola.label.out_of_fold import read_out_of_fold
 from moola.label.windows import cut_shelf, shelf_of_file
+from moola.pipeline.labels.places import BarPlaces, read_named_bars
+from moola.pipeline.labels.same_bars import learn_bars, require_same_bars
 
 
 def require_label_extra() -> None:
@@ -39,24 +40,33 @@ def open_desk(options: LabelOptions) -> Desk:
         No class, a class twice or empty, too many for the digit keys, or a number out of its range.
     """
     _check(options)
-    bars = read_bars(options.bars)
+    bars = read_named_bars(options.bars, options.symbol)
     if options.windows is None:
         shelf = cut_shelf(bars, options.window_bars, options.stride, options.max_gap_hours)
     else:
         shelf = shelf_of_file(bars, options.windows, options.window_bars)
     answers = read_answers(options.model, shelf, options.device, options.threads) if options.model else None
     out_of_fold = None if options.predictions is None else read_out_of_fold(options.predictions, shelf)
-    return Desk(
-        shelf,
-        LabelStore(options.store),
-        answers,
-        options.annotator.strip() if options.annotator is not None else _login(),
-        options.classes,
-        options.context_bars,
-        options.seed,
-        _name_of(options.model),
-        out_of_fold,
-    )
+    store = LabelStore(options.store)
+    try:
+        places = BarPlaces(bars, options.window_bars)
+        require_same_bars(store, places, options.bars, bars.symbols)
+        learn_bars(store, places, options.bars)
+        store.learn({}, {symbol: places.interval_us(symbol) for symbol in bars.symbols})
+        return Desk(
+            shelf,
+            store,
+            answers,
+            options.annotator.strip() if options.annotator is not None else _login(),
+            options.classes,
+            options.context_bars,
+            options.seed,
+            _name_of(options.model),
+            out_of_fold,
+        )
+    except BaseException:
+        store.close()
+        raise
 
 
 def _check(options: LabelOptions) -> None:
@@ -66,6 +76,12 @@ def _check(options: LabelOptions) -> None:
         raise WrongUsage(
             f"--classes must be 1 to 9 different names, but {len(names)} were given: {', '.join(names) or 'none'}. "
             "Each has a digit key."
+        )
+    unprintable = [name for name in names if not name.isprintable() or len(name) > 100]
+    if unprintable:
+        raise WrongUsage(
+            f"a class must be one printable line of at most 100 characters, but {len(unprintable)} of --classes is not: "
+            f"{unprintable[0][:40]!a}. Name it anew."
         )
     if options.annotator is not None and not 1 <= len(options.annotator.strip()) <= 64:
         raise WrongUsage("--annotator must have 1 to 64 characters. Leave it out for the login name.")

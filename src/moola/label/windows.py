@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
-from moola.core.bars import Bars
+from moola.core.bars import Bars, bar_interval_us
 from moola.core.windows import CutWindows, cut_windows, inner_zone
 from moola.data.contracts.window_file import read_windows
 from moola.data.contracts.window_table import WindowTable
@@ -52,6 +53,15 @@ class Shelf:
     def symbol(self, number: int) -> str:
         """Return the symbol of a window; the empty string where the bars name none."""
         return str(self.bars.symbol[self.first_bar[number]])
+
+    def bar_us(self, number: int) -> int:
+        """Return the usual time of a bar of the window's symbol in microseconds; 0 where it has one bar."""
+        return self._lengths[self.symbol(number)]
+
+    @cached_property
+    def _lengths(self) -> dict[str, int]:
+        bars = self.bars
+        return {name: bar_interval_us(bars.start_us[bars.symbol == name]) for name in bars.symbols}
 
     def with_context(self, number: int, n_context: int) -> tuple[int, int]:
         """Return rows `[first, last)` of a window and at most `n_context` bars of its symbol on either side."""

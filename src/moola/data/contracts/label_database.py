@@ -9,15 +9,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from moola.errors import OperationFailed, UntrustedFile
+from moola.errors import OperationFailed, UntrustedFile, WrongUsage
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # "mola" in ASCII, at its place in the header of every SQLite file.
 APPLICATION_ID = 0x6D6F6C61
 SQLITE_MAGIC = b"SQLite format 3\x00"
 # The last one: a statement of ours does not fit the tables that are there.
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR)
-SCHEMA = """
+FIRST_SCHEMA = """
 CREATE TABLE revisions (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     window_id TEXT NOT NULL,
@@ -54,6 +54,30 @@ CREATE TRIGGER revisions_last BEFORE DELETE ON revisions BEGIN SELECT RAISE(ABOR
 CREATE TRIGGER marks_stay BEFORE UPDATE ON expansions BEGIN SELECT RAISE(ABORT, 'revisions are never changed'); END;
 CREATE TRIGGER marks_last BEFORE DELETE ON expansions BEGIN SELECT RAISE(ABORT, 'revisions are never deleted'); END;
 """
+# What version 2 added: a hash a revision, and the bars that a label lies on (equal ones are kept once, by their hash).
+ADDED = """
+CREATE TABLE hashes (
+    number INTEGER PRIMARY KEY REFERENCES revisions (number),
+    sha256 TEXT NOT NULL
+);
+CREATE TABLE bars (
+    sha256 TEXT PRIMARY KEY,
+    content BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE lies_on (
+    number INTEGER PRIMARY KEY REFERENCES revisions (number),
+    sha256 TEXT NOT NULL REFERENCES bars (sha256)
+);
+CREATE TABLE instruments (
+    symbol TEXT PRIMARY KEY,
+    bar_us INTEGER NOT NULL CHECK (bar_us >= 0)
+) WITHOUT ROWID;
+CREATE TRIGGER hashes_stay BEFORE UPDATE ON hashes BEGIN SELECT RAISE(ABORT, 'revisions are never changed'); END;
+CREATE TRIGGER hashes_last BEFORE DELETE ON hashes BEGIN SELECT RAISE(ABORT, 'revisions are never deleted'); END;
+CREATE TRIGGER bars_stay BEFORE UPDATE ON bars BEGIN SELECT RAISE(ABORT, 'bars are never changed'); END;
+CREATE TRIGGER bars_last BEFORE DELETE ON bars BEGIN SELECT RAISE(ABORT, 'bars are never deleted'); END;
+"""
+SCHEMAS = {1: FIRST_SCHEMA, SCHEMA_VERSION: FIRST_SCHEMA + ADDED}
 
 
 def open_database(path: Path, must_exist: bool, timeout_s: float) -> sqlite3.Connection:
@@ -78,19 +102,23 @@ def open_database(path: Path, must_exist: bool, timeout_s: float) -> sqlite3.Con
         # Any thread may use it: the store holds a lock around every use.
         connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
         try:
-            for pragma in ("foreign_keys = ON", "trusted_schema = OFF", "journal_mode = WAL", "synchronous = FULL"):
+            for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
-            _judge_version(path, connection.execute("PRAGMA user_version").fetchone()[0])
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            _judge_version(path, version)
+            _judge_schema(path, connection, version)
+            for pragma in ("journal_mode = WAL", "synchronous = FULL"):
+                connection.execute(f"PRAGMA {pragma}")
+            found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if found != "ok":
-                raise UntrustedFile(f"{path} must be a whole label store, but it is damaged ({found}). {_ADVICE}")
+                raise UntrustedFile(f"{path} must be a whole label store, but it is damaged ({found}). {ADVICE}")
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-_ADVICE = "Restore it from a copy, or name another --store."
+ADVICE = "Restore it from a copy, or name another --store."
 
 
 @contextlib.contextmanager
@@ -98,10 +126,12 @@ def told(path: Path) -> Iterator[None]:
     """Turn what SQLite raises into one of our errors."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise UntrustedFile(f"{path} must be a whole label store, but a text in it is no UTF-8. {ADVICE}") from error
     except sqlite3.Error as error:
         # Extended codes carry the plain one in their last eight bits.
         if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in DAMAGED:
-            raise UntrustedFile(f"{path} must be a whole label store, but {error}. {_ADVICE}") from error
+            raise UntrustedFile(f"{path} must be a whole label store, but {error}. {ADVICE}") from error
         raise OperationFailed(
             f"{path} must be free to read and write, but {error}; nothing was changed. "
             "Free space, or stop the other program that holds it, and try again."
@@ -116,40 +146,107 @@ def _judge_header(path: Path) -> None:
     except OSError as error:
         raise OperationFailed(f"{path} must be readable, but {error.strerror or error}. Check --store.") from error
     if not header.startswith(SQLITE_MAGIC) or len(header) < 100:
-        raise UntrustedFile(f"{path} must be a label store (SQLite), but it is another kind of file. {_ADVICE}")
+        raise UntrustedFile(f"{path} must be a label store (SQLite), but it is another kind of file. {ADVICE}")
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise UntrustedFile(f"{path} must be a label store of moola, but it is another database. {_ADVICE}")
+        raise UntrustedFile(f"{path} must be a label store of moola, but it is another database. {ADVICE}")
     _judge_version(path, int.from_bytes(header[60:64], "big"))
 
 
 def _judge_version(path: Path, version: int) -> None:
-    if version != SCHEMA_VERSION:
+    if version not in SCHEMAS:
         raise UntrustedFile(
-            f"{path} must be a label store of version {SCHEMA_VERSION}, but it is of version {version}; "
+            f"{path} must be a label store of version {' or '.join(map(str, SCHEMAS))}, but it is of version {version}; "
             "it was left as it is. Use the moola that made it."
         )
 
 
+def _judge_schema(path: Path, connection: sqlite3.Connection, version: int) -> None:
+    """Refuse tables, triggers and views that are not ours: a statement of ours could run what stands in them."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as ours:
+        ours.executescript(SCHEMAS[version])
+        expected = _objects(ours)
+    found = _objects(connection)
+    if found != expected:
+        other = sorted(f"{kind} {name}"[:80] for kind, name, _, _ in found ^ expected)
+        shown = ", ".join(repr(one) for one in dict.fromkeys(other[:5]))
+        raise UntrustedFile(
+            f"{path} must have the tables, indices and triggers of a label store and no others, but {len(set(other))} "
+            f"differ (first {shown}); nothing in it was run. {ADVICE}"
+        )
+
+
+def _objects(connection: sqlite3.Connection) -> set[tuple[str, str, str, str | None]]:
+    return set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall())
+
+
+def backup_database(source: sqlite3.Connection, target: Path) -> None:
+    """Copy an open store, whoever saves meanwhile, to a path where no file is yet: whole or not at all.
+
+    Raises
+    ------
+    WrongUsage
+        There is a file already.
+    OperationFailed
+        The folder cannot be written.
+    """
+    with _put_in_place(target, WrongUsage(
+        f"a backup must go to a path without a file, but {target} is there. Choose another name."
+    )) as temporary:  # fmt: skip
+        with told(target), contextlib.closing(sqlite3.connect(temporary)) as copy:
+            source.backup(copy)
+            # One file, with nothing beside it.
+            copy.execute("PRAGMA journal_mode = DELETE")
+
+
+Places = tuple[tuple[int, int] | None, ...]
+
+
+def identity_of(path: Path) -> Places:
+    """Return device and inode of a store and of its two files beside it; None for one that is not there."""
+    # SQLite puts the two beside the file that a link points to.
+    real = os.path.realpath(path)
+    found: list[tuple[int, int] | None] = []
+    for name in (str(path), f"{real}-wal", f"{real}-shm"):
+        try:
+            status = os.stat(name)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino))
+    return tuple(found)
+
+
 def _make(path: Path) -> None:
     """Put an empty store at the path, whole or not at all; where another process was first, its store stays."""
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".labels.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
+    with _put_in_place(path, None) as temporary:
         with told(path), contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(
-                f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; "
-                "COMMIT;"
+                f"BEGIN; {SCHEMAS[SCHEMA_VERSION]} PRAGMA application_id = {APPLICATION_ID}; "
+                f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
+
+
+@contextlib.contextmanager
+def _put_in_place(path: Path, taken: WrongUsage | None) -> Iterator[str]:
+    """Give a temporary file to fill, then its name to the path; `taken` is raised where a file was there first."""
+    temporary: str | None = None
+    try:
+        if taken is not None and os.path.lexists(path):
+            raise taken
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".labels.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        yield temporary
         os.chmod(temporary, 0o644)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        _put(temporary, path)
+        if not _put(temporary, path) and taken is not None:
+            raise taken
     except OSError as error:
+        option = "--store" if taken is None else "place for the backup"
         raise OperationFailed(
-            f"{path} must be writable, but {error.strerror or error}; nothing was changed. Choose another --store."
+            f"{path} must be writable, but {error.strerror or error}; nothing was changed. Choose another {option}."
         ) from error
     finally:
         for leftover in (temporary, f"{temporary}-wal", f"{temporary}-shm"):
@@ -158,12 +255,15 @@ def _make(path: Path) -> None:
                     os.unlink(leftover)
 
 
-def _put(temporary: str, path: Path) -> None:
+def _put(temporary: str, path: Path) -> bool:
+    """Give the file its name, unless another file has it."""
     try:
         os.link(temporary, path)
     except FileExistsError:
-        return
+        return False
     except OSError:
         # Some file systems know no second name for a file; there the two steps must do.
-        if not path.exists():
-            os.replace(temporary, path)
+        if path.exists():
+            return False
+        os.replace(temporary, path)
+    return True

@@ -106,6 +106,9 @@ def _text_rules(label: WindowLabel) -> list[str]:
     for name, text in names.items():
         if not text.strip() or len(text) > MAX_NAME_CHARACTERS:
             broken.append(f"{name} must have 1 to {MAX_NAME_CHARACTERS} characters (found {len(text)})")
+    for i, expansion in enumerate(label.expansions):
+        if not expansion.label.isprintable():
+            broken.append(f"the class of expansion {i + 1} must be one printable line (found {expansion.label[:40]!a})")
     texts = {"symbol": label.symbol, "reason": label.reason, "note": label.note}
     for name, text in texts.items():
         if len(text) > MAX_TEXT_CHARACTERS:

@@ -6,17 +6,29 @@ is on disk. Two pages (or processes) at once are told apart by the revision each
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+import os
 import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
-from moola.data.contracts.label_database import open_database, told
+from moola.data.contracts.label_database import (
+    ADDED,
+    ADVICE,
+    SCHEMA_VERSION,
+    backup_database,
+    identity_of,
+    open_database,
+    told,
+)
 from moola.data.contracts.label_rows import (
     GRADES,
     STATUSES,
@@ -24,14 +36,17 @@ from moola.data.contracts.label_rows import (
     WindowLabel,
     check_label,
 )
-from moola.errors import LabelConflict
+from moola.errors import LabelConflict, OperationFailed, UntrustedFile
 
+log = logging.getLogger(__name__)
 __all__ = ["GRADES", "STATUSES", "Expansion", "LabelStore", "WindowLabel"]
 
 COLUMNS = (
     "window_id, symbol, r.start_us, r.end_us, annotator, grade, reason, note, status, revision, saved_us, number, "
     "of_revision"
 )
+ALL_REVISIONS = "FROM revisions AS r"
+NO_BARS: Mapping[str, bytes] = {}
 APPEND = (
     "INSERT INTO revisions (window_id, annotator, revision, of_revision, symbol, start_us, end_us, grade, reason, "
     "note, status, saved_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -67,6 +82,19 @@ class LabelStore:
         self.path = Path(path)
         self._lock = threading.RLock()
         self._connection = open_database(self.path, must_exist, timeout_s)
+        try:
+            with self._lock, told(self.path):
+                if self._execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+                    self._upgrade()
+                # One state of the file, whoever saves meanwhile.
+                self._execute("BEGIN")
+                self._verify()
+                self._execute("COMMIT")
+            # The two files beside it are there from the first read on.
+            self._identity = identity_of(self.path)
+        except BaseException:
+            self._connection.close()
+            raise
 
     def __enter__(self) -> LabelStore:
         return self
@@ -79,7 +107,7 @@ class LabelStore:
         with self._lock:
             self._connection.close()
 
-    def save(self, label: WindowLabel, expected_revision: int) -> WindowLabel:
+    def save(self, label: WindowLabel, expected_revision: int, bars: bytes | None = None) -> WindowLabel:
         """Add a revision, provided that the current one is the one that the annotator has seen.
 
         Parameters
@@ -88,6 +116,8 @@ class LabelStore:
             What to save; its own `revision` and `saved_us` are not looked at.
         expected_revision
             Revision that the change was made on; 0 where there was none.
+        bars
+            The bars that the label lies on, as `BarPlaces.content` gives them; None where they are not known.
 
         Returns
         -------
@@ -101,16 +131,68 @@ class LabelStore:
         InvalidData
             The label breaks a rule (see `check_label`).
         OperationFailed
-            The disk is full or the database locked; nothing was changed.
+            The disk is full, the database locked, or the file removed or moved; nothing was changed.
         """
-        return self.save_all([(label, expected_revision)])[0]
+        return self.save_all([(label, expected_revision)], NO_BARS if bars is None else {label.window_id: bars})[0]
 
-    def save_all(self, changes: Sequence[tuple[WindowLabel, int]]) -> list[WindowLabel]:
-        """Save several labels, each with the revision it expects: all of them or, on any error, none."""
+    def save_all(
+        self, changes: Sequence[tuple[WindowLabel, int]], bars: Mapping[str, bytes] = NO_BARS
+    ) -> list[WindowLabel]:
+        """Save several labels, each with the revision it expects: all of them or, on any error, none.
+
+        `bars` holds the bars of a window by its id, for those that are known.
+        """
         for label, _ in changes:
             check_label(label)
         with self._transaction():
-            return [self._append(label, expected, None) for label, expected in changes]
+            return [self._append(label, expected, None, bars.get(label.window_id)) for label, expected in changes]
+
+    def bars(self) -> dict[tuple[str, str], bytes]:
+        """Return the bars that current labels lie on, by window and annotator; those not known are left out."""
+        query = f"SELECT window_id, annotator, l.sha256, content {CURRENT} JOIN lies_on AS l USING (number) "
+        with self._lock, told(self.path):
+            rows = self._execute(f"{query} JOIN bars USING (sha256)").fetchall()
+        # Equal bars of several labels are one object.
+        once = {sha256: content for _, _, sha256, content in rows}
+        return {(window_id, annotator): once[sha256] for window_id, annotator, sha256, _ in rows}
+
+    def instruments(self) -> dict[str, int]:
+        """Return the usual time of a bar in microseconds by symbol, for the symbols that the store knows."""
+        with self._lock, told(self.path):
+            return dict(self._execute("SELECT symbol, bar_us FROM instruments").fetchall())
+
+    def learn(self, bars: Mapping[tuple[str, int, int], bytes], bar_us: Mapping[str, int]) -> None:
+        """Write down the bars of labels that have none yet, and the bar length of symbols that have none yet.
+
+        `bars` is by symbol, first and last time of the window. What is known already stays.
+        """
+        with self._transaction():
+            for (symbol, start_us, end_us), content in bars.items():
+                numbers = self._execute(
+                    "SELECT number FROM revisions WHERE symbol = ? AND start_us = ? AND end_us = ? "
+                    "AND number NOT IN (SELECT number FROM lies_on)",
+                    (symbol, start_us, end_us),
+                ).fetchall()
+                for (number,) in numbers:
+                    self._lay_on(number, content)
+            for symbol, length in bar_us.items():
+                self._execute("INSERT OR IGNORE INTO instruments (symbol, bar_us) VALUES (?, ?)", (symbol, length))
+
+    def backup(self, target: Path) -> None:
+        """Copy the store as it now is to a new file, whoever saves meanwhile.
+
+        Raises
+        ------
+        WrongUsage
+            There is a file already.
+        """
+        with self._lock, told(self.path):
+            backup_database(self._connection, target)
+
+    def n_revisions(self) -> int:
+        """Return how many revisions the store holds."""
+        with self._lock, told(self.path):
+            return int(self._execute("SELECT COUNT(*) FROM revisions").fetchone()[0])
 
     def undo(self, window_id: str, annotator: str, expected_revision: int) -> WindowLabel | None:
         """Bring back what stood before the current content, as a new revision.
@@ -129,10 +211,7 @@ class LabelStore:
             Another save was first.
         """
         with self._transaction():
-            rows = self._rows(
-                f"SELECT {COLUMNS} {HISTORY}",
-                (window_id, annotator),
-            )
+            rows = self._rows(f"SELECT {COLUMNS} {HISTORY}", (window_id, annotator))
             current = rows[-1] if rows else None
             if (current[0].revision if current else 0) != expected_revision:
                 raise LabelConflict(current[0] if current else None)
@@ -140,7 +219,8 @@ class LabelStore:
                 return None
             # What revision n was made on is what n - 1 showed, and that may itself be an undo.
             shown = rows[current[1] - 2][1]
-            return self._append(rows[shown - 1][0], expected_revision, shown)
+            before = rows[shown - 1][0]
+            return self._append(before, expected_revision, shown, self._bars_of(before))
 
     def get(self, window_id: str, annotator: str) -> WindowLabel | None:
         """Return the current label of a window by an annotator; None where there is none."""
@@ -200,17 +280,98 @@ class LabelStore:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._lock, told(self.path):
+            self._still_there()
             # Takes the write lock at once: what is read inside is what is written upon.
             self._execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._still_there()
                 self._execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     self._execute("ROLLBACK")
                 raise
+            self._still_there()
 
-    def _append(self, label: WindowLabel, expected_revision: int, shown: int | None) -> WindowLabel:
+    def _still_there(self) -> None:
+        """Refuse to write where the path leads to another file than the open one: what went there would be lost."""
+        if identity_of(self.path) != self._identity:
+            gone = "removed or moved" if not self.path.exists() else "replaced, or a file beside it removed,"
+            raise OperationFailed(
+                f"the label store must stay where it was opened, but {self.path} was {gone} meanwhile; nothing was "
+                "saved, and marks stay in the page. Put it back as it was, or stop `moola label`, restore the store "
+                "from a backup and start again."
+            )
+
+    def _upgrade(self) -> None:
+        """Bring a store of version 1 to this one: a hash a revision; the first file stays beside it."""
+        kept = self.path.with_name(f"{self.path.name}.version-1")
+        if not os.path.lexists(kept):
+            backup_database(self._connection, kept)
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been first.
+            if self._execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+                for statement in ADDED.split(";\n"):
+                    self._execute(statement)
+                for number, label, of_revision in self._numbered(f"SELECT {COLUMNS} {ALL_REVISIONS}", ()):
+                    self._seal(number, label, of_revision)
+                self._execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK")
+            raise
+        log.warning(
+            "%s was brought to version %d: each revision has a hash now. The file as it was is %s.",
+            self.path, SCHEMA_VERSION, kept,
+        )  # fmt: skip
+
+    def _verify(self) -> None:
+        """Refuse a store of which a revision is not as it was saved, lacks, or is not the current one that it was."""
+        found = self._rows(f"SELECT {COLUMNS} {ALL_REVISIONS}", ())
+        newest: dict[tuple[str, str], int] = {}
+        for label, _ in found:
+            key = (label.window_id, label.annotator)
+            if label.revision != newest.get(key, 0) + 1:
+                self._damaged(f"revision {label.revision} of {label.window_id[:80]!r} follows {newest.get(key, 0)}")
+            newest[key] = label.revision
+        current = self._execute(f"SELECT window_id, annotator, revision {CURRENT}").fetchall()
+        if {(window_id, annotator): revision for window_id, annotator, revision in current} != newest:
+            self._damaged("its current labels are not the last saved ones")
+        counted = [self._execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("hashes", "current")]
+        last = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'revisions'").fetchone()
+        if counted != [len(found), len(newest)] or (last[0] if last else 0) != len(found):
+            self._damaged(f"{len(found)} revisions are there where {last[0] if last else counted[0]} were saved")
+        if self._execute("PRAGMA foreign_key_check").fetchone():
+            self._damaged("a part of a label has no label, or a label's bars are not there")
+        for sha256, content in self._execute("SELECT sha256, content FROM bars"):
+            if not isinstance(content, bytes) or hashlib.sha256(content).hexdigest() != sha256:
+                self._damaged("bars of a label are not as they were saved")
+
+    def _damaged(self, what: str) -> None:
+        raise UntrustedFile(f"{self.path} must hold every revision as it was saved, but {what}. {ADVICE}")
+
+    def _seal(self, number: int, label: WindowLabel, of_revision: int) -> None:
+        sha256 = _content_hash(number, label, of_revision)
+        self._execute("INSERT INTO hashes (number, sha256) VALUES (?, ?)", (number, sha256))
+
+    def _lay_on(self, number: int, content: bytes) -> None:
+        sha256 = hashlib.sha256(content).hexdigest()
+        self._execute("INSERT OR IGNORE INTO bars (sha256, content) VALUES (?, ?)", (sha256, content))
+        self._execute("INSERT INTO lies_on (number, sha256) VALUES (?, ?)", (number, sha256))
+
+    def _bars_of(self, label: WindowLabel) -> bytes | None:
+        found = self._execute(
+            f"SELECT content {ALL_REVISIONS} JOIN lies_on AS l USING (number) JOIN bars USING (sha256) "
+            "WHERE window_id = ? AND annotator = ? AND revision = ?",
+            (label.window_id, label.annotator, label.revision),
+        ).fetchone()
+        return found[0] if found else None
+
+    def _append(
+        self, label: WindowLabel, expected_revision: int, shown: int | None, bars: bytes | None = None
+    ) -> WindowLabel:
         current = self.get(label.window_id, label.annotator)
         if (current.revision if current else 0) != expected_revision:
             raise LabelConflict(
@@ -246,6 +407,10 @@ class LabelStore:
             "ON CONFLICT (window_id, annotator) DO UPDATE SET number = excluded.number",
             (saved.window_id, saved.annotator, number),
         )
+        assert number is not None
+        self._seal(number, saved, shown or saved.revision)
+        if bars is not None:
+            self._lay_on(number, bars)
         return saved
 
     def _select(self, query: str, *values: Any) -> list[WindowLabel]:
@@ -253,7 +418,23 @@ class LabelStore:
             return [label for label, _ in self._rows(query, values)]
 
     def _rows(self, query: str, values: Iterable[Any]) -> list[tuple[WindowLabel, int]]:
-        """Return labels, each with the revision whose content it is."""
+        """Return labels, each with the revision whose content it is; each must be as it was saved."""
+        found = list(self._numbered(query, values))
+        hashes: dict[int, str] = {}
+        for first in range(0, len(found), 500):
+            numbers = [number for number, _, _ in found[first : first + 500]]
+            marks = ", ".join("?" * len(numbers))
+            asked = f"SELECT number, sha256 FROM hashes WHERE number IN ({marks})"  # noqa: S608
+            hashes.update(self._execute(asked, tuple(numbers)).fetchall())
+        for number, label, of_revision in found:
+            if hashes.get(number) != _content_hash(number, label, of_revision):
+                self._damaged(
+                    f"revision {label.revision} of {label.window_id[:80]!r} by {label.annotator[:80]!r} is not"
+                )
+        return [(label, of_revision) for _, label, of_revision in found]
+
+    def _numbered(self, query: str, values: Iterable[Any]) -> list[tuple[int, WindowLabel, int]]:
+        """Return labels with their number in the file and the revision whose content they are, unchecked."""
         # One statement for both tables reads one state of the file, whoever saves meanwhile.
         rows = self._execute(
             f"SELECT q.*, e.start_us, e.end_us, e.label FROM ({query}) AS q {WITH_MARKS}",  # noqa: S608
@@ -267,7 +448,7 @@ class LabelStore:
             marks = expansions.setdefault(number, [])
             if name is not None:
                 marks.append(Expansion(start_us, end_us, name))
-        return [(_label(head, tuple(expansions[number])), int(head[12])) for number, head in heads.items()]
+        return [(number, _label(head, tuple(expansions[number])), head[12]) for number, head in heads.items()]
 
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)
@@ -278,3 +459,9 @@ def _label(head: list[Any], expansions: tuple[Expansion, ...]) -> WindowLabel:
     return WindowLabel(
         window_id, symbol, start_us, end_us, annotator, grade, reason, note, expansions, status, revision, saved_us
     )
+
+
+def _content_hash(number: int, label: WindowLabel, of_revision: int) -> str:
+    """Hash everything that a revision says, its place in the file included."""
+    content = json.dumps([number, of_revision, *astuple(label)], default=repr, ensure_ascii=True)
+    return hashlib.sha256(content.encode()).hexdigest()

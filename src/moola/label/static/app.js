@@ -7,9 +7,9 @@ import { actionOf } from "./keys.js";
 import { Marks, dropDraft, keep, keepDraft, keepName, kept, keptName, recall, same } from "./state.js";
 import { startTheme, turnTheme } from "./theme.js";
 import { Turns } from "./turns.js";
-import { SECOND_LOOKS, drawHead, drawLabel, drawProgress, fillChoices, part, say } from "./view.js";
+import { SECOND_LOOKS, drawHead, drawLabel, drawProgress, drawWarnings, fillChoices, part, say } from "./view.js";
 
-let settings, candles, comparison, marks, found, mine = null, hovered = null, walked = null, classNow = 0;
+let settings, candles, comparison, marks, found, mine = null, hovered = null, walked = null, classNow = 0, untouched = null;
 const visited = [];
 
 const redrawChart = () => candles?.theme();
@@ -48,6 +48,7 @@ function offer(content, why) {
 function open(next, said = "") {
   found = next;
   hovered = null;
+  untouched = null;
   offer(null);
   comparison.hide();
   marks = new Marks(settings.window_bars, settings.inner_zone, found.label);
@@ -110,6 +111,16 @@ async function store(status) {
   const saved = await api.saveLabel(found.id, body);
   dropDraft(settings.scope, annotator(), found.id);
   marks.stand(saved.label);
+  drawWarnings(saved.warnings);
+}
+
+// Nothing was said of this window: it is saved as one without an expansion only where that is asked for twice.
+function mustAsk() {
+  if (marks.changed || marks.status === "labelled" || marks.status === "rejected") return false;
+  if (untouched === found.id) return false;
+  untouched = found.id;
+  say("Nothing is marked here. Enter again saves it as a window without an expansion; K skips it.", true);
+  return true;
 }
 
 const toZone = (bar) => { hovered = null; if (marks.moveTo(bar)) changed(); tellPointer(); };
@@ -117,9 +128,10 @@ const toZone = (bar) => { hovered = null; if (marks.moveTo(bar)) changed(); tell
 const actions = {
   save: () => named() && alone(async () => {
     if (marks.pending !== null) return say("The expansion has one end only. Click the other, or undo.", true);
+    if (mustAsk()) return undefined;
     await store(marks.content.grade === "D" ? "rejected" : "labelled");
     say("Saved.");
-    await Promise.all([goOn("Saved."), progress()]);
+    return Promise.all([goOn("Saved."), progress()]);
   }),
   skip: () => named() && alone(async () => {
     // What has been labelled stays so: there, skipping is only going on.

@@ -13,7 +13,7 @@ export const KEYS = [
   { keys: ["M"], says: "Write a note (Esc goes back to the chart)" },
   { keys: ["Z"], says: "Undo the last change of the marks" },
   { keys: ["Shift+Z"], says: "Undo the last save of this window" },
-  { keys: ["Enter"], says: "Save, next window (in the note: Ctrl+Enter)" },
+  { keys: ["Enter"], says: "Save, next window (in the note: Ctrl+Enter); asks first where nothing is marked" },
   { keys: ["K"], says: "Skip: it comes again at the end" },
   { keys: ["P", "Backspace"], says: "Back to the window before" },
   { keys: ["Q"], says: "Choose what comes next (↑ ↓ choose, Enter goes there)" },

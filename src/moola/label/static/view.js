@@ -90,7 +90,20 @@ export function drawProgress(found) {
     made("dt", name), made("dd", `${count}${total ? ` (${Math.round((100 * count) / total)} %)` : ""}`)]));
 }
 
+// The usual time of a bar in the largest unit that divides it.
+function lengthText(us) {
+  const seconds = us / 1e6;
+  const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"]].find(([length]) => seconds >= length && seconds % length === 0) || [1, "s"];
+  return `${seconds / size} ${unit}`;
+}
+
+export function drawWarnings(texts) {
+  part("warnings").hidden = !texts.length;
+  part("warningsList").replaceChildren(...texts.map((text) => made("li", text)));
+}
+
 export function drawHead(found, settings) {
+  part("bars").textContent = `${found.symbol || "no symbol"}${found.bar_us ? `, bars of ${lengthText(found.bar_us)}` : ""}`;
   const first = found.times_us[found.first] / 1e6;
   const last = found.times_us[found.first + settings.window_bars - 1] / 1e6;
   part("title").textContent = `${found.symbol ? `${found.symbol}  ` : ""}${utcText(first)} to ${utcText(last)} UTC`;

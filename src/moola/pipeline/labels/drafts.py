@@ -14,11 +14,9 @@ from moola.data.contracts.label_store import GRADES, Expansion, WindowLabel
 from moola.data.contracts.window_file import read_windows
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, Problem, WrongUsage
-from moola.pipeline.labels.places import BarPlaces
+from moola.pipeline.labels.places import PRICE_TOLERANCE, BarPlaces
 
 ONE_OF_SEVERAL = re.compile(r"(.+)_exp_(\d{1,6})", flags=re.S)
-# Other tools keep prices in 32 bits, which is some 1e-7 of the price; another bar differs by far more.
-PRICE_TOLERANCE = 1e-6
 
 
 @dataclass

@@ -11,14 +11,15 @@ import polars as pl
 
 from moola.config.labels_options import LabelsExportOptions
 from moola.core.windows import take_windows
-from moola.data.contracts.bar_table import read_bars
 from moola.data.contracts.label_store import GRADES, LabelStore, WindowLabel
 from moola.data.contracts.window_file import write_windows
 from moola.data.contracts.window_rules import label_problems
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, Problem, WrongUsage
-from moola.pipeline.labels.choosing import NotChosen, by_window, choose, disagreement, mean_marks
-from moola.pipeline.labels.places import BarPlaces, Mark
+from moola.pipeline.labels.choosing import NotChosen, by_window, choose, disagreement, mean_marks, unlike
+from moola.pipeline.labels.mark_warnings import count_warnings
+from moola.pipeline.labels.places import BarPlaces, Mark, PlacedLabel, read_named_bars
+from moola.pipeline.labels.same_bars import learn_bars, require_same_bars
 
 ADVICE = "Mend these labels in the page, or leave one annotator out (--annotator)."
 
@@ -44,7 +45,9 @@ def export(options: LabelsExportOptions) -> dict[str, Any]:
     Returns
     -------
     dict
-        `n_windows`, `n_rows`, `classes` (rows by class), `left_out` and `conflicts` (window and reason of each).
+        `n_windows`, `n_rows`, `classes` (rows by class), `left_out` and `conflicts` (window and reason of each),
+        `disagreements` (windows on which annotators differ where `resolve` took the label of one, and whose) and
+        `mark_warnings` (expansions outside the inner zone, of one bar, overlapping another of their window).
 
     Raises
     ------
@@ -53,13 +56,24 @@ def export(options: LabelsExportOptions) -> dict[str, Any]:
     InvalidData
         No window is left to write, or two labels contradict each other; nothing is written.
     """
-    labels = _labels(options)
-    places = BarPlaces(read_bars(options.bars), options.window_bars)
+    places = BarPlaces(read_named_bars(options.bars, options.symbol), options.window_bars)
+    with LabelStore(options.store, must_exist=True) as store:
+        labels = _labels(store, options)
+        require_same_bars(store, places, options.bars)
+        result = _export(labels, places, options)
+        learn_bars(store, places, options.bars)
+    return result
+
+
+def _export(labels: list[WindowLabel], places: BarPlaces, options: LabelsExportOptions) -> dict[str, Any]:
     windows: list[_Window] = []
     left_out: list[dict[str, str]] = []
     conflicts: list[dict[str, str]] = []
+    disagreements: list[dict[str, str]] = []
     for window_id, opinions in by_window(labels).items():
         found = _window(opinions, places, options)
+        if reason := _settled(opinions, places, options):
+            disagreements.append({"window_id": window_id, "reason": reason})
         if isinstance(found, _Window):
             windows.append(found)
         else:
@@ -82,22 +96,23 @@ def export(options: LabelsExportOptions) -> dict[str, Any]:
         "classes": dict(sorted(Counter(table.label.tolist()).items())),
         "left_out": left_out,
         "conflicts": conflicts,
+        "disagreements": disagreements,
+        "mark_warnings": count_warnings([window.marks for window in windows], options.window_bars),
     }
 
 
-def _labels(options: LabelsExportOptions) -> list[WindowLabel]:
-    with LabelStore(options.store, must_exist=True) as store:
-        known = store.annotators()
-        asked = {"--annotator": options.annotator}
-        asked["--resolve"] = None if options.resolve in ("latest", "agree") else options.resolve
-        for option, name in asked.items():
-            if name is not None and name not in known:
-                words = "latest, agree or " if option == "--resolve" else ""
-                raise WrongUsage(
-                    f"{option} must be {words}an annotator of {options.store}, but {name!r} is none of "
-                    f"{len(known)}: {', '.join(known[:10]) or 'nobody labelled yet'}. Choose one of these."
-                )
-        return store.all(options.annotator)
+def _labels(store: LabelStore, options: LabelsExportOptions) -> list[WindowLabel]:
+    known = store.annotators()
+    asked = {"--annotator": options.annotator}
+    asked["--resolve"] = None if options.resolve in ("latest", "agree") else options.resolve
+    for option, name in asked.items():
+        if name is not None and name not in known:
+            words = "latest, agree or " if option == "--resolve" else ""
+            raise WrongUsage(
+                f"{option} must be {words}an annotator of {options.store}, but {name!r} is none of "
+                f"{len(known)}: {', '.join(known[:10]) or 'nobody labelled yet'}. Choose one of these."
+            )
+    return store.all(options.annotator)
 
 
 def _window(opinions: list[WindowLabel], places: BarPlaces, options: LabelsExportOptions) -> _Window | NotChosen:
@@ -123,6 +138,25 @@ def _window(opinions: list[WindowLabel], places: BarPlaces, options: LabelsExpor
         return NotChosen("it has no expansion (--no-expansion NAME writes it as a class)")
     annotator = "+".join(sorted(label.annotator for label in chosen))
     return _Window(chosen[0].window_id, chosen[0].symbol, placed[0].first_row, annotator, grade, mean_marks(marks))
+
+
+def _settled(opinions: list[WindowLabel], places: BarPlaces, options: LabelsExportOptions) -> str | None:
+    """Say on what the annotators of a window differ and whose label was taken; None where all that differ are left out."""
+    judged = [label for label in opinions if label.status != "skipped"]
+    chosen = choose(opinions, options.resolve)
+    if len(judged) < 2 or (isinstance(chosen, NotChosen) and chosen.conflict):
+        return None
+    reason = unlike(judged)
+    if reason is None:
+        placed = [places.place(label) for label in judged if label.status == "labelled"]
+        found = {one.label.annotator: one.marks for one in placed if isinstance(one, PlacedLabel)}
+        reason = disagreement(found) if len(found) > 1 else None
+    if reason is None:
+        return None
+    taken = [judged[-1]] if options.resolve == "latest" else [one for one in judged if one.annotator == options.resolve]
+    names = " and ".join(sorted(one.annotator for one in taken))
+    how = ", the last saved" if options.resolve == "latest" else " (--resolve)"
+    return f"{reason}; that of {names}{how} was taken" if taken else None
 
 
 def _table(windows: list[_Window], places: BarPlaces, options: LabelsExportOptions) -> WindowTable:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from moola.config.labels_options import LabelsImportOptions
-from moola.data.contracts.bar_table import read_bars
 from moola.data.contracts.frames import PARQUET_MAGIC
 from moola.data.contracts.label_rows import check_label
 from moola.data.contracts.label_store import LabelStore, WindowLabel
@@ -14,7 +13,8 @@ from moola.errors import InvalidData
 from moola.files import read_bytes
 from moola.pipeline.labels.drafts import Drafts, window_file_drafts
 from moola.pipeline.labels.label_studio import label_studio_drafts
-from moola.pipeline.labels.places import BarPlaces
+from moola.pipeline.labels.places import BarPlaces, read_named_bars
+from moola.pipeline.labels.same_bars import learn_bars, require_same_bars
 
 ADVICE = "Nothing was imported: mend the file, or check --bars and --window-bars."
 
@@ -38,7 +38,7 @@ def import_labels(options: LabelsImportOptions) -> dict[str, Any]:
     LabelConflict
         Somebody saved one of these windows meanwhile; nothing is written.
     """
-    places = BarPlaces(read_bars(options.bars), options.window_bars)
+    places = BarPlaces(read_named_bars(options.bars, options.symbol), options.window_bars)
     is_parquet = read_bytes(options.input, "the input", "Check --input.").startswith(PARQUET_MAGIC)
     drafts = (window_file_drafts if is_parquet else label_studio_drafts)(options, places)
     _repeated(drafts)
@@ -54,7 +54,10 @@ def import_labels(options: LabelsImportOptions) -> dict[str, Any]:
         _other_bars(drafts, known)
         if drafts.broken:
             raise InvalidData.from_problems(options.input, drafts.problems, ADVICE)
-        return _save(drafts, known, store, options)
+        require_same_bars(store, places, options.bars, {label.symbol for label in drafts.labels})
+        result = _save(drafts, known, store, places, options)
+        learn_bars(store, places, options.bars)
+        return result
 
 
 def _repeated(drafts: Drafts) -> None:
@@ -73,7 +76,11 @@ def _other_bars(drafts: Drafts, known: dict[tuple[str, str], WindowLabel]) -> No
 
 
 def _save(
-    drafts: Drafts, known: dict[tuple[str, str], WindowLabel], store: LabelStore, options: LabelsImportOptions
+    drafts: Drafts,
+    known: dict[tuple[str, str], WindowLabel],
+    store: LabelStore,
+    places: BarPlaces,
+    options: LabelsImportOptions,
 ) -> dict[str, Any]:
     changes: list[tuple[WindowLabel, int]] = []
     added = unchanged = 0
@@ -93,7 +100,8 @@ def _save(
         else:
             kept.append({"window_id": label.window_id, "annotator": label.annotator})
     if changes:
-        store.save_all(changes)
+        bars = {label.window_id: places.content(label.symbol, label.start_us, label.end_us) for label, _ in changes}
+        store.save_all(changes, {name: content for name, content in bars.items() if content is not None})
     return {
         "store": str(options.store),
         "added": added,

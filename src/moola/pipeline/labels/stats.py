@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from moola.config.labels_options import LabelsStatsOptions
-from moola.data.contracts.bar_table import read_bars
 from moola.data.contracts.label_store import GRADES, STATUSES, LabelStore, WindowLabel
 from moola.pipeline.labels.comparing import Marks, agreement, conflicts
-from moola.pipeline.labels.places import BarPlaces, Mark
+from moola.pipeline.labels.places import BarPlaces, Mark, read_named_bars
+from moola.pipeline.labels.same_bars import learn_bars, require_same_bars
 
 HOUR_US = 3_600_000_000
 # First hour (UTC, no summer time) of each session of the currency market.
@@ -31,8 +31,13 @@ def stats(options: LabelsStatsOptions) -> dict[str, Any]:
     """
     with LabelStore(options.store, must_exist=True) as store:
         labels = store.all()
+        places = None
+        if options.bars is not None:
+            places = BarPlaces(read_named_bars(options.bars, options.symbol), options.window_bars)
+            require_same_bars(store, places, options.bars)
+            learn_bars(store, places, options.bars)
     names = sorted({label.annotator for label in labels})
-    marks = _marks(labels, options)
+    marks = _marks(labels, places, options.window_bars)
     return {
         "store": str(options.store),
         "n_windows": len({label.window_id for label in labels}),
@@ -72,19 +77,16 @@ def _counts(labels: Sequence[WindowLabel]) -> dict[str, Any]:
     }
 
 
-def _marks(labels: Sequence[WindowLabel], options: LabelsStatsOptions) -> Marks:
+def _marks(labels: Sequence[WindowLabel], places: BarPlaces | None, window_bars: int) -> Marks:
     """Return each labelled window's expansions as bars, by window and annotator; those not placed are left out."""
     labelled = [label for label in labels if label.status == "labelled"]
-    if options.bars is not None:
-        places = BarPlaces(read_bars(options.bars), options.window_bars)
+    if places is not None:
         placed = [places.place(label) for label in labelled]
         return {(one.label.window_id, one.label.annotator): one.marks for one in placed if not isinstance(one, str)}
     # The shortest window has no gap in it, if any has none.
     usual: dict[str, float] = defaultdict(lambda: float("inf"))
     for label in labelled:
-        usual[label.symbol] = min(
-            usual[label.symbol], (label.end_us - label.start_us) / max(options.window_bars - 1, 1)
-        )
+        usual[label.symbol] = min(usual[label.symbol], (label.end_us - label.start_us) / max(window_bars - 1, 1))
     marks = {}
     for label in labelled:
         bar_us = max(usual[label.symbol], 1.0)

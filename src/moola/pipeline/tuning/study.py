@@ -117,9 +117,18 @@ def _require_study_or_nothing(path: Path) -> None:
     mode = "ro" if Path(f"{path}-journal").exists() else "ro&immutable=1"
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as database:
-            tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            database.execute("PRAGMA trusted_schema = OFF")
+            found = database.execute("SELECT name, type FROM sqlite_master").fetchall()
     except sqlite3.Error as error:
         raise UntrustedFile(f"--study must be a study in SQLite, but {path} is not ({error}). Name another.") from error
+    tables = {name for name, kind in found if kind == "table"}
+    # Optuna makes none: a statement of its own would run what stands in them.
+    foreign = sorted(f"{kind} {name}"[:80] for name, kind in found if kind in ("trigger", "view"))
+    if foreign:
+        raise UntrustedFile(
+            f"--study must have no triggers or views, but {path} has {len(foreign)} (first {foreign[0]!r}); nothing in it "
+            "was run. Name another."
+        )
     if tables and not {"studies", "trials", "version_info"} <= tables:
         raise UntrustedFile(f"--study must be a study, but {path} is another SQLite file. Name another.")
 
