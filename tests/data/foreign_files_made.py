@@ -31,7 +31,10 @@ class ForeignFile:
 
 
 DAYS = [datetime(2024, 3, 4, tzinfo=UTC), datetime(2024, 3, 5, tzinfo=UTC)]
-PLAIN = "timestamp,open,high,low,close\n2024-03-04 10:00:00,1.085,1.0875,1.0825,1.086\n2024-03-04 11:00:00,1.086,1.09,1.0855,1.0895\n"
+PLAIN = (
+    "timestamp,open,high,low,close\n"
+    "2024-03-04 10:00:00,1.085,1.0875,1.0825,1.086\n2024-03-04 11:00:00,1.086,1.09,1.0855,1.0895\n"
+)
 LARGE = [(1234.5, 1240.0, 1230.25, 1239.0), (1239.0, 1250.5, 1238.0, 1249.75)]
 
 FILES = [
@@ -190,11 +193,12 @@ FILES = [
         "2024-03-04 11:00:00;1.239,0;1.250,5;1.238,0;1.249,75\n",
         prices=LARGE,
         options={"columns": ("timestamp=Datum",)},
-        says=("separated by ';'", "decimal comma, as in '1.234,5'"),
+        says=("separated by ';'", "decimal comma, as in '1.230,25'"),
     ),
     ForeignFile(
         "thousands in quotes",
-        'timestamp,open,high,low,close,volume\n2024-03-04 10:00:00,"1,234.50","1,240.00","1,230.25","1,239.00","12,000"\n'
+        "timestamp,open,high,low,close,volume\n"
+        '2024-03-04 10:00:00,"1,234.50","1,240.00","1,230.25","1,239.00","12,000"\n'
         '2024-03-04 11:00:00,"1,239.00","1,250.50","1,238.00","1,249.75","9,000"\n',
         prices=LARGE,
         volume=[12000, 9000],
@@ -256,8 +260,10 @@ FILES = [
     ForeignFile(
         "alpha vantage",
         '{"Meta Data":{"1. Information":"x","2. Symbol":"EURUSD"},"Time Series (60min)":{'
-        '"2024-03-04 11:00:00":{"1. open":"1.086","2. high":"1.09","3. low":"1.0855","4. close":"1.0895","5. volume":"6"},'
-        '"2024-03-04 10:00:00":{"1. open":"1.085","2. high":"1.0875","3. low":"1.0825","4. close":"1.086","5. volume":"5"}}}',
+        '"2024-03-04 11:00:00":{"1. open":"1.086",'
+        '"2. high":"1.09","3. low":"1.0855","4. close":"1.0895","5. volume":"6"},'
+        '"2024-03-04 10:00:00":{"1. open":"1.085",'
+        '"2. high":"1.0875","3. low":"1.0825","4. close":"1.086","5. volume":"5"}}}',
         volume=[5, 6],
     ),
 ]

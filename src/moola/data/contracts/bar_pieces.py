@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from moola.data.contracts.bar_table import ADVICE
-from moola.data.contracts.frames import PARQUET_MAGIC
+from moola.data.contracts.frames import PARQUET_MAGIC, csv_header
 from moola.data.contracts.parquet_claims import refuse_inflation
 from moola.errors import InvalidData, OperationFailed
 
@@ -83,6 +83,7 @@ def _csv(path: Path, place: Place, finished: bool) -> Iterator[tuple[pl.DataFram
         header = file.readline()
         if not header.endswith(b"\n") and not finished:
             return
+        csv_header(header)
         place = place if place.n_bytes else Place(0, len(header))
         file.seek(place.n_bytes)
         while block := file.read(PIECE_BYTES):

@@ -11,7 +11,7 @@ PANDAS = "Write it as parquet with pandas, where you trust the file"
 
 @dataclass(frozen=True)
 class FileKind:
-    """A kind of file: its name in words, and what makes a table of it that can be read (empty: `bars import` reads it)."""
+    """A kind of file: its name in words, and how to make a table of it; nothing where `bars import` reads it."""
 
     name: str
     way_on: str = ""
@@ -25,6 +25,7 @@ UTF_32 = FileKind("text in UTF-32")
 READABLE = (FEATHER, ARROW_STREAM, JSON, UTF_16, UTF_32)
 
 XLSX = FileKind("an Excel workbook (.xlsx)", "Save its sheet as CSV in the spreadsheet program.")
+GZIP = FileKind("packed with gzip", f"{UNPACK}: gunzip --keep <file>.")
 BEGINNINGS = {
     b"ARROW1": FEATHER,
     b"\xff\xff\xff\xff": ARROW_STREAM,
@@ -37,7 +38,7 @@ BEGINNINGS = {
     ),
     b"PK\x03\x04": FileKind("a zip archive", f"{UNPACK}: unzip <file>."),
     b"PK\x05\x06": FileKind("an empty zip archive", "Fetch the file again."),
-    b"\x1f\x8b": FileKind("packed with gzip", f"{UNPACK}: gunzip --keep <file>."),
+    b"\x1f\x8b": GZIP,
     b"BZh": FileKind("packed with bzip2", f"{UNPACK}: bunzip2 --keep <file>."),
     b"\xfd7zXZ\0": FileKind("packed with xz", f"{UNPACK}: unxz --keep <file>."),
     b"\x28\xb5\x2f\xfd": FileKind(
@@ -72,7 +73,7 @@ PICKLE = FileKind(
 )
 WEB_PAGE = FileKind("a web page and no table", "Open it in a browser: it often says why nothing was downloaded.")
 # Protocols 2 to 5 name themselves; the older ones are text that begins with an opcode and ends with a full stop.
-PICKLE_BEGINNING = re.compile(rb"\x80[\x02-\x05]|\(?[(\]}clid][a-z_.]*\n")
+PICKLE_BEGINNING = re.compile(rb"\x80[\x02-\x05]|[(\]}cl][a-z0-9_.]*\n")
 WEB_BEGINNING = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
 JSON_BEGINNING = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[\[{\]])")
 
@@ -86,16 +87,21 @@ def kind_of(content: bytes) -> FileKind | None:
     for beginning, kind in BEGINNINGS.items():
         if head.startswith(beginning) and not (beginning in (b"DBN", b"ORC", b"BZh") and _is_text(head)):
             return kind
-    if PICKLE_BEGINNING.match(head) and content.rstrip().endswith(b"."):
-        return PICKLE
-    if WEB_BEGINNING.match(head):
-        return WEB_PAGE
-    if JSON_BEGINNING.match(content[:4096]):
-        return JSON
-    # Without the mark that names it, UTF-16 of plain letters has a NUL in every other place.
-    if len(head) >= 16 and (not any(head[1::2]) or not any(head[0::2])):
-        return UTF_16 if any(head) else None
-    return None
+    for is_it, kind in (
+        (PICKLE_BEGINNING.match(head) and content.rstrip().endswith(b"."), PICKLE),
+        (WEB_BEGINNING.match(head), WEB_PAGE),
+        (JSON_BEGINNING.match(content[:4096]), JSON),
+    ):
+        if is_it:
+            return kind
+    return UTF_16 if utf_16_of(head) else None
+
+
+def utf_16_of(head: bytes) -> str:
+    """Name the order of bytes of UTF-16 without its mark: plain letters have a NUL in every other place."""
+    if len(head) < 16 or not any(head):
+        return ""
+    return "utf-16-le" if not any(head[1::2]) else "utf-16-be" if not any(head[0::2]) else ""
 
 
 def _is_text(head: bytes) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from moola.data.contracts.file_kinds import GZIP, kind_of
 from moola.data.contracts.parquet_claims import refuse_inflation
 from moola.errors import InvalidData, OperationFailed
 from moola.files import read_bytes, write_atomic, write_atomic_by
@@ -27,6 +28,7 @@ def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
         raise InvalidData(f"{what} must hold a table, but {path} is empty (0 bytes). {advice}")
     with reading(path, what, advice):
         if not content.startswith(PARQUET_MAGIC):
+            refuse_foreign(content, path, what, advice)
             return read_csv(content)
         refuse_inflation(io.BytesIO(content), path, what, advice)
         return pl.read_parquet(io.BytesIO(content))
@@ -65,9 +67,36 @@ def plain_name(column: str) -> str:
 
 def read_csv(content: bytes, separator: str = ",", text_columns: tuple[str, ...] = ()) -> pl.DataFrame:
     """Read CSV, judging types by the whole column; a symbol stays text, leading zeros and all."""
-    header = pl.read_csv(io.BytesIO(content), separator=separator, n_rows=0).columns
+    header = csv_header(content, separator)
     texts = {name: pl.String for name in header if name in text_columns or plain_name(name) in ("symbol", "ticker")}
     return pl.read_csv(io.BytesIO(content), separator=separator, infer_schema_length=None, schema_overrides=texts)
+
+
+def csv_header(content: bytes, separator: str = ",") -> list[str]:
+    """Return the names of CSV's columns; two of one name are refused as they are in parquet."""
+    names = pl.read_csv(
+        io.BytesIO(content),
+        separator=separator,
+        n_rows=1,
+        has_header=False,
+        infer_schema=False,
+        truncate_ragged_lines=True,
+    )
+    texts = [str(name) for name in names.row(0) if name is not None]
+    # Numbers are no names but a first row: what is missing then is a header, and that is told.
+    twice = [name for name in texts if texts.count(name) > 1 and not name[:1].isdigit()]
+    if twice:
+        raise pl.exceptions.DuplicateError(f"{texts.count(twice[0])} columns are named {twice[0]!r}")
+    return pl.read_csv(io.BytesIO(content), separator=separator, n_rows=0).columns
+
+
+def refuse_foreign(content: bytes, path: Path, what: str, advice: str) -> None:
+    """Raise `InvalidData` where bytes are another program's kind of file, with a way on."""
+    kind = kind_of(content)
+    # Packed text is unpacked by the reader of CSV.
+    if kind is None or kind is GZIP:
+        return
+    raise InvalidData(f"{what} must be parquet or CSV, but {path} is {kind.name}. {kind.way_on or advice}")
 
 
 def write_frame(path: Path, frame: pl.DataFrame) -> None:

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 # Numbers before names, as in Alpha Vantage's "1. open".
 COUNTED = re.compile(r"^\d+\. +")
-# What writers of tables call an index that has no name of its own; it may also count rows, so any other time goes first.
+# What writers of tables call an index without a name of its own; it may count rows, so any other time goes first.
 INDEX_NAMES = ("", "index", "unnamed: 0", "__index_level_0__")
 DAY_NAMES = ("date", "day", "dtyyyymmdd", "yyyymmdd", "trade date", "trade_date")
 TIME_NAMES = ("time", "hhmmss", "hhmm", "time of day", "trade time", "trade_time")

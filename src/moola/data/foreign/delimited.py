@@ -233,7 +233,7 @@ def _without_repeated_header(body: pl.DataFrame, header: str) -> pl.DataFrame:
 def _table(body: pl.DataFrame, names: list[str], separator: str, path: Path) -> ForeignTable:
     """Split lines into columns of text."""
     n_cells = body["line"].str.replace_all(QUOTED, "").str.count_matches(separator, literal=True) + 1
-    wide = max(int(n_cells.max() or 0), len(names), 1)  # type: ignore[call-overload]
+    wide = max(int(n_cells.max() or 0), len(names), 1)  # type: ignore[arg-type]
     columns = [f"column_{i + 1}" for i in range(wide)]
     # The reader takes the number of columns from the first line, whatever the schema says.
     widest = separator * (wide - 1)
@@ -247,7 +247,7 @@ def _table(body: pl.DataFrame, names: list[str], separator: str, path: Path) -> 
     frame = frame.with_columns(pl.all().str.strip_chars(' \t"').replace("", None))
     # Cells that are empty throughout and have no name are separators at the ends of lines.
     if not names:
-        wanted = int(n_cells.mode().max() or wide)  # type: ignore[call-overload]
+        wanted = int(n_cells.mode().max() or wide)  # type: ignore[arg-type]
         while wanted > 1 and frame[columns[wanted - 1]].null_count() == len(frame):
             wanted -= 1
     else:

@@ -104,10 +104,12 @@ def _lists(value: Any, name: str, depth: int) -> Iterator[tuple[str, list[Any]]]
         yield name, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return
     objects = list(value.values())
-    if len(objects) > 1 and all(isinstance(one, dict) and one.keys() == objects[0].keys() for one in objects):
-        if len(objects[0]) >= 4 and not any(isinstance(cell, dict | list) for cell in objects[0].values()):
-            yield name, _indexed(value)
-            return
+    are_alike = len(objects) > 1 and all(
+        isinstance(one, dict) and one.keys() == objects[0].keys() and not _nested(list(one.values())) for one in objects
+    )
+    if are_alike and len(objects[0]) >= min(4, len(objects)):
+        yield name, _indexed(value)
+        return
     for key, one in value.items():
         yield from _lists(one, f"{name}.{key}" if name else key, depth - 1)
 

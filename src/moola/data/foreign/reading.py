@@ -9,7 +9,7 @@ import re
 import polars as pl
 
 from moola.config.table_options import ImportOptions
-from moola.data.contracts.file_kinds import ARROW_STREAM, FEATHER, JSON, READABLE, kind_of
+from moola.data.contracts.file_kinds import ARROW_STREAM, FEATHER, JSON, READABLE, kind_of, utf_16_of
 from moola.data.contracts.frames import PARQUET_MAGIC, read_frame, reading
 from moola.data.foreign.delimited import Knowing, read_delimited
 from moola.data.foreign.json_rows import read_json_bars
@@ -71,10 +71,9 @@ def _decoded(content: bytes, options: ImportOptions) -> str:
         if content.startswith(mark):
             log.info("Text is %s.", name.upper())
             return _as(content, name, options)
-    # UTF-16 of plain letters without its mark has a NUL in every other place.
-    if len(content) >= 16 and any(content[:64]) and not (any(content[1:64:2]) and any(content[0:64:2])):
+    if name := utf_16_of(content[:64]):
         log.info("Text is UTF-16 without its mark.")
-        return _as(content, "utf-16-be" if not any(content[0:64:2]) else "utf-16-le", options)
+        return _as(content, name, options)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

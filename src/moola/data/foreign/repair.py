@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from moola.core.bars import LEAST, MOST, OHLC, price_problems
+from moola.data.contracts.file_lines import with_prices
 from moola.data.foreign.table import ForeignTable
 from moola.errors import InvalidData, Problem
 
@@ -28,21 +29,18 @@ def row_problems(table: ForeignTable, raw: pl.DataFrame) -> list[Problem]:
     if table.broken is not None and table.broken.any():
         rule = "every line must have as many columns as the header"
         problems.append(Problem(rule, int(table.broken.sum()), int(table.broken.arg_max() or 0)))
-    told = set()
     for name in OHLC:
         lost = table.frame[name].is_null()
         if lost.any():
             first = int(lost.arg_max() or 0)
             problems.append(Problem(f"{name} must be a number", int(lost.sum()), first, f"found {raw[name][first]!r}"))
-            told.add(name)
     prices = _prices(table)
-    # A missing number is told above; the rules are of the rest.
-    prices[np.isnan(prices) & table.frame.select(pl.col(*OHLC).is_null()).to_numpy()] = 1.0
+    # A missing number is told above; the rules are of bars that have all four.
     whole = ~table.frame.select(pl.any_horizontal(pl.col(*OHLC).is_null())).to_series().to_numpy()
     rows = np.flatnonzero(whole)
     for problem in price_problems(prices[rows]):
         first = int(rows[problem.first_row or 0])
-        problems.append(replace(problem, first_row=first))
+        problems.append(replace(with_prices(problem, prices[first]), first_row=first))
     return problems
 
 
@@ -69,8 +67,8 @@ def repaired(table: ForeignTable, times: pl.Series) -> tuple[ForeignTable, pl.Se
     fixed = _rounded(table)
     kinds["bars with impossible prices"] = _impossible(_prices(fixed))
     gone = np.zeros(n_before, dtype=bool)
-    for kind, rows in kinds.items():
-        rows &= ~gone
+    for kind, broken in kinds.items():
+        rows = broken & ~gone
         gone |= rows
         if rows.any():
             log.info("Repair: dropped %d %s, first at %s.", int(rows.sum()), kind, _place(table, times, rows))
@@ -110,19 +108,20 @@ def repeats(table: ForeignTable, times: pl.Series) -> tuple[pl.Series, list[Prob
     earlier = seen.select("row", *values).rename({"row": "first"})
     again = again.join(earlier, on="first", suffix="_first", maintain_order="left").with_columns(same.alias("same"))
     exact, other = again.filter("same"), again.filter(~pl.col("same"))
-    problems: list[list[Problem]] = [[], []]
+    repeated: list[Problem] = []
+    differing: list[Problem] = []
     if len(exact):
         row = exact.row(0, named=True)
         detail = f"it repeats {table.place(row['first'])}"
-        problems[0] = [Problem("a symbol and timestamp must have one bar", len(exact), row["row"], detail)]
+        repeated = [Problem("a symbol and timestamp must have one bar", len(exact), row["row"], detail)]
     if len(other):
         row = other.row(0, named=True)
         shown = [", ".join(f"{row[name + end]:g}" for name in OHLC) for end in ("", "_first")]
         detail = f"found {shown[0]}, and {shown[1]} at {table.place(row['first'])}; remove the wrong one"
         rule = "a symbol and timestamp must have one set of prices and volume"
-        problems[1] = [Problem(rule, len(other), row["row"], detail)]
+        differing = [Problem(rule, len(other), row["row"], detail)]
     is_exact = pl.int_range(len(frame), eager=True).is_in(exact["row"].to_list())
-    return is_exact, *problems
+    return is_exact, repeated, differing
 
 
 def _prices(table: ForeignTable) -> np.ndarray:

@@ -36,7 +36,7 @@ def joined(day: pl.Series, time: pl.Series, options: ImportOptions) -> pl.Series
         days = days.str.replace(ISO_DAY, "$1-$2-$3")
         is_plain = times.str.contains(r"^\d{1,6}$")
         # A column of zeros alone is midnight, however many there are.
-        wide = 6 if int(times.filter(is_plain.fill_null(False)).str.len_chars().max() or 0) > 4 else 4  # type: ignore[call-overload]
+        wide = 6 if int(times.filter(is_plain.fill_null(False)).str.len_chars().max() or 0) > 4 else 4  # type: ignore[arg-type]
         digits = times.str.zfill(wide)
         clock = digits.str.replace(r"^(\d\d)(\d\d)(\d\d)?$", "$1:$2:$3").str.strip_chars_end(":")
         times = clock.zip_with(is_plain.fill_null(False), times.str.replace(r"^(\d):", "0$1:"))
