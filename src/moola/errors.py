@@ -26,15 +26,23 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Problem:
-    """One broken rule: the rule as a sentence, how many rows break it and the first of them."""
+    """One broken rule: the rule as a sentence, how many rows break it and the first of them.
+
+    `first_row` counts rows of the table from 0; `line` is the line of the text file, from 1, that this row stands on,
+    and `at` the time of its bar, where they are known.
+    """
 
     rule: str
     count: int
     first_row: int | None = None
     detail: str = ""
+    line: int | None = None
+    at: str = ""
 
     def __str__(self) -> str:
         where = "" if self.first_row is None else f", first at row {self.first_row}"
+        where = where if self.line is None else f", first at line {self.line}"
+        where += f" ({self.at})" if where and self.at else ""
         detail = f": {self.detail}" if self.detail else ""
         return f"{self.rule}, but {self.count} {'does' if self.count == 1 else 'do'} not{where}{detail}"
 

@@ -174,7 +174,7 @@ def test_a_csv_is_scanned_as_it_is_read(tmp_path):
 def test_compressed_tables_are_refused_with_the_way_to_unpack_them(tmp_path, pack):
     (tmp_path / "t.csv").write_bytes(pack(b"a,b\n1,2\n"))
     for use in (read, read_bars, lambda path: spool_bars(path, tmp_path / "spool")):
-        with pytest.raises(InvalidData, match=r"is compressed with .* Unpack it first"):
+        with pytest.raises(InvalidData, match=r"is packed with .* Unpack it first"):
             use(tmp_path / "t.csv")
 
 

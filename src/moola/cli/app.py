@@ -30,7 +30,7 @@ from moola.cli import (
     validating,
 )
 from moola.cli.arguments import from_file, join_booleans, refuse_impossible
-from moola.cli.console import close_logging, set_up_logging
+from moola.cli.console import close_logging, printable, set_up_logging
 from moola.cli.stopping import exit_code, reader_left, terminable, way_on
 from moola.config.sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names
 from moola.errors import Interrupted, MoolaError
@@ -167,13 +167,13 @@ def _unforeseen(error: Exception, command: str) -> str:
 
 def _fail(message: str, code: int, debug: bool, as_json: bool) -> int:
     if debug:
-        traceback.print_exc()
+        print(printable(traceback.format_exc(), kept="\n\t"), file=sys.stderr, end="")
     log = logging.getLogger("moola.cli")
     if as_json:
         print(json.dumps({"error": message, "exit_code": code}))
     # Wrong usage leaves no trace on disk, the log file included.
     if code == 2:
-        print(f"Error: {message}", file=sys.stderr)
+        print(f"Error: {printable(message)}", file=sys.stderr)
     else:
         log.error("Error: %s", message)
     return code

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import sys
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -38,6 +39,24 @@ Flat = Parameter(name="*")
 Console = Annotated[ConsoleOptions, Flat]
 
 
+def printable(text: str, kept: str = "\n") -> str:
+    """Return text that is safe on a terminal: what moves the cursor, colours or hides is written as its escape.
+
+    File names, symbols and cells of other people's files reach messages and tables; a terminal obeys the control
+    characters (Cc), direction marks and other invisible ones (Cf), line separators and lone surrogates among them.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        one if one in kept or unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else _escaped(one)
+        for one in text
+    )
+
+
+def _escaped(one: str) -> str:
+    return one.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
 def set_up_logging(command: str) -> None:
     """Send messages to stderr, and everything with its time to data/logs/<command>.log."""
     close_logging()
@@ -49,7 +68,7 @@ def set_up_logging(command: str) -> None:
     screen.setFormatter(_Plain())
     root.addHandler(screen)
     file = _LazyFile(LOG_FOLDER / f"{command.replace(' ', '-')}.log")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    file.setFormatter(_Dated("%(asctime)s %(levelname)s %(message)s"))
     root.addHandler(file)
 
 
@@ -106,9 +125,14 @@ class _Stderr(logging.StreamHandler[TextIO]):
         """Leave it: there is no other place to tell of a screen that takes nothing."""
 
 
+class _Dated(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        message = printable(record.getMessage())
         return f"Warning: {message}" if record.levelno == logging.WARNING else message
 
 
@@ -120,6 +144,7 @@ class Screen:
 
     def say(self, text: str = "") -> None:
         """Print a line for a person."""
+        text = printable(text)
         if not self.as_json:
             print(text)
         if text:
@@ -129,6 +154,7 @@ class Screen:
         """Print columns, the first one left, the others right."""
         if not rows:
             return
+        rows = [[printable(cell, kept="") for cell in line] for line in rows]
         widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
         for line in [header, *rows]:
             cells = [line[0].ljust(widths[0])] + [

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any, Self
 
+from moola.cli.console import printable
+
 PLAIN_EVERY_S = 5.0
 log = logging.getLogger("moola.cli")
 
@@ -25,7 +27,8 @@ class Progress:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self.bar = Progress(*columns, TextColumn("{task.fields[said]}"), console=Console(stderr=True))
+            said = TextColumn("{task.fields[said]}", markup=False)
+            self.bar = Progress(*columns, said, console=Console(stderr=True))
             self.task = self.bar.add_task(label, total=n_steps or None, said="")
 
     def __enter__(self) -> Self:
@@ -47,6 +50,7 @@ class Progress:
     def show(self, done: int, said: str) -> None:
         """Show that so many steps are done."""
         log.debug("%s: %s %d of %d, %s", self.label, self.unit, done, self.n_steps, said)
+        said = printable(said, kept="")
         is_first = self.done_before is None
         self.done_before = done - 1 if self.done_before is None else self.done_before
         if self.bar is not None:

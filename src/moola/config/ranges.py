@@ -51,7 +51,7 @@ RANGES: dict[str, Range] = {
     ),
     **dict.fromkeys(
         ("calibration_folds", "embargo", "epoch_windows", "frozen_epochs", "keep", "n_teachers",
-         "patience", "polls", "processes", "purge_window", "threads"), COUNT_OR_NONE
+         "patience", "polls", "processes", "purge_window", "skip_rows", "threads"), COUNT_OR_NONE
     ),
     **dict.fromkeys(("folds", "inner_folds"), SEVERAL),
     **dict.fromkeys(

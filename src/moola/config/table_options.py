@@ -30,12 +30,12 @@ class ImportOptions:
     Parameters
     ----------
     input
-        CSV or parquet with any column names.
+        CSV of any layout, JSON, Feather or parquet, with any column names.
     output
         Bar table to write (.parquet or .csv).
     columns
-        Pairs `name=Column`, as `timestamp=Date open=Open`. Names that match without regard to case
-        need no pair.
+        Pairs `name=Column`, as `timestamp=Date open=Open`, or `date=Day time=Hour` for times in two columns.
+        Names that match without regard to case need no pair; without a header, columns are column_1, column_2, ...
     timezone
         Time zone of times that carry none, as `America/New_York`.
     timestamp_format
@@ -45,7 +45,16 @@ class ImportOptions:
     ambiguous
         What to do with times that come twice when clocks go back.
     separator
-        Column separator of a CSV file.
+        Column separator of a text file, as `;` or `\\t`; found when left out.
+    no_header
+        The first line is a bar, and no line names the columns.
+    skip_rows
+        Lines to leave out at the beginning of a text file. Notes before the header are found when left out.
+    decimal
+        Decimal mark of prices and volume; found when left out.
+    repair
+        Drop rows that are no bars (empty, impossible, exact repeats), and fix highs and lows that rounding put inside
+        the bar; each kind is counted.
     symbol
         Symbol to write in every row.
     """
@@ -57,7 +66,11 @@ class ImportOptions:
     timestamp_format: str | None = None
     timestamp_unit: Literal["s", "ms", "us"] = "s"
     ambiguous: Literal["raise", "earliest", "latest"] = "raise"
-    separator: str = ","
+    separator: str | None = None
+    no_header: bool = False
+    skip_rows: int = 0
+    decimal: Literal[".", ","] | None = None
+    repair: bool = False
     symbol: str | None = None
 
 

@@ -1,100 +1,158 @@
-"""Foreign bar files to the contract: any column names, any time zone."""
+"""Foreign bar files to the contract: any program's layout, column names, decimal marks and time zone."""
 
 from __future__ import annotations
+
+import logging
+from dataclasses import replace
 
 import polars as pl
 
 from moola.config.table_options import ImportOptions
 from moola.core.bars import OHLC
 from moola.data.bar_times import utc_times
-from moola.data.contracts.frames import PARQUET_MAGIC, plain_name, read_csv, read_frame
-from moola.errors import InvalidData, Problem, WrongUsage
-from moola.files import read_bytes
+from moola.data.foreign.column_names import Names
+from moola.data.foreign.delimited import SEPARATORS, SHOWN
+from moola.data.foreign.price_text import plain_text, read_numbers
+from moola.data.foreign.reading import read_foreign
+from moola.data.foreign.repair import repaired, repeats, row_problems
+from moola.data.foreign.table import ForeignTable
+from moola.data.foreign.time_columns import as_numbers, joined
+from moola.errors import InvalidData, Problem
 
-SEPARATORS = (";", "\t", "|", ",")
+log = logging.getLogger(__name__)
+
 KNOWN = ("timestamp", *OHLC, "volume", "symbol")
 SYNONYMS = {"date": "timestamp", "time": "timestamp", "datetime": "timestamp", "gmt time": "timestamp"}
 SYNONYMS |= {"o": "open", "h": "high", "l": "low", "c": "close", "vol": "volume", "v": "volume", "ticker": "symbol"}
+SYNONYMS |= {"close/last": "close", "vol.": "volume"}
+# Lines of a sum or a source that programs write below the last bar.
+MOST_FOOTER_LINES = 5
 
 
 def import_frame(options: ImportOptions) -> pl.DataFrame:
     """Read, rename and convert a foreign file to the columns of the bar contract, sorted in time.
+
+    What is found rather than given (separator, header, times of two columns, decimal mark) is logged. With `--repair`
+    rows that are no bars are dropped or fixed, and each kind is logged with its count.
 
     Raises
     ------
     WrongUsage
         A mapping that is no `name=Column` of the file.
     InvalidData
-        A needed column is not found, or times cannot be read, with the first row of each.
+        A needed column is not found, the file fits two readings, or rows are no bars of the contract; each rule with
+        the line of the file, the time and what was found.
     """
-    frame = _read(options)
-    mapping = _mapping(options.columns, frame.columns)
-    missing = [name for name in KNOWN[:5] if name not in mapping]
-    if missing:
+    names = Names(KNOWN, SYNONYMS, options)
+    table = read_foreign(options, names.among)
+    columns = table.frame.columns
+    mapping = names.mapping(table)
+    if missing := [name for name in KNOWN[:5] if name not in mapping and not (name == KNOWN[0] and "date" in mapping)]:
         example = " ".join(f"{name}=<column>" for name in missing)
         raise InvalidData(
             f"bars must have timestamp, open, high, low and close, but {options.input} names no "
-            f"{', '.join(missing)} (it has {', '.join(frame.columns[:20])}). {_way_out(frame.columns, example)}"
+            f"{', '.join(missing)} (it has {', '.join(columns[:20])}). {_way_out(columns, example)}"
         )
-    frame = frame.select([pl.col(column).alias(name) for name, column in mapping.items()])
-    problems: list[Problem] = []
-    times = utc_times(frame["timestamp"], options, problems)
-    prices = [_price(frame[name], problems) for name in mapping if name in (*OHLC, "volume")]
+    chosen = table.frame.select([pl.col(column).alias(name) for name, column in mapping.items()])
+    table = _without_footer(replace(table, frame=chosen))
+    raw = table.frame
+    values = [name for name in (*OHLC, "volume") if name in mapping]
+    numbers = read_numbers(table, values, options.decimal, options.input)
+    columns_read = [number.alias(name) for name, number in zip(values, numbers, strict=True)]
+    table = replace(table, frame=pl.DataFrame([*columns_read, *_symbols(raw, options)]))
+    _say_lost_volume(table, raw)
+    return _bars(table, raw, _raw_times(raw, options), options)
+
+
+def _bars(table: ForeignTable, raw: pl.DataFrame, times: pl.Series, options: ImportOptions) -> pl.DataFrame:
+    """Return the rows as bars of the contract, or raise with all that is wrong with them."""
+    problems = [] if len(table.frame) else [Problem("a bar file must have bars", 1)]
+    if options.repair:
+        table, times = repaired(table, times)
+    else:
+        problems += row_problems(table, raw)
+    problems += _without_symbol(table)
+    n_by_repair = 0 if options.repair else len(problems)
+    utc = utc_times(as_numbers(times), options, problems)
+    is_repeat, same, other = repeats(table, utc)
+    if options.repair and is_repeat.any():
+        first = int(is_repeat.arg_max() or 0)
+        log.info(
+            "Repair: dropped %d bars that repeat an earlier one in every value, first at %s (%s).",
+            int(is_repeat.sum()),
+            table.place(first),
+            times[first],
+        )
+        same = []
+    problems += same + other
     if problems:
-        raise InvalidData.from_problems(options.input, problems, "Mend the file or the options.")
-    columns = [times.alias("timestamp"), *prices]
+        located = [
+            table.located(
+                one, "" if one.first_row is None or one.first_row >= len(times) else str(times[one.first_row])
+            )
+            for one in problems
+        ]
+        advice = "Fix the file or the options."
+        if n_by_repair or same:
+            advice += " --repair drops or fixes rows that are no bars, and counts them."
+        raise InvalidData.from_problems(options.input, located, advice)
+    frame = pl.DataFrame([utc.alias("timestamp"), *table.frame.get_columns()])
+    frame = frame.filter(~is_repeat) if options.repair else frame
+    keys = ["symbol", "timestamp"] if "symbol" in frame.columns else ["timestamp"]
+    return frame.sort(keys, maintain_order=True)
+
+
+def _raw_times(raw: pl.DataFrame, options: ImportOptions) -> pl.Series:
+    return joined(raw["date"], raw["time"], options) if "date" in raw.columns else raw["timestamp"]
+
+
+def _symbols(raw: pl.DataFrame, options: ImportOptions) -> list[pl.Series]:
     if options.symbol is not None:
-        columns.append(pl.Series("symbol", [options.symbol] * len(frame), dtype=pl.String))
-    elif "symbol" in mapping:
-        columns.append(frame["symbol"].cast(pl.String))
-    keys = ["symbol", "timestamp"] if any(c.name == "symbol" for c in columns) else ["timestamp"]
-    return pl.DataFrame(columns).sort(keys, maintain_order=True)
+        return [pl.Series("symbol", [options.symbol] * len(raw), dtype=pl.String)]
+    return [raw["symbol"].cast(pl.String)] if "symbol" in raw.columns else []
+
+
+def _without_symbol(table: ForeignTable) -> list[Problem]:
+    lost = table.frame["symbol"].is_null() if "symbol" in table.frame.columns else pl.Series([], dtype=pl.Boolean)
+    if not lost.any():
+        return []
+    rule = "symbol must be there where the file has one"
+    return [Problem(rule, int(lost.sum()), int(lost.arg_max() or 0))]
+
+
+def _say_lost_volume(table: ForeignTable, raw: pl.DataFrame) -> None:
+    if "volume" not in raw.columns:
+        return
+    lost = table.frame["volume"].is_null() & plain_text(raw["volume"]).is_not_null()
+    if lost.any():
+        first = int(lost.arg_max() or 0)
+        said = (int(lost.sum()), table.place(first), str(raw["volume"][first]))
+        log.info("Volume is no number in %d rows and is left empty there (first at %s: %r).", *said)
+
+
+def _without_footer(table: ForeignTable) -> ForeignTable:
+    """Leave out lines below the last bar that hold neither a time nor a price: sums, sources."""
+    if table.lines is None:
+        return table
+    tail = table.frame.tail(MOST_FOOTER_LINES)
+    time = tail[tail.columns[0]].cast(pl.String).str.contains(r"^\d").fill_null(False)
+    has_price = tail.select(pl.any_horizontal(pl.col(*OHLC).cast(pl.String).str.contains(r"\d")).fill_null(False))
+    holds = (time | has_price.to_series()).to_list()
+    n_footer = next((i for i, one in enumerate(reversed(holds)) if one), 0)
+    if not n_footer:
+        return table
+    n_rows = len(table.frame) - n_footer
+    shown = next((str(cell) for cell in table.frame.row(n_rows) if cell is not None), "")
+    log.info("Left out %d lines below the last bar, from %s: %r.", n_footer, table.place(n_rows), shown[:60])
+    return table.keep(pl.int_range(len(table.frame), eager=True) < n_rows)
 
 
 def _way_out(columns: list[str], example: str) -> str:
     """Say what finds the columns: another separator where one column holds them all, else their names."""
     found = [separator for separator in SEPARATORS if len(columns) == 1 and separator in columns[0]]
+    if not found:
+        return f"Say --columns {example}."
+    most = max(found, key=columns[0].count)
     return (
-        f"It looks separated by {found[0]!r}: say --separator {found[0]!r}." if found else f"Say --columns {example}."
+        f"It looks separated by '{SHOWN.get(most, most)}': say --separator '{SHOWN.get(most, most)}', or leave it out."
     )
-
-
-def _read(options: ImportOptions) -> pl.DataFrame:
-    what, advice = "the input", "Check --input."
-    content = read_bytes(options.input, what, advice)
-    if content.startswith(PARQUET_MAGIC):
-        return read_frame(options.input, what, advice)
-    try:
-        symbols = tuple(pair.partition("=")[2] for pair in options.columns if pair.startswith("symbol="))
-        return read_csv(content, options.separator, symbols)
-    except (pl.exceptions.PolarsError, ValueError) as error:
-        raise InvalidData(
-            f"{what} must be CSV with separator {options.separator!r}, but {options.input} could not be read "
-            f"({str(error).splitlines()[0][:200]}). Check --separator."
-        ) from error
-
-
-def _mapping(pairs: tuple[str, ...], columns: list[str]) -> dict[str, str]:
-    """Return file column by contract name: pairs first, then names that match without case."""
-    mapping: dict[str, str] = {}
-    for pair in pairs:
-        name, _, column = pair.partition("=")
-        if name not in KNOWN or column not in columns:
-            what = f"{name!r} is none of {', '.join(KNOWN)}" if name not in KNOWN else f"there is no column {column!r}"
-            raise WrongUsage(f"--columns must hold pairs name=Column, but in {pair!r} {what}. Mend the pair.")
-        mapping[name] = column
-    for column in columns:
-        plain = plain_name(column)
-        name = SYNONYMS.get(plain, plain)
-        if name in KNOWN and name not in mapping and column not in mapping.values():
-            mapping[name] = column
-    return {name: mapping[name] for name in KNOWN if name in mapping}
-
-
-def _price(column: pl.Series, problems: list[Problem]) -> pl.Series:
-    number = column.cast(pl.Float64, strict=False)
-    lost = number.is_null()
-    if lost.any() and column.name != "volume":
-        first = int(lost.arg_max() or 0)
-        problems.append(Problem(f"{column.name} must be a number", int(lost.sum()), first, f"found {column[first]!r}"))
-    return number.alias(column.name)

@@ -70,7 +70,7 @@ def check_bars(path: Path) -> dict[str, Any]:
 def import_bars(options: ImportOptions) -> dict[str, Any]:
     """Bring a foreign file to the bar contract."""
     frame = import_frame(options)
-    bars_from_frame(frame, options.input)
+    bars_from_frame(frame, f"what was read of {options.input}")
     write_frame(options.output, frame)
     return check_bars(options.output)
 

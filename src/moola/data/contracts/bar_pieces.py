@@ -9,7 +9,14 @@ from pathlib import Path
 import polars as pl
 
 from moola.data.contracts.bar_table import ADVICE
-from moola.data.contracts.frames import FIRST_ROWS, PARQUET_MAGIC, PIECE_ROWS, refuse_long_text, refuse_packed
+from moola.data.contracts.frames import (
+    FIRST_ROWS,
+    PARQUET_MAGIC,
+    PIECE_ROWS,
+    csv_header,
+    refuse_foreign,
+    refuse_long_text,
+)
 from moola.data.contracts.parquet_claims import refuse_inflation
 from moola.errors import InvalidData, OperationFailed
 
@@ -65,7 +72,8 @@ def _parquet(path: Path) -> Iterator[pl.DataFrame]:
 def _csv(path: Path) -> Iterator[pl.DataFrame]:
     with path.open("rb") as file:
         header = file.readline(PIECE_BYTES)
-        refuse_packed(header, path, "a bar file")
+        refuse_foreign(header, path, "a bar file", ADVICE)
+        csv_header(header)
         while block := file.read(PIECE_BYTES):
             # To the end of a line; the last one may have none.
             block += file.readline(PIECE_BYTES)

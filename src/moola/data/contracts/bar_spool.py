@@ -12,6 +12,7 @@ import numpy as np
 from moola.core.bars import Bars, bar_interval_us, price_problems
 from moola.data.contracts.bar_pieces import bar_frames
 from moola.data.contracts.bar_table import ADVICE, columns_of
+from moola.data.contracts.file_lines import in_file, timed
 from moola.errors import InvalidData, OperationFailed, Problem
 
 RECORD = np.dtype([("start_us", "<i8"), ("ohlc", "<f8", (4,))])
@@ -100,7 +101,8 @@ class BarChecks:
         """Check the next piece; `unread` is what `columns_of` could not read of it."""
         told = {problem.rule for problem in unread}
         found = price_problems(bars.ohlc) + (self._order(bars) if times_known else [])
-        Problem.gather(self.problems, [*unread, *(one for one in found if one.rule not in told)], self.n_rows)
+        problems = [*unread, *(one for one in found if one.rule not in told)]
+        Problem.gather(self.problems, timed(problems, bars, times_known), self.n_rows)
         self.n_rows += len(bars)
 
     def _order(self, bars: Bars) -> list[Problem]:
@@ -122,7 +124,7 @@ class BarChecks:
         if not self.n_rows:
             problems.append(Problem("a bar file must have bars", 1))
         if problems:
-            raise InvalidData.from_problems(self.path, problems, ADVICE)
+            raise InvalidData.from_problems(self.path, in_file(problems, self.path), ADVICE)
 
 
 def rows_by_symbol(bars: Bars) -> Iterator[tuple[str, np.ndarray]]:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from moola.core.bars import OHLC, Bars, bar_problems, price_problems
+from moola.data.contracts.file_lines import in_file, timed
 from moola.data.contracts.frames import read_frame, utc_series, write_frame
 from moola.errors import InvalidData, Problem
 
@@ -28,7 +29,7 @@ def bars_from_frame(frame: pl.DataFrame, path: Path | str) -> Bars:
     found = bar_problems(bars) if times_known else price_problems(bars.ohlc)
     problems += [problem for problem in found if problem.rule not in told]
     if problems:
-        raise InvalidData.from_problems(path, problems, ADVICE)
+        raise InvalidData.from_problems(path, in_file(timed(problems, bars, times_known), path), ADVICE)
     return _symbol_by_symbol(bars)
 
 
@@ -48,6 +49,7 @@ def columns_of(frame: pl.DataFrame, path: Path | str, problems: list[Problem]) -
 
 
 def _times(column: pl.Series, problems: list[Problem]) -> np.ndarray:
+    given = column
     if column.dtype == pl.String:
         column = column.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
     if not isinstance(column.dtype, pl.Datetime):
@@ -58,7 +60,8 @@ def _times(column: pl.Series, problems: list[Problem]) -> np.ndarray:
     n_null = column.null_count()
     if n_null:
         first = int(column.is_null().arg_max() or 0)
-        problems.append(Problem("timestamp must be there and readable as UTC", n_null, first))
+        detail = f"found {given[first]!r}"
+        problems.append(Problem("timestamp must be there and readable as UTC", n_null, first, detail))
     return column.dt.timestamp("us").fill_null(0).to_numpy()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import shlex
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -14,23 +13,12 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from moola.data.contracts.file_kinds import kind_of
 from moola.data.contracts.parquet_claims import refuse_inflation
 from moola.errors import InvalidData, OperationFailed
 from moola.files import read_bytes, write_atomic, write_atomic_by
 
 PARQUET_MAGIC = b"PAR1"
-# Polars unpacks some of them by itself, without a bound: a few megabytes grow to all memory.
-PACKED = {
-    b"\x1f\x8b": ("gzip", "gunzip -k"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
-    b"\x78\x01": ("zlib", "zlib-flate -uncompress <"),
-    b"\x78\x9c": ("zlib", "zlib-flate -uncompress <"),
-    b"\x78\xda": ("zlib", "zlib-flate -uncompress <"),
-    b"PK\x03\x04": ("zip", "unzip"),
-    b"BZh": ("bzip2", "bunzip2 -k"),
-    b"\xfd7zXZ": ("xz", "unxz -k"),
-    b"\x04\x22\x4d\x18": ("lz4", "unlz4"),
-}
 # Columns of a CSV: each costs memory even without a row.
 MAX_COLUMNS = 10_000
 # Text of one cell: a dictionary makes long text many times almost no bytes of a file.
@@ -45,7 +33,7 @@ def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
         raise InvalidData(f"{what} must hold a table, but {path} is empty (0 bytes). {advice}")
     with reading(path, what, advice):
         if not content.startswith(PARQUET_MAGIC):
-            refuse_packed(content, path, what)
+            refuse_foreign(content, path, what, advice)
             return read_csv(content)
         refuse_inflation(io.BytesIO(content), path, what, advice)
         return _parquet(content, path, what, advice)
@@ -75,22 +63,6 @@ def refuse_long_text(frame: pl.DataFrame, path: Path | str, what: str, advice: s
             raise InvalidData(
                 f"{what} must have at most {MAX_TEXT_BYTES:,} bytes of text in a cell, but {path} has {longest:,} in "
                 f"the column {name[:80]!r}. {advice}"
-            )
-
-
-def refuse_packed(begin: bytes, path: Path | str, what: str) -> None:
-    """Refuse bytes that begin as a compressed file does, and say with what it is unpacked.
-
-    Raises
-    ------
-    InvalidData
-        The first bytes are those of a compressed file.
-    """
-    for magic, (name, command) in PACKED.items():
-        if begin.startswith(magic):
-            raise InvalidData(
-                f"{what} must be parquet or plain CSV, but {path} is compressed with {name}. "
-                f"Unpack it first: {command} {shlex.quote(str(path))}"
             )
 
 
@@ -130,9 +102,35 @@ def read_csv(content: bytes, separator: str = ",", text_columns: tuple[str, ...]
     # Some separators may be inside quotation marks: this is a bound and no count.
     if (n_columns := 1 + content[: content.find(b"\n") % (len(content) + 1)].count(separator.encode())) > MAX_COLUMNS:
         raise InvalidData(f"a CSV must have at most {MAX_COLUMNS:,} columns, but it has {n_columns:,}. Check the file.")
-    header = pl.read_csv(io.BytesIO(content), separator=separator, n_rows=0).columns
+    header = csv_header(content, separator)
     texts = {name: pl.String for name in header if name in text_columns or plain_name(name) in ("symbol", "ticker")}
     return pl.read_csv(io.BytesIO(content), separator=separator, infer_schema_length=None, schema_overrides=texts)
+
+
+def csv_header(content: bytes, separator: str = ",") -> list[str]:
+    """Return the names of CSV's columns; two of one name are refused as they are in parquet."""
+    names = pl.read_csv(
+        io.BytesIO(content),
+        separator=separator,
+        n_rows=1,
+        has_header=False,
+        infer_schema=False,
+        truncate_ragged_lines=True,
+    )
+    texts = [str(name) for name in names.row(0) if name is not None]
+    # Numbers are no names but a first row: what is missing then is a header, and that is told.
+    twice = [name for name in texts if texts.count(name) > 1 and not name[:1].isdigit()]
+    if twice:
+        raise pl.exceptions.DuplicateError(f"{texts.count(twice[0])} columns are named {twice[0]!r}")
+    return pl.read_csv(io.BytesIO(content), separator=separator, n_rows=0).columns
+
+
+def refuse_foreign(content: bytes, path: Path | str, what: str, advice: str) -> None:
+    """Raise `InvalidData` where bytes are another program's kind of file, with a way on."""
+    kind = kind_of(content)
+    if kind is None:
+        return
+    raise InvalidData(f"{what} must be parquet or CSV, but {path} is {kind.name}. {kind.way_on or advice}")
 
 
 def write_frame(path: Path, frame: pl.DataFrame) -> None:

@@ -21,7 +21,8 @@ import polars.selectors as cs
 from moola.core.bars import OHLC, Bars, broken_prices
 from moola.data.contracts.bar_pieces import PIECE_BYTES
 from moola.data.contracts.bar_table import columns_of
-from moola.data.contracts.frames import PARQUET_MAGIC, PIECE_ROWS, reading, refuse_packed, scan_frame
+from moola.data.contracts.bar_table import ADVICE
+from moola.data.contracts.frames import PARQUET_MAGIC, PIECE_ROWS, reading, refuse_foreign, scan_frame
 from moola.errors import InvalidData, Problem
 
 # Enough that no two stretches of bars agree by chance, and some thousand bars: more than windows to come look at.
@@ -172,7 +173,7 @@ def _begun(file: BinaryIO, path: Path, place: Place, before: str) -> Place:
     begin = _without_zeros(file)
     file.seek(begin)
     first = file.readline(PIECE_BYTES)
-    refuse_packed(first, path, "a bar file")
+    refuse_foreign(first, path, "a bar file", ADVICE)
     if not first.endswith(b"\n"):
         if len(first) >= PIECE_BYTES:
             raise InvalidData(f"a line must be at most {PIECE_BYTES:,} bytes, but the first one of {path} is longer.")
