@@ -14,7 +14,8 @@ encoder=artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt
 stages=artifacts/stages
 
 scripts/setup.sh
-export PATH="$PWD/.venv/bin:$PATH"
+venv=$(scripts/venv.sh)
+export PATH="$PWD/$venv/bin:$PATH"
 mkdir -p "$stages"
 begun=$SECONDS
 
@@ -115,7 +116,7 @@ moola gate --run "$run" --baseline "$baseline" | tee "$stages/gate.out" || verdi
 [ "$verdict" = 0 ] || [ "$verdict" = 4 ] || exit "$verdict"
 echo "== done in $((SECONDS - begun)) s after set-up"
 grep '^Verdict:' "$stages/gate.out"
-promote=".venv/bin/moola promote --run $run --baseline $baseline"
+promote="$venv/bin/moola promote --run $run --baseline $baseline"
 case $(grep -o '^Verdict: [a-z]*' "$stages/gate.out") in
     "Verdict: promote") echo "To promote: $promote" ;;
     "Verdict: inconclusive") echo "To promote all the same: $promote --accept inconclusive" ;;

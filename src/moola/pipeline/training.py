@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from moola.config.options import RUNS_ROOT
+from moola.config.sources import option_sources
 from moola.config.train_options import TrainOptions
 from moola.data.contracts.prediction_table import Predictions, write_predictions
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
@@ -50,7 +51,7 @@ def _opened(options: TrainOptions, deciding: dict[str, Any]) -> contextlib.Abstr
     key = digest(deciding)
     config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
     new_id = store.new_run_id(options.model, options.seed, key)
-    return store.opened(RUNS_ROOT, "run", new_id, config | {"digest": key}, options.resume)
+    return store.opened(RUNS_ROOT, "run", new_id, config | {"digest": key, "option_sources": option_sources(TrainOptions)}, options.resume)
 
 
 def _train(

@@ -120,7 +120,7 @@ def _opened(options: CvOptions, data_sha256: str) -> contextlib.AbstractContextM
     key = digest(deciding | {"data_sha256": data_sha256})
     config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
     new_id = store.new_run_id(f"cv_{options.model}", options.seed, key)
-    return store.opened(CV_ROOT, "cv", new_id, config | {"digest": key}, options.resume)
+    return store.opened(CV_ROOT, "cv", new_id, config | {"digest": key, "option_sources": option_sources(CvOptions)}, options.resume)
 
 
 def _folds(options: CvOptions, table: WindowTable) -> list[Split]:
