@@ -26,6 +26,14 @@ def _word(word: Any) -> str:
     return text if is_placeholder else shlex.quote(text)
 
 
+def command_words(options: dict[str, Any]) -> list[Any]:
+    """Return options and their values as words; a list gives a word an entry."""
+    words: list[Any] = []
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", *(value if isinstance(value, list | tuple) else [value])]
+    return words
+
+
 def window_bars_words(window_bars: int | None) -> tuple[str, ...]:
     """Return the option that a following command needs for windows of another length than the default."""
     return () if window_bars in (None, WINDOW_BARS) else ("--window-bars", str(window_bars))

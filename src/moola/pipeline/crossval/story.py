@@ -15,6 +15,7 @@ import polars as pl
 from moola.config.cv_options import CV_ROOT, CvOptions
 from moola.config.pretrain_options import PretrainOptions
 from moola.config.ranges import refuse_out_of_range
+from moola.config.sources import option_sources
 from moola.core.folds import make_folds
 from moola.core.splits import Split
 from moola.data.contracts.frames import write_frame
@@ -42,7 +43,8 @@ from moola.runs import store, tracking
 log = logging.getLogger(__name__)
 SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
 # What changes the speed of a cv and not its result.
-NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve")
+# Files count by their content, not by the path that led to them.
+NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve", "data")
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,9 @@ def _opened(options: CvOptions, data_sha256: str) -> contextlib.AbstractContextM
         deciding[name] = sha256_file(path) if path else ""
     key = digest(deciding | {"data_sha256": data_sha256})
     config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    config |= {"digest": key, "option_sources": option_sources(CvOptions)}
     new_id = store.new_run_id(f"cv_{options.model}", options.seed, key)
-    return store.opened(CV_ROOT, "cv", new_id, config | {"digest": key, "option_sources": option_sources(CvOptions)}, options.resume)
+    return store.opened(CV_ROOT, "cv", new_id, config, options.resume)
 
 
 def _folds(options: CvOptions, table: WindowTable) -> list[Split]:

@@ -21,6 +21,7 @@ from moola.data.contracts.bar_table import ADVICE, columns_of
 from moola.data.contracts.event_table import events_frame, events_of, frame_text
 from moola.errors import InvalidData, OperationFailed, Problem
 from moola.files import sha256_file
+from moola.pipeline.bar_intervals import compare_with_bars
 from moola.pipeline.scan.follow_state import FollowFolder, FollowState, SymbolState
 from moola.pipeline.scan.parts import NO_BARS
 from moola.pipeline.scan.proposals import open_judging, open_reader
@@ -49,6 +50,8 @@ class Follower:
         # What a file was when it was last read to its end: nothing is read again until it is another.
         self.signatures: dict[str, tuple[int, int]] = {}
         self.n_skipped = 0
+        # Known once there is a window.
+        self.intervals: dict[str, float | str | None] | None = None
 
     def run(self, on_events: OnEvents, on_begun: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Look at the source again and again; `on_events` gets the table of events just told."""
@@ -120,6 +123,8 @@ class Follower:
     def _slide(self, before: SymbolState, new: Bars) -> tuple[SymbolState, list[pl.DataFrame]]:
         """Slide over a symbol's new windows, and keep the bars that later ones need."""
         sliding, n_seen = self.reader.sliding, self.reader.n_bars
+        if self.intervals is None and len(before.bars) + len(new) >= self.reader.model.window_bars:
+            self.intervals = compare_with_bars(self.reader.model, np.concatenate([before.bars.start_us, new.start_us]))
         bars, offset, told, frames = _joined(before.bars, new), before.offset, before.told, []
         first, end = (sliding.n_places(n, n_seen) for n in (before.n_bars, offset + len(bars)))
         reach = sliding.reach(n_seen)
@@ -165,6 +170,7 @@ class Follower:
             "min_prob": float(self.judging.min_prob),
             "device": self.reader.device.type,
             "labelled_by": self.reader.model.training.get("annotators"),
+            **(self.intervals or {}),
         }
 
 
