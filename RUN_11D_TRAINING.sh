@@ -19,13 +19,19 @@ export PATH="$PWD/$venv/bin:$PATH"
 mkdir -p "$stages"
 begun=$SECONDS
 
+# Options that commands take from the environment and from moola.toml.
+from_outside() {
+    env | grep '^MOOLA_' | sort || true
+    [ ! -f moola.toml ] || cat moola.toml
+}
+
 # stage NAME "INPUT FILES" COMMAND...: run a command unless it is done with these very inputs. A stage
-# is done when its stamp holds the hash of its command, its inputs and the version of moola.
+# is done when its stamp holds the hash of its command, its inputs, options from outside and the version of moola.
 stage() {
     local name=$1 inputs=$2 key from=$SECONDS
     shift 2
     # shellcheck disable=SC2086
-    key=$({ echo "$@"; moola --version; cat $inputs; } | sha256sum | cut -d' ' -f1)
+    key=$({ echo "$@"; moola --version; from_outside; cat $inputs; } | sha256sum | cut -d' ' -f1)
     if [ -f "$stages/$name.key" ] && [ "$(cat "$stages/$name.key")" = "$key" ] && still_there "$name"; then
         echo "== $name: done before"
         return

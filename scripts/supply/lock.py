@@ -4,9 +4,9 @@
 Usage: python scripts/supply/lock.py   asks pip and uv (in an environment of its own) what they would install under
 constraints.txt; installs nothing of it. Both ask the index that they are configured with.
 
-requirements-locked.txt is the base install for Python 3.11 on Linux (x86-64), one wheel a name. The locks hold every file of each
-version, so that they serve Python 3.11, 3.12 and 3.13 on Linux, x86-64 and aarch64: base.txt, dev.txt, and cuda.txt,
-which the CUDA build of torch needs and the CPU build does not.
+requirements-locked.txt is the base install for Python 3.11 on Linux (x86-64), one wheel a name. The locks hold every
+file of each version, so that they serve Python 3.11, 3.12 and 3.13 on Linux, x86-64 and aarch64: base.txt, dev.txt,
+and cuda.txt, which the CUDA build of torch needs and the CPU build does not.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def write_locks(project: dict[str, Any]) -> None:
     """Write base.txt, dev.txt and cuda.txt."""
     with tempfile.TemporaryDirectory() as folder:
         uv = _installed_uv(Path(folder))
-        (Path(folder) / "pyproject.toml").write_text(uv_project(project, (ROOT / "constraints.txt").read_text().split()))
+        (Path(folder) / "pyproject.toml").write_text(
+            uv_project(project, (ROOT / "constraints.txt").read_text().split())
+        )
         base, dev = _compiled(uv, Path(folder)), _compiled(uv, Path(folder), "--extra", "dev")
     cpu_torch = re.search(r"^torch==\S+ --hash=(\S+)$", LOCKED.read_text(), re.MULTILINE)
     assert cpu_torch is not None
@@ -116,7 +118,9 @@ def _installed_uv(folder: Path) -> Path:
 def uv_project(project: dict[str, Any], pinned: list[str]) -> str:
     """Return a project for uv that needs what moola needs, what builds it included, at the pinned versions."""
     needed = project["project"]["dependencies"] + project["build-system"]["requires"]
-    extras = {name: lines for name, lines in project["project"]["optional-dependencies"].items() if name not in NOT_LOCKED}
+    extras = {
+        name: lines for name, lines in project["project"]["optional-dependencies"].items() if name not in NOT_LOCKED
+    }
     # A list of texts is written alike in JSON and in TOML.
     lines = ["[project]", 'name = "moola"', 'version = "0"', f'requires-python = ">={OLDEST}"']
     lines += [f"dependencies = {json.dumps(needed)}", "[project.optional-dependencies]"]
@@ -144,7 +148,9 @@ def entries_of(text: str) -> list[str]:
     entries = [entry for entry in re.split(r"\n(?=\S)", text.strip()) if not entry.startswith("#")]
     if bare := [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry]:
         raise SystemExit(f"uv must say the SHA-256 of every package, but not of {', '.join(bare)}. Raise uv.version.")
-    return [entry.replace(f" ; {EVERYWHERE} \\\n", " \\\n").replace(f" ; {EVERYWHERE} and ", " ; ") for entry in entries]
+    return [
+        entry.replace(f" ; {EVERYWHERE} \\\n", " \\\n").replace(f" ; {EVERYWHERE} and ", " ; ") for entry in entries
+    ]
 
 
 def with_hash(entry: str, digest: str) -> str:

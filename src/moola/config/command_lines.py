@@ -7,8 +7,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from moola.core.windows import WINDOW_BARS
-
 # What a reader fills in, such as <RUN_ID> or <windows or bars>; a path may hold these signs, but no path begins and
 # ends with them and has plain words between.
 PLACEHOLDER = re.compile(r"<[A-Za-z0-9_. -]+>")
@@ -36,4 +34,7 @@ def command_words(options: dict[str, Any]) -> list[Any]:
 
 def window_bars_words(window_bars: int | None) -> tuple[str, ...]:
     """Return the option that a following command needs for windows of another length than the default."""
+    # `moola --help` needs no numbers, and reads this file.
+    from moola.core.windows import WINDOW_BARS
+
     return () if window_bars in (None, WINDOW_BARS) else ("--window-bars", str(window_bars))

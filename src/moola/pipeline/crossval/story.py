@@ -39,6 +39,7 @@ from moola.pipeline.engines.processes import OnFit
 from moola.pipeline.pretraining import pretrain
 from moola.pipeline.tables import usual_interval_us
 from moola.runs import store, tracking
+from moola.training.epoch_lines import epoch_lines
 
 log = logging.getLogger(__name__)
 SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
@@ -164,7 +165,7 @@ def _pretrain(options: CvOptions, folder: Path, n_folds: int) -> None:
                 resume=options.resume is not None,
                 **sizes,
             )
-            pretrain(settings, lambda _row: None)
+            pretrain(settings, epoch_lines(f"encoder of fold {number} of {n_folds}"))
 
 
 def pool_fits(tasks: list[FitTask], model: str, fraction: float, calibration: str = "temperature") -> Pooled:

@@ -27,8 +27,6 @@ from moola.pipeline.scan.proposals import PartReader, open_judging, open_reader,
 from moola.pipeline.scan.settling import Settling, counted_windows, timed
 from moola.pipeline.seen import seen_among
 
-# Enough to know how far bars stand apart.
-BARS_LOOKED_AT = 10_000
 OnPart = Callable[[int, int, int], None]
 DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows")
 
@@ -75,7 +73,9 @@ class Scan:
             self.finish()
             raise
         longest = int(np.argmax(self.spool.n_bars))
-        beginning = self.spool.read(longest, 0, BARS_LOOKED_AT)
+        # No more than a part holds.
+        sliding = self.reader.sliding
+        beginning = self.spool.read(longest, 0, sliding.batch_windows * sliding.stride + self.reader.n_bars)
         intervals = compare_with_bars(self.reader.model, beginning.start_us)
         self.plan = stretches(self.spool, self.reader.sliding, self.reader.n_bars)
         settling = Settling(self.reading, self.plan)
