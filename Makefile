@@ -2,11 +2,13 @@
 MINUTES ?= 60
 BENCH_DATA ?= ../shared/bench
 BENCH_BARS ?= ../shared/data
-BIN := .venv/bin
+# `make test PYTHON=python3.13` works in an environment of that Python, beside .venv where that has another.
+VENV := $(shell PYTHON='$(PYTHON)' scripts/venv.sh)
+BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 setup:
-	@scripts/setup.sh dev
+	@PYTHON='$(PYTHON)' scripts/setup.sh dev
 
 hooks: setup
 	$(BIN)/pre-commit install

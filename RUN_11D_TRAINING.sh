@@ -14,17 +14,24 @@ encoder=artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt
 stages=artifacts/stages
 
 scripts/setup.sh
-export PATH="$PWD/.venv/bin:$PATH"
+venv=$(scripts/venv.sh)
+export PATH="$PWD/$venv/bin:$PATH"
 mkdir -p "$stages"
 begun=$SECONDS
 
+# Options that commands take from the environment and from moola.toml.
+from_outside() {
+    env | grep '^MOOLA_' | sort || true
+    [ ! -f moola.toml ] || cat moola.toml
+}
+
 # stage NAME "INPUT FILES" COMMAND...: run a command unless it is done with these very inputs. A stage
-# is done when its stamp holds the hash of its command, its inputs and the version of moola.
+# is done when its stamp holds the hash of its command, its inputs, options from outside and the version of moola.
 stage() {
     local name=$1 inputs=$2 key from=$SECONDS
     shift 2
     # shellcheck disable=SC2086
-    key=$({ echo "$@"; moola --version; cat $inputs; } | sha256sum | cut -d' ' -f1)
+    key=$({ echo "$@"; moola --version; from_outside; cat $inputs; } | sha256sum | cut -d' ' -f1)
     if [ -f "$stages/$name.key" ] && [ "$(cat "$stages/$name.key")" = "$key" ] && still_there "$name"; then
         echo "== $name: done before"
         return
@@ -115,7 +122,7 @@ moola gate --run "$run" --baseline "$baseline" | tee "$stages/gate.out" || verdi
 [ "$verdict" = 0 ] || [ "$verdict" = 4 ] || exit "$verdict"
 echo "== done in $((SECONDS - begun)) s after set-up"
 grep '^Verdict:' "$stages/gate.out"
-promote=".venv/bin/moola promote --run $run --baseline $baseline"
+promote="$venv/bin/moola promote --run $run --baseline $baseline"
 case $(grep -o '^Verdict: [a-z]*' "$stages/gate.out") in
     "Verdict: promote") echo "To promote: $promote" ;;
     "Verdict: inconclusive") echo "To promote all the same: $promote --accept inconclusive" ;;

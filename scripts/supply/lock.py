@@ -1,12 +1,19 @@
 #!/usr/bin/env python3
-"""Write requirements-locked.txt: the base install for Python 3.11 on Linux (x86-64), each wheel by its SHA-256.
+"""Write what is installed by SHA-256: requirements-locked.txt, and scripts/supply/locks for scripts/setup.sh.
 
-Usage: python scripts/supply/lock.py   asks pip what it would install under constraints.txt; installs nothing.
+Usage: python scripts/supply/lock.py   asks pip and uv (in an environment of its own) what they would install under
+constraints.txt; installs nothing of it. Both ask the index that they are configured with.
+
+requirements-locked.txt is the base install for Python 3.11 on Linux (x86-64), one wheel a name. The locks hold every
+file of each version, so that they serve Python 3.11, 3.12 and 3.13 on Linux, x86-64 and aarch64: base.txt, dev.txt,
+and cuda.txt, which the CUDA build of torch needs and the CPU build does not.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +25,15 @@ from moola.files import write_atomic
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKED = ROOT / "requirements-locked.txt"
+LOCKS = ROOT / "scripts/supply/locks"
+UV_VERSION = ROOT / "scripts/supply/uv.version"
+# The oldest Python that every pinned version allows, and the first one that is not locked for.
+OLDEST, FIRST_BEYOND = "3.11.5", "3.14"
+# Holds for the whole of a lock, so that no line needs to say it.
+EVERYWHERE = f"python_full_version < '{FIRST_BEYOND}' and sys_platform == 'linux'"
+# An extra whose versions do not go with constraints.txt.
+NOT_LOCKED = ("peers",)
+OF_CUDA = re.compile(r"^(nvidia-|cuda-|triton==)")
 HEADER = """\
 # The base install for Python 3.11 on Linux (x86-64), each wheel by its SHA-256. Written by scripts/supply/lock.py.
 #   pip install --require-hashes --extra-index-url https://download.pytorch.org/whl/cpu -r requirements-locked.txt
@@ -27,9 +43,21 @@ HEADER = """\
 """
 
 
+LOCK_HEADER = f"""\
+# {{what}} for Python 3.11 (from {OLDEST} on), 3.12 and 3.13 on Linux (x86-64 and aarch64), every file by its SHA-256.
+# Written by scripts/supply/lock.py, installed by scripts/setup.sh.
+"""
+
+
 def main() -> None:
-    """Ask pip, and write what it says."""
-    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    """Ask pip and uv, and write what they say."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    write_locked(project["project"]["dependencies"])
+    write_locks(project)
+
+
+def write_locked(dependencies: list[str]) -> None:
+    """Write requirements-locked.txt."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
@@ -56,6 +84,78 @@ def locked_lines(report: dict[str, Any]) -> list[str]:
             raise SystemExit(f"pip must say the SHA-256 of every wheel, but not of {name} {version}. Upgrade pip.")
         lines.append(f"{name}=={version} --hash=sha256:{digest}")
     return sorted(lines, key=str.lower)
+
+
+def write_locks(project: dict[str, Any]) -> None:
+    """Write base.txt, dev.txt and cuda.txt."""
+    with tempfile.TemporaryDirectory() as folder:
+        uv = _installed_uv(Path(folder))
+        (Path(folder) / "pyproject.toml").write_text(
+            uv_project(project, (ROOT / "constraints.txt").read_text().split())
+        )
+        base, dev = _compiled(uv, Path(folder)), _compiled(uv, Path(folder), "--extra", "dev")
+    cpu_torch = re.search(r"^torch==\S+ --hash=(\S+)$", LOCKED.read_text(), re.MULTILINE)
+    assert cpu_torch is not None
+    made = {
+        "base": ("The base install", [entry for entry in base if not OF_CUDA.match(entry)]),
+        "dev": ("What development needs,", [entry for entry in dev if not OF_CUDA.match(entry)]),
+        "cuda": ("What the CUDA build of torch needs,", [entry for entry in base if OF_CUDA.match(entry)]),
+    }
+    for name, (what, entries) in made.items():
+        lines = [with_hash(entry, cpu_torch[1]) if entry.startswith("torch==") else entry for entry in entries]
+        write_atomic(LOCKS / f"{name}.txt", (LOCK_HEADER.format(what=what) + "\n".join(lines) + "\n").encode())
+        print(f"{name}.txt: {len(entries)} packages locked")
+
+
+def _installed_uv(folder: Path) -> Path:
+    venv = folder / "uv"
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    wanted = f"uv=={UV_VERSION.read_text().strip()}"
+    subprocess.run([venv / "bin/pip", "install", "--quiet", "--disable-pip-version-check", wanted], check=True)
+    return venv / "bin/uv"
+
+
+def uv_project(project: dict[str, Any], pinned: list[str]) -> str:
+    """Return a project for uv that needs what moola needs, what builds it included, at the pinned versions."""
+    needed = project["project"]["dependencies"] + project["build-system"]["requires"]
+    extras = {
+        name: lines for name, lines in project["project"]["optional-dependencies"].items() if name not in NOT_LOCKED
+    }
+    # A list of texts is written alike in JSON and in TOML.
+    lines = ["[project]", 'name = "moola"', 'version = "0"', f'requires-python = ">={OLDEST}"']
+    lines += [f"dependencies = {json.dumps(needed)}", "[project.optional-dependencies]"]
+    lines += [f"{name} = {json.dumps(found)}" for name, found in extras.items()]
+    lines += ["[tool.uv]", "package = false", f"environments = {json.dumps([EVERYWHERE])}"]
+    return "\n".join([*lines, f"constraint-dependencies = {json.dumps(pinned)}"]) + "\n"
+
+
+def _compiled(uv: Path, folder: Path, *more: str) -> list[str]:
+    command = [uv, "pip", "compile", "pyproject.toml", "--quiet", "--universal", "--python-version", OLDEST]
+    command += ["--generate-hashes", "--no-header", "--no-annotate", *more]
+    # uv brings certificates of its own; those of pip are those of the index.
+    env = os.environ | ({"SSL_CERT_FILE": os.environ["PIP_CERT"]} if "PIP_CERT" in os.environ else {})
+    return entries_of(subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True, text=True).stdout)
+
+
+def entries_of(text: str) -> list[str]:
+    """Divide what uv wrote into an entry a package, without what holds for all of them.
+
+    Raises
+    ------
+    SystemExit
+        A package has no hash.
+    """
+    entries = [entry for entry in re.split(r"\n(?=\S)", text.strip()) if not entry.startswith("#")]
+    if bare := [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry]:
+        raise SystemExit(f"uv must say the SHA-256 of every package, but not of {', '.join(bare)}. Raise uv.version.")
+    return [
+        entry.replace(f" ; {EVERYWHERE} \\\n", " \\\n").replace(f" ; {EVERYWHERE} and ", " ; ") for entry in entries
+    ]
+
+
+def with_hash(entry: str, digest: str) -> str:
+    """Return an entry that takes one more file: the CPU build of torch is in no index that uv asked."""
+    return entry if digest in entry else f"{entry} \\\n    --hash={digest}"
 
 
 if __name__ == "__main__":

@@ -118,6 +118,11 @@ def write_atomic_by(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
         remove_empty(made)
 
 
+def same_place(one: Path, other: Path) -> bool:
+    """Tell whether two paths lead to one place, whatever links they go through; neither need be there."""
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
 def missing_folders(folder: Path) -> list[Path]:
     """Return the folders that would have to be made for this one to be there, innermost first."""
     return [one for one in (folder, *folder.parents) if not one.exists()]

@@ -40,7 +40,7 @@ def test_export_prints_what_was_written_and_what_not(moola, here):
         "1 in conflict:",
         "  w0: end is 4 bars apart: ana at bar 9, ben at bar 13",
         "1 of the expansions reach outside the inner zone",
-        "Next: moola convert --input out.parquet --output <relative.parquet>",
+        "Next: moola convert --input out.parquet --output <relative.parquet> --window-bars 20",
     ]
     answer = moola(
         "labels", "export", *STORE, "--output", "out.parquet", "--annotator", "ben", "--min-grade", "C", "--json"
@@ -63,7 +63,7 @@ def test_import_counts_and_says_what_it_kept(moola, here):
     answer = moola(*into, "--annotator", "cem")
     assert answer.out.splitlines() == [
         "2 added, 0 overwritten, 0 unchanged, 0 kept as they were in new.db",
-        "Next: moola labels stats --store new.db",
+        "Next: moola labels stats --store new.db --window-bars 20",
     ]
     with LabelStore(here / "new.db") as store:
         label = store.get("w0", "cem")
@@ -103,7 +103,7 @@ def test_stats_read_as_tables(moola, here):
         "  ana, ben         2   1.00        1.00         0.00      1.00       0.00      0.67",
         "1 in conflict:",
         "  w0: end is 4 bars apart: ana at bar 9, ben at bar 13",
-        "Next: moola labels export --store labels.db --bars bars.parquet --output <windows.parquet>",
+        "Next: moola labels export --store labels.db --bars bars.parquet --output <windows.parquet> --window-bars 20",
     ]
     assert moola("labels", "stats", "--store", "labels.db", "--json").json["pointers_from"] == "times"
 

@@ -105,3 +105,42 @@ def test_without_pointers_and_with_three_classes(sample, moola, monkeypatch):
     assert shown["hit_at_pm3_both"]["reason"] == "the model predicts no pointers"
     assert {"f1_third", "pr_auc"} <= set(shown)
     assert moola("train", "--data", "three.parquet", "--split", "three.json", "--predict-pointers").code == 3
+
+
+def test_options_that_were_not_typed_are_named(sample, moola, train, monkeypatch):
+    Path("moola.toml").write_text("[train]\ndropout = 0.25\nrefit = false\nseed = 3\n")
+    monkeypatch.setenv("MOOLA_EPOCHS", "1")
+    answer = train("--seed", "5")
+    [line] = [line for line in answer.err.splitlines() if line.startswith("From ")]
+    of_file, of_environment = line.split("; ")
+    # What was typed goes before the file, which then gave nothing.
+    assert of_file == "From moola.toml: dropout = 0.25, refit = false"
+    assert of_environment.startswith("from the environment: ")
+    assert "MOOLA_EPOCHS = 1" in of_environment
+    sources = config_of(answer.last_line)["option_sources"]
+    assert (sources["dropout"], sources["epochs"], sources["seed"], sources["cpsa_ratio"]) == (
+        "moola.toml",
+        "environment",
+        "command line",
+        "default",
+    )
+
+
+def test_a_run_is_found_through_a_linked_folder(sample, moola, train, tmp_path_factory):
+    run = train().last_line
+    link = tmp_path_factory.mktemp("elsewhere") / "linked"
+    link.symlink_to(Path.cwd())
+    assert moola("eval", "--run", link / "artifacts/runs" / run).code == 0
+    assert moola("eval", "--run", Path("artifacts/../artifacts/runs") / run).code == 0
+    # Its last line leads on from there too.
+    answer = moola("eval", "--run", tmp_path_factory.mktemp("other") / run)
+    assert answer.code == 2
+
+
+def test_short_windows_tell_why_the_rule_labels_none(sample, moola):
+    answer = moola(
+        "autolabel", "--bars", "data/raw/eurusd_1h_2017.parquet", "--output", "x.parquet", "--window-bars", "60"
+    )
+    assert answer.code == 3
+    assert "window_too_short" in answer.err
+    assert "Cut windows of at least 72 bars." in answer.err

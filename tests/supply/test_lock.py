@@ -48,3 +48,39 @@ def test_a_report_becomes_lines_by_name(lock):
 def test_a_wheel_without_a_hash_is_refused(lock):
     with pytest.raises(SystemExit, match=r"SHA-256 of every wheel, but not of b 1\.0"):
         lock.locked_lines({"install": [installed("b", hashes={"md5": "0"})]})
+
+
+def entries(name: str) -> dict[str, str]:
+    """Versions in one of the locks of set-up."""
+    lines = (ROOT / f"scripts/supply/locks/{name}.txt").read_text().splitlines()
+    found = [line.split()[0].split("==") for line in lines if line[:1] not in ("#", " ")]
+    assert len({canonicalize_name(key) for key, _ in found}) == len(found)
+    return {canonicalize_name(key): version for key, version in found}
+
+
+def test_locks_of_set_up_have_the_pinned_versions_and_all_of_the_base():
+    base, dev, cuda = (entries(name) for name in ("base", "dev", "cuda"))
+    assert {name: pinned().get(name) for name in dev} == dev
+    assert set(base) < set(dev)
+    # Whoever has the CPU build installs nothing of CUDA, and what builds moola is locked too.
+    assert not set(cuda) & set(dev)
+    assert "hatchling" in base
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in [*project["dependencies"], *project["optional-dependencies"]["dev"][1:]]:
+        assert canonicalize_name(Requirement(line).name) in dev, line
+
+
+def test_every_entry_of_a_lock_has_a_hash_and_none_names_an_index(lock):
+    for path in lock.LOCKS.iterdir():
+        text = path.read_text()
+        assert "://" not in text
+        assert all("--hash=sha256:" in entry for entry in lock.entries_of(text))
+
+
+def test_what_holds_for_a_whole_lock_is_said_by_no_line(lock):
+    everywhere = lock.EVERYWHERE
+    text = f"a==1 ; {everywhere} \\\n    --hash=sha256:1\nb==2 ; {everywhere} and c == 'd' \\\n    --hash=sha256:2\n"
+    assert lock.entries_of(text) == ["a==1 \\\n    --hash=sha256:1", "b==2 ; c == 'd' \\\n    --hash=sha256:2"]
+    with pytest.raises(SystemExit, match=r"SHA-256 of every package, but not of a==1"):
+        lock.entries_of("a==1\n")
+    assert lock.with_hash("torch==1 --hash=sha256:1", "sha256:2") == "torch==1 --hash=sha256:1 \\\n    --hash=sha256:2"

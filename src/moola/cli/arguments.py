@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from dataclasses import fields, is_dataclass
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from moola.config.ranges import refuse_out_of_range
-from moola.config.sources import boolean_options, file_settings
+from moola.config.sources import CONFIG_FILE, ENVIRONMENT, boolean_options, file_settings, remember_sources
 from moola.errors import WrongUsage
 
+log = logging.getLogger("moola.cli")
 WORDS = {"true", "false", "yes", "no", "1", "0"}
 # What every file system that is in use takes as one name, and what every table holds as a whole number.
 MAX_NAME_BYTES, MAX_NUMBER = 255, 2**53
@@ -38,12 +40,36 @@ def join_booleans(arguments: list[str]) -> list[str]:
 
 
 def from_file(app: Any, commands: tuple[str, ...], arguments: Any) -> None:
-    """Fill options that neither the command line nor the environment gave from `moola.toml`."""
+    """Fill options that neither command line nor environment gave from `moola.toml`; say which were not typed."""
     from cyclopts.config import Dict
 
     settings = file_settings(" ".join(commands))
     if settings:
-        Dict(settings, source="moola.toml", use_commands_as_keys=False)(app, commands, arguments)
+        Dict(settings, source=str(CONFIG_FILE), use_commands_as_keys=False)(app, commands, arguments)
+    _tell_sources({argument.name.lstrip("-").replace("-", "_"): argument.tokens for argument in arguments}, settings)
+
+
+def _tell_sources(tokens: dict[str, list[Any]], settings: dict[str, Any]) -> None:
+    """Remember where each option came from, and say on stderr which were not typed, with their values."""
+    sources = {name: str(given[0].source) for name, given in tokens.items() if given}
+    remember_sources(sources)
+    of_file = [f"{name} = {_plain(settings[name])}" for name, source in sources.items() if source == str(CONFIG_FILE)]
+    of_environment = [
+        f"{tokens[name][0].keyword} = {' '.join(str(token.value) for token in tokens[name])}"
+        for name, source in sources.items()
+        if source == ENVIRONMENT
+    ]
+    said = [f"from {CONFIG_FILE}: {', '.join(of_file)}"] if of_file else []
+    said += [f"from the environment: {', '.join(of_environment)}"] if of_environment else []
+    if said:
+        text = "; ".join(said)
+        log.info("%s", text[0].upper() + text[1:])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(_plain(one) for one in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def refuse_impossible(_kind: Any, given: Any) -> None:

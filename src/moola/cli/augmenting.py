@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.config.command_lines import window_bars_words
 from moola.config.cpsa_options import CpsaPreviewOptions
 
 
@@ -35,10 +36,9 @@ def preview(*, options: Annotated[CpsaPreviewOptions, Flat], console: Console = 
     screen.table(["made with", "windows"], [[name, str(count)] for name, count in result["made"].items()])
     screen.table(["rejected", "windows"], [[reason, str(count)] for reason, count in result["rejected"].items()])
     screen.say(f"{len(pairs)} of them beside their parents in {options.output}")
-    ways = " ".join(options.augmentations)
-    bars = f" --bars {options.bars}" if options.bars is not None else ""
-    screen.next_command(
-        f"moola train --data {options.data} --split {options.split} --augment-data true --augmentations {ways}{bars}"
-    )
+    words = ["moola", "train", "--data", options.data, "--split", options.split, "--augment-data", "true"]
+    words += ["--augmentations", *options.augmentations]
+    words += ["--bars", options.bars] if options.bars is not None else []
+    screen.next_command(*words, *window_bars_words(options.window_bars))
     screen.result(result)
     return 0

@@ -13,6 +13,8 @@ from typing import Annotated, Any, TextIO
 
 from cyclopts import Parameter
 
+from moola.config.command_lines import command_line
+
 LOG_FOLDER = Path("data/logs")
 MOST_HELD = 20
 log = logging.getLogger("moola.cli")
@@ -167,6 +169,10 @@ class Screen:
         if self.as_json:
             print(json.dumps(content, sort_keys=True, allow_nan=False))
 
-    def next_command(self, command: str) -> None:
-        """Say what to type next."""
-        self.say(f"Next: {command}")
+    def next_command(self, *words: Any) -> None:
+        """Say what to type next, word by word: the line is quoted for the shell."""
+        self.next_step(command_line(*words))
+
+    def next_step(self, text: str) -> None:
+        """Say what to do next where it is no command alone."""
+        self.say(f"Next: {text}")

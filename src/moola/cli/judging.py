@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.config.command_lines import command_line
 from moola.config.eval_options import EvalOptions
 from moola.config.gate_options import GateOptions
 
@@ -43,7 +44,7 @@ def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = Consol
     if len(result["predicted"]) == 1:
         screen.say(f"  It says {next(iter(result['predicted']))} of every window: it tells no two of them apart.")
     screen.say(f"Figures in {result['metrics_file']}")
-    screen.next_command(f"moola gate --run {options.run}")
+    screen.next_command("moola", "gate", "--run", options.run)
     screen.result(result)
     return 0
 
@@ -100,13 +101,14 @@ def gate(*, options: Annotated[GateOptions, Flat], console: Console = ConsoleOpt
     screen = Screen(console)
     _show_verdict(screen, result)
     if "judgements" in result:
-        screen.next_command("moola train with the winner's options, then moola promote --run <RUN_ID>")
+        screen.next_step("moola train with the winner's options, then moola promote --run <RUN_ID>")
     elif result["verdict"] == "promote":
-        screen.next_command(f"moola promote --run {options.run}")
+        screen.next_command("moola", "promote", "--run", options.run)
     elif result["verdict"] == "inconclusive":
-        screen.next_command(f"label more windows, or moola promote --run {options.run} --accept inconclusive")
+        accepting = command_line("moola", "promote", "--run", options.run, "--accept", "inconclusive")
+        screen.next_step(f"label more windows, or {accepting}")
     else:
-        screen.next_command("moola train with other options, or label more windows")
+        screen.next_step("moola train with other options, or label more windows")
     screen.result(result)
     return 0 if result["verdict"] == "promote" else NOT_PROMOTED
 
@@ -160,6 +162,7 @@ def promote(
     screen = Screen(console)
     result = judging.promote(options, accept == "inconclusive", lambda verdict: _show_verdict(screen, verdict))
     screen.say(f"Promoted to {result['promoted_to']}")
-    screen.next_command(f"moola predict --model {result['promoted_to']} --data <windows> --output predictions.parquet")
+    words = ("moola", "predict", "--model", result["promoted_to"], "--data", "<windows>")
+    screen.next_command(*words, "--output", "predictions.parquet")
     screen.result(result)
     return 0

@@ -6,6 +6,7 @@ import sys
 from typing import Annotated
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.config.command_lines import window_bars_words
 from moola.config.label_options import LabelOptions
 
 
@@ -42,9 +43,8 @@ def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleO
             screen.say(
                 f"{done['labelled']} labelled, {done['rejected']} rejected, {done['skipped']} skipped; all saved."
             )
-            screen.next_command(
-                f"moola labels export --store {options.store} --bars {options.bars} --output labelled.parquet"
-            )
+            words = ("moola", "labels", "export", "--store", options.store, "--bars", options.bars)
+            screen.next_command(*words, "--output", "labelled.parquet", *window_bars_words(desk.shelf.window_bars))
     finally:
         place.close()
     return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.config.command_lines import window_bars_words
 from moola.config.labels_options import LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 
 MAX_SHOWN = 20
@@ -36,7 +37,8 @@ def export_labels(*, options: Annotated[LabelsExportOptions, Flat], console: Con
     for kind, words in UNUSUAL.items():
         if count := result["mark_warnings"][kind]:
             screen.say(f"{count} of the expansions {words}")
-    screen.next_command(f"moola convert --input {options.output} --output <relative.parquet>")
+    length = window_bars_words(options.window_bars)
+    screen.next_command("moola", "convert", "--input", options.output, "--output", "<relative.parquet>", *length)
     screen.result(result)
     return 0
 
@@ -65,7 +67,8 @@ def import_labels(*, options: Annotated[LabelsImportOptions, Flat], console: Con
         screen.say(f"  kept {entry['window_id']} of {entry['annotator']}: the file differs (--overwrite takes it)")
     if result["kept"] > MAX_SHOWN:
         screen.say(f"  and {result['kept'] - MAX_SHOWN} more")
-    screen.next_command(f"moola labels stats --store {options.store}")
+    length = window_bars_words(options.window_bars)
+    screen.next_command("moola", "labels", "stats", "--store", options.store, *length)
     screen.result(result)
     return 0
 
@@ -83,9 +86,9 @@ def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Consol
     _show_counts(screen, result)
     _show_agreement(screen, result)
     _show_reasons(screen, "in conflict", result["conflicts"])
-    screen.next_command(
-        f"moola labels export --store {options.store} --bars {options.bars or '<bars>'} --output <windows.parquet>"
-    )
+    bars, length = options.bars or "<bars>", window_bars_words(options.window_bars)
+    words = ("moola", "labels", "export", "--store", options.store, "--bars", bars)
+    screen.next_command(*words, "--output", "<windows.parquet>", *length)
     screen.result(result)
     return 0
 

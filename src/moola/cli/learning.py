@@ -6,6 +6,7 @@ from typing import Annotated
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.cli.progress import EpochProgress
+from moola.config.command_lines import window_bars_words
 from moola.config.predict_options import PredictOptions
 from moola.config.pretrain_options import PretrainOptions, PretrainTs2VecOptions
 from moola.config.train_options import TrainOptions
@@ -53,7 +54,8 @@ def _pretrain(options: PretrainOptions, screen: Screen) -> int:
         f"(1 is what knowing nothing gets{by_arm}), {result['seconds']:.0f} s on {result['device']}."
     )
     screen.say(f"Encoder in {result['output']}")
-    screen.next_command(f"moola train --data <windows> --split <split> --pretrained-encoder {result['output']}")
+    words = ("moola", "train", "--data", "<windows>", "--split", "<split>", "--pretrained-encoder")
+    screen.next_command(*words, options.output, *window_bars_words(options.window_bars))
     screen.result(result)
     return 0
 
@@ -87,7 +89,7 @@ def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleO
     if result["labelled_by"]:
         screen.say(f"Labels by {', '.join(result['labelled_by'])}.")
     if result["run_id"]:
-        screen.next_command(f"moola eval --run {result['run']}")
+        screen.next_command("moola", "eval", "--run", result["run"])
         screen.say(result["run_id"])
     screen.result(result)
     return 0

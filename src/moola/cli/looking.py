@@ -22,7 +22,7 @@ def list_runs(*, console: Console = ConsoleOptions()) -> int:
     rows = [_row(run) for run in found]
     if not rows:
         screen.say(f"No runs under {RUNS_ROOT}.")
-        screen.next_command("moola train --data <windows> --split <split>")
+        screen.next_command("moola", "train", "--data", "<windows>", "--split", "<split>")
     names = ["run", "state", "encoder", "train/val/test", "val PR-AUC", "val Brier"]
     screen.table(names, [[str(row[name]) for name in names] for row in rows])
     screen.result({"runs": rows})
@@ -83,7 +83,7 @@ def show_run(run: str, /, *, console: Console = ConsoleOptions()) -> int:
         screen.say(f"{title}:")
         for name, value in (section or {}).items():
             screen.say(f"  {name}: {value}")
-    screen.next_command(f"moola eval --run {found.folder}")
+    screen.next_command("moola", "eval", "--run", found.folder)
     screen.result(content)
     return 0
 
@@ -113,7 +113,7 @@ def prune_runs(*, options: Annotated[PruneOptions, Flat] = PruneOptions(), conso
     else:
         screen.say(f"{len(going)} of {len(found)} runs would go ({size:.1f} MB); nothing was removed.")
         if going:
-            screen.next_command(f"moola runs prune --keep {options.keep} --apply")
+            screen.next_command("moola", "runs", "prune", "--keep", options.keep, "--apply")
     screen.result({"going": [one.run.run_id for one in going], "removed": removed, "left": failed})
     return 1 if failed else 0
 

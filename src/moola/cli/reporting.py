@@ -30,6 +30,6 @@ def report(*, options: Annotated[ReportOptions, Flat], console: Console = Consol
         screen.say(f"  Bars are not drawn: {result['no_bars']}.")
     screen.say(f"Report in {result['report']} ({result['size_bytes'] / 1e3:.0f} kB); any browser opens it.")
     following = "promote" if result["verdict"] == "promote" else "gate"
-    screen.next_command(f"moola {following} --run {options.run}")
+    screen.next_command("moola", following, "--run", options.run)
     screen.result(result)
     return 0

@@ -113,7 +113,7 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
     said = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
     cut = f", {result['n_cut']} of them cut" if result["n_cut"] else ""
     screen.say(
-        f"{result['n_events']} events{f' ({said}{cut})' if said else ''} of probability {result['min_prob']:.2f} "
+        f"{result['n_events']} events{f' ({said}{cut})' if said else ''} of probability {result['min_prob']:g} "
         f"or more in {result['output']}"
     )
     if seen := seen_sentence(result["n_learned"], f"{result['n_events']} events", result["learned_time_range"]):

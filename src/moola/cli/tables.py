@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.config.command_lines import command_line, window_bars_words
 from moola.config.table_options import (
     AutolabelOptions,
     ConvertOptions,
@@ -33,7 +34,7 @@ def sample(*, options: Annotated[SampleOptions, Flat] = SampleOptions(), console
     screen.say(f"{result['unlabelled']['n_windows']} unlabelled windows in {result['unlabelled']['output']}")
     _show_split(screen, result["split"])
     relative, where = result["relative"], result["split"]["output"]
-    screen.next_command(f"moola train --data {relative} --split {where}")
+    screen.next_command("moola", "train", "--data", Path(relative), "--split", Path(where))
     screen.result(result)
     return 0
 
@@ -85,9 +86,8 @@ def windows(*, options: Annotated[WindowsOptions, Flat], console: Console = Cons
     result = tables.cut(options)
     screen = Screen(console)
     screen.say(f"{result['n_windows']} windows in {result['output']} ({result['n_dropped_gap']} dropped for gaps)")
-    screen.next_command(
-        f"moola pretrain-bilstm --input {options.output} --output artifacts/encoders/pretrained/encoder.pt"
-    )
+    encoder, length = "artifacts/encoders/pretrained/encoder.pt", window_bars_words(options.window_bars)
+    screen.next_command("moola", "pretrain-bilstm", "--input", options.output, "--output", encoder, *length)
     screen.result(result)
     return 0
 
@@ -103,7 +103,10 @@ def convert(*, options: Annotated[ConvertOptions, Flat], console: Console = Cons
     result = tables.convert(options)
     screen = Screen(console)
     screen.say(f"{result['n_windows']} relative windows in {result['output']}")
-    screen.next_command(f"moola split --data {options.output} --output data/splits/fwd_chain_v3.json")
+    length = window_bars_words(options.window_bars)
+    screen.next_command(
+        "moola", "split", "--data", options.output, "--output", "data/splits/fwd_chain_v3.json", *length
+    )
     screen.result(result)
     return 0
 
@@ -123,7 +126,8 @@ def autolabel(*, options: Annotated[AutolabelOptions, Flat], console: Console = 
     screen.table(["the rule says", "windows"], [[name, str(count)] for name, count in result["candidates"].items()])
     kept = ", ".join(f"{count} {name}" for name, count in result["kept"].items())
     screen.say(f"Kept {kept} in {result['output']}, labelled by {result['labelled_by']} and not by a person.")
-    screen.next_command(f"moola convert --input {options.output} --output <relative.parquet>")
+    length = window_bars_words(options.window_bars)
+    screen.next_command("moola", "convert", "--input", options.output, "--output", "<relative.parquet>", *length)
     screen.result(result)
     return 0
 
@@ -139,15 +143,17 @@ def split(*, options: Annotated[SplitOptions, Flat], console: Console = ConsoleO
     result = tables.split(options)
     screen = Screen(console)
     _show_split(screen, result)
-    screen.next_command(f"moola train --data {options.data} --split {options.output}")
+    length = window_bars_words(options.window_bars)
+    screen.next_command("moola", "train", "--data", options.data, "--split", options.output, *length)
     screen.result(result)
     return 0
 
 
 def _next_of_bars(screen: Screen, bars: Path) -> None:
     by_rule = "data/processed/labeled/by_rule.parquet"
-    screen.say(f"To try without labels of your own: moola autolabel --bars {bars} --output {by_rule}")
-    screen.next_command(f"moola label --bars {bars}")
+    line = command_line("moola", "autolabel", "--bars", bars, "--output", by_rule)
+    screen.say(f"To try without labels of your own: {line}")
+    screen.next_command("moola", "label", "--bars", bars)
 
 
 def _show_bars(screen: Screen, result: dict[str, Any]) -> None:

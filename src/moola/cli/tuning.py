@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.cli.progress import TrialProgress
+from moola.config.command_lines import command_line, command_words
 from moola.config.sources import CONFIG_FILE
 from moola.config.tune_options import TuneOptions
 from moola.errors import Interrupted
@@ -36,7 +37,8 @@ def tune(*, options: Annotated[TuneOptions, Flat], console: Console = ConsoleOpt
         screen.say(f"What {result['output']} was is in {result['backup']}")
     screen.say(f"Settings in {result['output']}, study in {result['study']}")
     where = "" if options.output == CONFIG_FILE else f" (with {options.output} as {CONFIG_FILE}, which train reads)"
-    screen.next_command(f"moola train --data {options.data} --split {options.split}{where}")
+    held = command_words({name: value for name, value in result["held"].items() if name not in result["chosen"]})
+    screen.next_step(command_line("moola", "train", "--data", options.data, "--split", options.split, *held) + where)
     screen.result(result)
     return 0
 

@@ -29,7 +29,7 @@ def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions
 
         label_curve_plot(options.save_curve, result)
         screen.say(f"Label efficiency in {options.save_curve}")
-    screen.next_command(f"moola gate --run {result['cv']} --baseline <another cv>")
+    screen.next_command("moola", "gate", "--run", result["cv"], "--baseline", "<another cv>")
     screen.say(result["cv_id"])
     screen.result(result)
     return 0
@@ -67,7 +67,7 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
 
 def _show_uncertainty(screen: Screen, found: dict[str, Any]) -> None:
     answers = ", ".join(f"{count} {name}" for name, count in found["answers"].items())
-    asked = f"{1 - found['alpha']:.0%} asked"
+    asked = f"{100 * (1 - found['alpha']):.6g} % asked"
     screen.say(f"  Conformal answers: {answers}; {found['class_coverage']:.0%} of the sets hold the truth, {asked}.")
     for which, row in found["pointers"].items():
         if row is not None and row["within_bars"] is not None:
@@ -123,6 +123,6 @@ def compare(
 
         comparison_plot(options.plot, result)
         screen.say(f"Plot in {options.plot}")
-    screen.next_command(f"moola gate --run {result['best']} --baseline {result['baseline']}")
+    screen.next_command("moola", "gate", "--run", result["best"], "--baseline", result["baseline"])
     screen.result(result)
     return 0

@@ -61,7 +61,7 @@ class LabelOptions:
     port: int = 8765
     stride: int | None = None
     max_gap_hours: float = 72.0
-    window_bars: int = 105
+    window_bars: int | None = None
     context_bars: int = 30
     seed: int = DEFAULT_SEED
     device: DeviceName = "auto"

@@ -31,6 +31,6 @@ class PredictOptions:
     model: Path
     data: Path
     output: Path
-    window_bars: int = 105
+    window_bars: int | None = None
     device: DeviceName = "auto"
     threads: int = 1

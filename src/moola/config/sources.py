@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -37,6 +38,10 @@ from moola.errors import WrongUsage
 
 CONFIG_FILE = Path("moola.toml")
 ENVIRONMENT_PREFIX = "MOOLA_"
+# What the parser calls an option of each kind, and what records call it.
+ENVIRONMENT, COMMAND_LINE = "env", "cli"
+SOURCE_NAMES = {ENVIRONMENT: "environment", COMMAND_LINE: "command line"}
+_sources: ContextVar[dict[str, str] | None] = ContextVar("_sources", default=None)
 COMMAND_OPTIONS: dict[str, type] = {
     "sample": SampleOptions,
     "bars import": ImportOptions,
@@ -66,6 +71,20 @@ COMMAND_OPTIONS: dict[str, type] = {
     "runs prune": PruneOptions,
     "leakcheck": LeakcheckOptions,
 }
+
+
+def remember_sources(sources: dict[str, str]) -> None:
+    """Remember where the options of the command that begins came from; what is not named is at its default."""
+    _sources.set({name: SOURCE_NAMES.get(source, source) for name, source in sources.items()})
+
+
+def option_sources(options: type) -> dict[str, str] | None:
+    """Return where each option of a class came from: `command line`, `environment`, the file's name or `default`.
+
+    None where no command was typed, as in a notebook.
+    """
+    known = _sources.get()
+    return None if known is None else {field.name: known.get(field.name, "default") for field in fields(options)}
 
 
 def option_names(command: str) -> set[str]:

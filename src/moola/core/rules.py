@@ -21,6 +21,7 @@ A window too short to hold 20 bars before its inner zone, or 5 bars in it, gets 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from jaxtyping import Float
@@ -51,7 +52,7 @@ class RuleLabel:
 def label_window(ohlc: Float[np.ndarray, "bars 4"]) -> RuleLabel:
     """Apply the rule to one window; the reason says which line of it decided."""
     first, last = inner_zone(len(ohlc))
-    if first <= PRIOR_BARS or last - first < MIN_BARS:
+    if is_too_short(len(ohlc)):
         return RuleLabel(None, -1, -1, "window_too_short")
     high, low, close = ohlc[:, 1], ohlc[:, 2], ohlc[:, 3]
     bar_range = float(np.mean(high[:last] - low[:last]))
@@ -70,6 +71,17 @@ def label_window(ohlc: Float[np.ndarray, "bars 4"]) -> RuleLabel:
     if abs(drift) <= CONSOLIDATION_DRIFT and width <= CONSOLIDATION_WIDTH:
         return RuleLabel("consolidation", start, end, "went_nowhere")
     return RuleLabel(None, start, end, "ambiguous")
+
+
+def least_window_bars() -> int:
+    """Return the length of the shortest windows that the rule can label."""
+    return next(n_bars for n_bars in count(1) if not is_too_short(n_bars))
+
+
+def is_too_short(window_bars: int) -> bool:
+    """Tell whether a window has no room for the bars before its inner zone, or for an expansion in it."""
+    first, last = inner_zone(window_bars)
+    return first <= PRIOR_BARS or last - first < MIN_BARS
 
 
 def _strongest_move(

@@ -72,12 +72,13 @@ def label_by_rule(table: WindowTable, n_windows: int | None) -> tuple[WindowTabl
     counts = Counter(label.label or f"unlabelled: {label.reason}" for label in labels)
     rows = np.array([i for i, label in enumerate(labels) if label.label is not None], dtype=np.int64)
     if n_windows is not None:
-        if len(rows) < n_windows:
+        # Where the rule labels none, the caller says why.
+        if 0 < len(rows) < n_windows:
             raise InvalidData(
                 f"--n-windows {n_windows} must be labelled, but the rule labels {len(rows)} of {len(table)} "
                 "windows. Lower --n-windows or --stride."
             )
-        rows = rows[np.linspace(0, len(rows) - 1, n_windows).round().astype(np.int64)]
+        rows = rows[np.linspace(0, len(rows) - 1, n_windows).round().astype(np.int64)] if len(rows) else rows
     kept = table.take(rows)
     chosen = [labels[row] for row in rows]
     annotator = pl.DataFrame({"annotator": [RULE_NAME] * len(rows)}, schema={"annotator": pl.String})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +54,7 @@ class Desk:
         """Return what the page needs once."""
         return {
             # Drafts in the browser are of one store: another one behind the same port must not get them.
-            "scope": sha256_bytes(str(self.store.path.absolute()).encode())[:12],
+            "scope": sha256_bytes(os.path.realpath(self.store.path).encode())[:12],
             "annotator": self.annotator,
             "classes": list(self.classes),
             "grades": list(GRADES),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CHUNK = 1024
+# Windows that tell how far bars stand apart.
+LOOKED_AT = 2000
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def read_answers(paths: Sequence[Path], shelf: Shelf, device_name: str, threads:
         A model file is not what it must be.
     """
     from moola.models.files import read_model
+    from moola.pipeline.bar_intervals import compare_bar_intervals
     from moola.training.device import prepare_device
 
     device = prepare_device(device_name, threads)
@@ -94,6 +97,10 @@ def read_answers(paths: Sequence[Path], shelf: Shelf, device_name: str, threads:
                 f"models must have the same classes, but {path.name} has {', '.join(model.class_names)} and "
                 f"{paths[0].name} has {', '.join(models[0].class_names)}. Name models of the same labels."
             )
+    spans = shelf.table(np.arange(min(len(shelf), LOOKED_AT)))
+    for model in models:
+        if model.window_bars == spans.window_bars:
+            compare_bar_intervals(model, spans.start_us, spans.end_us)
     parts = []
     for first in range(0, len(shelf), CHUNK):
         if len(shelf) > CHUNK:

@@ -40,16 +40,17 @@ def open_desk(options: LabelOptions) -> Desk:
         No class, a class twice or empty, too many for the digit keys, or a number out of its range.
     """
     _check(options)
+    window_bars = _window_bars(options)
     bars = read_named_bars(options.bars, options.symbol)
     if options.windows is None:
-        shelf = cut_shelf(bars, options.window_bars, options.stride, options.max_gap_hours)
+        shelf = cut_shelf(bars, window_bars, options.stride, options.max_gap_hours)
     else:
-        shelf = shelf_of_file(bars, options.windows, options.window_bars)
+        shelf = shelf_of_file(bars, options.windows, window_bars)
     answers = read_answers(options.model, shelf, options.device, options.threads) if options.model else None
     out_of_fold = None if options.predictions is None else read_out_of_fold(options.predictions, shelf)
     store = LabelStore(options.store)
     try:
-        places = BarPlaces(bars, options.window_bars)
+        places = BarPlaces(bars, window_bars)
         require_same_bars(store, places, options.bars, bars.symbols)
         learn_bars(store, places, options.bars)
         store.learn({}, {symbol: places.interval_us(symbol) for symbol in bars.symbols})
@@ -67,6 +68,17 @@ def open_desk(options: LabelOptions) -> Desk:
     except BaseException:
         store.close()
         raise
+
+
+def _window_bars(options: LabelOptions) -> int:
+    """Return the length that the options say, else that of the models."""
+    from moola.pipeline.lengths import agreed_window_bars
+
+    if not options.model:
+        return agreed_window_bars(options.window_bars, {})
+    from moola.models.files import read_model
+
+    return agreed_window_bars(options.window_bars, {path: read_model(path).window_bars for path in options.model})
 
 
 def _check(options: LabelOptions) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from moola.config.command_lines import command_line, window_bars_words
 from moola.config.eval_options import EvalOptions
 from moola.config.gate_options import GateOptions
 from moola.config.options import METRICS_ROOT, PROMOTED_ROOT, RUNS_ROOT
@@ -120,10 +121,11 @@ def _find_baseline(options: GateOptions, run: store.Run, challenger: Predictions
     scratch = store.newest_matching(RUNS_ROOT, run.run_id, pretrained=False, **wanted)
     if scratch is None:
         config = run.read(store.CONFIG)
+        words = ("moola", "train", "--data", config.get("data"), "--split", config.get("split"))
+        line = command_line(*words, *window_bars_words(config.get("window_bars")))
         raise OperationFailed(
             f"a gate must have a baseline, but {PROMOTED_ROOT / options.name} does not exist and no other from-scratch "
-            f"run has this data and split. Train one with `moola train --data {config.get('data')} "
-            f"--split {config.get('split')}`, or name one with --baseline."
+            f"run has this data and split. Train one with `{line}`, or name one with --baseline."
         )
     return _of_run(scratch, "from-scratch run", challenger)
 

@@ -18,6 +18,8 @@ from moola.errors import InvalidData
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.event_metrics import HIT_BARS
 from moola.models.files import ModelFile, read_model
+from moola.pipeline.bar_intervals import compare_bar_intervals
+from moola.pipeline.lengths import agreed_window_bars
 from moola.pipeline.seen import seen_among
 from moola.training.device import prepare_device
 from moola.training.finetune import run_network
@@ -106,7 +108,8 @@ def predict(options: PredictOptions) -> dict[str, Any]:
     """Predict every window of a file with a model file."""
     device = prepare_device(options.device, options.threads)
     model = read_model(options.model)
-    table = read_windows(options.data, options.window_bars)
+    table = read_windows(options.data, agreed_window_bars(options.window_bars, {options.model: model.window_bars}))
+    intervals = compare_bar_intervals(model, table.start_us, table.end_us)
     rows = np.arange(len(table))
     predictions = predict_windows(model, table, rows, np.full(len(rows), "new", dtype=object), device)
     write_predictions(options.output, predictions)
@@ -119,4 +122,5 @@ def predict(options: PredictOptions) -> dict[str, Any]:
         "learned_time_range": model.training.get("time_range"),
         "n_learned": None if seen is None else int(seen.sum()),
         "labelled_by": model.training.get("annotators"),
+        **intervals,
     }

@@ -14,6 +14,7 @@ import torch
 
 from moola.config.pretrain_options import PretrainOptions
 from moola.config.ranges import refuse_out_of_range
+from moola.core.bar_lengths import window_bar_interval_s
 from moola.core.features import N_FEATURES
 from moola.core.scaling import RobustScaler
 from moola.core.splits import Intervals, forward_chain
@@ -39,7 +40,7 @@ SCALER_WINDOWS = 5000
 # Neighbouring windows say the same, so that more of them would only take longer.
 VAL_WINDOWS = 2000
 # Options that do not change the result of an epoch, so that a resumed command may differ in them.
-NOT_IN_DIGEST = ("resume", "output", "engine")
+NOT_IN_DIGEST = ("resume", "output", "engine", "input", "split")
 
 
 def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team = ALONE) -> dict[str, Any]:
@@ -94,6 +95,7 @@ def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team) -> dict[s
         "input_sha256": input_sha256,
         "split_sha256": split_sha256,
         **_times(source.intervals, np.concatenate([train_rows, val_rows])),
+        "bar_interval_s": window_bar_interval_s(source.intervals.start_us, source.intervals.end_us, source.window_bars),
         "n_train_windows": len(train_rows),
         "n_val_windows": len(val_rows),
         "best_epoch": state.best_epoch,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import MISSING, fields
 from typing import Any
 
+from moola.config.command_lines import command_line as shell_line
 from moola.config.train_options import TrainOptions
 
 # What `train` found out for itself, and what does not change the model.
@@ -20,7 +20,7 @@ def training_command(config: dict[str, Any]) -> str:
 
 def command_line(command: str, options: type, config: dict[str, Any]) -> str:
     """Write the line of a command whose options a config has, naming each that is not at its default."""
-    words = ["moola", command]
+    words: list[Any] = ["moola", command]
     for field in fields(options):
         value = config.get(field.name)
         default = None if field.default is MISSING else field.default
@@ -28,14 +28,5 @@ def command_line(command: str, options: type, config: dict[str, Any]) -> str:
         if field.name in FOUND_OR_IDLE or value is None or value == plain_default:
             continue
         words.append(f"--{field.name.replace('_', '-')}")
-        words += [_word(part) for part in (value if isinstance(value, list) else [value])]
-    return joined_words(words)
-
-
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def joined_words(words: list[str]) -> str:
-    """Quote what a shell would take apart; the place of the new run's id stays readable."""
-    return " ".join(word if word == NEW_RUN else shlex.quote(word) for word in words)
+        words += value if isinstance(value, list) else [value]
+    return shell_line(*words)

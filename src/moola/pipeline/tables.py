@@ -21,7 +21,7 @@ from moola.config.table_options import (
     WindowsOptions,
 )
 from moola.core.bars import Bars, bar_interval_us
-from moola.core.rules import RULE_NAME
+from moola.core.rules import RULE_NAME, least_window_bars
 from moola.core.splits import PARTS, Split, forward_chain
 from moola.core.windows import CutWindows, cut_windows
 from moola.data.contracts.bar_table import bars_from_frame, read_bars
@@ -119,7 +119,12 @@ def label_windows(table: WindowTable, n_windows: int | None, name: Path | str) -
     refuse_number("n_windows", n_windows)
     labelled, counts = label_by_rule(table, n_windows)
     if not len(labelled):
-        raise InvalidData(f"{name} must have windows that the rule labels, but it has none. Give more bars.")
+        said = ", ".join(f"{count} {reason.removeprefix('unlabelled: ')}" for reason, count in counts.items())
+        too_short = counts.get("unlabelled: window_too_short") == len(table)
+        advice = f"Cut windows of at least {least_window_bars()} bars" if too_short else "Give more bars"
+        raise InvalidData(
+            f"{name} must have windows that the rule labels, but it labels none of {len(table)} ({said}). {advice}."
+        )
     return labelled, counts
 
 

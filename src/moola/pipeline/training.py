@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from moola.config.options import RUNS_ROOT
+from moola.config.sources import option_sources
 from moola.config.train_options import TrainOptions
 from moola.data.contracts.prediction_table import Predictions, write_predictions
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
@@ -29,6 +30,7 @@ from moola.training.loop import FitState, OnEpoch
 
 log = logging.getLogger(__name__)
 NOT_IN_DIGEST = ("resume", "save_run")
+HASHED_FILES = ("data", "split", "pretrained_encoder", "bars", "unlabelled")
 # Figures of val steer; what takes longest to resample is left to `eval`.
 VAL_METRICS = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
 
@@ -49,8 +51,9 @@ def _opened(options: TrainOptions, deciding: dict[str, Any]) -> contextlib.Abstr
         return contextlib.nullcontext()
     key = digest(deciding)
     config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    config |= {"digest": key, "option_sources": option_sources(TrainOptions)}
     new_id = store.new_run_id(options.model, options.seed, key)
-    return store.opened(RUNS_ROOT, "run", new_id, config | {"digest": key}, options.resume)
+    return store.opened(RUNS_ROOT, "run", new_id, config, options.resume)
 
 
 def _train(
@@ -84,7 +87,8 @@ def _train(
 
 
 def _deciding(options: TrainOptions, material: Material) -> dict[str, Any]:
-    names = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST}
+    # Files count by their content, not by the path that led to them.
+    names = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST + HASHED_FILES}
     return names | {key: str(value) for key, value in material.hashes.items()}
 
 

@@ -76,7 +76,7 @@ def _judgement_table(judgements: list[dict[str, str]]) -> ShownTable:
 
 def _uncertainty_table(found: dict[str, Any]) -> ShownTable:
     """What can be said of single windows, and how often that held out of fold."""
-    asked = f"{1 - found['alpha']:.0%} asked"
+    asked = f"{100 * (1 - found['alpha']):.6g} % asked"
     answers = ", ".join(f"{count} {name}" for name, count in found["answers"].items())
     rows = [["class sets", answers, f"{found['class_coverage']:.0%} covered, {asked}"]]
     for which, row in found["pointers"].items():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from moola.config.command_lines import command_line as shell_line
 from moola.config.report_options import ReportOptions
-from moola.pipeline.reproducing import NEW_RUN, command_line, joined_words, training_command
+from moola.pipeline.reproducing import NEW_RUN, command_line, training_command
 
 __all__ = ["command_line", "commands_of", "training_command"]
 
@@ -21,5 +22,5 @@ def commands_of(manifest: dict[str, Any], config: dict[str, Any], options: Repor
         words = ["moola", command, "--run", NEW_RUN, "--seed", str(options.seed)]
         if options.baseline is not None and command != "eval":
             words += ["--baseline", str(options.baseline)]
-        commands.append(joined_words(words))
+        commands.append(shell_line(*words))
     return commands

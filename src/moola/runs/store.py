@@ -23,6 +23,7 @@ from moola.files import (
     remove_empty,
     remove_leftovers,
     safe_name,
+    same_place,
     sha256_file,
     write_atomic,
 )
@@ -181,7 +182,7 @@ def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
 
 def _name_under(root: Path, path: Path) -> str:
     """Return the run's name if the path is a bare id or lies right under the root; nothing else is looked at."""
-    if path.parent in (Path("."), root) or path.parent.absolute() == root.absolute():
+    if path.parent == Path(".") or same_place(path.parent, root):
         return path.name
     raise WrongUsage(
         f"a run must lie under {root}, but {str(path)[:200]!r} does not. Give its id, see `moola runs list`."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -256,7 +257,10 @@ def test_the_best_beats_the_defaults_or_they_stay(options: TuneOptions, quick: N
     )
     kept = story.tune(replace(options, trials=9), quiet)
     assert not kept["beats_defaults"]
-    assert kept["chosen"] == {"hidden_dim": 4, "epochs": 1, "n_heads": 1, "window_bars": BARS}
+    # What was given is not chosen: it is not written where every later `train` would take it.
+    assert kept["chosen"] == {}
+    assert kept["held"] == {"hidden_dim": 4, "epochs": 1, "n_heads": 1, "window_bars": BARS}
+    assert not set(tomllib.loads(options.output.read_text())["train"]) & set(kept["held"])
     text = options.output.read_text()
     assert "does not beat the defaults" in text
     assert "The defaults stay." in text
@@ -431,9 +435,9 @@ def test_what_train_leaves_to_the_data_is_left_to_each_fold(options: TuneOptions
     assert make_plan(options).base.hidden_dim == 4
 
 
-def test_what_the_encoder_saw_is_said_and_it_stands_in_the_file(options: TuneOptions, quick: None) -> None:
+def test_what_the_encoder_saw_is_said_and_it_is_not_written_as_chosen(options: TuneOptions, quick: None) -> None:
     result = story.tune(with_encoder(options), quiet)
     assert "pretrained, without labels, on times that 18 of 18 judged inner windows lie in" in result["notes"][0]
-    assert f'pretrained_encoder = "{options.data.parent / "encoder.pt"}"' in options.output.read_text()
+    assert "pretrained_encoder =" not in options.output.read_text()
     held = make_plan(replace(with_encoder(options), freeze_encoder=True))
     assert not {"freeze_encoder", "encoder_rate"} & set(held.ranges)

@@ -20,8 +20,7 @@ import polars.selectors as cs
 
 from moola.core.bars import OHLC, Bars, broken_prices
 from moola.data.contracts.bar_pieces import PIECE_BYTES
-from moola.data.contracts.bar_table import columns_of
-from moola.data.contracts.bar_table import ADVICE
+from moola.data.contracts.bar_table import ADVICE, columns_of
 from moola.data.contracts.frames import PARQUET_MAGIC, PIECE_ROWS, reading, refuse_foreign, scan_frame
 from moola.errors import InvalidData, Problem
 

@@ -22,6 +22,7 @@ from moola.files import json_bytes, read_json, sha256_file, write_atomic
 from moola.models.sealed import digest
 from moola.pipeline.benchmark.arms import BARS, Arm
 from moola.pipeline.pretraining import checkpoint_of, pretrain
+from moola.training.epoch_lines import epoch_lines
 
 ADVICE = "Run the benchmark anew."
 
@@ -155,7 +156,7 @@ def _told(value: Any) -> str:
 def run_encoder(job: EncoderJob) -> str:
     """Pretrain one encoder, going on from an interrupted one, and write its record; returns its name."""
     started = time.monotonic()
-    result = pretrain(job.options, lambda _row: None)
+    result = pretrain(job.options, epoch_lines(f"encoder {job.name}"))
     said = {
         "digest": job.digest,
         "sha256": sha256_file(job.options.output),

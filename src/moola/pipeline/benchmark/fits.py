@@ -40,6 +40,7 @@ from moola.pipeline.seen import seen_among
 from moola.pipeline.training import train
 from moola.runs import store, tracking
 from moola.training.device import prepare_device
+from moola.training.epoch_lines import epoch_lines
 
 ADVICE = "Run the benchmark anew."
 PART = "new"
@@ -174,7 +175,7 @@ def _fit_network(job: FitJob, options: TrainOptions) -> _Done:
         _own_leak_rule(),
     ):
         begun = time.monotonic()
-        run = train(options, lambda _row: None)
+        run = train(options, epoch_lines(f"fit {job.name}"))
         fitted = time.monotonic()
         asked = PredictOptions(
             model=Path(run["run"]) / store.MODEL,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from moola.config.cv_options import CvOptions
 from moola.config.leakcheck_options import LeakcheckOptions
 from moola.pipeline.leakcheck.checking import leakcheck
+
+log = logging.getLogger(__name__)
 
 
 def run_controls(options: CvOptions, folder: Path, n_folds: int) -> dict[str, Any]:
@@ -29,6 +32,7 @@ def run_controls(options: CvOptions, folder: Path, n_folds: int) -> dict[str, An
             device=options.device,
             seed=options.seed,
         )
+        log.info("Controls of fold %d of %d ...", number, n_folds)
         found = leakcheck(settings)["findings"]
         n_checks += len(found)
         leaks += [f"fold {number}, {row['what']}: {row['found']}" for row in found if row["state"] == "leak"]

@@ -24,6 +24,7 @@ from moola.pipeline.fit.material import Material, gather
 from moola.pipeline.fit.resolving import resolve_options
 from moola.pipeline.references import predict_reference
 from moola.training.device import prepare_device
+from moola.training.epoch_lines import epoch_lines
 
 ADVICE = "Run the cv anew."
 
@@ -105,7 +106,7 @@ def run_task(options: CvOptions, task: FitTask) -> str:
         leaks: list[str] = [leak for leak in material.leaks if "encoder" not in leak]
     else:
         training = resolve_options(training, material.table, material.split, material.encoder)
-        fitted = fit_material(training, material, device, None, {}, lambda _row: None)
+        fitted = fit_material(training, material, device, None, {}, epoch_lines(f"fold {task.fold}, seed {task.seed}"))
         predictions, facts, leaks = predict_held_out(fitted, material, device), fitted.facts.as_dict(), material.leaks
     record = {"facts": facts, "leaks": leaks, "n_train_windows": len(material.split.train)}
     write_atomic(task.facts, json_bytes(record))

@@ -15,6 +15,7 @@ import polars as pl
 from moola.config.cv_options import CV_ROOT, CvOptions
 from moola.config.pretrain_options import PretrainOptions
 from moola.config.ranges import refuse_out_of_range
+from moola.config.sources import option_sources
 from moola.core.folds import make_folds
 from moola.core.splits import Split
 from moola.data.contracts.frames import write_frame
@@ -38,11 +39,13 @@ from moola.pipeline.engines.processes import OnFit
 from moola.pipeline.pretraining import pretrain
 from moola.pipeline.tables import usual_interval_us
 from moola.runs import store, tracking
+from moola.training.epoch_lines import epoch_lines
 
 log = logging.getLogger(__name__)
 SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
 # What changes the speed of a cv and not its result.
-NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve")
+# Files count by their content, not by the path that led to them.
+NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve", "data")
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,9 @@ def _opened(options: CvOptions, data_sha256: str) -> contextlib.AbstractContextM
         deciding[name] = sha256_file(path) if path else ""
     key = digest(deciding | {"data_sha256": data_sha256})
     config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    config |= {"digest": key, "option_sources": option_sources(CvOptions)}
     new_id = store.new_run_id(f"cv_{options.model}", options.seed, key)
-    return store.opened(CV_ROOT, "cv", new_id, config | {"digest": key}, options.resume)
+    return store.opened(CV_ROOT, "cv", new_id, config, options.resume)
 
 
 def _folds(options: CvOptions, table: WindowTable) -> list[Split]:
@@ -161,7 +165,7 @@ def _pretrain(options: CvOptions, folder: Path, n_folds: int) -> None:
                 resume=options.resume is not None,
                 **sizes,
             )
-            pretrain(settings, lambda _row: None)
+            pretrain(settings, epoch_lines(f"encoder of fold {number} of {n_folds}"))
 
 
 def pool_fits(tasks: list[FitTask], model: str, fraction: float, calibration: str = "temperature") -> Pooled:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from moola.config.train_options import TrainOptions
+from moola.core.bar_lengths import window_bar_interval_s
 from moola.core.expansions import length_weights
 from moola.core.scaling import RobustScaler
 from moola.data.augmentation import class_swaps
@@ -139,6 +140,7 @@ def _training_record(options: TrainOptions, material: Material) -> dict[str, Any
     return {
         **material.hashes,
         **times_learned(rows_of(table.start_us, seen), rows_of(table.close_us, seen)),
+        "bar_interval_s": window_bar_interval_s(table.start_us, table.end_us, table.window_bars),
         "n_train_windows": len(material.split.train),
         "n_val_windows": len(material.split.val),
         "annotators": table.annotators,

@@ -22,6 +22,7 @@ from moola.pipeline.judging import judged_predictions, training_facts
 from moola.pipeline.leakcheck.subject import Subject
 from moola.pipeline.training import train
 from moola.runs import store, tracking
+from moola.training.epoch_lines import epoch_lines
 
 HIDDEN, EPOCHS, LEARNING_RATE = 16, 8, 6e-3
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def _fit(subject: Subject, table: WindowTable, seed: int) -> Fitted:
         threads=subject.options.threads,
         seed=seed,
     )
-    run = store.find_run(RUNS_ROOT, str(train(options, lambda _: None)["run_id"]))
+    run = store.find_run(RUNS_ROOT, str(train(options, epoch_lines("control"))["run_id"]))
     model = read_model(run.path(store.MODEL))
     calibration = (model.temperature, model.pointer_threshold)
     return Fitted(weights_digest(model.network), calibration, judged_predictions(run), training_facts(run))

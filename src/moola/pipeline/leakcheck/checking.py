@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -30,6 +31,7 @@ CHECKS: dict[str, Check] = {
     "live scan": live.live_scan,
     "trained controls": trained.trained_controls,
 }
+log = logging.getLogger(__name__)
 TRAINING = ("trained controls",)
 
 
@@ -39,6 +41,7 @@ def leakcheck(options: LeakcheckOptions) -> dict[str, Any]:
     findings: list[Finding] = []
     for name, check in CHECKS.items():
         if not (options.quick and name in TRAINING):
+            log.info("Checking: %s ...", name)
             findings += check(subject)
     if options.quick:
         found = "left out by --quick: poisoned test rows, shuffled labels, shifted pointers"

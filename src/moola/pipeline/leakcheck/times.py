@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from moola.config.command_lines import command_line, window_bars_words
 from moola.core.splits import PARTS
 from moola.data.contracts.split_file import utc_text
 from moola.files import read_json
@@ -18,7 +19,8 @@ CHUNK_ROWS = 256
 def split_record(subject: Subject) -> list[Finding]:
     """Tell whether the split was written for this very data file, this length and these times."""
     file, findings = subject.split_file, []
-    advice = f"Write it anew: `moola split --data {subject.options.data} --output {subject.options.split}`."
+    words = ("moola", "split", "--data", subject.options.data, "--output", subject.options.split)
+    advice = f"Write it anew: `{command_line(*words, *window_bars_words(subject.options.window_bars))}`."
     if file.data_sha256 not in (None, subject.data_sha256):
         found = (
             f"the split is of a file with SHA-256 {file.data_sha256[:12]}..., this one has "

@@ -29,6 +29,7 @@ from moola.data.contracts.growing_table import (
 )
 from moola.errors import InvalidData, OperationFailed
 from moola.files import sha256_file
+from moola.pipeline.bar_intervals import compare_with_bars
 from moola.pipeline.scan.follow_state import STATE, FollowFolder, FollowState, SymbolState, folder_of
 from moola.pipeline.scan.order import Gaps, Skipped, gaps_of, skipped_bars
 from moola.pipeline.scan.parts import NO_BARS
@@ -62,6 +63,8 @@ class Follower:
         self.headers: dict[str, str] = {}
         self.said: dict[str, str] = {}
         self.n_bad_lines, self.skipped, self.gaps = 0, Skipped(), Gaps()
+        # Known once there is a window.
+        self.intervals: dict[str, float | str | None] | None = None
 
     def run(self, on_events: OnEvents, on_begun: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Look at the source again and again; `on_events` gets the table of events just told."""
@@ -202,6 +205,8 @@ class Follower:
     def _slide(self, before: SymbolState, new: Bars) -> tuple[SymbolState, list[pl.DataFrame]]:
         """Slide over a symbol's new windows, and keep the bars that later ones need."""
         sliding, n_seen = self.reader.sliding, self.reader.n_bars
+        if self.intervals is None and len(before.bars) + len(new) >= self.reader.model.window_bars:
+            self.intervals = compare_with_bars(self.reader.model, np.concatenate([before.bars.start_us, new.start_us]))
         bars, offset, told, frames = _joined(before.bars, new), before.offset, before.told, []
         first, end = (sliding.n_places(n, n_seen) for n in (before.n_bars, offset + len(bars)))
         reach = sliding.reach(n_seen)
@@ -251,6 +256,7 @@ class Follower:
             "min_prob": float(self.judging.min_prob),
             "device": self.reader.device.type,
             "labelled_by": self.reader.model.training.get("annotators"),
+            **(self.intervals or {}),
         }
 
 

@@ -19,6 +19,7 @@ from moola.data.contracts.event_table import Events, write_event_pieces
 from moola.errors import InvalidData
 from moola.files import sha256_file
 from moola.locks import alone, lock_beside
+from moola.pipeline.bar_intervals import compare_with_bars
 from moola.pipeline.engines.processes import results
 from moola.pipeline.scan.counts import Stretch, WindowCounts, stretches
 from moola.pipeline.scan.parts import ScanParts
@@ -71,6 +72,11 @@ class Scan:
         except InvalidData:
             self.finish()
             raise
+        longest = int(np.argmax(self.spool.n_bars))
+        # No more than a part holds.
+        sliding = self.reader.sliding
+        beginning = self.spool.read(longest, 0, sliding.batch_windows * sliding.stride + self.reader.n_bars)
+        intervals = compare_with_bars(self.reader.model, beginning.start_us)
         self.plan = stretches(self.spool, self.reader.sliding, self.reader.n_bars)
         settling = Settling(self.reading, self.plan)
         counts = self._counted()
@@ -94,20 +100,24 @@ class Scan:
                 yield events
 
         write_event_pieces(self.options.output, counted(), self.class_names)
-        return {
-            "output": str(self.options.output),
-            "n_events": said.total(),
-            "n_cut": n_cut,
-            "predicted": dict(sorted(said.items())),
-            "min_prob": float(self.judging.min_prob),
-            "n_bars": sum(self.spool.n_bars),
-            "n_symbols": len(self.spool.symbols),
-            "resumed_parts": n_done,
-            "device": self.reader.device.type,
-            "labelled_by": training.get("annotators"),
-            "learned_time_range": training.get("time_range"),
-            "n_learned": n_learned if training.get("time_range") else None,
-        } | counts.as_dict()
+        return (
+            {
+                "output": str(self.options.output),
+                "n_events": said.total(),
+                "n_cut": n_cut,
+                "predicted": dict(sorted(said.items())),
+                "min_prob": float(self.judging.min_prob),
+                "n_bars": sum(self.spool.n_bars),
+                "n_symbols": len(self.spool.symbols),
+                "resumed_parts": n_done,
+                "device": self.reader.device.type,
+                "labelled_by": training.get("annotators"),
+                "learned_time_range": training.get("time_range"),
+                "n_learned": n_learned if training.get("time_range") else None,
+            }
+            | intervals
+            | counts.as_dict()
+        )
 
     def finish(self) -> None:
         """Remove what the scan laid out beside its output."""

@@ -35,6 +35,7 @@ from moola.pipeline.fit.material import Material
 from moola.pipeline.fit.resolving import resolve_options
 from moola.pipeline.seen import seen_among
 from moola.pipeline.tables import usual_interval_us
+from moola.training.epoch_lines import epoch_lines
 
 # What a metric's name on the command line asks `evaluate` for.
 ASKED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -143,7 +144,7 @@ def judge_fold(
     material = Material(inner.table, fold, f"inner-{number + 1}", inner.classes, encoder, hashes, [], True)
     training = resolved(inner, number, replace(options, seed=seed))
     with _quiet():
-        fitted = fit_material(training, material, device, None, {}, lambda _row: None)
+        fitted = fit_material(training, material, device, None, {}, epoch_lines(f"inner fold {number + 1}"))
     predictions = predict_held_out(fitted, material, device)
     return _figure(inner, number, metric, predictions, fitted.facts)
 

@@ -77,6 +77,7 @@ def compare(plan: Plan, trials: list[Finished], n_seeds: int) -> Outcome:
     if best is None or best.place == 1:
         return undecided
     seeds = [derive_seed(plan.seed, "confirm", number) % 2**31 for number in range(n_seeds)]
+    log.info("Fitting the defaults and the best trial again with %d fresh seeds ...", n_seeds)
     try:
         defaults, challenger = (_by_fold(plan, values, seeds) for values in (trials[0].values, best.values))
     except TrainingDiverged as error:

@@ -29,7 +29,7 @@ class Plan:
     defaults
         What that comes to, of each option that may be chosen.
     held
-        What is held for every trial, and so stands in the settings file too.
+        What is held for every trial, and is not written into the settings file.
     """
 
     inner: InnerFolds

@@ -42,8 +42,7 @@ def tune(options: TuneOptions, on_trial: OnTrial) -> dict[str, Any]:
         _run_trials(plan, study, options.trials, until, on_trial)
         trials = studies.finished(study)
     found = compare(plan, trials, options.confirm_seeds)
-    chosen = plan.held | found.values
-    backup = write_settings(options.output, chosen, comment(plan, found, str(options.split)))
+    backup = write_settings(options.output, found.values, comment(plan, found, str(options.split)))
     return {
         "study": str(path),
         "metric": plan.metric,
@@ -53,7 +52,8 @@ def tune(options: TuneOptions, on_trial: OnTrial) -> dict[str, Any]:
         "defaults": plan.defaults,
         **found.as_dict(),
         "sentence": sentence(plan, found),
-        "chosen": chosen,
+        "chosen": found.values,
+        "held": plan.held,
         "output": str(options.output),
         "backup": str(backup) if backup else None,
         "notes": _notes(plan, options, found),
