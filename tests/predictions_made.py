@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from moola.data.contracts.prediction_table import Predictions
@@ -47,6 +49,25 @@ def table_of(
         none if predicted_bar is None else np.asarray(predicted_bar),
         np.zeros((n, 2)) if pointer_prob is None else np.asarray(pointer_prob, dtype=np.float64),
     )
+
+
+def expansions_table(seed: int, n_windows: int) -> tuple[Predictions, np.ndarray]:
+    """Draw windows of one to three rows `<window>_exp_<number>`, and the window of each row.
+
+    Most windows say one thing on all of their rows, as a model does; some say another on each. Pointers lie so close
+    together that some are near two expansions.
+    """
+    rng = np.random.default_rng(seed)
+    window = np.repeat(np.arange(n_windows), rng.integers(1, 4, size=n_windows))
+    rows = random_table(seed, len(window))
+    one_says_all = rng.random(n_windows)[window] < 0.7
+    said = np.where(one_says_all, np.searchsorted(window, window), np.arange(len(window)))
+    true = rows.true_bar
+    # Rows without an expansion come alone: they say that the window has none.
+    true[(true[:, 0] < 0) & (np.bincount(window)[window] > 1)] = (12, 18)
+    ids = [f"w{number}_exp_{row}" for row, number in enumerate(window)]
+    table = replace(rows, window_id=ids, predicted_bar=rows.predicted_bar[said], pointer_prob=rows.pointer_prob[said])
+    return replace(table, start_us=window * DAY_US, end_us=window * DAY_US), window
 
 
 def two_class(class_index: np.ndarray, prob_of_second: np.ndarray, block: int = 1) -> Predictions:

@@ -138,44 +138,80 @@ def slow_f1_macro(predictions: Predictions) -> float:
     return sum(known) / len(known)
 
 
+def rows_of_windows(predictions: Predictions) -> list[list[int]]:
+    """Rows of one window: the same times, and the same id before `_exp_<number>`; a repeated row is of a copy."""
+    found: dict[tuple[str, int, int, int], list[int]] = {}
+    written: list[tuple[str, list[int]]] = []
+    for row, name in enumerate(predictions.window_id):
+        line = (name, predictions.true_bar[row].tolist())
+        times = int(predictions.start_us[row]), int(predictions.end_us[row])
+        found.setdefault((name.rsplit("_exp_", 1)[0], *times, written.count(line)), []).append(row)
+        written.append(line)
+    return list(found.values())
+
+
+def expansions_of(predictions: Predictions, rows: list[int]) -> list[list[int]]:
+    return [true for true in predictions.true_bar[rows].tolist() if min(true) >= 0]
+
+
 def slow_hit_at(predictions: Predictions, tolerance: int, which: str) -> float:
-    hits = n = 0
-    for true, said in zip(predictions.true_bar.tolist(), predictions.predicted_bar.tolist(), strict=True):
-        if true[0] < 0 or true[1] < 0:
+    """A window of several rows counts once: the share of its rows that hit one of its expansions."""
+    hits, n = Fraction(0), 0
+    for rows in rows_of_windows(predictions):
+        expansions = expansions_of(predictions, rows)
+        if not expansions:
             continue
         n += 1
-        near = [said[i] >= 0 and abs(said[i] - true[i]) <= tolerance for i in (0, 1)]
-        hits += {"start": near[0], "end": near[1], "both": near[0] and near[1]}[which]
-    return hits / n if n else NAN
+        for row in rows:
+            start, end = predictions.predicted_bar[row].tolist()
+            found = []
+            for true in expansions:
+                near_start = start >= 0 and abs(start - true[0]) <= tolerance
+                near_end = end >= 0 and abs(end - true[1]) <= tolerance
+                found.append({"start": near_start, "end": near_end, "both": near_start and near_end}[which])
+            hits += Fraction(any(found), len(rows))
+    return float(hits / n) if n else NAN
 
 
 def slow_lead_lag(predictions: Predictions, which: str, quantile: Fraction) -> float:
-    """The smallest error with at least this share of all errors at or below it."""
+    """The smallest error with at least this share of all windows at or below it."""
     i = ("start", "end").index(which)
-    errors = sorted(
-        said[i] - true[i]
-        for true, said in zip(predictions.true_bar.tolist(), predictions.predicted_bar.tolist(), strict=True)
-        if min(true) >= 0 and min(said) >= 0
-    )
-    for n_at_or_below, error in enumerate(errors, start=1):
-        if n_at_or_below >= quantile * len(errors):
+    errors = []
+    for rows in rows_of_windows(predictions):
+        expansions = expansions_of(predictions, rows)
+        for row in rows:
+            said = predictions.predicted_bar[row].tolist()
+            if expansions and min(said) >= 0:
+                nearest = min(expansions, key=lambda true: abs(said[i] - true[i]))
+                errors.append((said[i] - nearest[i], Fraction(1, len(rows))))
+    total, below = sum(share for _, share in errors), Fraction(0)
+    for error, share in sorted(errors):
+        below += share
+        if below >= quantile * total:
             return float(error)
     return NAN
 
 
 def slow_pointer_scores(predictions: Predictions, threshold: float) -> tuple[float, float, float]:
     """Precision, recall and F1 of pointers above a threshold, starts and ends in one count."""
-    hits = said = there = 0
-    for row in range(len(predictions)):
+    right = predicted = found = there = 0
+    for rows in rows_of_windows(predictions):
         for i in (0, 1):
-            true, bar = int(predictions.true_bar[row, i]), int(predictions.predicted_bar[row, i])
-            is_said = bar >= 0 and predictions.pointer_prob[row, i] >= threshold
-            said += is_said
-            there += true >= 0
-            hits += is_said and true >= 0 and abs(bar - true) <= 3
-    precision = hits / said if said else NAN
-    recall = hits / there if there else NAN
-    return precision, recall, 2 * hits / (said + there) if said + there else NAN
+            true = {int(predictions.true_bar[row, i]) for row in rows} - {-1}
+            said = {
+                int(predictions.predicted_bar[row, i])
+                for row in rows
+                if predictions.predicted_bar[row, i] >= 0 and predictions.pointer_prob[row, i] >= threshold
+            }
+            right += sum(any(abs(bar - one) <= 3 for one in true) for bar in said)
+            found += sum(any(abs(bar - one) <= 3 for bar in said) for one in true)
+            predicted += len(said)
+            there += len(true)
+    precision = right / predicted if predicted else NAN
+    recall = found / there if there else NAN
+    if not predicted + there:
+        return precision, recall, NAN
+    return precision, recall, 2 * precision * recall / (precision + recall) if found else 0.0
 
 
 def slow_block_length(starts: list[int], ends: list[int]) -> int:

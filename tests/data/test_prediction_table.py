@@ -44,6 +44,7 @@ KINDS = {
     "no curves": made_predictions(curves=False),
     "no pointers": NO_POINTERS,
     "annotators": replace(PREDICTIONS, annotator=np.array(["ann", None, "bob"] * 2, dtype=object)),
+    "shared bars": replace(PREDICTIONS, shared_bars=np.array(["a1", "a1", "", "b2", "b2", ""], dtype=object)),
     "no times": replace(PREDICTIONS, start_us=None, end_us=None),
 }
 
@@ -57,6 +58,14 @@ def test_predictions_are_read_back_equal_and_written_to_the_same_bytes_twice(tmp
     assert same(found, KINDS[kind])
     write_predictions(path, found)
     assert path.read_bytes() == once
+
+
+def test_shared_bars_are_a_column_only_where_rows_share_them():
+    assert "shared_bars" not in predictions_frame(PREDICTIONS).columns
+    shared = predictions_frame(KINDS["shared bars"])["shared_bars"].to_list()
+    assert shared == ["a1", "a1", "", "b2", "b2", ""]
+    both = PREDICTIONS.joined(KINDS["shared bars"])
+    assert both.shared_bars.tolist() == [""] * 6 + shared
 
 
 def test_truth_stands_beside_prediction():

@@ -186,6 +186,17 @@ def test_windows_are_told_apart_by_times_and_by_id_up_to_the_expansion() -> None
     table = replace(table, window_id=ids, start_us=times, end_us=times + 1)
     assert event_windows(table).tolist() == [0, 0, 1, 1, 2]
     assert event_windows(replace(table, start_us=None, end_us=None)).tolist() == [0, 0, 1, 1, 0]
+    shared = np.array(["f0", "", "f0", "", ""], dtype=object)
+    assert event_windows(replace(table, shared_bars=shared)).tolist() == [0, 1, 0, 2, 3]
+
+
+def test_a_row_written_down_twice_is_a_window_drawn_twice() -> None:
+    table = table_of([0] * 4, [[1.0, 0.0]] * 4, None, [(40, 50), (60, 70)] * 2)
+    at = np.zeros(4, dtype=np.int64)
+    table = replace(table, window_id=["a_exp_1", "a_exp_2"] * 2, start_us=at, end_us=at)
+    assert event_windows(table).tolist() == [0, 0, 1, 1]
+    # One id with other pointers is another expansion.
+    assert event_windows(replace(table, window_id=["a"] * 4)).tolist() == [0, 0, 1, 1]
 
 
 def test_windows_may_be_given() -> None:
@@ -207,6 +218,14 @@ def test_overlap_is_that_of_bars_counted_one_by_one(seed: int, n: int) -> None:
     assert close(expansion_iou(table, counts)[0], expansion_iou(again, ones(again))[0])
     known = [iou for iou in wanted if not math.isnan(iou)]
     assert close(expansion_iou(table, ones(table))[0], sum(known) / len(known) if known else math.nan)
+
+
+def test_overlap_is_with_the_expansion_of_the_window_that_is_overlapped_most() -> None:
+    rows = [(0, (40, 49), (70, 74), 1.0), (0, (70, 74), (70, 74), 1.0), (1, (40, 49), NONE, 0.0)]
+    table = events_table(rows)
+    assert iou_by_window(table).tolist() == [1.0, 1.0, 0.0]
+    # Two windows, the first of two rows.
+    assert expansion_iou(table, ones(table))[0] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,14 @@ from moola.evaluation.event_metrics import (
     choose_pointer_threshold,
     hit_at,
     lead_lag,
+    nearest_expansions,
+    nearest_pointers,
     pointer_f1,
     pointer_precision,
     pointer_recall,
 )
 from tests import slow_metrics as slow
-from tests.predictions_made import ones, random_table, repeated, table_of
+from tests.predictions_made import expansions_table, ones, random_table, repeated, table_of
 
 Twin = Callable[[Predictions], float]
 QUARTERS = [Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)]
@@ -73,6 +75,103 @@ def test_metrics_are_what_their_slow_twins_say_also_under_weights(drawn: Drawn, 
         assert close(weighted, twin(again)), name
         if len(again):
             assert close(weighted, metric(again, ones(again))[0]), name
+
+
+@settings(deadline=None, max_examples=80)
+@given(drawn=TABLES, seed=st.integers(0, 1000))
+def test_windows_of_several_expansions_are_scored_as_their_slow_twins_say(drawn: Drawn, seed: int) -> None:
+    table, window = expansions_table(*drawn)
+    counts = np.random.default_rng(seed).integers(0, 4, size=int(window.max()) + 1)[window].astype(np.float64)
+    again = repeated(table, counts)
+    for name, (metric, twin) in TWINS.items():
+        plain, weighted = metric(table, np.stack([np.ones(len(table)), counts]))
+        assert close(plain, twin(table)), name
+        assert close(weighted, twin(again)), name
+        if len(again):
+            assert close(weighted, metric(again, ones(again))[0]), name
+
+
+def of_one_window(
+    true: list[tuple[int, int]], said: list[tuple[int, int]], prob: list[tuple[float, float]] | None = None
+) -> Predictions:
+    """One window of several expansions: a row each."""
+    n = len(true)
+    table = table_of([0] * n, [[1.0, 0.0]] * n, None, true, said, prob or [(1.0, 1.0)] * n)
+    ids = [f"w_exp_{i + 1}" for i in range(n)]
+    return replace(table, window_id=ids, start_us=np.zeros(n, dtype=int), end_us=np.ones(n, dtype=int))
+
+
+def scores_of(table: Predictions, threshold: float = 0.0) -> list[float]:
+    return [float(score(threshold)(table, ones(table))[0]) for score in (pointer_precision, pointer_recall, pointer_f1)]
+
+
+def hits_of(table: Predictions, tolerance: int = 3) -> list[float]:
+    return [float(hit_at(tolerance, which)(table, ones(table))[0]) for which in ("start", "end", "both")]
+
+
+def test_perfect_on_one_of_two_expansions_is_precise_and_finds_half() -> None:
+    for said in ((40, 46), (70, 74)):
+        table = of_one_window([(40, 46), (70, 74)], [said] * 2)
+        assert scores_of(table) == [1.0, 0.5, pytest.approx(2 / 3)]
+        assert hits_of(table, 1) == [1.0] * 3
+        for which in ENDS:
+            assert [lead_lag(which, quantile)(table, ones(table))[0] for quantile in (0.0, 0.5, 1.0)] == [0.0] * 3
+
+
+def test_both_pointers_are_those_of_one_expansion() -> None:
+    # From the start of the first to the end of the second: each pointer is right, the pair is not.
+    table = of_one_window([(40, 46), (70, 74)], [(40, 74)] * 2)
+    assert hits_of(table) == [1.0, 1.0, 0.0]
+    assert scores_of(table) == [1.0, 0.5, pytest.approx(2 / 3)]
+
+
+def test_a_window_of_several_rows_counts_once() -> None:
+    two, one = of_one_window([(40, 46), (70, 74)], [(40, 46)] * 2), one_pointer_pair((40, 46), (60, 66))
+    table = two.joined(replace(one, window_id=["alone"]))
+    assert hits_of(table) == [0.5] * 3
+    # Four pointers predicted, two of them right; six true ones, two of them found.
+    assert scores_of(table) == [0.5, pytest.approx(1 / 3), pytest.approx(0.4)]
+    # The window of one row is 20 bars late: half of the windows, not a third.
+    assert [lead_lag("start", quantile)(table, ones(table))[0] for quantile in (0.5, 0.51)] == [0.0, 20.0]
+
+
+def test_a_pointer_shared_by_two_expansions_is_one_pointer() -> None:
+    table = of_one_window([(40, 50), (40, 60)], [(40, 50)] * 2)
+    assert scores_of(table) == [1.0, pytest.approx(2 / 3), pytest.approx(0.8)]
+
+
+def test_each_row_may_predict_an_expansion_of_its_own() -> None:
+    table = of_one_window([(40, 46), (70, 74)], [(70, 74), (40, 46)], [(0.9, 0.9), (0.4, 0.4)])
+    assert scores_of(table) == [1.0] * 3
+    assert hits_of(table) == [1.0] * 3
+    assert scores_of(table, 0.5) == [1.0, 0.5, pytest.approx(2 / 3)]
+    assert choose_pointer_threshold(table) == 0.0
+
+
+def test_rows_with_the_same_bars_are_one_window_whatever_their_ids() -> None:
+    table = replace(of_one_window([(40, 46), (70, 74)], [(40, 46)] * 2), window_id=["first", "second"])
+    assert scores_of(table)[0] == 0.5
+    same = replace(table, shared_bars=np.array(["a1", "a1"], dtype=object))
+    assert scores_of(same)[0] == 1.0
+    # The same bars at another time are another window.
+    assert scores_of(replace(same, start_us=np.array([0, 5])))[0] == 0.5
+
+
+def test_the_nearest_expansion_is_a_pair_and_the_nearest_pointers_are_not() -> None:
+    table = of_one_window([(40, 46), (70, 74)], [(42, 73), (-1, -1)])
+    assert nearest_pointers(table)[0].tolist() == [40, 74]
+    # The worse end is 27 bars off in one and 28 in the other.
+    assert nearest_expansions(table).tolist() == [[40, 46], [70, 74]]
+    empty = table.take(np.zeros(0, dtype=np.int64))
+    assert nearest_expansions(empty).shape == nearest_pointers(empty).shape == (0, 2)
+    nothing = replace(table, true_bar=np.full((2, 2), -1))
+    assert nearest_expansions(nothing).tolist() == nearest_pointers(nothing).tolist() == [[-1, -1]] * 2
+
+
+def test_of_two_pointers_equally_near_the_earlier_row_counts() -> None:
+    table = of_one_window([(40, 50), (60, 70)], [(50, 60)] * 2)
+    assert lead_lag("start", 0.5)(table, ones(table))[0] == 10
+    assert lead_lag("start", 0.5)(table.take(np.array([1, 0])), ones(table))[0] == -10
 
 
 def one_pointer_pair(true: tuple[int, int], said: tuple[int, int]) -> Predictions:

@@ -65,6 +65,14 @@ def test_a_network_says_the_same_of_a_window_in_any_company(options):
     judge_alike(lambda rows: of_rows(predict, rows), len(JUDGED))
 
 
+def test_rows_over_the_same_bars_are_predicted_as_one_window():
+    model = fitted(material_of(pretrained=False), refit=False, hidden_dim=4).model
+    twice = JUDGED.take(np.array([0, 1, 0, 2]))
+    said = predict_windows(model, twice, np.arange(4), np.full(4, "new", dtype=object), CPU)
+    assert said.shared_bars[0] == said.shared_bars[2] != ""
+    assert said.shared_bars[1] == said.shared_bars[3] == ""
+
+
 @pytest.mark.parametrize("name", sorted(set(LEARNERS) - {"prevalence"}))
 def test_a_reference_says_the_same_of_a_window_in_any_company(name):
     train = made_windows(40, seed=12, stride=N_BARS, window_bars=N_BARS).with_features()

@@ -11,10 +11,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from moola.data.contracts.prediction_table import Predictions
 from moola.reports.build import build_report
 from moola.reports.content import ShownTable, ShownVerdict
 from moola.reports.figure_rows import better_when, figure_name
-from moola.reports.gallery import chosen_rows
+from moola.reports.gallery import chosen_rows, missed_windows
 from tests.predictions_made import THREE, table_of
 from tests.reports.pages_made import Page, content_of, table_with_curves, walk
 
@@ -202,6 +203,24 @@ def test_no_window_is_shown_twice_and_extremes_are_right():
     assert true[groups["Worst"]].max() <= np.sort(true)[3]
     wrong = predictions.class_prob.argmax(axis=1) != predictions.class_index
     assert wrong[groups["Most confident errors"]].all()
+
+
+def of_two_expansions(said: tuple[int, int]) -> Predictions:
+    """One window with two expansions, a row each, and the prediction that both repeat; another that is missed."""
+    true = [(40, 46), (70, 74), (30, 40)]
+    table = table_of([0, 0, 1], [[0.9, 0.1]] * 3, None, true, [said, said, (60, 65)], [[0.9, 0.9]] * 3)
+    same = np.array([0, 0, 1])
+    return replace(table, window_id=["w_exp_1", "w_exp_2", "v"], start_us=same, end_us=same + 1)
+
+
+def test_a_window_of_two_expansions_is_judged_by_the_nearest():
+    right, wrong = of_two_expansions((70, 74)), of_two_expansions((50, 60))
+    assert missed_windows(right).tolist() == [2]
+    assert missed_windows(wrong).tolist() == [0, 2]
+    page = build_report(content_of(right)).decode()
+    assert "2 windows with a true and a predicted expansion" in page
+    # The first row's own expansion is not the one that was found.
+    assert "start +0, end +0 bars from the expansion at bars 70 to 74" in page
 
 
 def test_page_of_long_windows_stays_small():

@@ -50,17 +50,61 @@ class Matched:
 def event_windows(predictions: Predictions) -> Int[np.ndarray, " windows"]:
     """Number the windows that rows belong to: 0, 1, ... by first appearance.
 
-    Rows are of one window when they have the same times and the same `window_id` up to `_exp_<number>`
-    (SPEC.md 2). Times alone would join windows of two symbols.
+    Rows are of one window when they have the same times and either the same bars, where the table says so, or the same
+    `window_id` up to `_exp_<number>` (SPEC.md 2). Times alone would join windows of two symbols. A row that is there
+    twice, with the same id and the same pointers, is a window drawn twice, as in a resample: its copies stay apart.
     """
-    number: dict[tuple[int, int, str], int] = {}
-    rows = []
+    number: dict[tuple[int, int, str, int], int] = {}
+    copies: dict[tuple[int, int, str, int, int], int] = defaultdict(int)
+    rows, bars = [], predictions.true_bar.tolist()
     for row, window_id in enumerate(predictions.window_id):
         start = 0 if predictions.start_us is None else int(predictions.start_us[row])
         end = 0 if predictions.end_us is None else int(predictions.end_us[row])
-        key = (start, end, EXPANSION_NUMBER.sub("", window_id))
-        rows.append(number.setdefault(key, len(number)))
+        drawn = (start, end, window_id, bars[row][0], bars[row][1])
+        shared = predictions.shared_bars[row]
+        name = f"bars {shared}" if shared else f"id {EXPANSION_NUMBER.sub('', window_id)}"
+        rows.append(number.setdefault((start, end, name, copies[drawn]), len(number)))
+        copies[drawn] += 1
     return np.array(rows, dtype=np.int64)
+
+
+def first_rows(predictions: Predictions) -> Int[np.ndarray, " events"]:
+    """Return the first row of each window (`event_windows`), in order."""
+    return np.unique(event_windows(predictions), return_index=True)[1]
+
+
+@dataclass(frozen=True)
+class WindowRows:
+    """Rows beside the rows of their window: what was predicted in one is compared with what is true in any of them.
+
+    Attributes
+    ----------
+    row, other
+        Every pair of rows of one window, a row with itself among them, sorted by `row`.
+    n_rows
+        Rows of each row's window, at least 1.
+    """
+
+    row: Int[np.ndarray, " pairs"]
+    other: Int[np.ndarray, " pairs"]
+    n_rows: Int[np.ndarray, " windows"]
+
+    def over_window(self, reduce: np.ufunc, values: np.ndarray) -> np.ndarray:
+        """Reduce a value a pair to a value a row, over all rows of the row's window."""
+        if not len(self.row):
+            return values
+        return np.asarray(reduce.reduceat(values, np.cumsum(self.n_rows) - self.n_rows, axis=0))
+
+
+def window_rows(predictions: Predictions) -> WindowRows:
+    """Pair the rows of each window (`event_windows`)."""
+    window = event_windows(predictions)
+    order = np.argsort(window, kind="stable")
+    counts = np.bincount(window)
+    n_rows = counts[window]
+    row = np.repeat(np.arange(len(window)), n_rows)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)
+    return WindowRows(row, order[(np.cumsum(counts) - counts)[window[row]] + place], n_rows)
 
 
 def matched_detections(predictions: Predictions, tolerances: Sequence[int], window: np.ndarray) -> Matched:
@@ -183,20 +227,26 @@ def mean_average_precision(
 def iou_by_window(predictions: Predictions) -> Float[np.ndarray, " windows"]:
     """Bars in both the predicted and the true expansion over bars in either, both ends inclusive, in [0, 1].
 
-    0 where there is an expansion and no predicted pair, or one whose end is before its start; NaN where
-    there is no expansion. A row is compared with its own expansion.
+    A row is compared with the expansion of its window that it overlaps most. 0 where there is an expansion and no
+    predicted pair, or one whose end is before its start; NaN where there is no expansion.
     """
-    true, said = predictions.true_bar, predictions.predicted_bar
+    pairs = window_rows(predictions)
+    true, said = predictions.true_bar[pairs.other], predictions.predicted_bar[pairs.row]
     shared = np.minimum(true[:, 1], said[:, 1]) - np.maximum(true[:, 0], said[:, 0]) + 1
     # A pair whose end is before its start shares nothing, however its length comes out.
     shared = np.where((said >= 0).all(axis=1), np.maximum(shared, 0), 0).astype(np.float64)
     lengths = true[:, 1] - true[:, 0] + said[:, 1] - said[:, 0] + 2
     either = np.maximum(lengths - shared, 1)
-    return np.where((true >= 0).all(axis=1), shared / either, np.nan)
+    iou = np.where((true >= 0).all(axis=1), shared / either, np.nan)
+    return np.asarray(pairs.over_window(np.fmax, iou))
 
 
 def expansion_iou(predictions: Predictions, weights: Weights) -> Values:
-    """Mean overlap of predicted and true expansions (`iou_by_window`); NaN without any expansion."""
+    """Mean over windows of the overlap of predicted and true expansions (`iou_by_window`); NaN without any expansion.
+
+    Rows of one window share its weight.
+    """
     iou = iou_by_window(predictions)
     known = ~np.isnan(iou)
+    weights = weights / window_rows(predictions).n_rows
     return weighted_share(weights @ np.where(known, iou, 0.0), weights @ known.astype(np.float64))

@@ -62,6 +62,7 @@ def predict_windows(
         pointer_prob,
         curves,
         chosen.annotator,
+        chosen.shared_bars,
     )
 
 

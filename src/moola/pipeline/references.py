@@ -62,6 +62,7 @@ def with_common_pointers(
         np.ones((len(rows), 2)),
         None,
         judged.annotator,
+        judged.shared_bars,
     )
 
 

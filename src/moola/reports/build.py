@@ -12,7 +12,8 @@ import numpy as np
 from moola import __version__
 from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.curves import PrecisionRecall, confusion, precision_recall
-from moola.evaluation.event_metrics import ENDS
+from moola.evaluation.event_detection import first_rows
+from moola.evaluation.event_metrics import ENDS, nearest_pointers
 from moola.files import write_atomic
 from moola.reports import charts
 from moola.reports.content import ReportContent
@@ -121,10 +122,12 @@ def _confusion_rows(predictions: Predictions) -> list[tuple[str, list[tuple[int,
 
 
 def _pointer_pictures(predictions: Predictions) -> list[Picture]:
-    both = ((predictions.true_bar >= 0) & (predictions.predicted_bar >= 0)).all(axis=1)
+    rows = first_rows(predictions)
+    true, said = nearest_pointers(predictions)[rows], predictions.predicted_bar[rows]
+    both = ((true >= 0) & (said >= 0)).all(axis=1)
     if not both.any():
         return []
-    late = (predictions.predicted_bar - predictions.true_bar)[both]
+    late = (said - true)[both]
     chart = charts.lead_lag_chart({end: late[:, i] for i, end in enumerate(ENDS)})
     caption = (
         f"{int(both.sum())} windows with a true and a predicted expansion; those {charts.LEAD_LAG_BARS} bars or more "

@@ -11,6 +11,8 @@ from moola.core.windows import WINDOW_BARS
 from moola.data.contracts.prediction_table import Predictions
 from moola.data.contracts.split_file import utc_text
 from moola.evaluation.class_metrics import brier_by_window
+from moola.evaluation.event_detection import first_rows
+from moola.evaluation.event_metrics import nearest_expansions
 from moola.reports.candles import WindowPicture, window_chart
 
 N_EACH = 4
@@ -51,9 +53,7 @@ def chosen_rows(predictions: Predictions, n_each: int = N_EACH) -> list[tuple[st
     error = np.full(len(predictions), np.nan)
     error[labelled] = brier_by_window(predictions.take(labelled))
     wrong = labelled[predictions.class_prob[labelled].argmax(axis=1) != predictions.class_index[labelled]]
-    late = np.abs(predictions.predicted_bar - predictions.true_bar)
-    both = ((predictions.predicted_bar >= 0) & (predictions.true_bar >= 0)).all(axis=1)
-    missed = np.flatnonzero(both & (late > MISS_BARS).any(axis=1))
+    missed = missed_windows(predictions)
     middle = float(np.median(error[labelled])) if len(labelled) else 0.0
     sure = predictions.class_prob.max(axis=1)
     orders = (
@@ -80,14 +80,23 @@ def chosen_rows(predictions: Predictions, n_each: int = N_EACH) -> list[tuple[st
     return [group for group in groups if group[2]]
 
 
+def missed_windows(predictions: Predictions) -> np.ndarray:
+    """Return the first row of each window whose prediction is more than `MISS_BARS` off every expansion at an end."""
+    rows = first_rows(predictions)
+    true, said = nearest_expansions(predictions)[rows], predictions.predicted_bar[rows]
+    missed = ((said >= 0) & (true >= 0)).all(axis=1) & (np.abs(said - true) > MISS_BARS).any(axis=1)
+    return np.asarray(rows[missed])
+
+
 def gallery(predictions: Predictions, ohlc: np.ndarray | None) -> list[Group]:
     """Draw the chosen windows."""
     if not len(predictions):
         return []
     n_bars = _window_bars(predictions, ohlc)
     n_each = min(N_EACH, max(1, MAX_BARS_A_GROUP // n_bars))
+    near = nearest_expansions(predictions)
     return [
-        Group(title, reason, [_card(predictions, ohlc, row, n_bars) for row in rows])
+        Group(title, reason, [_card(predictions, near, ohlc, row, n_bars) for row in rows])
         for title, reason, rows in chosen_rows(predictions, n_each)
     ]
 
@@ -99,8 +108,10 @@ def _window_bars(predictions: Predictions, ohlc: np.ndarray | None) -> int:
     return WINDOW_BARS
 
 
-def _card(predictions: Predictions, ohlc: np.ndarray | None, row: int, n_bars: int) -> Card:
-    true_bar, said_bar = (_pair(bars[row]) for bars in (predictions.true_bar, predictions.predicted_bar))
+def _card(predictions: Predictions, near: np.ndarray, ohlc: np.ndarray | None, row: int, n_bars: int) -> Card:
+    true_bar, near_bar, said_bar = (
+        _pair(bars[row]) for bars in (predictions.true_bar, near, predictions.predicted_bar)
+    )
     curves = None if predictions.curves is None else predictions.curves[row]
     if curves is not None and not np.isfinite(curves).all():
         curves = None
@@ -111,7 +122,9 @@ def _card(predictions: Predictions, ohlc: np.ndarray | None, row: int, n_bars: i
     prob = float(predictions.class_prob[row, said])
     lines = [f"True: {true_name}{_bars_text(true_bar)}"]
     lines.append(f"Predicted: {predictions.class_names[said]} at {prob:.2f}{_bars_text(said_bar)}")
-    late = _late_text(true_bar, said_bar)
+    late = _late_text(near_bar, said_bar)
+    if late and near_bar != true_bar:
+        late += f" from the expansion at{_bars_text(near_bar).removeprefix(',')}"
     if true >= 0:
         loss = float(brier_by_window(predictions.take(np.array([row])))[0])
         late = f"Brier {loss:.3f}{'; ' + late if late else ''}"

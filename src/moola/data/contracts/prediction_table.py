@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,9 @@ class Predictions:
         Start and end probability of each bar `(windows, bars, 2)`, where kept.
     annotator
         Who gave the true label, a person or a rule, where known.
+    shared_bars
+        Hash of the window's bars where several rows have these bars (expansions of one window), else empty. In the file
+        only where there are such rows.
     """
 
     window_id: list[str]
@@ -49,6 +52,11 @@ class Predictions:
     pointer_prob: np.ndarray
     curves: np.ndarray | None = None
     annotator: np.ndarray | None = None
+    shared_bars: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=object))
+
+    def __post_init__(self) -> None:
+        if not len(self.shared_bars):
+            object.__setattr__(self, "shared_bars", np.full(len(self.window_id), "", dtype=object))
 
     def __len__(self) -> int:
         return len(self.window_id)
@@ -67,14 +75,14 @@ class Predictions:
     def joined(self, other: Predictions) -> Predictions:
         """Return both tables, one behind the other; columns that one lacks are left out."""
         joined = {}
-        for field in fields(self):
-            mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if field.name == "class_names":
-                joined[field.name] = mine
+        for column in fields(self):
+            mine, theirs = getattr(self, column.name), getattr(other, column.name)
+            if column.name == "class_names":
+                joined[column.name] = mine
             elif mine is None or theirs is None:
-                joined[field.name] = None
+                joined[column.name] = None
             else:
-                joined[field.name] = mine + theirs if isinstance(mine, list) else np.concatenate([mine, theirs])
+                joined[column.name] = mine + theirs if isinstance(mine, list) else np.concatenate([mine, theirs])
         return Predictions(**joined)
 
     def take(self, rows: np.ndarray) -> Predictions:
@@ -93,6 +101,7 @@ class Predictions:
             pointer_prob=self.pointer_prob[rows],
             curves=rows_of(self.curves, rows),
             annotator=rows_of(self.annotator, rows),
+            shared_bars=self.shared_bars[rows],
         )
 
     def of_part(self, part: str) -> Predictions:
@@ -125,6 +134,8 @@ def predictions_frame(predictions: Predictions) -> pl.DataFrame:
     columns["label"] = pl.Series(names[predictions.class_index].tolist(), dtype=pl.String)
     if predictions.annotator is not None:
         columns["annotator"] = pl.Series(predictions.annotator.tolist(), dtype=pl.String)
+    if (predictions.shared_bars != "").any():
+        columns["shared_bars"] = pl.Series(predictions.shared_bars.tolist(), dtype=pl.String)
     for i, name in enumerate(("expansion_start", "expansion_end")):
         columns[name] = _bar_column(predictions.true_bar[:, i])
     for i, name in enumerate(predictions.class_names):
@@ -167,6 +178,7 @@ def predictions_from_frame(frame: pl.DataFrame, path: Path | str) -> Predictions
     has_times = "start_ts" in frame.columns
     curve_columns = [name for name in ("start_curve", "end_curve") if name in frame.columns]
     has_pointers = set(POINTER_COLUMNS) <= set(frame.columns)
+    none_shared = np.full(n, "", dtype=object)
     return Predictions(
         frame["window_id"].to_list(),
         frame["row"].to_numpy(),
@@ -183,6 +195,7 @@ def predictions_from_frame(frame: pl.DataFrame, path: Path | str) -> Predictions
         if len(curve_columns) == 2
         else None,
         frame["annotator"].to_numpy().astype(object) if "annotator" in frame.columns else None,
+        frame["shared_bars"].fill_null("").to_numpy().astype(object) if "shared_bars" in frame.columns else none_shared,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -80,6 +81,13 @@ class WindowTable:
         if "annotator" not in self.extra.columns:
             return None
         return self.extra["annotator"].to_numpy().astype(object)
+
+    @property
+    def shared_bars(self) -> np.ndarray:
+        """Hash of each row's bars where several rows have these bars (expansions of one window), else empty."""
+        hashes = [found.hex() for found in content_hashes(self.values)]
+        count = Counter(hashes)
+        return np.array([found if count[found] > 1 else "" for found in hashes], dtype=object)
 
     @property
     def annotators(self) -> list[str]:

@@ -72,6 +72,7 @@ def _concatenate(parts: list[Predictions]) -> Predictions:
         pointer_prob=np.concatenate([part.pointer_prob for part in parts]),
         curves=joined([part.curves for part in parts]),
         annotator=joined([part.annotator for part in parts]),
+        shared_bars=np.concatenate([part.shared_bars for part in parts]),
     )
 
 

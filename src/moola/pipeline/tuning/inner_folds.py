@@ -175,6 +175,7 @@ def trivial_figures(inner: InnerFolds, metric: str) -> list[float]:
             np.stack([judged.expansion_start, judged.expansion_end], axis=1),
             np.full((n, 2), -1),
             np.zeros((n, 2)),
+            shared_bars=judged.shared_bars,
         )
         found.append(_figure(inner, number, metric, trivial_predictions(unsaid, facts), facts))
     return found
