@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +62,7 @@ def predict_windows(
         pointer_prob,
         curves,
         chosen.annotator,
-    )
+    ).decoded_with(model.length_weight)
 
 
 def read_windows_both_ways(
@@ -93,13 +95,44 @@ def _as_long(curves: np.ndarray | None, n_bars: int) -> np.ndarray | None:
 def decode(
     curves: np.ndarray | None, n_windows: int, length_weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Turn curves into the pair most likely to be within 3 bars, and the probability that each pointer is."""
+    """Turn curves into the pair most likely to be within 3 bars, and the probability that each pointer is.
+
+    `length_weight` is that of the model which gave the curves (`ModelFile.length_weight`), or `(windows, bars)`.
+    """
     if curves is None:
         return np.full((n_windows, 2), -1), np.zeros((n_windows, 2))
     around = [mass_around(curves[..., i], HIT_BARS) + PEAK_SHARE * curves[..., i] for i in (0, 1)]
     start, end = best_pair(around[0], around[1], length_weight)
     sure = [mass_near(curves[..., i], bar, HIT_BARS) for i, bar in enumerate((start, end))]
     return np.stack([start, end], axis=1), np.stack(sure, axis=1)
+
+
+def pointing_together(members: Sequence[Predictions]) -> Predictions:
+    """Let predictions of the same windows point together: the mean of their curves, decoded anew.
+
+    Lengths count by the mean of the members' weights; members without curves have no say. A single member, and the
+    first of several without any curves, points where it did.
+
+    Returns
+    -------
+    Predictions
+        The first member with the common curves and pointers.
+    """
+    first, pointing = members[0], [one for one in members if one.curves is not None]
+    if len(members) == 1 or not pointing:
+        return first
+    curves = np.mean([one.curves for one in pointing], axis=0)
+    weight = np.mean([_weight_of_lengths(one) for one in pointing], axis=0)
+    predicted, pointer_prob = decode(curves, len(first), weight)
+    return replace(first, curves=curves, predicted_bar=predicted, pointer_prob=pointer_prob, length_weight=weight)
+
+
+def _weight_of_lengths(predictions: Predictions) -> np.ndarray:
+    """Return the weights of lengths `(windows, bars)`: all ones where there are none."""
+    assert predictions.curves is not None
+    if predictions.length_weight is None:
+        return np.ones(predictions.curves.shape[:2])
+    return predictions.length_weight
 
 
 def predict(options: PredictOptions) -> dict[str, Any]:

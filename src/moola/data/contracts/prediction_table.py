@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -33,6 +34,9 @@ class Predictions:
         Start and end probability of each bar `(windows, bars, 2)`, where kept.
     annotator
         Who gave the true label, a person or a rule, where known.
+    length_weight
+        How much each `end - start` counts where a window's curves are decoded, `(windows, bars)`; None counts all
+        alike. In memory alone: no column of the file.
     """
 
     window_id: list[str]
@@ -48,6 +52,7 @@ class Predictions:
     pointer_prob: np.ndarray
     curves: np.ndarray | None = None
     annotator: np.ndarray | None = None
+    length_weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.window_id)
@@ -56,6 +61,13 @@ class Predictions:
     def predicts_pointers(self) -> bool:
         """Tell whether any pointer was predicted."""
         return bool((self.predicted_bar >= 0).any())
+
+    def decoded_with(self, length_weight: Sequence[float] | np.ndarray | None) -> Predictions:
+        """Return the table with the weights of lengths, one a bar of the window, that decoded it."""
+        if length_weight is None:
+            return replace(self, length_weight=None)
+        weight = np.asarray(length_weight, dtype=np.float64)
+        return replace(self, length_weight=np.broadcast_to(weight, (len(self), len(weight))))
 
     def joined(self, other: Predictions) -> Predictions:
         """Return both tables, one behind the other; columns that one lacks are left out."""
@@ -86,6 +98,7 @@ class Predictions:
             pointer_prob=self.pointer_prob[rows],
             curves=rows_of(self.curves, rows),
             annotator=rows_of(self.annotator, rows),
+            length_weight=rows_of(self.length_weight, rows),
         )
 
     def of_part(self, part: str) -> Predictions:
