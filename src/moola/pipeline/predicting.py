@@ -118,21 +118,13 @@ def pointing_together(members: Sequence[Predictions]) -> Predictions:
     Predictions
         The first member with the common curves and pointers.
     """
-    first, pointing = members[0], [one for one in members if one.curves is not None]
+    first, pointing = members[0], [(one.curves, one.length_weight) for one in members if one.curves is not None]
     if len(members) == 1 or not pointing:
         return first
-    curves = np.mean([one.curves for one in pointing], axis=0)
-    weight = np.mean([_weight_of_lengths(one) for one in pointing], axis=0)
+    curves = np.mean([given for given, _ in pointing], axis=0)
+    weight = np.mean([np.ones(given.shape[:2]) if by is None else by for given, by in pointing], axis=0)
     predicted, pointer_prob = decode(curves, len(first), weight)
     return replace(first, curves=curves, predicted_bar=predicted, pointer_prob=pointer_prob, length_weight=weight)
-
-
-def _weight_of_lengths(predictions: Predictions) -> np.ndarray:
-    """Return the weights of lengths `(windows, bars)`: all ones where there are none."""
-    assert predictions.curves is not None
-    if predictions.length_weight is None:
-        return np.ones(predictions.curves.shape[:2])
-    return predictions.length_weight
 
 
 def predict(options: PredictOptions) -> dict[str, Any]:

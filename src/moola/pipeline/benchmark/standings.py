@@ -45,9 +45,7 @@ def standings(
         rows.append({"name": name, "averaged": False, **told, **_over_draws(by_draw), **each})
         if len(seeds) > 1:
             by_draw = {
-                number: of_class(
-                    figures_of(average([read_fit_predictions(job) for job in fits])), options.positive
-                )
+                number: of_class(figures_of(average([read_fit_predictions(job) for job in fits])), options.positive)
                 for number, fits in of_draw.items()
             }
             together = {key: spread(values) for key, values in seconds.items()}
