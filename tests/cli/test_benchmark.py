@@ -13,6 +13,7 @@ import pytest
 from moola.data.contracts.bar_table import write_bars
 from moola.data.contracts.prediction_table import read_predictions
 from moola.data.contracts.window_file import write_windows
+from moola.pipeline.predicting import decode
 from tests.made import made_windows, random_walk_bars
 
 CHEAP = ("--models", "prevalence", "logistic")
@@ -114,6 +115,12 @@ def test_networks_with_and_without_an_encoder_and_the_average_of_seeds(benchmark
     brier = np.mean((1 - prob[np.arange(16), one.class_index]) ** 2)
     row = {row["name"]: row for row in result["models"]}["tiny seeds averaged"]
     assert row["by_draw"]["0"]["brier"] == pytest.approx(brier, abs=1e-6)
+    weights = [
+        json.loads(path.read_text())["length_weight"] for path in sorted(Path("out/fits").glob("tiny-d0-*.json"))
+    ]
+    bars, _ = decode((one.curves + two.curves) / 2, 16, np.mean(weights, axis=0))
+    hits = (np.abs(bars - one.true_bar) <= 3).all(axis=1)
+    assert row["by_draw"]["0"]["hit_at_pm3_both"] == pytest.approx(hits.mean())
     assert not Path("artifacts").exists()
 
 

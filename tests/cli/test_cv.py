@@ -52,6 +52,32 @@ def test_cv_judges_every_later_window_once_and_shows_references(cv):
     assert metrics["labelled_by"] == ["rule:prior-state-1"]
 
 
+def test_pointers_of_the_pool_are_decoded_as_those_of_every_fit(cv):
+    one = folder(cv("--seeds", "1", "--folds", "2").last_line)
+    pooled, fits = read_predictions(one / "predictions.parquet"), sorted(one.glob("fits/enhanced*.parquet"))
+    own = {row: bars for fit in fits for row, bars in rows_of(read_predictions(fit).of_part("test"))}
+    assert len(fits) == 2
+    assert dict(rows_of(pooled)) == own
+    weights = [json.loads(fit.with_suffix(".json").read_text())["length_weight"] for fit in fits]
+    assert all(len(weight) == 105 and len(set(weight)) > 1 for weight in weights)
+    # A fit of before this was in its record is done again.
+    record = json.loads(fits[0].with_suffix(".json").read_text())
+    record.pop("length_weight")
+    fits[0].with_suffix(".json").write_text(json.dumps(record))
+    (one / "manifest.json").unlink()
+    cv("--seeds", "1", "--folds", "2", "--resume", one.name)
+    assert json.loads(fits[0].with_suffix(".json").read_text())["length_weight"] == weights[0]
+
+
+def rows_of(predictions):
+    return [
+        (row, (bars, tuple(prob)))
+        for row, bars, prob in zip(
+            predictions.row.tolist(), predictions.predicted_bar.tolist(), predictions.pointer_prob.tolist(), strict=True
+        )
+    ]
+
+
 @pytest.mark.slow
 def test_a_cv_that_was_stopped_goes_on_to_the_same_bytes(cv, moola):
     whole = folder(cv().last_line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -60,6 +61,13 @@ NAMES = [
     Fault("output-ending", "a table of unknown kind", f"{WINDOWS} new.xlsx", 1, "does not end in .parquet"),
 ]
 
+
+def without_test_rows(_: object) -> None:
+    """Make no_test.json: the world's split with no test part."""
+    content = json.loads(Path("split.json").read_text())
+    Path("no_test.json").write_text(json.dumps(content | {"test_indices": []}))
+
+
 USAGE = [
     Fault("usage-command", "a command that does not exist", "trian", 2, "trian"),
     Fault("usage-option", "an option that does not exist", f"{TRAIN} --epoch 3", 2, "--epoch"),
@@ -73,6 +81,14 @@ USAGE = [
         f"{TRAIN} --freeze-encoder",
         2,
         "--freeze-encoder must have an encoder",
+    ),
+    Fault(
+        "usage-refit-unjudged",
+        "--refit on a split without a test part",
+        "train --data relative.parquet --split no_test.json --pretrained-encoder encoder.pt --refit",
+        2,
+        "--refit must leave a test part",
+        without_test_rows,
     ),
     Fault("usage-epochs-0", "0 epochs", f"{TRAIN} --epochs 0", 2, "--epochs must be at least 1"),
     Fault("usage-nan", "a share of NaN", f"{TRAIN} --dropout nan", 2, "--dropout must be a finite number"),

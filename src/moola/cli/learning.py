@@ -86,6 +86,16 @@ def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleO
         f"{counts['val']} val windows, temperature {result['temperature']:.2f}, "
         f"{result['seconds']:.0f} s on {result['device']}."
     )
+    if "val" in result["trained_on"]:
+        screen.say(
+            "Then trained anew on train and val rows together: that model is kept, and test rows judge it. Val figures "
+            "are of the model before."
+        )
+    elif not counts["test"]:
+        screen.say(
+            "There is no test part, so the kept model trained on train rows alone: val rows, which chose its epoch and "
+            "temperature, judge it."
+        )
     if result["labelled_by"]:
         screen.say(f"Labels by {', '.join(result['labelled_by'])}.")
     if result["run_id"]:

@@ -81,7 +81,8 @@ class TrainOptions:
         --mirror-classes.
     refit
         Once all is chosen on val rows, train anew on train and val rows together; test rows are judged by that
-        model, val rows by the one before. On where the encoder is frozen and the split has a test part.
+        model, val rows by the one before. On where the encoder is frozen and the split has a test part; refused
+        where it has none, for val rows would judge a model that is not kept.
     calibration_folds
         With --refit: blocks of time over train and val rows, each judged by heads that the others train, whose answers
         give the temperature, such as 4; 0 leaves that of the val rows.

@@ -30,12 +30,13 @@ def soft_curve(
 def best_pair(
     start_prob: Float[np.ndarray, "windows bars"],
     end_prob: Float[np.ndarray, "windows bars"],
-    length_weight: Float[np.ndarray, " lengths"] | None = None,
+    length_weight: Float[np.ndarray, "*rows lengths"] | None = None,
 ) -> tuple[Int[np.ndarray, " windows"], Int[np.ndarray, " windows"]]:
     """Decode curves to the pair start <= end with the largest product of probabilities.
 
     Exact: every length is tried. `length_weight[n]` multiplies pairs with `end - start = n` (see
-    `length_weights`); it has a value for each length of the curves, and may have more.
+    `length_weights`); it has a value for each length of the curves, and may have more. It is one for all windows, or
+    `(windows, lengths)`.
     Ties go to the earliest end, then the earliest start.
     """
     n_windows, n_bars = start_prob.shape
@@ -45,7 +46,7 @@ def best_pair(
     for length in range(n_bars):
         product = start_prob[:, : n_bars - length] * end_prob[:, length:]
         top = product.argmax(axis=1)
-        found = product[rows, top] * (1.0 if length_weight is None else length_weight[length])
+        found = product[rows, top] * (1.0 if length_weight is None else length_weight[..., length])
         better = (found > best) | ((found == best) & (top + length <= end))
         best[better], start[better], end[better] = found[better], top[better], top[better] + length
     return start, end

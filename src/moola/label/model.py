@@ -118,21 +118,19 @@ def read_answers(paths: Sequence[Path], shelf: Shelf, device_name: str, threads:
 
 
 def _read_part(models: list[ModelFile], shelf: Shelf, numbers: np.ndarray, device: torch.device) -> ModelAnswers:
-    from moola.pipeline.predicting import decode, predict_windows
+    from moola.pipeline.predicting import pointing_together, predict_windows
 
     table = shelf.table(numbers).with_features()
     part = np.full(len(numbers), "new", dtype=object)
     found = [predict_windows(model, table, np.arange(len(numbers)), part, device) for model in models]
     assert table.features is not None
     members = np.concatenate([_member_prob(model, table.features, device) for model in models])
-    curves = [one.curves for one in found if one.curves is not None]
-    mean_curves = np.mean(curves, axis=0) if len(curves) == len(found) else None
-    pointers, _ = decode(mean_curves, len(numbers), models[0].length_weight)
+    together = pointing_together(found)
     return ModelAnswers(
         list(models[0].class_names),
         np.mean([one.class_prob for one in found], axis=0),
-        found[0].predicted_bar if len(found) == 1 else pointers,
-        None if mean_curves is None else mean_curves.astype(np.float32),
+        together.predicted_bar,
+        None if together.curves is None else together.curves.astype(np.float32),
         disagreement(members) if len(members) > 1 else None,
     )
 

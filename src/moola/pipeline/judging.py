@@ -34,10 +34,36 @@ log = logging.getLogger(__name__)
 
 
 def judged_predictions(run: store.Run) -> Predictions:
-    """Return the run's predictions of test where it has one, else of val, in time order."""
+    """Return the run's predictions of test where it has one, else of val, in time order.
+
+    Raises
+    ------
+    InvalidData
+        There are val rows alone, and the model that is kept did not predict them: it trained on them.
+    """
     predictions = read_predictions(run.path(store.PREDICTIONS))
-    part = "test" if (predictions.part == "test").any() else "val"
-    return predictions.of_part(part)
+    return _of_kept_model(run, predictions, "test" if (predictions.part == "test").any() else "val")
+
+
+def _of_kept_model(run: store.Run, predictions: Predictions, part: str) -> Predictions:
+    found = predictions.of_part(part)
+    if part == "val" and not val_is_of_kept_model(run):
+        raise InvalidData(
+            f"a model must be judged on windows that it did not train on, but run {run.run_id} is to be judged on val, "
+            f"and its model was trained anew on these {len(found)} windows: what is stored of them is another "
+            "model's. Train without --refit, or on a split with a test part."
+        )
+    return found
+
+
+def val_is_of_kept_model(run: store.Run) -> bool:
+    """Tell whether the model that is kept predicted the run's val rows."""
+    trained_on = (run.manifest or {}).get("trained_on")
+    if trained_on is not None:
+        return "val" not in trained_on
+    # Runs of before this was in the record: refitted models and students were kept, the one before told val.
+    config = run.read(store.CONFIG)
+    return not (config.get("refit") or config.get("unlabelled"))
 
 
 def training_facts(run: store.Run) -> TrainingFacts:
@@ -131,8 +157,8 @@ def _find_baseline(options: GateOptions, run: store.Run, challenger: Predictions
 
 
 def _of_run(run: store.Run, kind: str, challenger: Predictions) -> Baseline:
-    predictions = read_predictions(run.path(store.PREDICTIONS)).of_part(str(challenger.part[0]))
-    return Baseline(kind, run.run_id, predictions)
+    predictions = read_predictions(run.path(store.PREDICTIONS))
+    return Baseline(kind, run.run_id, _of_kept_model(run, predictions, str(challenger.part[0])))
 
 
 def _of_model(path: Path, kind: str, run: store.Run, challenger: Predictions) -> Baseline:

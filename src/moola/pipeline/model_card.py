@@ -162,6 +162,8 @@ def _judged_on(content: CardContent) -> str:
     )
     if found["part"] == "val":
         text += " **These windows chose the epoch and the temperature: the figures flatter the model.**"
+        if content.config.get("refit"):
+            text += " They are of the model before it was trained anew on them."
         if (content.manifest.get("n_windows") or {}).get("test"):
             text += f" `moola eval --run {content.manifest['run_id']}` puts those of test here."
     return text
@@ -230,6 +232,11 @@ def _data(content: CardContent) -> str:
         lines.append(
             "- Once all was chosen on val rows it was trained anew on train and val rows together: test rows are "
             "judged by that model, val rows by the one before."
+        )
+    elif not (manifest.get("n_windows") or {}).get("test"):
+        lines.append(
+            "- There is no test part: the model trained on train rows alone, and val rows, which chose its epoch and "
+            "temperature, judge it."
         )
     if content.training.get("unlabelled_sha256"):
         lines.append(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +65,7 @@ def predict_windows(
         curves,
         chosen.annotator,
         chosen.shared_bars,
-    )
+    ).decoded_with(model.length_weight)
 
 
 def read_windows_both_ways(
@@ -96,13 +98,36 @@ def _as_long(curves: np.ndarray | None, n_bars: int) -> np.ndarray | None:
 def decode(
     curves: np.ndarray | None, n_windows: int, length_weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Turn curves into the pair most likely to be within 3 bars, and the probability that each pointer is."""
+    """Turn curves into the pair most likely to be within 3 bars, and the probability that each pointer is.
+
+    `length_weight` is that of the model which gave the curves (`ModelFile.length_weight`), or `(windows, bars)`.
+    """
     if curves is None:
         return np.full((n_windows, 2), -1), np.zeros((n_windows, 2))
     around = [mass_around(curves[..., i], HIT_BARS) + PEAK_SHARE * curves[..., i] for i in (0, 1)]
     start, end = best_pair(around[0], around[1], length_weight)
     sure = [mass_near(curves[..., i], bar, HIT_BARS) for i, bar in enumerate((start, end))]
     return np.stack([start, end], axis=1), np.stack(sure, axis=1)
+
+
+def pointing_together(members: Sequence[Predictions]) -> Predictions:
+    """Let predictions of the same windows point together: the mean of their curves, decoded anew.
+
+    Lengths count by the mean of the members' weights; members without curves have no say. A single member, and the
+    first of several without any curves, points where it did.
+
+    Returns
+    -------
+    Predictions
+        The first member with the common curves and pointers.
+    """
+    first, pointing = members[0], [(one.curves, one.length_weight) for one in members if one.curves is not None]
+    if len(members) == 1 or not pointing:
+        return first
+    curves = np.mean([given for given, _ in pointing], axis=0)
+    weight = np.mean([np.ones(given.shape[:2]) if by is None else by for given, by in pointing], axis=0)
+    predicted, pointer_prob = decode(curves, len(first), weight)
+    return replace(first, curves=curves, predicted_bar=predicted, pointer_prob=pointer_prob, length_weight=weight)
 
 
 def predict(options: PredictOptions) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from moola.config.options import RUNS_ROOT
 from moola.config.sources import option_sources
 from moola.config.train_options import TrainOptions
 from moola.data.contracts.prediction_table import Predictions, write_predictions
+from moola.errors import WrongUsage
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic
 from moola.models.files import read_model, write_model
 from moola.models.sealed import digest
-from moola.pipeline.fit.fitting import fit_material, predict_held_out
+from moola.pipeline.fit.fitting import Fitted, fit_material, predict_held_out
 from moola.pipeline.fit.material import Material, gather
 from moola.pipeline.fit.resolving import resolve_options
 from moola.pipeline.model_card import write_card
@@ -35,12 +36,22 @@ HASHED_FILES = ("data", "split", "pretrained_encoder", "bars", "unlabelled")
 VAL_METRICS = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
 
 
-def train(options: TrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
-    """Fine-tune on train rows, choose the epoch and calibrate on val rows, keep the run."""
+def train(options: TrainOptions, on_epoch: OnEpoch, judged_elsewhere: bool = False) -> dict[str, Any]:
+    """Fine-tune on train rows, choose the epoch and calibrate on val rows, keep the run.
+
+    `judged_elsewhere` says that windows outside the split judge the model, so that it may take every part of it.
+
+    Raises
+    ------
+    WrongUsage
+        The model is to be trained anew on val rows, and no test rows would be left to judge it.
+    """
     started = time.monotonic()
     device = prepare_device(options.device, options.threads)
     material = gather(options)
     options = resolve_options(options, material.table, material.split, material.encoder)
+    if not judged_elsewhere:
+        _refuse_unjudged(options, material)
     deciding = _deciding(options, material)
     with _opened(options, deciding) as run:
         return _train(options, material, device, run, deciding, on_epoch, started)
@@ -69,13 +80,10 @@ def _train(
     fitted = fit_material(options, material, device, checkpoint, deciding, on_epoch)
     facts, state = fitted.facts, fitted.state
     if run is not None:
-        write_model(run.path(store.MODEL), fitted.model)
-        # What is predicted with is what was written, so that a copy of the file predicts the same.
-        kept = read_model(run.path(store.MODEL))
-        fitted = replace(fitted, model=kept, chosen=kept if fitted.chosen is fitted.model else fitted.chosen)
+        fitted = _written(run, fitted)
     predictions = predict_held_out(fitted, material, device)
     evaluation = evaluate(predictions.of_part("val"), facts, VAL_METRICS, seed=options.seed)
-    record = _record(options, material, fitted.proof, state, device) | {"seconds": time.monotonic() - started}
+    record = _record(options, material, fitted, device) | {"seconds": time.monotonic() - started}
     if run is not None:
         run = _write_run(run, predictions, evaluation, facts, state, record)
     return record | {
@@ -86,15 +94,33 @@ def _train(
     }
 
 
+def _written(run: store.Run, fitted: Fitted) -> Fitted:
+    """Write what predicts, and predict with what was written, so that a copy of a file predicts the same."""
+    judge = fitted.val_judge
+    write_model(run.path(store.MODEL), fitted.model)
+    if judge is not fitted.model:
+        write_model(run.path(store.MODEL_BEFORE_REFIT), judge)
+        fitted = replace(fitted, chosen=read_model(run.path(store.MODEL_BEFORE_REFIT)))
+    return replace(fitted, model=read_model(run.path(store.MODEL)))
+
+
+def _refuse_unjudged(options: TrainOptions, material: Material) -> None:
+    """Refuse to train anew on val rows where no others are left to judge the model that is kept."""
+    if options.refit and not len(material.split.test):
+        raise WrongUsage(
+            f"--refit must leave a test part to judge the model that it keeps, but {options.split} has 0 test windows. "
+            "Leave --refit out, or cut a test part with `moola split --test`."
+        )
+
+
 def _deciding(options: TrainOptions, material: Material) -> dict[str, Any]:
     # Files count by their content, not by the path that led to them.
     names = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST + HASHED_FILES}
     return names | {key: str(value) for key, value in material.hashes.items()}
 
 
-def _record(
-    options: TrainOptions, material: Material, proof: dict[str, Any], state: FitState, device: torch.device
-) -> dict[str, Any]:
+def _record(options: TrainOptions, material: Material, fitted: Fitted, device: torch.device) -> dict[str, Any]:
+    proof, state = fitted.proof, fitted.state
     return {
         "model": options.model,
         "seed": options.seed,
@@ -104,6 +130,7 @@ def _record(
         "split_name": material.split_name,
         "pretrained": material.encoder is not None,
         "encoder": proof | {"n_tensors_taken": material.encoder.n_tensors if material.encoder else 0},
+        "trained_on": fitted.model.training["trained_on"],
         "leak_proof": material.leak_proof,
         "leaks": material.leaks,
         "labelled_by": material.table.annotators,

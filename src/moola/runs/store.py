@@ -33,6 +33,8 @@ from moola.runs.manifest import OWN_HASH, check_files, own_hash
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 MODEL = "model.pkl"
+# The model that predicted val rows, where the one that is kept trained on them.
+MODEL_BEFORE_REFIT = "model_before_refit.pkl"
 PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.json"
 HISTORY = "history.jsonl"
@@ -43,7 +45,7 @@ CHECKPOINTS = "checkpoint*.pt"
 # Follows from the other files and may be written anew, so the manifest does not hash it.
 CARD = "model_card.md"
 VERSIONED = ("moola", "torch", "numpy", "polars", "scipy")
-HASHED = (CONFIG, FACTS, HISTORY, METRICS, MODEL, PREDICTIONS)
+HASHED = (CONFIG, FACTS, HISTORY, METRICS, MODEL, MODEL_BEFORE_REFIT, PREDICTIONS)
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_]+-s\d+-[0-9a-f]{8}(-\d+)?")
 
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from moola.core.expansions import length_weights
 from moola.pipeline.crossval.pooling import average, calibrate_out_of_fold, paths, pool
+from moola.pipeline.predicting import decode
 from tests.predictions_made import two_class
 
 RNG = np.random.default_rng(0)
@@ -33,6 +35,43 @@ def test_average_of_curves_is_decoded_anew():
     curves[:, 0, 2, :] += 0.1
     mean = average([replace(table([0.5], [0]), curves=one) for one in curves])
     assert mean.predicted_bar.tolist() == [[2, 2]]
+
+
+def pointing(seed, n=12, n_bars=20):
+    """Predictions with broad curves, decoded as a model does whose expansions last 4 or 5 bars."""
+    curves = np.random.default_rng(seed).dirichlet(np.ones(n_bars), size=(n, 2)).transpose(0, 2, 1)
+    made = replace(table(np.full(n, 0.37), range(n)), curves=curves)
+    weight = length_weights(np.array([4, 4, 5]) + 6 * seed, n_bars, power=3.0)
+    predicted, prob = decode(curves, n, weight)
+    return replace(made, predicted_bar=predicted, pointer_prob=prob).decoded_with(weight)
+
+
+def test_predictions_of_one_fit_come_out_of_the_pool_as_they_are():
+    one = pointing(1)
+    # Without the weights of lengths their curves say something else.
+    assert not np.array_equal(decode(one.curves, len(one))[0], one.predicted_bar)
+    for out in (average([one]), pool([one])[0], pool([one.take(np.arange(5, 12)), one.take(np.arange(5))])[0]):
+        for name in ("class_prob", "predicted_bar", "pointer_prob", "curves", "length_weight"):
+            np.testing.assert_array_equal(getattr(out, name), getattr(one, name), err_msg=name)
+
+
+def test_the_mean_of_equal_predictions_points_where_they_do():
+    mean = average([pointing(1), pointing(1), pointing(1)])
+    np.testing.assert_array_equal(mean.predicted_bar, pointing(1).predicted_bar)
+
+
+def test_a_mean_is_decoded_by_the_mean_weight_of_each_length():
+    one, two = pointing(0), pointing(1)
+    mean = average([one, two])
+    weight = (one.length_weight[0] + two.length_weight[0]) / 2
+    predicted, prob = decode((one.curves + two.curves) / 2, len(one), weight)
+    np.testing.assert_array_equal(mean.predicted_bar, predicted)
+    np.testing.assert_allclose(mean.pointer_prob, prob)
+    # Those that count all lengths alike have their say too, and folds differ in their weights.
+    alike = average([one, replace(one, length_weight=None)])
+    np.testing.assert_array_equal(alike.length_weight, (1 + one.length_weight) / 2)
+    both = pool([one, replace(two, row=two.row + 12, start_us=two.start_us + 1000)])[0]
+    np.testing.assert_array_equal(both.predicted_bar, np.concatenate([one.predicted_bar, two.predicted_bar]))
 
 
 def test_pool_is_in_time_order_with_every_window_once():

@@ -135,6 +135,23 @@ def test_without_a_test_part_nothing_is_refitted_and_val_alone_is_told():
     assert predict_held_out(fit, material, CPU).row.tolist() == SPLIT.val.tolist()
 
 
+def test_a_student_that_never_trained_on_val_rows_is_judged_by_them(files):
+    material = material_of(split=Split(SPLIT.train, SPLIT.val, SPLIT.test[:0]))
+    fit = fitted(material, **STUDENT)
+    assert fit.model.training["trained_on"] == ["train"]
+    assert not same_weights(fit.model.network, fit.chosen.network)
+    alone = predict_windows(fit.model, material.table, SPLIT.val, np.full(6, "val", dtype=object), CPU)
+    np.testing.assert_array_equal(predict_held_out(fit, material, CPU).class_prob, alone.class_prob)
+
+
+def test_a_model_says_which_parts_it_trained_on(files):
+    for options in ({}, STUDENT):
+        fit = fitted(material_of(), **options)
+        assert fit.chosen.training["trained_on"] == ["train"]
+        assert fit.model.training["trained_on"] == ["train", "val"]
+    assert fitted(material_of(), refit=False).model.training["trained_on"] == ["train"]
+
+
 def test_made_windows_come_from_the_rows_of_their_stage_alone(monkeypatch):
     seen = []
     make = stages.synthetic_windows

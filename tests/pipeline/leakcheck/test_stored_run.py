@@ -12,10 +12,13 @@ import pytest
 
 from moola.config.leakcheck_options import LeakcheckOptions
 from moola.files import sha256_file
+from moola.models.files import read_model
 from moola.pipeline.leakcheck.encoders import encoder
 from moola.pipeline.leakcheck.stored_run import run_files, run_predictions
 from moola.pipeline.leakcheck.subject import open_subject
+from moola.pipeline.predicting import predict_windows
 from moola.runs.manifest import OWN_HASH, own_hash
+from moola.runs.store import MODEL_BEFORE_REFIT
 from tests.conftest import DATA, SPLIT
 from tests.pipeline.leakcheck.subjects import leaks, only_leak, states
 
@@ -23,6 +26,15 @@ from tests.pipeline.leakcheck.subjects import leaks, only_leak, states
 @pytest.fixture
 def run(sample, train) -> Path:
     return Path("artifacts/runs") / train("--epochs", "1", "--augment-data", "false").last_line
+
+
+@pytest.fixture
+def refitted(sample, moola, train) -> Path:
+    """A frozen run as it is by default: val rows are of the model before it was trained anew on them."""
+    made = moola("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", "e.pt", "--epochs", "1")
+    assert made.code == 0, made.err
+    given = ("--pretrained-encoder", "e.pt", "--epochs", "1", "--n-heads", "1", "--augment-data", "false")
+    return Path("artifacts/runs") / train(*given).last_line
 
 
 def opened(run: Path):
@@ -40,6 +52,14 @@ def forge(run: Path, change) -> None:
     change(pl.read_parquet(path)).write_parquet(path)
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["files"]["predictions.parquet"] = sha256_file(path)
+    write_manifest(run, manifest)
+
+
+def made_before_it_was_kept(run: Path) -> None:
+    """Take from a run what older ones lack: the model before the refit, and the parts that a model trained on."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["trained_on"], manifest["files"][MODEL_BEFORE_REFIT]
+    (run / MODEL_BEFORE_REFIT).unlink()
     write_manifest(run, manifest)
 
 
@@ -90,3 +110,51 @@ def test_another_data_file_and_recorded_leaks(run):
     assert "is of a data file" in found[0]
     assert "share bars" in found[1]
     assert only_leak(run_predictions(subject)).row == int(pl.read_parquet(run / "predictions.parquet")["row"][0])
+
+
+def test_each_row_of_a_refitted_run_is_judged_by_the_model_that_gave_it(refitted, moola):
+    assert states(run_predictions(opened(refitted))) == {"ok"}
+    answer = moola("leakcheck", "--data", DATA, "--split", SPLIT, "--run", refitted, "--quick")
+    assert answer.code == 0, answer.out
+    kept, before = ((refitted / name).read_bytes() for name in ("model.pkl", MODEL_BEFORE_REFIT))
+    assert kept != before
+    # Neither part may pass for the other's: a changed row of each is found.
+    parts = pl.read_parquet(refitted / "predictions.parquet")["part"].to_list()
+    for part in ("val", "test"):
+        place = parts.index(part) + 1
+        forge(refitted, at("prob_retracement", place, pl.col("prob_retracement") * 0.999))
+        leak = only_leak(run_predictions(opened(refitted)))
+        assert leak.row == pl.read_parquet(refitted / "predictions.parquet")["row"][place]
+        forge(refitted, at("prob_retracement", place, pl.col("prob_retracement") / 0.999))
+
+
+def test_val_rows_of_a_model_that_trained_on_them_are_a_leak(refitted):
+    subject = opened(refitted)
+    val = np.flatnonzero(np.array(pl.read_parquet(refitted / "predictions.parquet")["part"].to_list()) == "val")
+    anew = predict_windows(
+        read_model(refitted / "model.pkl"), subject.table, subject.split.val, np.full(len(val), "val"), subject.device
+    )
+
+    def told_by_the_kept(frame):
+        columns = {f"prob_{name}": anew.class_prob[:, i] for i, name in enumerate(anew.class_names)}
+        return frame.with_columns(
+            pl.Series(name, np.concatenate([values, frame[name].to_numpy()[len(val) :]]))
+            for name, values in columns.items()
+        )
+
+    forge(refitted, told_by_the_kept)
+    assert f"{len(val)} of 78 windows are off" in only_leak(run_predictions(opened(refitted))).found
+    (refitted / MODEL_BEFORE_REFIT).write_bytes((refitted / "model.pkl").read_bytes())
+    manifest = json.loads((refitted / "manifest.json").read_text())
+    manifest["files"][MODEL_BEFORE_REFIT] = manifest["files"]["model.pkl"]
+    write_manifest(refitted, manifest)
+    assert any("trained on them" in leak.found for leak in leaks(run_predictions(opened(refitted))))
+
+
+def test_a_refitted_run_of_before_says_what_cannot_be_checked_and_checks_the_rest(refitted):
+    made_before_it_was_kept(refitted)
+    (note,) = [one for one in run_predictions(opened(refitted)) if one.state == "note"]
+    assert "34 of 78 predictions, those of val" in note.found
+    assert not leaks(run_predictions(opened(refitted)))
+    forge(refitted, at("prob_retracement", 77, pl.col("prob_retracement") * 0.999))
+    assert "1 of 44 windows are off" in only_leak(run_predictions(opened(refitted))).found

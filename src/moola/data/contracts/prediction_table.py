@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -37,6 +38,9 @@ class Predictions:
     shared_bars
         Hash of the window's bars where several rows have these bars (expansions of one window), else empty. In the file
         only where there are such rows.
+    length_weight
+        How much each `end - start` counts where a window's curves are decoded, `(windows, bars)`; None counts all
+        alike. In memory alone: no column of the file.
     """
 
     window_id: list[str]
@@ -53,6 +57,7 @@ class Predictions:
     curves: np.ndarray | None = None
     annotator: np.ndarray | None = None
     shared_bars: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=object))
+    length_weight: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not len(self.shared_bars):
@@ -71,6 +76,13 @@ class Predictions:
         if self.start_us is None or self.end_us is None:
             return None
         return closing_us(self.start_us, self.end_us, window_bars)
+
+    def decoded_with(self, length_weight: Sequence[float] | np.ndarray | None) -> Predictions:
+        """Return the table with the weights of lengths, one a bar of the window, that decoded it."""
+        if length_weight is None:
+            return replace(self, length_weight=None)
+        weight = np.asarray(length_weight, dtype=np.float64)
+        return replace(self, length_weight=np.broadcast_to(weight, (len(self), len(weight))))
 
     def joined(self, other: Predictions) -> Predictions:
         """Return both tables, one behind the other; columns that one lacks are left out."""
@@ -102,6 +114,7 @@ class Predictions:
             curves=rows_of(self.curves, rows),
             annotator=rows_of(self.annotator, rows),
             shared_bars=self.shared_bars[rows],
+            length_weight=rows_of(self.length_weight, rows),
         )
 
     def of_part(self, part: str) -> Predictions:

@@ -25,7 +25,7 @@ from moola.config.train_options import TrainOptions
 from moola.data.contracts.prediction_table import Predictions, read_predictions, write_predictions
 from moola.data.contracts.window_file import read_windows
 from moola.files import json_bytes, read_json, sha256_file, write_atomic
-from moola.models.files import read_encoder
+from moola.models.files import read_encoder, read_model
 from moola.models.peers import PEERS
 from moola.models.references import LEARNERS
 from moola.models.sealed import digest
@@ -43,6 +43,7 @@ from moola.training.device import prepare_device
 from moola.training.epoch_lines import epoch_lines
 
 ADVICE = "Run the benchmark anew."
+LENGTHS = "length_weight"
 PART = "new"
 
 
@@ -75,11 +76,17 @@ class FitJob:
 
     @property
     def done(self) -> bool:
-        """Tell whether the fit is over, of this very digest, and its predictions unaltered."""
+        """Tell whether the fit is over, of this very digest, and its predictions unaltered.
+
+        A network's fit of before its record said how its curves are decoded is fitted anew.
+        """
         if not (self.record.is_file() and self.predictions.is_file()):
             return False
         said = read_fit(self)
-        return said.get("digest") == self.digest and said.get("sha256") == sha256_file(self.predictions)
+        tells_lengths = self.options is None or LENGTHS in said
+        return (
+            tells_lengths and said.get("digest") == self.digest and said.get("sha256") == sha256_file(self.predictions)
+        )
 
 
 def network_job(
@@ -175,7 +182,7 @@ def _fit_network(job: FitJob, options: TrainOptions) -> _Done:
         _own_leak_rule(),
     ):
         begun = time.monotonic()
-        run = train(options, epoch_lines(f"fit {job.name}"))
+        run = train(options, epoch_lines(f"fit {job.name}"), judged_elsewhere=True)
         fitted = time.monotonic()
         asked = PredictOptions(
             model=Path(run["run"]) / store.MODEL,
@@ -187,8 +194,9 @@ def _fit_network(job: FitJob, options: TrainOptions) -> _Done:
         )
         predict(asked)
         ended = time.monotonic()
-        predictions = read_predictions(asked.output)
+        predictions, lengths = read_predictions(asked.output), read_model(asked.model).length_weight
     told = {
+        LENGTHS: None if lengths is None else lengths.tolist(),
         "leaks": _seen_by(options, predictions),
         "epochs_run": run["epochs_run"],
         "best_epoch": run["best_epoch"],
@@ -231,3 +239,8 @@ def _seen_by(options: TrainOptions, judged: Predictions) -> list[str]:
 def read_fit(job: FitJob) -> dict[str, Any]:
     """Return the record of a finished fit."""
     return read_json(job.record, "the record of a fit", ADVICE)
+
+
+def read_fit_predictions(job: FitJob) -> Predictions:
+    """Return what a finished fit predicted, with what its curves are decoded by."""
+    return read_predictions(job.predictions).decoded_with(read_fit(job).get(LENGTHS))

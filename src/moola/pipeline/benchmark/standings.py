@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from moola.config.benchmark_options import BenchmarkOptions
-from moola.data.contracts.prediction_table import read_predictions
 from moola.files import read_json
 from moola.pipeline.benchmark.encoders import ADVICE, EncoderJob
 from moola.pipeline.benchmark.figures import FIGURES, figures_of, mean_over_seeds, of_class, paired, spread
-from moola.pipeline.benchmark.fits import FitJob, read_fit
+from moola.pipeline.benchmark.fits import FitJob, read_fit, read_fit_predictions
 from moola.pipeline.crossval.pooling import average
 
 AVERAGED = "seeds averaged"
@@ -46,9 +45,7 @@ def standings(
         rows.append({"name": name, "averaged": False, **told, **_over_draws(by_draw), **each})
         if len(seeds) > 1:
             by_draw = {
-                number: of_class(
-                    figures_of(average([read_predictions(job.predictions) for job in fits])), options.positive
-                )
+                number: of_class(figures_of(average([read_fit_predictions(job) for job in fits])), options.positive)
                 for number, fits in of_draw.items()
             }
             together = {key: spread(values) for key, values in seconds.items()}

@@ -27,6 +27,7 @@ from moola.training.device import prepare_device
 from moola.training.epoch_lines import epoch_lines
 
 ADVICE = "Run the cv anew."
+LENGTHS = "length_weight"
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class FitTask:
 
     @property
     def done(self) -> bool:
-        """Tell whether the fit is over."""
-        return self.predictions.is_file() and self.facts.is_file()
+        """Tell whether the fit is over; one of before its record said how its curves are decoded is fitted anew."""
+        both = self.predictions.is_file() and self.facts.is_file()
+        return both and LENGTHS in read_json(self.facts, "the record of a fit", ADVICE)
 
 
 def train_options(options: CvOptions, task: FitTask) -> TrainOptions:
@@ -103,12 +105,19 @@ def run_task(options: CvOptions, task: FitTask) -> str:
     if task.model in REFERENCES:
         reference = predict_reference(task.model, material.table, material.split, material.classes, task.seed)
         predictions, facts = reference[0], reference[1].as_dict()
+        lengths = None
         leaks: list[str] = [leak for leak in material.leaks if "encoder" not in leak]
     else:
         training = resolve_options(training, material.table, material.split, material.encoder)
         fitted = fit_material(training, material, device, None, {}, epoch_lines(f"fold {task.fold}, seed {task.seed}"))
         predictions, facts, leaks = predict_held_out(fitted, material, device), fitted.facts.as_dict(), material.leaks
-    record = {"facts": facts, "leaks": leaks, "n_train_windows": len(material.split.train)}
+        lengths = fitted.model.length_weight
+    record = {
+        "facts": facts,
+        "leaks": leaks,
+        "n_train_windows": len(material.split.train),
+        LENGTHS: None if lengths is None else lengths.tolist(),
+    }
     write_atomic(task.facts, json_bytes(record))
     write_predictions(task.predictions, predictions)
     return task.name
@@ -137,4 +146,5 @@ def fewer_labels(material: Material, task: FitTask) -> Split:
 def read_fit(task: FitTask) -> tuple[Predictions, dict[str, Any]]:
     """Return a finished fit's test predictions and its record."""
     record = read_json(task.facts, "the record of a fit", ADVICE)
-    return read_predictions(task.predictions).of_part("test"), record
+    predictions = read_predictions(task.predictions).decoded_with(record.get(LENGTHS))
+    return predictions.of_part("test"), record

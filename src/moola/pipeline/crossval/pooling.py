@@ -13,26 +13,18 @@ from moola.core.windows import WINDOW_BARS
 from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.platt import Calibrator, fit_calibrator, logits_of
-from moola.pipeline.predicting import decode
+from moola.pipeline.predicting import pointing_together
 
 
 def average(members: list[Predictions]) -> Predictions:
-    """Average predictions of the same windows: log-probabilities (so logits) and pointer curves."""
-    first = members[0]
+    """Average predictions of the same windows: log-probabilities (so logits) and pointer curves.
+
+    A single member comes out as it is.
+    """
+    if len(members) == 1:
+        return members[0]
     logits = np.mean([logits_of(one.class_prob) for one in members], axis=0)
-    curves = None
-    if first.curves is not None:
-        curves = np.mean([one.curves for one in members if one.curves is not None], axis=0)
-        predicted, pointer_prob = decode(curves, len(first))
-    else:
-        predicted, pointer_prob = first.predicted_bar, first.pointer_prob
-    return replace(
-        first,
-        class_prob=calibrated(logits, 1.0),
-        curves=curves,
-        predicted_bar=predicted,
-        pointer_prob=pointer_prob,
-    )
+    return replace(pointing_together(members), class_prob=calibrated(logits, 1.0))
 
 
 def pool(by_fold: list[Predictions]) -> tuple[Predictions, Int[np.ndarray, " windows"]]:
@@ -73,6 +65,7 @@ def _concatenate(parts: list[Predictions]) -> Predictions:
         curves=joined([part.curves for part in parts]),
         annotator=joined([part.annotator for part in parts]),
         shared_bars=np.concatenate([part.shared_bars for part in parts]),
+        length_weight=joined([part.length_weight for part in parts]),
     )
 
 

@@ -45,8 +45,7 @@ class Fitted:
     model
         What is kept: it judges test rows.
     chosen
-        The model whose options, epoch and temperature val rows chose, and which never trained on them: it judges
-        val rows. The same as `model` where nothing was trained after it.
+        The model whose options, epoch and temperature val rows chose, and which never trained on them.
     """
 
     model: ModelFile
@@ -54,6 +53,11 @@ class Fitted:
     state: FitState
     proof: dict[str, Any]
     facts: TrainingFacts
+
+    @property
+    def val_judge(self) -> ModelFile:
+        """The model that predicts val rows: the one that is kept, unless it trained on them."""
+        return self.chosen if "val" in self.model.training["trained_on"] else self.model
 
 
 def fit_material(
@@ -85,7 +89,8 @@ def fit_material(
         known = np.concatenate([split.train, split.val])
         network, proof = stages.finetune("refit", known, split.val[:0])
         temperature = cross_fitted_temperature(stages, chosen, known, options.calibration_folds)
-        model = replace(chosen, network=network, temperature=temperature or chosen.temperature)
+        training = chosen.training | {"trained_on": ["train", "val"]}
+        model = replace(chosen, network=network, temperature=temperature or chosen.temperature, training=training)
     if options.unlabelled is not None:
         val_rows = split.val[:0] if options.refit else split.val
         unlabelled = open_unlabelled(options)
@@ -141,6 +146,8 @@ def _training_record(options: TrainOptions, material: Material) -> dict[str, Any
         **material.hashes,
         **times_learned(rows_of(table.start_us, seen), rows_of(table.close_us, seen)),
         "bar_interval_s": window_bar_interval_s(table.start_us, table.end_us, table.window_bars),
+        # Parts whose labels set the weights; val rows alone may have chosen the epoch and the temperature.
+        "trained_on": ["train"],
         "n_train_windows": len(material.split.train),
         "n_val_windows": len(material.split.val),
         "annotators": table.annotators,
@@ -172,7 +179,7 @@ def predict_held_out(fitted: Fitted, material: Material, device: torch.device) -
     """Predict val rows by the model that never trained on them, and test rows by the one that is kept."""
     split = material.split
     parts = []
-    for name, model, rows in (("val", fitted.chosen, split.val), ("test", fitted.model, split.test)):
+    for name, model, rows in (("val", fitted.val_judge, split.val), ("test", fitted.model, split.test)):
         part = np.full(len(rows), name, dtype=object)
         parts.append(predict_windows(model, material.table, rows, part, device))
     return parts[0].joined(parts[1]) if len(split.test) else parts[0]

@@ -7,6 +7,7 @@ import numpy as np
 from moola.data.contracts.frames import rows_of
 from moola.data.contracts.prediction_table import Predictions, read_predictions
 from moola.models.files import ModelFile, read_model
+from moola.pipeline.judging import val_is_of_kept_model
 from moola.pipeline.leakcheck.findings import Finding
 from moola.pipeline.leakcheck.subject import Subject
 from moola.pipeline.predicting import predict_windows
@@ -103,22 +104,63 @@ def _trained_on_test(subject: Subject, model: ModelFile) -> list[Finding]:
     return [_leak(subject, found, int(test[seen][0]))]
 
 
+def _trained_on_val(model: ModelFile) -> list[Finding]:
+    """The model that predicted val rows must not have trained on them."""
+    if "val" not in model.training.get("trained_on", ()):
+        return []
+    found = "the model that is to have predicted val rows trained on them"
+    return [Finding("run predictions", "leak", found, ADVICE)]
+
+
+def _judge_of_val(run: store.Run, model: ModelFile) -> ModelFile | None:
+    """Return the model that predicted val rows; None where the run is of before it was kept."""
+    if val_is_of_kept_model(run):
+        return model
+    before = run.path(store.MODEL_BEFORE_REFIT)
+    if "trained_on" in (run.manifest or {}) or before.is_file():
+        return read_model(before)
+    return None
+
+
 def _predicted_anew(subject: Subject, predictions: Predictions, model: ModelFile) -> list[Finding]:
+    """Let each part's own model predict it again: test rows the one that is kept, val rows perhaps the one before."""
+    assert subject.run is not None
+    judge_of_val = _judge_of_val(subject.run, model)
+    judges = {"test": model} | ({} if judge_of_val is None else {"val": judge_of_val})
+    findings = [] if judge_of_val is None else _trained_on_val(judge_of_val)
+    if any(
+        judge.window_bars != subject.table.window_bars or judge.class_names != predictions.class_names
+        for judge in judges.values()
+    ):
+        return [_leak(subject, "the model is of other windows or classes than its predictions", None)]
+    known = predictions.take(np.flatnonzero(np.isin(predictions.part.astype(str), list(judges))))
+    if n_unknown := len(predictions) - len(known):
+        found = (
+            f"{n_unknown} of {len(predictions)} predictions, those of val, come from the model before it was trained "
+            "anew, which this run did not keep: they cannot be told again"
+        )
+        findings.append(Finding("run predictions", "note", found, "Train the run anew to have them checked."))
+    return [*findings, _compared(subject, known, judges)] if len(known) else findings
+
+
+def _compared(subject: Subject, predictions: Predictions, judges: dict[str, ModelFile]) -> Finding:
     assert subject.run is not None
     made_on = (subject.run.manifest or {}).get("device")
     tolerance = TOLERANCE if made_on == subject.device.type else TOLERANCE_ELSEWHERE
-    if model.window_bars != subject.table.window_bars or model.class_names != predictions.class_names:
-        return [_leak(subject, "the model is of other windows or classes than its predictions", None)]
-    anew = predict_windows(model, subject.table, predictions.row, predictions.part, subject.device)
-    off = np.abs(anew.class_prob - predictions.class_prob).max(axis=1)
+    off, moved = np.zeros(len(predictions)), np.zeros(len(predictions), dtype=bool)
+    for part in np.unique(predictions.part.astype(str)):
+        mine = np.flatnonzero(predictions.part == part)
+        stored = predictions.take(mine)
+        anew = predict_windows(judges[str(part)], subject.table, stored.row, stored.part, subject.device)
+        off[mine] = np.abs(anew.class_prob - stored.class_prob).max(axis=1)
+        moved[mine] = (anew.predicted_bar != stored.predicted_bar).any(axis=1) & (tolerance == TOLERANCE)
     differs = off > tolerance
-    moved = (anew.predicted_bar != predictions.predicted_bar).any(axis=1) & (tolerance == TOLERANCE)
     if differs.any() or moved.any():
         first = int(predictions.row[differs | moved][0])
         found = (
             f"the run's model does not give its stored predictions: {int(differs.sum())} of {len(off)} windows are off "
             f"by up to {off.max():.2g} in probability, {int(moved.sum())} have other pointers"
         )
-        return [_leak(subject, found, first)]
+        return _leak(subject, found, first)
     found = f"the run's model gives its stored probabilities again, to {max(float(off.max()), 0.0):.1g} at most"
-    return [Finding("run predictions", "ok", found)]
+    return Finding("run predictions", "ok", found)

@@ -1,0 +1,92 @@
+"""A split without a test part: the model that val judges is the one that is promoted, or nothing is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moola.data.contracts.prediction_table import read_predictions
+from moola.data.contracts.window_file import read_windows
+from moola.files import sha256_file
+from moola.models.files import read_model
+from moola.pipeline.predicting import predict_windows
+from moola.runs.manifest import OWN_HASH, own_hash
+from tests.conftest import DATA
+from tests.networks_made import CPU
+
+QUICK = ("--data", DATA, "--split", "no_test.json", "--epochs", "1", "--n-heads", "1", "--augment-data", "false")
+RUNS = Path("artifacts/runs")
+
+
+@pytest.fixture
+def frozen(sample, moola):
+    """Train on a frozen encoder without a test part."""
+    for command in (
+        ("split", "--data", DATA, "--test", "0", "--output", "no_test.json"),
+        ("pretrain-bilstm", "--input", DATA, "--split", "no_test.json", "--output", "e.pt", "--epochs", "1"),
+    ):
+        made = moola(*command)
+        assert made.code == 0, made.err
+    return lambda *arguments: moola("train", *QUICK, "--pretrained-encoder", "e.pt", *arguments)
+
+
+def test_the_judged_model_is_the_promoted_one(frozen, moola):
+    answer = frozen()
+    assert "There is no test part, so the kept model trained on train rows alone" in answer.out
+    run = RUNS / answer.last_line
+    assert json.loads((run / "manifest.json").read_text())["trained_on"] == ["train"]
+    assert not (run / "model_before_refit.pkl").exists()
+    assert "There is no test part: the model trained on train rows alone" in (run / "model_card.md").read_text()
+    judged = read_predictions(run / "predictions.parquet")
+    assert set(judged.part) == {"val"}
+    again = predict_windows(read_model(run / "model.pkl"), read_windows(Path(DATA), 105), judged.row, judged.part, CPU)
+    np.testing.assert_allclose(again.class_prob, judged.class_prob, atol=1e-6)
+    # A baseline that knows nothing, so that gate and promote have something to say.
+    assert moola("train", *QUICK, "--learning-rate", "1e-9").code == 0
+    assert moola("gate", "--run", run.name).code in (0, 4)
+    promoted = moola("promote", "--run", run.name, "--accept", "inconclusive")
+    target = Path("artifacts/models/supervised/enhanced_baseline_v2_relative.pt")
+    assert target.exists() == (promoted.code == 0)
+    if target.exists():
+        assert target.read_bytes() == (run / "model.pkl").read_bytes()
+
+
+def test_refit_is_refused_and_leaves_nothing(frozen):
+    answer = frozen("--refit")
+    assert answer.code == 2
+    assert "--refit must leave a test part to judge the model that it keeps, but no_test.json has 0 test" in answer.err
+    assert not RUNS.exists()
+
+
+@pytest.mark.parametrize("recorded", [{"trained_on": ["train", "val"]}, {"refit": True}, {"unlabelled": "x.parquet"}])
+def test_a_run_whose_model_val_rows_did_not_judge_is_refused(frozen, moola, recorded):
+    """As `--refit` and students made them before they were refused: the record says so, in manifest or config."""
+    judged, other = (frozen("--learning-rate", rate).last_line for rate in ("1e-3", "1e-4"))
+    folder = RUNS / judged
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if "trained_on" in recorded:
+        manifest |= recorded
+    else:
+        del manifest["trained_on"]
+        config = json.loads((folder / "config.json").read_text()) | recorded
+        (folder / "config.json").write_text(json.dumps(config))
+        manifest["files"]["config.json"] = sha256_file(folder / "config.json")
+    (folder / "manifest.json").write_text(json.dumps(manifest | {OWN_HASH: own_hash(manifest)}))
+    shutil.rmtree("artifacts/models", ignore_errors=True)
+    for command in (
+        ("eval", "--run", judged),
+        ("gate", "--run", judged, "--baseline", other),
+        ("gate", "--run", other, "--baseline", judged),
+        ("promote", "--run", judged, "--baseline", other, "--accept", "inconclusive"),
+        ("compare", other, judged),
+        ("report", "--run", judged, "--output", "report.html"),
+    ):
+        answer = moola(*command)
+        assert answer.code == 3, (command, answer.out)
+        assert "must be judged on windows that it did not train on" in answer.err
+    assert not Path("artifacts/models").exists()
+    assert not Path("report.html").exists()
