@@ -57,8 +57,8 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
         table = [[str(row[first]), *(_number(row[name]) for name in COLUMNS)] for row in result[key]]
         screen.table([title, *COLUMNS], table)
     forward = result["calibrated_forward"]
-    shown = ", ".join(f"{name} {_number(forward[name])}" for name in ("brier", "ece"))
-    screen.say(f"  Calibrated on earlier folds alone, as in use: {shown}.")
+    both = ", ".join(f"{name} {_number(forward[name])}" for name in ("brier", "ece"))
+    screen.say(f"  Calibrated on earlier folds alone, as in use: {both}.")
     _show_uncertainty(screen, result["uncertainty"])
     if len(result["label_efficiency"]) > 1:
         table = [

@@ -1,8 +1,8 @@
 """What can be said of single windows: conformal sets, Venn-Abers intervals, pointer ranges, with coverage.
 
 All of it is forward: what is said of a window comes from windows of earlier folds that share no bar with its fold,
-by the probabilities that the folds' models gave. Those are calibrated on each fold's own val windows; the calibration over
-all folds (`calibrate_out_of_fold`) has no part in it, as labels of later windows are in that.
+by the probabilities that the folds' models gave. Those are calibrated on each fold's own val windows; the
+calibration over all folds (`calibrate_out_of_fold`) has no part in it, as labels of later windows are in that.
 """
 
 from __future__ import annotations
