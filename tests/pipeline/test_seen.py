@@ -24,7 +24,7 @@ def test_an_interval_is_seen_where_it_shares_a_time() -> None:
 
 
 def test_what_was_learned_ends_when_its_last_bar_is_over() -> None:
-    """An 8-hour bar of 08:00 closes at 16:00: hours before are seen, also by a record of bars that it lacks."""
+    """An 8-hour bar of 08:00 closes at 16:00: hours that begin before it do are seen."""
     hour = 3_600_000_000
     learned = times_learned(np.array([0, 8]) * hour, np.array([8, 16]) * hour)
     found = seen_among(learned, np.array([11, 15, 16]) * hour, np.array([12, 16, 17]) * hour)

@@ -56,6 +56,9 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     for title, key, first in (("fold", "by_fold", "fold"), ("path", "by_path", "path"), ("seed", "by_seed", "seed")):
         table = [[str(row[first]), *(_number(row[name]) for name in COLUMNS)] for row in result[key]]
         screen.table([title, *COLUMNS], table)
+    forward = result["calibrated_forward"]
+    both = ", ".join(f"{name} {_number(forward[name])}" for name in ("brier", "ece"))
+    screen.say(f"  Calibrated on earlier folds alone, as in use: {both}.")
     _show_uncertainty(screen, result["uncertainty"])
     if len(result["label_efficiency"]) > 1:
         table = [
@@ -68,11 +71,23 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
 def _show_uncertainty(screen: Screen, found: dict[str, Any]) -> None:
     answers = ", ".join(f"{count} {name}" for name, count in found["answers"].items())
     asked = f"{100 * (1 - found['alpha']):.6g} % asked"
-    screen.say(f"  Conformal answers: {answers}; {found['class_coverage']:.0%} of the sets hold the truth, {asked}.")
+    screen.say(f"  Conformal answers, calibrated on earlier folds alone: {answers}.")
+    if (held := _covered(found, "class_")) is not None:
+        screen.say(f"  The truth is in {held} of the sets, {asked}.")
     for which, row in found["pointers"].items():
         if row is not None and row["within_bars"] is not None:
-            share = f"{row['coverage']:.0%} of windows, {asked}"
-            screen.say(f"  {which} pointer: the truth is within {row['within_bars']:g} bars in {share}.")
+            screen.say(f"  {which} pointer: within {row['within_bars']:g} bars in {_covered(row)} of windows, {asked}.")
+
+
+def _covered(found: dict[str, Any], prefix: str = "") -> str | None:
+    """Write a coverage with its interval and that of each fold; None where no window could be told."""
+    share, low, high = (found[f"{prefix}coverage{end}"] for end in ("", "_low", "_high"))
+    if share is None:
+        return None
+    interval = "" if low is None else f" [{low:.0%}, {high:.0%}]"
+    folds = [row["coverage"] for row in found[f"{prefix}coverage_by_fold"]]
+    by_fold = ", ".join("-" if value is None else f"{value:.0%}" for value in folds)
+    return f"{share:.0%}{interval} (by fold {by_fold})"
 
 
 def _number(value: float | None) -> str:

@@ -5,14 +5,15 @@ and judged windows in any order equally likely. Windows that overlap, and market
 n overlapping windows tell less than n independent ones, so coverage varies more about 1 - alpha than n says.
 Measure it on later windows with the coverage functions, and count windows in blocks of time.
 
-Everything takes arrays. For cross-conformal use (Vovk 2015) each fold is judged by the out-of-fold
-predictions of the others; the arrays may then hold one threshold or one k for each window.
+Everything takes arrays. Out of fold, each fold is judged by the predictions of earlier folds (`forward_turns`); the
+arrays may then hold one threshold or one k for each window.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -23,6 +24,9 @@ from moola.evaluation.class_metrics import Values, Weights, weighted_share
 CANNOT_TELL = "cannot tell"
 ENDS = ("start", "end", "both")
 Sets = Bool[np.ndarray, "windows classes"]
+# Rows that are judged together, and the rows that calibrate them.
+Turn: TypeAlias = tuple[np.ndarray, np.ndarray]
+Apart: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def conformal_quantile(score: Float[np.ndarray, " calibration"], alpha: float) -> float:
@@ -138,48 +142,59 @@ def error_coverage(
     return weighted_share(weights @ (near & known).astype(np.float64), weights @ known.astype(np.float64))
 
 
-def cross_class_sets(
+def forward_class_sets(
     class_prob: Float[np.ndarray, "windows classes"],
     class_index: Int[np.ndarray, " windows"],
-    fold: Int[np.ndarray, " windows"],
+    turns: list[Turn],
     alpha: float,
     by_class: bool = False,
-    earlier_only: bool = False,
-) -> Sets:
-    """Return each window's set, calibrated on the out-of-fold predictions of the other folds.
+) -> tuple[Sets, Bool[np.ndarray, " windows"]]:
+    """Return each window's set, calibrated on the rows of its turn, and whether those were enough to leave a class out.
+
+    A window of no turn, as one of the first fold, has every class in its set; so has one whose calibration rows are
+    too few. Such sets hold the truth whatever the model is: coverage is of the others.
+
+    Parameters
+    ----------
+    turns
+        Rows that are judged together, with the rows that calibrate them (`forward_turns`).
+    """
+    sets, told = np.ones(class_prob.shape, dtype=bool), np.zeros(len(class_prob), dtype=bool)
+    for judged, calibration in turns:
+        thresholds = class_thresholds(class_prob[calibration], class_index[calibration], alpha, by_class)
+        sets[judged] = class_sets(class_prob[judged], thresholds)
+        told[judged] = np.isfinite(thresholds).all()
+    return sets, told
+
+
+def forward_error_bars(
+    error: Float[np.ndarray, " windows"], turns: list[Turn], alpha: float
+) -> Float[np.ndarray, " windows"]:
+    """Return each window's k, calibrated on the errors of its turn; infinite where there are none or too few."""
+    within_bars = np.full(len(error), np.inf)
+    for judged, calibration in turns:
+        k = error_bars(error[calibration], alpha)
+        within_bars[judged] = np.inf if k is None else k
+    return within_bars
+
+
+def forward_turns(fold: Int[np.ndarray, " windows"], apart: Apart | None = None) -> list[Turn]:
+    """Return for each fold but the first its rows, and those of earlier folds: as they come in use.
+
+    Later folds never help to judge earlier ones. Calibration on all other folds has about the coverage that was asked
+    for whatever the model does, as each window is among the scores that set the bounds of the others: it says nothing
+    of the windows to come.
 
     Parameters
     ----------
     fold
         Number of the fold whose model predicted the window, growing with time. Each window is one row: where
         several folds predicted it, average them first, or its own label helps to judge it.
-    earlier_only
-        Calibrate on earlier folds alone, as use in real time would; the first fold then tells no class.
-        Otherwise later windows help to judge earlier ones: retrospective, and no leak of a window's own label.
+    apart
+        Given candidates and judged rows, tells which candidates share no bar with a judged one; None takes all.
     """
-    sets = np.ones(class_prob.shape, dtype=bool)
-    for judged, calibration in _folds(fold, earlier_only):
-        thresholds = class_thresholds(class_prob[calibration], class_index[calibration], alpha, by_class)
-        sets[judged] = class_sets(class_prob[judged], thresholds)
-    return sets
-
-
-def cross_error_bars(
-    error: Float[np.ndarray, " windows"], fold: Int[np.ndarray, " windows"], alpha: float, earlier_only: bool = False
-) -> Float[np.ndarray, " windows"]:
-    """Return each window's k, calibrated on the errors of the other folds; infinite where they are too few.
-
-    `fold` and `earlier_only` as for `cross_class_sets`.
-    """
-    within_bars = np.full(len(error), np.inf)
-    for judged, calibration in _folds(fold, earlier_only):
-        k = error_bars(error[calibration], alpha)
-        within_bars[judged] = np.inf if k is None else k
-    return within_bars
-
-
-def _folds(fold: Int[np.ndarray, " windows"], earlier_only: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the rows of each fold, and those that calibrate it."""
-    for number in np.unique(fold):
-        calibrates = fold < number if earlier_only else fold != number
-        yield np.flatnonzero(fold == number), np.flatnonzero(calibrates)
+    turns = []
+    for number in np.unique(fold)[1:]:
+        judged, earlier = np.flatnonzero(fold == number), np.flatnonzero(fold < number)
+        turns.append((judged, earlier if apart is None else earlier[apart(earlier, judged)]))
+    return turns

@@ -41,7 +41,7 @@ def with_labels(
     table = replace(table, label=np.array([str(name) for name in given.tolist()], dtype=object))
     if pointers is not None:
         table = _with_pointers(table, np.asarray(pointers))
-    if problems := label_problems(table, table.window_bars, table.intervals().group):
+    if problems := label_problems(table, table.window_bars, table.equal_bars()):
         raise InvalidData.from_problems("X with y", problems, ADVICE)
     return table, classes
 

@@ -78,14 +78,17 @@ def _uncertainty_table(found: dict[str, Any]) -> ShownTable:
     """What can be said of single windows, and how often that held out of fold."""
     asked = f"{100 * (1 - found['alpha']):.6g} % asked"
     answers = ", ".join(f"{count} {name}" for name, count in found["answers"].items())
-    rows = [["class sets", answers, f"{found['class_coverage']:.0%} covered, {asked}"]]
+    rows = [["class sets", answers, f"{_covered(found, 'class_')}, {asked}"]]
     for which, row in found["pointers"].items():
         if row is not None:
             bars = "too few windows" if row["within_bars"] is None else f"within {row['within_bars']:g} bars"
-            rows.append([f"{which} pointer", bars, f"{row['coverage']:.0%} covered, {asked}"])
-    if "venn_abers_width" in found:
+            rows.append([f"{which} pointer", bars, f"{_covered(row)}, {asked}"])
+    if found.get("venn_abers_width") is not None:
         rows.append(["Venn-Abers interval", f"{found['venn_abers_width']:.3f} wide on average", ""])
-    note = "Each window is judged by the other folds alone. Windows that overlap weaken the guarantee."
+    note = (
+        "Each window is judged by earlier folds alone, without windows that share a bar with its fold. A model that "
+        "wears off covers less in the windows to come than here: look at the latest fold."
+    )
     return ShownTable("What can be said of one window", ("of", "answer", "coverage"), rows, note)
 
 
@@ -102,3 +105,14 @@ def comparison_table(options: ReportOptions) -> ShownTable:
         "Detectable: the smallest true difference that these windows would show with power 0.8."
     )
     return ShownTable("Comparison", header, rows, note)
+
+
+def _covered(found: dict[str, Any], prefix: str = "") -> str:
+    """Write a coverage with its interval; cvs of older versions have neither it nor windows that could not be told."""
+    share = found[f"{prefix}coverage"]
+    if share is None:
+        return "too few windows to tell"
+    low, high = (found.get(f"{prefix}coverage_{end}") for end in ("low", "high"))
+    latest = [row["coverage"] for row in found.get(f"{prefix}coverage_by_fold", [])][-1:]
+    interval = "" if low is None else f" [{low:.0%}, {high:.0%}]"
+    return f"{share:.0%} covered{interval}" + "".join(f", latest fold {one:.0%}" for one in latest if one is not None)

@@ -9,8 +9,9 @@ import pytest
 from scipy.stats import rankdata
 
 from moola.core.features import FEATURE_NAMES
-from moola.pipeline.leakcheck.labels import _distance, label_in_features
-from tests.pipeline.leakcheck.subjects import leaks, only_leak, states, subject_of
+from moola.pipeline.leakcheck.causality import stored_features
+from moola.pipeline.leakcheck.labels import _distance, label_in_columns, label_in_features
+from tests.pipeline.leakcheck.subjects import features_alone, leaks, only_leak, states, subject_of
 from tests.planted import planted_windows
 
 
@@ -72,3 +73,26 @@ def test_distance_is_that_of_counted_pairs():
     for column in range(3):
         pairs = [(a > b) + 0.5 * (a == b) for a in values[positive, column] for b in values[~positive, column]]
         assert got[column] == pytest.approx(abs(2 * np.mean(pairs) - 1))
+
+
+@pytest.mark.parametrize("how", ["level", "pattern"])
+def test_a_label_spread_over_a_ratio_column(tmp_path, how):
+    """At each bar too little to see, over the bars enough: as a shift of its mean, or as a pattern of signs."""
+    rng = np.random.default_rng(5)
+    table = features_alone(planted_windows(160, seed=3))
+    features = table.features.copy()
+    second = table.label == table.classes[1]
+    sign = np.ones(105) if how == "level" else rng.choice([-1.0, 1.0], 105)
+    shift = 0.08 * np.where(second, 1.0, -1.0)[:, None] * sign
+    features[:, :, 4] = np.clip(features[:, :, 4] + shift, 0.0, 1.0)
+    parts = {"train": range(80), "val": range(80, 120), "test": range(120, 160)}
+    assert states(label_in_columns(subject_of(tmp_path, table, **parts))) == {"ok"}
+    tampered = subject_of(tmp_path, replace(table, features=features), **parts)
+    assert only_leak(label_in_columns(tampered)).feature == "body_ratio"
+    assert any("must be 1 together" in finding.found for finding in stored_features(tampered))
+
+
+def test_columns_without_two_classes_to_tell_apart(tmp_path):
+    table = planted_windows(40, seed=3)
+    one = replace(table, label=np.full(40, table.classes[0], dtype=object))
+    assert states(label_in_columns(subject_of(tmp_path, one))) == {"note"}

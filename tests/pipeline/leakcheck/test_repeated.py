@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from moola.pipeline.leakcheck.repeated import duplicates, near_duplicates, one_window
+from moola.pipeline.tables import divide
 from tests.pipeline.leakcheck.subjects import (
     features_alone,
     leaks,
@@ -98,3 +99,32 @@ def test_the_longest_stretch_is_the_one_a_slow_search_finds(tmp_path):
         length, at, there = _longest_run(one, other)
         assert length == best
         assert (one[at : at + length] == other[there : there + length]).all()
+
+
+@pytest.mark.parametrize("factor", [2.0, 100.0, 1.1])
+@pytest.mark.parametrize("decimals", [None, 5])
+def test_a_window_at_another_scale_and_time(tmp_path, factor, decimals):
+    table = planted_windows(40, seed=3)
+    ohlc = table.ohlc.copy()
+    ohlc[35] = ohlc[3] * factor if decimals is None else np.round(ohlc[3] * factor, decimals)
+    leak = only_leak(duplicates(subject_of(tmp_path, replace(table, ohlc=ohlc))))
+    assert leak.row == 3
+    assert "at another scale: train row 3 (planted_3) and test row 35" in leak.found
+
+
+def test_a_stretch_of_bars_at_another_scale(tmp_path):
+    table = shifted()
+    ohlc = table.ohlc.copy()
+    ohlc[33] *= 1.1
+    leak = only_leak(near_duplicates(subject_of(tmp_path, replace(table, ohlc=ohlc))))
+    assert leak.row == 2
+    assert "at another scale" in leak.found
+
+
+def test_a_split_keeps_windows_at_another_scale_on_one_side():
+    table = planted_windows(40, seed=3)
+    ohlc = table.ohlc.copy()
+    ohlc[35] = ohlc[3] * 1.1
+    found, _ = divide(replace(table, ohlc=ohlc), 0.25, 0.25, None)
+    assert 3 in found.dropped
+    assert 35 in found.test

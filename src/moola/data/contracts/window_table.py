@@ -10,6 +10,7 @@ import polars as pl
 
 from moola.core.closing import closing_us
 from moola.core.features import relative_features
+from moola.core.likeness import same_but_for_scale
 from moola.core.splits import Intervals, content_hashes, groups_of_equal
 from moola.data.contracts.frames import rows_of
 
@@ -125,5 +126,9 @@ class WindowTable:
         return closing_us(self.start_us, self.end_us, self.window_bars, self.symbol)
 
     def intervals(self) -> Intervals:
-        """Return what a split needs: times, and groups of rows with the same bars."""
-        return Intervals(self.start_us, self.close_us, groups_of_equal(content_hashes(self.values)))
+        """Return what a split needs: times, and groups of rows with the same bars at any scale."""
+        return Intervals(self.start_us, self.close_us, same_but_for_scale(self.values))
+
+    def equal_bars(self) -> np.ndarray:
+        """Number rows so that those with the very same bars have the same number."""
+        return groups_of_equal(content_hashes(self.values))

@@ -14,6 +14,7 @@ from moola.config.benchmark_options import BenchmarkOptions
 from moola.config.options import DEFAULT_SEED
 from moola.config.table_options import SplitOptions
 from moola.core.folds import near_any
+from moola.core.likeness import same_but_for_scale
 from moola.core.seeds import generator
 from moola.core.splits import Intervals
 from moola.data.contracts.window_file import read_windows, write_windows
@@ -114,9 +115,9 @@ def _chosen(wanted: tuple[int, ...], of_draw: np.ndarray) -> list[int]:
 
 def sharing(one: WindowTable, other: WindowTable) -> Bool[np.ndarray, " one"]:
     """Tell which windows of one table share a bar with a window of another: by time in any symbol, or by content."""
-    number: dict[bytes, int] = {}
-    content = [row.tobytes() for table in (one, other) for row in np.ascontiguousarray(table.with_features().features)]
-    group = np.array([number.setdefault(key, len(number)) for key in content], dtype=np.int64)
+    group = same_but_for_scale(
+        np.concatenate([values for table in (one, other) if (values := table.with_features().features) is not None])
+    )
     start, end = (
         np.concatenate([values for table in (one, other) if (values := getattr(table, name)) is not None])
         for name in ("start_us", "close_us")

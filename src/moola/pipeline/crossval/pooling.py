@@ -74,11 +74,14 @@ def calibrate_out_of_fold(
     block: Int[np.ndarray, " windows"],
     method: str = "temperature",
     window_bars: int = WINDOW_BARS,
+    earlier_only: bool = False,
 ) -> tuple[Predictions, list[Calibrator]]:
     """Calibrate each block's probabilities by a calibrator fitted on the other blocks.
 
-    No window has a part in its own calibration, nor has one that shares a bar with its block. Returns the
-    calibrators by block.
+    No window has a part in its own calibration, nor has one that shares a bar with its block. Windows of later blocks
+    have: what is wrong in the same way in all of them is set right, so ECE and Brier are those of a model that was
+    calibrated on windows like the judged ones. `earlier_only` takes earlier blocks alone, as use does; the first
+    block then stays as its model gave it. Returns the calibrators by block.
     """
     intervals = Intervals(pooled.start_us, pooled.close_us(window_bars), np.arange(len(pooled)))
     logits = logits_of(pooled.class_prob)
@@ -86,7 +89,7 @@ def calibrate_out_of_fold(
     calibrators = []
     for number in range(int(block.max()) + 1):
         mine = block == number
-        others = ~mine & (pooled.class_index >= 0)
+        others = ((block < number) if earlier_only else ~mine) & (pooled.class_index >= 0)
         others[others] = ~near_any(intervals, np.flatnonzero(others), np.flatnonzero(mine), 0)
         calibrator = fit_calibrator(method, logits[others], pooled.class_index[others])
         probability[mine] = calibrator.apply(logits[mine])

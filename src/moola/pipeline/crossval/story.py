@@ -50,9 +50,15 @@ NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve", "data")
 
 @dataclass(frozen=True)
 class Pooled:
-    """Out-of-fold predictions of one model at one share of the labels, and of its trivial predictor."""
+    """Out-of-fold predictions of one model at one share of the labels, and of its trivial predictor.
+
+    `predictions` are calibrated on all other folds, `forward` on earlier ones, `raw` is what the folds' models gave.
+    """
 
     predictions: Predictions
+    raw: Predictions
+    forward: Predictions
+    window_bars: int
     block: np.ndarray
     by_fold: list[Predictions]
     by_seed: dict[int, Predictions]
@@ -89,7 +95,7 @@ def _cross_validate(
     references = {name: pool_fits(tasks, name, 1.0) for name in REFERENCES}
     metrics = summarise(options, pooled, references, tasks, folds) | {"controls": controls}
     write_predictions(run.path(store.PREDICTIONS), pooled.predictions)
-    single = single_windows(pooled.predictions, pooled.block, options.conformal_alpha)
+    single = single_windows(pooled.raw, pooled.block, options.conformal_alpha, pooled.window_bars)
     write_frame(run.path("single_windows.parquet"), pl.DataFrame(single))
     store.write_run_json(run, store.METRICS, metrics)
     store.write_run_json(run, store.FACTS, pooled.facts.as_dict())
@@ -180,9 +186,11 @@ def pool_fits(tasks: list[FitTask], model: str, fraction: float, calibration: st
     window_bars = read_split(mine[0].split).window_bars
     by_fold = [average([read[fold, seed][0] for seed in seeds]) for fold in folds]
     pooled, block = pool(by_fold)
+    raw = forward = pooled
     calibrators: list[Calibrator] = []
     by_seed = {seed: pool([read[fold, seed][0] for fold in folds])[0] for seed in seeds}
     if model != "prevalence":
+        forward, _ = calibrate_out_of_fold(raw, block, calibration, window_bars, earlier_only=True)
         pooled, calibrators = calibrate_out_of_fold(pooled, block, calibration, window_bars)
         by_seed = {
             seed: calibrate_out_of_fold(one, block, calibration, window_bars)[0] for seed, one in by_seed.items()
@@ -191,6 +199,9 @@ def pool_fits(tasks: list[FitTask], model: str, fraction: float, calibration: st
     n_train = float(np.mean([record["n_train_windows"] for record in records]))
     return Pooled(
         pooled,
+        raw,
+        forward,
+        window_bars,
         block,
         _with_pooled(by_fold, pooled, len(folds)),
         by_seed,
@@ -247,7 +258,8 @@ def summarise(
         "references": {name: _shown(part.predictions, part.facts) for name, part in references.items()},
         "label_efficiency": curve,
         "calibrators": [vars(calibrator) for calibrator in pooled.calibrators],
-        "uncertainty": uncertainty(pooled.predictions, pooled.block, options.conformal_alpha),
+        "calibrated_forward": _shown(pooled.forward, pooled.facts),
+        "uncertainty": uncertainty(pooled.raw, pooled.block, options.conformal_alpha, pooled.window_bars, options.seed),
         "labelled_by": _annotators(pooled.predictions),
         "leaks": pooled.leaks,
     }

@@ -186,7 +186,7 @@ def _table(windows: list[_Window], places: BarPlaces, options: LabelsExportOptio
 
 def _check(table: WindowTable, options: LabelsExportOptions) -> None:
     """What is written must be readable again by every command that learns from it."""
-    problems = label_problems(table, options.window_bars, table.intervals().group)
+    problems = label_problems(table, options.window_bars, table.equal_bars())
     repeated = [name for name, count in Counter(table.window_id).items() if count > 1]
     if repeated:
         problems.append(Problem("window_id must name one row each", len(repeated), None, repeated[0]))

@@ -16,7 +16,7 @@ from moola.pipeline.leakcheck.subject import Subject
 ROUNDING, WRONG = 1e-6, 1e-3
 FLAT = 1e-9
 N_PERTURBED, N_MOMENTS = 8, 6
-RETURNS, ZSCORES = slice(0, 4), slice(7, 11)
+RETURNS, RATIOS, ZSCORES = slice(0, 4), slice(4, 7), slice(7, 11)
 ADVICE = "Compute the features anew with `moola convert`."
 Features = Float[np.ndarray, "windows bars features"]
 
@@ -31,8 +31,25 @@ def stored_features(subject: Subject) -> list[Finding]:
         return _compare(subject, stored, relative_features(ohlc), np.ones(stored.shape, dtype=bool), "the stored bars")
     expected, known = rebuilt_features(stored)
     findings = _compare(subject, stored, expected, known, "their own returns")
-    found = "the file has no bars: body and wick ratios cannot be recomputed"
+    findings += _ratio_sums(subject, stored)
+    found = "the file has no bars: body and wick ratios cannot be recomputed, only their sum"
     return [*findings, Finding("stored features", "note", found, "Convert a 4-D file, which keeps its bars.")]
+
+
+def _ratio_sums(subject: Subject, stored: Features) -> list[Finding]:
+    """Body and wicks are the whole range of a bar: their shares are 1 together, or all 0 on a bar without a range."""
+    ratios = stored[:, :, RATIOS]
+    off = np.abs(ratios.sum(axis=-1) - (ratios != 0).any(axis=-1))
+    wrong = off > WRONG
+    if not wrong.any():
+        return []
+    row, bar = (int(i) for i in np.unravel_index(int(off.argmax()), off.shape))
+    found = (
+        f"body and wicks must be 1 together, or 0 on a bar without a range, but at {int(wrong.sum())} bars of "
+        f"{int(wrong.any(axis=1).sum())} windows they are not; the worst: {subject.name(row)} bar {bar}, "
+        f"{ratios[row, bar].sum():.6g} together"
+    )
+    return [Finding("stored features", "leak", found, ADVICE, row, bar, FEATURE_NAMES[RATIOS.start])]
 
 
 def rebuilt_features(stored: Features) -> tuple[Features, Bool[np.ndarray, "windows bars features"]]:

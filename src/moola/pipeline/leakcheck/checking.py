@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from moola.config.leakcheck_options import LeakcheckOptions
-from moola.pipeline.leakcheck import causality, encoders, labels, live, repeated, stored_run, times, trained
+from moola.pipeline.leakcheck import causality, encoders, labels, live, repeated, scalers, stored_run, times, trained
 from moola.pipeline.leakcheck.findings import Finding
 from moola.pipeline.leakcheck.subject import Subject, open_subject
 
@@ -24,8 +24,10 @@ CHECKS: dict[str, Check] = {
     "stored features": causality.stored_features,
     "perturbed future": causality.perturbed_future,
     "label in features": labels.label_in_features,
+    "label in columns": labels.label_in_columns,
     "encoder": encoders.encoder,
     "run files": stored_run.run_files,
+    "scaler": scalers.scaler,
     "run predictions": stored_run.run_predictions,
     "hidden bars": live.hidden_bars,
     "live scan": live.live_scan,

@@ -17,6 +17,9 @@ MAX_ROWS = 1500
 # AUROC 0.98 either way up, as distance from a coin.
 NEAR_PERFECT = 0.96
 BY_FAR = 0.75
+NEAR_PERFECT_RATIO = 0.8
+READINGS = ("the mean over its bars", "a ridge regression over its bars")
+ADVICE = "Find what writes this value from the label; compute the features anew with `moola convert`."
 RULE = (
     "a leak is one value at one bar with AUROC of at least 0.98 where no permutation of the labels, over all bars and "
     "features, comes to three quarters of its distance from 0.5"
@@ -52,6 +55,61 @@ def label_in_features(subject: Subject) -> list[Finding]:
     return (findings or [_fine(strongest, len(rows))]) + constant_features(subject)
 
 
+def label_in_columns(subject: Subject) -> list[Finding]:
+    """Look for one feature whose values over a whole window tell a class of the held-out rows too well.
+
+    A label that is spread over the bars of a column shows at no single bar. Two simple models read each column
+    alone: the mean over its bars, and a ridge regression over them, fitted on train rows and judged on val and test
+    rows. A leak is an AUROC of at least 0.98, and for body and wicks, which say next to nothing of what comes, of at
+    least 0.9, where no permutation of the labels comes to three quarters of its distance from 0.5.
+    """
+    what, table = "label in columns", subject.table
+    labelled = np.array([name is not None for name in table.label])
+    train, judged = (rows[labelled[rows]] for rows in (subject.split.train, _held_out(subject)))
+    train = train[:: max(len(train) // MAX_ROWS, 1)]
+    classes = sorted(set(table.label[train].tolist()))
+    positives = {name: table.label[judged] == name for name in (classes[1:] if len(classes) == 2 else classes)}
+    positives = {name: is_one for name, is_one in positives.items() if 0 < is_one.sum() < len(judged)}
+    if len(classes) < 2 or not positives:
+        return [Finding(what, "note", "train or held-out rows have one class: nothing to separate")]
+    rng = generator(subject.options.seed, "leakcheck", "columns")
+    strongest, findings = (0.0, ""), []
+    for column, feature in enumerate(FEATURE_NAMES):
+        least = NEAR_PERFECT_RATIO if feature.endswith("ratio") else NEAR_PERFECT
+        for name, is_one in positives.items():
+            target = (table.label[train] == name).astype(np.float64)
+            scores = _readings(subject.features[train][..., column], subject.features[judged][..., column], target)
+            labellings = np.stack([is_one, *(rng.permutation(is_one) for _ in range(N_PERMUTATIONS))])
+            distance = _distance(rankdata(scores, axis=0), labellings.astype(np.float64))
+            how = int(distance[0].argmax())
+            found, by_chance = float(distance[0, how]), float(distance[1:].max())
+            strongest = max(strongest, (found, feature))
+            if found >= least and by_chance <= BY_FAR * found:
+                told = (
+                    f"{feature} alone, by {READINGS[how]}, tells {name} from the rest on {len(judged)} held-out rows: "
+                    f"AUROC {0.5 + found / 2:.3f}; the best of {N_PERMUTATIONS} shuffled labellings is "
+                    f"{0.5 + by_chance / 2:.3f}"
+                )
+                findings.append(Finding(what, "leak", told, ADVICE, int(judged[0]), None, feature))
+    fine = f"no column alone tells a class of {len(judged)} held-out rows; the best, {strongest[1]}, has AUROC "
+    return findings or [Finding(what, "ok", f"{fine}{0.5 + strongest[0] / 2:.3f}")]
+
+
+def _held_out(subject: Subject) -> np.ndarray:
+    return np.concatenate([subject.split.val, subject.split.test])
+
+
+def _readings(
+    train: Float[np.ndarray, "train bars"], judged: Float[np.ndarray, "judged bars"], target: np.ndarray
+) -> Float[np.ndarray, "judged 2"]:
+    """Score the judged rows by one column's mean over bars, and by a ridge regression of the target on its bars."""
+    mean, spread = train.mean(axis=0), train.std(axis=0)
+    scale = np.where(spread > 0, spread, 1.0)
+    known, asked = (train - mean) / scale, (judged - mean) / scale
+    weights = np.linalg.solve(known @ known.T + known.shape[1] * np.eye(len(known)), target - target.mean())
+    return np.stack([judged.mean(axis=1), asked @ (known.T @ weights)], axis=1)
+
+
 def _distance(
     ranks: Float[np.ndarray, "rows values"], positive: Float[np.ndarray, "labellings rows"]
 ) -> Float[np.ndarray, "labellings values"]:
@@ -81,8 +139,7 @@ def _leak(
         f"precision {precision:.3f} at a share of {positive.mean():.3f}; the best AUROC of {N_PERMUTATIONS} shuffled "
         f"labellings is {0.5 + by_chance / 2:.3f} (as {subject.name(row)}: {value[int(positive.argmax())]:.6g})"
     )
-    advice = "Find what writes this value from the label; compute the features anew with `moola convert`."
-    return Finding("label in features", "leak", found, advice, row, bar, FEATURE_NAMES[column])
+    return Finding("label in features", "leak", found, ADVICE, row, bar, FEATURE_NAMES[column])
 
 
 def _fine(strongest: tuple[float, int, str, float], n_rows: int) -> Finding:

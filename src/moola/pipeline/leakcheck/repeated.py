@@ -14,13 +14,14 @@ from moola.pipeline.leakcheck.subject import PAIRS, Subject
 RUN_BARS = 5
 DISTINCT_BARS = 4
 FEATURE_DECIMALS = 7
+MOVE_DECIMALS = 9
 EXPANSION_SUFFIX = re.compile(r"_exp_\d+$")
 ADVICE = "Write the split anew with `moola split`, which keeps equal bars on one side."
 
 
 def duplicates(subject: Subject) -> list[Finding]:
-    """Windows with equal bars in two parts, and a row listed in two parts."""
-    findings = []
+    """Windows with equal bars, at any scale, in two parts, and a row listed in two parts."""
+    findings, values = [], subject.table.values
     for earlier, later in PAIRS:
         before, after = subject.split.part(earlier), subject.split.part(later)
         group = subject.intervals.group
@@ -29,7 +30,8 @@ def duplicates(subject: Subject) -> list[Finding]:
             continue
         row = int(twice[0])
         twin = int(after[np.argmax(group[after] == group[row])])
-        found = f"{len(twice)} {earlier} rows have the very bars of {later} rows: " + (
+        scaled = "" if (values[row] == values[twin]).all() else " at another scale"
+        found = f"{len(twice)} {earlier} rows have the very bars of {later} rows{scaled}: " + (
             f"{subject.name(row)} is listed in both"
             if row == twin
             else f"{earlier} {subject.name(row)} and {later} {subject.name(twin)}"
@@ -39,8 +41,16 @@ def duplicates(subject: Subject) -> list[Finding]:
 
 
 def near_duplicates(subject: Subject) -> list[Finding]:
-    """Stretches of bars that windows of two parts share at any offset, whatever their times say."""
-    bars = bar_numbers(subject)
+    """Stretches of bars that windows of two parts share at any offset and scale, whatever their times say."""
+    findings = _shared_stretches(subject, bar_numbers(subject), "")
+    if not findings and subject.table.ohlc is not None:
+        findings = _shared_stretches(subject, move_numbers(subject.table.ohlc), " at another scale")
+    what = "prices at any scale" if subject.table.ohlc is not None else "features (the file has no prices)"
+    fine = f"no {min(RUN_BARS, subject.table.window_bars)} neighbouring bars have equal {what} in two parts"
+    return findings or [Finding("near-duplicates", "ok", fine)]
+
+
+def _shared_stretches(subject: Subject, bars: np.ndarray, scaled: str) -> list[Finding]:
     runs = _runs(bars)
     findings = []
     for earlier, later in PAIRS:
@@ -57,11 +67,22 @@ def near_duplicates(subject: Subject) -> list[Finding]:
         found = (
             f"{touched} {earlier} rows share stretches of bars with {later} rows; the longest: {length} bars of "
             f"{earlier} {subject.name(row)} from bar {at} are those of {later} {subject.name(twin)} from bar {there}"
+            f"{scaled}"
         )
         findings.append(Finding("near-duplicates", "leak", found, ADVICE, row, at))
-    what = "prices" if subject.table.ohlc is not None else "features (the file has no prices)"
-    fine = f"no {min(RUN_BARS, bars.shape[1])} neighbouring bars have equal {what} in two parts"
-    return findings or [Finding("near-duplicates", "ok", fine)]
+    return findings
+
+
+def move_numbers(ohlc: np.ndarray) -> Int[np.ndarray, "windows bars"]:
+    """Number each bar so that bars with equal prices as shares of the close before have equal numbers.
+
+    Shares are compared to 9 decimals: far below a tick, and far above what a factor does to the last digit. A window's
+    first bar has no close before, and a number of its own.
+    """
+    before = np.concatenate([np.full_like(ohlc[:, :1, 3:], np.nan), ohlc[:, :-1, 3:]], axis=1)
+    moves = np.round(ohlc / before, MOVE_DECIMALS)
+    moves[:, 0] = -1.0 - np.arange(len(ohlc))[:, None]
+    return _numbers(moves)
 
 
 def bar_numbers(subject: Subject) -> Int[np.ndarray, "windows bars"]:
