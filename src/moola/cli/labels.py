@@ -110,8 +110,8 @@ def check_store(store: Path, *, console: Console = ConsoleOptions()) -> int:
     result = check(store)
     screen = Screen(console)
     screen.say(
-        f"{result['store']} is whole: {result['n_revisions']} revisions of {result['n_labels']} labels are as they were "
-        f"saved; the bars of {result['n_with_bars']} are known"
+        f"{result['store']} is whole: {result['n_revisions']} revisions of {result['n_labels']} labels are as they "
+        f"were saved; the bars of {result['n_with_bars']} are known"
     )
     screen.result(result)
     return 0

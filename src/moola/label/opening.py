@@ -92,8 +92,8 @@ def _check(options: LabelOptions) -> None:
     unprintable = [name for name in names if not name.isprintable() or len(name) > 100]
     if unprintable:
         raise WrongUsage(
-            f"a class must be one printable line of at most 100 characters, but {len(unprintable)} of --classes is not: "
-            f"{unprintable[0][:40]!a}. Name it anew."
+            f"a class must be one printable line of at most 100 characters, but {len(unprintable)} of --classes is "
+            f"not: {unprintable[0][:40]!a}. Name it anew."
         )
     if options.annotator is not None and not 1 <= len(options.annotator.strip()) <= 64:
         raise WrongUsage("--annotator must have 1 to 64 characters. Leave it out for the login name.")

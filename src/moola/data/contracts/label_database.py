@@ -155,8 +155,8 @@ def _judge_header(path: Path) -> None:
 def _judge_version(path: Path, version: int) -> None:
     if version not in SCHEMAS:
         raise UntrustedFile(
-            f"{path} must be a label store of version {' or '.join(map(str, SCHEMAS))}, but it is of version {version}; "
-            "it was left as it is. Use the moola that made it."
+            f"{path} must be a label store of version {' or '.join(map(str, SCHEMAS))}, but it is of version "
+            f"{version}; it was left as it is. Use the moola that made it."
         )
 
 
@@ -189,13 +189,11 @@ def backup_database(source: sqlite3.Connection, target: Path) -> None:
     OperationFailed
         The folder cannot be written.
     """
-    with _put_in_place(target, WrongUsage(
-        f"a backup must go to a path without a file, but {target} is there. Choose another name."
-    )) as temporary:  # fmt: skip
-        with told(target), contextlib.closing(sqlite3.connect(temporary)) as copy:
-            source.backup(copy)
-            # One file, with nothing beside it.
-            copy.execute("PRAGMA journal_mode = DELETE")
+    taken = WrongUsage(f"a backup must go to a path without a file, but {target} is there. Choose another name.")
+    with _put_in_place(target, taken) as name, told(target), contextlib.closing(sqlite3.connect(name)) as copy:
+        source.backup(copy)
+        # One file, with nothing beside it.
+        copy.execute("PRAGMA journal_mode = DELETE")
 
 
 Places = tuple[tuple[int, int] | None, ...]
@@ -218,13 +216,12 @@ def identity_of(path: Path) -> Places:
 
 def _make(path: Path) -> None:
     """Put an empty store at the path, whole or not at all; where another process was first, its store stays."""
-    with _put_in_place(path, None) as temporary:
-        with told(path), contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(
-                f"BEGIN; {SCHEMAS[SCHEMA_VERSION]} PRAGMA application_id = {APPLICATION_ID}; "
-                f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
+    with _put_in_place(path, None) as name, told(path), contextlib.closing(sqlite3.connect(name)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(
+            f"BEGIN; {SCHEMAS[SCHEMA_VERSION]} PRAGMA application_id = {APPLICATION_ID}; "
+            f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
 
 
 @contextlib.contextmanager

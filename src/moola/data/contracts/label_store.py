@@ -339,7 +339,8 @@ class LabelStore:
         current = self._execute(f"SELECT window_id, annotator, revision {CURRENT}").fetchall()
         if {(window_id, annotator): revision for window_id, annotator, revision in current} != newest:
             self._damaged("its current labels are not the last saved ones")
-        counted = [self._execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("hashes", "current")]
+        counts = ("SELECT COUNT(*) FROM hashes", "SELECT COUNT(*) FROM current")
+        counted = [self._execute(count).fetchone()[0] for count in counts]
         last = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'revisions'").fetchone()
         if counted != [len(found), len(newest)] or (last[0] if last else 0) != len(found):
             self._damaged(f"{len(found)} revisions are there where {last[0] if last else counted[0]} were saved")

@@ -141,7 +141,7 @@ def _window(opinions: list[WindowLabel], places: BarPlaces, options: LabelsExpor
 
 
 def _settled(opinions: list[WindowLabel], places: BarPlaces, options: LabelsExportOptions) -> str | None:
-    """Say on what the annotators of a window differ and whose label was taken; None where all that differ are left out."""
+    """Say on what the annotators of a window differ and whose label was taken; None where none was."""
     judged = [label for label in opinions if label.status != "skipped"]
     chosen = choose(opinions, options.resolve)
     if len(judged) < 2 or (isinstance(chosen, NotChosen) and chosen.conflict):

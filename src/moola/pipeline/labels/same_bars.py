@@ -75,14 +75,14 @@ def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, adds: Co
         _same_length(symbol, lengths.get(symbol, 0), places, path)
         if others:
             raise InvalidData(
-                f"bars must be those that the labels of {store.path} were made on, but under {compared.n_labels} labels "
-                f"of {_name(symbol)} {compared.n_differ} of {compared.n_found} bars have other prices ({path}). "
+                f"bars must be those that the labels of {store.path} were made on, but under {compared.n_labels} "
+                f"labels of {_name(symbol)} {compared.n_differ} of {compared.n_found} bars have other prices ({path}). "
                 f"{NAME_THEM}."
             )
         if "" in adds and symbol == "" and compared.n_labels and not compared.n_found:
             raise InvalidData(
-                f"bars without a symbol must be those that the labels of {store.path} were made on, but none of the bars "
-                f"under {compared.n_labels} labels is in {path}, so that nothing shows it. {NAME_THEM}."
+                f"bars without a symbol must be those that the labels of {store.path} were made on, but none of the "
+                f"bars under {compared.n_labels} labels is in {path}, so that nothing shows it. {NAME_THEM}."
             )
         if compared.n_differ:
             corrected.append(compared)
@@ -101,8 +101,8 @@ def _same_length(symbol: str, known_us: int, places: BarPlaces, path: Path) -> N
     given_us = places.interval_us(symbol)
     if known_us and given_us and known_us != given_us:
         raise InvalidData(
-            f"bars must have the length of those that were labelled, {known_us / 1e6:g} s for {_name(symbol)}, but they "
-            f"have {given_us / 1e6:g} s ({path}). Give the bars that the labels were made on, or another --store."
+            f"bars must have the length of those that were labelled, {known_us / 1e6:g} s for {_name(symbol)}, but "
+            f"they have {given_us / 1e6:g} s ({path}). Give the bars that the labels were made on, or another --store."
         )
 
 

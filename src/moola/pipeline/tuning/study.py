@@ -122,15 +122,15 @@ def _require_study_or_nothing(path: Path) -> None:
     except sqlite3.Error as error:
         raise UntrustedFile(f"--study must be a study in SQLite, but {path} is not ({error}). Name another.") from error
     tables = {name for name, kind in found if kind == "table"}
+    if tables and not {"studies", "trials", "version_info"} <= tables:
+        raise UntrustedFile(f"--study must be a study, but {path} is another SQLite file. Name another.")
     # Optuna makes none: a statement of its own would run what stands in them.
     foreign = sorted(f"{kind} {name}"[:80] for name, kind in found if kind in ("trigger", "view"))
     if foreign:
         raise UntrustedFile(
-            f"--study must have no triggers or views, but {path} has {len(foreign)} (first {foreign[0]!r}); nothing in it "
-            "was run. Name another."
+            f"--study must have no triggers or views, but {path} has {len(foreign)} (first {foreign[0]!r}); nothing in "
+            "it was run. Name another."
         )
-    if tables and not {"studies", "trials", "version_info"} <= tables:
-        raise UntrustedFile(f"--study must be a study, but {path} is another SQLite file. Name another.")
 
 
 def _require_same(path: Path, study: optuna.Study, deciding: dict[str, Any]) -> None:
