@@ -16,7 +16,7 @@ from moola.data.foreign.price_text import plain_text, read_numbers
 from moola.data.foreign.reading import read_foreign
 from moola.data.foreign.repair import repaired, repeats, row_problems
 from moola.data.foreign.table import ForeignTable
-from moola.data.foreign.time_columns import as_numbers, joined
+from moola.data.foreign.time_columns import as_numbers, joined, with_marks
 from moola.errors import InvalidData, Problem
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def _bars(table: ForeignTable, raw: pl.DataFrame, times: pl.Series, options: Imp
 
 
 def _raw_times(raw: pl.DataFrame, options: ImportOptions) -> pl.Series:
-    return joined(raw["date"], raw["time"], options) if "date" in raw.columns else raw["timestamp"]
+    return joined(raw["date"], raw["time"], options) if "date" in raw.columns else with_marks(raw["timestamp"], options)
 
 
 def _symbols(raw: pl.DataFrame, options: ImportOptions) -> list[pl.Series]:
