@@ -71,8 +71,8 @@ def _bars(table: ForeignTable, raw: pl.DataFrame, times: pl.Series, options: Imp
         table, times = repaired(table, times)
     else:
         problems += row_problems(table, raw)
+    n_by_repair = 0 if options.repair or not len(raw) else len(problems)
     problems += _without_symbol(table)
-    n_by_repair = 0 if options.repair else len(problems)
     utc = utc_times(as_numbers(times), options, problems)
     is_repeat, same, other = repeats(table, utc)
     if options.repair and is_repeat.any():
