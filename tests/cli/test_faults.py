@@ -66,9 +66,9 @@ def test_every_broken_rule_is_listed_at_once(sample, moola):
         "high must be a finite number",
         "high must be at least",
         "must have one bar",
-        "row 5",
-        "row 9",
-        "row 20",
+        "line 7 (",
+        "line 11 (",
+        "line 22 (",
     ):
         assert said in answer.err
 

@@ -127,6 +127,13 @@ FILES = [
         says=("line 1 is taken as the first bar", "taken as date, time, open, high, low, close, volume"),
     ),
     ForeignFile(
+        "histdata",
+        "20240304 100000;1.085000;1.087500;1.082500;1.086000;0\n"
+        "20240304 110000;1.086000;1.090000;1.085500;1.089500;0\n",
+        volume=[0, 0],
+        says=("separated by ';'", "no header"),
+    ),
+    ForeignFile(
         "no header, as is said",
         "2024.03.04 10:00,1.0850,1.0875,1.0825,1.0860\n2024.03.04 11:00,1.0860,1.0900,1.0855,1.0895\n",
         options={"no_header": True},

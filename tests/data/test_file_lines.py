@@ -22,7 +22,7 @@ def message_of(read):
 
 READERS = {
     "read_bars": lambda path, _folder: read_bars(path),
-    "spool_bars": lambda path, folder: spool_bars(path, folder),
+    "spool_bars": spool_bars,
     "open_source": lambda path, _folder: open_source(path, 1, 3600.0, 5),
 }
 

@@ -370,8 +370,8 @@ def test_without_repair_each_kind_is_named_with_its_line_time_and_value(read_byt
     assert "open must be a number, but 1 does not, first at line 4 (2024-03-04 11:00:00): found 'null'" in message
     assert "high must be a number, but 2 do not, first at line 4" in message
     assert (
-        "high must be at least max(open, close), but 2 do not, first at line 6 (2024-03-04 13:00:00): found open 1.085, "
-        "high 1.085, low 1.0825, close 1.0850000001" in message
+        "high must be at least max(open, close), but 2 do not, first at line 6 (2024-03-04 13:00:00): "
+        "found open 1.085, high 1.085, low 1.0825, close 1.0850000001" in message
     )
     assert "must have one bar, but 1 does not, first at line 9 (2024-03-04 10:00:00): it repeats line 3" in message
     assert message.endswith("--repair drops or fixes rows that are no bars, and counts them.")

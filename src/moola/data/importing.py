@@ -16,7 +16,7 @@ from moola.data.foreign.price_text import plain_text, read_numbers
 from moola.data.foreign.reading import read_foreign
 from moola.data.foreign.repair import repaired, repeats, row_problems
 from moola.data.foreign.table import ForeignTable
-from moola.data.foreign.time_columns import as_numbers, joined
+from moola.data.foreign.time_columns import as_numbers, joined, with_marks
 from moola.errors import InvalidData, Problem
 
 log = logging.getLogger(__name__)
@@ -71,8 +71,8 @@ def _bars(table: ForeignTable, raw: pl.DataFrame, times: pl.Series, options: Imp
         table, times = repaired(table, times)
     else:
         problems += row_problems(table, raw)
+    n_by_repair = 0 if options.repair or not len(raw) else len(problems)
     problems += _without_symbol(table)
-    n_by_repair = 0 if options.repair else len(problems)
     utc = utc_times(as_numbers(times), options, problems)
     is_repeat, same, other = repeats(table, utc)
     if options.repair and is_repeat.any():
@@ -103,7 +103,7 @@ def _bars(table: ForeignTable, raw: pl.DataFrame, times: pl.Series, options: Imp
 
 
 def _raw_times(raw: pl.DataFrame, options: ImportOptions) -> pl.Series:
-    return joined(raw["date"], raw["time"], options) if "date" in raw.columns else raw["timestamp"]
+    return joined(raw["date"], raw["time"], options) if "date" in raw.columns else with_marks(raw["timestamp"], options)
 
 
 def _symbols(raw: pl.DataFrame, options: ImportOptions) -> list[pl.Series]:

@@ -81,7 +81,10 @@ class Names:
                 )
                 raise WrongUsage(f"--columns must hold pairs name=Column, but in {pair!r} {what}. Fix the pair.")
         if ("date" in self.given) != ("time" in self.given) or ("date" in self.given and "timestamp" in self.given):
-            raise WrongUsage("--columns must give timestamp, or date and time together. Fix the pairs.")
+            raise WrongUsage(
+                f"--columns must give timestamp, or date and time together, but it gives {', '.join(self.given)}. "
+                "Fix the pairs."
+            )
         return dict(self.given)
 
     def _times(self, table: ForeignTable) -> dict[str, str]:

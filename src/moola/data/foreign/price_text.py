@@ -52,6 +52,11 @@ def read_numbers(table: ForeignTable, columns: list[str], decimal: str | None, p
         Both marks are decimal ones, or every comma has three digits behind it, which fits both readings.
     """
     found = {name: table.frame[name] for name in columns}
+    if decimal != ",":
+        # Most files are plain, and need no look at each cell.
+        plain = [column.cast(pl.Float64, strict=False) for column in found.values()]
+        if all(one.null_count() == column.null_count() for one, column in zip(plain, found.values(), strict=True)):
+            return [one.fill_nan(None) for one in plain]
     texts = {name: plain_text(column) for name, column in found.items() if not column.dtype.is_numeric()}
     has_marks = any(text.str.contains(",", literal=True).any() or _twice(text).any() for text in texts.values())
     mark = decimal or (_decimal_mark(table, texts, path) if has_marks else ".")

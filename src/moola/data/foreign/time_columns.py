@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 
 DAY = r"^(\d{8}|\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./ ][\dA-Za-z]{1,3}[-./ ]\d{2,4})$"
 TIME_OF_DAY = r"^(\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp][Mm])?|\d{1,6})$"
+PLAIN_DIGITS = r"^(\d{4})(\d{2})(\d{2})[ T](\d{2})(\d{2})(\d{2})?$"
 ISO_DAY = r"^(\d{4})[-./]?(\d{2})[-./]?(\d{2})$"
 
 
@@ -41,6 +42,13 @@ def joined(day: pl.Series, time: pl.Series, options: ImportOptions) -> pl.Series
         clock = digits.str.replace(r"^(\d\d)(\d\d)(\d\d)?$", "$1:$2:$3").str.strip_chars_end(":")
         times = clock.zip_with(is_plain.fill_null(False), times.str.replace(r"^(\d):", "0$1:"))
     return (days + " " + times).alias("timestamp")
+
+
+def with_marks(column: pl.Series, options: ImportOptions) -> pl.Series:
+    """Return texts of a day and a time in plain digits (`20240304 100000`) with marks between; others as they are."""
+    if column.dtype != pl.String or options.timestamp_format is not None:
+        return column
+    return column.str.replace(PLAIN_DIGITS, "$1-$2-$3 $4:$5:$6").str.strip_chars_end(":")
 
 
 def as_numbers(column: pl.Series) -> pl.Series:
