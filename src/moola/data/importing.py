@@ -13,7 +13,15 @@ from moola.files import read_bytes
 
 SEPARATORS = (";", "\t", "|", ",")
 KNOWN = ("timestamp", *OHLC, "volume", "symbol")
-SYNONYMS = {"date": "timestamp", "time": "timestamp", "datetime": "timestamp", "gmt time": "timestamp"}
+# What tables call an index that has no name: the last choice, for it may number the rows.
+UNNAMED = ("", "unnamed: 0", "__index_level_0__", "index")
+SYNONYMS = dict.fromkeys(
+    ("date", "time", "datetime", "date time", "date_time", "gmt time", "local time", "utc time", "time utc", "timestamp_utc",
+     "timestamp utc", "datetime_utc", "date_utc", "time_utc", "utc", "t", "ts", "dt", "ts_event", "open time", "open_time",
+     "opentime", "start", "start_time", "start time", "time_period_start", "window_start", "unix", "epoch", "unix_timestamp",
+     "unix timestamp", "timestamp_ms", *UNNAMED),
+    "timestamp",
+)  # fmt: skip
 SYNONYMS |= {"o": "open", "h": "high", "l": "low", "c": "close", "vol": "volume", "v": "volume", "ticker": "symbol"}
 
 
@@ -38,7 +46,8 @@ def import_frame(options: ImportOptions) -> pl.DataFrame:
         )
     frame = frame.select([pl.col(column).alias(name) for name, column in mapping.items()])
     problems: list[Problem] = []
-    times = utc_times(frame["timestamp"], options, problems)
+    symbols = frame["symbol"] if "symbol" in mapping and options.symbol is None else None
+    times = utc_times(frame["timestamp"], options, problems, symbols)
     prices = [_price(frame[name], problems) for name in mapping if name in (*OHLC, "volume")]
     if problems:
         raise InvalidData.from_problems(options.input, problems, "Mend the file or the options.")
@@ -83,7 +92,7 @@ def _mapping(pairs: tuple[str, ...], columns: list[str]) -> dict[str, str]:
             what = f"{name!r} is none of {', '.join(KNOWN)}" if name not in KNOWN else f"there is no column {column!r}"
             raise WrongUsage(f"--columns must hold pairs name=Column, but in {pair!r} {what}. Mend the pair.")
         mapping[name] = column
-    for column in columns:
+    for column in sorted(columns, key=lambda name: plain_name(name) in UNNAMED):
         plain = plain_name(column)
         name = SYNONYMS.get(plain, plain)
         if name in KNOWN and name not in mapping and column not in mapping.values():
