@@ -37,13 +37,16 @@ class ImportOptions:
         Pairs `name=Column`, as `timestamp=Date open=Open`, or `date=Day time=Hour` for times in two columns.
         Names that match without regard to case need no pair; without a header, columns are column_1, column_2, ...
     timezone
-        Time zone of times that carry none, as `America/New_York`.
+        Time zone of times that carry none, as `America/New_York`; also an offset from UTC or from a zone, as `+02:00`
+        or `America/New_York+7` (brokers whose day ends at 17:00 in New York).
     timestamp_format
         Format of text times, as `%d.%m.%Y %H:%M:%S`; found when left out.
+    day_first
+        Whether 01/02/2024 is 1 February; found when left out, where one order alone fits every row.
     timestamp_unit
-        Unit of numeric times since 1970.
+        Unit of numeric times since 1970, or `excel` for the days of a spreadsheet; `auto` finds it from the values.
     ambiguous
-        What to do with times that come twice when clocks go back.
+        What to do with times that come twice when clocks go back: `infer` goes by the order of the rows.
     separator
         Column separator of a text file, as `;` or `\\t`; found when left out.
     no_header
@@ -64,8 +67,9 @@ class ImportOptions:
     columns: tuple[str, ...] = ()
     timezone: str = "UTC"
     timestamp_format: str | None = None
-    timestamp_unit: Literal["s", "ms", "us"] = "s"
-    ambiguous: Literal["raise", "earliest", "latest"] = "raise"
+    day_first: bool | None = None
+    timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "excel"] = "auto"
+    ambiguous: Literal["infer", "raise", "earliest", "latest"] = "infer"
     separator: str | None = None
     no_header: bool = False
     skip_rows: int = 0

@@ -22,7 +22,13 @@ from moola.errors import InvalidData, Problem
 log = logging.getLogger(__name__)
 
 KNOWN = ("timestamp", *OHLC, "volume", "symbol")
-SYNONYMS = {"date": "timestamp", "time": "timestamp", "datetime": "timestamp", "gmt time": "timestamp"}
+SYNONYMS = dict.fromkeys(
+    ("date", "time", "datetime", "date time", "date_time", "gmt time", "local time", "utc time", "time utc", "timestamp_utc",
+     "timestamp utc", "datetime_utc", "date_utc", "time_utc", "utc", "t", "ts", "dt", "ts_event", "open time", "open_time",
+     "opentime", "start", "start_time", "start time", "time_period_start", "window_start", "unix", "epoch", "unix_timestamp",
+     "unix timestamp", "timestamp_ms"),
+    "timestamp",
+)  # fmt: skip
 SYNONYMS |= {"o": "open", "h": "high", "l": "low", "c": "close", "vol": "volume", "v": "volume", "ticker": "symbol"}
 SYNONYMS |= {"close/last": "close", "vol.": "volume"}
 # Lines of a sum or a source that programs write below the last bar.
@@ -73,7 +79,8 @@ def _bars(table: ForeignTable, raw: pl.DataFrame, times: pl.Series, options: Imp
         problems += row_problems(table, raw)
     n_by_repair = 0 if options.repair or not len(raw) else len(problems)
     problems += _without_symbol(table)
-    utc = utc_times(as_numbers(times), options, problems)
+    symbols = table.frame["symbol"] if "symbol" in table.frame.columns else None
+    utc = utc_times(as_numbers(times), options, problems, symbols)
     is_repeat, same, other = repeats(table, utc)
     if options.repair and is_repeat.any():
         first = int(is_repeat.arg_max() or 0)
