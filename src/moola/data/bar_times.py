@@ -61,9 +61,7 @@ def _refuse_both(options: ImportOptions) -> None:
         )
 
 
-def _times(
-    column: pl.Series, options: ImportOptions, problems: list[Problem]
-) -> tuple[pl.Series, pl.Series | None]:
+def _times(column: pl.Series, options: ImportOptions, problems: list[Problem]) -> tuple[pl.Series, pl.Series | None]:
     """Return times, in UTC or naive, and the zone's text of each row where texts carry one."""
     if isinstance(column.dtype, pl.Datetime):
         return column.dt.cast_time_unit("us"), None
@@ -116,10 +114,11 @@ def _by_zone(
 
 
 def _plausible(times: pl.Series, problems: list[Problem]) -> pl.Series:
-    """Refuse times that no bar has: of the first day of 1970, which a wrong unit or an empty time gives, and to come."""
+    """Refuse times that no bar has: 1970-01-01, which a wrong unit or an empty time gives, and times to come."""
     time_us = times.dt.timestamp("us")
     rules = {
-        "a bar must begin on another day than 1970-01-01, which a wrong unit or an empty time gives": (time_us >= 0) & (time_us < DAY_US),
+        "a bar must begin on another day than 1970-01-01, which a wrong unit or an empty time gives": (time_us >= 0)
+        & (time_us < DAY_US),
         "a bar must begin after 1800 (see --timestamp-format)": time_us < EARLIEST_US,
         "a bar must begin by tomorrow (see --day-first and --timestamp-format)": time_us >= tomorrow_us(),
     }

@@ -16,10 +16,10 @@ KNOWN = ("timestamp", *OHLC, "volume", "symbol")
 # What tables call an index that has no name: the last choice, for it may number the rows.
 UNNAMED = ("", "unnamed: 0", "__index_level_0__", "index")
 SYNONYMS = dict.fromkeys(
-    ("date", "time", "datetime", "date time", "date_time", "gmt time", "local time", "utc time", "time utc", "timestamp_utc",
-     "timestamp utc", "datetime_utc", "date_utc", "time_utc", "utc", "t", "ts", "dt", "ts_event", "open time", "open_time",
-     "opentime", "start", "start_time", "start time", "time_period_start", "window_start", "unix", "epoch", "unix_timestamp",
-     "unix timestamp", "timestamp_ms", *UNNAMED),
+    ("date", "time", "datetime", "date time", "date_time", "gmt time", "local time", "utc time", "time utc",
+     "timestamp_utc", "timestamp utc", "datetime_utc", "date_utc", "time_utc", "utc", "t", "ts", "dt",
+     "ts_event", "open time", "open_time", "opentime", "start", "start_time", "start time", "time_period_start",
+     "window_start", "unix", "epoch", "unix_timestamp", "unix timestamp", "timestamp_ms", *UNNAMED),
     "timestamp",
 )  # fmt: skip
 SYNONYMS |= {"o": "open", "h": "high", "l": "low", "c": "close", "vol": "volume", "v": "volume", "ticker": "symbol"}

@@ -82,7 +82,11 @@ def _dates(column: pl.Series) -> tuple[int, pl.Series] | None:
     else:
         text = _exact(column).cast(pl.Int64).cast(pl.String)
     n_digits = text.drop_nulls().str.len_chars().unique().to_list()
-    if len(n_digits) != 1 or n_digits[0] not in DATE_FORMATS or not text.drop_nulls().str.contains(r"^(19|20|21)").all():
+    if (
+        len(n_digits) != 1
+        or n_digits[0] not in DATE_FORMATS
+        or not text.drop_nulls().str.contains(r"^(19|20|21)").all()
+    ):
         return None
     # Polars reads hours with minutes alone.
     padded = text + "00" if n_digits[0] == 10 else text

@@ -115,7 +115,9 @@ def _order(
         both = several[~np.isnat(dates[best[0]][several]) & ~np.isnat(dates[best[1]][several])]
         row = int(both[0] if len(both) else several[0])
         ways = " or ".join(f"{dates[name][row]} ({name})" for name in best)
-        detail = f"found {text[row]!r}, which is {ways}" if len(both) else f"found {text[row]!r}; no order fits every row"
+        detail = (
+            f"found {text[row]!r}, which is {ways}" if len(both) else f"found {text[row]!r}; no order fits every row"
+        )
         rule = "every date must read in one way alone (--day-first true or false, or --timestamp-format, says which)"
         problems.append(Problem(rule, len(text), first_row, detail))
     elif n_read[best[0]]:
@@ -124,7 +126,7 @@ def _order(
 
 
 def _likely(names: list[str], dates: dict[str, np.ndarray], example: str) -> list[str]:
-    """Return the orders that dates with years of two digits may have, where each fits: bars come in order, and often."""
+    """Return the orders that dates with years of two digits may have, for bars come in order and often."""
 
     def doubts(name: str) -> tuple[bool, bool, bool]:
         step = np.diff(dates[name][~np.isnat(dates[name])]).astype(np.int64)
@@ -177,7 +179,7 @@ def read_formatted(text: pl.Series, form: str, problems: list[Problem]) -> tuple
         raise WrongUsage(
             f"--timestamp-format must read a day with its year, but {form!r} has no year. Add %Y, or leave it out."
         )
-    zone = None
+    zone: pl.Series | None = None
     if "%Z" in form:
         before, after = form.split("%Z", 1)
         pattern = f"^({_anything(before)})([A-Za-z0-9_/+:-]+)({_anything(after)})$"
@@ -191,19 +193,21 @@ def read_formatted(text: pl.Series, form: str, problems: list[Problem]) -> tuple
             warnings.simplefilter("ignore")
             times = text.str.to_datetime(form, time_unit="us", strict=False)
     except pl.exceptions.PolarsError as error:
-        times = _by_python(text, form)
-        if times is None:
+        by_python = _by_python(text, form)
+        times = pl.Series(text.name, [None] * len(text), dtype=pl.Datetime("us")) if by_python is None else by_python
+        if by_python is None:
             reason = str(error).splitlines()[0].removeprefix("Invalid format string: ")
             rule = f"times must be of --timestamp-format {form!r} ({reason[:160]})"
             problems.append(Problem(rule, len(text), 0, f"found {text[0]!r}"))
-            times = pl.Series(text.name, [None] * len(text), dtype=pl.Datetime("us"))
     return times, zone
 
 
 def _anything(form: str) -> str:
     """Return a pattern of what a part of a format may read."""
     return "".join(
-        ".+?" if DIRECTIVE.fullmatch(part) else re.escape(part) for part in re.split(f"({DIRECTIVE.pattern})", form) if part
+        ".+?" if DIRECTIVE.fullmatch(part) else re.escape(part)
+        for part in re.split(f"({DIRECTIVE.pattern})", form)
+        if part
     )
 
 
@@ -220,7 +224,7 @@ def _by_python(text: pl.Series, form: str) -> pl.Series | None:
     found: dict[str, datetime] = {}
     for one in [] if half_day else text.drop_nulls().unique().to_list():
         try:
-            found[one] = datetime.strptime(one, form.replace("%.f", ".%f"))  # noqa: DTZ007
+            found[one] = datetime.strptime(one, form.replace("%.f", ".%f"))
         except (ValueError, re.error):
             continue
     if not found:

@@ -15,10 +15,12 @@ import polars as pl
 from moola.config.scan_options import ScanOptions
 from moola.core.bars import Bars, price_problems
 from moola.core.merging import MergedEvents
+from moola.core.windows import allowed_gap_s, cut_windows
 from moola.data.contracts.bar_pieces import Place, bar_frames
 from moola.data.contracts.bar_spool import rows_by_symbol
 from moola.data.contracts.bar_table import ADVICE, columns_of
 from moola.data.contracts.event_table import events_frame, events_of, frame_text
+from moola.data.cutting import dropped_sentence
 from moola.errors import InvalidData, OperationFailed, Problem
 from moola.files import sha256_file
 from moola.pipeline.scan.follow_state import FollowFolder, FollowState, SymbolState
@@ -49,6 +51,7 @@ class Follower:
         # What a file was when it was last read to its end: nothing is read again until it is another.
         self.signatures: dict[str, tuple[int, int]] = {}
         self.n_skipped = 0
+        self.n_dropped = 0
 
     def run(self, on_events: OnEvents, on_begun: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Look at the source again and again; `on_events` gets the table of events just told."""
@@ -123,10 +126,12 @@ class Follower:
         bars, offset, told, frames = _joined(before.bars, new), before.offset, before.told, []
         first, end = (sliding.n_places(n, n_seen) for n in (before.n_bars, offset + len(bars)))
         reach = sliding.reach(n_seen)
+        max_gap_s = allowed_gap_s(bars.start_us, sliding.max_gap_hours)
+        self.n_dropped += self._over_gaps(bars, offset, first, end, max_gap_s)
         for place in range(first, end, sliding.batch_windows):
             stop = min(place + sliding.batch_windows, end)
             start_bar, stop_bar = max(place - reach, 0) * sliding.stride, (stop - 1) * sliding.stride + n_seen
-            said = self.reader.read(_part(bars, start_bar - offset, stop_bar - offset), start_bar)
+            said = self.reader.read(_part(bars, start_bar - offset, stop_bar - offset), start_bar, max_gap_s)
             ripe = self.judging.as_known(said, slice(place * sliding.stride, stop * sliding.stride))
             found = self.judging.untold(ripe, told)
             told = np.concatenate([told, found.bar])
@@ -135,6 +140,15 @@ class Follower:
                 frames.append(self._frame(found, bars, offset))
         kept = max(end - reach, 0) * sliding.stride
         return SymbolState(_part(bars, kept - offset, len(bars)), kept, told), frames
+
+    def _over_gaps(self, bars: Bars, offset: int, first: int, end: int, max_gap_s: float) -> int:
+        """Count and tell the new windows that hold a gap above the longest one."""
+        stride, n_seen = self.reader.sliding.stride, self.reader.n_bars
+        new = _part(bars, first * stride - offset, len(bars))
+        n_dropped = cut_windows(new, stride, n_seen, max_gap_s).n_dropped_gap if end > first else 0
+        if n_dropped:
+            log.warning("%s", dropped_sentence(n_dropped, end - first, [max_gap_s]))
+        return n_dropped
 
     def _frame(self, found: MergedEvents, bars: Bars, offset: int) -> pl.DataFrame:
         return events_frame(events_of(found, bars, self.reader.model.class_names, offset))
@@ -162,6 +176,7 @@ class Follower:
             "n_bars": sum(one.n_bars for one in self.state.symbols.values()),
             "n_symbols": len(self.state.symbols),
             "n_skipped": self.n_skipped,
+            "n_dropped_gap": self.n_dropped,
             "min_prob": float(self.judging.min_prob),
             "device": self.reader.device.type,
             "labelled_by": self.reader.model.training.get("annotators"),
