@@ -80,6 +80,8 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
             f"those before were skipped ({result['n_differing']} differ from what was read, "
             f"{result['n_out_of_order']} are out of order); {result['n_gaps']} gaps."
         )
+    if result["n_dropped_gap"]:
+        screen.say(f"{result['n_dropped_gap']} windows were dropped for gaps (--max-gap-hours).")
     screen.result(result)
     return 0
 
@@ -99,10 +101,13 @@ def _tell(screen: Screen, events: list[dict[str, Any]]) -> None:
 def _show(screen: Screen, result: dict[str, Any]) -> None:
     from moola.pipeline.seen import seen_sentence
 
+    longest = sorted(set(result["max_gap_hours"]))
+    limit = f" (above {longest[0]:g}{f' to {longest[-1]:g}' if len(longest) > 1 else ''} h)"
     screen.say(
         f"{result['n_windows']} windows read over {result['n_bars']} bars of {result['n_symbols']} symbol"
         f"{'' if result['n_symbols'] == 1 else 's'}, {result['n_windows_over_gap']} of them over a gap within "
-        f"--max-gap-hours; {result['n_dropped_gap']} more dropped for a longer one."
+        f"--max-gap-hours; {result['n_dropped_gap']} more dropped for a longer one"
+        f"{limit if result['n_dropped_gap'] else ''}."
     )
     if result["n_bars_unseen"]:
         names = [repr(name) for name in result["symbols_unseen"]]
@@ -119,4 +124,6 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
     if seen := seen_sentence(result["n_learned"], f"{result['n_events']} events", result["learned_time_range"]):
         screen.say(seen)
     if not result["n_events"]:
+        if result["n_dropped_gap"] > result["n_windows"]:
+            screen.say("Most windows were dropped for gaps: a larger --max-gap-hours keeps them.")
         screen.say("Lower --min-prob to see less probable ones.")

@@ -37,7 +37,7 @@ class LabelOptions:
     stride
         Bars from one cut window to the next; the inner zone's length when left out.
     max_gap_hours
-        Longest time between neighbouring bars inside a cut window.
+        Longest time between neighbouring bars inside a cut window; found from the bars when left out.
     window_bars
         Bars a window.
     context_bars
@@ -60,7 +60,7 @@ class LabelOptions:
     symbol: str | None = None
     port: int = 8765
     stride: int | None = None
-    max_gap_hours: float = 72.0
+    max_gap_hours: float | None = None
     window_bars: int | None = None
     context_bars: int = 30
     seed: int = DEFAULT_SEED

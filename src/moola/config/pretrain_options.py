@@ -47,7 +47,7 @@ class PretrainingOptions:
     stride
         Bars between windows cut from bars.
     max_gap_hours
-        Longest gap inside a window cut from bars.
+        Longest gap inside a window cut from bars; found from them when left out.
     window_bars
         Bars a window.
     device
@@ -86,7 +86,7 @@ class PretrainingOptions:
     val_fraction: float = 0.1
     split: Path | None = None
     stride: int = 1
-    max_gap_hours: float = 72.0
+    max_gap_hours: float | None = None
     window_bars: int = 105
     device: DeviceName = "auto"
     devices: int = 1

@@ -30,7 +30,8 @@ class ScanOptions:
     stride
         Bars from one window to the next; smaller lets more windows judge an event and takes longer.
     max_gap_hours
-        Longest time between neighbouring bars inside a window; windows over a longer one are dropped and counted.
+        Longest time between neighbouring bars inside a window; windows over a longer one are dropped and counted. Left
+        out, it is found from each symbol's bars: 72, or 11 usual bars or 1.4 usual breaks of a week where longer.
     min_prob
         Least probability of an event, that both its pointers are within 3 bars; when left out, the square of the
         model's pointer threshold, which is that of one pointer, and at least 0.1.
@@ -78,7 +79,7 @@ class ScanOptions:
     follow: Path | None = None
     output: Path
     stride: int = 5
-    max_gap_hours: float = 72.0
+    max_gap_hours: float | None = None
     min_prob: float | None = None
     max_overlap: float = 0.1
     live: bool = False

@@ -91,7 +91,8 @@ class WindowsOptions:
     stride
         Bars from one window to the next.
     max_gap_hours
-        Longest time between neighbouring bars inside a window; windows over a longer one are dropped.
+        Longest time between neighbouring bars inside a window; windows over a longer one are dropped. Left out, it is
+        found from each symbol's bars: 72, or 11 usual bars or 1.4 usual breaks of a week where longer.
     window_bars
         Bars a window.
     """
@@ -99,7 +100,7 @@ class WindowsOptions:
     bars: Path
     output: Path
     stride: int = 5
-    max_gap_hours: float = 72.0
+    max_gap_hours: float | None = None
     window_bars: int = 105
 
 
@@ -165,7 +166,7 @@ class AutolabelOptions:
     stride
         Bars from one candidate window to the next.
     max_gap_hours
-        Longest time between neighbouring bars inside a window.
+        Longest time between neighbouring bars inside a window; found from the bars when left out, as `windows` does.
     n_windows
         Keep this many labelled windows, evenly spread over time; all when left out.
     window_bars
@@ -175,6 +176,6 @@ class AutolabelOptions:
     bars: Path
     output: Path
     stride: int = 10
-    max_gap_hours: float = 72.0
+    max_gap_hours: float | None = None
     n_windows: int | None = None
     window_bars: int = 105

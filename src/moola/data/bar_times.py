@@ -114,7 +114,7 @@ def _by_zone(
 
 
 def _plausible(times: pl.Series, problems: list[Problem]) -> pl.Series:
-    """Refuse times that no bar has: of the first day of 1970, which a wrong unit or an empty time gives, and to come."""
+    """Refuse times that no bar has: 1970-01-01, which a wrong unit or an empty time gives, and times to come."""
     time_us = times.dt.timestamp("us")
     rules = {
         "a bar must begin on another day than 1970-01-01, which a wrong unit or an empty time gives": (time_us >= 0)

@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 KNOWN = ("timestamp", *OHLC, "volume", "symbol")
 SYNONYMS = dict.fromkeys(
-    ("date", "time", "datetime", "date time", "date_time", "gmt time", "local time", "utc time", "time utc", "timestamp_utc",
-     "timestamp utc", "datetime_utc", "date_utc", "time_utc", "utc", "t", "ts", "dt", "ts_event", "open time", "open_time",
-     "opentime", "start", "start_time", "start time", "time_period_start", "window_start", "unix", "epoch", "unix_timestamp",
-     "unix timestamp", "timestamp_ms"),
+    ("date", "time", "datetime", "date time", "date_time", "gmt time", "local time", "utc time", "time utc",
+     "timestamp_utc", "timestamp utc", "datetime_utc", "date_utc", "time_utc", "utc", "t", "ts", "dt",
+     "ts_event", "open time", "open_time", "opentime", "start", "start_time", "start time", "time_period_start",
+     "window_start", "unix", "epoch", "unix_timestamp", "unix timestamp", "timestamp_ms"),
     "timestamp",
 )  # fmt: skip
 SYNONYMS |= {"o": "open", "h": "high", "l": "low", "c": "close", "vol": "volume", "v": "volume", "ticker": "symbol"}

@@ -13,12 +13,12 @@ from moola.core.bar_features import BarFeatures
 from moola.core.bars import Bars, bar_lengths_us, upside_down
 from moola.core.features import N_FEATURES, relative_features
 from moola.core.splits import Intervals
-from moola.core.windows import cut_windows, take_windows
+from moola.core.windows import take_windows
 from moola.data.contracts.bar_table import bars_from_frame
 from moola.data.contracts.frames import read_frame
 from moola.data.contracts.window_file import read_windows
 from moola.data.contracts.window_table import WindowTable
-from moola.errors import InvalidData
+from moola.data.cutting import cut_within_gaps
 
 
 class WindowSource(Protocol):
@@ -139,16 +139,11 @@ class TableSource:
         return features
 
 
-def open_source(path: Path, stride: int, max_gap_s: float, window_bars: int) -> WindowSource:
-    """Open windows or bars, told apart by their columns."""
+def open_source(path: Path, stride: int, max_gap_s: float | None, window_bars: int) -> WindowSource:
+    """Open windows or bars, told apart by their columns; a longest gap of None is found from the bars."""
     frame = read_frame(path, "the input", "Give windows (`moola windows`) or bars (`moola bars import`).")
     if "timestamp" in frame.columns and "features" not in frame.columns:
         bars = bars_from_frame(frame, path)
-        cut = cut_windows(bars, stride, window_bars, max_gap_s)
-        if not len(cut):
-            raise InvalidData(
-                f"{path} must have bars for a window, but {len(bars)} bars give none of {window_bars} "
-                f"({cut.n_dropped_gap} dropped for gaps). Give more bars or raise --max-gap-hours."
-            )
+        cut = cut_within_gaps(bars, stride, window_bars, None if max_gap_s is None else max_gap_s / 3600, path)
         return BarSource(bars, cut.first_bar, window_bars)
     return TableSource(read_windows(path, window_bars))

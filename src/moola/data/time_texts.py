@@ -126,7 +126,7 @@ def _order(
 
 
 def _likely(names: list[str], dates: dict[str, np.ndarray], example: str) -> list[str]:
-    """Return the orders that dates with years of two digits may have, where each fits: bars come in order, and often."""
+    """Return the orders that dates with years of two digits may have, for bars come in order and often."""
 
     def doubts(name: str) -> tuple[bool, bool, bool]:
         step = np.diff(dates[name][~np.isnat(dates[name])]).astype(np.int64)
@@ -179,7 +179,7 @@ def read_formatted(text: pl.Series, form: str, problems: list[Problem]) -> tuple
         raise WrongUsage(
             f"--timestamp-format must read a day with its year, but {form!r} has no year. Add %Y, or leave it out."
         )
-    zone = None
+    zone: pl.Series | None = None
     if "%Z" in form:
         before, after = form.split("%Z", 1)
         pattern = f"^({_anything(before)})([A-Za-z0-9_/+:-]+)({_anything(after)})$"
@@ -193,12 +193,12 @@ def read_formatted(text: pl.Series, form: str, problems: list[Problem]) -> tuple
             warnings.simplefilter("ignore")
             times = text.str.to_datetime(form, time_unit="us", strict=False)
     except pl.exceptions.PolarsError as error:
-        times = _by_python(text, form)
-        if times is None:
+        by_python = _by_python(text, form)
+        times = pl.Series(text.name, [None] * len(text), dtype=pl.Datetime("us")) if by_python is None else by_python
+        if by_python is None:
             reason = str(error).splitlines()[0].removeprefix("Invalid format string: ")
             rule = f"times must be of --timestamp-format {form!r} ({reason[:160]})"
             problems.append(Problem(rule, len(text), 0, f"found {text[0]!r}"))
-            times = pl.Series(text.name, [None] * len(text), dtype=pl.Datetime("us"))
     return times, zone
 
 

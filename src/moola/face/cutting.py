@@ -52,7 +52,7 @@ def read_windows(path: Path | str, window_bars: int | None = None) -> pl.DataFra
 
 
 def windows(
-    bars: pl.DataFrame, *, stride: int = 5, window_bars: int = 105, max_gap_hours: float = 72.0
+    bars: pl.DataFrame, *, stride: int = 5, window_bars: int = 105, max_gap_hours: float | None = None
 ) -> pl.DataFrame:
     """Cut windows from bars, as `moola windows` does; for millions of them use the command, which streams.
 
@@ -65,7 +65,8 @@ def windows(
     window_bars
         Bars a window.
     max_gap_hours
-        Longest time between neighbouring bars inside a window; windows over a longer one are dropped.
+        Longest time between neighbouring bars inside a window; windows over a longer one are dropped. Left out, 72, or
+        11 usual bars or 1.4 times the usual break of a week where that is longer.
 
     Returns
     -------

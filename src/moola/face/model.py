@@ -122,7 +122,7 @@ class Model:
         bars: pl.DataFrame,
         *,
         stride: int = 5,
-        max_gap_hours: float = 72.0,
+        max_gap_hours: float | None = None,
         min_prob: float | None = None,
         max_overlap: float = 0.1,
         live: bool = False,
@@ -138,7 +138,8 @@ class Model:
         stride
             Bars from one window to the next; smaller lets more windows judge an event and takes longer.
         max_gap_hours
-            Longest time between neighbouring bars inside a window; windows over a longer one are dropped.
+            Longest time between neighbouring bars inside a window; windows over a longer one are dropped. Left out, it
+            is found from each symbol's bars, as in `moola.windows`.
         min_prob
             Least probability that both pointers of an event are within 3 bars; left out, the square of the model's
             pointer threshold, and at least 0.1.

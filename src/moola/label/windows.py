@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Int
 
 from moola.core.bars import Bars, bar_interval_us
-from moola.core.windows import CutWindows, cut_windows, inner_zone
+from moola.core.windows import CutWindows, inner_zone
 from moola.data.contracts.window_file import read_windows
 from moola.data.contracts.window_table import WindowTable
+from moola.data.cutting import cut_within_gaps
 from moola.data.labelling import rows_of_bars, windows_of_bars
 from moola.errors import InvalidData
 
@@ -91,12 +92,7 @@ def cut_shelf(bars: Bars, window_bars: int, stride: int | None, max_gap_hours: f
     """
     zone_start, zone_end = inner_zone(window_bars)
     step = max(1, zone_end - zone_start) if stride is None else stride
-    found = cut_windows(bars, step, window_bars, None if max_gap_hours is None else max_gap_hours * 3600)
-    if not len(found):
-        raise InvalidData(
-            f"bars must give windows to label, but {len(bars)} bars give none of {window_bars} "
-            f"({found.n_dropped_gap} dropped for gaps). Give more bars or raise --max-gap-hours."
-        )
+    found = cut_within_gaps(bars, step, window_bars, max_gap_hours, "the bar file")
     return Shelf(bars, rows_of_bars(bars, found).window_id, found.first_bar, window_bars)
 
 

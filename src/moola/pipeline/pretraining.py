@@ -62,7 +62,8 @@ def look(options: PretrainOptions) -> None:
 
 def _opened(options: PretrainOptions) -> tuple[PretrainOptions, WindowSource]:
     """Open the input, and choose what it allows where the options leave that open."""
-    source = open_source(options.input, options.stride, options.max_gap_hours * 3600, options.window_bars)
+    max_gap_s = None if options.max_gap_hours is None else options.max_gap_hours * 3600
+    source = open_source(options.input, options.stride, max_gap_s, options.window_bars)
     return resolve_arms(options, source), source
 
 

@@ -20,15 +20,17 @@ from moola.config.table_options import (
     SplitOptions,
     WindowsOptions,
 )
+from moola.core.bar_doubts import split_doubts, time_doubt
 from moola.core.bars import Bars, bar_interval_us
 from moola.core.rules import RULE_NAME, least_window_bars
 from moola.core.splits import PARTS, Split, forward_chain
-from moola.core.windows import CutWindows, cut_windows
+from moola.core.windows import CutWindows
 from moola.data.contracts.bar_table import bars_from_frame, read_bars
 from moola.data.contracts.frames import write_frame
 from moola.data.contracts.split_file import SplitFile, utc_text, verify_split, write_split
 from moola.data.contracts.window_file import WindowFile, read_windows, write_window_pieces, write_windows
 from moola.data.contracts.window_table import WindowTable
+from moola.data.cutting import cut_within_gaps
 from moola.data.importing import import_frame
 from moola.data.labelling import label_by_rule, pieces_of_bars, rows_of_bars, windows_of_bars
 from moola.errors import InvalidData, OperationFailed, WrongUsage
@@ -36,6 +38,7 @@ from moola.files import sha256_file, write_atomic
 
 log = logging.getLogger(__name__)
 SAMPLE_WINDOWS = 174
+SPLITS_TOLD = 5
 SAMPLE_PACKAGE = "moola.data"
 SAMPLE_BARS = Path("raw/eurusd_1h_2017.parquet")
 SAMPLE_NOTICE = Path("raw/eurusd_1h_2017.NOTICE.txt")
@@ -64,7 +67,31 @@ def check_bars(path: Path) -> dict[str, Any]:
                 "longest_gap_h": float(step.max() / 3.6e9) if len(step) else 0.0,
             }
         )
-    return {"file": str(path), "n_bars": len(bars), "symbols": symbols}
+    warnings = [said for symbol in bars.symbols for said in _doubts(bars, symbol, path)]
+    for said in warnings:
+        log.warning("%s", said)
+    return {"file": str(path), "n_bars": len(bars), "symbols": symbols, "warnings": warnings}
+
+
+def _doubts(bars: Bars, symbol: str, path: Path) -> list[str]:
+    """Say what a symbol's bars may have wrong although they obey every rule."""
+    mine = bars.symbol == symbol
+    times, ohlc = bars.start_us[mine], bars.ohlc[mine]
+    of = f"{symbol}: " if symbol else ""
+    said = []
+    if doubt := time_doubt(times):
+        said.append(f"{of}{doubt} ({path}). Check the times: --timestamp-unit, --day-first, --timestamp-format.")
+    found = split_doubts(times, ohlc)
+    for one in found[:SPLITS_TOLD]:
+        row = f"row {one.bar}" if len(bars.symbols) == 1 else f"bar {one.bar} of the symbol"
+        when = utc_text(times[one.bar])
+        said.append(
+            f"{of}{row} ({when}) opens at {one.open_after:g} after a close of {one.close_before:g}, "
+            f"as after a split of {one.name}: earlier prices look unadjusted ({path}). Adjust them."
+        )
+    if len(found) > SPLITS_TOLD:
+        said.append(f"{of}{len(found) - SPLITS_TOLD} more bars look like splits ({path}).")
+    return said
 
 
 def import_bars(options: ImportOptions) -> dict[str, Any]:
@@ -86,13 +113,7 @@ def cut(options: WindowsOptions) -> dict[str, Any]:
 def find_windows(bars: Bars, options: WindowsOptions | AutolabelOptions) -> CutWindows:
     """Find windows in bars; there must be one."""
     refuse_out_of_range(options)
-    found = cut_windows(bars, options.stride, options.window_bars, options.max_gap_hours * 3600)
-    if not len(found):
-        raise InvalidData(
-            f"{options.bars} must have bars for a window, but {len(bars)} bars give none of {options.window_bars} "
-            f"({found.n_dropped_gap} dropped for gaps). Give more bars or raise --max-gap-hours."
-        )
-    return found
+    return cut_within_gaps(bars, options.stride, options.window_bars, options.max_gap_hours, options.bars)
 
 
 def convert(options: ConvertOptions) -> dict[str, Any]:
@@ -107,11 +128,14 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
 def autolabel(options: AutolabelOptions) -> dict[str, Any]:
     """Label windows by the published rule."""
     bars = read_bars(options.bars)
-    windows = windows_of_bars(bars, find_windows(bars, options))
+    found = find_windows(bars, options)
+    windows = windows_of_bars(bars, found)
     table, counts = label_windows(windows, options.n_windows, options.bars)
     write_windows(options.output, table)
     kept = dict(sorted(Counter(table.label.tolist()).items()))
-    return {"output": str(options.output), "labelled_by": RULE_NAME, "candidates": counts, "kept": kept}
+    return {"output": str(options.output), "labelled_by": RULE_NAME, "candidates": counts, "kept": kept} | {
+        "n_dropped_gap": found.n_dropped_gap
+    }
 
 
 def label_windows(table: WindowTable, n_windows: int | None, name: Path | str) -> tuple[WindowTable, dict[str, int]]:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from moola.core.bars import Bars, bar_interval_us, price_problems
+from moola.core.windows import allowed_gap_s
 from moola.data.contracts.bar_pieces import bar_frames
 from moola.data.contracts.bar_table import ADVICE, columns_of
 from moola.data.contracts.file_lines import in_file, timed
@@ -34,6 +35,11 @@ class LaidOutBars(Protocol):
         """Bars of each symbol."""
         ...
 
+    @property
+    def usual_gap_s(self) -> list[float]:
+        """Longest gap inside a window of each symbol, as its first bars tell it."""
+        ...
+
     def read(self, symbol: int, first: int, stop: int) -> Bars:
         """Return the bars `[first, stop)` of a symbol, as far as it has them."""
         ...
@@ -42,6 +48,11 @@ class LaidOutBars(Protocol):
 def symbol_interval_us(bars: LaidOutBars, symbol: int) -> int:
     """Return a symbol's usual time from bar to bar, as its first bars tell it."""
     return bar_interval_us(bars.read(symbol, 0, INTERVAL_BARS).start_us)
+
+
+def symbol_gap_s(bars: LaidOutBars, symbol: int, max_gap_hours: float | None) -> float:
+    """Return the longest gap inside a window of a symbol: the one asked for, or as its first bars tell it."""
+    return bars.usual_gap_s[symbol] if max_gap_hours is None else max_gap_hours * 3600
 
 
 class HeldBars:
@@ -53,6 +64,7 @@ class HeldBars:
         self.symbols = [name for name, _ in rows]
         self.n_bars = [len(own) for _, own in rows]
         self._rows = [own for _, own in rows]
+        self.usual_gap_s = [allowed_gap_s(bars.start_us[own[:INTERVAL_BARS]]) for own in self._rows]
 
     def read(self, symbol: int, first: int, stop: int) -> Bars:
         """Return the bars `[first, stop)` of a symbol, as far as it has them."""
@@ -70,11 +82,14 @@ class SpooledBars:
         In the order in which they first appear.
     n_bars
         Bars of each symbol.
+    usual_gap_s
+        Longest gap inside a window of each symbol, as its first bars tell it.
     """
 
     folder: Path
     symbols: list[str]
     n_bars: list[int]
+    usual_gap_s: list[float]
 
     def read(self, symbol: int, first: int, stop: int) -> Bars:
         """Return the bars `[first, stop)` of a symbol, as far as it has them."""
@@ -170,7 +185,11 @@ def spool_bars(path: Path, folder: Path) -> SpooledBars:
             "Free space or choose another --output."
         ) from error
     checks.finish()
-    return SpooledBars(folder, list(number), n_bars)
+    gap_s = [
+        allowed_gap_s(np.fromfile(folder / NAME.format(place), RECORD, INTERVAL_BARS)["start_us"])
+        for place in number.values()
+    ]
+    return SpooledBars(folder, list(number), n_bars, gap_s)
 
 
 def _append(path: Path, bars: Bars, rows: np.ndarray, is_new: bool) -> None:

@@ -48,9 +48,15 @@ def columns_of(frame: pl.DataFrame, path: Path | str, problems: list[Problem]) -
     return Bars(start_us, prices, _symbols(frame, problems)), times_known
 
 
+# Of 01/02/2024 nobody knows the month: text of the contract has the year first.
+YEAR_FIRST = r"^\s*\d{4}[-/.]?\d"
+
+
 def _times(column: pl.Series, problems: list[Problem]) -> np.ndarray:
     given = column
     if column.dtype == pl.String:
+        clear = column.str.contains(YEAR_FIRST).fill_null(False)
+        column = column.zip_with(clear, pl.Series([None], dtype=pl.String))
         column = column.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
     if not isinstance(column.dtype, pl.Datetime):
         problems.append(Problem("timestamp must be a time in UTC", len(column), 0, str(column.dtype)))

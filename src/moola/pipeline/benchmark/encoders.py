@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from moola.config.benchmark_options import BenchmarkOptions
 from moola.config.pretrain_options import PretrainOptions
 from moola.core.bars import Bars, bar_lengths_us
 from moola.data.contracts.bar_table import read_bars, write_bars
-from moola.data.contracts.split_file import time_us, utc_text
+from moola.data.contracts.split_file import utc_text
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, sha256_file, write_atomic
 from moola.models.sealed import digest
@@ -68,7 +69,9 @@ def boundary_us(options: BenchmarkOptions, first_judged_us: int) -> int:
     asked = None
     if options.bars_before is not None:
         try:
-            asked = time_us(options.bars_before)
+            # Read as a date in every form of ISO 8601: numpy takes 20170415 for a year.
+            moment = datetime.fromisoformat(options.bars_before)
+            asked = round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)
         except ValueError as error:
             raise WrongUsage(
                 f"--bars-before must be a time in UTC, but it is {options.bars_before!r} ({error}). "

@@ -25,7 +25,6 @@ LABELLED_A_BATCH = 16
 UNLABELLED_A_BATCH = 64
 ENCODER_RATE = 0.5
 MASK_RATIO = 0.15
-MAX_GAP_S = 72 * 3600.0
 WINDOWS_AT_A_TIME = 1024
 
 
@@ -46,7 +45,7 @@ class Unlabelled:
 def open_unlabelled(options: TrainOptions) -> Unlabelled:
     """Open --unlabelled, and keep the windows that end before the split's val and test begin."""
     assert options.unlabelled is not None
-    source = open_source(options.unlabelled, options.stride, MAX_GAP_S, options.window_bars)
+    source = open_source(options.unlabelled, options.stride, None, options.window_bars)
     sha256 = sha256_file(options.unlabelled)
     rows, why = usable_rows(options.split, options.unlabelled, source, sha256)
     if why:

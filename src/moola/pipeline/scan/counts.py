@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from moola.core.windows import cut_windows
-from moola.data.contracts.bar_spool import LaidOutBars, symbol_interval_us
+from moola.data.contracts.bar_spool import LaidOutBars, symbol_gap_s, symbol_interval_us
 from moola.pipeline.scan.reading import Sliding
 
 
@@ -33,6 +33,8 @@ class WindowCounts:
         Windows over a gap above the longest one allowed.
     n_over_gap
         Windows over a shorter gap: more than the symbol's usual time between bars.
+    limits_s
+        The longest gap allowed, a symbol.
     n_unseen, unseen
         Bars in no window, and symbols that have no other.
     """
@@ -40,6 +42,7 @@ class WindowCounts:
     by_part: list[int] = field(default_factory=list)
     n_dropped_gap: int = 0
     n_over_gap: int = 0
+    limits_s: list[float] = field(default_factory=list)
     n_unseen: int = 0
     unseen: list[str] = field(default_factory=list)
 
@@ -53,6 +56,7 @@ class WindowCounts:
         return {
             "n_windows": self.n_windows,
             "n_dropped_gap": self.n_dropped_gap,
+            "max_gap_hours": [limit_s / 3600 for limit_s in self.limits_s],
             "n_windows_over_gap": self.n_over_gap,
             "n_bars_unseen": self.n_unseen,
             "symbols_unseen": self.unseen,
@@ -73,11 +77,13 @@ def count_windows(spool: LaidOutBars, parts: list[Stretch], sliding: Sliding, wi
     """Count, reading the bars of one part at a time."""
     counts = WindowCounts()
     usual_us = [symbol_interval_us(spool, symbol) for symbol in range(len(spool.symbols))]
+    limit_s = [symbol_gap_s(spool, symbol, sliding.max_gap_hours) for symbol in range(len(spool.symbols))]
+    counts.limits_s = limit_s
     n_seen, seen_to = np.zeros(len(spool.symbols), dtype=np.int64), np.zeros(len(spool.symbols), dtype=np.int64)
     for part in parts:
         offset = part.first * sliding.stride
         bars = spool.read(part.symbol, offset, (part.last - 1) * sliding.stride + window_bars)
-        cut = cut_windows(bars, sliding.stride, window_bars, sliding.max_gap_s)
+        cut = cut_windows(bars, sliding.stride, window_bars, limit_s[part.symbol])
         counts.by_part.append(len(cut))
         counts.n_dropped_gap += cut.n_dropped_gap
         longer = np.concatenate([[0], np.cumsum(np.diff(bars.start_us) > usual_us[part.symbol])])

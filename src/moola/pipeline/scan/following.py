@@ -16,6 +16,7 @@ import polars as pl
 from moola.config.scan_options import ScanOptions
 from moola.core.bars import Bars, bar_interval_us
 from moola.core.merging import MergedEvents
+from moola.core.windows import allowed_gap_s, cut_windows
 from moola.data.contracts.bar_spool import rows_by_symbol
 from moola.data.contracts.event_table import events_frame, events_of, frame_text
 from moola.data.contracts.growing_table import (
@@ -27,6 +28,7 @@ from moola.data.contracts.growing_table import (
     new_pieces,
     rest_elsewhere,
 )
+from moola.data.cutting import dropped_sentence
 from moola.errors import InvalidData, OperationFailed
 from moola.files import sha256_file
 from moola.pipeline.bar_intervals import compare_with_bars
@@ -65,6 +67,7 @@ class Follower:
         self.n_bad_lines, self.skipped, self.gaps = 0, Skipped(), Gaps()
         # Known once there is a window.
         self.intervals: dict[str, float | str | None] | None = None
+        self.n_dropped = 0
 
     def run(self, on_events: OnEvents, on_begun: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Look at the source again and again; `on_events` gets the table of events just told."""
@@ -210,10 +213,12 @@ class Follower:
         bars, offset, told, frames = _joined(before.bars, new), before.offset, before.told, []
         first, end = (sliding.n_places(n, n_seen) for n in (before.n_bars, offset + len(bars)))
         reach = sliding.reach(n_seen)
+        max_gap_s = allowed_gap_s(bars.start_us, sliding.max_gap_hours)
+        self.n_dropped += self._over_gaps(bars, offset, first, end, max_gap_s)
         for place in range(first, end, sliding.batch_windows):
             stop = min(place + sliding.batch_windows, end)
             start_bar, stop_bar = max(place - reach, 0) * sliding.stride, (stop - 1) * sliding.stride + n_seen
-            said = self.reader.read(_part(bars, start_bar - offset, stop_bar - offset), start_bar)
+            said = self.reader.read(_part(bars, start_bar - offset, stop_bar - offset), start_bar, max_gap_s)
             ripe = self.judging.as_known(said, slice(place * sliding.stride, stop * sliding.stride))
             found = self.judging.untold(ripe, told)
             told = np.concatenate([told, found.bar])
@@ -222,6 +227,15 @@ class Follower:
                 frames.append(self._frame(found, bars, offset))
         kept = max(end - reach, 0) * sliding.stride
         return SymbolState(_part(bars, kept - offset, len(bars)), kept, told), frames
+
+    def _over_gaps(self, bars: Bars, offset: int, first: int, end: int, max_gap_s: float) -> int:
+        """Count and tell the new windows that hold a gap above the longest one."""
+        stride, n_seen = self.reader.sliding.stride, self.reader.n_bars
+        new = _part(bars, first * stride - offset, len(bars))
+        n_dropped = cut_windows(new, stride, n_seen, max_gap_s).n_dropped_gap if end > first else 0
+        if n_dropped:
+            log.warning("%s", dropped_sentence(n_dropped, end - first, [max_gap_s]))
+        return n_dropped
 
     def _frame(self, found: MergedEvents, bars: Bars, offset: int) -> pl.DataFrame:
         return events_frame(events_of(found, bars, self.reader.model.class_names, offset))
@@ -253,6 +267,7 @@ class Follower:
             "n_differing": self.skipped.n_differing,
             "n_out_of_order": self.skipped.n_late,
             "n_gaps": self.gaps.n,
+            "n_dropped_gap": self.n_dropped,
             "min_prob": float(self.judging.min_prob),
             "device": self.reader.device.type,
             "labelled_by": self.reader.model.training.get("annotators"),

@@ -8,7 +8,7 @@ from functools import lru_cache
 from moola.config.scan_options import ScanOptions
 from moola.core.bars import Bars
 from moola.core.merging import MergedEvents, WindowCurves
-from moola.data.contracts.bar_spool import LaidOutBars, SpooledBars
+from moola.data.contracts.bar_spool import LaidOutBars, SpooledBars, symbol_gap_s
 from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
 from moola.models.files import ModelFile, read_model
@@ -35,7 +35,8 @@ class PartReader:
         n_places = self.reader.sliding.n_places(self.spool.n_bars[symbol], self.reader.n_bars)
         first, last = max(first, 0), min(last, n_places)
         bars = self.spool.read(symbol, first * stride, (last - 1) * stride + self.reader.n_bars)
-        return self.reader.read(bars, first * stride), bars, first * stride
+        max_gap_s = symbol_gap_s(self.spool, symbol, self.reader.sliding.max_gap_hours)
+        return self.reader.read(bars, first * stride, max_gap_s), bars, first * stride
 
     def proposed(self, stretch: Stretch) -> MergedEvents:
         """Return the events of a part: in hindsight all that are probable enough, live all that can be told."""
@@ -94,7 +95,7 @@ def reader_of(model: ModelFile, options: ScanOptions) -> WindowReader:
             f"a scan must have a model that predicts pointers, but {options.model} was trained without. "
             "Train one with --predict-pointers true."
         )
-    return WindowReader(model, device, Sliding(options.stride, options.max_gap_hours * 3600, options.batch_windows))
+    return WindowReader(model, device, Sliding(options.stride, options.max_gap_hours, options.batch_windows))
 
 
 def open_judging(options: ScanOptions, model: ModelFile) -> Judging:

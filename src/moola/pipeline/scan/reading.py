@@ -20,10 +20,10 @@ from moola.pipeline.predicting import decode, read_windows_both_ways
 
 @dataclass(frozen=True)
 class Sliding:
-    """How windows slide: `stride` bars apart, none over a gap above `max_gap_s`, `batch_windows` at a time."""
+    """How windows slide: `stride` bars apart, none over a gap above the longest one, `batch_windows` at a time."""
 
     stride: int
-    max_gap_s: float
+    max_gap_hours: float | None
     batch_windows: int
 
     def n_places(self, n_bars: int, window_bars: int) -> int:
@@ -54,7 +54,7 @@ class WindowReader:
         first, last = inner_zone(self.model.window_bars)
         return first, min(last, self.n_bars)
 
-    def read(self, bars: Bars, offset: int) -> WindowCurves:
+    def read(self, bars: Bars, offset: int, max_gap_s: float) -> WindowCurves:
         """Read the windows of one symbol's bars.
 
         Parameters
@@ -64,8 +64,10 @@ class WindowReader:
         offset
             Place of the first of them among the symbol's bars, a multiple of the stride; what is read counts from
             the symbol's first bar.
+        max_gap_s
+            Longest gap inside a window, the same for all bars of the symbol.
         """
-        cut = cut_windows(bars, self.sliding.stride, self.n_bars, self.sliding.max_gap_s)
+        cut = cut_windows(bars, self.sliding.stride, self.n_bars, max_gap_s)
         pieces = [
             (np.zeros((0, self.n_bars, 2)), np.zeros((0, len(self.model.class_names))), np.zeros((0, 2), np.int64))
         ]

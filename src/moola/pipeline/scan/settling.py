@@ -9,6 +9,7 @@ import numpy as np
 
 from moola.core.merging import MergedEvents, suppress
 from moola.data.contracts.event_table import Events, events_of
+from moola.data.cutting import no_window
 from moola.errors import InvalidData
 from moola.pipeline.scan.counts import Stretch, WindowCounts, count_windows, stretches
 from moola.pipeline.scan.parts import ScanPart
@@ -53,10 +54,9 @@ def counted_windows(reading: PartReader, plan: list[Stretch], name: str) -> Wind
     window_bars = reading.reader.n_bars
     counts = count_windows(reading.spool, plan, reading.reader.sliding, window_bars)
     if not counts.n_windows:
-        raise InvalidData(
-            f"{name} must have bars for a window, but {sum(reading.spool.n_bars)} bars give none of "
-            f"{window_bars} ({counts.n_dropped_gap} dropped for gaps). Give more bars or raise --max-gap-hours."
-        )
+        spool = reading.spool
+        steps = (np.diff(spool.read(symbol, 0, n).start_us) for symbol, n in enumerate(spool.n_bars))
+        raise InvalidData(no_window(name, sum(spool.n_bars), window_bars, counts.n_dropped_gap, counts.limits_s, steps))
     return counts
 
 
