@@ -1,8 +1,8 @@
 """How often the gate promotes a model that is no better, and how often one that is, on windows that share bars.
 
 For each number of windows and each true gain in Brier: the share of verdicts `promote`, the share in which
-Brier alone was better with probability 0.95, and the median of the gate's own figure of windows it
-would take. A gain of 0 is a model as good as the baseline with errors of its own: its promotes are the
+Brier alone was better with probability 0.95, the median of the gate's own figure of windows that would
+show this gain in 80 % of cases, and the share of simulations of so many windows that do show it. A gain of 0 is a model as good as the baseline with errors of its own: its promotes are the
 gate's false alarms, at most 5 % by design. Prints a markdown table. With a stride of 26 bars a
 window shares bars with the next 4.
 """
@@ -16,6 +16,7 @@ from unittest.mock import patch
 import numpy as np
 from simulated_windows import CLASS_NAMES, SHARE_OF_SECOND, blur_of, simulate
 
+from moola.config.options import MIN_GAIN
 from moola.core.seeds import generator
 from moola.evaluation import gates
 from moola.evaluation.figures import TrainingFacts
@@ -37,16 +38,32 @@ def row_of(n: int, gain: float, options: argparse.Namespace) -> str:
     for number in range(n_simulations):
         rng = generator(options.seed, "gate", n, str(gain), number)
         challenger, baseline = simulate(rng, n, options.stride, blurs)
-        verdicts.append(gates.judge(challenger, baseline, FACTS, [], options.seed))
+        verdicts.append(gates.judge(challenger, baseline, FACTS, [], options.seed, min_gain=options.min_gain))
     known = [verdict for verdict in verdicts if verdict.comparisons]
     words = [verdict.verdict for verdict in verdicts]
     sure = np.mean([(verdict.probability_brier_better or 0.0) >= gates.SURE for verdict in known])
-    more = [verdict.n_more_windows for verdict in known if verdict.n_more_windows and verdict.verdict == "inconclusive"]
     shares = " | ".join(
         f"{100 * words.count(word) / n_simulations:.1f}" for word in ("promote", "inconclusive", "hold")
     )
-    needed = f"{n + int(np.median(more))}" if more else ""
-    return f"| {n} | {gain:g} | {n_simulations} | {shares} | {100 * sure:.1f} | {needed} |"
+    return f"| {n} | {gain:g} | {n_simulations} | {shares} | {100 * sure:.1f} | {power_of(n, gain, blurs, options)} |"
+
+
+def power_of(n: int, gain: float, blurs: tuple[float, float], options: argparse.Namespace) -> str:
+    """Return how many windows would show this gain by the gate's figure from `n`, and how often so many do."""
+    if not gain:
+        return " | "
+    needed = []
+    for number in range(options.power_simulations):
+        rng = generator(options.seed, "needed", n, str(gain), number)
+        judged = gates.judge(*simulate(rng, n, options.stride, blurs), FACTS, [], options.seed, min_gain=gain)
+        needed.append(n + (judged.n_more_windows_min_gain or 0))
+    windows = int(np.median(needed))
+    shown = []
+    for number in range(options.power_simulations):
+        rng = generator(options.seed, "power", windows, str(gain), number)
+        judged = gates.judge(*simulate(rng, windows, options.stride, blurs), FACTS, [], options.seed)
+        shown.append((judged.probability_brier_better or 0.0) >= gates.SURE)
+    return f"{windows} | {100 * np.mean(shown):.1f}"
 
 
 def main() -> None:
@@ -58,6 +75,8 @@ def main() -> None:
     parser.add_argument("--stride", type=int, default=26, help="bars between the starts of two windows")
     parser.add_argument("--simulations", type=int, default=200, help="for each gain above 0")
     parser.add_argument("--null-simulations", type=int, default=1000, help="for the gain of 0")
+    parser.add_argument("--power-simulations", type=int, default=200, help="of the windows that would show a gain")
+    parser.add_argument("--min-gain", type=float, default=MIN_GAIN, help="as in `moola gate`")
     parser.add_argument("--resamples", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -67,9 +86,10 @@ def main() -> None:
         return block_weights(n_windows, block, seed, options.resamples)
 
     print(
-        "| windows | true gain | simulations | promote % | inconclusive % | hold % | Brier sure % | windows to settle |"
+        "| windows | true gain | simulations | promote % | inconclusive % | hold % | Brier sure % "
+        "| windows that show it in 80 % | of so many do % |"
     )
-    print("|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     with patch.object(gates, "block_weights", fewer_resamples):
         for n in options.windows:
             for gain in options.gains:

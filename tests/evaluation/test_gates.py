@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from moola.data.contracts.prediction_table import Predictions
 from moola.errors import InvalidData
-from moola.evaluation.class_metrics import brier, ece, pr_auc
+from moola.evaluation.class_metrics import brier, brier_by_window, ece, pr_auc
 from moola.evaluation.figures import TrainingFacts, trivial_predictions
 from moola.evaluation.gates import COMPARED, HIGHER_IS_BETTER, SURE, Comparison, Outcome, Verdict, judge
 from moola.evaluation.intervals import block_weights, percentile_interval
@@ -52,25 +52,86 @@ def test_a_model_that_is_clearly_better_is_promoted() -> None:
     assert verdict.probability_brier_better == 1.0
     assert verdict.reason == "every rule holds, and Brier is better with probability 1.000 (0.95 is asked)"
     assert verdict.n_windows == 200
-    # It is settled already: no fewer than one window more can be asked for.
+    # It is shown already: no fewer than one window more can be asked for.
     assert verdict.n_more_windows == 1
 
 
-def test_thin_evidence_is_inconclusive_and_says_how_many_windows_would_settle_it() -> None:
+def test_thin_evidence_is_inconclusive_and_says_how_many_windows_would_show_which_gain() -> None:
     challenger, baseline = right(60, 0.7, 0.7, seed=2), right(60, 0.65, 0.65, seed=3)
     verdict = verdict_of(challenger, baseline)
     assert verdict.verdict == "inconclusive"
     assert broken_rules(verdict) == []
     assert 0.5 < verdict.probability_brier_better < SURE
     assert verdict.n_more_windows > 0
-    assert f"some {verdict.n_more_windows} more labelled windows like these would settle it" in verdict.reason
+    assert verdict.reason == (
+        f"every rule holds, but Brier is better only with probability {verdict.probability_brier_better:.3f} (0.95 is "
+        f"asked); a gain is shown in four of five cases with some {verdict.n_more_windows} more labelled windows like "
+        f"these if the true gain is as large as seen ({-comparison(verdict, 'brier').difference:.3f}), with some "
+        f"{verdict.n_more_windows_min_gain} more if it is 0.01, the smallest worth having"
+    )
     gain = brier(baseline, block_weights(60, 1, 0)) - brier(challenger, block_weights(60, 1, 0))
     difference = brier(challenger, ones(challenger))[0] - brier(baseline, ones(baseline))[0]
     needed = 60 * ((norm.ppf(0.95) + norm.ppf(0.8)) * gain.std() / difference) ** 2
     assert abs(verdict.n_more_windows - (np.ceil(needed) - 60)) <= 1
+    assert abs(verdict.n_more_windows_min_gain - (needed * (difference / 0.01) ** 2 - 60)) <= 2
+    # With a gain that these windows show already there is none to add, and without a least gain nothing to say of it.
+    large = judge(challenger, baseline, EVEN, [], min_gain=0.5)
+    assert (large.n_more_windows_min_gain, large.min_gain) == (0, 0.5)
+    assert "with these windows already if it is 0.5" in large.reason
+    none = judge(challenger, baseline, EVEN, [], min_gain=0.0)
+    assert none.n_more_windows_min_gain is None
+    assert none.reason.endswith(f"as large as seen ({difference * -1:.3f})")
 
 
-def test_so_many_more_windows_like_these_do_settle_it() -> None:
+def small_but_sure() -> tuple[Predictions, Predictions]:
+    """The challenger is a little nearer to the truth on every window."""
+    baseline = right(200, 0.9, 0.85)
+    truth = np.eye(2)[baseline.class_index]
+    return replace(baseline, class_prob=baseline.class_prob + 0.002 * (truth - baseline.class_prob)), baseline
+
+
+def test_a_gain_smaller_than_worth_having_is_inconclusive_however_sure() -> None:
+    challenger, baseline = small_but_sure()
+    verdict = verdict_of(challenger, baseline)
+    gain = -comparison(verdict, "brier").difference
+    assert 0 < gain < 0.01
+    assert broken_rules(verdict) == []
+    assert verdict.probability_brier_better == 1.0
+    assert verdict.verdict == "inconclusive"
+    assert verdict.reason == (
+        f"every rule holds and Brier is better with probability 1.000, but the gain of {gain:.4f} is smaller than "
+        "worth having (0.01, --min-gain)"
+    )
+    # The contract's own rule takes any gain; the option is the least gain, itself included.
+    for least, word in ((0.0, "promote"), (gain, "promote"), (math.nextafter(gain, 1), "inconclusive")):
+        assert judge(challenger, baseline, EVEN, [], min_gain=least).verdict == word
+
+
+def test_the_windows_for_the_smallest_gain_have_the_power_that_is_claimed() -> None:
+    # Windows drawn one by one from many: the gain of all of them is the true one.
+    rng = np.random.default_rng(5)
+    n_all, n_few, n_tries = 20_000, 80, 200
+    class_index = rng.integers(0, 2, n_all)
+    signal = 0.3 * (2 * class_index - 1)
+    prob = [0.5 + np.clip(signal * share + rng.normal(0, 0.25, n_all), -0.49, 0.49) for share in (0.7, 0.6)]
+    challenger, baseline = (two_class(class_index, one) for one in prob)
+    gain = (brier(baseline, ones(baseline)) - brier(challenger, ones(challenger)))[0]
+    assert gain > 0.01
+    draws = [rng.integers(0, n_all, n_few) for _ in range(25)]
+    few = [judge(drawn(challenger, rows), drawn(baseline, rows), EVEN, [], min_gain=gain) for rows in draws]
+    needed = n_few + int(np.median([verdict.n_more_windows_min_gain for verdict in few]))
+    weights, errors = block_weights(needed, 1, 0), brier_by_window(baseline) - brier_by_window(challenger)
+    tries = [errors[rng.integers(0, n_all, needed)] for _ in range(n_tries)]
+    shown = np.mean([((weights @ one) > 0).mean() >= SURE for one in tries])
+    # Four of five, within three standard errors of 200 tries.
+    assert abs(shown - 0.8) < 3 * math.sqrt(0.8 * 0.2 / n_tries)
+
+
+def drawn(table: Predictions, rows: np.ndarray) -> Predictions:
+    return table_of(table.class_index[rows], table.class_prob[rows])
+
+
+def test_so_many_more_windows_like_these_do_show_it() -> None:
     challenger, baseline = right(60, 0.7, 0.7, seed=2), right(60, 0.65, 0.65, seed=3)
     verdict = verdict_of(challenger, baseline)
     times = int(np.ceil((60 + verdict.n_more_windows) / 60))
@@ -289,7 +350,8 @@ def test_promotion_asks_for_the_probability_of_ninety_five_in_a_hundred(monkeypa
 def test_every_outcome_has_one_of_three_verdicts() -> None:
     verdicts = {outcome.name: outcome.verdict for outcome in Outcome}
     holds = {"HOLD_RULE", "HOLD_TRIVIAL", "HOLD_LEAK", "HOLD_SAME", "HOLD_UNDEFINED"}
-    assert verdicts == {"PROMOTE": "promote", "INCONCLUSIVE": "inconclusive", **dict.fromkeys(holds, "hold")}
+    thin = {"INCONCLUSIVE", "INCONCLUSIVE_SMALL"}
+    assert verdicts == {"PROMOTE": "promote", **dict.fromkeys(thin, "inconclusive"), **dict.fromkeys(holds, "hold")}
 
 
 def test_a_verdict_is_plain_values_and_repeats_itself() -> None:

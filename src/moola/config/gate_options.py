@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from moola.config.options import DEFAULT_SEED, PROMOTED_NAME
+from moola.config.options import DEFAULT_SEED, MIN_GAIN, PROMOTED_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,12 @@ class GateOptions:
         File name of the promoted model.
     seed
         Seed of the bootstrap.
+    min_gain
+        Smallest gain in Brier that is worth having: a smaller one is inconclusive, however sure. 0 takes any gain.
     """
 
     run: Path
     baseline: Path | None = None
     name: str = PROMOTED_NAME
     seed: int = DEFAULT_SEED
+    min_gain: float = MIN_GAIN

@@ -14,6 +14,8 @@ PROMOTED_ROOT = Path("artifacts/models/supervised")
 METRICS_ROOT = Path("artifacts/metrics")
 PROMOTED_NAME = "enhanced_baseline_v2_relative.pt"
 DEFAULT_SEED = 17
+# The smallest gain in Brier that is worth a change of models.
+MIN_GAIN = 0.01
 
 ArmName = Literal["masked", "latent", "structure", "moves", "ts2vec"]
 DeviceName = Literal["auto", "cpu", "cuda"]

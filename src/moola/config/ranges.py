@@ -62,7 +62,7 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(
         ("conformal_alpha", "initial_fraction", "mask_ratio", "val_fraction", "val"), BETWEEN_0_AND_1
     ),
-    **dict.fromkeys(("dropout", "label_smoothing", "max_overlap", "SplitOptions.test"), BELOW_1),
+    **dict.fromkeys(("dropout", "label_smoothing", "max_overlap", "min_gain", "SplitOptions.test"), BELOW_1),
     **dict.fromkeys(("cpsa_ratio", "cpsa_schedule"), RATIO),
     "context_bars": Range(0, MAX_CONTEXT),
     "devices": Range(1, MAX_DEVICES),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from moola.config.options import DEFAULT_SEED
+from moola.config.gate_options import GateOptions
+from moola.config.options import DEFAULT_SEED, MIN_GAIN
 
 REPORTS_ROOT = Path("artifacts/reports")
 
@@ -27,6 +28,8 @@ class ReportOptions:
         HTML file to write; artifacts/reports/<RUN_ID>.html when left out.
     seed
         Seed of the bootstrap.
+    min_gain
+        Smallest gain in Brier that is worth having, as `gate` takes it for the verdict.
     """
 
     run: Path
@@ -34,3 +37,9 @@ class ReportOptions:
     compare: tuple[str, ...] = ()
     output: Path | None = None
     seed: int = DEFAULT_SEED
+    min_gain: float = MIN_GAIN
+
+
+def gate_options(options: ReportOptions) -> GateOptions:
+    """Return the options of the gate whose verdict the page shows."""
+    return GateOptions(run=options.run, baseline=options.baseline, seed=options.seed, min_gain=options.min_gain)

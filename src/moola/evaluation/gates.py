@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from moola.config.options import MIN_GAIN
 from moola.data.contracts.prediction_table import Predictions
 from moola.errors import InvalidData
 from moola.evaluation.class_metrics import Metric, brier, ece, pr_auc
@@ -26,8 +27,11 @@ class Outcome(Enum):
 
     PROMOTE = "every rule holds, and Brier is better with probability {probability:.3f} (0.95 is asked)"
     INCONCLUSIVE = (
-        "every rule holds, but Brier is better only with probability {probability:.3f} (0.95 is asked); "
-        "some {n_more} more labelled windows like these would settle it"
+        "every rule holds, but Brier is better only with probability {probability:.3f} (0.95 is asked); {more}"
+    )
+    INCONCLUSIVE_SMALL = (
+        "every rule holds and Brier is better with probability {probability:.3f}, but the gain of {gain:.4f} is "
+        "smaller than worth having ({min_gain:g}, --min-gain)"
     )
     HOLD_RULE = "{broken}"
     HOLD_TRIVIAL = "the challenger is not better than the class share: {broken}"
@@ -57,7 +61,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says, why, and from what."""
+    """What the gate says, why, and from what.
+
+    Attributes
+    ----------
+    n_more_windows
+        Windows to add so that a true gain as large as the one seen would be shown (Brier better with probability 0.95)
+        in four of five cases, at least 1. The seen gain is no proof of the true one: it is the larger, the luckier.
+    n_more_windows_min_gain
+        The same for a true gain of `min_gain`, the smallest worth having; 0 where these windows are enough.
+    detectable_brier_gain
+        The smallest true gain that these windows would show in four of five cases.
+    """
 
     verdict: str
     reason: str
@@ -67,6 +82,8 @@ class Verdict:
     n_more_windows: int | None
     comparisons: list[Comparison]
     detectable_brier_gain: float | None = None
+    min_gain: float = MIN_GAIN
+    n_more_windows_min_gain: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a file."""
@@ -80,6 +97,7 @@ def judge(
     leaks: list[str],
     seed: int = 0,
     trivial: Predictions | None = None,
+    min_gain: float = MIN_GAIN,
 ) -> Verdict:
     """Compare two tables of predictions of the same windows by a paired block bootstrap.
 
@@ -87,7 +105,7 @@ def judge(
 
     The rule: PR-AUC higher, Brier lower, ECE at most 0.02 above the baseline's, and Brier and PR-AUC
     better than the class share's. With the rule kept, `promote` asks that Brier is better in at least
-    95 % of resamples.
+    95 % of resamples, and lower by at least `min_gain` on these windows; a smaller gain is `inconclusive`.
 
     Raises
     ------
@@ -100,17 +118,33 @@ def judge(
     challenger, baseline = challenger.take(labelled), baseline.take(labelled)
     if not len(challenger):
         reason = Outcome.HOLD_UNDEFINED.value.format(broken="no judged window has a label")
-        return Verdict(Outcome.HOLD_UNDEFINED.verdict, reason, 0, 1, None, None, [])
+        return Verdict(Outcome.HOLD_UNDEFINED.verdict, reason, 0, 1, None, None, [], min_gain=min_gain)
     block = block_length(challenger.start_us, challenger.end_us)
     weights = block_weights(len(challenger), block, seed)
     comparisons = [_compare(name, challenger, baseline, trivial, weights) for name in COMPARED]
     gain = brier(baseline, weights) - brier(challenger, weights)
     probability = float((gain > 0).mean())
     detectable = float(detectable_difference(gain)) if float(np.nanstd(gain)) > 0 else None
-    n_more = _windows_to_settle(comparisons[1].difference, gain, len(challenger))
+    seen_gain = -(comparisons[1].difference or 0.0)
+    n_more = _windows_to_add(seen_gain, gain, len(challenger), 1)
+    n_more_min = _windows_to_add(min_gain, gain, len(challenger), 0)
     outcome, broken = _outcome(comparisons, probability, leaks, challenger, baseline)
-    reason = outcome.value.format(probability=probability, n_more=n_more, broken=broken)
-    return Verdict(outcome.verdict, reason, len(challenger), block, probability, n_more, comparisons, detectable)
+    if outcome is Outcome.PROMOTE and seen_gain < min_gain:
+        outcome = Outcome.INCONCLUSIVE_SMALL
+    more = _more_windows(seen_gain, n_more, min_gain, n_more_min)
+    reason = outcome.value.format(probability=probability, more=more, broken=broken, gain=seen_gain, min_gain=min_gain)
+    return Verdict(
+        outcome.verdict,
+        reason,
+        len(challenger),
+        block,
+        probability,
+        n_more,
+        comparisons,
+        detectable,
+        min_gain,
+        n_more_min,
+    )
 
 
 def _same_windows(challenger: Predictions, baseline: Predictions) -> None:
@@ -178,7 +212,21 @@ def _sentence(row: Comparison) -> str:
     return f"{rule[row.metric]}, but it is {row.challenger:.3f} against {row.baseline:.3f}"
 
 
-def _windows_to_settle(difference: float | None, gain: np.ndarray, n_windows: int) -> int | None:
-    """Windows to add until this Brier difference, if true, would be `SURE` in four of five cases."""
-    needed = None if difference is None else windows_for_power(-difference, gain, n_windows, level=SURE)
-    return None if needed is None else max(needed - n_windows, 1)
+def _windows_to_add(true_gain: float, gain: np.ndarray, n_windows: int, least: int) -> int | None:
+    """Windows to add until a true Brier gain would be `SURE` in four of five cases."""
+    needed = windows_for_power(true_gain, gain, n_windows, level=SURE)
+    return None if needed is None else max(needed - n_windows, least)
+
+
+def _more_windows(seen_gain: float, n_more: int | None, min_gain: float, n_more_min: int | None) -> str:
+    """Say how many windows would show a gain as large as seen, and the smallest worth having."""
+    if n_more is None:
+        return "how many more labelled windows it takes is unknown"
+    seen = (
+        f"a gain is shown in four of five cases with some {n_more} more labelled windows like these if the true gain "
+        f"is as large as seen ({seen_gain:.3f})"
+    )
+    if n_more_min is None:
+        return seen
+    least = f"with some {n_more_min} more" if n_more_min else "with these windows already"
+    return f"{seen}, {least} if it is {min_gain:g}, the smallest worth having"

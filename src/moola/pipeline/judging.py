@@ -115,7 +115,9 @@ def gate(options: GateOptions) -> dict[str, Any]:
     if baseline.note:
         log.warning("%s", baseline.note)
     leaks = [str(leak) for leak in run.manifest.get("leaks") or []]
-    verdict = judge(challenger, baseline.predictions, training_facts(run), leaks, options.seed)
+    verdict = judge(
+        challenger, baseline.predictions, training_facts(run), leaks, options.seed, min_gain=options.min_gain
+    )
     return _gate_record(run, baseline, verdict, str(challenger.part[0]))
 
 

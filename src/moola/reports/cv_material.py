@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moola.config.cv_options import CV_ROOT, CompareOptions, CvOptions
-from moola.config.gate_options import GateOptions
-from moola.config.report_options import ReportOptions
+from moola.config.report_options import ReportOptions, gate_options
 from moola.data.contracts.prediction_table import read_predictions
 from moola.pipeline.comparing import compare
 from moola.pipeline.crossval.gate import gate_cv
@@ -28,7 +27,7 @@ def gather_cv(options: ReportOptions) -> ReportContent:
     predictions = read_predictions(run.path(store.PREDICTIONS)).of_part("test")
     verdict, tables = None, [*_spread_tables(metrics), _uncertainty_table(metrics["uncertainty"])]
     if options.baseline is not None:
-        gate = gate_cv(GateOptions(run=options.run, baseline=options.baseline, seed=options.seed))
+        gate = gate_cv(gate_options(options))
         verdict = ShownVerdict(gate["verdict"], f"{gate['reason']}. Against {gate['baseline']}.")
         tables.insert(0, _judgement_table(gate["judgements"]))
     ohlc, no_ohlc = judged_bars(config, str(run.manifest.get("data_sha256")), predictions)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moola.config.gate_options import GateOptions
 from moola.config.options import PROMOTED_NAME, PROMOTED_ROOT, RUNS_ROOT
 from moola.config.report_options import REPORTS_ROOT, ReportOptions
 from moola.data.contracts.prediction_table import Predictions, read_predictions
@@ -95,7 +94,7 @@ def _gate(run: store.Run, options: ReportOptions) -> tuple[dict[str, Any] | None
     if options.baseline is None and _is_promoted(run):
         return None, "This run's model is the one in use: it is its own baseline. Name another with --baseline."
     try:
-        return judging.gate(GateOptions(run=options.run, baseline=options.baseline, seed=options.seed)), ""
+        return judging.gate(gate_options(options)), ""
     except MoolaError as error:
         if options.baseline is not None:
             raise

@@ -4,7 +4,7 @@ Verdicts merge by one table, worst wins:
 
 | what is judged | hold | inconclusive | promote |
 |---|---|---|---|
-| the rule on pooled out-of-fold windows | a rule is broken, or no better than the class share | thin evidence | sure |
+| the rule on pooled out-of-fold windows | a rule is broken, or not above the class share | thin, or a small gain | sure |
 | seeds | fewer than 4 of 5 are better than the baseline's in Brier | fewer than 5 seeds | 4 of 5 and more |
 | cheap references | not better than the strongest in Brier and in PR-AUC | - | better in both |
 | controls | a leak is known | they were not run | they found none |
@@ -75,7 +75,8 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
     metrics = challenger_run.read(store.METRICS)
     facts = TrainingFacts(**challenger_run.read(store.FACTS))
     leaks = [str(leak) for leak in metrics["leaks"]]
-    verdict = judge(challenger, baseline, facts, leaks, options.seed, trivial=prevalence_of(challenger_run))
+    trivial = prevalence_of(challenger_run)
+    verdict = judge(challenger, baseline, facts, leaks, options.seed, trivial, options.min_gain)
     judgements = [
         Judgement("rule", verdict.verdict, verdict.reason),
         by_seeds(metrics["by_seed"], baseline_run.read(store.METRICS)["by_seed"]),
