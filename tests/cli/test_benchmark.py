@@ -23,7 +23,7 @@ epochs = 1
 hidden_dim = 4
 [moves]
 pretrain = { epochs = 1, hidden_dim = 4, num_layers = 1, stride = 24 }
-train = { epochs = 1, freeze_encoder = true }
+train = { epochs = 1, freeze_encoder = true, refit = true }
 """
 
 

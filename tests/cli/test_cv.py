@@ -53,10 +53,10 @@ def test_cv_judges_every_later_window_once_and_shows_references(cv):
 
 
 def test_pointers_of_the_pool_are_decoded_as_those_of_every_fit(cv):
-    one = folder(cv("--seeds", "1", "--folds", "2").last_line)
+    one = folder(cv("--seeds", "1").last_line)
     pooled, fits = read_predictions(one / "predictions.parquet"), sorted(one.glob("fits/enhanced*.parquet"))
     own = {row: bars for fit in fits for row, bars in rows_of(read_predictions(fit).of_part("test"))}
-    assert len(fits) == 2
+    assert len(fits) == 3
     assert dict(rows_of(pooled)) == own
     weights = [json.loads(fit.with_suffix(".json").read_text())["length_weight"] for fit in fits]
     assert all(len(weight) == 105 and len(set(weight)) > 1 for weight in weights)
@@ -65,7 +65,7 @@ def test_pointers_of_the_pool_are_decoded_as_those_of_every_fit(cv):
     record.pop("length_weight")
     fits[0].with_suffix(".json").write_text(json.dumps(record))
     (one / "manifest.json").unlink()
-    cv("--seeds", "1", "--folds", "2", "--resume", one.name)
+    cv("--seeds", "1", "--resume", one.name)
     assert json.loads(fits[0].with_suffix(".json").read_text())["length_weight"] == weights[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from moola.data.contracts.prediction_table import read_predictions
 from moola.data.contracts.window_file import read_windows
 from moola.files import sha256_file
 from moola.models.files import read_model
+from moola.pipeline import judging
 from moola.pipeline.predicting import predict_windows
 from moola.runs.manifest import OWN_HASH, own_hash
 from tests.conftest import DATA
@@ -34,7 +36,7 @@ def frozen(sample, moola):
     return lambda *arguments: moola("train", *QUICK, "--pretrained-encoder", "e.pt", *arguments)
 
 
-def test_the_judged_model_is_the_promoted_one(frozen, moola):
+def test_the_judged_model_is_the_promoted_one(frozen, moola, monkeypatch):
     answer = frozen()
     assert "There is no test part, so the kept model trained on train rows alone" in answer.out
     run = RUNS / answer.last_line
@@ -45,14 +47,19 @@ def test_the_judged_model_is_the_promoted_one(frozen, moola):
     assert set(judged.part) == {"val"}
     again = predict_windows(read_model(run / "model.pkl"), read_windows(Path(DATA), 105), judged.row, judged.part, CPU)
     np.testing.assert_allclose(again.class_prob, judged.class_prob, atol=1e-6)
-    # A baseline that knows nothing, so that gate and promote have something to say.
-    assert moola("train", *QUICK, "--learning-rate", "1e-9").code == 0
-    assert moola("gate", "--run", run.name).code in (0, 4)
-    promoted = moola("promote", "--run", run.name, "--accept", "inconclusive")
-    target = Path("artifacts/models/supervised/enhanced_baseline_v2_relative.pt")
-    assert target.exists() == (promoted.code == 0)
-    if target.exists():
-        assert target.read_bytes() == (run / "model.pkl").read_bytes()
+    # Whatever is judged better, the judge is shown the predictions of the file that comes into use.
+    baseline = moola("train", *QUICK, "--learning-rate", "1e-9").last_line
+    shown, judge = [], judging.judge
+
+    def better(challenger, *others):
+        shown.append(challenger)
+        return replace(judge(challenger, *others), verdict="promote")
+
+    monkeypatch.setattr(judging, "judge", better)
+    assert moola("promote", "--run", run.name, "--baseline", baseline).code == 0
+    np.testing.assert_array_equal(shown[0].class_prob, judged.of_part("val").class_prob)
+    promoted = Path("artifacts/models/supervised/enhanced_baseline_v2_relative.pt")
+    assert promoted.read_bytes() == (run / "model.pkl").read_bytes()
 
 
 def test_refit_is_refused_and_leaves_nothing(frozen):
