@@ -69,8 +69,13 @@ def full_of_one_number(_patch: object) -> None:
 
 def clock_changes(local: str) -> Callable[[object], None]:
     """Bars of one day whose third bar starts at a local time of a day on which clocks change."""
-    rows = [f"2024-{local[:5]} 00:30", f"2024-{local[:5]} 01:30", f"2024-{local}"]
+    rows = [f"2024-{local[:5]} {clock}" for clock in ("00:30", "01:30", local[6:], "03:30")]
     return text("timestamp,open,high,low,close\n" + "".join(f"{time},1,1,1,1\n" for time in rows))
+
+
+def times(*times: str) -> Callable[[object], None]:
+    """Bars of one price at these times."""
+    return text("timestamp,open,high,low,close\n" + "".join(f"{time},1,1,1,1\n" for time in times))
 
 
 CHECK, IMPORT = "bars check bad.csv", "bars import --input bad.csv --output new.parquet"
@@ -220,15 +225,15 @@ BARS = [
         "a local time that does not exist (clocks go forward)",
         f"{IMPORT} --timezone Europe/Berlin",
         3,
-        "every time must exist once in Europe/Berlin",
+        "every time must exist once in Europe/Berlin (no such time",
         clock_changes("03-31 02:30"),
     ),
     Fault(
         "bars-clock-back",
-        "a local time that comes twice (clocks go back)",
+        "one of the two hours of a night on which clocks go back, and nothing tells which",
         f"{IMPORT} --timezone Europe/Berlin",
         3,
-        "every time must exist once in Europe/Berlin",
+        "every time must exist once in Europe/Berlin (clocks go back",
         clock_changes("10-27 02:30"),
     ),
     Fault(
@@ -312,6 +317,75 @@ BARS = [
         text("timestamp,open,high,low,close,symbol\n2024-01-01,1,1,1,1,\x1b[31mEUR\n"),
     ),
     Fault(
+        "bars-hour-twice",
+        "both hours of a night on which clocks go back, in order: read",
+        f"{IMPORT} --timezone Europe/Berlin",
+        0,
+        "4 bars in new.parquet",
+        times("2024-10-27 01:30", "2024-10-27 02:30", "2024-10-27 02:30", "2024-10-27 03:30"),
+        leaves=("new.parquet",),
+    ),
+    Fault(
+        "bars-date-numbers",
+        "dates written as numbers: read as dates",
+        IMPORT,
+        0,
+        "2024-03-04T00:00:00",
+        times("20240304", "20240305"),
+        leaves=("new.parquet",),
+    ),
+    Fault(
+        "bars-unit",
+        "milliseconds called seconds",
+        f"{IMPORT} --timestamp-unit s",
+        3,
+        "say ms",
+        times("1709546400000", "1709550000000"),
+    ),
+    Fault("bars-row-numbers", "row numbers as times", IMPORT, 3, "times must be counts of", times("0", "1")),
+    Fault("bars-spreadsheet-days", "days of a spreadsheet", IMPORT, 3, "--timestamp-unit excel", times("45355.5")),
+    Fault(
+        "bars-day-or-month",
+        "dates of which nobody knows the month",
+        IMPORT,
+        3,
+        "every date must read in one way alone",
+        times("01/02/2024 09:30", "01/02/2024 10:30"),
+    ),
+    Fault(
+        "bars-day-or-month-checked",
+        "such dates in a bar file",
+        CHECK,
+        3,
+        "timestamp must be there and readable as UTC",
+        times("01/02/2024 09:30", "01/02/2024 10:30"),
+    ),
+    Fault(
+        "bars-zone-beside",
+        "times beside a zone of several meanings",
+        IMPORT,
+        3,
+        "must have one known meaning ('IST')",
+        times("2024-03-04 10:00 IST"),
+    ),
+    Fault(
+        "bars-format",
+        "a format that reads no whole time",
+        f"{IMPORT} --timestamp-format '%Y-%m-%d %I:%M'",
+        3,
+        "12-hour directive",
+        times("2024-03-04 10:00"),
+    ),
+    Fault(
+        "bars-format-and-day-first",
+        "a format and an order of day and month",
+        f"{IMPORT} --timestamp-format %Y-%m-%d --day-first true",
+        2,
+        "--day-first must stand without",
+        times("2024-03-04"),
+    ),
+    Fault("bars-to-come", "a bar of next century", IMPORT, 3, "must begin by tomorrow", times("2124-03-04")),
+    Fault(
         "bars-separator",
         "a separator that is not the file's",
         f"{IMPORT} --separator ;",
@@ -352,7 +426,7 @@ BARS = [
         "104 bars, one fewer than a window",
         WINDOWS,
         3,
-        "104 bars give none of 105",
+        "104 bars give none of 105 (0 dropped for gaps): no symbol has so many",
         bars(lambda frame: frame.head(104)),
     ),
     Fault(
@@ -369,7 +443,7 @@ BARS = [
         "bars days apart",
         f"{WINDOWS} --max-gap-hours 0.5",
         3,
-        "dropped for gaps",
+        "dropped for gaps): each holds one above 0.5 h. Pass --max-gap-hours 1 or more",
         bars(lambda frame: frame),
     ),
 ]

@@ -56,7 +56,7 @@ def read_texts(text: pl.Series, options: ImportOptions, problems: list[Problem])
     three = numbers["a"] >= 0
     if three.any():
         found = np.stack([numbers[name] for name in "abc"])[:, three]
-        order = _order(found, text.filter(pl.Series(three)), int(three.argmax()), options.day_first, problems)
+        order = _order(found, text.filter(pl.Series(three)), np.flatnonzero(three), options.day_first, problems)
         year[three], month[three], day[three] = (found[place] for place in order)
         year[three] = _century(year[three])
     date = _date(year, month, day)
@@ -95,7 +95,7 @@ def _date(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> np.ndarray:
 
 
 def _order(
-    found: np.ndarray, text: pl.Series, first_row: int, day_first: bool | None, problems: list[Problem]
+    found: np.ndarray, text: pl.Series, rows: np.ndarray, day_first: bool | None, problems: list[Problem]
 ) -> tuple[int, int, int]:
     """Return the places of year, month and day: the order asked for, or the one that fits every row."""
     if day_first is not None:
@@ -119,7 +119,7 @@ def _order(
             f"found {text[row]!r}, which is {ways}" if len(both) else f"found {text[row]!r}; no order fits every row"
         )
         rule = "every date must read in one way alone (--day-first true or false, or --timestamp-format, says which)"
-        problems.append(Problem(rule, len(text), first_row, detail))
+        problems.append(Problem(rule, len(text), int(rows[row]), detail))
     elif n_read[best[0]]:
         log.info("Dates such as %r are read %s: no other order fits every row (--day-first).", text[0], best[0])
     return ORDERS[best[0]]
