@@ -135,7 +135,7 @@ CASES = (
         "promote",
         4,
         ("promote", "--run", "CHALLENGER", "--baseline", "CHAMPION", "--accept", "inconclusive"),
-        (f"{SHELF}/?*",),
+        (f"{SHELF}/?*", f"{SHELF}/previous/?*"),
     ),
 )
 

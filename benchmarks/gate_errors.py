@@ -1,10 +1,10 @@
 """How often the gate promotes a model that is no better, and how often one that is, on windows that share bars.
 
 For each number of windows and each true gain in Brier: the share of verdicts `promote`, the share in which
-Brier alone was better with probability 0.95, the median of the gate's own figure of windows that would
-show this gain in 80 % of cases, and the share of simulations of so many windows that do show it. A gain of 0 is a model as good as the baseline with errors of its own: its promotes are the
-gate's false alarms, at most 5 % by design. Prints a markdown table. With a stride of 26 bars a
-window shares bars with the next 4.
+Brier alone was better with probability 0.95, the median of the gate's own figure of windows that would show this
+gain in 80 % of cases, and the share of simulations of so many windows that do show it. A gain of 0 is a model as
+good as the baseline with errors of its own: its promotes are the gate's false alarms, at most 5 % by design. Prints
+a markdown table. With a stride of 26 bars a window shares bars with the next 4.
 """
 
 from __future__ import annotations

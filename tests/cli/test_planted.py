@@ -61,10 +61,19 @@ def test_planted_pattern_is_found_promoted_and_the_one_before_kept(planted, mool
     assert answer.json["verdict"] == "promote"
     assert answer.json["baseline_kind"] == "promoted model"
     assert model.read_bytes() == (Path("artifacts/runs") / strong / "model.pkl").read_bytes()
-    kept = shelf / "enhanced_baseline_v2_relative.previous.pt"
+    (kept,) = (shelf / "previous").iterdir()
     assert kept.read_bytes() == (Path("artifacts/runs") / weak / "model.pkl").read_bytes()
     entry = json.loads((shelf / "promotions.jsonl").read_text())
     assert (entry["run_id"], entry["verdict"]) == (strong, "promote")
+
+    again = moola("promote", "--run", strong, "--baseline", weak)
+    assert (again.code, "is in use already" in again.err) == (1, True)
+    back = moola("promote", "--back", "true", "--json")
+    assert back.code == 0, back.err
+    assert (back.json["action"], model.read_bytes()) == ("back", kept.read_bytes())
+    assert moola("promote", "--back").code == 1
+    for words in ((), ("--back", "--run", strong)):
+        assert moola("promote", *words).code == 2
 
 
 def test_shuffled_labels_fall_to_the_class_share(planted, moola):

@@ -36,14 +36,14 @@ def failing(where: str, number: int) -> Make:
 
 
 def full_at(name: str) -> Make:
-    """Let the disk be full once, when a file of this name is to be written."""
+    """Let the disk be full once, when a file whose name begins so is to be written."""
 
     def make(patch: pytest.MonkeyPatch) -> None:
-        whole, waiting = tempfile.mkstemp, [f".{name}."]
+        whole, waiting = tempfile.mkstemp, [f".{name}"]
 
         def mkstemp(prefix: str, **others: Any) -> tuple[int, str]:
-            if prefix in waiting:
-                waiting.remove(prefix)
+            if waiting and prefix.startswith(waiting[0]):
+                waiting.clear()
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return whole(prefix=prefix, **others)
 
@@ -122,7 +122,7 @@ AT_FILES = {
     "train": ("checkpoint.pt", "model.pkl", "manifest.json"),
     "promote": (
         f".{PROMOTED_NAME}.pending.json",
-        f"{Path(PROMOTED_NAME).stem}.previous.pt",
+        f"{Path(PROMOTED_NAME).stem}-",
         PROMOTED_NAME,
         "promotions.jsonl",
     ),

@@ -5,19 +5,33 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import sha256_bytes
-from moola.runs.promotion import LOG_NAME, finish_promotion, previous_path, promote_file, promoted_path, read_log
+from moola.runs.promotion import (
+    LOG_NAME,
+    PREVIOUS,
+    finish_promotion,
+    previous_path,
+    promote_back,
+    promote_file,
+    promoted_path,
+    read_log,
+)
 
 NAME = "enhanced_baseline_v2_relative.pt"
 
 
 def shelf_in(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (folder.iterdir() if folder.is_dir() else ())}
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def kept_name(content: bytes) -> str:
+    return previous_path(Path(NAME), sha256_bytes(content)).name
 
 
 def promoted(tmp_path: Path, content: bytes, **record: object) -> dict[str, object]:
@@ -52,13 +66,14 @@ def test_the_first_promotion_puts_the_model_on_an_empty_shelf(tmp_path: Path) ->
     assert str(entry["promoted_at"]).endswith("+00:00")
 
 
-def test_the_model_before_is_kept_and_the_one_before_that_is_not(tmp_path: Path) -> None:
+def test_every_model_that_was_in_use_is_kept_by_its_hash(tmp_path: Path) -> None:
     for content in (b"first", b"second", b"third"):
         entry = promoted(tmp_path, content)
     shelf = shelf_in(tmp_path / "shelf")
     assert shelf[NAME] == b"third"
-    assert shelf["enhanced_baseline_v2_relative.previous.pt"] == b"second"
-    assert set(shelf) == {NAME, "enhanced_baseline_v2_relative.previous.pt", LOG_NAME}
+    assert (shelf[kept_name(b"first")], shelf[kept_name(b"second")]) == (b"first", b"second")
+    assert set(shelf) == {NAME, kept_name(b"first"), kept_name(b"second"), LOG_NAME}
+    assert {path.parent.name for path in (tmp_path / "shelf").rglob("*-*.pt")} == {PREVIOUS}
     assert entry["replaced_sha256"] == sha256_bytes(b"second")
 
 
@@ -88,8 +103,8 @@ def test_two_names_share_a_shelf_and_keep_apart(tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(b"second")
     promote_file(tmp_path / "model.pkl", other, {})
     assert (tmp_path / "shelf" / NAME).read_bytes() == b"first"
-    assert previous_path(other).read_bytes() == b"first"
-    assert not previous_path(promoted_path(tmp_path / "shelf", NAME)).exists()
+    assert previous_path(other, sha256_bytes(b"first")).read_bytes() == b"first"
+    assert kept_name(b"first") not in shelf_in(tmp_path / "shelf")
     assert [entry["file"] for entry in read_log(tmp_path / "shelf")] == [NAME, "other.pt", "other.pt"]
 
 
@@ -120,7 +135,7 @@ def test_names_that_are_no_plain_names_are_refused(tmp_path: Path, name: str) ->
 
 
 def test_the_previous_model_keeps_the_ending() -> None:
-    assert previous_path(Path("shelf/a.v2.pt")) == Path("shelf/a.v2.previous.pt")
+    assert previous_path(Path("shelf/a.v2.pt"), "0123456789abcdef01") == Path("shelf/previous/a.v2-0123456789abcdef.pt")
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
@@ -139,7 +154,7 @@ def test_a_fault_at_any_write_leaves_what_stood_before(
     assert shelf_in(tmp_path / "shelf") == before
     promoted(tmp_path, b"third")
     after = shelf_in(tmp_path / "shelf")
-    assert (after[NAME], after[previous_path(Path(NAME)).name]) == (b"third", b"second")
+    assert (after[NAME], after[kept_name(b"second")]) == (b"third", b"second")
     assert len(read_log(tmp_path / "shelf")) == len(on_shelf) + 1
 
 
@@ -164,7 +179,7 @@ def test_a_fault_never_takes_the_model_in_use_away(
         promoted(tmp_path, b"third")
     shelf = shelf_in(tmp_path / "shelf")
     assert shelf[NAME] in (b"second", b"third")
-    assert b"second" in (shelf[NAME], shelf[previous_path(Path(NAME)).name])
+    assert b"second" in (shelf[NAME], shelf.get(kept_name(b"second")))
     assert not [name for name in shelf if name.endswith(".tmp")]
 
 
@@ -204,8 +219,9 @@ def test_a_promotion_that_was_killed_is_finished_by_the_next(
     assert entry is not None
     assert entry["run_id"] == "r3"
     shelf = shelf_in(tmp_path / "shelf")
-    assert {name for name in shelf if not name.endswith(".tmp")} == {NAME, previous_path(target).name, LOG_NAME}
-    assert (shelf[NAME], shelf[previous_path(target).name]) == (b"third", b"second")
+    kept = {kept_name(b"first"), kept_name(b"second")}
+    assert {name for name in shelf if not name.endswith(".tmp")} == {NAME, LOG_NAME, *kept}
+    assert (shelf[NAME], shelf[kept_name(b"second")]) == (b"third", b"second")
     assert [line["run_id"] for line in read_log(tmp_path / "shelf")] == ["r1", "r2", "r3"]
     assert finish_promotion(target) is None
 
@@ -219,3 +235,142 @@ def test_a_killed_promotion_whose_model_is_gone_is_dropped_and_said(
     assert finish_promotion(promoted_path(tmp_path / "shelf", NAME)) is None
     assert "promotion of run r3 was cut short and cannot be finished" in caplog.text
     assert {name for name in shelf_in(tmp_path / "shelf") if not name.endswith(".tmp")} == {NAME, LOG_NAME}
+
+
+def test_a_damaged_log_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    promoted(tmp_path, b"first")
+    promoted(tmp_path, b"second")
+    log = tmp_path / "shelf" / LOG_NAME
+    log.write_bytes(log.read_bytes()[:-20])
+    before = shelf_in(tmp_path / "shelf")
+    for change in (lambda: promoted(tmp_path, b"third"), lambda: promote_back(promoted_path(tmp_path / "shelf", NAME))):
+        with pytest.raises(InvalidData, match=r"1 of 2 lines are none \(.*promotions.jsonl, first line 2\)"):
+            change()
+        assert shelf_in(tmp_path / "shelf") == before
+
+
+def test_a_killed_promotion_is_not_finished_over_a_damaged_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promoted(tmp_path, b"first", run_id="r1")
+    killed_at(monkeypatch, 2, tmp_path)
+    log = tmp_path / "shelf" / LOG_NAME
+    whole = log.read_bytes()
+    log.write_bytes(whole[:-20])
+    before = shelf_in(tmp_path / "shelf")
+    target = promoted_path(tmp_path / "shelf", NAME)
+    with pytest.raises(InvalidData):
+        finish_promotion(target)
+    assert shelf_in(tmp_path / "shelf") == before
+    log.write_bytes(whole)
+    assert finish_promotion(target)["run_id"] == "r3"
+
+
+def test_a_last_line_without_its_end_stays_a_line_of_its_own(tmp_path: Path) -> None:
+    promoted(tmp_path, b"first", run_id="r1")
+    log = tmp_path / "shelf" / LOG_NAME
+    log.write_bytes(log.read_bytes().rstrip(b"\n"))
+    promoted(tmp_path, b"second", run_id="r2")
+    assert [entry["run_id"] for entry in read_log(tmp_path / "shelf")] == ["r1", "r2"]
+
+
+def test_the_model_in_use_is_not_promoted_again(tmp_path: Path) -> None:
+    promoted(tmp_path, b"first")
+    promoted(tmp_path, b"second")
+    before = shelf_in(tmp_path / "shelf")
+    with pytest.raises(OperationFailed, match="must be another than the one in use"):
+        promoted(tmp_path, b"second")
+    assert shelf_in(tmp_path / "shelf") == before
+
+
+def test_back_walks_through_all_models_and_says_where_it_ends(tmp_path: Path) -> None:
+    for content in (b"first", b"second", b"third"):
+        promoted(tmp_path, content, run_id=content.decode())
+    shelf, target = tmp_path / "shelf", promoted_path(tmp_path / "shelf", NAME)
+    entry = promote_back(target)
+    assert (entry["action"], entry["run_id"], entry["file"]) == ("back", "second", NAME)
+    assert (entry["sha256"], entry["replaced_sha256"]) == tuple(sha256_bytes(one) for one in (b"second", b"third"))
+    assert target.read_bytes() == b"second"
+    assert promote_back(target)["run_id"] == "first"
+    assert target.read_bytes() == b"first"
+    before = shelf_in(shelf)
+    with pytest.raises(OperationFailed, match="the promotion log names 0 for enhanced_baseline"):
+        promote_back(target)
+    assert shelf_in(shelf) == before
+    # Nothing that was in use is lost, and what follows goes on from here.
+    assert {kept_name(one) for one in (b"first", b"second", b"third")} <= set(before)
+    promoted(tmp_path, b"third")
+    promote_back(target)
+    assert target.read_bytes() == b"first"
+    assert [line.get("action", "promote") for line in read_log(shelf)] == [
+        *["promote"] * 3,
+        "back",
+        "back",
+        "promote",
+        "back",
+    ]
+
+
+def test_back_returns_to_a_model_that_was_put_there_by_hand(tmp_path: Path) -> None:
+    target = promoted_path(tmp_path / "shelf", NAME)
+    target.parent.mkdir()
+    target.write_bytes(b"by hand")
+    promoted(tmp_path, b"first")
+    assert promote_back(target)["run_id"] is None
+    assert target.read_bytes() == b"by hand"
+    # Another put there by hand: the one before it is the last that the log names.
+    target.write_bytes(b"by hand too")
+    promote_back(target)
+    assert target.read_bytes() == b"by hand"
+    assert shelf_in(tmp_path / "shelf")[kept_name(b"by hand too")] == b"by hand too"
+
+
+def test_back_without_any_promotion_changes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OperationFailed, match="must have been in use before"):
+        promote_back(promoted_path(tmp_path / "shelf", NAME))
+    assert not (tmp_path / "shelf").exists()
+
+
+def test_back_reads_where_earlier_versions_kept_the_one_before(tmp_path: Path) -> None:
+    promoted(tmp_path, b"first", run_id="r1")
+    promoted(tmp_path, b"second", run_id="r2")
+    shelf, target = tmp_path / "shelf", promoted_path(tmp_path / "shelf", NAME)
+    old = shelf / "enhanced_baseline_v2_relative.previous.pt"
+    previous_path(target, sha256_bytes(b"first")).rename(old)
+    promote_back(target)
+    assert (target.read_bytes(), old.read_bytes()) == (b"first", b"first")
+
+
+@pytest.mark.parametrize(
+    "change", [Path.unlink, lambda path: path.write_bytes(b"flipped")], ids=["gone", "other bytes"]
+)
+def test_back_to_a_file_that_is_gone_or_another_is_refused(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    promoted(tmp_path, b"first")
+    promoted(tmp_path, b"second")
+    target = promoted_path(tmp_path / "shelf", NAME)
+    change(previous_path(target, sha256_bytes(b"first")))
+    before = shelf_in(tmp_path / "shelf")
+    with pytest.raises(OperationFailed, match="the model to return to must have the SHA-256"):
+        promote_back(target)
+    assert shelf_in(tmp_path / "shelf") == before
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_an_interrupted_promotion_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    promoted(tmp_path, b"first", run_id="r1")
+    real, done = os.replace, []
+
+    def replace(source: str, target: Path) -> None:
+        done.append(target)
+        if len(done) == number:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        with pytest.raises(KeyboardInterrupt):
+            promoted(tmp_path, b"second", run_id="r2")
+    target = promoted_path(tmp_path / "shelf", NAME)
+    assert finish_promotion(target)["run_id"] == "r2"
+    assert target.read_bytes() == b"second"
+    assert [entry["run_id"] for entry in read_log(tmp_path / "shelf")] == ["r1", "r2"]

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.config.command_lines import command_line
 from moola.config.eval_options import EvalOptions
-from moola.config.gate_options import GateOptions
+from moola.config.gate_options import GateOptions, PromoteOptions
+from moola.errors import WrongUsage
 
 NOT_PROMOTED = 4
 
@@ -144,11 +145,11 @@ def _number(value: float | None) -> str:
 
 def promote(
     *,
-    options: Annotated[GateOptions, Flat],
+    options: Annotated[PromoteOptions, Flat] = PromoteOptions(),
     accept: Literal["inconclusive"] | None = None,
     console: Console = ConsoleOptions(),
 ) -> int:
-    """Gate a run and put its model into use; the one before it is kept.
+    """Gate a run and put its model into use, or return to the one before; every model that was in use is kept.
 
     Example: moola promote --run artifacts/runs/<RUN_ID>
 
@@ -160,9 +161,26 @@ def promote(
     from moola.pipeline import judging
 
     screen = Screen(console)
-    result = judging.promote(options, accept == "inconclusive", lambda verdict: _show_verdict(screen, verdict))
+    if options.back:
+        return _back(options, screen)
+    result = judging.promote(
+        options.gate_options(), accept == "inconclusive", lambda verdict: _show_verdict(screen, verdict)
+    )
     screen.say(f"Promoted to {result['promoted_to']}")
     words = ("moola", "predict", "--model", result["promoted_to"], "--data", "<windows>")
     screen.next_command(*words, "--output", "predictions.parquet")
+    screen.result(result)
+    return 0
+
+
+def _back(options: PromoteOptions, screen: Screen) -> int:
+    from moola.pipeline import judging
+
+    if options.run is not None:
+        raise WrongUsage(f"--back must go without --run, but --run is {options.run}. Leave one of them out.")
+    result = judging.go_back(options.name)
+    by = f", of run {result['run_id']}" if result["run_id"] else ""
+    screen.say(f"Back in use: the model with SHA-256 {result['sha256'][:16]}{by}, at {result['promoted_to']}")
+    screen.next_command(f"moola predict --model {result['promoted_to']} --data <windows> --output predictions.parquet")
     screen.result(result)
     return 0

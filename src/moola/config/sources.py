@@ -14,7 +14,7 @@ from moola.config.cpsa_options import CpsaPreviewOptions
 from moola.config.cv_options import CompareOptions, CvOptions
 from moola.config.eval_options import EvalOptions
 from moola.config.export_options import ExportOptions
-from moola.config.gate_options import GateOptions
+from moola.config.gate_options import GateOptions, PromoteOptions
 from moola.config.label_options import LabelOptions
 from moola.config.labels_options import LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 from moola.config.leakcheck_options import LeakcheckOptions
@@ -63,7 +63,7 @@ COMMAND_OPTIONS: dict[str, type] = {
     "tune": TuneOptions,
     "benchmark": BenchmarkOptions,
     "gate": GateOptions,
-    "promote": GateOptions,
+    "promote": PromoteOptions,
     "report": ReportOptions,
     "predict": PredictOptions,
     "scan": ScanOptions,

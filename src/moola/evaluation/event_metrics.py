@@ -73,7 +73,7 @@ def hit_at(tolerance_bars: int, which: str) -> Metric:
         distance = _distances(predictions, pairs)
         off = distance.max(axis=1) if which == "both" else distance[:, ENDS.index(which)]
         hit = pairs.over_window(np.minimum, off) <= tolerance_bars
-        true = pairs.over_window(np.logical_or, (predictions.true_bar >= 0).all(axis=1)[pairs.other])
+        true = pairs.over_window(np.logical_or, (predictions.true_bar[pairs.other] >= 0).all(axis=1))
         weights = weights / pairs.n_rows
         return weighted_share(weights @ (hit & true).astype(np.float64), weights @ true.astype(np.float64))
 

@@ -27,7 +27,7 @@ from moola.pipeline.model_card import write_card
 from moola.pipeline.predicting import predict_windows
 from moola.pipeline.seen import seen_among
 from moola.runs import store, tracking
-from moola.runs.promotion import finish_promotion, promote_file, promoted_path
+from moola.runs.promotion import BACK, check_promotion, finish_promotion, promote_back, promote_file, promoted_path
 from moola.training.device import prepare_device
 
 log = logging.getLogger(__name__)
@@ -206,7 +206,10 @@ def promote(
     NotPromoted
         The verdict is `hold`, or `inconclusive` without it being accepted. Nothing was changed.
     OperationFailed
-        Another process promotes: its model is what this one must be compared with, once it is done.
+        The model is in use already, or another process promotes: its model is what this one must be compared with, once
+        it is done.
+    InvalidData
+        The promotion log is damaged. Nothing was changed.
     """
     target = promoted_path(PROMOTED_ROOT, options.name)
     with alone(lock_beside(PROMOTED_ROOT), f"promote under {PROMOTED_ROOT}"):
@@ -215,7 +218,27 @@ def promote(
             log.info("The promotion of run %s was cut short: it is finished now.", finished["run_id"])
             if finished["run_id"] == store.find_run(RUNS_ROOT, options.run).run_id:
                 return finished | {"promoted_to": str(target)}
+        # Before the gate: what it costs must not be lost to a model in use already or a damaged log.
+        check_promotion(store.find_run(RUNS_ROOT, options.run).path(store.MODEL), target)
         return _promote(options, accept_inconclusive, report, target)
+
+
+def go_back(name: str) -> dict[str, Any]:
+    """Put the model into use again that was in use before the present one.
+
+    Raises
+    ------
+    OperationFailed
+        There was none, its file is gone, or another process promotes. Nothing was changed.
+    """
+    target = promoted_path(PROMOTED_ROOT, name)
+    with alone(lock_beside(PROMOTED_ROOT), f"promote under {PROMOTED_ROOT}"):
+        finished = finish_promotion(target)
+        if finished is not None:
+            log.info("The promotion of run %s was cut short: it is finished now.", finished["run_id"])
+            if finished.get("action") == BACK:
+                return finished | {"promoted_to": str(target)}
+        return promote_back(target) | {"promoted_to": str(target)}
 
 
 def _promote(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.config.options import PROMOTED_NAME, PROMOTED_ROOT, RUNS_ROOT
-from moola.config.report_options import REPORTS_ROOT, ReportOptions
+from moola.config.report_options import REPORTS_ROOT, ReportOptions, gate_options
 from moola.data.contracts.prediction_table import Predictions, read_predictions
 from moola.data.contracts.split_file import read_split, utc_text
 from moola.data.contracts.window_file import read_windows

@@ -1,4 +1,4 @@
-"""The shelf of promoted models: one file in use, the one before it, and a log."""
+"""Promoted models: one file in use, every model that was in use before it by its hash, and a log."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from moola.files import json_bytes, read_bytes, read_json, safe_name, sha256_byt
 
 log = logging.getLogger(__name__)
 LOG_NAME = "promotions.jsonl"
+PREVIOUS = "previous"
+BACK = "back"
 
 
 def promoted_path(root: Path, name: str) -> Path:
@@ -21,20 +23,41 @@ def promoted_path(root: Path, name: str) -> Path:
     return root / safe_name(name, "the name of a promoted model")
 
 
-def previous_path(path: Path) -> Path:
-    """Return where the model before the promoted one is kept."""
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
+def previous_path(path: Path, sha256: str) -> Path:
+    """Return where a model that was in use under `path` is kept: by its hash, so that none takes another's place."""
+    return path.parent / PREVIOUS / f"{path.stem}-{sha256[:16]}{path.suffix}"
+
+
+def check_promotion(model: Path, target: Path) -> bytes:
+    """Return the content of a model that may be put into use at `target`; nothing is written.
+
+    Raises
+    ------
+    InvalidData
+        The promotion log is damaged: nothing could be added to it afterwards.
+    OperationFailed
+        The model cannot be read, or it is the one in use.
+    """
+    read_log(target.parent)
+    content = read_bytes(model, "the model to promote", "Train the run anew.")
+    in_use = _content_of(target)
+    if in_use is not None and sha256_bytes(in_use) == sha256_bytes(content):
+        raise OperationFailed(
+            f"a model to promote must be another than the one in use, but {model} is in use already ({target}, SHA-256 "
+            f"{sha256_bytes(content)[:16]}). Promote another run, or return to the model before it with --back."
+        )
+    return content
 
 
 def promote_file(model: Path, target: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """Copy a model to the shelf, keep the one before it, and append to the promotion log.
+    """Put a model into use, keep the one before it by its hash, and append to the promotion log.
 
-    What is about to be done is written first, so that `finish_promotion` can end what a kill cut short; each file is
-    then replaced whole, and a failed write brings back what stood before.
+    All that can be refused is checked before anything is written (`check_promotion`). What is about to be done is
+    written first, so that `finish_promotion` can end what a kill cut short; each file is then replaced whole, and a
+    failed write brings back what stood before.
     """
-    content = read_bytes(model, "the model to promote", "Train the run anew.")
-    before = {path: _content_of(path) for path in (previous_path(target), target, _log_path(target))}
-    older = before[target]
+    content = check_promotion(model, target)
+    older = _content_of(target)
     entry = {
         "promoted_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "file": target.name,
@@ -42,16 +65,67 @@ def promote_file(model: Path, target: Path, record: dict[str, Any]) -> dict[str,
         "replaced_sha256": None if older is None else sha256_bytes(older),
         **record,
     }
+    kept = [] if older is None else [previous_path(target, sha256_bytes(older))]
+    before = {path: _content_of(path) for path in (*kept, target, _log_path(target))}
     try:
         write_atomic(_pending_path(target), json_bytes({"entry": entry, "model": str(model.absolute())}))
         _put(target, older, content)
         _tell(target, entry)
     except OperationFailed:
         _put_back(before)
-        raise
-    finally:
         _pending_path(target).unlink(missing_ok=True)
+        raise
+    _pending_path(target).unlink(missing_ok=True)
     return entry
+
+
+def promote_back(target: Path) -> dict[str, Any]:
+    """Put the model into use that was in use before this one, and append to the log; repeated, it goes further back.
+
+    Raises
+    ------
+    InvalidData
+        The promotion log is damaged. Nothing was changed.
+    OperationFailed
+        There was none before, or its file is gone or another by now. Nothing was changed.
+    """
+    entries = [entry for entry in read_log(target.parent) if entry.get("file") == target.name]
+    in_use = _content_of(target)
+    history = _history(entries)
+    if history and in_use is not None and history[-1] == sha256_bytes(in_use):
+        history.pop()
+    if not history:
+        raise OperationFailed(
+            f"a model must have been in use before the present one to return to it, but the promotion log names 0 for "
+            f"{target.name} ({_log_path(target)}). The model in use is unchanged."
+        )
+    first = next((entry for entry in entries if entry.get("sha256") == history[-1]), {})
+    return promote_file(_kept(target, history[-1]), target, {"action": BACK, "run_id": first.get("run_id")})
+
+
+def _history(entries: list[dict[str, Any]]) -> list[str]:
+    """Return hashes of the models in use so far, oldest first; a return takes those after it away."""
+    history: list[str] = []
+    for entry in entries:
+        now, replaced = entry.get("sha256"), entry.get("replaced_sha256")
+        if entry.get("action") == BACK and now in history:
+            del history[len(history) - history[::-1].index(now) :]
+            continue
+        # A model that was put there by hand is known by what replaced it.
+        history += [one for one in (replaced, now) if isinstance(one, str) and history[-1:] != [one]]
+    return history
+
+
+def _kept(target: Path, sha256: str) -> Path:
+    """Find a model that was in use: by its hash, or where versions before 0.2 kept the last one."""
+    places = (previous_path(target, sha256), target.with_name(f"{target.stem}.previous{target.suffix}"))
+    for place in places:
+        if place.is_file() and sha256_file(place) == sha256:
+            return place
+    raise OperationFailed(
+        f"the model to return to must have the SHA-256 {sha256[:16]} of the promotion log, but 0 of {len(places)} "
+        f"files have it ({places[0]}, {places[1].name}). Promote its run again."
+    )
 
 
 def finish_promotion(target: Path) -> dict[str, Any] | None:
@@ -63,6 +137,7 @@ def finish_promotion(target: Path) -> dict[str, Any] | None:
     if not pending.is_file():
         return None
     found = read_json(pending, "a promotion that was cut short", f"Remove {pending} and promote anew.")
+    read_log(target.parent)
     entry, model, in_use = found["entry"], Path(found["model"]), _content_of(target)
     in_use_sha256 = None if in_use is None else sha256_bytes(in_use)
     if in_use_sha256 == entry["replaced_sha256"] and model.is_file() and sha256_file(model) == entry["sha256"]:
@@ -78,15 +153,19 @@ def finish_promotion(target: Path) -> dict[str, Any] | None:
 
 def _put(target: Path, older: bytes | None, content: bytes) -> None:
     if older is not None:
-        write_atomic(previous_path(target), older)
+        kept = previous_path(target, sha256_bytes(older))
+        if _content_of(kept) != older:
+            write_atomic(kept, older)
     write_atomic(target, content)
 
 
 def _tell(target: Path, entry: dict[str, Any]) -> None:
     """Append an entry to the log, unless it stands there."""
     if entry not in read_log(target.parent):
-        line = json.dumps(entry, sort_keys=True, allow_nan=False) + "\n"
-        write_atomic(_log_path(target), (_content_of(_log_path(target)) or b"") + line.encode())
+        told = _content_of(_log_path(target)) or b""
+        # An editor may have left the last line without its end.
+        told += b"" if not told or told.endswith(b"\n") else b"\n"
+        write_atomic(_log_path(target), told + json.dumps(entry, sort_keys=True, allow_nan=False).encode() + b"\n")
 
 
 def _log_path(target: Path) -> Path:
@@ -102,25 +181,41 @@ def _content_of(path: Path) -> bytes | None:
 
 
 def _put_back(before: dict[Path, bytes | None]) -> None:
-    """Bring the shelf back to what it was; a file that cannot be written back stays as it is."""
+    """Bring all files back to what they were; one that cannot be written back stays as it is."""
     for path, content in before.items():
         with contextlib.suppress(OperationFailed, OSError):
             if content is None:
                 path.unlink(missing_ok=True)
+                if path.parent.name == PREVIOUS:
+                    path.parent.rmdir()
             elif path.read_bytes() != content:
                 write_atomic(path, content)
 
 
 def read_log(root: Path) -> list[dict[str, Any]]:
-    """Return the promotions so far, oldest first."""
+    """Return the promotions so far, oldest first.
+
+    Raises
+    ------
+    InvalidData
+        A line is no JSON object, such as the half line of a copy that was cut short.
+    """
     path = root / LOG_NAME
     if not path.is_file():
         return []
-    try:
-        lines = read_bytes(path, "the promotion log", "Mend its permissions.").decode().splitlines()
-        entries = [json.loads(line) for line in lines]
-    except (ValueError, RecursionError) as error:
-        raise InvalidData(f"{path} must hold a JSON object a line, but does not ({error}). Mend it.") from error
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise InvalidData(f"{path} must hold a JSON object a line, but a line holds another value. Mend it.")
+    lines = read_bytes(path, "the promotion log", "Fix its permissions.").split(b"\n")
+    entries, broken = [], []
+    for number, line in enumerate(lines[:-1] if not lines[-1] else lines, start=1):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        entries.append(entry)
+        if not isinstance(entry, dict):
+            broken.append(number)
+    if broken:
+        raise InvalidData(
+            f"the promotion log must hold a JSON object a line, but {len(broken)} of {len(entries)} lines are none "
+            f"({path}, first line {broken[0]}). Complete that line from a copy, or remove it."
+        )
     return entries
