@@ -4,7 +4,7 @@ Verdicts merge by one table, worst wins:
 
 | what is judged | hold | inconclusive | promote |
 |---|---|---|---|
-| the rule on pooled out-of-fold windows | a rule is broken, or not above the class share | thin or small | sure |
+| the rule on pooled windows | a rule is broken, or not above the class share | thin or small | sure |
 | seeds | fewer than 4 of 5 are better than the baseline's in Brier | fewer than 5 seeds | 4 of 5 and more |
 | cheap references | not better than the strongest in Brier and in PR-AUC | - | better in both |
 | controls | a leak is known | they were not run | they found none |
