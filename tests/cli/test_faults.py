@@ -171,7 +171,9 @@ def test_wrong_usage_ends_in_2_and_leaves_nothing(sample, moola, arguments):
     before = {path: path.stat().st_mtime_ns for path in sample.rglob("*")}
     answer = moola(*arguments)
     assert answer.code == 2, answer.err
-    assert answer.err.startswith("Error: ")
+    # A command that began has named the options of the environment; one that could not be read has said nothing else.
+    assert answer.err.splitlines()[-1].startswith("Error: ")
+    assert all(line.startswith("From the environment: ") for line in answer.err.splitlines()[:-1])
     assert "Traceback" not in answer.err
     after = {path: path.stat().st_mtime_ns for path in sample.rglob("*")}
     assert before == after

@@ -29,7 +29,7 @@ from moola.cli import (
     tuning,
     validating,
 )
-from moola.cli.arguments import from_file, join_booleans, refuse_impossible
+from moola.cli.arguments import from_file, join_booleans, refuse_impossible, tell_sources
 from moola.cli.console import close_logging, printable, set_up_logging
 from moola.cli.stopping import exit_code, reader_left, terminable, way_on
 from moola.config.sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names
@@ -131,7 +131,10 @@ def main(arguments: list[str] | None = None) -> None:
     as_json = any(token in ("--json", "--json=true") for token in tokens)
     try:
         with terminable():
-            code = app(tokens, exit_on_error=False, print_error=False)
+            run, given, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+            # Wrong usage ends before this line, with its sentence alone.
+            tell_sources()
+            code = run(*given.args, **given.kwargs)
             sys.stdout.flush()
     except Interrupted as error:
         code = _fail(f"{error}{way_on(error, tokens)}", exit_code(error), debug, as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from moola.config.sources import CONFIG_FILE, ENVIRONMENT, boolean_options, file
 from moola.errors import WrongUsage
 
 log = logging.getLogger("moola.cli")
+_not_typed: ContextVar[str] = ContextVar("_not_typed", default="")
 WORDS = {"true", "false", "yes", "no", "1", "0"}
 # What every file system that is in use takes as one name, and what every table holds as a whole number.
 MAX_NAME_BYTES, MAX_NUMBER = 255, 2**53
@@ -46,11 +48,11 @@ def from_file(app: Any, commands: tuple[str, ...], arguments: Any) -> None:
     settings = file_settings(" ".join(commands))
     if settings:
         Dict(settings, source=str(CONFIG_FILE), use_commands_as_keys=False)(app, commands, arguments)
-    _tell_sources({argument.name.lstrip("-").replace("-", "_"): argument.tokens for argument in arguments}, settings)
+    _remember({argument.name.lstrip("-").replace("-", "_"): argument.tokens for argument in arguments}, settings)
 
 
-def _tell_sources(tokens: dict[str, list[Any]], settings: dict[str, Any]) -> None:
-    """Remember where each option came from, and say on stderr which were not typed, with their values."""
+def _remember(tokens: dict[str, list[Any]], settings: dict[str, Any]) -> None:
+    """Remember where each option came from, and the line of those that were not typed, with their values."""
     sources = {name: str(given[0].source) for name, given in tokens.items() if given}
     remember_sources(sources)
     of_file = [f"{name} = {_plain(settings[name])}" for name, source in sources.items() if source == str(CONFIG_FILE)]
@@ -61,9 +63,15 @@ def _tell_sources(tokens: dict[str, list[Any]], settings: dict[str, Any]) -> Non
     ]
     said = [f"from {CONFIG_FILE}: {', '.join(of_file)}"] if of_file else []
     said += [f"from the environment: {', '.join(of_environment)}"] if of_environment else []
-    if said:
-        text = "; ".join(said)
-        log.info("%s", text[0].upper() + text[1:])
+    text = "; ".join(said)
+    _not_typed.set(text[:1].upper() + text[1:])
+
+
+def tell_sources() -> None:
+    """Say on stderr which options of the command that begins were not typed."""
+    if text := _not_typed.get():
+        log.info("%s", text)
+        _not_typed.set("")
 
 
 def _plain(value: Any) -> str:

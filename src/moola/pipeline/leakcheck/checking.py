@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -34,6 +35,8 @@ CHECKS: dict[str, Check] = {
     "trained controls": trained.trained_controls,
 }
 log = logging.getLogger(__name__)
+# Quick checks pass in silence.
+SAID_EVERY_S = 2.0
 TRAINING = ("trained controls",)
 
 
@@ -41,9 +44,12 @@ def leakcheck(options: LeakcheckOptions) -> dict[str, Any]:
     """Run every check, with `--quick` those that train nothing; a leak ends nothing and hides nothing."""
     subject = open_subject(options)
     findings: list[Finding] = []
+    said = time.monotonic()
     for name, check in CHECKS.items():
         if not (options.quick and name in TRAINING):
-            log.info("Checking: %s ...", name)
+            if time.monotonic() - said >= SAID_EVERY_S:
+                said = time.monotonic()
+                log.info("Checking: %s ...", name)
             findings += check(subject)
     if options.quick:
         found = "left out by --quick: poisoned test rows, shuffled labels, shifted pointers"
