@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from moola.data.contracts import frames
 from moola.data.contracts.bar_spool import spool_bars
 from moola.data.contracts.bar_table import read_bars, write_bars
 from moola.data.contracts.frames import (
@@ -180,9 +181,9 @@ def test_compressed_tables_are_refused_with_the_way_to_unpack_them(tmp_path, pac
 
 def test_long_text_is_refused(tmp_path):
     pl.DataFrame({"symbol": ["x" * 20_000] * 3000}).write_parquet(tmp_path / "t.parquet")
-    with pytest.raises(InvalidData, match="at most 10,000 bytes of text in a cell"):
+    with pytest.raises(InvalidData, match="at most 64 bytes of text in a cell"):
         read(tmp_path / "t.parquet")
-    with pytest.raises(InvalidData, match="at most 10,000 bytes of text in a cell"):
+    with pytest.raises(InvalidData, match="at most 64 bytes of text in a cell"):
         spool_bars(tmp_path / "t.parquet", tmp_path / "spool")
 
 
@@ -197,3 +198,19 @@ def test_a_csv_of_a_million_columns_is_refused(tmp_path):
     (tmp_path / "t.csv").write_text("a," * 1_000_000 + "\n1\n")
     with pytest.raises(InvalidData, match="at most 10,000 columns"):
         read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("read", [frames.read_frame, frames.scan_frame])
+@pytest.mark.parametrize(("column", "n_text"), [("symbol", 65), ("labels", 9_000)])
+def test_text_multiplied_by_its_dictionary_is_refused(tmp_path, read, column, n_text):
+    path = tmp_path / "many.parquet"
+    pl.DataFrame({"row": range(20_000)}).with_columns(pl.lit("A" * n_text).alias(column)).write_parquet(path)
+    with pytest.raises(InvalidData, match="bytes of text in"):
+        read(path, "a table", "Check the file.")
+
+
+@pytest.mark.parametrize("read", [frames.read_frame, frames.scan_frame])
+def test_a_symbol_of_64_bytes_in_many_rows_is_read(tmp_path, read):
+    path = tmp_path / "many.parquet"
+    pl.DataFrame({"row": range(100_000)}).with_columns(symbol=pl.lit("A" * 64)).write_parquet(path)
+    assert read(path, "a table", "Check the file.").lazy().collect().height == 100_000

@@ -23,6 +23,9 @@ PARQUET_MAGIC = b"PAR1"
 MAX_COLUMNS = 10_000
 # Text of one cell: a dictionary makes long text many times almost no bytes of a file.
 MAX_TEXT_BYTES = 10_000
+MAX_SYMBOL_BYTES = 64
+# Text of all cells, however small the file: so much, and so much more a row.
+TABLE_TEXT_BYTES, ROW_TEXT_BYTES = 32 << 20, 128
 FIRST_ROWS, PIECE_ROWS = 1024, 65_536
 
 
@@ -41,29 +44,42 @@ def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
 
 def _parquet(content: bytes, path: Path, what: str, advice: str) -> pl.DataFrame:
     """Read parquet a few rows first, then more: long text is met before it is met a million times."""
-    rows = pl.scan_parquet(io.BytesIO(content))
-    pieces: list[pl.DataFrame] = []
-    first, n_rows = 0, FIRST_ROWS
+    return pl.concat(_pieces(pl.scan_parquet(io.BytesIO(content)), path, what, advice))
+
+
+def _pieces(rows: pl.LazyFrame, path: Path, what: str, advice: str) -> Iterator[pl.DataFrame]:
+    """Yield the rows in pieces (one at least, perhaps empty), refused once their text is too much."""
+    first, n_rows, n_text = 0, FIRST_ROWS, 0
     while True:
         piece = rows.slice(first, n_rows).collect()
-        if pieces and not len(piece):
-            return pl.concat(pieces)
-        refuse_long_text(piece, path, what, advice)
-        pieces.append(piece)
+        if first and not len(piece):
+            return
+        n_text += refuse_long_text(piece, path, what, advice)
+        if n_text > (most := TABLE_TEXT_BYTES + ROW_TEXT_BYTES * (first + len(piece))):
+            raise InvalidData(
+                f"{what} must have at most {most:,} bytes of text in its first {first + len(piece):,} rows, but {path} "
+                f"has {n_text:,}. {advice}"
+            )
+        yield piece
         first, n_rows = first + n_rows, PIECE_ROWS
 
 
-def refuse_long_text(frame: pl.DataFrame, path: Path | str, what: str, advice: str) -> None:
-    """Refuse a table with text beyond `MAX_TEXT_BYTES` in a cell."""
+def refuse_long_text(frame: pl.DataFrame, path: Path | str, what: str, advice: str) -> int:
+    """Return the bytes of text of a table; refuse a cell beyond `MAX_TEXT_BYTES` (a symbol: `MAX_SYMBOL_BYTES`)."""
+    n_text = 0
     for name, dtype in frame.schema.items():
         if dtype not in (pl.String, pl.Categorical, pl.Enum):
             continue
-        longest = frame[name].cast(pl.String).str.len_bytes().max()
-        if isinstance(longest, int) and longest > MAX_TEXT_BYTES:
+        lengths = frame[name].cast(pl.String).str.len_bytes().cast(pl.Int64)
+        most = MAX_SYMBOL_BYTES if plain_name(name) in ("symbol", "ticker") else MAX_TEXT_BYTES
+        longest = lengths.max()
+        if isinstance(longest, int) and longest > most:
             raise InvalidData(
-                f"{what} must have at most {MAX_TEXT_BYTES:,} bytes of text in a cell, but {path} has {longest:,} in "
+                f"{what} must have at most {most:,} bytes of text in a cell, but {path} has {longest:,} in "
                 f"the column {name[:80]!r}. {advice}"
             )
+        n_text += int(lengths.sum())
+    return n_text
 
 
 def scan_frame(path: Path, what: str, advice: str) -> pl.LazyFrame:
@@ -71,7 +87,12 @@ def scan_frame(path: Path, what: str, advice: str) -> pl.LazyFrame:
     with contextlib.suppress(OSError), path.open("rb") as file:
         if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
             refuse_inflation(file, path, what, advice)
-            return pl.scan_parquet(path)
+            rows = pl.scan_parquet(path)
+            with reading(path, what, advice):
+                texts = [name for name, dtype in rows.collect_schema().items() if dtype in (pl.String, pl.Categorical)]
+                for _piece in _pieces(rows.select(texts), path, what, advice) if texts else ():
+                    pass
+            return rows
     return read_frame(path, what, advice).lazy()
 
 
