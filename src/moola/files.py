@@ -41,7 +41,7 @@ def sha256_file(path: Path) -> str:
         raise OperationFailed(f"{path} must be readable, but {_reason(error)}.") from error
 
 
-def read_bytes(path: Path, what: str, advice: str, max_bytes: int = 8 << 30) -> bytes:
+def read_bytes(path: Path, what: str, advice: str, max_bytes: int = 2 << 30) -> bytes:
     """Read a whole file that a user named; missing or unreadable is said plainly."""
     try:
         if not path.is_file():

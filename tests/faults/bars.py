@@ -34,6 +34,20 @@ def cell(column: str, row: int, value: object) -> Callable[[object], None]:
     return bars(change)
 
 
+def long_symbol_many_times(_patch: object) -> None:
+    """Write 200,000 bars whose symbol of 9,000 letters stands once in the file and would be 1.8 GB of text."""
+    frame = pl.read_parquet("bars.parquet").head(1).drop("symbol", strict=False)
+    rows = pl.concat([frame] * 1000).with_columns(symbol=pl.lit("S" * 9000))
+    pl.concat([rows] * 200).write_parquet("bad.parquet", compression="zstd")
+
+
+def feather_full_of_one_number(_patch: object) -> None:
+    """Write 8 million rows of five equal numbers: 320 MB in some 70 kB."""
+    ones = pl.repeat(1.0, 8_000_000, eager=True)
+    frame = pl.DataFrame({name: ones for name in ("time", "open", "high", "low", "close")})
+    frame.write_ipc(BAD, compression="zstd")
+
+
 def text(content: str | bytes, name: str = BAD) -> Callable[[object], None]:
     """Make a file of these bytes."""
     return lambda _patch: Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -162,6 +176,30 @@ BARS = [
         3,
         "must grow to at most 100 times its size",
         full_of_one_number,
+    ),
+    Fault(
+        "bars-symbol-multiplied",
+        "a long symbol that a dictionary makes many times",
+        "bars check bad.parquet",
+        3,
+        "at most 64 bytes of text in a cell",
+        long_symbol_many_times,
+    ),
+    Fault(
+        "bars-feather-bomb",
+        "a small Feather file full of one number, to import",
+        IMPORT,
+        3,
+        "must grow to at most 100 times its size",
+        feather_full_of_one_number,
+    ),
+    Fault(
+        "bars-gzip",
+        "CSV packed with gzip under the name of plain CSV",
+        CHECK,
+        3,
+        "is packed with gzip. Unpack it first",
+        text(gzip.compress(b"timestamp,open,high,low,close\n", mtime=0)),
     ),
     Fault("bars-column-missing", "no column `low`", CHECK, 3, "lacks low", bars(lambda frame: frame.drop("low"))),
     Fault("bars-nan", "a price of NaN", CHECK, 3, "close must be a finite number", cell("close", 7, "NaN")),

@@ -18,18 +18,17 @@ class FileKind:
 
 
 FEATHER = FileKind("a Feather (Arrow IPC) file")
-ARROW_STREAM = FileKind("an Arrow stream")
 JSON = FileKind("JSON")
 UTF_16 = FileKind("text in UTF-16")
 UTF_32 = FileKind("text in UTF-32")
-READABLE = (FEATHER, ARROW_STREAM, JSON, UTF_16, UTF_32)
+READABLE = (FEATHER, JSON, UTF_16, UTF_32)
 
 XLSX = FileKind("an Excel workbook (.xlsx)", "Save its sheet as CSV in the spreadsheet program.")
 GZIP = FileKind("packed with gzip", f"{UNPACK}: gunzip --keep <file>.")
 ZLIB = FileKind("packed with zlib", f"{UNPACK}: zlib-flate -uncompress.")
 BEGINNINGS = {
     b"ARROW1": FEATHER,
-    b"\xff\xff\xff\xff": ARROW_STREAM,
+    b"\xff\xff\xff\xff": FileKind("an Arrow stream", "Write it as Feather or parquet."),
     b"\xff\xfe\0\0": UTF_32,
     b"\0\0\xfe\xff": UTF_32,
     b"\xff\xfe": UTF_16,

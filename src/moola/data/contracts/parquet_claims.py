@@ -38,6 +38,11 @@ def refuse_inflation(file: BinaryIO, path: Path, what: str, advice: str) -> None
     except (OSError, ValueError, IndexError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidData(f"{what} must be whole parquet, but the footer of {path} is damaged. {advice}") from error
     file.seek(0)
+    refuse_growth(grown, n_bytes, path, what, advice)
+
+
+def refuse_growth(grown: int, n_bytes: int, path: Path, what: str, advice: str) -> None:
+    """Refuse a file of `n_bytes` that says it holds `grown` bytes, where that is beyond all measure."""
     if grown > max(SMALL_BYTES, MAX_GROWTH * n_bytes):
         raise InvalidData(
             f"{what} must grow to at most {MAX_GROWTH} times its size when it is read, but {path} of {n_bytes:,} bytes "

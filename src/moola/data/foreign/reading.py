@@ -9,8 +9,9 @@ import re
 import polars as pl
 
 from moola.config.table_options import ImportOptions
-from moola.data.contracts.file_kinds import ARROW_STREAM, FEATHER, JSON, READABLE, kind_of, utf_16_of
-from moola.data.contracts.frames import PARQUET_MAGIC, read_frame, reading
+from moola.data.contracts.file_kinds import FEATHER, JSON, READABLE, kind_of, utf_16_of
+from moola.data.contracts.frames import PARQUET_MAGIC, read_frame, reading, refuse_long_text
+from moola.data.contracts.parquet_claims import VALUE_BYTES, refuse_growth
 from moola.data.foreign.delimited import Knowing, read_delimited
 from moola.data.foreign.json_rows import read_json_bars
 from moola.data.foreign.table import ForeignTable
@@ -41,10 +42,9 @@ def read_foreign(options: ImportOptions, known: Knowing) -> ForeignTable:
         raise InvalidData(
             f"{WHAT} must be CSV, JSON, Feather or parquet, but {options.input} is {kind.name}. {kind.way_on}"
         )
-    if kind in (FEATHER, ARROW_STREAM):
+    if kind is FEATHER:
         with reading(options.input, WHAT, ADVICE):
-            read = pl.read_ipc if kind is FEATHER else pl.read_ipc_stream
-            return ForeignTable(read(io.BytesIO(content)))
+            return ForeignTable(_feather(content, options))
     text = _text(content, options)
     # A line of JSON in a file of another encoding shows only now.
     return (
@@ -52,6 +52,16 @@ def read_foreign(options: ImportOptions, known: Knowing) -> ForeignTable:
         if kind in (JSON,) or kind_of(text.encode()) is JSON
         else read_delimited(text, options, known)
     )
+
+
+def _feather(content: bytes, options: ImportOptions) -> pl.DataFrame:
+    """Read a Feather file whose rows, which it counts without unpacking them, are not beyond all measure."""
+    rows = pl.scan_ipc(io.BytesIO(content))
+    n_values = rows.select(pl.len()).collect().item() * len(rows.collect_schema())
+    refuse_growth(VALUE_BYTES * n_values, len(content), options.input, WHAT, ADVICE)
+    frame = rows.collect()
+    refuse_long_text(frame, options.input, WHAT, ADVICE)
+    return frame
 
 
 def _text(content: bytes, options: ImportOptions) -> str:
