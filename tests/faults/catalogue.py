@@ -8,6 +8,7 @@ from tests.faults.fault import Fault
 from tests.faults.label_files import EXPORTS, STORES
 from tests.faults.names import NAMES, USAGE
 from tests.faults.numbers import NUMBERS
+from tests.faults.promotions import PROMOTIONS
 from tests.faults.readers import BENCHMARKS, FOLLOWED, PREDICTIONS, READERS, STUDIES
 from tests.faults.sealed import ENCODERS, RUNS
 from tests.faults.windows import SPLITS, WINDOWS
@@ -21,6 +22,7 @@ CATALOGUE: dict[str, list[Fault]] = {
     "Encoders, models, checkpoints": ENCODERS,
     "Every reader of models and encoders": READERS,
     "Runs and manifests": RUNS,
+    "Promotions": PROMOTIONS,
     "Predictions to label by": PREDICTIONS,
     "Followed files": FOLLOWED,
     "Studies and arms": STUDIES + BENCHMARKS,
