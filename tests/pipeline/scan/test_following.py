@@ -463,3 +463,22 @@ def test_one_follower_at_a_time(folder):
         follow()
     first.folder.close()
     follow()
+
+
+def test_daily_bars_that_come_are_read_over_a_holiday_as_in_a_live_scan(folder, caplog):
+    row = pl.int_range(pl.len())
+    daily = BARS.with_columns(pl.col("timestamp").min() + pl.duration(hours=24 * row + 96 * (row > 99)))
+    whole = scanned(daily)
+    for first in (0, 60, 130):
+        append(daily.slice(first, 70 if first else 60))
+        follow()
+    assert Path("events.jsonl").read_bytes() == whole
+    assert "--max-gap-hours" not in caplog.text
+
+
+def test_windows_dropped_for_gaps_are_told(folder, caplog):
+    append(BARS)
+    result = Follower(options()).run(lambda _: None)
+    # Windows that begin at the bars 66, 69 .. 99.
+    assert result["n_dropped_gap"] == 12
+    assert "12 of 56 windows are dropped: they hold a gap above 72 h (--max-gap-hours)." in caplog.text

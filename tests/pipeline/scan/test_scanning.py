@@ -255,3 +255,17 @@ def test_the_least_probability_is_the_models_and_never_next_to_nothing(folder, t
     _, result = scan(write_bars("A"), model=Path("other.pt"))
     assert result["min_prob"] == pytest.approx(least)
     assert scan(write_bars("A"), min_prob=0.05)[1]["min_prob"] == 0.05
+
+
+def test_the_longest_gap_is_each_symbols_own(folder):
+    """A gap of five days is long for hourly bars and short for daily ones."""
+    start = pl.col("timestamp").min()
+    daily = FRAMES["A"].with_columns(
+        start + pl.duration(hours=24 * pl.int_range(pl.len()) + 96 * (pl.int_range(pl.len()) > 99))
+    )
+    frames = [daily.with_columns(symbol=pl.lit("D")), FRAMES["A"].with_columns(symbol=pl.lit("A"))]
+    pl.concat(frames).write_parquet("both.parquet")
+    _, result = scan(Path("both.parquet"), stride=1, batch_windows=10)
+    assert result["max_gap_hours"] == [264, 72]
+    assert (result["n_windows"], result["n_dropped_gap"]) == (132 + 166, 34)
+    assert (result["n_bars"], result["n_bars_unseen"]) == (400, 0)
