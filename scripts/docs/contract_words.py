@@ -83,6 +83,7 @@ SPLIT = {
 }
 RUN_FILES = {
     "model.pkl": "the model: a sealed archive of tensors and plain values, no pickle that runs code",
+    "model_before_refit.pkl": "the model that predicted the val rows, where the kept one was refitted on them",
     "predictions.parquet": "a row a window of val and test (above)",
     "metrics.json": "figures of val while training; those of test are in artifacts/metrics/",
     "history.jsonl": "a line an epoch",
