@@ -149,7 +149,7 @@ def promote(
     accept: Literal["inconclusive"] | None = None,
     console: Console = ConsoleOptions(),
 ) -> int:
-    """Gate a run and put its model into use, or return to the one before; every model that was in use is kept.
+    """Gate a run and put its model into use; --back returns to the one before.
 
     Example: moola promote --run artifacts/runs/<RUN_ID>
 
