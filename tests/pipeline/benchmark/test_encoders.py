@@ -47,12 +47,12 @@ def test_with_other_draws_the_test_file_gives_its_first_time_alone(tmp_path):
         boundary_us(options(tmp_path, judge="other-draws"), 0)
 
 
-def test_no_bar_from_the_boundary_on_is_in_the_file(tmp_path):
+def test_no_bar_that_is_not_over_at_the_boundary_is_in_the_file(tmp_path):
     bars = random_walk_bars(400)
     for before in (bars.start_us[200], bars.start_us[200] + 1, bars.start_us[200] - HOUR_US // 2):
         seen = read_bars(cut_bars(options(tmp_path), int(before)).path)
-        assert seen.start_us.max() < before
-        assert len(seen) == np.sum(bars.start_us < before)
+        assert seen.start_us.max() + HOUR_US <= before
+        assert len(seen) == np.sum(bars.start_us + HOUR_US <= before)
     with pytest.raises(InvalidData, match="none of 400"):
         cut_bars(options(tmp_path), int(bars.start_us[0]))
 
