@@ -106,6 +106,7 @@ MANIFEST = {
     "split_name": "name of the split",
     "pretrained": "whether it began from an encoder",
     "encoder": "whether it was frozen, digests before and after, how many tensors were taken",
+    "trained_on": "parts whose labels set the weights of the kept model",
     "leak_proof": "whether the split is proved by times",
     "leaks": "sentences on what the model saw of judged windows; any is a `hold`",
     "labelled_by": "annotators of the data",
