@@ -30,6 +30,7 @@ from moola.evaluation.conformal import (
     mean_set_size,
     pointer_errors,
 )
+from moola.evaluation.event_metrics import nearest_pointers
 from moola.evaluation.intervals import block_length, block_weights, percentile_interval
 from moola.evaluation.venn_abers import venn_abers
 
@@ -147,7 +148,7 @@ def single_windows(
         table |= {f"prob_{name}_low": low.tolist(), f"prob_{name}_high": high.tolist()}
     for which in ("start", "end"):
         if raw.predicts_pointers:
-            error = pointer_errors(raw.true_bar, raw.predicted_bar, which)
+            error = pointer_errors(nearest_pointers(raw), raw.predicted_bar, which)
             within = forward_error_bars(error, turns, alpha)
             table[f"{which}_within_bars"] = [int(bars) if np.isfinite(bars) else None for bars in within]
     return table
@@ -160,7 +161,7 @@ def _pointer_range(
     if not raw.predicts_pointers or not (raw.true_bar >= 0).any():
         return None
     turns = _turns(raw, block, window_bars)
-    error = pointer_errors(raw.true_bar, raw.predicted_bar, which)
+    error = pointer_errors(nearest_pointers(raw), raw.predicted_bar, which)
     within = forward_error_bars(error, turns, alpha)
     told = np.isfinite(within) & ~np.isnan(error)
     covered = _coverage(
