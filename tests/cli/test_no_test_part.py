@@ -51,12 +51,13 @@ def test_the_judged_model_is_the_promoted_one(frozen, moola, monkeypatch):
     baseline = moola("train", *QUICK, "--learning-rate", "1e-9").last_line
     shown, judge = [], judging.judge
 
-    def better(challenger, *others):
+    def better(challenger, *others, **options):
         shown.append(challenger)
-        return replace(judge(challenger, *others), verdict="promote")
+        return replace(judge(challenger, *others, **options), verdict="promote")
 
     monkeypatch.setattr(judging, "judge", better)
-    assert moola("promote", "--run", run.name, "--baseline", baseline).code == 0
+    told = moola("promote", "--run", run.name, "--baseline", baseline)
+    assert told.code == 0, told.err
     np.testing.assert_array_equal(shown[0].class_prob, judged.of_part("val").class_prob)
     promoted = Path("artifacts/models/supervised/enhanced_baseline_v2_relative.pt")
     assert promoted.read_bytes() == (run / "model.pkl").read_bytes()

