@@ -117,7 +117,7 @@ def _history(entries: list[dict[str, Any]]) -> list[str]:
 
 
 def _kept(target: Path, sha256: str) -> Path:
-    """Find a model that was in use: by its hash, or where versions before 0.2 kept the last one."""
+    """Find a model that was in use: by its hash, or where earlier versions kept the last one."""
     places = (previous_path(target, sha256), target.with_name(f"{target.stem}.previous{target.suffix}"))
     for place in places:
         if place.is_file() and sha256_file(place) == sha256:
