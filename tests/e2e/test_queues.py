@@ -17,7 +17,7 @@ from tests.made import random_walk_bars
 
 pytestmark = pytest.mark.e2e
 
-N_TIMED, N_ROUNDS = 9, 3
+N_TIMED, N_ROUNDS = 9, 10
 # From the key to the frame that shows the next window, in the page's own time. The key is pressed from inside the page:
 # a driver that asks all the while would take the time that it measures.
 SAVES = """async (n) => {
