@@ -132,4 +132,4 @@ def test_windows_that_all_follow_the_held_out_ones_are_refused(sample, moola):
     given = ["late.parquet" if word == BARS else word for word in STUDENT]
     answer = moola("train", "--data", DATA, "--split", SPLIT, *given)
     assert answer.code == 3
-    assert "some windows must end before the split's val and test begin" in answer.err
+    assert "must be over when the split's val and test begin" in answer.err
