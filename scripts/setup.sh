@@ -55,23 +55,38 @@ fail() {
     fi
     exit 1
 }
+installed() { PIP_RETRIES=${PIP_RETRIES:-2} "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" >"$said" 2>&1; }
 install() {
     local of=$1
     shift
-    PIP_RETRIES=${PIP_RETRIES:-2} "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" >"$said" 2>&1 || fail "$of"
+    installed "$@" || fail "$of"
 }
 # What is locked is named in full, so that nothing but it is looked up.
-locked() { install "$1" --no-deps --only-binary :all: --require-hashes -r "$1"; }
+by_hash=(--no-deps --only-binary :all: --require-hashes -r)
+locked() { install "$1" "${by_hash[@]}" "$1"; }
 
-echo "Setting up $venv (once: some minutes, some 3 GB) ..."
-if "$venv/bin/python" -c 'import sys; sys.exit(not (sys.platform == "linux" and (3, 11, 5) <= sys.version_info < (3, 14)))'; then
+# Install torch's CPU build where an index has it, and else the build for CUDA. pip must be asked for the first by name:
+# of two builds of a version it prefers the one whose hash its index states, and a folder of wheels states none.
+locked_torch() {
+    installed "${by_hash[@]}" "$locks/cpu.txt" && return
+    if ! grep -qE 'No matching distribution found for torch|ResolutionImpossible' "$said" ||
+        grep -q 'from versions: none' "$said"; then
+        fail "$locks/cpu.txt"
+    fi
+    echo "No index has torch's CPU build for this Python, so its build for CUDA is installed: some 4 GB more. Without a GPU, remove" \
+        "$venv and name the index of the CPU build: pip config set global.extra-index-url https://download.pytorch.org/whl/cpu"
+    locked "$locks/cuda.txt"
+}
+
+echo "Setting up $venv (once: some minutes, some $([ -n "$extra" ] && echo 3 || echo 1.5) GB) ..."
+if "$venv/bin/python" -c 'import platform, sys
+locked = sys.platform == "linux" and (3, 11, 5) <= sys.version_info < (3, 14)
+sys.exit(not (locked and platform.machine() in ("x86_64", "aarch64")))'; then
+    locked_torch
     locked "$lock"
-    # The CPU build of torch is taken where an index has it; the other one needs CUDA's libraries.
-    build=$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("torch"))')
-    [ "${build%+cpu}" != "$build" ] || locked "$locks/cuda.txt"
     install moola --no-deps --no-build-isolation --no-index -e .
 else
-    echo "This system has no lock (Linux with Python 3.11.5 to 3.13 has): versions are those of constraints.txt, without hashes."
+    echo "This system has no lock (Linux on x86-64 or aarch64 with Python 3.11.5 to 3.13 has): versions are those of constraints.txt, without hashes."
     install constraints.txt -c constraints.txt -e ".${extra:+[$extra]}"
 fi
 echo "$key" >"$stamp"

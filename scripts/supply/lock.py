@@ -5,12 +5,15 @@ Usage: python scripts/supply/lock.py   asks pip and uv (in an environment of its
 constraints.txt; installs nothing of it. Both ask the index that they are configured with.
 
 requirements-locked.txt is the base install for Python 3.11 on Linux (x86-64), one wheel a name. The locks hold every
-file of each version, so that they serve Python 3.11, 3.12 and 3.13 on Linux, x86-64 and aarch64: base.txt, dev.txt,
-and cuda.txt, which the CUDA build of torch needs and the CPU build does not.
+file of each version, so that they serve Python 3.11, 3.12 and 3.13 on Linux, x86-64 and aarch64: base.txt and dev.txt,
+and torch in one of two: cpu.txt is its CPU build, cuda.txt its build on PyPI with the libraries which that one needs.
+
+An index need not have every wheel of the CPU build (PyPI has none): one that pip does not find stays as cpu.txt has it.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -18,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +37,8 @@ OLDEST, FIRST_BEYOND = "3.11.5", "3.14"
 EVERYWHERE = f"python_full_version < '{FIRST_BEYOND}' and sys_platform == 'linux'"
 # An extra whose versions do not go with constraints.txt.
 NOT_LOCKED = ("peers",)
-OF_CUDA = re.compile(r"^(nvidia-|cuda-|triton==)")
+OF_CUDA = re.compile(r"^(torch==|nvidia-|cuda-|triton==)")
+PYTHONS, MACHINES = ("3.11", "3.12", "3.13"), ("x86_64", "aarch64")
 HEADER = """\
 # The base install for Python 3.11 on Linux (x86-64), each wheel by its SHA-256. Written by scripts/supply/lock.py.
 #   pip install --require-hashes --extra-index-url https://download.pytorch.org/whl/cpu -r requirements-locked.txt
@@ -58,14 +63,18 @@ def main() -> None:
 
 def write_locked(dependencies: list[str]) -> None:
     """Write requirements-locked.txt."""
+    lines = locked_lines(_report("-c", str(ROOT / "constraints.txt"), *dependencies))
+    write_atomic(LOCKED, (HEADER + "\n".join(lines) + "\n").encode())
+    print(f"{len(lines)} wheels locked")
+
+
+def _report(*wanted: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
-        command += ["--only-binary", ":all:", "--report", str(report), "-c", str(ROOT / "constraints.txt")]
-        subprocess.run([*command, *dependencies], check=True)
-        lines = locked_lines(json.loads(report.read_text()))
-    write_atomic(LOCKED, (HEADER + "\n".join(lines) + "\n").encode())
-    print(f"{len(lines)} wheels locked")
+        subprocess.run([*command, "--only-binary", ":all:", "--report", str(report), *wanted], check=True)
+        found: dict[str, Any] = json.loads(report.read_text())
+    return found
 
 
 def locked_lines(report: dict[str, Any]) -> list[str]:
@@ -87,24 +96,67 @@ def locked_lines(report: dict[str, Any]) -> list[str]:
 
 
 def write_locks(project: dict[str, Any]) -> None:
-    """Write base.txt, dev.txt and cuda.txt."""
+    """Write base.txt, dev.txt, cuda.txt and cpu.txt."""
+    pinned = (ROOT / "constraints.txt").read_text().split()
+    [torch] = [line for line in pinned if line.startswith("torch==")]
     with tempfile.TemporaryDirectory() as folder:
         uv = _installed_uv(Path(folder))
-        (Path(folder) / "pyproject.toml").write_text(
-            uv_project(project, (ROOT / "constraints.txt").read_text().split())
-        )
+        (Path(folder) / "pyproject.toml").write_text(uv_project(project, pinned))
         base, dev = _compiled(uv, Path(folder)), _compiled(uv, Path(folder), "--extra", "dev")
-    cpu_torch = re.search(r"^torch==\S+ --hash=(\S+)$", LOCKED.read_text(), re.MULTILINE)
-    assert cpu_torch is not None
     made = {
-        "base": ("The base install", [entry for entry in base if not OF_CUDA.match(entry)]),
-        "dev": ("What development needs,", [entry for entry in dev if not OF_CUDA.match(entry)]),
-        "cuda": ("What the CUDA build of torch needs,", [entry for entry in base if OF_CUDA.match(entry)]),
+        "base": ("The base install but torch,", [entry for entry in base if not OF_CUDA.match(entry)]),
+        "dev": ("What development needs but torch,", [entry for entry in dev if not OF_CUDA.match(entry)]),
+        "cuda": ("torch's build for CUDA and what it needs,", [entry for entry in base if OF_CUDA.match(entry)]),
+        "cpu": ("torch's CPU build,", cpu_entries(f"{torch}+cpu", (LOCKS / "cpu.txt").read_text(), _wheel_hash)),
     }
     for name, (what, entries) in made.items():
-        lines = [with_hash(entry, cpu_torch[1]) if entry.startswith("torch==") else entry for entry in entries]
-        write_atomic(LOCKS / f"{name}.txt", (LOCK_HEADER.format(what=what) + "\n".join(lines) + "\n").encode())
-        print(f"{name}.txt: {len(entries)} packages locked")
+        text = LOCK_HEADER.format(what=what) + "\n".join(entries) + "\n"
+        write_atomic(LOCKS / f"{name}.txt", text.encode())
+        print(f"{name}.txt: {len(entries)} entries locked")
+
+
+def cpu_entries(wanted: str, before: str, ask: Callable[[str, str, str], str | None]) -> list[str]:
+    """Return an entry of torch's CPU build for every Python and machine.
+
+    Parameters
+    ----------
+    wanted
+        torch and its version, `torch==2.13.0+cpu`: without `+cpu` pip takes the build for CUDA where the page of an
+        index states its hash and that of the CPU build is not stated.
+    before
+        cpu.txt as it is.
+    ask
+        Returns the hash of what the indexes have for a requirement, a Python and a machine; None where they have none.
+
+    Raises
+    ------
+    SystemExit
+        A wheel is neither in an index nor in `before`, or is another than in `before`.
+    """
+    entries = []
+    for python, machine in itertools.product(PYTHONS, MACHINES):
+        start = f"{wanted} ; python_version == '{python}' and platform_machine == '{machine}' \\\n    --hash="
+        locked = re.search(re.escape(start) + r"(\S+)", before)
+        found = ask(wanted, python, machine) or (locked and locked[1])
+        which = f"{wanted} for Python {python} on {machine}"
+        if found is None:
+            raise SystemExit(f"An index must have {which}, but none has. Name one: PIP_EXTRA_INDEX_URL=<URL>.")
+        if locked and found != locked[1]:
+            raise SystemExit(f"{which} must be the locked {locked[1]}, but the index has {found}. Find out why.")
+        entries.append(start + found)
+    return entries
+
+
+def _wheel_hash(wanted: str, python: str, machine: str) -> str | None:
+    """Return the hash of the wheel that pip takes; None where it finds none, and pip has then said why."""
+    # pip asks for a folder with these, and leaves it empty.
+    where = ["--python-version", python, "--platform", f"manylinux_2_28_{machine}", "--target", str(LOCKS)]
+    try:
+        [line] = locked_lines(_report("--no-deps", *where, wanted))
+    except subprocess.CalledProcessError:
+        print(f"pip found no {wanted} for Python {python} on {machine}: what is locked stays.")
+        return None
+    return line.partition("--hash=")[2]
 
 
 def _installed_uv(folder: Path) -> Path:
@@ -151,11 +203,6 @@ def entries_of(text: str) -> list[str]:
     return [
         entry.replace(f" ; {EVERYWHERE} \\\n", " \\\n").replace(f" ; {EVERYWHERE} and ", " ; ") for entry in entries
     ]
-
-
-def with_hash(entry: str, digest: str) -> str:
-    """Return an entry that takes one more file: the CPU build of torch is in no index that uv asked."""
-    return entry if digest in entry else f"{entry} \\\n    --hash={digest}"
 
 
 if __name__ == "__main__":

@@ -61,13 +61,52 @@ def entries(name: str) -> dict[str, str]:
 def test_locks_of_set_up_have_the_pinned_versions_and_all_of_the_base():
     base, dev, cuda = (entries(name) for name in ("base", "dev", "cuda"))
     assert {name: pinned().get(name) for name in dev} == dev
+    assert cuda["torch"] == pinned()["torch"]
     assert set(base) < set(dev)
     # Whoever has the CPU build installs nothing of CUDA, and what builds moola is locked too.
     assert not set(cuda) & set(dev)
     assert "hatchling" in base
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for line in [*project["dependencies"], *project["optional-dependencies"]["dev"][1:]]:
-        assert canonicalize_name(Requirement(line).name) in dev, line
+        assert canonicalize_name(Requirement(line).name) in {*dev, "torch"}, line
+
+
+def cpu_lock() -> str:
+    return (ROOT / "scripts/supply/locks/cpu.txt").read_text()
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_every_python_and_machine_has_one_cpu_build_of_the_pinned_torch(lock, python, machine):
+    where = {"python_version": python, "platform_machine": machine}
+    requirements = [Requirement(entry.split(" \\")[0]) for entry in lock.entries_of(cpu_lock())]
+    [found] = [requirement for requirement in requirements if requirement.marker.evaluate(where)]
+    assert (found.name, str(found.specifier)) == ("torch", f"=={pinned()['torch']}+cpu")
+
+
+def test_each_cpu_build_is_a_file_of_its_own_and_one_is_that_of_the_base_install(lock, sbom):
+    hashes = [entry.split("--hash=sha256:")[1] for entry in lock.entries_of(cpu_lock())]
+    assert len(set(hashes)) == len(hashes) == 6
+    [of_base] = [digest for name, _, digest in sbom.locked() if name == "torch"]
+    assert hashes[0] == of_base
+    assert not any(digest in (lock.LOCKS / "cuda.txt").read_text() for digest in hashes)
+
+
+def test_a_cpu_build_that_no_index_has_stays_locked(lock):
+    wanted = f"torch=={pinned()['torch']}+cpu"
+    assert lock.cpu_entries(wanted, cpu_lock(), lambda *_: None) == lock.entries_of(cpu_lock())
+    with pytest.raises(SystemExit, match=r"An index must have torch==9\+cpu for Python 3\.11 on x86_64, but none has"):
+        lock.cpu_entries("torch==9+cpu", cpu_lock(), lambda *_: None)
+
+
+def test_a_cpu_build_of_an_index_is_locked_unless_another_was(lock):
+    entries = lock.cpu_entries("torch==9+cpu", cpu_lock(), lambda *which: "sha256:" + "-".join(which[1:]))
+    assert entries[3].startswith("torch==9+cpu ; python_version == '3.12' and platform_machine == 'aarch64' \\\n")
+    assert entries[3].endswith("    --hash=sha256:3.12-aarch64")
+    with pytest.raises(
+        SystemExit, match=r"must be the locked sha256:[0-9a-f]{64}, but the index has sha256:0\. Find out why"
+    ):
+        lock.cpu_entries(f"torch=={pinned()['torch']}+cpu", cpu_lock(), lambda *_: "sha256:0")
 
 
 def test_every_entry_of_a_lock_has_a_hash_and_none_names_an_index(lock):
@@ -83,4 +122,3 @@ def test_what_holds_for_a_whole_lock_is_said_by_no_line(lock):
     assert lock.entries_of(text) == ["a==1 \\\n    --hash=sha256:1", "b==2 ; c == 'd' \\\n    --hash=sha256:2"]
     with pytest.raises(SystemExit, match=r"SHA-256 of every package, but not of a==1"):
         lock.entries_of("a==1\n")
-    assert lock.with_hash("torch==1 --hash=sha256:1", "sha256:2") == "torch==1 --hash=sha256:1 \\\n    --hash=sha256:2"

@@ -16,15 +16,14 @@ PYTHON = """#!/bin/bash
 case "$*" in
     *join*version_info*) echo VERSION ;;
     "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; cp "$0-pip" "$3/bin/pip" ;;
-    *importlib.metadata*) echo 2.13.0+cpu ;;
 esac
 """
 
 
 @pytest.fixture
 def tree(tmp_path) -> Path:
-    for name in ("setup.sh", "venv.sh", "supply/locks/base.txt", "supply/locks/dev.txt", "supply/locks/cuda.txt"):
-        (tmp_path / "scripts" / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(ROOT / "scripts/supply/locks", tmp_path / "scripts/supply/locks")
+    for name in ("setup.sh", "venv.sh"):
         shutil.copy(ROOT / "scripts" / name, tmp_path / "scripts" / name)
     for name in ("pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
@@ -51,15 +50,49 @@ def test_each_python_has_an_environment_of_its_own(tree):
     # A second time there is nothing to do for either.
     for version in ("3.11.7", "3.13.0"):
         assert set_up(tree, version).stdout == ""
-    assert len((tree / "pip-calls").read_text().splitlines()) == n_calls == 4
+    assert len((tree / "pip-calls").read_text().splitlines()) == n_calls == 6
+
+
+def installs(tree: Path) -> list[str]:
+    """What pip was asked to install: the last word of each call."""
+    return [
+        line.split()[-1].removeprefix("scripts/supply/locks/") for line in (tree / "pip-calls").read_text().splitlines()
+    ]
 
 
 def test_everything_is_installed_by_hash_and_moola_with_what_is_there(tree):
     set_up(tree, "3.12.1")
-    locked, own = (tree / "pip-calls").read_text().splitlines()
-    assert "--require-hashes -r scripts/supply/locks/dev.txt" in locked
-    assert "--no-deps" in locked
+    torch, others, own = (tree / "pip-calls").read_text().splitlines()
+    for call, name in ((torch, "cpu"), (others, "dev")):
+        assert f"--require-hashes -r scripts/supply/locks/{name}.txt" in call
+        assert "--no-deps" in call
     assert "--no-build-isolation --no-index -e ." in own
+
+
+NO_CPU_BUILD = """\
+case "$*" in *cpu.txt) echo "{}" >&2; exit 1 ;; esac"""
+
+
+@pytest.mark.parametrize(
+    "pip_says",
+    [
+        "ERROR: No matching distribution found for torch==2.13.0+cpu",
+        # What pip says instead where its settings name constraints.
+        "ERROR: ResolutionImpossible: for help visit the page",
+    ],
+)
+def test_the_build_for_cuda_is_installed_only_where_no_index_has_the_other(tree, pip_says):
+    done = set_up(tree, "3.12.1", NO_CPU_BUILD.format(pip_says))
+    assert done.returncode == 0
+    assert installs(tree) == ["cpu.txt", "cuda.txt", "dev.txt", "."]
+    assert "GB more" in done.stdout
+
+
+@pytest.mark.parametrize("pip_says", ["DO NOT MATCH THE HASHES", "ERROR: No space left on device"])
+def test_a_cpu_build_that_is_there_and_fails_is_not_replaced(tree, pip_says):
+    done = set_up(tree, "3.12.1", NO_CPU_BUILD.format(pip_says))
+    assert done.returncode == 1
+    assert installs(tree) == ["cpu.txt"]
 
 
 @pytest.mark.parametrize(
