@@ -237,6 +237,41 @@ def test_a_line_that_is_no_bar_is_skipped_and_counted_or_stops_a_strict_follower
         follow(output="strict.jsonl", strict=True)
 
 
+@pytest.mark.parametrize("cut", [1, 5, 25, 60])
+def test_half_a_last_line_waits_for_its_rest(folder, caplog, cut):
+    whole = text(BARS)
+    begun = HEADER + b"".join(line(row) for row in range(150))
+    assert cut < len(line(150)) - 1
+    Path("bars.csv").write_bytes(begun + line(150)[:cut])
+    result = Follower(options()).run(lambda _: None)
+    assert (result["n_bars"], result["n_bad_lines"]) == (150, 0)
+    Path("bars.csv").write_bytes(begun + line(150)[:-1])
+    assert Follower(options()).run(lambda _: None)["n_bars"] == 150
+    Path("bars.csv").write_bytes(whole)
+    result = Follower(options()).run(lambda _: None)
+    assert (result["n_bars"], result["n_bad_lines"], result["n_skipped"]) == (200, 0, 0)
+    assert "another file" not in caplog.text
+    assert Path("events.jsonl").read_bytes() == scanned()
+
+
+def test_the_zeros_that_a_writer_leaves_whose_file_was_emptied_are_passed_over(folder):
+    """A writer that did not open the file to append goes on at its own place: all before it reads as zeros."""
+    with Path("bars.csv").open("wb") as writer:
+        writer.write(text(BARS.head(150)))
+        writer.flush()
+        follow()
+        Path("bars.csv.1").write_bytes(Path("bars.csv").read_bytes())
+        os.truncate("bars.csv", 0)
+        for first in (150, 170):
+            writer.write(b"".join(line(row) for row in range(first, first + (20 if first == 150 else 30))))
+            writer.flush()
+            assert Path("bars.csv").read_bytes().startswith(b"\0" * 1000)
+            result = Follower(options()).run(lambda _: None)
+            assert (result["n_bad_lines"], result["n_skipped"]) == (0, 0)
+    assert result["n_bars"] == 200
+    assert Path("events.jsonl").read_bytes() == scanned()
+
+
 def text(frame: pl.DataFrame, ending: bytes = b"\n") -> bytes:
     return frame.write_csv(datetime_format=TIME).encode().replace(b"\n", ending)
 
