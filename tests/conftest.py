@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 from hypothesis import settings
 
 from moola.cli import main
+from moola.models import references
 
 # The same examples each time and no clock: a slow machine is no failure.
 settings.register_profile("moola", deadline=None, derandomize=True, database=None)
@@ -19,6 +21,7 @@ settings.load_profile("moola")
 
 # Small enough that a whole run takes a second or two.
 SMALL = {"MOOLA_HIDDEN_DIM": "6", "MOOLA_NUM_LAYERS": "1", "MOOLA_EPOCHS": "2", "MOOLA_DEVICE": "cpu"}
+FEW_TREES = 20
 DATA = "data/processed/labeled/train_latest_relative.parquet"
 SPLIT = "data/splits/fwd_chain_v3.json"
 
@@ -40,14 +43,54 @@ def sample_made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def stay_small(patch: pytest.MonkeyPatch) -> None:
+    """Let networks be tiny, and the forest that every run's card is compared with have few trees."""
+    for name, value in SMALL.items():
+        patch.setenv(name, value)
+    patch.setattr(references, "N_TREES", FEW_TREES)
+
+
 @pytest.fixture
 def sample(sample_made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own with the sample in it; networks are tiny unless a test says otherwise."""
     shutil.copytree(sample_made_once / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
-    for name, value in SMALL.items():
-        monkeypatch.setenv(name, value)
+    stay_small(monkeypatch)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def made_once(sample_made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make the folder that commands (each a tuple of words) leave of the sample; the same commands run once."""
+
+    @functools.cache
+    def make(*commands: tuple[str, ...]) -> Path:
+        folder = tmp_path_factory.mktemp("made")
+        shutil.copytree(sample_made_once / "data", folder / "data")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            stay_small(patch)
+            for command in commands:
+                with pytest.raises(SystemExit) as stop:
+                    main([*command])
+                assert stop.value.code == 0, command
+        shutil.rmtree(folder / "data/logs")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def made_run(sample: Path, made_once: Callable[..., Path]) -> Callable[..., Path]:
+    """Copy what commands leave, the last of them training options, into the test's folder; returns the run's."""
+
+    def copy(*options: str, before: tuple[tuple[str, ...], ...] = ()) -> Path:
+        made = made_once(*before, ("train", "--data", DATA, "--split", SPLIT, *options))
+        shutil.copytree(made, sample, dirs_exist_ok=True)
+        (run,) = [path for path in Path("artifacts/runs").iterdir() if path.is_dir()]
+        return run
+
+    return copy
 
 
 class Answer:

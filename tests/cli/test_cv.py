@@ -10,8 +10,11 @@ import polars as pl
 import pytest
 
 from moola.data.contracts.prediction_table import read_predictions
+from moola.models import references
+from moola.pipeline.leakcheck import bench
 from tests.conftest import DATA
 
+WHOLE_FOREST = references.N_TREES
 TINY = ("--data", DATA, "--folds", "3")
 
 
@@ -33,8 +36,10 @@ def folder(name: str) -> Path:
     return Path("artifacts/cv") / name
 
 
-def test_cv_judges_every_later_window_once_and_shows_references(cv):
-    answer = cv("--label-fractions", "0.5", "--controls", "--save-curve", "curve.png")
+def test_cv_judges_every_later_window_once_and_shows_references(cv, monkeypatch):
+    monkeypatch.setattr(bench, "EPOCHS", 1)
+    monkeypatch.setattr(bench, "HIDDEN", 4)
+    answer = cv("--epochs", "1", "--label-fractions", "0.5", "--controls", "--save-curve", "curve.png")
     assert "controls found no leak" in answer.out
     assert "Conformal answers" in answer.out
     assert Path("curve.png").read_bytes().startswith(b"\x89PNG")
@@ -53,7 +58,7 @@ def test_cv_judges_every_later_window_once_and_shows_references(cv):
 
 
 def test_pointers_of_the_pool_are_decoded_as_those_of_every_fit(cv):
-    one = folder(cv("--seeds", "1").last_line)
+    one = folder(cv("--seeds", "1", "--epochs", "1").last_line)
     pooled, fits = read_predictions(one / "predictions.parquet"), sorted(one.glob("fits/enhanced*.parquet"))
     own = {row: bars for fit in fits for row, bars in rows_of(read_predictions(fit).of_part("test"))}
     assert len(fits) == 3
@@ -65,7 +70,7 @@ def test_pointers_of_the_pool_are_decoded_as_those_of_every_fit(cv):
     record.pop("length_weight")
     fits[0].with_suffix(".json").write_text(json.dumps(record))
     (one / "manifest.json").unlink()
-    cv("--seeds", "1", "--resume", one.name)
+    cv("--seeds", "1", "--epochs", "1", "--resume", one.name)
     assert json.loads(fits[0].with_suffix(".json").read_text())["length_weight"] == weights[0]
 
 
@@ -96,7 +101,9 @@ def test_a_cv_that_was_stopped_goes_on_to_the_same_bytes(cv, moola):
 
 
 @pytest.mark.slow
-def test_processes_change_no_byte(cv):
+def test_processes_change_no_byte(cv, monkeypatch):
+    # Processes of their own know of no fewer trees.
+    monkeypatch.setattr(references, "N_TREES", WHOLE_FOREST)
     one, two = (folder(cv("--processes", n).last_line) for n in ("1", "2"))
     assert (one / "predictions.parquet").read_bytes() == (two / "predictions.parquet").read_bytes()
 

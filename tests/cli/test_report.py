@@ -17,8 +17,8 @@ from tests.reports.pages_made import Page
 
 
 @pytest.fixture
-def run_id(sample, train) -> str:
-    return train("--seed", "1").last_line
+def run_id(made_run) -> str:
+    return made_run("--seed", "1").name
 
 
 @pytest.fixture

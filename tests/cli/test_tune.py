@@ -29,7 +29,8 @@ def quick(sample, monkeypatch):
     return sample
 
 
-def test_train_does_what_tune_chose(sample, moola, train):
+def test_train_does_what_tune_chose(sample, moola, train, monkeypatch):
+    monkeypatch.setenv("MOOLA_EPOCHS", "1")
     answer = moola(*TUNE, "--json")
     assert answer.code == 0, answer.err
     result = answer.json

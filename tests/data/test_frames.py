@@ -210,6 +210,18 @@ def test_text_multiplied_by_its_dictionary_is_refused(tmp_path, read, column, n_
 
 
 @pytest.mark.parametrize("read", [frames.read_frame, frames.scan_frame])
+@pytest.mark.parametrize("letter", ["x", "\N{EURO SIGN}"])
+def test_a_cell_holds_10_000_bytes_and_not_one_more(tmp_path, read, letter):
+    path, n_letters = tmp_path / "cell.parquet", 10_000 // len(letter.encode())
+    whole = letter * n_letters + "x" * (10_000 - n_letters * len(letter.encode()))
+    pl.DataFrame({"note": ["short", whole]}).write_parquet(path)
+    assert read(path, "a table", "Check the file.").lazy().collect()["note"].to_list() == ["short", whole]
+    pl.DataFrame({"note": ["short", whole + "x"]}).write_parquet(path)
+    with pytest.raises(InvalidData, match=r"at most 10,000 bytes of text in a cell, but .* has 10,001 in .*'note'"):
+        read(path, "a table", "Check the file.")
+
+
+@pytest.mark.parametrize("read", [frames.read_frame, frames.scan_frame])
 def test_a_symbol_of_64_bytes_in_many_rows_is_read(tmp_path, read):
     path = tmp_path / "many.parquet"
     pl.DataFrame({"row": range(100_000)}).with_columns(symbol=pl.lit("A" * 64)).write_parquet(path)

@@ -55,6 +55,12 @@ def followed(change: Callable[[], object]) -> Callable[[object], None]:
     return make
 
 
+def line_that_is_no_bar(_patch: object) -> None:
+    """Make bars.csv: 400 bars, and behind the 300th a whole line that is none."""
+    lines = pl.read_parquet("bars.parquet").head(400).write_csv().splitlines(keepends=True)
+    Path("bars.csv").write_text("".join([*lines[:301], "no bar\n", *lines[301:]]))
+
+
 def state(change: Callable[[dict[str, Any]], object]) -> Callable[[object], None]:
     def alter() -> None:
         content = json.loads(STATE.read_text())
@@ -200,6 +206,25 @@ FOLLOWED = [
         2,
         "must begin with an output of its own",
         followed(STATE.unlink),
+    ),
+    Fault(
+        "follow-line",
+        "a line that is no bar in a followed file: skipped and counted",
+        f"{FOLLOW} {RUN_MODEL}",
+        0,
+        "1 lines that are no bars and 0 bars that are not later",
+        line_that_is_no_bar,
+        ("told.csv",),
+    ),
+    Fault(
+        "follow-line-strict",
+        "the same with --strict: nothing is told",
+        f"{FOLLOW} {RUN_MODEL} --strict",
+        3,
+        "with --strict every line must be a new bar in order, but bars.csv has 1 lines that are no bars, the first "
+        "'no bar'",
+        line_that_is_no_bar,
+        ("told.csv",),
     ),
 ]
 

@@ -31,6 +31,13 @@ class Bomb:
         return (Path("exploded").touch, ())
 
 
+class Claim:
+    """A pickle that asks for 8 GB of zeros, which `weights_only` lets through."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (bytearray, (8 << 30,))
+
+
 def with_seal(archive: bytes) -> bytes:
     """Close any archive as ours are closed: whoever can read the source can do that, a hash is no signature."""
     comment = SEAL + hashlib.sha256(archive).hexdigest().encode()
@@ -54,11 +61,11 @@ def resealed(change: Callable[[Content], object]) -> Callable[[object], None]:
     return make
 
 
-def as_is(content: Callable[[], Any], sha256: str = "0" * 64) -> Callable[[object], None]:
+def as_is(content: Callable[[], Any], kind: str = "encoder") -> Callable[[object], None]:
     """Make bad.pt: a sealed archive of whatever is given, as torch stores it."""
 
     def make(_patch: object) -> None:
-        record = {"kind": "encoder", "format_version": 1, "content": content(), "sha256": sha256}
+        record = {"kind": kind, "format_version": 1, "content": content(), "sha256": "0" * 64}
         Path("bad.pt").write_bytes(with_seal(archive_of(record)))
 
     return make
@@ -352,6 +359,14 @@ ENCODERS = [
         5,
         NOTHING_USED,
         in_run(lambda run: altered(str(run / "model.pkl"), cut_in_half, "bad.pt")(None)),
+    ),
+    Fault(
+        "model-claims-8-gb",
+        "a model whose pickle asks for 8 GB of zeros: refused before it is loaded",
+        "predict --model bad.pt --data relative.parquet --output new.parquet",
+        5,
+        "it cannot be read safely (ValueError)",
+        as_is(lambda: {"weights": Claim()}, "model"),
     ),
     Fault(
         "model-is-encoder",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from moola.data.contracts.bar_table import write_bars
-from tests.conftest import SMALL
+from tests.conftest import stay_small
 from tests.faults.fault import run
 from tests.made import random_walk_bars
 
@@ -38,8 +38,7 @@ def make_world(folder: Path, patch: pytest.MonkeyPatch) -> None:
 def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Work in a folder, with tiny networks."""
     patch.chdir(folder)
-    for name, value in SMALL.items():
-        patch.setenv(name, value)
+    stay_small(patch)
 
 
 def the_run() -> Path:

@@ -22,10 +22,10 @@ BARS = Path("data/raw/eurusd_1h_2017.parquet")
 
 
 @pytest.fixture
-def subject(sample, train):
+def subject(made_run):
     """A run of a model that sees 75 bars, and bars to scan."""
-    run = train("--epochs", "1", "--augment-data", "false", "--n-heads", "1", "--visible-bars", "75").last_line
-    options = LeakcheckOptions(data=Path(DATA), split=Path(SPLIT), run=Path(run), bars=BARS, device="cpu")
+    run = made_run("--epochs", "1", "--augment-data", "false", "--n-heads", "1", "--visible-bars", "75")
+    options = LeakcheckOptions(data=Path(DATA), split=Path(SPLIT), run=run, bars=BARS, device="cpu")
     return open_subject(options)
 
 

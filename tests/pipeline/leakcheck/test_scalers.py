@@ -18,8 +18,8 @@ from tests.pipeline.leakcheck.subjects import only_leak, states
 
 
 @pytest.fixture
-def subject(sample, train):
-    run = Path("artifacts/runs") / train("--epochs", "1", "--augment-data", "false").last_line
+def subject(made_run):
+    run = made_run("--epochs", "1", "--augment-data", "false")
     return open_subject(LeakcheckOptions(data=Path(DATA), split=Path(SPLIT), run=run, device="cpu"))
 
 

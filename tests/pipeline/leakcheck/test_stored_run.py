@@ -24,17 +24,16 @@ from tests.pipeline.leakcheck.subjects import leaks, only_leak, states
 
 
 @pytest.fixture
-def run(sample, train) -> Path:
-    return Path("artifacts/runs") / train("--epochs", "1", "--augment-data", "false").last_line
+def run(made_run) -> Path:
+    return made_run("--epochs", "1", "--augment-data", "false")
 
 
 @pytest.fixture
-def refitted(sample, moola, train) -> Path:
+def refitted(made_run) -> Path:
     """A frozen run as it is by default: val rows are of the model before it was trained anew on them."""
-    made = moola("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", "e.pt", "--epochs", "1")
-    assert made.code == 0, made.err
+    pretrain = ("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", "e.pt", "--epochs", "1")
     given = ("--pretrained-encoder", "e.pt", "--epochs", "1", "--n-heads", "1", "--augment-data", "false")
-    return Path("artifacts/runs") / train(*given).last_line
+    return made_run(*given, before=(pretrain,))
 
 
 def opened(run: Path):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -63,6 +64,11 @@ def scanned(frame: pl.DataFrame = BARS, output="whole.jsonl", **given) -> bytes:
     return Path(output).read_bytes()
 
 
+def scanned_once(**given) -> bytes:
+    """Return what `scanned` does, which stays there for the next example of the same test."""
+    return Path("whole.jsonl").read_bytes() if Path("whole.jsonl").exists() else scanned(**given)
+
+
 @pytest.mark.parametrize("name", ["events.jsonl", "events.csv"])
 def test_bars_appended_one_after_the_other_give_what_a_live_scan_gives(folder, name):
     for first in range(0, 200, 13):
@@ -99,7 +105,7 @@ def test_events_do_not_hang_on_when_bars_came(folder, monkeypatch, cuts, batch):
     for first, last in zip([0, *sorted(cuts)], [*sorted(cuts), 200], strict=True):
         append(BARS[first:last])
         follow(**given)
-    assert Path("events.jsonl").read_bytes() == scanned(min_prob=0.0)
+    assert Path("events.jsonl").read_bytes() == scanned_once(min_prob=0.0)
 
 
 def test_a_folder_of_files_and_symbols_that_take_turns(folder):
@@ -237,6 +243,41 @@ def test_a_line_that_is_no_bar_is_skipped_and_counted_or_stops_a_strict_follower
         follow(output="strict.jsonl", strict=True)
 
 
+@pytest.mark.parametrize("cut", [1, 5, 25, 60])
+def test_half_a_last_line_waits_for_its_rest(folder, caplog, cut):
+    whole = text(BARS)
+    begun = HEADER + b"".join(line(row) for row in range(150))
+    assert cut < len(line(150)) - 1
+    Path("bars.csv").write_bytes(begun + line(150)[:cut])
+    result = Follower(options()).run(lambda _: None)
+    assert (result["n_bars"], result["n_bad_lines"]) == (150, 0)
+    Path("bars.csv").write_bytes(begun + line(150)[:-1])
+    assert Follower(options()).run(lambda _: None)["n_bars"] == 150
+    Path("bars.csv").write_bytes(whole)
+    result = Follower(options()).run(lambda _: None)
+    assert (result["n_bars"], result["n_bad_lines"], result["n_skipped"]) == (200, 0, 0)
+    assert "another file" not in caplog.text
+    assert Path("events.jsonl").read_bytes() == scanned()
+
+
+def test_the_zeros_that_a_writer_leaves_whose_file_was_emptied_are_passed_over(folder):
+    """A writer that did not open the file to append goes on at its own place: all before it reads as zeros."""
+    with Path("bars.csv").open("wb") as writer:
+        writer.write(text(BARS.head(150)))
+        writer.flush()
+        follow()
+        Path("bars.csv.1").write_bytes(Path("bars.csv").read_bytes())
+        os.truncate("bars.csv", 0)
+        for first in (150, 170):
+            writer.write(b"".join(line(row) for row in range(first, first + (20 if first == 150 else 30))))
+            writer.flush()
+            assert Path("bars.csv").read_bytes().startswith(b"\0" * 1000)
+            result = Follower(options()).run(lambda _: None)
+            assert (result["n_bad_lines"], result["n_skipped"]) == (0, 0)
+    assert result["n_bars"] == 200
+    assert Path("events.jsonl").read_bytes() == scanned()
+
+
 def text(frame: pl.DataFrame, ending: bytes = b"\n") -> bytes:
     return frame.write_csv(datetime_format=TIME).encode().replace(b"\n", ending)
 
@@ -312,13 +353,21 @@ WAYS = [
 ]  # fmt: skip
 
 
+def ways_to_the_end(writer: Writer, ways: list) -> Iterator:
+    """Yield the ways, then as much appending as is left, and a look more that finds nothing new."""
+    yield from ways
+    while writer.n < 200:
+        yield Writer.append_in_place
+    yield Writer.append_in_place
+
+
 def follow_through(ways) -> None:
     for path in (*Path().glob("bars.csv*"), *Path().glob("events.jsonl"), *Path().glob("events.jsonl.follow/*")):
         path.unlink()
     writer = Writer()
     writer.append_in_place()
     follow()
-    for way in [*ways, *[Writer.append_in_place] * 18]:
+    for way in ways_to_the_end(writer, ways):
         if way in (Writer.append_in_place, Writer.rename, Writer.copy_and_truncate) and not writer.path.exists():
             writer.path.write_bytes(writer.content())
         way(writer)
@@ -334,7 +383,7 @@ def follow_through(ways) -> None:
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_becomes_of_a_file_its_events_are_those_of_one_that_grew(folder, ways):
     follow_through(ways)
-    assert Path("events.jsonl").read_bytes() == scanned()
+    assert Path("events.jsonl").read_bytes() == scanned_once()
 
 
 def test_a_file_that_is_gone_is_said_once_and_waited_for(folder, caplog):
