@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from moola.data.contracts.window_file import write_windows
 from moola.models.files import read_model, write_model
+from tests.made import made_windows
 from tests.scans_made import made_bars, made_model
 
 
@@ -55,3 +58,21 @@ def test_predict_takes_the_length_of_the_model(model, moola):
     refused = moola(*words, "--window-bars", "105")
     assert refused.code == 3
     assert f"windows must have the {n_bars} bars of hourly.pt, but --window-bars says 105. Leave it out" in refused.err
+
+
+def test_training_takes_the_length_from_its_files(tmp_path, monkeypatch, moola):
+    """Without --window-bars: windows of 30 bars, a split that says so, and an encoder of another length."""
+    monkeypatch.chdir(tmp_path)
+    write_windows(Path("windows.parquet"), made_windows(40, window_bars=30, stride=30))
+    small = ("--epochs", "1", "--hidden-dim", "4", "--num-layers", "1")
+    for words in (
+        ("split", "--data", "windows.parquet", "--output", "split.json", "--window-bars", "30"),
+        ("pretrain-bilstm", "--input", "windows.parquet", "--output", "encoder.pt", "--split", "split.json", *small),
+        ("train", "--data", "windows.parquet", "--split", "split.json", "--pretrained-encoder", "encoder.pt",
+         "--epochs", "1", "--json"),
+    ):  # fmt: skip
+        done = moola(*words)
+        assert done.code == 0, done.err
+        assert ("Windows have 30 bars, as windows.parquet says." in done.err) == (words[0] != "split")
+    config = json.loads((Path(done.json["run"]) / "config.json").read_text())
+    assert config["window_bars"] == 30

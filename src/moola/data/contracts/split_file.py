@@ -62,6 +62,12 @@ def read_split(path: Path) -> SplitFile:
     return SplitFile(name, split, purge, data_sha256, time_range, window_bars, scheme)
 
 
+def recorded_window_bars(path: Path) -> int | None:
+    """Return the length of the windows that a split file says it divides, None where it says none."""
+    found = read_json(path, "a split file", ADVICE).get("window_bars")
+    return found if isinstance(found, int) and found > 0 else None
+
+
 def _indices(content: dict[str, Any], key: str, path: Path, optional: bool) -> np.ndarray:
     rows = content.get(key)
     if rows is None and optional:

@@ -14,7 +14,7 @@ import polars.selectors as cs
 from moola.core.features import N_FEATURES
 from moola.core.splits import content_hashes, groups_of_equal
 from moola.core.windows import WINDOW_BARS
-from moola.data.contracts.frames import reading, scan_frame, write_frames
+from moola.data.contracts.frames import is_parquet, reading, scan_frame, write_frames
 from moola.data.contracts.window_columns import is_relative_frame, optional_column, times_column, windows_frame
 from moola.data.contracts.window_rules import ADVICE, feature_problems, label_problems, nested_array, pointer_warning
 from moola.data.contracts.window_table import WindowTable
@@ -115,6 +115,22 @@ def read_windows(path: Path, window_bars: int | None = None) -> WindowTable:
     `window_bars` is the length that must hold; `None` means 105.
     """
     return _whole(WindowFile.open(path, window_bars))
+
+
+def recorded_window_bars(path: Path) -> int | None:
+    """Return how long the first windows of a file are; None where it has none, or where they differ."""
+    if not is_parquet(path):
+        return None
+    frame = scan_frame(path, "a window file", ADVICE)
+    with reading(path, "a window file", ADVICE):
+        dtype = frame.collect_schema().get("features")
+        if isinstance(dtype, pl.Array):
+            return dtype.size or None
+        if not isinstance(dtype, pl.List):
+            return None
+        found = frame.select("features").head(PIECE_WINDOWS).collect()["features"]
+    lengths = found.list.len().unique().to_list()
+    return lengths[0] if len(lengths) == 1 and lengths[0] else None
 
 
 def windows_from_frame(frame: pl.DataFrame, name: str) -> WindowTable:
