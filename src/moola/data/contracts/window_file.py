@@ -163,7 +163,9 @@ def _assemble(frame: pl.DataFrame, problems: list[Problem]) -> WindowTable:
     if identifier.null_count() or identifier.n_unique() < n:
         wrong = identifier.is_null() | ~identifier.is_first_distinct()
         count, where = int(wrong.sum()), int(wrong.arg_max() or 0)
-        problems.append(Problem("window_id must be there and name one row each", count, where))
+        name = identifier[where]
+        detail = "" if name is None else f"{name[:60]!r} is row {(identifier == name).arg_max()} already"
+        problems.append(Problem("window_id must be there and name one row each", count, where, detail))
     label = np.array(optional_column(frame, "label", pl.String).to_list(), dtype=object)
     first, last = (
         optional_column(frame, name, pl.Int64, problems).fill_null(-1).to_numpy()
