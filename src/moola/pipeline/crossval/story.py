@@ -38,7 +38,6 @@ from moola.pipeline.crossval.uncertainty import single_windows, uncertainty
 from moola.pipeline.engines.processes import OnFit
 from moola.pipeline.lengths import with_window_bars
 from moola.pipeline.pretraining import pretrain
-from moola.pipeline.tables import usual_interval_us
 from moola.runs import store, tracking
 from moola.training.epoch_lines import epoch_lines
 
@@ -136,7 +135,7 @@ def _opened(options: CvOptions, data_sha256: str) -> contextlib.AbstractContextM
 
 
 def _folds(options: CvOptions, table: WindowTable) -> list[Split]:
-    embargo_us = options.embargo * usual_interval_us(table)
+    embargo_us = options.embargo * table.usual_interval_us
     return make_folds(
         table.intervals(), options.scheme, options.folds, options.initial_fraction, options.val_fraction, embargo_us
     )
