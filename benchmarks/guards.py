@@ -44,13 +44,18 @@ GUARDS = (
     Guard("core/splits.py", "len(late)", ("split-backward",)),
     Guard("models/sealed.py", "hashlib.sha256(archive).hexdigest().encode() != comment[len(SEAL) :]",
           ("encoder-flipped-seal",)),
-    Guard("models/sealed.py", "_spent(content, len(data)) > len(data)",
-          ("encoder-one-number-repeated", "encoder-list-in-lists")),
+    Guard("models/sealed.py", "is_larger", ("encoder-one-number-repeated", "encoder-list-in-lists")),
     Guard("models/sealed.py", 'found != record["sha256"]', ("encoder-wrong-content-hash",)),
     Guard("models/files.py", "not torch.isfinite(weights[name]).all()", ("encoder-weights-nan",)),
     Guard("runs/store.py", "folder.is_symlink()", ("run-link",)),
-    Guard("runs/store.py", "not path.is_file() or sha256_file(path) != expected",
+    Guard("runs/manifest.py", "not path.is_file() or sha256_file(path) != expected",
           ("run-model-swapped", "run-predictions-flipped", "run-file-missing")),
+    Guard("pipeline/lengths.py", "len({length for _, length in said}) > 1", ("split-other-length", "encoder-length")),
+    Guard("pipeline/training.py", "options.refit and not len(material.split.test)", ("usage-refit-unjudged",)),
+    Guard("data/contracts/frames.py", "isinstance(longest, int) and longest > most", ("bars-symbol-multiplied",)),
+    Guard("data/contracts/label_database.py", "found != expected", ("store-trigger",)),
+    Guard("runs/promotion.py", "in_use is not None and sha256_bytes(in_use) == sha256_bytes(content)",
+          ("promotion-in-use",)),
 )  # fmt: skip
 
 

@@ -77,6 +77,7 @@ SPLIT = {
     "test_indices": "rows of the data file; may be missing, and then figures come from val",
     "purge_window": "one window less one bar",
     "window_bars": "bars a window of the data",
+    "bar_interval_s": "usual time between bars of the data, in seconds; empty without times",
     "data_sha256": "hash of the data file it was made for; another file is refused",
     "purged": "rows that were dropped, with their windows and reasons",
     "time_range": "first and last bar of each part, UTC",

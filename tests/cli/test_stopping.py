@@ -14,6 +14,7 @@ import pytest
 from moola.cli.progress import EpochProgress, FitProgress, WindowProgress
 from moola.locks import alone, lock_beside
 from moola.models.sealed import read_sealed
+from moola.pipeline.leakcheck import bench
 from tests.conftest import DATA, SPLIT
 
 BARS = "data/raw/eurusd_1h_2017.parquet"
@@ -190,3 +191,22 @@ def test_another_broken_pipe_is_told(moola, tmp_path, monkeypatch):
     answer = moola("runs", "list")
     assert answer.code == 1
     assert "Unexpected BrokenPipeError" in answer.err
+
+
+@pytest.mark.parametrize("command", ["cv", "leakcheck"])
+def test_stopped_controls_name_no_run_of_their_own(sample, moola, monkeypatch, stopped_by, command):
+    """A control trains in a folder that is gone by then: the cv goes on by its own id, `leakcheck` begins anew."""
+
+    def stop(_):
+        return lambda *told: os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(bench, "epoch_lines", stop)
+    words = {"cv": [word for word in CV if "controls" not in word], "leakcheck": ["leakcheck", *TRAIN[1:]]}[command]
+    answer = moola(*words)
+    assert answer.code == 143
+    if command == "leakcheck":
+        assert "--resume" not in answer.err
+        return
+    (run,) = (path for path in Path("artifacts/cv").iterdir() if path.is_dir())
+    assert way_on(answer) == [*words, "--resume", run.name]
+    assert f"what was finished is in {run}." in answer.err

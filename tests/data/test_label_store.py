@@ -130,6 +130,10 @@ def test_counts_are_windows_by_status_and_expansions_by_class(store):
         ({"expansions": (Expansion(0, 2_000, "a"),)}, "expansion 1 must start"),
         ({"expansions": (Expansion(3_000, 2_000, "a"),)}, "expansion 1 must start"),
         ({"expansions": (Expansion(2_000, 3_000, ""),)}, "label of expansion 1"),
+        *(
+            ({"expansions": (Expansion(2_000, 3_000, name),)}, "class of expansion 1 must be one printable line")
+            for name in ("a\nb", "a\x1b[31m", "a\u202eb", "a\u2028b")
+        ),
         ({"expansions": (Expansion(2_000, 3_000, "a"), Expansion(2_000, 3_000, "b"))}, "same first and last bar"),
         ({"expansions": tuple(Expansion(1_000, 2_000 + i, "a") for i in range(101))}, "at most 100"),
     ],

@@ -201,7 +201,7 @@ def test_what_is_broken_late_in_a_file_leaves_the_old_output_and_nothing_else(tm
     said = {problem.rule: (problem.count, problem.first_row, problem.detail) for problem in caught.value.problems}
     assert said == {
         "low must be at most min(open, close)": (2, 3, "bar 7 of that window"),
-        "window_id must be there and name one row each": (1, 4, ""),
+        "window_id must be there and name one row each": (1, 4, "'a' is row 0 already"),
     }
     assert str(source) in str(caught.value)
     assert target.read_bytes() == b"old"

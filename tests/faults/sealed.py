@@ -349,7 +349,7 @@ ENCODERS = [
         "an encoder for windows of 50 bars",
         TRAIN,
         3,
-        "the encoder must be for windows of 105 bars",
+        "windows must have the 50 bars of bad.pt, but relative.parquet says 105. Name files of one length",
         resealed(lambda content: content.update(window_bars=50)),
     ),
     Fault(

@@ -110,7 +110,7 @@ WINDOWS = [
         "one id twice",
         CONVERT,
         3,
-        "window_id must be there and name one row each",
+        "row each, but 1 does not, first at row 3: 'window_20200109T0800' is row 2 already",
         rows(lambda found: found[3].update(window_id=found[2]["window_id"])),
     ),
     Fault(
@@ -432,7 +432,7 @@ SPLITS = [
         "a split of windows of 50 bars",
         TRAIN,
         3,
-        "must be for windows of 105 bars",
+        "windows must have the 50 bars of bad.json, but relative.parquet says 105. Name files of one length",
         split(lambda content: content.update(window_bars=50)),
     ),
     Fault(

@@ -116,6 +116,25 @@ def test_malformed_bodies_get_4xx_and_save_nothing(client, desk, body, status):
     assert desk.store.all() == []
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a\nb", "must obey its schema"),
+        ("a\x1b[31m", "must obey its schema"),
+        # What turns the direction of a line is no control character, and no printable one.
+        ("a\u202eb", "the class of expansion 1 must be one printable line (found 'a\\u202eb')"),
+    ],
+)
+def test_a_class_that_is_no_printable_line_is_not_saved(client, desk, monkeypatch, name, said):
+    """Not even where the page itself was opened with it."""
+    monkeypatch.setattr(desk, "classes", (name, "consolidation"))
+    body = label_body(expansions=[{"start": 4, "end": 39, "label": name}])
+    answer = client.put(f"/api/label/{desk.shelf.window_id[0]}", json=body)
+    assert answer.status_code == 422
+    assert said in answer.json()["error"]
+    assert desk.store.all() == []
+
+
 def test_a_form_cannot_save(client, desk):
     answer = client.put(f"/api/label/{desk.shelf.window_id[0]}", content=b"{}", headers={"Content-Type": "text/plain"})
     assert answer.status_code == 415

@@ -34,7 +34,7 @@ class CpsaPreviewOptions:
     allow_overlap
         Accept an old split whose parts overlap.
     window_bars
-        Bars a window.
+        Bars a window; as the files named say when left out.
     seed
         Seed of everything random, as in training: the same seed makes the same windows.
     """
@@ -48,5 +48,5 @@ class CpsaPreviewOptions:
     cpsa_ratio: float = 1.0
     mirror_classes: tuple[str, ...] = ()
     allow_overlap: bool = False
-    window_bars: int = 105
+    window_bars: int | None = None
     seed: int = 17

@@ -68,7 +68,7 @@ class CvOptions:
     visible_bars
         Show the network these first bars of a window alone: 75 of 105 are known when the inner zone ends.
     window_bars
-        Bars a window.
+        Bars a window; as the files named say when left out.
     controls
         Run leakcheck's controls on the folds; the gate asks that they pass.
     save_curve
@@ -109,7 +109,7 @@ class CvOptions:
     mirror_classes: tuple[str, ...] = ()
     predict_pointers: bool | None = None
     visible_bars: int | None = None
-    window_bars: int = 105
+    window_bars: int | None = None
     controls: bool = True
     save_curve: Path | None = None
     processes: int = 0

@@ -10,13 +10,11 @@ from moola.errors import WrongUsage
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateOptions:
-    """Options of `gate`.
+class VerdictOptions:
+    """What decides a verdict, whoever asks for it.
 
     Parameters
     ----------
-    run
-        The challenger: run id, or its folder under artifacts/runs.
     baseline
         Run id, run folder or model file to beat. Left out: the promoted model, else the newest
         from-scratch run on the same data and split.
@@ -28,7 +26,6 @@ class GateOptions:
         Smallest gain in Brier that is worth having: a smaller one is inconclusive, however sure. 0 takes any gain.
     """
 
-    run: Path
     baseline: Path | None = None
     name: str = PROMOTED_NAME
     seed: int = DEFAULT_SEED
@@ -36,31 +33,31 @@ class GateOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromoteOptions:
+class GateOptions(VerdictOptions):
+    """Options of `gate`.
+
+    Parameters
+    ----------
+    run
+        The challenger: run id, or its folder under artifacts/runs.
+    """
+
+    run: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromoteOptions(VerdictOptions):
     """Options of `promote`: those of `gate`, and the way back.
 
     Parameters
     ----------
     run
         The challenger: run id, or its folder under artifacts/runs. Left out with --back.
-    baseline
-        Run id, run folder or model file to beat. Left out: the promoted model, else the newest
-        from-scratch run on the same data and split.
-    name
-        File name of the promoted model.
-    seed
-        Seed of the bootstrap.
-    min_gain
-        Smallest gain in Brier that is worth having: a smaller one is inconclusive, however sure. 0 takes any gain.
     back
         Return to the model that was in use before the present one, without a gate; again, to the one before that.
     """
 
     run: Path | None = None
-    baseline: Path | None = None
-    name: str = PROMOTED_NAME
-    seed: int = DEFAULT_SEED
-    min_gain: float = MIN_GAIN
     back: bool = False
 
     def gate_options(self) -> GateOptions:

@@ -39,7 +39,7 @@ class LabelOptions:
     max_gap_hours
         Longest time between neighbouring bars inside a cut window; found from the bars when left out.
     window_bars
-        Bars a window.
+        Bars a window; as the models say when left out, else 105.
     context_bars
         Bars shown before and after the window.
     seed

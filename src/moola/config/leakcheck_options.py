@@ -27,7 +27,7 @@ class LeakcheckOptions:
     quick
         Leave out the checks that train small networks.
     window_bars
-        Bars a window.
+        Bars a window; as the data says when left out.
     device
         cuda, cpu, or auto for a GPU where there is one.
     threads
@@ -42,7 +42,7 @@ class LeakcheckOptions:
     pretrained_encoder: Path | None = None
     bars: Path | None = None
     quick: bool = False
-    window_bars: int = 105
+    window_bars: int | None = None
     device: DeviceName = "auto"
     threads: int = 1
     seed: int = DEFAULT_SEED

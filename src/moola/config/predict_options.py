@@ -21,7 +21,7 @@ class PredictOptions:
     output
         Table to write (.parquet or .csv).
     window_bars
-        Bars a window.
+        Bars a window; as the model says when left out.
     device
         cuda, cpu, or auto for a GPU where there is one.
     threads

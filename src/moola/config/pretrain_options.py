@@ -49,7 +49,7 @@ class PretrainingOptions:
     max_gap_hours
         Longest gap inside a window cut from bars; found from them when left out.
     window_bars
-        Bars a window.
+        Bars a window; as the input (windows) or the split says when left out, else 105.
     device
         cuda, cpu, or auto for a GPU where there is one.
     devices
@@ -87,7 +87,7 @@ class PretrainingOptions:
     split: Path | None = None
     stride: int = 1
     max_gap_hours: float | None = None
-    window_bars: int = 105
+    window_bars: int | None = None
     device: DeviceName = "auto"
     devices: int = 1
     engine: EngineName = "processes"

@@ -106,7 +106,7 @@ class TrainOptions:
     allow_overlap
         Accept an old split whose parts overlap; every result is then marked as not leak-proof.
     window_bars
-        Bars a window.
+        Bars a window; as the files named say when left out.
     save_run
         Keep the run under artifacts/runs.
     device
@@ -164,7 +164,7 @@ class TrainOptions:
     student_rate: float = 1e-3
     confidence_weighting: bool = True
     allow_overlap: bool = False
-    window_bars: int = 105
+    window_bars: int | None = None
     save_run: bool = True
     device: DeviceName = "auto"
     threads: int = 1

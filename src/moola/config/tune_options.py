@@ -78,7 +78,7 @@ class TuneOptions:
     predict_pointers
         Learn start and end of the expansion; on when the data has pointers.
     window_bars
-        Bars a window.
+        Bars a window; as the files named say when left out.
     device
         cuda, cpu, or auto for a GPU where there is one.
     threads
@@ -109,7 +109,7 @@ class TuneOptions:
     cpsa_ratio: float | None = None
     mirror_classes: tuple[str, ...] = ()
     predict_pointers: bool | None = None
-    window_bars: int = 105
+    window_bars: int | None = None
     device: DeviceName = "auto"
     threads: int = 1
     seed: int = DEFAULT_SEED

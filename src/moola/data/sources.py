@@ -13,7 +13,7 @@ from moola.core.bar_features import BarFeatures
 from moola.core.bars import Bars, bar_lengths_us, upside_down
 from moola.core.features import N_FEATURES, relative_features
 from moola.core.splits import Intervals
-from moola.core.windows import take_windows
+from moola.core.windows import WINDOW_BARS, take_windows
 from moola.data.contracts.bar_table import bars_from_frame
 from moola.data.contracts.frames import read_frame
 from moola.data.contracts.window_file import read_windows
@@ -139,11 +139,14 @@ class TableSource:
         return features
 
 
-def open_source(path: Path, stride: int, max_gap_s: float | None, window_bars: int) -> WindowSource:
-    """Open windows or bars, told apart by their columns; a longest gap of None is found from the bars."""
+def open_source(path: Path, stride: int, max_gap_s: float | None, window_bars: int | None) -> WindowSource:
+    """Open windows or bars, told apart by their columns.
+
+    A longest gap of None is found from the bars; a length of None is 105.
+    """
     frame = read_frame(path, "the input", "Give windows (`moola windows`) or bars (`moola bars import`).")
     if "timestamp" in frame.columns and "features" not in frame.columns:
-        bars = bars_from_frame(frame, path)
-        cut = cut_within_gaps(bars, stride, window_bars, None if max_gap_s is None else max_gap_s / 3600, path)
-        return BarSource(bars, cut.first_bar, window_bars)
+        bars, n_bars = bars_from_frame(frame, path), window_bars or WINDOW_BARS
+        cut = cut_within_gaps(bars, stride, n_bars, None if max_gap_s is None else max_gap_s / 3600, path)
+        return BarSource(bars, cut.first_bar, n_bars)
     return TableSource(read_windows(path, window_bars))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from moola.data.contracts.event_table import NO_BARS, events_frame, events_of
 from moola.data.contracts.prediction_table import Predictions, predictions_frame
 from moola.face.given import Times, Windows, table_of
 from moola.models.files import ModelFile, read_model, write_model
+from moola.pipeline.bar_intervals import compare_bar_intervals, compare_with_bars
 from moola.pipeline.predicting import predict_windows
 from moola.pipeline.scan.proposals import PartReader, open_judging, reader_of
 from moola.pipeline.scan.settling import scan_held
@@ -103,6 +105,11 @@ class Model:
             `predicted_start`, `predicted_end` (bars of the window), the probability that each is within 3 bars, and
             the curves over bars; beside them the truth, where the table has it.
 
+        Warns
+        -----
+        UserWarning
+            The windows have times, and are of bars of another length than the model learned on.
+
         Raises
         ------
         InvalidData
@@ -115,7 +122,9 @@ class Model:
         table = table_of(windows, times, "windows")
         rows = np.arange(len(table))
         part = np.full(len(rows), "new", dtype=object)
-        return predict_windows(self.file, table, rows, part, prepare_device(self.device, self.threads))
+        found = predict_windows(self.file, table, rows, part, prepare_device(self.device, self.threads))
+        compare_bar_intervals(self.file, table.start_us, table.end_us, _warn)
+        return found
 
     def scan(
         self,
@@ -160,6 +169,11 @@ class Model:
             A row an event: symbol, UTC times and the 80 % range of each pointer, class, probabilities, how many
             windows agree; `known_ts` where `live`.
 
+        Warns
+        -----
+        UserWarning
+            The bars have another length than those that the model learned on.
+
         Raises
         ------
         InvalidData
@@ -184,6 +198,13 @@ class Model:
         options.check()
         held = HeldBars(bars_from_frame(bars, "the bars"))
         reading = PartReader(reader_of(self.file, options), open_judging(options, self.file), held, live)
+        longest = int(np.argmax(held.n_bars))
+        compare_with_bars(self.file, held.read(longest, 0, held.n_bars[longest]).start_us, _warn)
         nothing = events_of(MergedEvents.none(len(self.class_names)), NO_BARS, self.class_names)
         frames = [events_frame(events) for events in scan_held(reading, "the bars")]
         return pl.concat([events_frame(nothing), *frames])
+
+
+def _warn(sentence: str) -> None:
+    """Warn the caller of `Model.predict` or `Model.scan`, whose line is named."""
+    warnings.warn(sentence, UserWarning, stacklevel=5)

@@ -21,6 +21,7 @@ from moola.data.contracts.window_file import read_windows
 from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
+from moola.pipeline.lengths import with_window_bars
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ def preview(options: CpsaPreviewOptions) -> tuple[dict[str, Any], list[tuple[Win
     Every chain is shown before one is shown twice, each with another parent where there are enough.
     """
     refuse_out_of_range(options)
+    options = with_window_bars(options)
     table = read_windows(options.data, options.window_bars)
     split_file = read_split(options.split)
     data_sha256 = sha256_file(options.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,10 @@ log = logging.getLogger(__name__)
 
 
 def compare_bar_intervals(
-    model: ModelFile, start_us: np.ndarray | None, end_us: np.ndarray | None
+    model: ModelFile,
+    start_us: np.ndarray | None,
+    end_us: np.ndarray | None,
+    warn: Callable[[str], None] = log.warning,
 ) -> dict[str, float | str | None]:
     """Warn where windows are of bars of another length than the model's; a model that does not say one is silent.
 
@@ -22,10 +26,12 @@ def compare_bar_intervals(
     ----------
     start_us, end_us
         Times of each window's first and last bar in microseconds, of windows of the model's length.
+    warn
+        Takes the sentence; the log unless the caller is Python.
     """
     learned, read = recorded_interval_s(model.training), window_bar_interval_s(start_us, end_us, model.window_bars)
     if warning := interval_warning(learned, read):
-        log.warning("%s.", warning[0].upper() + warning[1:])
+        warn(f"{warning[0].upper()}{warning[1:]}.")
     return {"learned_bar_interval_s": learned, "bar_interval_s": read, "bar_interval_warning": warning or None}
 
 
@@ -35,7 +41,9 @@ def recorded_interval_s(training: dict[str, Any]) -> float | None:
     return float(found) if isinstance(found, int | float) and found > 0 else None
 
 
-def compare_with_bars(model: ModelFile, start_us: np.ndarray) -> dict[str, float | str | None]:
+def compare_with_bars(
+    model: ModelFile, start_us: np.ndarray, warn: Callable[[str], None] = log.warning
+) -> dict[str, float | str | None]:
     """Do the same with one symbol's bars, by the windows that they hold."""
     n_bars = model.window_bars
-    return compare_bar_intervals(model, start_us[: max(len(start_us) - n_bars + 1, 0)], start_us[n_bars - 1 :])
+    return compare_bar_intervals(model, start_us[: max(len(start_us) - n_bars + 1, 0)], start_us[n_bars - 1 :], warn)

@@ -49,11 +49,19 @@ def usable_rows(split: Path | None, path: Path, source: WindowSource, input_sha2
 
 
 def _embargo_us(file: SplitFile, intervals: Intervals, window_bars: int) -> int:
-    """Return the time of the bars that the split purges beyond one window, at the usual bar interval."""
+    """Return the time of the bars that the split purges beyond one window.
+
+    They are bars of the data that was divided: ten days of embargo stay ten days where hourly bars are learned from. A
+    split that does not say how far its bars are apart is taken to be of bars like these.
+    """
+    n_bars = max(file.purge_window - (file.window_bars - 1), 0)
+    if file.bar_interval_us is not None:
+        return n_bars * file.bar_interval_us
     if intervals.start_us is None or intervals.end_us is None or window_bars < 2:
         return 0
+    # From the first bar's start to the last one's end.
     usual = float(np.median(intervals.end_us - intervals.start_us)) / window_bars
-    return round(max(file.purge_window - (window_bars - 1), 0) * usual)
+    return round(n_bars * usual)
 
 
 def _first_held_out_us(file: SplitFile, source: WindowSource, input_sha256: str) -> int | None:

@@ -26,6 +26,7 @@ from moola.locks import alone, lock_beside
 from moola.models.encoder import EncoderArchitecture, build_encoder
 from moola.models.files import write_encoder
 from moola.pipeline.boundaries import spread, usable_rows
+from moola.pipeline.lengths import with_window_bars
 from moola.pipeline.seen import times_learned
 from moola.pipeline.unlabelled import by_arm, needs_masks, resolve_arms, taker
 from moola.training.arms.arm import ArmSettings
@@ -63,6 +64,7 @@ def look(options: PretrainOptions) -> None:
 def _opened(options: PretrainOptions) -> tuple[PretrainOptions, WindowSource]:
     """Open the input, and choose what it allows where the options leave that open."""
     max_gap_s = None if options.max_gap_hours is None else options.max_gap_hours * 3600
+    options = with_window_bars(options)
     source = open_source(options.input, options.stride, max_gap_s, options.window_bars)
     return resolve_arms(options, source), source
 

@@ -173,7 +173,7 @@ def divide(table: WindowTable, val: float, test: float, purge_window: int | None
         )
     if not (0 < val < 1 and 0 <= test < 1 and val + test < 1):
         raise WrongUsage(f"--val and --test must be shares that leave train rows, but they are {val} and {test}.")
-    embargo = (purge - (table.window_bars - 1)) * usual_interval_us(table)
+    embargo = (purge - (table.window_bars - 1)) * table.usual_interval_us
     found = forward_chain(table.intervals(), val, test, embargo)
     for part in PARTS[: 3 if test else 2]:
         if not len(found.part(part)):
@@ -182,13 +182,6 @@ def divide(table: WindowTable, val: float, test: float, purge_window: int | None
                 "Label more windows, or lower --val, --test or --purge-window."
             )
     return found, purge
-
-
-def usual_interval_us(table: WindowTable) -> int:
-    """Return the usual time between the bars of these windows (gaps raise it a little), 0 without times."""
-    if table.start_us is None or table.end_us is None:
-        return 0
-    return int(np.median(table.end_us - table.start_us) / (table.window_bars - 1))
 
 
 def split_summary(path: Path, found: Split, table: WindowTable) -> dict[str, Any]:

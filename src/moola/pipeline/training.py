@@ -24,6 +24,7 @@ from moola.models.sealed import digest
 from moola.pipeline.fit.fitting import Fitted, fit_material, predict_held_out
 from moola.pipeline.fit.material import Material, gather
 from moola.pipeline.fit.resolving import resolve_options
+from moola.pipeline.lengths import with_window_bars
 from moola.pipeline.model_card import write_card
 from moola.runs import store, tracking
 from moola.training.device import prepare_device
@@ -48,6 +49,7 @@ def train(options: TrainOptions, on_epoch: OnEpoch, judged_elsewhere: bool = Fal
     """
     started = time.monotonic()
     device = prepare_device(options.device, options.threads)
+    options = with_window_bars(options)
     material = gather(options)
     options = resolve_options(options, material.table, material.split, material.encoder)
     if not judged_elsewhere:

@@ -30,6 +30,9 @@ def test_the_boundary_is_never_after_the_first_test_window(tmp_path):
     assert boundary_us(options(tmp_path), first) == first
     assert boundary_us(options(tmp_path, bars_before="2020-01-05"), first) == time_us("2020-01-05")
     assert boundary_us(options(tmp_path, bars_before="2020-01-15T00:00:00Z"), first) == first
+    # A date in plain digits is no year, which would be after every bar.
+    assert boundary_us(options(tmp_path, bars_before="20200105"), first) == time_us("2020-01-05")
+    assert boundary_us(options(tmp_path, bars_before="20200105T06"), first) == time_us("2020-01-05T06:00:00")
     with pytest.raises(WrongUsage, match="must be a time in UTC"):
         boundary_us(options(tmp_path, bars_before="soon"), first)
 

@@ -171,6 +171,21 @@ def test_one_annotator_decides_or_is_taken_alone(run):
     assert len(rows) == 4
 
 
+def test_where_annotators_disagree_it_is_said_on_what_and_whose_label_was_taken(run):
+    result, _ = run(*TWO)
+    assert reasons(result["disagreements"]) == {
+        "w30": "class: ana says b, ben says a; that of ana, the last saved was taken",
+        "w60": "end is 4 bars apart: ana at bar 9, ben at bar 13; that of ana, the last saved was taken",
+        "w90": "rejected by ana, labelled by ben; that of ana, the last saved was taken",
+    }
+    result, _ = run(*TWO, resolve="ben")
+    assert reasons(result["disagreements"])["w30"] == "class: ana says b, ben says a; that of ben (--resolve) was taken"
+    assert set(reasons(result["disagreements"])) == {"w30", "w60", "w90"}
+    # Nobody's label is taken alone where all must agree, and one annotator has nobody to differ from.
+    assert run(*TWO, resolve="agree")[0]["disagreements"] == []
+    assert run(annotator="ben")[0]["disagreements"] == []
+
+
 def test_several_expansions_agree_in_time_order(run):
     one = made_label(0, (12, 15, "b"), (3, 6, "a"))
     other = made_label(0, (4, 6, "a"), (12, 16, "b"), annotator="ben")

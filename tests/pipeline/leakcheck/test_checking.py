@@ -53,5 +53,6 @@ def test_other_lengths_and_a_split_that_says_no_purge(tmp_path):
     short = replace(table, ohlc=table.ohlc[:, :60], expansion_start=np.full(40, 30), expansion_end=np.full(40, 40))
     options = write_files(tmp_path, short, window_bars=60, purge_window=59)
     assert leakcheck(replace(options, quick=True, window_bars=60))["clean"] is True
+    assert leakcheck(replace(options, quick=True))["clean"] is True
     with pytest.raises(InvalidData, match="105 bars"):
-        leakcheck(replace(options, quick=True))
+        leakcheck(replace(options, quick=True, window_bars=105))

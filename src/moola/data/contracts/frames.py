@@ -96,6 +96,13 @@ def scan_frame(path: Path, what: str, advice: str) -> pl.LazyFrame:
     return read_frame(path, what, advice).lazy()
 
 
+def is_parquet(path: Path) -> bool:
+    """Tell whether a file begins as parquet; one that cannot be opened does not."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+    return False
+
+
 @contextlib.contextmanager
 def reading(path: Path | str, what: str, advice: str) -> Iterator[None]:
     """Say plainly what the reader of tables found wrong with a file."""

@@ -16,12 +16,20 @@ from moola.errors import InvalidData
 from moola.files import json_bytes, read_json, write_atomic
 
 FORMAT_VERSION = 1
+# A century: no bar is longer.
+MAX_INTERVAL_S = 100 * 366 * 86400
 ADVICE = "Write a purged split with `moola split`, or pass --allow-overlap to use an old one as it is."
 
 
 @dataclass(frozen=True)
 class SplitFile:
-    """A split with its record: name, purge, the data it was made for, and each part's time range."""
+    """A split with its record: name, purge, the data it was made for, and each part's time range.
+
+    Attributes
+    ----------
+    bar_interval_us
+        Usual time between the bars of the data, which the purge counts; None where the file does not say it.
+    """
 
     name: str
     split: Split
@@ -30,6 +38,7 @@ class SplitFile:
     time_range_us: dict[str, tuple[int, int]]
     window_bars: int
     scheme: str = "forward"
+    bar_interval_us: int | None = None
 
 
 def read_split(path: Path) -> SplitFile:
@@ -57,9 +66,19 @@ def read_split(path: Path) -> SplitFile:
     window_bars, data_sha256 = content.get("window_bars", WINDOW_BARS), content.get("data_sha256")
     if data_sha256 is not None and not isinstance(data_sha256, str):
         raise InvalidData(f"data_sha256 must be text, but {path} has {type(data_sha256).__name__}. {ADVICE}")
+    interval_s = content.get("bar_interval_s")
+    if interval_s is not None and not (type(interval_s) in (int, float) and 0 < interval_s < MAX_INTERVAL_S):
+        raise InvalidData(f"bar_interval_s must be seconds above 0, but {path} has {interval_s!r}. {ADVICE}")
+    interval_us = None if interval_s is None else round(interval_s * 1e6)
     scheme = str(content.get("scheme", "forward"))
     name = str(content.get("name", path.stem))
-    return SplitFile(name, split, purge, data_sha256, time_range, window_bars, scheme)
+    return SplitFile(name, split, purge, data_sha256, time_range, window_bars, scheme, interval_us)
+
+
+def recorded_window_bars(path: Path) -> int | None:
+    """Return the length of the windows that a split file says it divides, None where it says none."""
+    found = read_json(path, "a split file", ADVICE).get("window_bars")
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def _indices(content: dict[str, Any], key: str, path: Path, optional: bool) -> np.ndarray:
@@ -80,6 +99,7 @@ def write_split(path: Path, file: SplitFile, table: WindowTable) -> None:
         "purge_window": file.purge_window,
         "data_sha256": file.data_sha256,
         "window_bars": file.window_bars,
+        "bar_interval_s": table.usual_interval_us / 1e6 or None,
         "scheme": file.scheme,
     }
     record |= {f"{part}_indices": split.part(part).tolist() for part in PARTS}

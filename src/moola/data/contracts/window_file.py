@@ -14,7 +14,7 @@ import polars.selectors as cs
 from moola.core.features import N_FEATURES
 from moola.core.splits import content_hashes, groups_of_equal
 from moola.core.windows import WINDOW_BARS
-from moola.data.contracts.frames import reading, scan_frame, write_frames
+from moola.data.contracts.frames import is_parquet, reading, scan_frame, write_frames
 from moola.data.contracts.window_columns import is_relative_frame, optional_column, times_column, windows_frame
 from moola.data.contracts.window_rules import ADVICE, feature_problems, label_problems, nested_array, pointer_warning
 from moola.data.contracts.window_table import WindowTable
@@ -117,6 +117,22 @@ def read_windows(path: Path, window_bars: int | None = None) -> WindowTable:
     return _whole(WindowFile.open(path, window_bars))
 
 
+def recorded_window_bars(path: Path) -> int | None:
+    """Return how long the first windows of a file are; None where it has none, or where they differ."""
+    if not is_parquet(path):
+        return None
+    frame = scan_frame(path, "a window file", ADVICE)
+    with reading(path, "a window file", ADVICE):
+        dtype = frame.collect_schema().get("features")
+        if isinstance(dtype, pl.Array):
+            return dtype.size or None
+        if not isinstance(dtype, pl.List):
+            return None
+        found = frame.select("features").head(PIECE_WINDOWS).collect()["features"]
+    lengths = found.list.len().unique().to_list()
+    return lengths[0] if len(lengths) == 1 and lengths[0] else None
+
+
 def windows_from_frame(frame: pl.DataFrame, name: str) -> WindowTable:
     """Take windows from a table in memory by the rules of a file; all must be as long as the first."""
     column = frame["features"] if "features" in frame.columns else pl.Series()
@@ -147,7 +163,9 @@ def _assemble(frame: pl.DataFrame, problems: list[Problem]) -> WindowTable:
     if identifier.null_count() or identifier.n_unique() < n:
         wrong = identifier.is_null() | ~identifier.is_first_distinct()
         count, where = int(wrong.sum()), int(wrong.arg_max() or 0)
-        problems.append(Problem("window_id must be there and name one row each", count, where))
+        name = identifier[where]
+        detail = "" if name is None else f"{name[:60]!r} is row {(identifier == name).arg_max()} already"
+        problems.append(Problem("window_id must be there and name one row each", count, where, detail))
     label = np.array(optional_column(frame, "label", pl.String).to_list(), dtype=object)
     first, last = (
         optional_column(frame, name, pl.Int64, problems).fill_null(-1).to_numpy()

@@ -125,6 +125,13 @@ class WindowTable:
             return None
         return closing_us(self.start_us, self.end_us, self.window_bars, self.symbol)
 
+    @property
+    def usual_interval_us(self) -> int:
+        """Usual time between the bars of these windows (gaps raise it a little), 0 without times."""
+        if self.start_us is None or self.end_us is None or self.window_bars < 2:
+            return 0
+        return int(np.median(self.end_us - self.start_us) / (self.window_bars - 1))
+
     def intervals(self) -> Intervals:
         """Return what a split needs: times, and groups of rows with the same bars at any scale."""
         return Intervals(self.start_us, self.close_us, same_but_for_scale(self.values))

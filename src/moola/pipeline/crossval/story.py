@@ -36,8 +36,8 @@ from moola.pipeline.crossval.grid import run_grid, tasks_of
 from moola.pipeline.crossval.pooling import average, calibrate_out_of_fold, paths, pool
 from moola.pipeline.crossval.uncertainty import single_windows, uncertainty
 from moola.pipeline.engines.processes import OnFit
+from moola.pipeline.lengths import with_window_bars
 from moola.pipeline.pretraining import pretrain
-from moola.pipeline.tables import usual_interval_us
 from moola.runs import store, tracking
 from moola.training.epoch_lines import epoch_lines
 
@@ -75,6 +75,7 @@ def cross_validate(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
     if options.pretrained_encoder is not None:
         # A file that cannot be trusted ends a cv before it begins.
         read_encoder(options.pretrained_encoder)
+    options = with_window_bars(options)
     table = read_windows(options.data, options.window_bars).with_features()
     data_sha256 = sha256_file(options.data)
     with _opened(options, data_sha256) as run:
@@ -134,7 +135,7 @@ def _opened(options: CvOptions, data_sha256: str) -> contextlib.AbstractContextM
 
 
 def _folds(options: CvOptions, table: WindowTable) -> list[Split]:
-    embargo_us = options.embargo * usual_interval_us(table)
+    embargo_us = options.embargo * table.usual_interval_us
     return make_folds(
         table.intervals(), options.scheme, options.folds, options.initial_fraction, options.val_fraction, embargo_us
     )

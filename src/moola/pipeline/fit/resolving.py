@@ -21,7 +21,7 @@ def resolve_options(
     options: TrainOptions, table: WindowTable, split: Split, encoder: EncoderFile | None
 ) -> TrainOptions:
     """Fill in what was left open, so that `config.json` says all, and refuse contradictions."""
-    _check_numbers(options)
+    _check_numbers(options, table.window_bars)
     train_has_pointers = bool((table.expansion_start[split.train] >= 0).any())
     if options.predict_pointers and not train_has_pointers:
         raise InvalidData(
@@ -83,12 +83,12 @@ def _mirror_average(options: TrainOptions, table: WindowTable, split: Split) -> 
     return known if options.mirror_average is None else options.mirror_average
 
 
-def _check_numbers(options: TrainOptions) -> None:
+def _check_numbers(options: TrainOptions, window_bars: int) -> None:
     refuse_out_of_range(options)
     check_cpsa(options)
-    first, _ = inner_zone(options.window_bars)
-    if options.visible_bars is not None and not first < options.visible_bars <= options.window_bars:
+    first, _ = inner_zone(window_bars)
+    if options.visible_bars is not None and not first < options.visible_bars <= window_bars:
         raise WrongUsage(
-            f"--visible-bars must be within {first + 1} to {options.window_bars}, so that some of the inner zone is "
+            f"--visible-bars must be within {first + 1} to {window_bars}, so that some of the inner zone is "
             f"seen, but it is {options.visible_bars}. Give 75 of 105 bars, or leave it out."
         )

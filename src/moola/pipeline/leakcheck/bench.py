@@ -15,6 +15,7 @@ from moola.core.splits import PARTS
 from moola.data.contracts.prediction_table import Predictions
 from moola.data.contracts.window_file import write_windows
 from moola.data.contracts.window_table import WindowTable
+from moola.errors import Interrupted
 from moola.evaluation.figures import TrainingFacts
 from moola.files import json_bytes, sha256_file, write_atomic
 from moola.models.files import read_model, weights_digest
@@ -81,7 +82,12 @@ def _fit(subject: Subject, table: WindowTable, seed: int) -> Fitted:
         threads=subject.options.threads,
         seed=seed,
     )
-    run = store.find_run(RUNS_ROOT, str(train(options, epoch_lines("control"))["run_id"]))
+    try:
+        found = train(options, epoch_lines("control"))
+    except Interrupted as stop:
+        # The control's own run lies in a folder that is gone by then: whoever runs controls says what goes on.
+        raise stop.__cause__ or KeyboardInterrupt from None
+    run = store.find_run(RUNS_ROOT, str(found["run_id"]))
     model = read_model(run.path(store.MODEL))
     calibration = (model.temperature, model.pointer_threshold)
     return Fitted(weights_digest(model.network), calibration, judged_predictions(run), training_facts(run))

@@ -18,6 +18,7 @@ from moola.data.contracts.window_table import WindowTable
 from moola.errors import InvalidData
 from moola.files import sha256_file
 from moola.models.files import EncoderFile, read_encoder
+from moola.pipeline.lengths import with_window_bars
 from moola.runs import store
 from moola.training.device import prepare_device
 
@@ -69,6 +70,7 @@ def open_subject(options: LeakcheckOptions) -> Subject:
         checked. Leaks raise nothing.
     """
     device = prepare_device(options.device, options.threads)
+    options = with_window_bars(options)
     table = read_windows(options.data, options.window_bars)
     file = read_split(options.split)
     problems = [problem for problem in index_problems(file.split, len(table)) if "share no row" not in problem.rule]

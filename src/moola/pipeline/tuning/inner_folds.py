@@ -34,7 +34,6 @@ from moola.pipeline.fit.fitting import fit_material, predict_held_out
 from moola.pipeline.fit.material import Material
 from moola.pipeline.fit.resolving import resolve_options
 from moola.pipeline.seen import seen_among
-from moola.pipeline.tables import usual_interval_us
 from moola.training.epoch_lines import epoch_lines
 
 # What a metric's name on the command line asks `evaluate` for.
@@ -93,7 +92,7 @@ def gather_inner(options: TuneOptions) -> InnerFolds:
         options.inner_folds,
         options.initial_fraction,
         options.val_fraction,
-        options.embargo * usual_interval_us(table),
+        options.embargo * table.usual_interval_us,
     )
     for number, fold in enumerate(folds, start=1):
         if len(set(table.label[fold.train].tolist())) < 2:

@@ -10,6 +10,7 @@ import torch
 from moola.config.train_options import TrainOptions
 from moola.config.tune_options import HELD, HIGHER_IS_BETTER, TuneOptions
 from moola.config.tune_ranges import Choices, Ranges, Value, declared_ranges, plain_ranges
+from moola.core.windows import WINDOW_BARS
 from moola.errors import WrongUsage
 from moola.pipeline.tuning.inner_folds import InnerFolds, gather_inner, judge_fold, resolved
 from moola.training.device import prepare_device
@@ -94,7 +95,7 @@ def make_plan(options: TuneOptions) -> Plan:
         ranges.pop("encoder_rate", None)
     if not ranges:
         raise WrongUsage("tune must have an option to choose, but each of them is held. Hold fewer of them.")
-    if options.window_bars != TrainOptions.window_bars:
+    if options.window_bars not in (None, WINDOW_BARS):
         held["window_bars"] = options.window_bars
     if with_encoder:
         held["pretrained_encoder"] = str(options.pretrained_encoder)

@@ -15,6 +15,7 @@ from moola.config.ranges import refuse_out_of_range
 from moola.config.tune_options import TUNING_ROOT, TuneOptions
 from moola.errors import TrainingDiverged
 from moola.models.sealed import digest
+from moola.pipeline.lengths import with_window_bars
 from moola.pipeline.tuning import study as studies
 from moola.pipeline.tuning.inner_folds import seen_by_encoder
 from moola.pipeline.tuning.outcome import Outcome, best_of, comment, compare, sentence
@@ -34,6 +35,7 @@ def tune(options: TuneOptions, on_trial: OnTrial) -> dict[str, Any]:
     studies.require_optuna()
     refuse_out_of_range(options)
     check_settings(options.output)
+    options = with_window_bars(options)
     plan = make_plan(options)
     decides = deciding(plan)
     path = options.study or TUNING_ROOT / f"{options.data.stem}-{digest(decides)[:8]}.db"

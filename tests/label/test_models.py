@@ -1,0 +1,69 @@
+"""Several models on the labelling page speak by their mean, and must be of one length and of the same classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moola.config.label_options import LabelOptions
+from moola.data.contracts.bar_table import write_bars
+from moola.errors import InvalidData
+from moola.label.model import read_answers
+from moola.label.opening import open_desk
+from moola.label.windows import cut_shelf
+from moola.models.files import read_model, write_model
+from tests.made import random_walk_bars
+from tests.networks_made import tiny_network
+from tests.scans_made import WINDOW_BARS, made_model
+
+BARS = random_walk_bars(300)
+ONE, OTHER = Path("one.pt"), Path("other.pt")
+
+
+@pytest.fixture(autouse=True)
+def models(tmp_path, monkeypatch):
+    """Two models of one head each, alike but for their weights."""
+    monkeypatch.chdir(tmp_path)
+    made_model(ONE)
+    write_model(OTHER, replace(read_model(ONE), network=tiny_network(seed=5)))
+    write_bars(Path("bars.parquet"), BARS)
+
+
+def options(*paths: Path, **given) -> LabelOptions:
+    made = {"bars": Path("bars.parquet"), "store": Path("labels.db"), "classes": ("falling", "rising")} | given
+    return LabelOptions(model=paths, device="cpu", **made)
+
+
+def test_they_speak_by_their_mean_in_any_order_and_differ_where_heads_do_not():
+    shelf = cut_shelf(BARS, WINDOW_BARS, None, None)
+    one, other, both, turned = (
+        read_answers(paths, shelf, "cpu", 1) for paths in ([ONE], [OTHER], [ONE, OTHER], [OTHER, ONE])
+    )
+    assert not np.allclose(one.class_prob, other.class_prob)
+    np.testing.assert_allclose(both.class_prob, (one.class_prob + other.class_prob) / 2)
+    np.testing.assert_allclose(turned.class_prob, both.class_prob)
+    np.testing.assert_allclose(turned.disagreement, both.disagreement)
+    # One head has nobody to differ from; two models have each other.
+    assert one.disagreement is None
+    assert both.disagreement.max() > 0
+
+
+def test_the_page_takes_their_length_and_names_how_many_speak():
+    desk = open_desk(options(ONE, OTHER))
+    assert (desk.shelf.window_bars, desk.model_name) == (WINDOW_BARS, "mean of 2")
+    desk.store.close()
+
+
+def test_models_that_do_not_belong_together_are_named_and_leave_no_store():
+    write_model(OTHER, replace(read_model(OTHER), window_bars=40))
+    with pytest.raises(
+        InvalidData, match=r"must have the 40 bars of other\.pt, but one\.pt says 35\. Name files of one"
+    ):
+        open_desk(options(ONE, OTHER))
+    write_model(OTHER, replace(read_model(ONE), class_names=["down", "up"]))
+    with pytest.raises(InvalidData, match=r"other\.pt has down, up and one\.pt has falling, rising"):
+        open_desk(options(ONE, OTHER))
+    assert not Path("labels.db").exists()
