@@ -24,10 +24,10 @@ from fault_point import made_label
 from page_parts import write_part
 
 from moola.core.seeds import generator
-from moola.data.contracts.label_store import LabelStore
 from moola.errors import MoolaError
 from moola.models.sealed import read_sealed
-from moola.runs.store import find_run
+from moola.runs.run_store import find_run
+from moola.tables.label_store import LabelStore
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/crash.md"
 FAULT_POINT = Path(__file__).with_name("fault_point.py")

@@ -17,7 +17,7 @@ from typing import Any
 
 import moola.files
 from moola.cli import main
-from moola.data.contracts.label_store import Expansion, LabelStore, WindowLabel
+from moola.tables.label_store import Expansion, LabelStore, WindowLabel
 
 HOUR_US = 3_600_000_000
 

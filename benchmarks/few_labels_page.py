@@ -8,7 +8,7 @@ from pathlib import Path
 
 from page_parts import write_part
 
-from moola.pipeline.benchmark.page import markdown
+from moola.stages.benchmark import markdown
 
 TITLES = {
     "table": "beside references and peers",

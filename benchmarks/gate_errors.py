@@ -16,11 +16,11 @@ from unittest.mock import patch
 import numpy as np
 from simulated_windows import CLASS_NAMES, SHARE_OF_SECOND, blur_of, simulate
 
-from moola.config.options import MIN_GAIN
 from moola.core.seeds import generator
 from moola.evaluation import gates
+from moola.evaluation.comparisons import block_weights
 from moola.evaluation.figures import TrainingFacts
-from moola.evaluation.intervals import block_weights
+from moola.options.option_ranges import MIN_GAIN
 
 FACTS = TrainingFacts(
     {CLASS_NAMES[0]: round(1000 * (1 - SHARE_OF_SECOND)), CLASS_NAMES[1]: round(1000 * SHARE_OF_SECOND)},

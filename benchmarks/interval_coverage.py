@@ -14,9 +14,9 @@ import numpy as np
 from simulated_windows import simulate, true_brier
 
 from moola.core.seeds import generator
-from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.class_metrics import accuracy, brier, pr_auc
-from moola.evaluation.intervals import block_length, block_weights, percentile_interval, resample_size
+from moola.evaluation.comparisons import block_length, block_weights, percentile_interval, resample_size
+from moola.tables.prediction_table import Predictions
 
 BLURS = (1.0, 1.5)
 Measure = Callable[[Predictions, Predictions, np.ndarray], np.ndarray]

@@ -33,10 +33,10 @@ from jaxtyping import Float, Int
 
 from moola.core.bars import Bars
 from moola.core.seeds import generator
+from moola.core.utc_times import time_us
 from moola.core.windows import INNER_ZONE, WINDOW_BARS, cut_windows, take_windows
-from moola.data.contracts.bar_table import read_bars
-from moola.data.contracts.frames import nested_column, utc_series, write_frame
-from moola.data.contracts.split_file import time_us
+from moola.tables.bar_table import read_bars
+from moola.tables.frames import nested_column, utc_series, write_frame
 
 MAX_GAP_S = 3 * 86_400  # Hourly currencies rest over the weekend.
 

@@ -19,17 +19,15 @@ import numpy as np
 import polars as pl
 import torch
 
-from moola.config.scan_options import ScanOptions
-from moola.core.features import N_FEATURES
-from moola.core.scaling import RobustScaler
+from moola.core.features import N_FEATURES, RobustScaler
 from moola.core.windows import cut_windows, take_windows
-from moola.data.contracts.bar_table import read_bars
-from moola.data.contracts.window_table import WindowTable
-from moola.models.encoder import EncoderArchitecture, build_encoder
-from moola.models.files import ModelFile, read_model, write_model
-from moola.models.network import build_network
-from moola.pipeline.predicting import predict_windows
-from moola.pipeline.scan.scanning import Scan
+from moola.fit.predicting import predict_windows
+from moola.models.model_files import ModelFile, read_model, write_model
+from moola.models.network import EncoderArchitecture, build_encoder, build_network
+from moola.options.scan_options import ScanOptions
+from moola.scan.scanning import Scan
+from moola.tables.bar_table import read_bars
+from moola.tables.window_file import WindowTable
 
 NAME = "eurusd_1m_2017h1.parquet"
 STRIDE = 5

@@ -23,8 +23,8 @@ import polars as pl
 
 from moola.core.seeds import generator
 from moola.core.windows import inner_zone
-from moola.data.contracts.event_table import Events, read_events
-from moola.data.contracts.window_file import read_windows
+from moola.tables.event_table import Events, read_events
+from moola.tables.window_file import read_windows
 
 TRAIN, TEST, BARS = (
     "expansions_eurusd_1m_train.parquet",
@@ -166,7 +166,7 @@ def plot(path: Path, rows: dict[str, list[dict]]) -> None:
     """Draw precision, recall and how sure the events are of themselves, by threshold."""
     from matplotlib import pyplot as plt
 
-    from moola.plots.figures import save_figure
+    from moola.reports.png_charts import save_figure
 
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.9), layout="constrained")
     colours = ("#1f6f8b", "#b5502b", "#7a4fb5", "#8a979e")

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from moola.data.contracts.prediction_table import Predictions
+from moola.tables.prediction_table import Predictions
 
 CLASS_NAMES = ["consolidation", "retracement"]
 SHARE_OF_SECOND = 0.35

@@ -32,12 +32,12 @@ from typing import Any
 
 import numpy as np
 from page_parts import write_part
-from scan import fresh_model
 from soak_load import Broken, Client, Writer, bar_lines, wait_until, walk
 
 from moola import __version__
-from moola.data.contracts.label_store import LabelStore, WindowLabel
 from moola.files import read_json
+from moola.tables.label_store import LabelStore, WindowLabel
+from scan import fresh_model
 
 BARS_PER_S, SAVES_PER_S = 5.0, 2.0
 ANNOTATORS = ("anna", "anna", "ben", "cleo")

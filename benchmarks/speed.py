@@ -21,24 +21,18 @@ from machine_rates import best_of, copy_rate, product_rate
 from page_parts import write_part
 from ts2vec_published import training_step
 
-from moola.core.bar_features import BarFeatures
 from moola.core.bars import Bars
-from moola.core.features import N_FEATURES, ZSCORE_BARS, ZSCORE_CLIP, relative_features
-from moola.core.scaling import RobustScaler
+from moola.core.features import N_FEATURES, ZSCORE_BARS, ZSCORE_CLIP, BarFeatures, RobustScaler, relative_features
 from moola.core.seeds import derive_seed
 from moola.core.windows import WINDOW_BARS
-from moola.data.sources import BarSource
-from moola.models.encoder import EncoderArchitecture, build_encoder
-from moola.models.masking import MaskingEncoder
-from moola.pipeline.unlabelled import taker
-from moola.runs.store import git_commit, machine, versions
-from moola.training.ahead import side_by_side
-from moola.training.arms import DEFAULT_ARMS
-from moola.training.arms.arm import Sizes, View, Windows
-from moola.training.arms.ts2vec import Ts2VecArm
-from moola.training.device import prepare_device, training_dtype
-from moola.training.masks import MaskPlan
-from moola.training.pretrain import Pretraining, PretrainPlan, build_pretraining
+from moola.fit.synthetic import taker
+from moola.models.network import EncoderArchitecture, MaskingEncoder, build_encoder
+from moola.runs.run_store import git_commit, machine, versions
+from moola.tables.window_sources import BarSource
+from moola.training.device import prepare_device, side_by_side, training_dtype
+from moola.training.encoder_training import DEFAULT_ARMS, Pretraining, PretrainPlan, build_pretraining
+from moola.training.pretext_tasks import MaskPlan, Sizes, View, Windows
+from moola.training.ts2vec import Ts2VecArm
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from moola.core.bars import Bars
 from moola.core.windows import WINDOW_BARS, inner_zone, take_windows
-from moola.data.contracts.window_table import WindowTable
+from moola.tables.window_file import WindowTable
 
 HOUR_US = 3_600_000_000
 CLASSES = ("consolidation", "retracement")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from moola.core.features import N_FEATURES
-from moola.core.scaling import RobustScaler
-from moola.models.encoder import BiLSTMEncoder, EncoderArchitecture, build_encoder
-from moola.models.network import EnhancedSimpleLSTM, build_network
+from moola.core.features import N_FEATURES, RobustScaler
+from moola.models.network import BiLSTMEncoder, EncoderArchitecture, EnhancedSimpleLSTM, build_encoder, build_network
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")

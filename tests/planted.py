@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from moola.data.contracts.window_table import WindowTable
+from moola.tables.window_file import WindowTable
 
 HOUR_US = 3_600_000_000
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from moola.data.contracts.prediction_table import Predictions
+from moola.tables.prediction_table import Predictions
 
 TWO = ["consolidation", "retracement"]
 THREE = ["consolidation", "retracement", "trend"]

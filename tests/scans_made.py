@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from moola.core.windows import inner_zone
-from moola.models.files import ModelFile, write_model
+from moola.models.model_files import ModelFile, write_model
 from tests.networks_made import made_scaler, tiny_network
 
 WINDOW_BARS = 35

@@ -8,8 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from moola.core.definitions.drawing import Definition
-from moola.core.definitions.spans import LogPrices
+from moola.core.move_finders import Definition, LogPrices
 
 NOTHING = (-1, -1)
 Pair = tuple[int, int]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from moola.data.contracts.prediction_table import Predictions
+from moola.tables.prediction_table import Predictions
 
 NAN = math.nan
 

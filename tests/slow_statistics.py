@@ -7,8 +7,8 @@ import math
 import numpy as np
 from scipy.stats import norm
 
-from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.comparisons import standard_error
+from moola.tables.prediction_table import Predictions
 from tests.slow_metrics import NAN, confidences, width_bin_of
 
 

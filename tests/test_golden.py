@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import moola
-from moola.data.contracts.label_store import LabelStore
-from moola.data.contracts.prediction_table import read_predictions
-from moola.data.contracts.split_file import read_split
-from moola.data.contracts.window_file import read_windows
 from moola.errors import InvalidData, UntrustedFile
+from moola.fit.predicting import predict_windows
 from moola.models import sealed
-from moola.models.files import read_encoder, read_model, write_encoder, write_model
-from moola.pipeline.predicting import predict_windows
+from moola.models.model_files import read_encoder, read_model, write_encoder, write_model
+from moola.tables.label_store import LabelStore
+from moola.tables.prediction_table import read_predictions
+from moola.tables.split_file import read_split
+from moola.tables.window_file import read_windows
 from tests.networks_made import CPU, equal_weights
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from moola.core.bars import Bars
-from moola.core.merging import MergedEvents
-from moola.data.contracts.event_table import events_of
+from moola.core.event_merging import MergedEvents
+from moola.tables.event_table import events_of
 
 PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "scan_events.py"
 spec = importlib.util.spec_from_file_location("scan_events", PATH)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from moola.data.contracts.label_store import Expansion, LabelStore, WindowLabel
+from moola.tables.label_store import Expansion, LabelStore, WindowLabel
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 NAMES = ("soak", "soak_load", "scan", "page_parts")

@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 
 import moola
-from moola.data.contracts.label_rows import Expansion, WindowLabel
-from moola.data.contracts.label_store import LabelStore
-from moola.data.contracts.split_file import read_split
-from moola.data.contracts.window_file import read_windows, write_windows
 from moola.files import json_bytes, write_atomic
+from moola.tables.label_store import Expansion, LabelStore, WindowLabel
+from moola.tables.split_file import read_split
+from moola.tables.window_file import read_windows, write_windows
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"
 N_WINDOWS = 8

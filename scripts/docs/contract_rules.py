@@ -10,9 +10,9 @@ from pathlib import Path
 import polars as pl
 
 from moola.core.bars import OHLC
-from moola.data.contracts.bar_table import read_bars
-from moola.data.contracts.window_file import read_windows
 from moola.errors import InvalidData
+from moola.tables.bar_table import read_bars
+from moola.tables.window_file import read_windows
 
 NESTED = pl.List(pl.List(pl.Float64))
 GROUPS = {"open, high, low, close": OHLC, "expansion_start, expansion_end": ("expansion_start", "expansion_end")}

@@ -15,11 +15,11 @@ import polars as pl
 from contract_rules import bar_rules, window_rules
 from page_commands import run
 
+from moola.core.event_merging import MergedEvents
 from moola.core.features import FEATURE_NAMES
-from moola.core.merging import MergedEvents
 from moola.core.windows import WINDOW_BARS, inner_zone
-from moola.data.contracts.event_table import NO_BARS, events_frame, events_of
 from moola.files import write_atomic
+from moola.tables.event_table import NO_BARS, events_frame, events_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/contracts.md"
 SMALL = {"MOOLA_HIDDEN_DIM": "4", "MOOLA_NUM_LAYERS": "1", "MOOLA_EPOCHS": "1", "MOOLA_DEVICE": "cpu"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from moola.errors import MoolaError
 
 if TYPE_CHECKING:
-    from moola.face import (
+    from moola.api import (
         FEATURE_NAMES,
         ForwardChaining,
         Model,
@@ -50,9 +50,9 @@ def __getattr__(name: str) -> Any:
     # Found when asked for, so that `import moola` and `moola --help` load neither torch nor numpy.
     if name not in __all__:
         raise AttributeError(f"module 'moola' has no attribute {name!r}")
-    from moola import face
+    from moola import api
 
-    return getattr(face, name)
+    return getattr(api, name)
 
 
 def __dir__() -> list[str]:

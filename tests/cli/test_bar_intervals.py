@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from moola import Model, read_bars, windows
-from moola.data.contracts.window_file import write_windows
-from moola.label import server
-from moola.models.files import read_model, write_model
+from moola.label import page_server
+from moola.models.model_files import read_model, write_model
+from moola.tables.window_file import write_windows
 from tests.made import made_windows
 from tests.scans_made import made_bars, made_model
 
@@ -103,7 +103,7 @@ def test_the_labelling_page_tells_other_bars(model, moola, monkeypatch, name):
     def closed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(server, "serve", closed)
+    monkeypatch.setattr(page_server, "serve", closed)
     # One of two models does not say what it learned on.
     answer = moola(
         "label", "--bars", f"{name}.parquet", "--model", model, "silent.pt", "--port", "0", "--device", "cpu",

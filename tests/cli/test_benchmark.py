@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moola.data.contracts.bar_table import write_bars
-from moola.data.contracts.prediction_table import read_predictions
-from moola.data.contracts.window_file import write_windows
-from moola.pipeline.predicting import decode
+from moola.fit.predicting import decode
+from moola.tables.bar_table import write_bars
+from moola.tables.prediction_table import read_predictions
+from moola.tables.window_file import write_windows
 from tests.made import made_windows, random_walk_bars
 
 CHEAP = ("--models", "prevalence", "logistic")

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moola.data.contracts.prediction_table import read_predictions
+from moola.leakcheck import training_controls
 from moola.models import references
-from moola.pipeline.leakcheck import bench
+from moola.tables.prediction_table import read_predictions
 from tests.conftest import DATA
 
 WHOLE_FOREST = references.N_TREES
@@ -37,8 +37,8 @@ def folder(name: str) -> Path:
 
 
 def test_cv_judges_every_later_window_once_and_shows_references(cv, monkeypatch):
-    monkeypatch.setattr(bench, "EPOCHS", 1)
-    monkeypatch.setattr(bench, "HIDDEN", 4)
+    monkeypatch.setattr(training_controls, "EPOCHS", 1)
+    monkeypatch.setattr(training_controls, "HIDDEN", 4)
     answer = cv("--epochs", "1", "--label-fractions", "0.5", "--controls", "--save-curve", "curve.png")
     assert "controls found no leak" in answer.out
     assert "Conformal answers" in answer.out

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moola.data.contracts.bar_table import write_bars
-from moola.models.files import read_encoder
-from moola.training.team import Team
+from moola.models.model_files import read_encoder
+from moola.tables.bar_table import write_bars
+from moola.training.device import Team
 from tests.made import random_walk_bars
 
 ARGUMENTS = (
@@ -47,7 +47,7 @@ def test_what_no_process_could_learn_from_is_refused_before_any_is_started(
     words = [*ARGUMENTS, "--output", "e.pt", "--devices", "95", "--engine", engine, "--input-dim", "11"]
     words[words.index(option) + 1] = value
     for start in ("_started", "run_on_ray"):
-        monkeypatch.delattr(f"moola.pipeline.engines.teams.{start}")
+        monkeypatch.delattr(f"moola.fit.teams.{start}")
     answer = moola(*words)
     assert (answer.code, says in answer.err) == (code, True), answer.err
 
@@ -103,9 +103,9 @@ def test_wrong_counts_are_usage(bars, moola, devices, said):
 
 
 def test_a_member_that_dies_ends_all_with_a_reason(bars, moola, monkeypatch):
-    from moola.pipeline import pretraining
+    from moola.stages import pretrain
 
-    monkeypatch.setattr(pretraining, "pretrain", dying)
+    monkeypatch.setattr(pretrain, "pretrain", dying)
     answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2")
     assert answer.code == 1
     assert "some ended" in answer.err

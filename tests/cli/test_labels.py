@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from moola.data.contracts.label_store import LabelStore
-from tests.pipeline.labels.labels_made import WINDOW_BARS, made_label, made_store, write_made_bars
+from moola.tables.label_store import LabelStore
+from tests.labels.labels_made import WINDOW_BARS, made_label, made_store, write_made_bars
 
 LABELS = (
     made_label(0, (5, 9, "consolidation"), grade="A"),

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from moola.cli.console import ConsoleOptions
-from moola.cli.controls import leakcheck
-from moola.config.leakcheck_options import LeakcheckOptions
-from moola.pipeline.leakcheck import bench
-from moola.pipeline.leakcheck.checking import CHECKS
+from moola.cli.judging_commands import leakcheck
+from moola.leakcheck import training_controls
+from moola.leakcheck.checking import CHECKS
+from moola.options.judging_options import LeakcheckOptions
 from tests.conftest import DATA, SPLIT
 
 
@@ -28,7 +28,7 @@ def check(capsys):
 
 
 def test_the_sample_is_clean_and_says_what_is_fine(sample, train, check, monkeypatch):
-    monkeypatch.setattr(bench, "EPOCHS", 1)
+    monkeypatch.setattr(training_controls, "EPOCHS", 1)
     run = train("--epochs", "1").last_line
     before = {path: path.read_bytes() for path in Path("artifacts").rglob("*") if path.is_file()}
     code, out = check(run=Path(run))
@@ -41,7 +41,7 @@ def test_the_sample_is_clean_and_says_what_is_fine(sample, train, check, monkeyp
 
 
 def test_quick_trains_nothing_and_json_is_one_object(sample, check, monkeypatch):
-    monkeypatch.setattr(bench, "_fit", None)
+    monkeypatch.setattr(training_controls, "_fit", None)
     code, out = check(quick=True, as_json=True)
     assert code == 0
     result = json.loads(out)

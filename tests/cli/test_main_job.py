@@ -156,14 +156,14 @@ def test_pretraining_interrupted_and_resumed_ends_in_the_same_bytes(sample, mool
     whole = Path(ENCODER).read_bytes()
     Path(ENCODER).unlink()
 
-    from moola.cli import learning
+    from moola.cli import training_commands
 
-    class Stopping(learning.EpochProgress):
+    class Stopping(training_commands.EpochProgress):
         def __call__(self, row):
             if row["epoch"] == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(learning, "EpochProgress", Stopping)
+    monkeypatch.setattr(training_commands, "EpochProgress", Stopping)
     stopped = moola(*PRETRAIN)
     assert stopped.code == 130
     assert "--resume" in stopped.err
@@ -180,15 +180,15 @@ def test_pretraining_interrupted_and_resumed_ends_in_the_same_bytes(sample, mool
 def test_training_interrupted_and_resumed_ends_in_the_same_bytes(sample, moola, train, monkeypatch):
     whole = files_of(train("--epochs", "3").last_line)
 
-    from moola.cli import learning
+    from moola.cli import training_commands
 
-    class Stopping(learning.EpochProgress):
+    class Stopping(training_commands.EpochProgress):
         def __call__(self, row):
             if row["epoch"] == 1:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(learning, "EpochProgress", Stopping)
+        patch.setattr(training_commands, "EpochProgress", Stopping)
         stopped = moola("train", "--data", DATA, "--split", SPLIT, "--epochs", "3")
     assert stopped.code == 130
     listed = moola("runs", "list", "--json").json["runs"]

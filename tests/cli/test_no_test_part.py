@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moola.data.contracts.prediction_table import read_predictions
-from moola.data.contracts.window_file import read_windows
 from moola.files import sha256_file
-from moola.models.files import read_model
-from moola.pipeline import judging
-from moola.pipeline.predicting import predict_windows
-from moola.runs.manifest import OWN_HASH, own_hash
+from moola.fit.predicting import predict_windows
+from moola.models.model_files import read_model
+from moola.runs.run_store import OWN_HASH, own_hash
+from moola.stages import evaluate
+from moola.tables.prediction_table import read_predictions
+from moola.tables.window_file import read_windows
 from tests.conftest import DATA
 from tests.networks_made import CPU
 
@@ -48,13 +48,13 @@ def test_the_judged_model_is_the_promoted_one(frozen, moola, monkeypatch):
     np.testing.assert_allclose(again.class_prob, judged.class_prob, atol=1e-6)
     # Whatever is judged better, the judge is shown the predictions of the file that comes into use.
     baseline = moola("train", *QUICK, "--learning-rate", "1e-9").last_line
-    shown, judge = [], judging.judge
+    shown, judge = [], evaluate.judge
 
     def better(challenger, *others, **options):
         shown.append(challenger)
         return replace(judge(challenger, *others, **options), verdict="promote")
 
-    monkeypatch.setattr(judging, "judge", better)
+    monkeypatch.setattr(evaluate, "judge", better)
     told = moola("promote", "--run", run.name, "--baseline", baseline)
     assert told.code == 0, told.err
     np.testing.assert_array_equal(shown[0].class_prob, judged.of_part("val").class_prob)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moola.cli.arguments import join_booleans
-from moola.config.sources import COMMAND_OPTIONS, boolean_options
+from moola.options.option_sources import COMMAND_OPTIONS, boolean_options
 from tests.conftest import DATA, SPLIT
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moola.data.contracts.window_file import write_windows
+from moola.tables.window_file import write_windows
 from tests.planted import planted_windows
 
 SIZES = ("--hidden-dim", "24", "--device", "cpu")

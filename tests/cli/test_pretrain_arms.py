@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from moola.data.contracts.window_file import write_windows
-from moola.models.files import read_encoder
+from moola.models.model_files import read_encoder
+from moola.tables.window_file import write_windows
 from tests.conftest import DATA, SPLIT
 from tests.made import made_windows
 

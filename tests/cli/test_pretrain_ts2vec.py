@@ -68,19 +68,19 @@ def test_wrong_usage_is_told(sample, moola, option: tuple[str, str], said: str):
 
 
 def test_interrupted_and_resumed_ends_in_the_same_bytes(sample, moola, monkeypatch):
-    from moola.cli import learning
+    from moola.cli import training_commands
 
     assert moola(*PRETRAIN).code == 0
     whole = Path(ENCODER).read_bytes()
     Path(ENCODER).unlink()
 
-    class Stopping(learning.EpochProgress):
+    class Stopping(training_commands.EpochProgress):
         def __call__(self, row):
             if row["epoch"] == 1:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(learning, "EpochProgress", Stopping)
+        patch.setattr(training_commands, "EpochProgress", Stopping)
         assert moola(*PRETRAIN).code == 130
     answer = moola(*PRETRAIN, "--resume")
     assert answer.code == 0, answer.err

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from moola.cli.console import ConsoleOptions
-from moola.cli.reporting import report
-from moola.config.report_options import ReportOptions
+from moola.cli.judging_commands import report
 from moola.errors import OperationFailed, UntrustedFile
+from moola.options.judging_options import ReportOptions
 from tests.conftest import DATA
 from tests.reports.pages_made import Page
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from moola.pipeline.scan import following as scan_following
-from moola.pipeline.scan import reading as scan_reading
-from moola.pipeline.scan.parts import ScanParts
+from moola.scan import following as scan_following
+from moola.scan import window_reading as scan_reading
+from moola.scan.parts import ScanParts
 from tests.scans_made import made_bars, made_model, seeing_moves
 
 MOVES = [(40, 46, 1), (80, 84, -1)]

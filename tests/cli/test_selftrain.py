@@ -66,19 +66,19 @@ def test_a_frozen_model_is_refitted_and_teaches_a_student(sample, moola, train, 
 
 
 def test_a_run_stopped_in_any_later_stage_goes_on_to_the_same_bytes(sample, moola, train, encoder, monkeypatch):
-    from moola.cli import learning
+    from moola.cli import training_commands
 
     given = (*STUDENT, "--pretrained-encoder", encoder)
     whole = files_of(train(*given).last_line)
     for stage in ("teacher-1", "student-1"):
 
-        class Stopping(learning.EpochProgress):
+        class Stopping(training_commands.EpochProgress):
             def __call__(self, row, stage=stage):
                 if row["stage"] == stage:
                     raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(learning, "EpochProgress", Stopping)
+            patch.setattr(training_commands, "EpochProgress", Stopping)
             assert moola("train", "--data", DATA, "--split", SPLIT, *given).code == 130
         listed = moola("runs", "list", "--json").json["runs"]
         (name,) = [row["run"] for row in listed if row["state"] == "incomplete"]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from moola.cli.progress import EpochProgress, FitProgress, WindowProgress
+from moola.leakcheck import training_controls
 from moola.locks import alone, lock_beside
 from moola.models.sealed import read_sealed
-from moola.pipeline.leakcheck import bench
 from tests.conftest import DATA, SPLIT
 
 BARS = "data/raw/eurusd_1h_2017.parquet"
@@ -162,7 +162,7 @@ def test_the_second_promotion_is_refused_and_a_killed_one_is_finished(sample, mo
     assert answer.code == 1
     assert f"one process at a time must promote under {shelf}, but process {os.getpid()} on" in answer.err
     assert not shelf.exists()
-    monkeypatch.setattr("moola.pipeline.judging.finish_promotion", lambda _: {"run_id": run, "sha256": "1"})
+    monkeypatch.setattr("moola.stages.evaluate.finish_promotion", lambda _: {"run_id": run, "sha256": "1"})
     finished = moola(*promote, "--json")
     assert finished.code == 0
     assert finished.json == {"run_id": run, "sha256": "1", "promoted_to": MODEL}
@@ -187,7 +187,7 @@ def test_another_broken_pipe_is_told(moola, tmp_path, monkeypatch):
         raise BrokenPipeError(32, "Broken pipe")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("moola.runs.store.list_runs", broken)
+    monkeypatch.setattr("moola.runs.run_store.list_runs", broken)
     answer = moola("runs", "list")
     assert answer.code == 1
     assert "Unexpected BrokenPipeError" in answer.err
@@ -200,7 +200,7 @@ def test_stopped_controls_name_no_run_of_their_own(sample, moola, monkeypatch, s
     def stop(_):
         return lambda *told: os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(bench, "epoch_lines", stop)
+    monkeypatch.setattr(training_controls, "epoch_lines", stop)
     words = {"cv": [word for word in CV if "controls" not in word], "leakcheck": ["leakcheck", *TRAIN[1:]]}[command]
     answer = moola(*words)
     assert answer.code == 143

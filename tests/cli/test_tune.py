@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from moola.config.train_options import TrainOptions
-from moola.pipeline.tuning import plan
+from moola.options.training_options import TrainOptions
+from moola.stages import tune_study
 from tests.conftest import DATA, SPLIT
 
 TUNE = ("tune", "--data", DATA, "--split", SPLIT, "--trials", "3", "--confirm-seeds", "1")
@@ -25,7 +25,7 @@ def quick(sample, monkeypatch):
     """Judge by a formula; what environment settings hold is said by each test itself."""
     monkeypatch.delenv("MOOLA_EPOCHS")
     monkeypatch.delenv("MOOLA_HIDDEN_DIM")
-    monkeypatch.setattr(plan, "judge_fold", figure)
+    monkeypatch.setattr(tune_study, "judge_fold", figure)
     return sample
 
 
@@ -91,7 +91,7 @@ def test_it_is_stopped_with_what_to_type_and_goes_on(quick, moola, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(plan, "judge_fold", stopped)
+        patch.setattr(tune_study, "judge_fold", stopped)
         answer = moola(*TUNE)
     assert answer.code == 130
     assert "Go on with: moola tune" in answer.err

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.core import bar_features
-from moola.core.bar_features import BarFeatures
+from moola.core import features as bar_features
 from moola.core.bars import upside_down
-from moola.core.features import relative_features
+from moola.core.features import BarFeatures, relative_features
 from moola.core.windows import take_windows
 from tests.made import random_walk_bars
 from tests.oracles import naive_features

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.core.folds import make_folds, near_any, sharing_problems
-from moola.core.splits import Intervals, Split, chain_problems
+from moola.core.splits import Intervals, Split, chain_problems, make_folds, near_any, sharing_problems
 from moola.errors import InvalidData
 from tests.strategies import QUICK
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.core.live import live_events, not_yet_told
-from moola.core.merging import MergedEvents, WindowCurves
+from moola.core.event_merging import MergedEvents, WindowCurves, live_events, not_yet_told
 from moola.core.windows import inner_zone
 from tests.core.test_merging import BARS, TOLERANCE, curves_made, slow_overlap
 from tests.strategies import QUICK

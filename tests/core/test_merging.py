@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.core.merging import (
+from moola.core.event_merging import (
     INTERVAL_REACH_BARS,
     MergedEvents,
     WindowCurves,

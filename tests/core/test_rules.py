@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from moola.core.rules import label_window
+from moola.core.expansions import label_window
 from tests.made import random_walk_bars
 from tests.oracles import naive_rule
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from moola.core.scaling import RobustScaler
+from moola.core.features import RobustScaler
 
 
 def test_center_is_the_median_and_scale_the_normal_spread():

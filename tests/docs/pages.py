@@ -28,7 +28,7 @@ NOT_RUN = {
     r"^moola label ": "serves a page until Ctrl-C; tests/e2e and tests/label run it",
     r" --follow (?!.*--polls)": "waits for bars until Ctrl-C; tests/cli/test_scan.py runs it with --polls",
     r" --device cuda": "needs a GPU; tests/cli/test_gpu.py",
-    r" --engine ray": "needs a cluster; tests/pipeline/engines/test_cluster.py starts one",
+    r" --engine ray": "needs a cluster; tests/fit/test_cluster.py starts one",
     r"^pip install ": "reaches a registry",
     r"^(export |\. )": "of the shell alone",
     r"^make ": "sets up and runs everything",

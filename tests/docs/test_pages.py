@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from moola.cli.app import COMMANDS
-from moola.evaluation.metric_tables import CLASS_METRICS, EVENT_METRICS, class_metric_table, event_metric_table
+from moola.evaluation.figures import CLASS_METRICS, EVENT_METRICS, class_metric_table, event_metric_table
 from tests.docs.pages import PAGES, ROOT
 
 DOCS = ROOT / "docs"

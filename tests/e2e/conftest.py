@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from moola.label.desk import Desk
-from moola.label.server import bind, make_app
+from moola.label.page_server import bind, make_app
+from moola.label.page_state import Desk
 from tests.label.desks import made_desk
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

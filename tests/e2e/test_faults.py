@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from moola.data.contracts.bar_table import write_bars
-from moola.data.contracts.label_store import LabelStore
+from moola.tables.bar_table import write_bars
+from moola.tables.label_store import LabelStore
 from tests.e2e.hands import press, save_and_wait, window_id
 from tests.label.desks import label_body
 from tests.made import random_walk_bars

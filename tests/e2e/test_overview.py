@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from moola.config.scan_options import ScanOptions
-from moola.pipeline.scan import reading as scan_reading
-from moola.pipeline.scan.overview import overview
-from moola.pipeline.scan.scanning import Scan
-from moola.reports.overview import write_overview
+from moola.options.scan_options import ScanOptions
+from moola.reports.overview.events_page import write_overview
+from moola.scan import window_reading as scan_reading
+from moola.scan.event_views import overview
+from moola.scan.scanning import Scan
 from tests.scans_made import made_bars, made_model, seeing_moves
 
 pytestmark = pytest.mark.e2e

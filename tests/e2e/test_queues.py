@@ -7,9 +7,8 @@ import statistics
 import numpy as np
 import pytest
 
-from moola.data.contracts.prediction_table import write_predictions
-from moola.label.model import ModelAnswers
-from moola.label.out_of_fold import read_out_of_fold
+from moola.label.page_model import ModelAnswers, read_out_of_fold
+from moola.tables.prediction_table import write_predictions
 from tests.e2e.hands import choose_queue, marked_bars, name_annotator, press, save_and_wait, save_untouched, window_id
 from tests.label.desks import made_desk
 from tests.label.test_out_of_fold import SHARES, predicted

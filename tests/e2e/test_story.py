@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moola.data.contracts.bar_table import write_bars
+from moola.tables.bar_table import write_bars
 from tests.conftest import SMALL
 from tests.e2e.hands import press, save_and_wait, window_id
 from tests.made import random_walk_bars

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from moola.evaluation.agreement import cohens_kappa, pointer_agreement
+from moola.evaluation.label_quality import cohens_kappa, pointer_agreement
 
 PAIRS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=30)
 

@@ -12,7 +12,6 @@ from scipy.special import softmax
 from scipy.stats import binom
 
 from moola.core.seeds import generator
-from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.calibration import calibrated, fit_temperature, perfect_ece_range, reliability_bins
 from moola.evaluation.class_metrics import (
     Metric,
@@ -24,6 +23,7 @@ from moola.evaluation.class_metrics import (
     mass_bin,
     width_bin,
 )
+from moola.tables.prediction_table import Predictions
 from tests.predictions_made import THREE, ones, random_table, table_of, two_class
 
 

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, brier_score_loss, f1_score, matthews_corrcoef
 
-from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.class_metrics import (
     Metric,
     accuracy,
@@ -31,6 +30,7 @@ from moola.evaluation.class_metrics import (
     weighted_share,
     width_bin,
 )
+from moola.tables.prediction_table import Predictions
 from tests import slow_metrics as slow
 from tests.predictions_made import THREE, TWO, ones, random_table, repeated, table_of, two_class
 

@@ -12,6 +12,7 @@ from scipy import stats
 
 from moola.evaluation.class_metrics import brier, pr_auc
 from moola.evaluation.comparisons import (
+    block_weights,
     corrected_resampled_t,
     detectable_difference,
     holm,
@@ -19,7 +20,6 @@ from moola.evaluation.comparisons import (
     standard_error,
     windows_for_power,
 )
-from moola.evaluation.intervals import block_weights
 from tests import slow_statistics as slow
 from tests.predictions_made import random_table, repeated, two_class
 from tests.slow_statistics import power_of

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.errors import WrongUsage
-from moola.evaluation.conformal import (
+from moola.evaluation.coverage import (
     CANNOT_TELL,
     ENDS,
     class_answers,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moola.evaluation.class_metrics import accuracy, average_precision
-from moola.evaluation.curves import confusion, precision_recall
+from moola.evaluation.class_metrics import accuracy, average_precision, confusion, precision_recall
 from tests.predictions_made import THREE, ones, random_table, table_of
 
 

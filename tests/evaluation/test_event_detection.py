@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.event_detection import (
     MAP_TOLERANCES,
     average_precision_at,
@@ -20,7 +19,8 @@ from moola.evaluation.event_detection import (
     matched_detections,
     mean_average_precision,
 )
-from moola.evaluation.event_metrics import hit_at
+from moola.evaluation.pointer_metrics import hit_at
+from moola.tables.prediction_table import Predictions
 from tests.predictions_made import ones, random_table, repeated, table_of
 from tests.slow_events import SlowWindow, slow_detection_ap, slow_iou
 from tests.strategies import QUICK

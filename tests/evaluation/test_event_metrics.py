@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.class_metrics import Metric
-from moola.evaluation.event_metrics import (
+from moola.evaluation.pointer_metrics import (
     ENDS,
     HIT_BARS,
     TOLERANCES,
@@ -28,6 +27,7 @@ from moola.evaluation.event_metrics import (
     pointer_precision,
     pointer_recall,
 )
+from moola.tables.prediction_table import Predictions
 from tests import slow_metrics as slow
 from tests.predictions_made import expansions_table, ones, random_table, repeated, table_of
 

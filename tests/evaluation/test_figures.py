@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from moola.data.contracts.prediction_table import Predictions
-from moola.evaluation import class_metrics, event_metrics
+from moola.evaluation import class_metrics, pointer_metrics
 from moola.evaluation.calibration import perfect_ece_range, reliability_bins
 from moola.evaluation.class_metrics import Metric
+from moola.evaluation.comparisons import block_weights, percentile_interval, without_resampling_bias
 from moola.evaluation.figures import (
     CLASS_METRICS,
     EVENT_METRICS,
@@ -22,7 +22,7 @@ from moola.evaluation.figures import (
     event_metric_table,
     trivial_predictions,
 )
-from moola.evaluation.intervals import block_weights, percentile_interval, without_resampling_bias
+from moola.tables.prediction_table import Predictions
 from tests.predictions_made import DAY_US, THREE, TWO, ones, random_table, table_of, two_class
 
 FACTS = TrainingFacts({"consolidation": 30, "retracement": 10}, 40, 46, 0.5)
@@ -200,7 +200,7 @@ def test_windows_without_label_count_for_no_class_figure() -> None:
     assert evaluation.n_windows == 30
     for name in CLASS_FIGURES:
         assert evaluation.figure(name).value == metric_of(name)(kept, ones(kept))[0]
-    assert evaluation.figure("hit_at_pm3_both").value == event_metrics.hit_at(3, "both")(table, ones(table))[0]
+    assert evaluation.figure("hit_at_pm3_both").value == pointer_metrics.hit_at(3, "both")(table, ones(table))[0]
     assert evaluation.reliability == reliability_bins(kept, 0)
 
 
@@ -240,7 +240,7 @@ def test_pointers_are_judged_at_the_threshold_of_training() -> None:
     table = random_table(0, 25)
     for threshold, used in ((0.75, 0.75), (None, 0.0)):
         figure = evaluate(table, replace(FACTS, pointer_threshold=threshold)).figure("pointer_f1")
-        assert figure.value == event_metrics.pointer_f1(used)(table, ones(table))[0]
+        assert figure.value == pointer_metrics.pointer_f1(used)(table, ones(table))[0]
 
 
 def test_facts_are_plain_values() -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from moola.data.contracts.prediction_table import Predictions
 from moola.errors import InvalidData
 from moola.evaluation.class_metrics import brier, brier_by_window, ece, pr_auc
+from moola.evaluation.comparisons import block_weights, percentile_interval
 from moola.evaluation.figures import TrainingFacts, trivial_predictions
 from moola.evaluation.gates import COMPARED, HIGHER_IS_BETTER, SURE, Comparison, Outcome, Verdict, judge
-from moola.evaluation.intervals import block_weights, percentile_interval
+from moola.tables.prediction_table import Predictions
 from tests.predictions_made import DAY_US, THREE, ones, random_table, table_of, two_class
 
 EVEN = TrainingFacts({"consolidation": 50, "retracement": 50}, 40, 46, None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from moola.evaluation.intervals import (
+from moola.evaluation.comparisons import (
     N_RESAMPLES,
     block_length,
     block_weights,

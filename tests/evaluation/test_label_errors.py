@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.evaluation.label_errors import by_suspicion, confident_class, suspected
+from moola.evaluation.label_quality import by_suspicion, confident_class, suspected
 
 
 def slow_confident_class(given_class: list[int], prob: list[list[float]]) -> list[int]:

@@ -12,17 +12,18 @@ from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
 from moola.errors import WrongUsage
-from moola.evaluation.calibration import calibrated, fit_temperature
-from moola.evaluation.class_metrics import brier
-from moola.evaluation.platt import (
+from moola.evaluation.calibration import (
     CALIBRATORS,
     LOWEST_PROB,
     Calibrator,
+    calibrated,
     fit_calibrator,
     fit_platt,
+    fit_temperature,
     logits_of,
     platt_calibrator,
 )
+from moola.evaluation.class_metrics import brier
 from tests.predictions_made import ones, two_class
 from tests.slow_events import slow_platt_loss
 from tests.strategies import QUICK

@@ -12,17 +12,19 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from moola.data.contracts.prediction_table import Predictions
-from moola.evaluation.class_metrics import Metric, brier, ece
-from moola.evaluation.proper_scores import (
+from moola.evaluation.class_metrics import (
+    Metric,
+    brier,
     brier_decomposition,
     brier_skill,
     calibration_intercept,
     calibration_slope,
     calibration_slope_intercept,
+    ece,
     ece_debiased,
     log_loss,
 )
+from moola.tables.prediction_table import Predictions
 from tests import slow_statistics as slow
 from tests.predictions_made import THREE, TWO, ones, random_table, repeated, table_of, two_class
 from tests.slow_metrics import slow_brier

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import isotonic_regression
 
-from moola.evaluation.venn_abers import VennAbers, venn_abers
+from moola.evaluation.coverage import VennAbers, venn_abers
 from tests.slow_events import slow_venn_abers
 from tests.strategies import QUICK
 

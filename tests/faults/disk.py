@@ -14,11 +14,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from moola.config.options import PROMOTED_NAME, PROMOTED_ROOT
-from moola.data.contracts import label_store
-from moola.models.files import read_model, write_model
-from moola.pipeline import judging
+from moola.models.model_files import read_model, write_model
+from moola.options.option_ranges import PROMOTED_NAME, PROMOTED_ROOT
 from moola.runs.promotion import promote_file
+from moola.stages import evaluate
+from moola.tables import label_store
 from tests.faults.fault import Fault, run
 from tests.faults.world import begun_run, the_run
 
@@ -59,8 +59,8 @@ def shelf(then: Make) -> Make:
         older = read_model(the_run() / "model.pkl")
         write_model(Path("older.pt"), replace(older, temperature=older.temperature * 2))
         promote_file(Path("older.pt"), PROMOTED_ROOT / PROMOTED_NAME, {"run_id": "older"})
-        gate = judging.gate
-        patch.setattr(judging, "gate", lambda options: gate(options) | {"verdict": "promote"})
+        gate = evaluate.gate
+        patch.setattr(evaluate, "gate", lambda options: gate(options) | {"verdict": "promote"})
         then(patch)
 
     return make

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from moola.cli import main
-from moola.runs.store import RUN_ID
+from moola.runs.run_store import RUN_ID
 
 LOGS = "data/logs/"
 

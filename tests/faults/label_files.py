@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from moola.data.contracts import label_store
-from moola.data.contracts.label_database import open_database
+from moola.tables import label_store
+from moola.tables.label_database import open_database
 from tests.faults.bars import altered, cut_in_half, text
 from tests.faults.fault import Fault, run
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from moola.models.files import read_model, write_model
+from moola.models.model_files import read_model, write_model
 from tests.faults.bars import altered, cut_in_half, text
 from tests.faults.fault import Fault, run
 from tests.faults.label_files import foreign

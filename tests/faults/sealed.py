@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from moola.models.sealed import SEAL, digest, seal
-from moola.runs.manifest import OWN_HASH, own_hash
+from moola.runs.run_store import OWN_HASH, own_hash
 from tests.faults.bars import altered, cut_in_half, text
 from tests.faults.fault import Fault
 from tests.faults.world import the_run

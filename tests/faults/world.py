@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from moola.data.contracts.bar_table import write_bars
+from moola.tables.bar_table import write_bars
 from tests.conftest import stay_small
 from tests.faults.fault import run
 from tests.made import random_walk_bars

@@ -7,11 +7,11 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 
 from moola.core.bars import Bars
-from moola.data.contracts.label_store import LabelStore
-from moola.label.desk import Desk
-from moola.label.model import ModelAnswers
-from moola.label.server import make_app
-from moola.label.windows import cut_shelf
+from moola.label.page_model import ModelAnswers
+from moola.label.page_server import make_app
+from moola.label.page_state import Desk
+from moola.label.page_windows import cut_shelf
+from moola.tables.label_store import LabelStore
 from tests.made import random_walk_bars
 
 PORT = 8765

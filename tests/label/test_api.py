@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from moola.data.contracts.label_store import LabelStore
-from moola.label.guard import MAX_BODY_BYTES, Guard
-from moola.label.model import ModelAnswers
-from moola.label.server import STATIC
+from moola.label.page_model import ModelAnswers
+from moola.label.page_server import MAX_BODY_BYTES, STATIC, Guard
+from moola.tables.label_store import LabelStore
 from tests.label.desks import PORT, client_of, label_body, made_desk
 from tests.made import random_walk_bars
 

@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moola.data.contracts.bar_table import write_bars
-from moola.data.contracts.label_store import LabelStore
-from moola.label import server
-from moola.pipeline.labels.places import Mark
+from moola.label import page_server
+from moola.labels.label_positions import Mark
+from moola.tables.bar_table import write_bars
+from moola.tables.label_store import LabelStore
 from tests.conftest import DATA
 from tests.made import random_walk_bars
 
@@ -31,7 +31,7 @@ def served(monkeypatch) -> list:
         desks.append(desk)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.setattr(page_server, "serve", serve)
     return desks
 
 
@@ -165,7 +165,7 @@ def test_labels_do_not_cross_instruments(tmp_path, monkeypatch, moola, served):
         label_one(desk)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.setattr(page_server, "serve", serve)
     assert moola(*label, "gbp.parquet").code == 0
     before = Path("l.db").read_bytes()
     for bars, said in (("aud.parquet", "105 of 105 bars have other prices"), ("later.parquet", "nothing shows it")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from moola.label.server import STATIC
+from moola.label.page_server import STATIC
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "howto/labelling.md").read_text(encoding="utf-8")

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moola.config.label_options import LabelOptions
-from moola.data.contracts.bar_table import write_bars
 from moola.errors import InvalidData
-from moola.label.model import read_answers
-from moola.label.opening import open_desk
-from moola.label.windows import cut_shelf
-from moola.models.files import read_model, write_model
+from moola.label.page_model import read_answers
+from moola.label.page_state import open_desk
+from moola.label.page_windows import cut_shelf
+from moola.models.model_files import read_model, write_model
+from moola.options.label_options import LabelOptions
+from moola.tables.bar_table import write_bars
 from tests.made import random_walk_bars
 from tests.networks_made import tiny_network
 from tests.scans_made import WINDOW_BARS, made_model

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from moola.data.contracts.prediction_table import Predictions, write_predictions
 from moola.errors import InvalidData
-from moola.label.out_of_fold import read_out_of_fold
-from moola.label.windows import Shelf
+from moola.label.page_model import read_out_of_fold
+from moola.label.page_windows import Shelf
+from moola.tables.prediction_table import Predictions, write_predictions
 from tests.label.desks import client_of, label_body, made_desk
 
 SHARES = [0.9, 0.2, 0.7, 0.4]

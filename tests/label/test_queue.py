@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from moola.core.bars import Bars
 from moola.errors import WrongUsage
-from moola.label.model import ModelAnswers, disagreement
-from moola.label.queue import Queues, farthest_first, next_look
-from moola.label.windows import Shelf, cut_shelf
+from moola.label.page_model import ModelAnswers, disagreement
+from moola.label.page_queue import Queues, farthest_first, next_look
+from moola.label.page_windows import Shelf, cut_shelf
 from tests.label.desks import made_desk
 from tests.made import random_walk_bars
 

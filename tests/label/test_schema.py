@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from moola.label.server import make_app
+from moola.label.page_server import make_app
 from tests.label.desks import PORT, made_desk
 
 HOST = {"Host": f"127.0.0.1:{PORT}"}

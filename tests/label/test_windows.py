@@ -9,10 +9,10 @@ import pytest
 
 from moola.core.bars import Bars
 from moola.core.windows import cut_windows
-from moola.data.contracts.window_file import write_windows
-from moola.data.labelling import windows_of_bars
 from moola.errors import InvalidData
-from moola.label.windows import cut_shelf, shelf_of_file
+from moola.label.page_windows import cut_shelf, shelf_of_file
+from moola.tables.cutting import windows_of_bars
+from moola.tables.window_file import write_windows
 from tests.label.test_queue import two_symbols
 from tests.made import random_walk_bars
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from moola.models.dropout import ByteDropout
+from moola.models.network import ByteDropout
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.999])

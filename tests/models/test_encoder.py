@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moola.models.encoder import ENCODERS, EncoderArchitecture, WindowScale, build_encoder
+from moola.models.network import ENCODERS, EncoderArchitecture, WindowScale, build_encoder
 from moola.training.device import can_train_in_bfloat16
 from tests.networks_made import equal_weights, scaled_features, tiny_encoder
 

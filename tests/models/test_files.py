@@ -13,7 +13,7 @@ import torch
 
 from moola.core.features import FEATURE_NAMES
 from moola.errors import TrainingDiverged, UntrustedFile
-from moola.models.files import (
+from moola.models.model_files import (
     ENCODER_KIND,
     MODEL_KIND,
     ModelFile,

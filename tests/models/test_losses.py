@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.core.expansions import soft_curve
-from moola.models.losses import class_loss, masked_loss, pointer_loss, soft_class_loss
+from moola.models.network import class_loss, masked_loss, pointer_loss, soft_class_loss
 
 
 def curves_of(starts: list[int], ends: list[int], n_bars: int = 20, sigma: float = 1.5) -> torch.Tensor:

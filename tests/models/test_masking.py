@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moola.models.masking import MaskingEncoder
-from moola.training.masks import MASKS
+from moola.models.network import MaskingEncoder
+from moola.training.pretext_tasks import MASKS
 from tests.networks_made import scaled_features, tiny_encoder
 
 

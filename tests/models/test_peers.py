@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from moola.errors import InvalidData, OperationFailed
-from moola.models.peers import PEERS, require_aeon
-from moola.pipeline.references import class_numbers
+from moola.fit.reference_fits import class_numbers
+from moola.models.references import PEERS, require_aeon
 from tests.planted import planted_windows
 
 BARS, CHANNELS = 105, 11

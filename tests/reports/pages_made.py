@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.figures import TrainingFacts, evaluate
-from moola.reports.content import ReportContent
+from moola.reports.contents import ReportContent
+from moola.tables.prediction_table import Predictions
 from tests.predictions_made import random_table
 
 VOID = {"meta", "link", "br"}

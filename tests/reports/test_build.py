@@ -11,11 +11,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from moola.data.contracts.prediction_table import Predictions
-from moola.reports.build import build_report
-from moola.reports.content import ShownTable, ShownVerdict
+from moola.reports.contents import ShownTable, ShownVerdict
 from moola.reports.figure_rows import better_when, figure_name
 from moola.reports.gallery import chosen_rows, missed_windows
+from moola.reports.report_page import build_report
+from moola.tables.prediction_table import Predictions
 from tests.predictions_made import THREE, table_of
 from tests.reports.pages_made import Page, content_of, table_with_curves, walk
 

@@ -7,9 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from moola.reports import charts
-from moola.reports.candles import WindowPicture, bar_paths, price_text, window_chart
-from moola.reports.svg import Axes, element, number
+from moola.reports import svg_charts
+from moola.reports.svg_charts import Axes, WindowPicture, bar_paths, element, number, price_text, window_chart
 from tests.reports.pages_made import walk
 
 THREE_BARS = np.array([[10.0, 20.0, 0.0, 15.0], [15.0, 18.0, 12.0, 13.0], [10.0, 10.0, 10.0, 10.0]])
@@ -71,28 +70,28 @@ def test_prices_fit_beside_the_chart(price, text):
 
 def test_reliability_dots_stand_at_confidence_and_accuracy():
     row = {"bin": 6, "n": 7, "confidence": 0.65, "accuracy": 0.5, "perfect_low": 0.2, "perfect_high": 0.9}
-    chart = charts.reliability_chart([row])
+    chart = svg_charts.reliability_chart([row])
     assert f'cx="{number(38 + 0.65 * 310)}" cy="{number(24 + 185 / 2)}"' in chart
     assert ">7</text>" in chart
     assert "7 windows at confidence 0.65 were right 0.50" in chart
 
 
 def test_far_pointers_share_the_outermost_column():
-    chart = charts.lead_lag_chart({"start": np.array([-90, -12, 0, 3, 4]), "end": np.array([0, 0, 0, 0, 200])})
+    chart = svg_charts.lead_lag_chart({"start": np.array([-90, -12, 0, 3, 4]), "end": np.array([0, 0, 0, 0, 200])})
     heights = [float(found) for found in re.findall(r'height="([\d.]+)" class="start"', chart)]
     assert heights == [92.0, 46.0, 46.0, 46.0], "two of five lie 12 bars or more early"
     assert "start: 2 of 5 windows within 3 bars, median +0" in chart
 
 
 def test_losses_mark_the_kept_epoch():
-    chart = charts.loss_chart("class", [1, 2, 3], {"train": [1.0, 0.5, 0.2], "val": [1.0, 0.9, 1.2]}, 2)
+    chart = svg_charts.loss_chart("class", [1, 2, 3], {"train": [1.0, 0.5, 0.2], "val": [1.0, 0.9, 1.2]}, 2)
     assert "kept: epoch 2" in chart
     assert "train from 1.000 to 0.200, val from 1.000 to 1.200" in chart
-    assert "nan" not in charts.loss_chart("class", [1], {"train": [1.0], "val": [2.0]}, None)
+    assert "nan" not in svg_charts.loss_chart("class", [1], {"train": [1.0], "val": [2.0]}, None)
 
 
 def test_an_interval_strip_is_for_the_eye_alone():
-    strip = charts.interval_strip(0.5, 0.25, 0.75, [0.0, 7.0])
+    strip = svg_charts.interval_strip(0.5, 0.25, 0.75, [0.0, 7.0])
     assert 'aria-hidden="true"' in strip
     assert '<line x1="32" y1="8" x2="88" y2="8" class="whisker">' in strip
     assert strip.count('class="other"') == 1, "what lies outside 0 to 1 is not drawn"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from moola.config.report_options import ReportOptions
-from moola.reports.reproducing import commands_of, training_command
+from moola.options.judging_options import ReportOptions
+from moola.reports.contents import commands_of, training_command
 
 
 def test_training_line_names_what_is_not_at_its_default():

@@ -11,7 +11,7 @@ from moola.locks import alone, lock_beside
 from moola.runs import pruning
 from moola.runs.promotion import LOG_NAME
 from moola.runs.pruning import candidates, remove, remove_remains
-from moola.runs.store import create_run, list_runs
+from moola.runs.run_store import create_run, list_runs
 from tests.runs.test_store import made_run, run_id
 
 SUBJECT = {"data_sha256": "d", "split_sha256": "s"}

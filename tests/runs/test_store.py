@@ -13,8 +13,8 @@ import pytest
 
 from moola.errors import MoolaError, OperationFailed, UntrustedFile, WrongUsage
 from moola.files import sha256_bytes
-from moola.runs import store
-from moola.runs.store import (
+from moola.runs import run_store
+from moola.runs.run_store import (
     RUN_ID,
     Run,
     create_run,
@@ -38,8 +38,8 @@ def run_id(second: int, seed: int = 17) -> str:
 
 def made_run(root: Path, name: str = ID, **record: Any) -> Run:
     run = create_run(root, name)
-    run.path(store.MODEL).write_bytes(b"weights of " + name.encode())
-    write_run_json(run, store.METRICS, {"brier": 0.2})
+    run.path(run_store.MODEL).write_bytes(b"weights of " + name.encode())
+    write_run_json(run, run_store.METRICS, {"brier": 0.2})
     return finish_run(run, record)
 
 
@@ -53,7 +53,7 @@ def test_a_run_is_made_finished_and_found_whole(tmp_path: Path) -> None:
     assert found == finished
     assert found.run_id == ID
     assert found.folder == tmp_path / ID
-    assert found.read(store.METRICS) == {"brier": 0.2}
+    assert found.read(run_store.METRICS) == {"brier": 0.2}
 
 
 def test_a_run_is_found_by_id_and_by_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,11 +67,13 @@ def test_a_run_is_found_by_id_and_by_folder(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_manifest_lists_every_other_file_with_its_hash(tmp_path: Path) -> None:
     run = made_run(tmp_path, seed=17, data_sha256="ab")
-    manifest = json.loads(run.path(store.MANIFEST).read_bytes())
+    manifest = json.loads(run.path(run_store.MANIFEST).read_bytes())
     assert manifest == run.manifest
-    others = {name: sha256_bytes(data) for name, data in everything_in(run.folder).items() if name != store.MANIFEST}
+    others = {
+        name: sha256_bytes(data) for name, data in everything_in(run.folder).items() if name != run_store.MANIFEST
+    }
     assert manifest["files"] == others
-    assert set(others) == {store.MODEL, store.METRICS}
+    assert set(others) == {run_store.MODEL, run_store.METRICS}
     assert (manifest["seed"], manifest["data_sha256"], manifest["run_id"]) == (17, "ab", ID)
     assert manifest["versions"] == versions()
     assert manifest["machine"] == machine()
@@ -80,27 +82,27 @@ def test_the_manifest_lists_every_other_file_with_its_hash(tmp_path: Path) -> No
 
 def test_the_manifest_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
-    write = store.write_atomic
+    write = run_store.write_atomic
 
     def noting(path: Path, content: bytes) -> None:
         written.append(path.name)
-        assert (path.name == store.MANIFEST) == (len(written) == 3)
+        assert (path.name == run_store.MANIFEST) == (len(written) == 3)
         write(path, content)
 
-    monkeypatch.setattr(store, "write_atomic", noting)
+    monkeypatch.setattr(run_store, "write_atomic", noting)
     run = create_run(tmp_path, ID)
-    for name in (store.CONFIG, store.METRICS):
+    for name in (run_store.CONFIG, run_store.METRICS):
         write_run_json(run, name, {})
         assert list_runs(tmp_path) == [Run(run.folder, None)]
     finish_run(run, {})
-    assert written == [store.CONFIG, store.METRICS, store.MANIFEST]
+    assert written == [run_store.CONFIG, run_store.METRICS, run_store.MANIFEST]
 
 
 def test_finishing_drops_the_checkpoint_and_keeps_it_out_of_the_manifest(tmp_path: Path) -> None:
     run = create_run(tmp_path, ID)
-    run.path(store.CHECKPOINT).write_bytes(b"epoch 3")
+    run.path(run_store.CHECKPOINT).write_bytes(b"epoch 3")
     finished = finish_run(run, {})
-    assert not run.path(store.CHECKPOINT).exists()
+    assert not run.path(run_store.CHECKPOINT).exists()
     assert finished.manifest["files"] == {}
     assert find_run(tmp_path, ID) == finished
 
@@ -109,14 +111,14 @@ def test_a_manifest_that_cannot_be_written_leaves_the_run_resumable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = create_run(tmp_path, ID)
-    run.path(store.CHECKPOINT).write_bytes(b"epoch 3")
-    run.path(store.MODEL).write_bytes(b"weights")
+    run.path(run_store.CHECKPOINT).write_bytes(b"epoch 3")
+    run.path(run_store.MODEL).write_bytes(b"weights")
     before = everything_in(run.folder)
 
     def disk_full(path: Path, content: bytes) -> None:
         raise OperationFailed("no space")
 
-    monkeypatch.setattr(store, "write_atomic", disk_full)
+    monkeypatch.setattr(run_store, "write_atomic", disk_full)
     with pytest.raises(OperationFailed, match="no space"):
         finish_run(run, {})
     assert everything_in(run.folder) == before
@@ -124,14 +126,14 @@ def test_a_manifest_that_cannot_be_written_leaves_the_run_resumable(
 
 def test_a_leftover_of_a_killed_write_does_not_make_the_run_unfindable(tmp_path: Path) -> None:
     run = create_run(tmp_path, ID)
-    run.path(store.MODEL).write_bytes(b"weights")
+    run.path(run_store.MODEL).write_bytes(b"weights")
     # What the atomic writer leaves behind when the process is killed before it replaces.
     run.path(".checkpoint.pt.x1y2z3.tmp").write_bytes(b"half")
     finish_run(run, {})
-    assert find_run(tmp_path, ID).manifest["files"][store.MODEL] == sha256_bytes(b"weights")
+    assert find_run(tmp_path, ID).manifest["files"][run_store.MODEL] == sha256_bytes(b"weights")
 
 
-@pytest.mark.parametrize("name", [store.MODEL, store.METRICS])
+@pytest.mark.parametrize("name", [run_store.MODEL, run_store.METRICS])
 @pytest.mark.parametrize("change", ["flip", "cut", "grow", "empty", "remove"])
 def test_a_changed_or_missing_file_is_refused(tmp_path: Path, name: str, change: str) -> None:
     path = made_run(tmp_path).path(name)
@@ -149,8 +151,8 @@ def test_a_changed_or_missing_file_is_refused(tmp_path: Path, name: str, change:
 
 
 def test_a_manifest_that_lists_no_files_is_refused(tmp_path: Path) -> None:
-    path = made_run(tmp_path).path(store.MANIFEST)
-    for files in (None, [store.MODEL], "all"):
+    path = made_run(tmp_path).path(run_store.MANIFEST)
+    for files in (None, [run_store.MODEL], "all"):
         path.write_text(json.dumps({"files": files}))
         with pytest.raises(UntrustedFile, match="must list the run's files"):
             find_run(tmp_path, ID)
@@ -158,7 +160,7 @@ def test_a_manifest_that_lists_no_files_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
 def test_a_damaged_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
-    made_run(tmp_path).path(store.MANIFEST).write_bytes(content)
+    made_run(tmp_path).path(run_store.MANIFEST).write_bytes(content)
     with pytest.raises(MoolaError, match="manifest"):
         find_run(tmp_path, ID)
 
@@ -167,14 +169,14 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_manifest_that_names_files_elsewhere_is_untrusted(tmp_path: Path, name: str) -> None:
     run = made_run(tmp_path)
     (tmp_path / "outside").write_bytes(b"x")
-    run.path(store.MANIFEST).write_text(json.dumps({"files": {name: sha256_bytes(b"x")}}))
+    run.path(run_store.MANIFEST).write_text(json.dumps({"files": {name: sha256_bytes(b"x")}}))
     with pytest.raises(UntrustedFile):
         find_run(tmp_path, ID)
 
 
 def test_an_incomplete_run_is_refused_with_the_way_on(tmp_path: Path) -> None:
     run = create_run(tmp_path, ID)
-    run.path(store.MODEL).write_bytes(b"weights")
+    run.path(run_store.MODEL).write_bytes(b"weights")
     with pytest.raises(OperationFailed, match=rf"it was interrupted\. Go on with .*--resume {ID}"):
         find_run(tmp_path, ID)
     assert find_run(tmp_path, ID, complete=False) == Run(tmp_path / ID, None)
@@ -232,7 +234,7 @@ def test_runs_are_listed_oldest_first_with_incomplete_ones_and_nothing_else(tmp_
 
 
 def test_listing_does_not_check_files(tmp_path: Path) -> None:
-    made_run(tmp_path).path(store.MODEL).write_bytes(b"changed")
+    made_run(tmp_path).path(run_store.MODEL).write_bytes(b"changed")
     assert [run.run_id for run in list_runs(tmp_path)] == [ID]
 
 
@@ -257,7 +259,7 @@ def test_the_newest_matching_run_is_found(tmp_path: Path) -> None:
 
 def test_the_newest_matching_run_is_checked(tmp_path: Path) -> None:
     made_run(tmp_path, run_id(10), data="a")
-    made_run(tmp_path, run_id(20), data="a").path(store.MODEL).write_bytes(b"changed")
+    made_run(tmp_path, run_id(20), data="a").path(run_store.MODEL).write_bytes(b"changed")
     with pytest.raises(UntrustedFile):
         newest_matching(tmp_path, data="a")
 
@@ -265,13 +267,13 @@ def test_the_newest_matching_run_is_checked(tmp_path: Path) -> None:
 def test_json_files_hold_no_nan(tmp_path: Path) -> None:
     run = create_run(tmp_path, ID)
     with pytest.raises(ValueError, match="JSON compliant"):
-        write_run_json(run, store.METRICS, {"brier": float("nan")})
+        write_run_json(run, run_store.METRICS, {"brier": float("nan")})
     assert list(run.folder.iterdir()) == []
 
 
 def test_versions_name_what_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(versions()) == {"python", "moola", "torch", "numpy", "polars", "scipy"}
-    monkeypatch.setattr(store, "VERSIONED", ("no-such-package-as-this",))
+    monkeypatch.setattr(run_store, "VERSIONED", ("no-such-package-as-this",))
     assert versions()["no-such-package-as-this"] == "not installed"
 
 
@@ -302,7 +304,7 @@ def test_a_run_that_cannot_keep_its_config_leaves_no_folder(tmp_path: Path, monk
     def full(*_: object) -> None:
         raise OperationFailed("full")
 
-    monkeypatch.setattr("moola.runs.store.write_atomic", full)
-    with pytest.raises(OperationFailed, match="full"), store.opened(tmp_path / "new/runs", "run", "r1", {}, None):
+    monkeypatch.setattr("moola.runs.run_store.write_atomic", full)
+    with pytest.raises(OperationFailed, match="full"), run_store.opened(tmp_path / "new/runs", "run", "r1", {}, None):
         pass
     assert list(tmp_path.iterdir()) == []

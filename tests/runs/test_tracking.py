@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from moola.files import sha256_file
-from moola.runs import store, tracking
-from moola.runs.store import create_run, finish_run, write_run_json
+from moola.runs import run_store, tracking
+from moola.runs.run_store import create_run, finish_run, write_run_json
 
 RUN_ID = "20260101T000000Z-simple_lstm-s1-0123abcd"
 FIGURES = {
@@ -27,12 +27,12 @@ RECORD = {"leak_proof": True, "labelled_by": ["expert"], "data_sha256": "d" * 64
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> store.Run:
+def run(tmp_path: Path) -> run_store.Run:
     opened = create_run(tmp_path / "runs", RUN_ID)
-    write_run_json(opened, store.CONFIG, {"epochs": 3, "model": "simple_lstm", "resume": None, "long": "x" * 9000})
-    write_run_json(opened, store.METRICS, {"part": "val", "figures": FIGURES})
-    opened.path(store.HISTORY).write_text("".join(json.dumps(row) + "\n" for row in HISTORY))
-    opened.path(store.MODEL).write_bytes(b"weights")
+    write_run_json(opened, run_store.CONFIG, {"epochs": 3, "model": "simple_lstm", "resume": None, "long": "x" * 9000})
+    write_run_json(opened, run_store.METRICS, {"part": "val", "figures": FIGURES})
+    opened.path(run_store.HISTORY).write_text("".join(json.dumps(row) + "\n" for row in HISTORY))
+    opened.path(run_store.MODEL).write_bytes(b"weights")
     return finish_run(opened, RECORD)
 
 
@@ -172,7 +172,7 @@ def test_a_missing_extra_is_one_warning(run, monkeypatch, caplog):
 
 
 def test_a_broken_folder_is_one_warning(run, database, caplog):
-    run.path(store.METRICS).write_text("{")
+    run.path(run_store.METRICS).write_text("{")
     assert not tracking.track_folder("train", run)
     assert len(caplog.records) == 1
 
@@ -253,7 +253,7 @@ def test_a_server_that_is_down_costs_no_run_and_no_exit_code(sample, moola, trai
     monkeypatch.setenv(tracking.URI, "http://127.0.0.1:9")
     answer = train("--json")
     assert answer.err.count("Warning: ") == 1 + answer.err.count("Not leak-proof")
-    assert store.find_run(Path("artifacts/runs"), answer.json["run_id"]).manifest is not None
+    assert run_store.find_run(Path("artifacts/runs"), answer.json["run_id"]).manifest is not None
 
 
 def test_nothing_is_tracked_while_paused(run, database, tmp_path):

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 
-from moola.training.ahead import MOST_MAKERS, N_AHEAD, ahead, in_thread, n_makers, side_by_side
+from moola.training.device import MOST_MAKERS, N_AHEAD, ahead, in_thread, n_makers, side_by_side
 
 
 def threads() -> list[str]:

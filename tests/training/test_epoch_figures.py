@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from moola.errors import TrainingDiverged
-from moola.training.epoch_figures import LOOK_EVERY, WEIGHTS, EpochMeans, FiniteWatch
-from moola.training.team import ALONE
+from moola.training.device import ALONE
+from moola.training.loop import LOOK_EVERY, WEIGHTS, EpochMeans, FiniteWatch
 
 
 def test_means_are_weighted_by_windows() -> None:

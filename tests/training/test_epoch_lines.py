@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moola.training.epoch_lines import epoch_lines
+from moola.training.loop import epoch_lines
 
 
 def test_a_long_training_is_told_and_a_quick_one_is_not(capsys: pytest.CaptureFixture[str]) -> None:

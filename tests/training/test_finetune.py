@@ -11,9 +11,8 @@ import torch
 
 from moola.core.expansions import soft_curve
 from moola.errors import OperationFailed
-from moola.models.files import weights_digest
-from moola.models.losses import class_loss, pointer_loss
-from moola.models.network import EnhancedSimpleLSTM
+from moola.models.model_files import weights_digest
+from moola.models.network import EnhancedSimpleLSTM, class_loss, pointer_loss
 from moola.training.finetune import ClassAndPointers, EncoderProof, Examples, FinetunePlan, run_network
 from moola.training.loop import FitPlan, fit
 from tests.networks_made import CPU, scaled_features, tiny_encoder, tiny_network

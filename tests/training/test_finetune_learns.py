@@ -10,8 +10,7 @@ import torch
 
 from moola.core.expansions import best_pair, soft_curve
 from moola.evaluation.class_metrics import average_precision
-from moola.models.encoder import EncoderArchitecture, build_encoder
-from moola.models.network import build_network
+from moola.models.network import EncoderArchitecture, build_encoder, build_network
 from moola.training.finetune import ClassAndPointers, Examples, FinetunePlan, run_network
 from moola.training.loop import FitPlan, fit
 from tests.networks_made import CPU, scaled_features

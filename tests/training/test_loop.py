@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from moola.errors import TrainingDiverged, UntrustedFile, WrongUsage
-from moola.models.files import weights_of
+from moola.models.model_files import weights_of
 from moola.training.loop import FitPlan, FitState, fit
 from tests.training.toy_objective import ToyObjective
 

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from moola.errors import MoolaError
-from moola.training.masks import MASKS, block_mask, edge_mask, patch_mask, random_mask
+from moola.training.pretext_tasks import MASKS, block_mask, edge_mask, patch_mask, random_mask
 
 RATIOS = st.floats(0.01, 0.99)
 BARS = st.integers(2, 120)

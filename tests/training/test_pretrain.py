@@ -11,15 +11,22 @@ import pytest
 import torch
 
 from moola.core.bars import upside_down
-from moola.models.losses import masked_loss
-from moola.training.arms import ARM_WEIGHTS, ARMS, DEFAULT_ARMS
-from moola.training.arms.arm import View, Windows
+from moola.models.network import masked_loss
+from moola.training.device import Team
+from moola.training.encoder_training import (
+    ARM_WEIGHTS,
+    ARMS,
+    DEFAULT_ARMS,
+    MaskPlan,
+    Pretraining,
+    PretrainPlan,
+    TakeWindows,
+    build_pretraining,
+)
 from moola.training.loop import FitPlan, FitState, fit
-from moola.training.masks import MASKS
-from moola.training.pretrain import MaskPlan, Pretraining, PretrainPlan, TakeWindows, build_pretraining
-from moola.training.team import Team
+from moola.training.pretext_tasks import MASKS, View, Windows
 from tests.networks_made import CPU, equal_weights, scaled_features, tiny_encoder
-from tests.training.arms.planted import toy_windows, windows_of
+from tests.training.planted import toy_windows, windows_of
 
 N_BARS = 12
 TRAIN, VAL = np.array([0, 2, 3, 5, 6, 7, 8]), np.array([9, 10, 11, 1, 4])
@@ -266,7 +273,7 @@ def test_batches_made_by_several_threads_are_those_of_one(
         return [*objective.train_batches(0), *objective.val_batches(), *objective.train_batches(1)]
 
     alone = batches()
-    monkeypatch.setattr("moola.training.pretrain.n_makers", lambda device: 3)
+    monkeypatch.setattr("moola.training.encoder_training.n_makers", lambda device: 3)
     for one, other in zip(alone, batches(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 

@@ -11,14 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.evaluation.class_metrics import average_precision
-from moola.models.encoder import EncoderArchitecture, build_encoder
-from moola.models.files import weights_digest, weights_of
-from moola.models.losses import pointer_loss, soft_class_loss
-from moola.models.network import EnhancedSimpleLSTM, build_network
-from moola.training.arms.arm import Windows
+from moola.models.model_files import weights_digest, weights_of
+from moola.models.network import (
+    EncoderArchitecture,
+    EnhancedSimpleLSTM,
+    build_encoder,
+    build_network,
+    pointer_loss,
+    soft_class_loss,
+)
 from moola.training.finetune import ClassAndPointers, Examples, run_network
 from moola.training.loop import FitPlan, fit
-from moola.training.masks import MaskPlan
+from moola.training.pretext_tasks import MaskPlan, Windows
 from moola.training.selftrain import (
     LABELLED_WEIGHT,
     LEAST_CONFIDENCE,

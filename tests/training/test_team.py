@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import distributed, multiprocessing, nn
 
-from moola.training.team import ALONE, Team
+from moola.training.device import ALONE, Team
 from tests.strategies import QUICK
 
 

@@ -13,27 +13,11 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Env
 
 from moola import __version__
-from moola.cli import (
-    augmenting,
-    benchmarking,
-    controls,
-    exporting,
-    judging,
-    labelling,
-    labels,
-    learning,
-    looking,
-    reporting,
-    scanning,
-    tables,
-    tuning,
-    validating,
-)
+from moola.cli import judging_commands, label_commands, run_commands, scan_commands, table_commands, training_commands
 from moola.cli.arguments import from_file, join_booleans, refuse_impossible, tell_sources
-from moola.cli.console import close_logging, printable, set_up_logging
-from moola.cli.stopping import exit_code, reader_left, terminable, way_on
-from moola.config.sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names
+from moola.cli.console import close_logging, exit_code, printable, reader_left, set_up_logging, terminable, way_on
 from moola.errors import Interrupted, MoolaError
+from moola.options.option_sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names
 
 # Options that take memory, the one that costs least to lower first.
 TAKING_MEMORY = ("batch_size", "batch_windows", "hidden_dim")
@@ -62,54 +46,54 @@ cpsa = App(name="cpsa", help="See synthetic training windows (class-preserving a
 # In the order of the work, so that --help reads as its table of contents.
 CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
     "Bars, windows and labels": {
-        "sample": tables.sample,
+        "sample": table_commands.sample,
         "bars": bars,
-        "windows": tables.windows,
-        "label": labelling.label,
+        "windows": table_commands.windows,
+        "label": label_commands.label,
         "labels": label_store,
-        "autolabel": tables.autolabel,
-        "convert": tables.convert,
-        "split": tables.split,
+        "autolabel": table_commands.autolabel,
+        "convert": table_commands.convert,
+        "split": table_commands.split,
     },
     "Learn": {
         "cpsa": cpsa,
-        "pretrain-bilstm": learning.pretrain_bilstm,
-        "pretrain-ts2vec": learning.pretrain_ts2vec,
-        "tune": tuning.tune,
-        "train": learning.train,
+        "pretrain-bilstm": training_commands.pretrain_bilstm,
+        "pretrain-ts2vec": training_commands.pretrain_ts2vec,
+        "tune": training_commands.tune,
+        "train": training_commands.train,
     },
     "Judge": {
-        "leakcheck": controls.leakcheck,
-        "eval": judging.evaluate,
-        "cv": validating.cv,
-        "compare": validating.compare,
-        "benchmark": benchmarking.benchmark,
-        "gate": judging.gate,
-        "promote": judging.promote,
-        "report": reporting.report,
+        "leakcheck": judging_commands.leakcheck,
+        "eval": judging_commands.evaluate,
+        "cv": judging_commands.cv,
+        "compare": judging_commands.compare,
+        "benchmark": training_commands.benchmark,
+        "gate": judging_commands.gate,
+        "promote": judging_commands.promote,
+        "report": judging_commands.report,
     },
     "Find": {
-        "predict": learning.predict,
-        "scan": scanning.scan,
-        "export": exporting.export,
+        "predict": training_commands.predict,
+        "scan": scan_commands.scan,
+        "export": training_commands.export,
     },
     "Look around": {
         "runs": runs,
-        "doctor": looking.doctor,
+        "doctor": run_commands.doctor,
     },
 }
 COMMANDS = {name: command for chapter in CONTENTS.values() for name, command in chapter.items()}
-bars.command(tables.check_bars, name="check")
-bars.command(tables.import_bars, name="import")
-label_store.command(labels.export_labels, name="export")
-label_store.command(labels.import_labels, name="import")
-label_store.command(labels.label_stats, name="stats")
-label_store.command(labels.check_store, name="check")
-label_store.command(labels.back_up_store, name="backup")
-cpsa.command(augmenting.preview, name="preview")
-runs.command(looking.list_runs, name="list")
-runs.command(looking.show_run, name="show")
-runs.command(looking.prune_runs, name="prune")
+bars.command(table_commands.check_bars, name="check")
+bars.command(table_commands.import_bars, name="import")
+label_store.command(label_commands.export_labels, name="export")
+label_store.command(label_commands.import_labels, name="import")
+label_store.command(label_commands.label_stats, name="stats")
+label_store.command(label_commands.check_store, name="check")
+label_store.command(label_commands.back_up_store, name="backup")
+cpsa.command(table_commands.preview, name="preview")
+runs.command(run_commands.list_runs, name="list")
+runs.command(run_commands.show_run, name="show")
+runs.command(run_commands.prune_runs, name="prune")
 for _title, _chapter in CONTENTS.items():
     _group = Group.create_ordered(_title)
     for _place, (_name, _command) in enumerate(_chapter.items()):

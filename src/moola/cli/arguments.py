@@ -10,9 +10,9 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from moola.config.ranges import refuse_out_of_range
-from moola.config.sources import CONFIG_FILE, ENVIRONMENT, boolean_options, file_settings, remember_sources
 from moola.errors import WrongUsage
+from moola.options.option_ranges import refuse_out_of_range
+from moola.options.option_sources import CONFIG_FILE, ENVIRONMENT, boolean_options, file_settings, remember_sources
 
 log = logging.getLogger("moola.cli")
 _not_typed: ContextVar[str] = ContextVar("_not_typed", default="")

@@ -5,15 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
+import select
+import shlex
+import signal
 import sys
+import threading
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 from cyclopts import Parameter
 
-from moola.config.command_lines import command_line
+from moola.errors import Interrupted
+from moola.options.command_lines import command_line
 
 LOG_FOLDER = Path("data/logs")
 MOST_HELD = 20
@@ -176,3 +183,59 @@ class Screen:
     def next_step(self, text: str) -> None:
         """Say what to do next where it is no command alone."""
         self.say(f"Next: {text}")
+
+
+# Commands that are stopped: by Ctrl-C or by SIGTERM, with the command that goes on.
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived; ends a command as Ctrl-C does."""
+
+
+def reader_left() -> bool:
+    """Tell whether whoever read what is printed has left, as `| head` does; if so, the rest goes nowhere."""
+    try:
+        printed_to = sys.stdout.fileno()
+    except (OSError, ValueError):
+        # Kept in memory: there is no reader to leave.
+        return False
+    poller = select.poll()
+    poller.register(printed_to, 0)
+    if not any(event & select.POLLERR for _, event in poller.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), printed_to)
+    return True
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Turn SIGTERM into `Terminated` inside, as Python turns Ctrl-C into `KeyboardInterrupt`."""
+    if threading.current_thread() is not threading.main_thread():
+        # Signals belong to the main thread.
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(*_: Any) -> None:
+    # A second one must not cut short what the first one lets end.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
+
+
+def exit_code(stop: BaseException) -> int:
+    """Return 128 and the signal's number, as shells do: 143 after SIGTERM, else 130."""
+    is_terminated = isinstance(stop, Terminated) or isinstance(stop.__cause__, Terminated)
+    return 128 + (signal.SIGTERM if is_terminated else signal.SIGINT)
+
+
+def way_on(stop: Interrupted, typed: list[str]) -> str:
+    """Return the sentence with the command that goes on: what was typed, and what it lacks."""
+    if stop.go_on is None:
+        return ""
+    is_there = any(word == "--resume" or word.startswith("--resume=") for word in typed)
+    return f" Go on with: {shlex.join(['moola', *typed, *(() if is_there else stop.go_on)])}"

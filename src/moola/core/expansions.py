@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import count
+
 import numpy as np
 from jaxtyping import Float, Int
+
+from moola.core.windows import inner_zone
 
 NO_POINTER = -1
 LENGTH_POWER = 0.2
@@ -83,3 +88,81 @@ def mass_near(
     """Probability that the curve gives to the bars within a tolerance of one bar, in [0, 1]."""
     distance = np.abs(np.arange(curve.shape[1])[None, :] - np.asarray(bar)[:, None])
     return np.minimum((curve * (distance <= tolerance_bars)).sum(axis=1), 1.0)
+
+
+# The published rule of `moola autolabel`: what stood before the strongest expansion of a window.
+
+
+RULE_NAME = "rule:prior-state-1"
+MIN_BARS, MAX_BARS = 5, 24
+MIN_STRENGTH = 1.3
+MIN_EFFICIENCY = 0.6
+LENGTH_EXPONENT = 0.4
+PRIOR_BARS = 20
+RETRACEMENT_DRIFT = 0.25
+CONSOLIDATION_DRIFT = 0.20
+CONSOLIDATION_WIDTH = 0.90
+
+
+@dataclass(frozen=True)
+class RuleLabel:
+    """A class with its pointers, or the reason why the rule gives none (`label` is None)."""
+
+    label: str | None
+    expansion_start: int
+    expansion_end: int
+    reason: str
+
+
+def label_window(ohlc: Float[np.ndarray, "bars 4"]) -> RuleLabel:
+    """Apply the rule to one window; the reason says which line of it decided."""
+    first, last = inner_zone(len(ohlc))
+    if is_too_short(len(ohlc)):
+        return RuleLabel(None, -1, -1, "window_too_short")
+    high, low, close = ohlc[:, 1], ohlc[:, 2], ohlc[:, 3]
+    bar_range = float(np.mean(high[:last] - low[:last]))
+    if bar_range <= 0:
+        return RuleLabel(None, -1, -1, "no_range")
+    start, end, strength = _strongest_move(close, bar_range, first, last)
+    if strength < MIN_STRENGTH:
+        return RuleLabel(None, -1, -1, "no_expansion")
+    direction = np.sign(close[end] - close[start - 1])
+    prior = slice(start - PRIOR_BARS, start)
+    unit = bar_range * np.sqrt(PRIOR_BARS)
+    drift = -direction * (close[start - 1] - close[start - 1 - PRIOR_BARS]) / unit
+    width = (high[prior].max() - low[prior].min()) / unit
+    if drift >= RETRACEMENT_DRIFT:
+        return RuleLabel("retracement", start, end, "came_back")
+    if abs(drift) <= CONSOLIDATION_DRIFT and width <= CONSOLIDATION_WIDTH:
+        return RuleLabel("consolidation", start, end, "went_nowhere")
+    return RuleLabel(None, start, end, "ambiguous")
+
+
+def least_window_bars() -> int:
+    """Return the length of the shortest windows that the rule can label."""
+    return next(n_bars for n_bars in count(1) if not is_too_short(n_bars))
+
+
+def is_too_short(window_bars: int) -> bool:
+    """Tell whether a window has no room for the bars before its inner zone, or for an expansion in it."""
+    first, last = inner_zone(window_bars)
+    return first <= PRIOR_BARS or last - first < MIN_BARS
+
+
+def _strongest_move(
+    close: Float[np.ndarray, " bars"], bar_range: float, first: int, last: int
+) -> tuple[int, int, float]:
+    """Return first bar, last bar and strength of the strongest run; ties go to the shortest, first."""
+    path = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(close)))])
+    best = (-1, -1, -1.0)
+    for n_bars in range(MIN_BARS, min(MAX_BARS, last - first) + 1):
+        starts = np.arange(first, last - n_bars + 1)
+        ends = starts + n_bars - 1
+        move = np.abs(close[ends] - close[starts - 1])
+        walked = path[ends] - path[starts - 1]
+        efficiency = np.divide(move, walked, out=np.zeros_like(move), where=walked > 0)
+        strength = move / (bar_range * n_bars**LENGTH_EXPONENT) * (efficiency >= MIN_EFFICIENCY)
+        top = int(np.argmax(strength))
+        if strength[top] > best[2]:
+            best = (int(starts[top]), int(ends[top]), float(strength[top]))
+    return best

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
-from moola.errors import Problem
+from moola.errors import InvalidData, Problem
 
 PARTS = ("train", "val", "test")
 
@@ -163,3 +164,186 @@ def chain_problems(split: Split, intervals: Intervals, window_id: list[str]) -> 
 
 def _utc(time_us: int) -> str:
     return str(np.datetime64(int(time_us), "us"))[:19] + "Z"
+
+
+# Folds for cross-validation in time: walk-forward and combinatorial, purged and embargoed by bars.
+
+
+N_TEST_GROUPS = 2
+
+
+def near_any(
+    intervals: Intervals, rows: Int[np.ndarray, " rows"], held: Int[np.ndarray, " held"], embargo_us: int
+) -> Bool[np.ndarray, " rows"]:
+    """Tell which rows share time with a held window, or lie within the embargo before or after one.
+
+    Counts, for each row, the held windows that start before it ends less those that are over when it starts.
+    """
+    start_us, end_us = _times(intervals)
+    started = np.searchsorted(np.sort(start_us[held]), end_us[rows] + embargo_us, side="left")
+    ended = np.searchsorted(np.sort(end_us[held]), start_us[rows] - embargo_us, side="right")
+    same_bars = np.isin(intervals.group[rows], intervals.group[held])
+    near: np.ndarray = (started > ended) | same_bars
+    return near
+
+
+def _times(intervals: Intervals) -> tuple[np.ndarray, np.ndarray]:
+    if intervals.start_us is None or intervals.end_us is None:
+        raise InvalidData(
+            "cross-validation must know when windows are, but the data has no start_ts and end_ts. "
+            "Cut the windows anew with `moola windows`."
+        )
+    return intervals.start_us, intervals.end_us
+
+
+def make_folds(
+    intervals: Intervals, scheme: str, n_folds: int, initial_fraction: float, val_fraction: float, embargo_us: int
+) -> list[Split]:
+    """Cut windows into folds.
+
+    Parameters
+    ----------
+    scheme
+        `expanding`: each fold trains on all that was before its test block. `rolling`: on as many of the
+        latest as the first fold has. `combinatorial`: windows in `n_folds` blocks, every pair of blocks is
+        a test set once (Lopez de Prado 2018, ch. 12), training on what is left on both sides.
+    initial_fraction
+        Share of the windows before the first test block (walk-forward only).
+    val_fraction
+        Share of each fold's training windows, the latest, that choose its epoch; 0 for folds without val windows.
+    embargo_us
+        Time around a held-out window in which no window may train, beyond sharing no bar.
+
+    Returns
+    -------
+    list of Split
+        Folds in time order. A window at a boundary is dropped with its reason, never moved.
+
+    Raises
+    ------
+    InvalidData
+        No times, or a fold that has no train, test or (where they are asked) val windows left.
+    """
+    start_us, _ = _times(intervals)
+    order = np.argsort(start_us, kind="stable")
+    candidates = (
+        _combinatorial(order, n_folds) if scheme == "combinatorial" else _walk(order, scheme, n_folds, initial_fraction)
+    )
+    folds = [_fold(intervals, before, test, val_fraction, embargo_us) for before, test in candidates]
+    for number, fold in enumerate(folds, start=1):
+        for part in PARTS:
+            if not len(fold.part(part)) and (part != "val" or val_fraction):
+                raise InvalidData(
+                    f"every fold must have train, val and test windows, but fold {number} of {len(folds)} has no "
+                    f"{part} after the purge. Lower --folds or --embargo, or label more windows."
+                )
+    return folds
+
+
+def _walk(order: np.ndarray, scheme: str, n_folds: int, initial_fraction: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    n_initial = round(len(order) * initial_fraction)
+    edges = np.linspace(n_initial, len(order), n_folds + 1).round().astype(int)
+    first = [0 if scheme == "expanding" else edge - n_initial for edge in edges[:-1]]
+    return [(order[start:edge], order[edge:end]) for start, edge, end in zip(first, edges[:-1], edges[1:], strict=True)]
+
+
+def _combinatorial(order: np.ndarray, n_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    groups = np.array_split(order, n_folds)
+    pairs = []
+    for chosen in combinations(range(n_folds), min(N_TEST_GROUPS, n_folds - 1)):
+        test = np.concatenate([groups[i] for i in chosen])
+        rest = np.concatenate([groups[i] for i in range(n_folds) if i not in chosen])
+        pairs.append((rest, test))
+    return pairs
+
+
+def _fold(
+    intervals: Intervals, candidates: np.ndarray, test: np.ndarray, val_fraction: float, embargo_us: int
+) -> Split:
+    """Purge the candidates (in time order) against test, then give the latest to val and purge train against it."""
+    near_test = near_any(intervals, candidates, test, embargo_us)
+    dropped = {int(row): "shares a bar or the embargo with a test window" for row in candidates[near_test]}
+    free = candidates[~near_test]
+    n_val = round(len(free) * val_fraction)
+    val, train = free[len(free) - n_val :], free[: len(free) - n_val]
+    near_val = near_any(intervals, train, val, embargo_us)
+    dropped |= {int(row): "shares a bar or the embargo with a val window" for row in train[near_val]}
+    return Split(np.sort(train[~near_val]), np.sort(val), np.sort(test), dropped)
+
+
+def sharing_problems(split: Split, intervals: Intervals, window_id: list[str]) -> list[Problem]:
+    """Return pairs of parts of a combinatorial split that share a bar; order in time is not asked of it."""
+    problems = []
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        rows = split.part(one)
+        near = rows[near_any(intervals, rows, split.part(other), 0)]
+        if len(near):
+            rule = f"no {one} window may share a bar with {other}"
+            problems.append(Problem(rule, len(near), int(near[0]), f"{one} row {near[0]} ({window_id[near[0]]})"))
+    return problems
+
+
+# Windows that are the same but for their scale: prices times any factor, and perhaps rounded after it.
+
+
+# Prices rounded to 5 decimals near 0.3, or to 2 near 300, change a return by some 3e-5 at most.
+TOLERANCE = 5e-5
+# A window that hardly moves is like others by chance: moves must be this many tolerances.
+LEAST_MOVE = 20
+PLACES = 8
+
+
+def same_but_for_scale(
+    values: Float[np.ndarray, "windows bars values"],
+) -> Int[np.ndarray, " windows"]:
+    """Number windows so that those with equal bars, or with equal bars at another scale, have the same number.
+
+    Parameters
+    ----------
+    values
+        Prices (4 a bar), or the eleven features, whose first four tell the prices up to their scale.
+
+    Notes
+    -----
+    Two windows are the same where the logarithm of every price, counted from the window's first, is within 5e-5 of the
+    other's. Distances are compared and not rounded values, which would fall apart where rounding goes two ways. Windows
+    in which no price moves by 0.1 % are the same only where they are equal.
+    """
+    group = groups_of_equal(content_hashes(values))
+    _, first = np.unique(group, return_index=True)
+    shape = _shape(values[first])
+    moving = np.flatnonzero(np.ptp(shape, axis=(1, 2)) >= LEAST_MOVE * TOLERANCE)
+    joined = np.arange(len(first))
+    for one, other in _near_pairs(shape[moving].reshape(len(moving), shape[0].size)):
+        low, high = sorted((joined[moving[one]], joined[moving[other]]))
+        joined[joined == high] = low
+    return groups_of_equal([int(number).to_bytes(8, "little") for number in joined[group]])
+
+
+def _shape(values: np.ndarray) -> np.ndarray:
+    """Logarithm of each price, counted from the first of its kind."""
+    if values.shape[-1] == 4:
+        return np.asarray(np.log(values / values[:, :1]))
+    returns = values[:, :, :4].copy()
+    returns[:, 0] = 0.0
+    return np.cumsum(returns, axis=1)
+
+
+def _near_pairs(shape: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of rows that are nowhere further apart than the tolerance: neighbours in the order of one value."""
+    if len(shape) < 2:
+        return []
+    places = np.linspace(0, shape.shape[1] - 1, PLACES).round().astype(np.int64)
+    order = np.argsort(shape[:, places[-1]], kind="stable")
+    last, few = shape[order, places[-1]], shape[order][:, places]
+    pairs = []
+    for step in range(1, len(order)):
+        near = np.flatnonzero(last[step:] - last[:-step] <= TOLERANCE)
+        if not len(near):
+            break
+        near = near[(np.abs(few[near + step] - few[near]) <= TOLERANCE).all(axis=1)]
+        for place in near.tolist():
+            one, other = int(order[place]), int(order[place + step])
+            if (np.abs(shape[one] - shape[other]) <= TOLERANCE).all():
+                pairs.append((one, other))
+    return pairs

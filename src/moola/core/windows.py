@@ -124,3 +124,8 @@ def intersects(
 ) -> Bool[np.ndarray, " windows"]:
     """Tell which intervals `[start, end)` share time with `[first_us, until_us)`."""
     return (start_us < until_us) & (end_us > first_us)
+
+
+def rows_of(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    """Return some rows of an array that may be missing."""
+    return None if values is None else values[rows]

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from moola.data.contracts.prediction_table import Predictions
 from moola.evaluation.class_metrics import Metric, Values, Weights, weighted_share
+from moola.tables.prediction_table import Predictions
 
 MAP_TOLERANCES = (1, 2, 3, 5, 8)
 EXPANSION_NUMBER = re.compile(r"_exp_\d+$")

@@ -8,13 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from moola.config.options import MIN_GAIN
-from moola.data.contracts.prediction_table import Predictions
 from moola.errors import InvalidData
 from moola.evaluation.class_metrics import Metric, brier, ece, pr_auc
-from moola.evaluation.comparisons import detectable_difference, windows_for_power
+from moola.evaluation.comparisons import (
+    block_length,
+    block_weights,
+    detectable_difference,
+    percentile_interval,
+    windows_for_power,
+)
 from moola.evaluation.figures import TrainingFacts, trivial_predictions
-from moola.evaluation.intervals import block_length, block_weights, percentile_interval
+from moola.options.option_ranges import MIN_GAIN
+from moola.tables.prediction_table import Predictions
 
 ECE_MARGIN = 0.02
 SURE = 0.95

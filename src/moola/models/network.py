@@ -3,15 +3,150 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from moola.core.seeds import derive_seed
-from moola.models.dropout import ByteDropout
-from moola.models.encoder import BiLSTMEncoder
+
+# Encoders: scaled features of a window to one vector a bar.
+
+
+@dataclass(frozen=True)
+class EncoderArchitecture:
+    """What rebuilds an encoder: its name in `ENCODERS` and its sizes."""
+
+    name: str
+    input_dim: int
+    hidden_dim: int
+    num_layers: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for a file."""
+        return asdict(self)
+
+
+RETURN_COLUMNS = slice(0, 4)
+CLOSE_RETURN_COLUMN = 3
+
+
+class WindowScale(nn.Module):
+    """Put returns in units of the window's own volatility, and add the price path they make.
+
+    Patterns are drawn in units of the market's pace, which changes with the hour and the news: a
+    scaler fitted on all windows cannot follow that, the window itself can. The path is
+    the running sum of close returns less its mean, over the spread that a random walk of this length
+    has. Both come from what the encoder is shown, so that masked bars stay masked.
+    """
+
+    added_dim = 1
+
+    def forward(self, features: Float[Tensor, "windows bars features"]) -> Float[Tensor, "windows bars widened"]:
+        """Return scaled features with one more column."""
+        returns = features[..., RETURN_COLUMNS]
+        pace = returns.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=1e-6)
+        returns = returns / pace
+        # A running sum as a product: torch has no deterministic cumsum on GPUs.
+        n_bars = features.shape[1]
+        path = returns[..., CLOSE_RETURN_COLUMN] @ torch.ones(n_bars, n_bars, device=features.device).triu()
+        path = (path - path.mean(dim=1, keepdim=True)) / math.sqrt(n_bars / 6)
+        rest = features[..., RETURN_COLUMNS.stop :]
+        return torch.cat([returns, rest, path[..., None]], dim=-1)
+
+
+class BiLSTMEncoder(nn.Module):
+    """Bidirectional LSTM (Hochreiter and Schmidhuber 1997; Graves and Schmidhuber 2005).
+
+    Each bar's vector has `2 * hidden_dim` values: the past read forward, the rest read backward.
+    """
+
+    def __init__(self, architecture: EncoderArchitecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.window_scale = WindowScale()
+        self.lstm = nn.LSTM(
+            architecture.input_dim + WindowScale.added_dim,
+            architecture.hidden_dim,
+            architecture.num_layers,
+            batch_first=True,
+            bidirectional=True,
+        )
+        self.output_dim = 2 * architecture.hidden_dim
+        # How the LSTM multiplies while gradients are kept; never part of a file. Reading is always in float32.
+        self.training_dtype = torch.float32
+
+    def forward(self, features: Float[Tensor, "windows bars features"]) -> Float[Tensor, "windows bars hidden"]:
+        """Encode scaled features bar by bar."""
+        widened = self.window_scale(features)
+        is_low = torch.is_grad_enabled() and self.training_dtype != torch.float32
+        with torch.autocast(features.device.type, dtype=torch.bfloat16, enabled=is_low):
+            encoded: Tensor = self.lstm(widened)[0]
+        return encoded.float()
+
+
+ENCODERS: dict[str, Callable[[EncoderArchitecture], BiLSTMEncoder]] = {"bilstm": BiLSTMEncoder}
+
+
+def build_encoder(architecture: EncoderArchitecture, seed: int) -> BiLSTMEncoder:
+    """Build an encoder with weights that the seed alone decides."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "encoder"))
+        return ENCODERS[architecture.name](architecture)
+
+
+# A mask token before the encoder: what is hidden never gets in.
+
+
+class MaskingEncoder(nn.Module):
+    """A learnable token replaces the masked bars *before* the encoder (after He et al., CVPR 2022)."""
+
+    def __init__(self, encoder: BiLSTMEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.mask_token = nn.Parameter(torch.zeros(encoder.architecture.input_dim))
+
+    def forward(
+        self, features: Float[Tensor, "windows bars features"], mask: Bool[Tensor, "windows bars"]
+    ) -> Float[Tensor, "windows bars hidden"]:
+        """Encode the bars that are not masked, with the token in place of the others."""
+        encoded: Tensor = self.encoder(torch.where(mask[..., None], self.mask_token, features))
+        return encoded
+
+
+# Dropout with cheap random numbers: one random byte a value, eight of them from each number drawn.
+
+
+BYTE_VALUES = 256
+
+
+class ByteDropout(nn.Module):
+    """Set a share of the values to 0 while training and scale up the rest (Srivastava et al. 2014).
+
+    On a CPU torch draws one random number a value, which took half of the time of training heads. Here the
+    share is rounded to 1/256; the scale is that of the rounded share, so that the mean is kept. On other devices it is
+    torch's own dropout.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Drop values of a tensor of any shape; a tensor of the same shape."""
+        if not self.training or self.share == 0:
+            return values
+        if values.device.type != "cpu":
+            return functional.dropout(values, self.share)
+        n_dropped = min(round(self.share * BYTE_VALUES), BYTE_VALUES - 1)
+        numbers = torch.empty(-(-values.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        kept = numbers.view(torch.uint8)[: values.numel()].view(values.shape) >= n_dropped
+        return values * kept * (BYTE_VALUES / (BYTE_VALUES - n_dropped))
+
 
 POINTERS = ("start", "end")
 
@@ -133,3 +268,47 @@ def build_network(
 
 
 NETWORKS = {"enhanced_simple_lstm": build_network}
+
+
+# Losses: each divided by what a predictor that knows nothing would get, so that 1 means "learned nothing".
+
+
+def class_loss(
+    class_logits: Float[Tensor, "windows classes"], class_index: Int[Tensor, " windows"], smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """Cross-entropy over ln(number of classes), with label smoothing (Szegedy et al. 2016); 1 at a uniform guess."""
+    loss = functional.cross_entropy(class_logits, class_index, label_smoothing=smoothing)
+    return loss / math.log(max(class_logits.shape[1], 2))
+
+
+def soft_class_loss(
+    class_logits: Float[Tensor, "windows classes"],
+    class_prob: Float[Tensor, "windows classes"],
+    weight: Float[Tensor, " windows"],
+) -> Float[Tensor, ""]:
+    """Weighted cross-entropy against probabilities (Hinton et al. 2015) over ln(number of classes)."""
+    by_window = -(class_prob * torch.log_softmax(class_logits, dim=1)).sum(dim=1)
+    return (weight * by_window).mean() / math.log(max(class_logits.shape[1], 2))
+
+
+def pointer_loss(
+    pointer_logits: Float[Tensor, "windows bars 2"], curves: Float[Tensor, "windows bars 2"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy between soft pointer curves and the softmax over bars, over ln(bars).
+
+    Windows without pointers (curves of zeros) count for nothing; 0 when no window has any.
+    """
+    log_prob = torch.log_softmax(pointer_logits, dim=1)
+    by_window = -(curves * log_prob).sum(dim=1).sum(dim=1) / len(POINTERS)
+    n_with = (curves.sum(dim=(1, 2)) > 0).sum().clamp(min=1)
+    return by_window.sum() / n_with / math.log(pointer_logits.shape[1])
+
+
+def masked_loss(
+    reconstructed: Float[Tensor, "windows bars features"],
+    features: Float[Tensor, "windows bars features"],
+    mask: Bool[Tensor, "windows bars"],
+) -> Float[Tensor, ""]:
+    """Mean squared error on the masked bars alone."""
+    error = (reconstructed - features).square().mean(dim=-1)
+    return (error * mask).sum() / mask.sum().clamp(min=1)

@@ -1,1 +1,1 @@
-"""One offline page of a run, a cross-validation or a comparison: figures, charts and windows."""
+"""Pages and pictures of runs: one summary, drawn as text, PNG and HTML."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from moola.reports.charts import interval_strip
+from moola.reports.svg_charts import interval_strip
 
 NAMES = {
     "pr_auc": "PR-AUC, mean of classes",

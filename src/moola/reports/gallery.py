@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from moola.core.utc_times import utc_text
 from moola.core.windows import WINDOW_BARS
-from moola.data.contracts.prediction_table import Predictions
-from moola.data.contracts.split_file import utc_text
 from moola.evaluation.class_metrics import brier_by_window
 from moola.evaluation.event_detection import first_rows
-from moola.evaluation.event_metrics import nearest_expansions
-from moola.reports.candles import WindowPicture, window_chart
+from moola.evaluation.pointer_metrics import nearest_expansions
+from moola.reports.svg_charts import WindowPicture, window_chart
+from moola.tables.prediction_table import Predictions
 
 N_EACH = 4
 # Longer windows draw more bytes, so that fewer of them are shown.

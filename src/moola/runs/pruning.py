@@ -11,7 +11,7 @@ from pathlib import Path
 from moola.errors import OperationFailed
 from moola.locks import alone, lock_beside
 from moola.runs.promotion import read_log
-from moola.runs.store import Run, list_runs
+from moola.runs.run_store import Run, list_runs
 
 # Hidden, so that a removal that is cut short leaves no half of a run; the next one ends it.
 GOING = ".pruned-"

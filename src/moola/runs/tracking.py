@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.files import json_bytes
-from moola.runs import store
+from moola.runs import run_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,7 +63,7 @@ def paused() -> Iterator[None]:
         _paused.reset(token)
 
 
-def track_folder(kind: str, run: store.Run) -> bool:
+def track_folder(kind: str, run: run_store.Run) -> bool:
     """Copy a finished run's folder: its config, figures, history, manifest and metrics.
 
     Parameters
@@ -81,11 +81,11 @@ def track_folder(kind: str, run: store.Run) -> bool:
     if not tracking_uri():
         return False
     with _one_warning(run.run_id):
-        manifest, metrics = run.manifest or {}, run.read(store.METRICS)
-        history = run.path(store.HISTORY)
+        manifest, metrics = run.manifest or {}, run.read(run_store.METRICS)
+        history = run.path(run_store.HISTORY)
         rows = [json.loads(line) for line in history.read_text().splitlines()] if history.is_file() else []
-        documents = {store.METRICS: metrics, store.MANIFEST: manifest}
-        _send(kind, run.run_id, run.read(store.CONFIG), metrics["figures"], manifest, rows, documents)
+        documents = {run_store.METRICS: metrics, run_store.MANIFEST: manifest}
+        _send(kind, run.run_id, run.read(run_store.CONFIG), metrics["figures"], manifest, rows, documents)
         return True
     return False
 
@@ -179,7 +179,7 @@ def _send(
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri())
-    facts = {"git_commit": store.git_commit()} | {key: tags.get(key) for key in TAGS if tags.get(key) is not None}
+    facts = {"git_commit": run_store.git_commit()} | {key: tags.get(key) for key in TAGS if tags.get(key) is not None}
     text_tags = {key: _text(value)[:MAX_TAG] for key, value in facts.items() if value is not None}
     opened = client.create_run(_experiment(client), run_name=name, tags={"kind": kind, **text_tags})
     try:

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
+from torch import distributed
+from torch.nn import Parameter
 from torch.utils import deterministic
 
 from moola.errors import DeviceUnavailable, WrongUsage
@@ -78,3 +87,145 @@ def _has_bfloat16(device: torch.device) -> bool:
     # Without these instructions oneDNN would emulate it, or refuse.
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+# Make batches ahead of the device that learns from them.
+
+
+N_AHEAD = 4
+# Targets cost ten times what cutting windows does, and numpy lets other threads compute meanwhile.
+MOST_MAKERS = 4
+PATIENCE_S = 0.1
+
+Made = TypeVar("Made")
+
+
+def ahead(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
+    """Yield the same batches in the same order; for a GPU they are made by a thread while it computes.
+
+    A CPU makes and learns in turn: both would want the same core. What the thread raises is raised here.
+    """
+    return iter(batches) if device.type == "cpu" else in_thread(batches)
+
+
+def n_makers(device: torch.device) -> int:
+    """Return how many threads are to make batches: one for a CPU, which learns on its cores, up to 4 for a GPU."""
+    return 1 if device.type == "cpu" else min(MOST_MAKERS, os.cpu_count() or 1)
+
+
+def side_by_side(jobs: Iterable[Callable[[], Made]], n_threads: int) -> Iterator[Made]:
+    """Yield what jobs return, in their order; several threads do them, none more than a turn each ahead."""
+    if n_threads == 1:
+        yield from (job() for job in jobs)
+        return
+    with ThreadPoolExecutor(n_threads, "moola-makers") as pool:
+        begun: deque[Future[Made]] = deque()
+        try:
+            for job in jobs:
+                begun.append(pool.submit(job))
+                if len(begun) == n_threads:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def in_thread(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield what a thread makes, at most `N_AHEAD` ahead; the thread ends with this iterator."""
+    made: queue.Queue[tuple[str, Any]] = queue.Queue(N_AHEAD)
+    ended = threading.Event()
+    maker = threading.Thread(target=_make, args=(batches, made, ended), name="moola-batches", daemon=True)
+    maker.start()
+    try:
+        while True:
+            kind, content = made.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise content
+            yield content
+    finally:
+        ended.set()
+        maker.join()
+
+
+def _make(batches: Iterable[Any], made: queue.Queue[tuple[str, Any]], ended: threading.Event) -> None:
+    try:
+        for batch in batches:
+            if not _put(made, ("batch", batch), ended):
+                return
+    except BaseException as error:  # it is the other thread's to handle, whatever it is
+        _put(made, ("error", error), ended)
+    else:
+        _put(made, ("end", None), ended)
+
+
+def _put(made: queue.Queue[tuple[str, Any]], item: tuple[str, Any], ended: threading.Event) -> bool:
+    """Wait for room, unless nobody wants more."""
+    while not ended.is_set():
+        try:
+            made.put(item, timeout=PATIENCE_S)
+        except queue.Full:
+            continue
+        return True
+    return False
+
+
+# Several processes that train one network: each takes its share of every batch, gradients are averaged.
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process among those that train together; alone by default.
+
+    Attributes
+    ----------
+    rank
+        Number of this process; 0 writes files and speaks.
+    size
+        How many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Tell whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def share(self, n: int) -> slice:
+        """Return this process's part of `n` things in order; parts differ by one at most, and may be empty."""
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def average_gradients(self, weights: Iterable[Parameter], n_windows: int) -> None:
+        """Make every process's gradient that of the whole batch: the mean weighted by windows.
+
+        A weight without a gradient anywhere keeps none; one that only some processes used counts as zeros elsewhere.
+        """
+        if self.size == 1:
+            return
+        learning = [weight for weight in weights if weight.requires_grad]
+        flat = torch.cat(
+            [
+                torch.zeros_like(weight).flatten() if weight.grad is None else weight.grad.flatten()
+                for weight in learning
+            ]
+        )
+        summed = self.sums(torch.cat([flat * n_windows, flat.new_tensor([n_windows])]))
+        mean, first = summed[:-1] / summed[-1], 0
+        for weight in learning:
+            weight.grad = mean[first : first + weight.numel()].view_as(weight).clone()
+            first += weight.numel()
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum over all processes, the same bits in each."""
+        if self.size == 1:
+            return values
+        values = values.clone()
+        distributed.all_reduce(values)
+        return values
+
+
+ALONE = Team()

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from moola.core.seeds import generator
 from moola.errors import OperationFailed
-from moola.models.files import weights_digest
-from moola.models.losses import class_loss, pointer_loss
-from moola.models.network import EnhancedSimpleLSTM, Outputs, averaged
+from moola.models.model_files import weights_digest
+from moola.models.network import EnhancedSimpleLSTM, Outputs, averaged, class_loss, pointer_loss
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moola.core.seeds import generator
-from moola.models.losses import pointer_loss, soft_class_loss
-from moola.models.network import EnhancedSimpleLSTM
+from moola.models.network import EnhancedSimpleLSTM, pointer_loss, soft_class_loss
+from moola.training.encoder_training import TakeWindows
 from moola.training.finetune import ClassAndPointers, Examples, FinetunePlan
-from moola.training.masks import MaskPlan, draw_mask
-from moola.training.pretrain import TakeWindows
+from moola.training.pretext_tasks import MaskPlan, draw_mask
 
 # A window of which the teacher knows nothing still shows what windows look like.
 LEAST_CONFIDENCE = 0.05

@@ -1,0 +1,209 @@
+"""A model file in memory: predicts windows, scans bars."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from moola.api.inputs_given import Times, Windows, table_of
+from moola.core.event_merging import MergedEvents
+from moola.fit.predicting import predict_windows
+from moola.models.model_files import ModelFile, read_model, write_model
+from moola.options.option_ranges import DeviceName
+from moola.options.scan_options import ScanOptions
+from moola.provenance.learned_times import compare_bar_intervals, compare_with_bars
+from moola.scan.parts import PartReader, open_judging, reader_of, scan_held
+from moola.tables.bar_spool import HeldBars
+from moola.tables.bar_table import bars_from_frame
+from moola.tables.event_table import NO_BARS, events_frame, events_of
+from moola.tables.prediction_table import Predictions, predictions_frame
+from moola.training.device import prepare_device
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model as `moola train` or `moola promote` wrote it, or as a `WindowClassifier` fitted it (`model_`).
+
+    Parameters
+    ----------
+    file
+        What the model file holds.
+    name
+        What messages call it.
+    device
+        cuda, cpu, or auto for a GPU where there is one.
+    threads
+        CPU threads for this whole process, 0 for one a core; results depend on it in the last bits.
+
+    Examples
+    --------
+    >>> import moola
+    >>> windows = moola.autolabel(moola.windows(moola.sample_bars(), stride=25))
+    >>> small = moola.WindowClassifier(hidden_dim=4, n_heads=1, epochs=1, device="cpu")
+    >>> small.fit(windows, windows["label"]).model_.save("model.pkl")
+    >>> model = moola.Model.load("model.pkl", device="cpu")
+    >>> model.class_names, model.window_bars
+    (['consolidation', 'retracement'], 105)
+    >>> model.predict(windows[:2]).columns[-7:]
+    ['predicted_label', 'predicted_start', 'start_prob', 'start_curve', 'predicted_end', 'end_prob', 'end_curve']
+    >>> model.scan(moola.sample_bars()[:500]).columns[:3]
+    ['symbol', 'start_ts', 'end_ts']
+    """
+
+    file: ModelFile = field(repr=False)
+    name: str = "the model"
+    device: DeviceName = "auto"
+    threads: int = 1
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: DeviceName = "auto", threads: int = 1) -> Model:
+        """Read a model file: a promoted `.pt`, or the `model.pkl` of a run; no code of it is run.
+
+        Raises
+        ------
+        UntrustedFile
+            It is not exactly a moola model file; nothing of it was used.
+        """
+        return cls(read_model(Path(path)), str(path), device, threads)
+
+    def save(self, path: Path | str) -> None:
+        """Write the model file that `moola predict`, `scan`, `export` and `Model.load` read."""
+        write_model(Path(path), self.file)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Classes, in the order of `prob_<class>`."""
+        return list(self.file.class_names)
+
+    @property
+    def window_bars(self) -> int:
+        """Bars that a window must have."""
+        return self.file.window_bars
+
+    @property
+    def pointer_threshold(self) -> float | None:
+        """Least probability of a pointer that counts, chosen on val rows; None where the model does not point."""
+        return self.file.pointer_threshold
+
+    def predict(self, windows: Windows) -> pl.DataFrame:
+        """Predict windows, as `moola predict` does.
+
+        Parameters
+        ----------
+        windows
+            Window table, or an array of prices `(windows, bars, 4)` or features `(windows, bars, 11)`.
+
+        Returns
+        -------
+        polars.DataFrame
+            A row a window, in order: calibrated `prob_<class>`, `predicted_label`, and where the model points
+            `predicted_start`, `predicted_end` (bars of the window), the probability that each is within 3 bars, and
+            the curves over bars; beside them the truth, where the table has it.
+
+        Warns
+        -----
+        UserWarning
+            The windows have times, and are of bars of another length than the model learned on.
+
+        Raises
+        ------
+        InvalidData
+            The windows break a rule, or have another length than the model's.
+        """
+        return predictions_frame(self.predictions(windows))
+
+    def predictions(self, windows: Windows, times: Times | None = None) -> Predictions:
+        """Return what `predict` lays out."""
+        table = table_of(windows, times, "windows")
+        rows = np.arange(len(table))
+        part = np.full(len(rows), "new", dtype=object)
+        found = predict_windows(self.file, table, rows, part, prepare_device(self.device, self.threads))
+        compare_bar_intervals(self.file, table.start_us, table.end_us, _warn)
+        return found
+
+    def scan(
+        self,
+        bars: pl.DataFrame,
+        *,
+        stride: int = 5,
+        max_gap_hours: float | None = None,
+        min_prob: float | None = None,
+        max_overlap: float = 0.1,
+        live: bool = False,
+        live_windows: int = 2,
+        batch_windows: int = 1024,
+    ) -> pl.DataFrame:
+        """Find events in bars in memory, as `moola scan` does in files of any size: the same events.
+
+        Parameters
+        ----------
+        bars
+            Bar table, any number of symbols.
+        stride
+            Bars from one window to the next; smaller lets more windows judge an event and takes longer.
+        max_gap_hours
+            Longest time between neighbouring bars inside a window; windows over a longer one are dropped. Left out, it
+            is found from each symbol's bars, as in `moola.windows`.
+        min_prob
+            Least probability that both pointers of an event are within 3 bars; left out, the square of the model's
+            pointer threshold, and at least 0.1.
+        max_overlap
+            Largest overlap of two events; of two that overlap more, the more probable one stays.
+        live
+            Tell each event at the first moment at which enough is known of it, from the bars up to then alone. False
+            looks back from the end of the bars: events then know what came after them, and no rule that trades on
+            `start_ts` or `end_ts` could have.
+        live_windows
+            Least number of windows that must have seen an event before it is told live.
+        batch_windows
+            Windows read at a time; memory grows with it.
+
+        Returns
+        -------
+        polars.DataFrame
+            A row an event: symbol, UTC times and the 80 % range of each pointer, class, probabilities, how many
+            windows agree; `known_ts` where `live`.
+
+        Warns
+        -----
+        UserWarning
+            The bars have another length than those that the model learned on.
+
+        Raises
+        ------
+        InvalidData
+            The bars break a rule, or are too few for a window.
+        WrongUsage
+            The model predicts no pointers, or an option cannot work.
+        """
+        options = ScanOptions(
+            model=Path(self.name),
+            bars=Path("the bars"),
+            output=Path("events.parquet"),
+            stride=stride,
+            max_gap_hours=max_gap_hours,
+            min_prob=min_prob,
+            max_overlap=max_overlap,
+            live=live,
+            live_windows=live_windows,
+            batch_windows=batch_windows,
+            device=self.device,
+            threads=self.threads,
+        )
+        options.check()
+        held = HeldBars(bars_from_frame(bars, "the bars"))
+        reading = PartReader(reader_of(self.file, options), open_judging(options, self.file), held, live)
+        longest = int(np.argmax(held.n_bars))
+        compare_with_bars(self.file, held.read(longest, 0, held.n_bars[longest]).start_us, _warn)
+        nothing = events_of(MergedEvents.none(len(self.class_names)), NO_BARS, self.class_names)
+        frames = [events_frame(events) for events in scan_held(reading, "the bars")]
+        return pl.concat([events_frame(nothing), *frames])
+
+
+def _warn(sentence: str) -> None:
+    """Warn the caller of `Model.predict` or `Model.scan`, whose line is named."""
+    warnings.warn(sentence, UserWarning, stacklevel=5)

@@ -1,0 +1,401 @@
+"""Commands that judge and promote."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.progress import FitProgress
+from moola.errors import WrongUsage
+from moola.options.command_lines import command_line, window_bars_words
+from moola.options.judging_options import EvalOptions, GateOptions, LeakcheckOptions, PromoteOptions, ReportOptions
+from moola.options.study_options import CompareOptions, CvOptions
+
+NOT_PROMOTED = 4
+
+
+def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Show a run's figures with 95 % intervals, beside trivial predictors'.
+
+    Example: moola eval --run artifacts/runs/<RUN_ID> --save-reliability-plot artifacts/plots/reliability.png
+    """
+    from moola.stages import evaluate
+
+    result, evaluation = evaluate.evaluate_run(options)
+    screen = Screen(console)
+    screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {result['part']}")
+    if result["part"] == "val":
+        screen.say("  There is no test part: these windows also chose the epoch and the calibration.")
+    _say_provenance(screen, result)
+    rows = [_figure_row(figure) for figure in evaluation.figures]
+    screen.table(["figure", "value", "95 % interval", "trivial"], rows)
+    screen.say(
+        f"  Intervals: bootstrap over blocks of {evaluation.block_windows} windows in time. "
+        "Trivial: class share and most common pointers of the train rows."
+    )
+    if evaluation.perfect_ece:
+        (low, high), (low5, high5) = evaluation.perfect_ece["width"], evaluation.perfect_ece["mass"]
+        screen.say(
+            f"  A perfectly calibrated model would show ECE {low:.3f} .. {high:.3f} here "
+            f"(5 equal-mass bins: {low5:.3f} .. {high5:.3f})."
+        )
+    if options.save_reliability_plot is not None:
+        _plot(options, result, evaluation)
+        screen.say(f"Reliability plot in {options.save_reliability_plot}")
+        result["reliability_plot"] = str(options.save_reliability_plot)
+    if len(result["predicted"]) == 1:
+        screen.say(f"  It says {next(iter(result['predicted']))} of every window: it tells no two of them apart.")
+    screen.say(f"Figures in {result['metrics_file']}")
+    screen.next_command("moola", "gate", "--run", options.run)
+    screen.result(result)
+    return 0
+
+
+def _figure_row(figure: Any) -> list[str]:
+    if figure.value is None:
+        return [figure.name, "-", figure.reason, ""]
+    # Lead and lag are whole bars with a sign, everything else is a share or an error.
+    form = "+.0f" if figure.name.startswith("lead_lag") else ".3f"
+    interval = "-" if figure.low is None else f"{figure.low:{form}} .. {figure.high:{form}}"
+    trivial = "-" if figure.trivial is None else f"{figure.trivial:{form}}"
+    return [figure.name, f"{figure.value:{form}}", interval, trivial]
+
+
+def _plot(options: EvalOptions, result: dict[str, Any], evaluation: Any) -> None:
+    from moola.reports.png_charts import reliability_plot
+
+    assert options.save_reliability_plot is not None
+    names = {figure.name: figure.value for figure in evaluation.figures}
+    shown = [
+        f"{label} {names[name]:.3f}"
+        for name, label in (("ece", "ECE"), ("brier", "Brier"))
+        if names.get(name) is not None
+    ]
+    by = f", labelled by {', '.join(result['labelled_by'])}" if result["labelled_by"] else ""
+    title = "Reliability: " + ", ".join(shown)
+    reliability_plot(
+        options.save_reliability_plot, evaluation, title, f"{result['n_windows']} windows of {result['part']}{by}"
+    )
+
+
+def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
+    if result.get("labelled_by"):
+        by = ", ".join(result["labelled_by"])
+        rule = ": a rule, not a person" if all(name.startswith("rule:") for name in result["labelled_by"]) else ""
+        screen.say(f"  Labels by {by}{rule}.")
+    if result.get("leak_proof") is None:
+        screen.say("  The windows have no times: overlap between parts could not be checked.")
+    for leak in result.get("leaks") or []:
+        screen.say(f"  NOT LEAK-PROOF: {leak}.")
+
+
+def gate(*, options: Annotated[GateOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Compare a run with the baseline on the same windows, for a verdict.
+
+    Exit code 4 unless the verdict is promote.
+
+    Example: moola gate --run artifacts/runs/<RUN_ID>
+    """
+    from moola.stages import evaluate
+    from moola.stages.cv_gate import gate_cv, is_cv
+
+    result = gate_cv(options) if is_cv(str(options.run)) else evaluate.gate(options)
+    screen = Screen(console)
+    _show_verdict(screen, result)
+    if "judgements" in result:
+        screen.next_step("moola train with the winner's options, then moola promote --run <RUN_ID>")
+    elif result["verdict"] == "promote":
+        screen.next_command("moola", "promote", "--run", options.run)
+    elif result["verdict"] == "inconclusive":
+        accepting = command_line("moola", "promote", "--run", options.run, "--accept", "inconclusive")
+        screen.next_step(f"label more windows, or {accepting}")
+    else:
+        screen.next_step("moola train with other options, or label more windows")
+    screen.result(result)
+    return 0 if result["verdict"] == "promote" else NOT_PROMOTED
+
+
+def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
+    screen.say(f"Challenger {result['run_id']}")
+    screen.say(f"Baseline   {result['baseline']} ({result['baseline_kind']})")
+    if result["labelled_by"]:
+        screen.say(f"Labels by  {', '.join(result['labelled_by'])}")
+    screen.say(f"Judged on {result['n_windows']} windows of {result['part']}, in blocks of {result['block_windows']}.")
+    rows = []
+    for row in result["comparisons"]:
+        values = [_number(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
+        interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
+        rows.append([row["metric"], *values, interval, "yes" if row["holds"] else "no"])
+    screen.table(["figure", "challenger", "baseline", "trivial", "difference", "95 % interval", "rule holds"], rows)
+    if result.get("detectable_brier_gain") is not None:
+        gain = result["detectable_brier_gain"]
+        screen.say(f"  So many windows show a true Brier gain of {gain:.3f} or more, four times in five (power 0.8).")
+    if (test := result.get("resampled_t")) and test["p_two_sided"] is not None:
+        screen.say(
+            f"  Brier over {test['n']} folds and seeds: {test['mean']:+.3f} "
+            f"({test['low']:+.3f} .. {test['high']:+.3f}), p {test['p_two_sided']:.3f} (corrected resampled t)."
+        )
+    for row in result.get("judgements", []):
+        screen.say(f"  {row['what']}: {row['verdict']} ({row['reason']})")
+    screen.say(f"Verdict: {result['verdict']}: {result['reason']}.")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def promote(
+    *,
+    options: Annotated[PromoteOptions, Flat] = PromoteOptions(),
+    accept: Literal["inconclusive"] | None = None,
+    console: Console = ConsoleOptions(),
+) -> int:
+    """Gate a run and put its model into use; --back returns to the one before.
+
+    Example: moola promote --run artifacts/runs/<RUN_ID>
+
+    Parameters
+    ----------
+    accept
+        Promote on an inconclusive verdict too. There is no way past hold.
+    """
+    from moola.stages import evaluate
+
+    screen = Screen(console)
+    if options.back:
+        return _back(options, screen)
+    result = evaluate.promote(
+        options.gate_options(), accept == "inconclusive", lambda verdict: _show_verdict(screen, verdict)
+    )
+    screen.say(f"Promoted to {result['promoted_to']}")
+    words = ("moola", "predict", "--model", result["promoted_to"], "--data", "<windows>")
+    screen.next_command(*words, "--output", "predictions.parquet")
+    screen.result(result)
+    return 0
+
+
+def _back(options: PromoteOptions, screen: Screen) -> int:
+    from moola.stages import evaluate
+
+    if options.run is not None:
+        raise WrongUsage(f"--back must go without --run, but --run is {options.run}. Leave one of them out.")
+    result = evaluate.go_back(options.name)
+    by = f", of run {result['run_id']}" if result["run_id"] else ""
+    screen.say(f"Back in use: the model with SHA-256 {result['sha256'][:16]}{by}, at {result['promoted_to']}")
+    screen.next_command(f"moola predict --model {result['promoted_to']} --data <windows> --output predictions.parquet")
+    screen.result(result)
+    return 0
+
+
+# Commands that judge over folds and compare: cv, compare.
+
+
+COLUMNS = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
+
+
+def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Cross-validate in time: purged folds, several seeds, pooled figures.
+
+    Figures are of windows out of fold; the last line on stdout is the cv's id.
+
+    Example: moola cv --data data/processed/labeled/train_latest_relative.parquet --folds 5 --seeds 5
+    """
+    from moola.stages import cross_validate
+
+    with FitProgress("cv") as progress:
+        result = cross_validate.cross_validate(options, progress)
+    screen = Screen(console)
+    _show_cv(screen, result)
+    if options.save_curve is not None:
+        from moola.reports.png_charts import label_curve_plot
+
+        label_curve_plot(options.save_curve, result)
+        screen.say(f"Label efficiency in {options.save_curve}")
+    screen.next_command("moola", "gate", "--run", result["cv"], "--baseline", "<another cv>")
+    screen.say(result["cv_id"])
+    screen.result(result)
+    return 0
+
+
+def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
+    screen.say(
+        f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} seeds, {result['n_pooled']} of "
+        f"{result['n_labelled']} windows judged out of fold, {result['seconds']:.0f} s"
+    )
+    for leak in [*result["leaks"], *result["controls"]["leaks"]]:
+        screen.say(f"  NOT LEAK-PROOF: {leak}.")
+    if result["controls"]["run"] and not result["controls"]["leaks"]:
+        screen.say(f"  {result['controls']['n_checks']} controls found no leak.")
+    if result["labelled_by"]:
+        screen.say(f"  Labels by {', '.join(result['labelled_by'])}.")
+    rows = []
+    for name in COLUMNS:
+        figure = result["figures"][name]
+        shown = [_number(figure[key]) for key in ("value", "low", "high")]
+        references = [_number(row[name]) for row in result["references"].values()]
+        rows.append([name, shown[0], f"{shown[1]} .. {shown[2]}", *references])
+    screen.table(["pooled figure", "value", "95 % interval", *result["references"]], rows)
+    for title, key, first in (("fold", "by_fold", "fold"), ("path", "by_path", "path"), ("seed", "by_seed", "seed")):
+        table = [[str(row[first]), *(_number(row[name]) for name in COLUMNS)] for row in result[key]]
+        screen.table([title, *COLUMNS], table)
+    forward = result["calibrated_forward"]
+    both = ", ".join(f"{name} {_number(forward[name])}" for name in ("brier", "ece"))
+    screen.say(f"  Calibrated on earlier folds alone, as in use: {both}.")
+    _show_uncertainty(screen, result["uncertainty"])
+    if len(result["label_efficiency"]) > 1:
+        table = [
+            [f"{row['label_fraction']:g}", f"{row['n_train_windows']:.0f}", *(_number(row[name]) for name in COLUMNS)]
+            for row in result["label_efficiency"]
+        ]
+        screen.table(["share of labels", "train windows", *COLUMNS], table)
+
+
+def _show_uncertainty(screen: Screen, found: dict[str, Any]) -> None:
+    answers = ", ".join(f"{count} {name}" for name, count in found["answers"].items())
+    asked = f"{100 * (1 - found['alpha']):.6g} % asked"
+    screen.say(f"  Conformal answers, calibrated on earlier folds alone: {answers}.")
+    if (held := _covered(found, "class_")) is not None:
+        screen.say(f"  The truth is in {held} of the sets, {asked}.")
+    for which, row in found["pointers"].items():
+        if row is not None and row["within_bars"] is not None:
+            screen.say(f"  {which} pointer: within {row['within_bars']:g} bars in {_covered(row)} of windows, {asked}.")
+
+
+def _covered(found: dict[str, Any], prefix: str = "") -> str | None:
+    """Write a coverage with its interval and that of each fold; None where no window could be told."""
+    share, low, high = (found[f"{prefix}coverage{end}"] for end in ("", "_low", "_high"))
+    if share is None:
+        return None
+    interval = "" if low is None else f" [{low:.0%}, {high:.0%}]"
+    folds = [row["coverage"] for row in found[f"{prefix}coverage_by_fold"]]
+    by_fold = ", ".join("-" if value is None else f"{value:.0%}" for value in folds)
+    return f"{share:.0%}{interval} (by fold {by_fold})"
+
+
+def compare(
+    names: list[str],
+    /,
+    *,
+    options: Annotated[CompareOptions, Flat] = CompareOptions(),
+    console: Console = ConsoleOptions(),
+) -> int:
+    """Compare runs or cvs on the same windows by paired differences.
+
+    Says what so many windows can show, and corrects for many tests (Holm).
+
+    Example: moola compare <RUN_ID> <RUN_ID> <RUN_ID> --output compare.csv --plot compare.png
+
+    Parameters
+    ----------
+    names
+        Runs or cvs, by id or folder; the first is the baseline unless --baseline says another.
+    """
+    from moola.stages import compare
+
+    result = compare.compare(names, options)
+    screen = Screen(console)
+    screen.say(
+        f"Baseline {result['baseline']}, {result['n_windows']} windows of {result['part']}, "
+        f"blocks of {result['block_windows']}"
+    )
+    if result["labelled_by"]:
+        screen.say(f"Labels by {', '.join(result['labelled_by'])}")
+    for name, leaks in result["leaks"].items():
+        screen.say(f"NOT LEAK-PROOF: {name}: {'; '.join(leaks)}.")
+    rows = []
+    for row in result["rows"]:
+        interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
+        numbers = [_number(row[name]) for name in ("detectable", "p", "p_holm")]
+        rows.append([row["name"], row["metric"], _number(row["value"]), _number(row["difference"]), interval, *numbers])
+    screen.table(["run", "metric", "value", "difference", "95 % interval", "detectable", "p", "p (Holm)"], rows)
+    screen.say("  Detectable: the smallest true difference that these windows would show with power 0.8.")
+    if options.output is not None:
+        screen.say(f"Table in {options.output}")
+    if options.plot is not None:
+        from moola.reports.png_charts import comparison_plot
+
+        comparison_plot(options.plot, result)
+        screen.say(f"Plot in {options.plot}")
+    screen.next_command("moola", "gate", "--run", result["best"], "--baseline", result["baseline"])
+    screen.result(result)
+    return 0
+
+
+# The command that writes a report.
+
+
+def report(*, options: Annotated[ReportOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Write one HTML page of a run: verdict, figures, charts and windows.
+
+    It opens without a network.
+
+    Example: moola report --run artifacts/runs/<RUN_ID>
+    """
+    from moola.reports.run_contents import report_run
+
+    result = report_run(options)
+    screen = Screen(console)
+    screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {result['part']}")
+    if result["verdict"] is None:
+        screen.say(f"  No verdict: {result['reason']}")
+    else:
+        screen.say(f"Verdict: {result['verdict']}: {result['reason']}")
+    for leak in result["leaks"]:
+        screen.say(f"  NOT LEAK-PROOF: {leak}.")
+    if result["no_bars"]:
+        screen.say(f"  Bars are not drawn: {result['no_bars']}.")
+    screen.say(f"Report in {result['report']} ({result['size_bytes'] / 1e3:.0f} kB); any browser opens it.")
+    following = "promote" if result["verdict"] == "promote" else "gate"
+    screen.next_command("moola", following, "--run", options.run)
+    screen.result(result)
+    return 0
+
+
+# The command that looks for leaks.
+
+
+LEAKS = 3
+
+
+def leakcheck(*, options: Annotated[LeakcheckOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Look for leaks in data, split, features, encoder and run.
+
+    Exit code 3 when there is one.
+
+    Example: moola leakcheck --data data/processed/labeled/train_latest_relative.parquet
+    --split data/splits/fwd_chain_v3.json
+    """
+    from moola.leakcheck import checking
+
+    result = checking.leakcheck(options)
+    screen = Screen(console)
+    for finding in result["findings"]:
+        screen.say(f"{finding['state']:5} {finding['what']}: {finding['found']}")
+        if finding["advice"]:
+            screen.say(f"      {finding['advice']}")
+    n_ok = sum(finding["state"] == "ok" for finding in result["findings"])
+    n_notes = sum(finding["state"] == "note" for finding in result["findings"])
+    verdict = "No leak found" if result["clean"] else f"{_count(result['n_leaks'], 'leak')} found"
+    screen.say(f"{verdict}; {n_ok} checks are fine, {_count(n_notes, 'note')}.")
+    screen.next_command(*_next(options, result))
+    screen.result(result)
+    return 0 if result["clean"] else LEAKS
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def _next(options: LeakcheckOptions, result: dict[str, Any]) -> tuple[Any, ...]:
+    length = window_bars_words(options.window_bars)
+    states = {finding["what"] for finding in result["findings"] if finding["state"] == "leak"}
+    if states & {"stored features", "label in features"}:
+        return ("moola", "convert", "--input", "<4-D windows>", "--output", options.data, *length)
+    if states & {"split record", "duplicates", "near-duplicates", "one window", "overlaps", "order", "purge"}:
+        return ("moola", "split", "--data", options.data, "--output", options.split, *length)
+    if "encoder" in states:
+        words = ("moola", "pretrain-bilstm", "--input", "<windows or bars>", "--split", options.split)
+        return (*words, "--output", "<encoder.pt>", *length)
+    if result["run_id"] is None or states:
+        return ("moola", "train", "--data", options.data, "--split", options.split, *length)
+    return ("moola", "eval", "--run", result["run_id"])

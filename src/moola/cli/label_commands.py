@@ -1,0 +1,223 @@
+"""Commands that bring labels out of the store, into it, and describe it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.options.command_lines import window_bars_words
+from moola.options.label_options import LabelOptions, LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
+
+MAX_SHOWN = 20
+UNUSUAL = {
+    "outside_inner_zone": "reach outside the inner zone",
+    "one_bar": "have one bar",
+    "overlapping": "share bars with another of their window",
+}
+
+
+def export_labels(*, options: Annotated[LabelsExportOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Write labelled windows from a label store and its bars.
+
+    Windows that cannot be written are left out and listed with the reason.
+
+    Example: moola labels export --store data/labels.db --bars data/raw/eurusd_1h_2017.parquet
+    --output data/processed/labeled/train_latest.parquet
+    """
+    from moola.labels.label_export import export
+
+    result = export(options)
+    screen = Screen(console)
+    classes = ", ".join(f"{count} {name}" for name, count in result["classes"].items())
+    screen.say(f"{result['n_windows']} windows in {result['n_rows']} rows ({classes}) in {result['output']}")
+    _show_reasons(screen, "left out", result["left_out"])
+    _show_reasons(screen, "in conflict", result["conflicts"])
+    _show_reasons(screen, "judged differently by annotators", result["disagreements"])
+    for kind, words in UNUSUAL.items():
+        if count := result["mark_warnings"][kind]:
+            screen.say(f"{count} of the expansions {words}")
+    length = window_bars_words(options.window_bars)
+    screen.next_command("moola", "convert", "--input", options.output, "--output", "<relative.parquet>", *length)
+    screen.result(result)
+    return 0
+
+
+def import_labels(*, options: Annotated[LabelsImportOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Bring labels of a window file or of Label Studio into a label store.
+
+    Label Studio's JSON export is a list of tasks, each with data.window_id, data.start_ts (and data.end_ts and
+    data.symbol, where known) and one annotation of timeserieslabels; a choice A to D is the grade. An instant
+    within a bar means that bar. A file with problems is refused with all of them, and nothing is written.
+
+    Example: moola labels import --store data/labels.db --bars data/raw/eurusd_1h_2017.parquet
+    --input data/processed/labeled/train_latest.parquet --annotator ana
+    """
+    from moola.labels import label_import
+
+    result = label_import.import_labels(options)
+    screen = Screen(console)
+    screen.say(
+        f"{result['added']} added, {result['overwritten']} overwritten, {result['unchanged']} unchanged, "
+        f"{result['kept']} kept as they were in {result['store']}"
+    )
+    for name, count in result["passed_over"].items():
+        screen.say(f"  {count} {name} passed over")
+    for entry in result["kept_windows"][:MAX_SHOWN]:
+        screen.say(f"  kept {entry['window_id']} of {entry['annotator']}: the file differs (--overwrite takes it)")
+    if result["kept"] > MAX_SHOWN:
+        screen.say(f"  and {result['kept'] - MAX_SHOWN} more")
+    length = window_bars_words(options.window_bars)
+    screen.next_command("moola", "labels", "stats", "--store", options.store, *length)
+    screen.result(result)
+    return 0
+
+
+def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Describe a label store: balance, grades, sessions, hours, agreement and conflicts.
+
+    Example: moola labels stats --store data/labels.db
+    """
+    from moola.labels.label_stats import stats
+
+    result = stats(options)
+    screen = Screen(console)
+    screen.say(f"{result['n_labels']} labels of {result['n_windows']} windows in {result['store']}")
+    _show_counts(screen, result)
+    _show_agreement(screen, result)
+    _show_reasons(screen, "in conflict", result["conflicts"])
+    bars, length = options.bars or "<bars>", window_bars_words(options.window_bars)
+    words = ("moola", "labels", "export", "--store", options.store, "--bars", bars)
+    screen.next_command(*words, "--output", "<windows.parquet>", *length)
+    screen.result(result)
+    return 0
+
+
+def check_store(store: Path, *, console: Console = ConsoleOptions()) -> int:
+    """Check that a label store is whole: its tables, every revision against its hash, what is current.
+
+    Ends with 5 where it is not. A store of an older version is brought to this one first.
+
+    Example: moola labels check artifacts/labels/labels.db
+
+    Parameters
+    ----------
+    store
+        Label store to check.
+    """
+    from moola.labels.label_stats import check
+
+    result = check(store)
+    screen = Screen(console)
+    screen.say(
+        f"{result['store']} is whole: {result['n_revisions']} revisions of {result['n_labels']} labels are as they "
+        f"were saved; the bars of {result['n_with_bars']} are known"
+    )
+    screen.result(result)
+    return 0
+
+
+def back_up_store(store: Path, to: Path, *, console: Console = ConsoleOptions()) -> int:
+    """Copy a label store to a new file, also while a page has it open; the copy is checked.
+
+    Example: moola labels backup artifacts/labels/labels.db labels_monday.db
+
+    Parameters
+    ----------
+    store
+        Label store to copy.
+    to
+        File to write; none may be there.
+    """
+    from moola.labels.label_stats import back_up
+
+    result = back_up(store, to)
+    screen = Screen(console)
+    screen.say(f"{result['n_revisions']} revisions of {result['n_labels']} labels in {result['to']}, checked")
+    screen.result(result)
+    return 0
+
+
+def _show_counts(screen: Screen, result: dict[str, Any]) -> None:
+    people = [("everybody", result), *((one["annotator"], one) for one in result["annotators"])]
+    for title, key in (("windows", "status"), ("grade", "grades"), ("expansions", "classes"), ("session", "sessions")):
+        if result[key]:
+            rows = [[name, *(str(one[key].get(name, 0)) for name in result[key])] for name, one in people]
+            screen.table([title, *result[key]], rows)
+    screen.say(f"  {result['without_expansion']} labelled without an expansion")
+    hours = ", ".join(f"{int(hour):02d}: {count}" for hour, count in result["hours"].items() if count)
+    screen.say(f"  expansions by hour of their first bar (UTC): {hours or 'none'}")
+
+
+def _show_agreement(screen: Screen, result: dict[str, Any]) -> None:
+    rows = [
+        [
+            f"{pair['first']}, {pair['second']}",
+            str(pair["n_windows"]),
+            _figure(pair["kappa"]),
+            _figure(pair["same_class"]),
+            *(_figure(pair[what][name]) for what in ("start", "end") for name in ("median_abs_bars", "within_3")),
+        ]
+        for pair in result["agreement"]
+    ]
+    header = ["agreement", "windows", "kappa", "same class", "start apart", "within 3", "end apart", "within 3"]
+    screen.table(header, rows)
+    if rows and result["pointers_from"] == "times":
+        screen.say("  Bars apart are elapsed times over the usual time of a bar; --bars counts them exactly.")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _show_reasons(screen: Screen, what: str, entries: list[dict[str, str]]) -> None:
+    if entries:
+        screen.say(f"{len(entries)} {what}:")
+    for entry in entries[:MAX_SHOWN]:
+        screen.say(f"  {entry['window_id']}: {entry['reason']}")
+    if len(entries) > MAX_SHOWN:
+        screen.say(f"  and {len(entries) - MAX_SHOWN} more (--json lists all)")
+
+
+# Command that opens the labelling page: label.
+
+
+def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Label windows in the browser; every save is kept in the label store.
+
+    Serves a page on 127.0.0.1 until Ctrl-C. Needs the extra: pip install "moola[label]".
+
+    Example: moola label --bars data/raw/eurusd_1h_2017.parquet --annotator anna
+    """
+    from moola.label.page_state import open_desk, require_label_extra
+
+    require_label_extra()
+    from moola.label.page_server import bind, described, serve
+
+    screen = Screen(console)
+    place = bind(options.port)
+    try:
+        desk = open_desk(options)
+        with desk.store:
+            found = described(desk, place.getsockname()[1])
+            done = desk.progress(desk.annotator)
+            screen.say(
+                f"{found['n_windows']} windows, {done['left']} left for {desk.annotator}; labels in {found['store']}"
+            )
+            screen.say(f"Open {found['url']} (Ctrl-C stops; ? on the page shows the keys)")
+            screen.result(found)
+            sys.stdout.flush()
+            try:
+                serve(desk, place)
+            except KeyboardInterrupt:
+                screen.say()
+            done = desk.progress(desk.annotator)
+            screen.say(
+                f"{done['labelled']} labelled, {done['rejected']} rejected, {done['skipped']} skipped; all saved."
+            )
+            words = ("moola", "labels", "export", "--store", options.store, "--bars", options.bars)
+            screen.next_command(*words, "--output", "labelled.parquet", *window_bars_words(desk.shelf.window_bars))
+    finally:
+        place.close()
+    return 0

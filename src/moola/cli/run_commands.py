@@ -1,0 +1,136 @@
+"""Commands that look: runs, and the health of the folder."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.errors import MoolaError
+from moola.options.judging_options import PruneOptions
+
+
+def list_runs(*, console: Console = ConsoleOptions()) -> int:
+    """List runs, oldest first.
+
+    Example: moola runs list
+    """
+    from moola.options.option_ranges import RUNS_ROOT
+    from moola.runs import run_store
+
+    found = run_store.list_runs(RUNS_ROOT)
+    screen = Screen(console)
+    rows = [_row(run) for run in found]
+    if not rows:
+        screen.say(f"No runs under {RUNS_ROOT}.")
+        screen.next_command("moola", "train", "--data", "<windows>", "--split", "<split>")
+    names = ["run", "state", "encoder", "train/val/test", "val PR-AUC", "val Brier"]
+    screen.table(names, [[str(row[name]) for name in names] for row in rows])
+    screen.result({"runs": rows})
+    return 0
+
+
+def _row(run: Any) -> dict[str, Any]:
+    from moola.runs import run_store
+
+    if run.manifest is None:
+        return _without_figures(run, "damaged" if run.path(run_store.MANIFEST).exists() else "incomplete")
+    try:
+        return _complete(run)
+    except (AttributeError, KeyError, TypeError, MoolaError):
+        # One damaged manifest must not hide the other runs.
+        return _without_figures(run, "damaged")
+
+
+def _without_figures(run: Any, state: str) -> dict[str, Any]:
+    columns = ("encoder", "train/val/test", "val PR-AUC", "val Brier")
+    return dict.fromkeys(columns, "-") | {"run": run.run_id, "state": state}
+
+
+def _complete(run: Any) -> dict[str, Any]:
+    from moola.runs import run_store
+
+    figures = run.read(run_store.METRICS)["figures"]
+    shown = {name: figures[name]["value"] for name in ("pr_auc", "brier")}
+    start = "pretrained" if run.manifest["pretrained"] else "from scratch"
+    stage = "frozen" if run.manifest["encoder"]["frozen"] else "trained"
+    return {
+        "run": run.run_id,
+        "state": "complete",
+        "encoder": f"{start}, {stage}",
+        "train/val/test": "/".join(str(run.manifest["n_windows"][part]) for part in ("train", "val", "test")),
+        "val PR-AUC": "-" if shown["pr_auc"] is None else round(shown["pr_auc"], 3),
+        "val Brier": "-" if shown["brier"] is None else round(shown["brier"], 3),
+    }
+
+
+def show_run(run: str, /, *, console: Console = ConsoleOptions()) -> int:
+    """Show a run's options and manifest; its files are checked against their hashes.
+
+    Example: moola runs show <RUN_ID>
+
+    Parameters
+    ----------
+    run
+        Run id, or its folder.
+    """
+    from moola.options.option_ranges import RUNS_ROOT
+    from moola.runs import run_store
+
+    found = run_store.find_run(RUNS_ROOT, run)
+    content = {"manifest": found.manifest, "config": found.read(run_store.CONFIG)}
+    screen = Screen(console)
+    for title, section in content.items():
+        screen.say(f"{title}:")
+        for name, value in (section or {}).items():
+            screen.say(f"  {name}: {value}")
+    screen.next_command("moola", "eval", "--run", found.folder)
+    screen.result(content)
+    return 0
+
+
+def prune_runs(*, options: Annotated[PruneOptions, Flat] = PruneOptions(), console: Console = ConsoleOptions()) -> int:
+    """List old runs that nothing needs, or remove them with --apply.
+
+    The newest runs stay, those of the promotion log, and the newest run from scratch of each data and split, which
+    the gate takes as its baseline. A run that a process works on is left.
+
+    Example: moola runs prune --keep 20
+    """
+    from moola.options.option_ranges import PROMOTED_ROOT, RUNS_ROOT
+    from moola.runs import pruning
+
+    found = pruning.candidates(RUNS_ROOT, PROMOTED_ROOT, options.keep)
+    removed, failed = pruning.prune(RUNS_ROOT, found) if options.apply else ([], [])
+    screen = Screen(console)
+    rows = [[one.run.run_id, f"{one.n_bytes / 1e6:.1f}", one.stays or "goes"] for one in found]
+    screen.table(["run", "MB", "stays because"], rows)
+    for message in failed:
+        screen.say(f"Left: {message}")
+    going = [one for one in found if not one.stays]
+    size = sum(one.n_bytes for one in going) / 1e6
+    if options.apply:
+        screen.say(f"{len(removed)} of {len(found)} runs removed.")
+    else:
+        screen.say(f"{len(going)} of {len(found)} runs would go ({size:.1f} MB); nothing was removed.")
+        if going:
+            screen.next_command("moola", "runs", "prune", "--keep", options.keep, "--apply")
+    screen.result({"going": [one.run.run_id for one in going], "removed": removed, "left": failed})
+    return 1 if failed else 0
+
+
+def doctor(*, console: Console = ConsoleOptions()) -> int:
+    """Look at versions, device, data, split and disk, and say what to mend.
+
+    Example: moola doctor
+    """
+    from moola.stages.doctor import examine
+
+    result = examine()
+    screen = Screen(console)
+    for finding in result["findings"]:
+        screen.say(f"{finding['state']:5}  {finding['what']}: {finding['found']}")
+        if finding["advice"]:
+            screen.say(f"       {finding['advice']}")
+    screen.say("Ready." if result["healthy"] else "Not ready: mend what is marked fault.")
+    screen.result(result)
+    return 0 if result["healthy"] else 1

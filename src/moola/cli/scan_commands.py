@@ -1,0 +1,129 @@
+"""Command that finds events in bars: scan."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.progress import WindowProgress
+from moola.errors import Interrupted
+from moola.options.scan_options import ScanOptions
+
+if TYPE_CHECKING:
+    from moola.scan.scanning import Scan
+
+
+def scan(*, options: Annotated[ScanOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Find events in bars: what the model's windows say, merged.
+
+    With --live each event is told from the bars up to that moment alone; with --follow the bars may still come.
+
+    Example: moola scan --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt
+    --bars data/raw/eurusd_1h_2017.parquet --output events.parquet --plot artifacts/plots/events
+    """
+    screen = Screen(console)
+    return _scan(options, screen) if options.follow is None else _follow(options, screen)
+
+
+def _scan(options: ScanOptions, screen: Screen) -> int:
+    from moola.scan.parts import checkpoint_of
+    from moola.scan.scanning import Scan
+
+    work = Scan(options)
+    with work.alone():
+        try:
+            with WindowProgress() as progress:
+                result = work.run(progress)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(
+                f"Interrupted; finished parts are in {checkpoint_of(options.output)}.", go_on=("--resume",)
+            ) from stop
+        _show(screen, result)
+        _draw(options, screen, work, result)
+        work.finish()
+    screen.result(result)
+    return 0
+
+
+def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, Any]) -> None:
+    if options.plot is not None:
+        from moola.reports.png_charts import event_plot
+        from moola.scan.event_views import pictures
+
+        result["pictures"] = [str(event_plot(options.plot, one)) for one in pictures(work, options.plot_limit)]
+        screen.say(f"{len(result['pictures'])} pictures of {result['n_events']} events in {options.plot}")
+    if options.overview is not None:
+        from moola.reports.overview.events_page import write_overview
+        from moola.scan.event_views import overview
+
+        size = write_overview(options.overview, overview(work, options.overview_bars))
+        result["overview"] = str(options.overview)
+        screen.say(f"Overview in {options.overview} ({size / 1e6:.1f} MB); any browser opens it, without a network.")
+
+
+def _follow(options: ScanOptions, screen: Screen) -> int:
+    from moola.scan.following import Follower
+
+    follower = Follower(options)
+    following = f"Following {options.follow}; events are appended to {options.output}. Ctrl-C ends it."
+    try:
+        result = follower.run(lambda events: _tell(screen, events.to_dicts()), lambda: screen.say(following))
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            f"Interrupted after {follower.state.n_events} events; everything told is in {options.output}.", go_on=()
+        ) from stop
+    screen.say(f"{result['n_events']} events of {result['n_bars']} bars so far in {options.output}")
+    if result["n_bad_lines"] or result["n_skipped"] or result["n_gaps"]:
+        screen.say(
+            f"{result['n_bad_lines']} lines that are no bars and {result['n_skipped']} bars that are not later than "
+            f"those before were skipped ({result['n_differing']} differ from what was read, "
+            f"{result['n_out_of_order']} are out of order); {result['n_gaps']} gaps."
+        )
+    if result["n_dropped_gap"]:
+        screen.say(f"{result['n_dropped_gap']} windows were dropped for gaps (--max-gap-hours).")
+    screen.result(result)
+    return 0
+
+
+def _tell(screen: Screen, events: list[dict[str, Any]]) -> None:
+    for event in events:
+        name = f"{event['symbol']} " if event["symbol"] else ""
+        label = event["predicted_label"]
+        screen.say(
+            f"{name}{event['start_ts']:%Y-%m-%d %H:%M} to {event['end_ts']:%Y-%m-%d %H:%M} UTC: {label} "
+            f"{event[f'prob_{label}']:.2f}, both pointers within 3 bars with {event['event_prob']:.2f}, known "
+            f"{event['n_bars_after']} bars after its end"
+        )
+    sys.stdout.flush()
+
+
+def _show(screen: Screen, result: dict[str, Any]) -> None:
+    from moola.provenance.learned_times import seen_sentence
+
+    longest = sorted(set(result["max_gap_hours"]))
+    limit = f" (above {longest[0]:g}{f' to {longest[-1]:g}' if len(longest) > 1 else ''} h)"
+    screen.say(
+        f"{result['n_windows']} windows read over {result['n_bars']} bars of {result['n_symbols']} symbol"
+        f"{'' if result['n_symbols'] == 1 else 's'}, {result['n_windows_over_gap']} of them over a gap within "
+        f"--max-gap-hours; {result['n_dropped_gap']} more dropped for a longer one"
+        f"{limit if result['n_dropped_gap'] else ''}."
+    )
+    if result["n_bars_unseen"]:
+        names = [repr(name) for name in result["symbols_unseen"]]
+        of = f" (none of {', '.join(names[:5])}{' and others' if len(names) > 5 else ''} was seen)" if names else ""
+        screen.say(f"{result['n_bars_unseen']} bars are in no window{of}.")
+    if result["labelled_by"]:
+        screen.say(f"The model learned labels by {', '.join(result['labelled_by'])}.")
+    said = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
+    cut = f", {result['n_cut']} of them cut" if result["n_cut"] else ""
+    screen.say(
+        f"{result['n_events']} events{f' ({said}{cut})' if said else ''} of probability {result['min_prob']:g} "
+        f"or more in {result['output']}"
+    )
+    if seen := seen_sentence(result["n_learned"], f"{result['n_events']} events", result["learned_time_range"]):
+        screen.say(seen)
+    if not result["n_events"]:
+        if result["n_dropped_gap"] > result["n_windows"]:
+            screen.say("Most windows were dropped for gaps: a larger --max-gap-hours keeps them.")
+        screen.say("Lower --min-prob to see less probable ones.")

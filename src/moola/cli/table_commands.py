@@ -1,0 +1,228 @@
+"""Commands that make and check tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.options.command_lines import command_line, window_bars_words
+from moola.options.table_options import (
+    AutolabelOptions,
+    ConvertOptions,
+    CpsaPreviewOptions,
+    ImportOptions,
+    SampleOptions,
+    SplitOptions,
+    WindowsOptions,
+)
+
+
+def sample(*, options: Annotated[SampleOptions, Flat] = SampleOptions(), console: Console = ConsoleOptions()) -> int:
+    """Write the sample: real EURUSD bars, windows labelled by a rule, a split.
+
+    Example: moola sample --output data
+    """
+    from moola.stages import make_tables
+
+    result = make_tables.sample(options)
+    screen = Screen(console)
+    _show_bars(screen, result["bars"])
+    labelled = result["labelled"]
+    kept = ", ".join(f"{count} {name}" for name, count in labelled["kept"].items())
+    screen.say(f"{sum(labelled['kept'].values())} labelled windows ({kept}) in {labelled['output']}")
+    screen.say(f"  Labels come from {labelled['labelled_by']}: a published rule labelled them, not a person.")
+    screen.say(f"{result['unlabelled']['n_windows']} unlabelled windows in {result['unlabelled']['output']}")
+    _show_split(screen, result["split"])
+    relative, where = result["relative"], result["split"]["output"]
+    screen.next_command("moola", "train", "--data", Path(relative), "--split", Path(where))
+    screen.result(result)
+    return 0
+
+
+def check_bars(file: Path, /, *, console: Console = ConsoleOptions()) -> int:
+    """Check a bar table against every rule, and describe it.
+
+    Example: moola bars check data/raw/eurusd_1h_2017.parquet
+
+    Parameters
+    ----------
+    file
+        Bar table, parquet or CSV.
+    """
+    from moola.stages import make_tables
+
+    result = make_tables.check_bars(file)
+    screen = Screen(console)
+    _show_bars(screen, result)
+    screen.say("Every rule holds.")
+    _next_of_bars(screen, file)
+    screen.result(result)
+    return 0
+
+
+def import_bars(*, options: Annotated[ImportOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Bring bars of any column names and time zone to the contract.
+
+    Example: moola bars import --input eurusd.csv --output data/raw/eurusd.parquet --columns timestamp=Date
+    --timezone Europe/Berlin
+    """
+    from moola.stages import make_tables
+
+    result = make_tables.import_bars(options)
+    screen = Screen(console)
+    _show_bars(screen, result)
+    _next_of_bars(screen, options.output)
+    screen.result(result)
+    return 0
+
+
+def windows(*, options: Annotated[WindowsOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Cut windows without labels from bars.
+
+    Example: moola windows --bars data/raw/eurusd_1h_2017.parquet --output data/processed/unlabeled/windows.parquet
+    """
+    from moola.stages import make_tables
+
+    result = make_tables.cut(options)
+    screen = Screen(console)
+    screen.say(f"{result['n_windows']} windows in {result['output']} ({result['n_dropped_gap']} dropped for gaps)")
+    encoder, length = "artifacts/encoders/pretrained/encoder.pt", window_bars_words(options.window_bars)
+    screen.next_command("moola", "pretrain-bilstm", "--input", options.output, "--output", encoder, *length)
+    screen.result(result)
+    return 0
+
+
+def convert(*, options: Annotated[ConvertOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Add the eleven relative features to 4-D windows.
+
+    Example: moola convert --input data/processed/labeled/train_latest.parquet
+    --output data/processed/labeled/train_latest_relative.parquet
+    """
+    from moola.stages import make_tables
+
+    result = make_tables.convert(options)
+    screen = Screen(console)
+    screen.say(f"{result['n_windows']} relative windows in {result['output']}")
+    length = window_bars_words(options.window_bars)
+    screen.next_command(
+        "moola", "split", "--data", options.output, "--output", "data/splits/fwd_chain_v3.json", *length
+    )
+    screen.result(result)
+    return 0
+
+
+def autolabel(*, options: Annotated[AutolabelOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Label windows by a published rule, to try moola before a person has.
+
+    The expansion is the strongest straight move of 5 to 24 bars in the inner zone; the class is what the 20 bars
+    before it did: come back against the move (retracement) or go nowhere (consolidation). Others get no label.
+
+    Example: moola autolabel --bars data/raw/eurusd_1h_2017.parquet --output data/processed/labeled/by_rule.parquet
+    """
+    from moola.stages import make_tables
+
+    result = make_tables.autolabel(options)
+    screen = Screen(console)
+    screen.table(["the rule says", "windows"], [[name, str(count)] for name, count in result["candidates"].items()])
+    kept = ", ".join(f"{count} {name}" for name, count in result["kept"].items())
+    screen.say(f"Kept {kept} in {result['output']}, labelled by {result['labelled_by']} and not by a person.")
+    length = window_bars_words(options.window_bars)
+    screen.next_command("moola", "convert", "--input", options.output, "--output", "<relative.parquet>", *length)
+    screen.result(result)
+    return 0
+
+
+def split(*, options: Annotated[SplitOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Divide windows by forward chaining, and drop what would leak.
+
+    Example: moola split --data data/processed/labeled/train_latest_relative.parquet
+    --output data/splits/fwd_chain_v3.json
+    """
+    from moola.stages import make_tables
+
+    result = make_tables.split(options)
+    screen = Screen(console)
+    _show_split(screen, result)
+    length = window_bars_words(options.window_bars)
+    screen.next_command("moola", "train", "--data", options.data, "--split", options.output, *length)
+    screen.result(result)
+    return 0
+
+
+def _next_of_bars(screen: Screen, bars: Path) -> None:
+    by_rule = "data/processed/labeled/by_rule.parquet"
+    line = command_line("moola", "autolabel", "--bars", bars, "--output", by_rule)
+    screen.say(f"To try without labels of your own: {line}")
+    screen.next_command("moola", "label", "--bars", bars)
+
+
+def _show_bars(screen: Screen, result: dict[str, Any]) -> None:
+    screen.say(f"{result['n_bars']} bars in {result['file']}")
+    rows = [
+        [
+            row["symbol"] or "(one symbol)",
+            str(row["n_bars"]),
+            row["first_ts"],
+            row["last_ts"],
+            f"{row['bar_interval_s']:g}",
+            str(row["n_gaps"]),
+            f"{row['longest_gap_h']:.1f}",
+        ]
+        for row in result["symbols"]
+    ]
+    screen.table(["symbol", "bars", "first", "last", "seconds a bar", "gaps", "longest gap (h)"], rows)
+
+
+def _show_split(screen: Screen, result: dict[str, Any]) -> None:
+    screen.say(f"Split {result['output']}:")
+    rows = []
+    for part in result["parts"]:
+        classes = ", ".join(f"{count} {name}" for name, count in part["classes"].items())
+        rows.append([part["part"], str(part["n_windows"]), classes, part["first_ts"] or "-", part["last_ts"] or "-"])
+    screen.table(["part", "windows", "classes", "first bar", "last bar"], rows)
+    for row in result["purged"]:
+        screen.say(f"  purged {row['window_id']}: {row['reason']}")
+    state = {
+        True: "proved: every window ends before the first bar of the next part",
+        None: "not proved: the windows have no times, so overlap cannot be checked",
+    }[result["leak_proof"]]
+    screen.say(f"  {len(result['purged'])} purged; {state}.")
+
+
+# The command that shows synthetic windows.
+
+
+def preview(*, options: Annotated[CpsaPreviewOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Draw synthetic windows beside their parents, and count the rejected.
+
+    Trains nothing.
+
+    Example: moola cpsa preview --data data/processed/labeled/train_latest_relative.parquet
+    --split data/splits/fwd_chain_v3.json --augmentations mirror warp --output artifacts/plots/cpsa.png
+    """
+    from moola.fit import synthetic
+    from moola.reports.png_charts import made_windows_plot
+
+    result, pairs = synthetic.preview(options)
+
+    made_windows_plot(
+        options.output,
+        pairs,
+        "Training windows (left) and what was made of them (right). Violet: expansion; dashed: where the parent's was; "
+        "grey: outside the inner zone",
+    )
+    screen = Screen(console)
+    screen.say(
+        f"{result['n_made']} synthetic windows made of {result['n_parents']} of {result['n_train']} training rows, "
+        f"{result['n_rejected']} rejected."
+    )
+    screen.table(["made with", "windows"], [[name, str(count)] for name, count in result["made"].items()])
+    screen.table(["rejected", "windows"], [[reason, str(count)] for reason, count in result["rejected"].items()])
+    screen.say(f"{len(pairs)} of them beside their parents in {options.output}")
+    words = ["moola", "train", "--data", options.data, "--split", options.split, "--augment-data", "true"]
+    words += ["--augmentations", *options.augmentations]
+    words += ["--bars", options.bars] if options.bars is not None else []
+    screen.next_command(*words, *window_bars_words(options.window_bars))
+    screen.result(result)
+    return 0

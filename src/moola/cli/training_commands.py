@@ -1,0 +1,281 @@
+"""Commands that learn and predict."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.progress import EpochProgress, FitProgress, TrialProgress
+from moola.errors import Interrupted
+from moola.locks import alone, lock_beside
+from moola.options.command_lines import command_line, command_words, window_bars_words
+from moola.options.option_sources import CONFIG_FILE
+from moola.options.study_options import BenchmarkOptions, TuneOptions
+from moola.options.training_options import (
+    ExportOptions,
+    PredictOptions,
+    PretrainOptions,
+    PretrainTs2VecOptions,
+    TrainOptions,
+)
+
+
+def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Pretrain an encoder on bars without labels: hidden bars, structure, moves.
+
+    Structure is that around each bar; moves are those of random definitions.
+
+    Example: moola pretrain-bilstm --input data/processed/unlabeled/windows.parquet
+    --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt
+    """
+    return _pretrain(options, Screen(console))
+
+
+def pretrain_ts2vec(*, options: Annotated[PretrainTs2VecOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Pretrain an encoder by contrast of two crops (TS2Vec with soft weights).
+
+    Example: moola pretrain-ts2vec --input data/processed/unlabeled/windows.parquet
+    --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/ts2vec_11d_v1.pt
+    """
+    return _pretrain(options.as_pretraining(), Screen(console))
+
+
+def _pretrain(options: PretrainOptions, screen: Screen) -> int:
+    from moola.fit.teams import run_together
+    from moola.stages import pretrain
+
+    checkpoint = pretrain.checkpoint_of(options.output)
+    try:
+        with EpochProgress("pretrain", options.epochs) as progress:
+            result, team = run_together(pretrain.pretrain, pretrain.look, options, checkpoint, progress)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"Interrupted; finished epochs are in {checkpoint}.", go_on=("--resume",)) from stop
+    if not team.leads:
+        return 0
+    if result["n_held_out"]:
+        screen.say(f"Left out {result['n_held_out']} of {result['n_windows']} windows: {result['held_out_reason']}.")
+    by_arm = "".join(f"; {name} {loss:.3f}" for name, loss in result["val_loss_by_arm"].items())
+    screen.say(
+        f"Trained on {result['n_train_windows']} windows, validated on {result['n_val_windows']} later ones: "
+        f"loss {result['val_loss']:.3f} at epoch {result['best_epoch']} of {result['epochs_run']} "
+        f"(1 is what knowing nothing gets{by_arm}), {result['seconds']:.0f} s on {result['device']}."
+    )
+    screen.say(f"Encoder in {result['output']}")
+    words = ("moola", "train", "--data", "<windows>", "--split", "<split>", "--pretrained-encoder")
+    screen.next_command(*words, options.output, *window_bars_words(options.window_bars))
+    screen.result(result)
+    return 0
+
+
+def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Fine-tune on labelled windows, calibrate, and keep the run.
+
+    The last line on stdout is the run's id.
+
+    Example: moola train --data data/processed/labeled/train_latest_relative.parquet
+    --split data/splits/fwd_chain_v3.json
+    """
+    from moola.stages import train
+
+    with EpochProgress("train", options.epochs) as progress:
+        result = train.train(options, progress)
+    screen = Screen(console)
+    proof = result["encoder"]
+    moved = (
+        "equal before and after" if proof["frozen"] else f"{proof['digest_before'][:8]} -> {proof['digest_after'][:8]}"
+    )
+    screen.say(f"Encoder {'frozen' if proof['frozen'] else 'trained'}: digest {moved}.")
+    if options.visible_bars is not None:
+        screen.say(f"The network sees the first {options.visible_bars} of {options.window_bars} bars.")
+    counts = result["n_windows"]
+    screen.say(
+        f"Best epoch {result['best_epoch']} of {result['epochs_run']} on {counts['train']} train and "
+        f"{counts['val']} val windows, temperature {result['temperature']:.2f}, "
+        f"{result['seconds']:.0f} s on {result['device']}."
+    )
+    if "val" in result["trained_on"]:
+        screen.say(
+            "Then trained anew on train and val rows together: that model is kept, and test rows judge it. Val figures "
+            "are of the model before."
+        )
+    elif not counts["test"]:
+        screen.say(
+            "There is no test part, so the kept model trained on train rows alone: val rows, which chose its epoch and "
+            "temperature, judge it."
+        )
+    if result["labelled_by"]:
+        screen.say(f"Labels by {', '.join(result['labelled_by'])}.")
+    if result["run_id"]:
+        screen.next_command("moola", "eval", "--run", result["run"])
+        screen.say(result["run_id"])
+    screen.result(result)
+    return 0
+
+
+def predict(*, options: Annotated[PredictOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Predict class and pointers of windows with a model file.
+
+    Example: moola predict --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt
+    --data data/processed/unlabeled/windows.parquet --output predictions.parquet
+    """
+    from moola.fit import predicting
+    from moola.provenance.learned_times import seen_sentence
+
+    result = predicting.predict(options)
+    screen = Screen(console)
+    said = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
+    screen.say(f"{result['n_windows']} windows predicted ({said}) in {result['output']}")
+    if seen := seen_sentence(result["n_learned"], f"{result['n_windows']} windows", result["learned_time_range"]):
+        screen.say(seen)
+    screen.result(result)
+    return 0
+
+
+# Command that chooses options of train: tune.
+
+
+def tune(*, options: Annotated[TuneOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Choose options of train by trials on inner folds of the train rows.
+
+    The folds are purged; what is chosen is written where train reads it.
+
+    Val and test are never looked at. The first trial is today's defaults, and they stay unless the best trial beats
+    them with seeds that chose nothing. Needs the extra: pip install "moola[tune]".
+
+    Example: moola tune --data data/processed/labeled/train_latest_relative.parquet
+    --split data/splits/fwd_chain_v3.json --trials 30
+    """
+    from moola.stages import tune
+
+    try:
+        with TrialProgress(options.trials, options.metric) as progress:
+            result = tune.tune(options, progress)
+    except KeyboardInterrupt as stop:
+        where = options.study or "the newest file of artifacts/tuning"
+        raise Interrupted(f"Interrupted; finished trials are in {where}.", go_on=()) from stop
+    screen = Screen(console)
+    _show(screen, result)
+    if result["backup"]:
+        screen.say(f"What {result['output']} was is in {result['backup']}")
+    screen.say(f"Settings in {result['output']}, study in {result['study']}")
+    where = "" if options.output == CONFIG_FILE else f" (with {options.output} as {CONFIG_FILE}, which train reads)"
+    held = command_words({name: value for name, value in result["held"].items() if name not in result["chosen"]})
+    screen.next_step(command_line("moola", "train", "--data", options.data, "--split", options.split, *held) + where)
+    screen.result(result)
+    return 0
+
+
+def _show(screen: Screen, result: dict[str, Any]) -> None:
+    folds = ", ".join(f"{fold['train']}/{fold['val']}/{fold['test']}" for fold in result["folds"])
+    states = ", ".join(f"{count} {state}" for state, count in result["trials"].items())
+    screen.say(
+        f"{result['n_trials']} trials ({states}) on {len(result['folds'])} inner folds of the train rows "
+        f"(train/val/judged windows: {folds}), {result['seconds']:.0f} s"
+    )
+    for note in result["notes"]:
+        screen.say(f"  NOTE: {note}.")
+    best = result["best"]
+    shown = {} if best is None else best["values"]
+    rows = [[name, _value(shown.get(name)), _value(default)] for name, default in result["defaults"].items()]
+    screen.table(["option", "best" if best is None else f"trial {best['place']} (best)", "defaults"], rows)
+    if (found := result["confirmed"]) is not None:
+        pairs = zip(found["best_by_fold"], found["defaults_by_fold"], strict=True)
+        numbered = enumerate(pairs, start=1)
+        trivial = result["trivial_by_fold"]
+        judged = [
+            [str(fold), f"{one:.4f}", f"{other:.4f}", f"{trivial[fold - 1]:.4f}", f"{one - other:+.4f}"]
+            for fold, (one, other) in numbered
+        ]
+        header = [f"{result['metric']} in fold, fresh seeds", "best", "defaults", "class share", "best - defaults"]
+        screen.table(header, judged)
+    screen.say(result["sentence"])
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+# The command that puts models side by side on one benchmark.
+
+
+WIDEST = 400
+
+
+def benchmark(*, options: Annotated[BenchmarkOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Put references, peers and networks side by side on few labels.
+
+    Several draws and seeds, one judge.
+
+    Example: moola benchmark --train train.parquet --test test.parquet --models summary_trees scratch
+    --seeds 17 18 19 --against summary_trees
+    """
+    from moola.stages import benchmark
+
+    try:
+        with (
+            alone(lock_beside(options.output), f"benchmark into {options.output}"),
+            FitProgress("benchmark") as progress,
+        ):
+            result = benchmark.benchmark(options, progress)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"Interrupted; finished fits and encoders are in {options.output}.", go_on=()) from stop
+    screen = Screen(console)
+    screen.say(f"{benchmark.introduction(result)}; {result['n_fits']} fits, {result['seconds']:.0f} s")
+    screen.say(_table(*benchmark.standing_rows(result)))
+    if result["differences"]:
+        screen.say("Paired differences; in brackets, in how many draws the model is better:")
+        screen.say(_table(*benchmark.difference_rows(result)))
+    for note in benchmark.notes(result):
+        screen.say(f"  {note}")
+    screen.say(f"Tables in {Path(result['output']) / benchmark.RESULT} and {benchmark.PAGE} beside it")
+    screen.result(result)
+    return 0
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    """Draw a table as wide as it needs to be: a figure that is folded in two cannot be read."""
+    from rich import box
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+
+    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    drawn = io.StringIO()
+    RichConsole(file=drawn, width=WIDEST, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in drawn.getvalue().splitlines() if line.strip())
+
+
+# The command that writes a model for other platforms.
+
+
+def export(*, options: Annotated[ExportOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Write a model for use inside other platforms (ONNX).
+
+    Raw features in, calibrated probabilities out.
+
+    The file says in its metadata how features are made of bars. Needs the extra: pip install "moola[onnx]".
+
+    Example: moola export --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt --output model.onnx
+    """
+    from moola.stages import export_onnx
+
+    result = export_onnx.export(options)
+    screen = Screen(console)
+    [(name, shape)] = result["input"].items()
+    sizes = ", ".join(str(size) for size in shape)
+    screen.say(f"{result['output']} ({result['size_bytes'] / 1e3:.0f} kB): {name} [{sizes}] in, "
+               f"{' and '.join(result['outputs'])} out; classes {', '.join(result['class_names'])}.")  # fmt: skip
+    off = result["largest_difference"]
+    if off is None:
+        screen.say("Not compared with the model: onnxruntime is not installed.")
+    else:
+        screen.say(f"In onnxruntime its probabilities are those of the model to {off:.1g}.")
+    screen.result(result)
+    return 0

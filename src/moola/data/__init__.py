@@ -1,1 +1,0 @@
-"""Tables of bars, windows and splits: reading, writing, sampling and augmentation."""

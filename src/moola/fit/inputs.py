@@ -1,0 +1,245 @@
+"""What training reads: data, split and encoder, checked against each other."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from moola.augment import can_synthesise, class_swaps
+from moola.core.expansions import NO_POINTER, soft_curve
+from moola.core.features import RobustScaler, require_input_dim
+from moola.core.splits import PARTS, Split
+from moola.core.windows import inner_zone
+from moola.errors import InvalidData, WrongUsage
+from moola.evaluation.figures import TrainingFacts
+from moola.files import sha256_file
+from moola.fit.synthetic import check_cpsa
+from moola.models.model_files import EncoderFile, read_encoder
+from moola.options.option_ranges import refuse_out_of_range
+from moola.options.training_options import TrainOptions
+from moola.provenance.learned_times import find_leaks
+from moola.tables.split_file import read_split, verify_split
+from moola.tables.window_file import WindowTable, read_windows
+from moola.training.finetune import Examples
+
+# From a window table to training targets.
+
+
+log = logging.getLogger(__name__)
+FEW_WINDOWS = 10
+
+
+def to_examples(
+    table: WindowTable, scaler: RobustScaler, classes: list[str], sigma_bars: float, visible_bars: int | None = None
+) -> Examples:
+    """Scale features, number classes and turn pointers into curves.
+
+    With `visible_bars` the first ones alone are there, as if no others were known: features look back only, so
+    theirs are the same, and a pointer behind them is none.
+    """
+    assert table.features is not None
+    n_seen = table.window_bars if visible_bars is None else visible_bars
+    pointers = (np.where(bars < n_seen, bars, NO_POINTER) for bars in (table.expansion_start, table.expansion_end))
+    curves = [soft_curve(bars, n_seen, sigma_bars) for bars in pointers]
+    index = np.array([classes.index(name) for name in table.label], dtype=np.int64)
+    return Examples(scaler.transform(table.features[:, :n_seen]), index, np.stack(curves, axis=-1))
+
+
+def require_trainable(table: WindowTable, split: Split, path: Path) -> list[str]:
+    """Return the classes of the train rows, or say why these rows cannot be trained on.
+
+    Raises
+    ------
+    InvalidData
+        A row of the split has no label, train has one class, or a later part has a class that train
+        has not.
+    """
+    for part in PARTS:
+        rows = split.part(part)
+        bare = [int(row) for row in rows if table.label[row] is None]
+        if bare:
+            raise InvalidData(
+                f"every {part} row must have a label, but {len(bare)} of {len(rows)} have none ({path}, label, first "
+                f"row {bare[0]}). Label them or leave them out of the split."
+            )
+    counts = Counter(table.label[split.train].tolist())
+    if len(counts) < 2:
+        raise InvalidData(
+            f"train must have at least two classes, but its {len(split.train)} rows are all {next(iter(counts))!r} "
+            f"({path}). Label windows of another class."
+        )
+    classes = sorted(counts)
+    for part in ("val", "test"):
+        strange = sorted(set(table.label[split.part(part)].tolist()) - set(classes))
+        if strange:
+            raise InvalidData(
+                f"{part} must have classes that train has, but {', '.join(strange)} is not among {', '.join(classes)} "
+                f"({path}). Change the split or the labels."
+            )
+    for name, count in counts.items():
+        if count < FEW_WINDOWS:
+            log.warning("Class %s has only %d training windows: expect little of it.", name, count)
+    return classes
+
+
+def facts_of(train: WindowTable, pointer_threshold: float | None) -> TrainingFacts:
+    """Return what the trivial predictors know of train rows."""
+    return TrainingFacts(
+        dict(sorted(Counter(train.label.tolist()).items())),
+        most_common(train.expansion_start),
+        most_common(train.expansion_end),
+        pointer_threshold,
+    )
+
+
+def most_common(bars: np.ndarray) -> int | None:
+    """Return the most common pointer, the smallest of equals; None without pointers."""
+    known = bars[bars >= 0]
+    return int(np.bincount(known).argmax()) if len(known) else None
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that training reads, checked."""
+
+    table: WindowTable
+    split: Split
+    split_name: str
+    classes: list[str]
+    encoder: EncoderFile | None
+    hashes: dict[str, str | None]
+    leaks: list[str]
+    leak_proof: bool | None
+
+
+def gather(options: TrainOptions) -> Material:
+    """Read data, split and encoder, and refuse what does not fit together."""
+    require_input_dim(options.input_dim)
+    table = read_windows(options.data, options.window_bars).with_features()
+    data_sha256 = sha256_file(options.data)
+    split_file = read_split(options.split)
+    leak_proof = verify_split(split_file, options.split, table, data_sha256, options.allow_overlap)
+    if leak_proof is False:
+        log.warning("The split's parts overlap (--allow-overlap): every result is marked as not leak-proof.")
+    encoder = read_encoder(options.pretrained_encoder) if options.pretrained_encoder else None
+    if encoder is not None:
+        log.info(
+            "Encoder: %d of %d tensors taken from %s.",
+            encoder.n_tensors,
+            encoder.n_tensors,
+            options.pretrained_encoder,
+        )
+    hashes = {
+        "data_sha256": data_sha256,
+        "split_sha256": sha256_file(options.split),
+        "encoder_sha256": sha256_file(options.pretrained_encoder) if options.pretrained_encoder else None,
+    }
+    if options.bars is not None:
+        hashes["bars_sha256"] = sha256_file(options.bars)
+    if options.unlabelled is not None:
+        hashes["unlabelled_sha256"] = sha256_file(options.unlabelled)
+    return material_of(table, split_file.split, split_file.name, encoder, hashes, leak_proof, options.data)
+
+
+def material_of(
+    table: WindowTable,
+    split: Split,
+    split_name: str,
+    encoder: EncoderFile | None,
+    hashes: dict[str, str | None],
+    leak_proof: bool | None,
+    data: Path,
+) -> Material:
+    """Put together what was read or is in memory; refuses what cannot be trained on, and warns of leaks."""
+    classes = require_trainable(table, split, data)
+    leaks = find_leaks(leak_proof, encoder, table, split, hashes["data_sha256"], hashes["split_sha256"])
+    for leak in leaks:
+        log.warning("Not leak-proof: %s.", leak)
+    return Material(table, split, split_name, classes, encoder, hashes, leaks, leak_proof)
+
+
+# Options of `train` that follow from the data and the encoder.
+
+
+SCRATCH_HIDDEN, SCRATCH_LAYERS = 64, 1
+
+
+def resolve_options(
+    options: TrainOptions, table: WindowTable, split: Split, encoder: EncoderFile | None
+) -> TrainOptions:
+    """Fill in what was left open, so that `config.json` says all, and refuse contradictions."""
+    _check_numbers(options, table.window_bars)
+    train_has_pointers = bool((table.expansion_start[split.train] >= 0).any())
+    if options.predict_pointers and not train_has_pointers:
+        raise InvalidData(
+            f"--predict-pointers must have pointers to learn from, but {options.data} has 0 in its train rows. "
+            "Pass --no-predict-pointers."
+        )
+    pointers = train_has_pointers if options.predict_pointers is None else options.predict_pointers
+    if options.augment_data is None:
+        possible = can_synthesise(table.take(split.train), options.augmentations, options.mirror_classes)
+        options = replace(options, augment_data=possible)
+    options = replace(options, mirror_average=_mirror_average(options, table, split))
+    if encoder is None:
+        if options.freeze_encoder:
+            raise WrongUsage(
+                "--freeze-encoder must have an encoder to freeze, but --pretrained-encoder is missing. "
+                "Name an encoder file, or pass --no-freeze-encoder."
+            )
+        return replace(
+            options,
+            predict_pointers=pointers,
+            freeze_encoder=False,
+            refit=bool(options.refit),
+            hidden_dim=options.hidden_dim or SCRATCH_HIDDEN,
+            num_layers=options.num_layers or SCRATCH_LAYERS,
+        )
+    architecture = encoder.encoder.architecture
+    for name in ("hidden_dim", "num_layers"):
+        asked, stored = getattr(options, name), getattr(architecture, name)
+        if asked not in (None, stored):
+            raise WrongUsage(
+                f"--{name.replace('_', '-')} must agree with the encoder file, but it is {asked} and the file has "
+                f"{stored}. Leave it out."
+            )
+    if encoder.window_bars != table.window_bars:
+        raise InvalidData(
+            f"the encoder must be for windows of {table.window_bars} bars, but {options.pretrained_encoder} is for "
+            f"{encoder.window_bars}. Pretrain with --window-bars {table.window_bars}."
+        )
+    frozen = True if options.freeze_encoder is None else options.freeze_encoder
+    return replace(
+        options,
+        predict_pointers=pointers,
+        freeze_encoder=frozen,
+        refit=frozen and len(split.test) > 0 if options.refit is None else options.refit,
+        hidden_dim=architecture.hidden_dim,
+        num_layers=architecture.num_layers,
+    )
+
+
+def _mirror_average(options: TrainOptions, table: WindowTable, split: Split) -> bool:
+    """Tell whether windows are read upside down too: as asked, or where every class has a mirror."""
+    classes = table.take(split.train).classes
+    known = set(class_swaps(classes, options.mirror_classes)) == set(classes)
+    if options.mirror_average and not known:
+        raise WrongUsage(
+            f"--mirror-average must know every class upside down, but {', '.join(classes)} may have a direction. "
+            "Say --mirror-classes same, or swaps such as bull:bear."
+        )
+    return known if options.mirror_average is None else options.mirror_average
+
+
+def _check_numbers(options: TrainOptions, window_bars: int) -> None:
+    refuse_out_of_range(options)
+    check_cpsa(options)
+    first, _ = inner_zone(window_bars)
+    if options.visible_bars is not None and not first < options.visible_bars <= window_bars:
+        raise WrongUsage(
+            f"--visible-bars must be within {first + 1} to {window_bars}, so that some of the inner zone is "
+            f"seen, but it is {options.visible_bars}. Give 75 of 105 bars, or leave it out."
+        )

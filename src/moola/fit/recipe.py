@@ -1,0 +1,264 @@
+"""The stages of a fit: heads on an encoder, the same again on more rows, students. One loop, one seed, one recipe."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from moola.augment import class_swaps
+from moola.core.features import N_FEATURES, RobustScaler
+from moola.core.seeds import derive_seed
+from moola.core.splits import Intervals, Split
+from moola.evaluation.calibration import calibrated
+from moola.files import sha256_file
+from moola.fit.inputs import Material, to_examples
+from moola.fit.predicting import read_windows_both_ways
+from moola.fit.synthetic import epoch_ratios, synthetic_windows, taker
+from moola.models.model_files import ModelFile
+from moola.models.network import NETWORKS, BiLSTMEncoder, EncoderArchitecture, EnhancedSimpleLSTM, build_encoder
+from moola.options.training_options import TrainOptions
+from moola.provenance.learned_times import spread, usable_rows
+from moola.tables.window_file import WindowTable
+from moola.tables.window_sources import WindowSource, open_source
+from moola.training.device import training_dtype
+from moola.training.finetune import ClassAndPointers, EncoderProof, Examples, FinetunePlan
+from moola.training.loop import FitPlan, FitState, Objective, OnEpoch, fit
+from moola.training.pretext_tasks import MaskPlan
+from moola.training.selftrain import SelfTraining, SoftLabels, StudentPlan
+
+# Stage of self-training: a trained model labels windows without labels, and a student learns from them.
+
+
+log = logging.getLogger(__name__)
+LABELLED_A_BATCH = 16
+UNLABELLED_A_BATCH = 64
+ENCODER_RATE = 0.5
+MASK_RATIO = 0.15
+WINDOWS_AT_A_TIME = 1024
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Windows without labels that a student may see: a source, and the rows that obey the split."""
+
+    source: WindowSource
+    rows: np.ndarray
+    sha256: str
+
+    @property
+    def intervals(self) -> Intervals:
+        """Times of all windows of the source."""
+        return self.source.intervals
+
+
+def open_unlabelled(options: TrainOptions) -> Unlabelled:
+    """Open --unlabelled, and keep the windows that end before the split's val and test begin."""
+    assert options.unlabelled is not None
+    source = open_source(options.unlabelled, options.stride, None, options.window_bars)
+    sha256 = sha256_file(options.unlabelled)
+    rows, why = usable_rows(options.split, options.unlabelled, source, sha256)
+    if why:
+        log.info("Self-training: %d of %d windows left out (%s).", len(source) - len(rows), len(source), why)
+    return Unlabelled(source, spread(rows, options.n_unlabelled), sha256)
+
+
+def soft_labels(teachers: list[ModelFile], unlabelled: Unlabelled, device: torch.device) -> SoftLabels:
+    """Let teachers say, on average, calibrated class probabilities and pointer curves of every usable window."""
+    prob, curves = [], []
+    for rows in _pieces(unlabelled.rows):
+        features = unlabelled.source.features(rows)
+        said = [read_windows_both_ways(teacher, features, device) for teacher in teachers]
+        logits = np.mean([logits for logits, _ in said], axis=0)
+        prob.append(calibrated(logits, teachers[0].temperature).astype(np.float32))
+        pointing = [curve for _, curve in said if curve is not None]
+        if pointing:
+            curves.append(np.mean(pointing, axis=0)[:, : teachers[0].n_seen_bars].astype(np.float16))
+    return SoftLabels(np.concatenate(prob), np.concatenate(curves) if curves else None)
+
+
+def _pieces(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for first in range(0, len(rows), WINDOWS_AT_A_TIME):
+        yield rows[first : first + WINDOWS_AT_A_TIME]
+
+
+def seen_by_student(unlabelled: Unlabelled) -> list[int] | None:
+    """Return when the first bar that a student saw begins and the last is over, in microseconds; None without times."""
+    start_us, end_us = unlabelled.intervals.start_us, unlabelled.intervals.end_us
+    if start_us is None or end_us is None:
+        return None
+    return [int(start_us[unlabelled.rows].min()), int(end_us[unlabelled.rows].max())]
+
+
+def record_of(unlabelled: Unlabelled) -> dict[str, Any]:
+    """Say what the student saw, for manifest and model file."""
+    return {"unlabelled_sha256": unlabelled.sha256, "n_unlabelled_windows": len(unlabelled.rows)}
+
+
+class Stages:
+    """Runs stages one after the other; each has its own checkpoint and its own lines of history."""
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        material: Material,
+        device: torch.device,
+        checkpoint: Path | None,
+        deciding: dict[str, Any],
+        on_epoch: OnEpoch,
+    ) -> None:
+        self.options, self.material, self.device = options, material, device
+        self.checkpoint, self.deciding, self.on_epoch = checkpoint, deciding, on_epoch
+        features = material.table.take(material.split.train).features
+        assert features is not None
+        self.scaler = (
+            material.encoder.scaler if material.encoder else RobustScaler.fit(features[:, : options.visible_bars])
+        )
+        self.states: dict[str, FitState] = {}
+
+    def state(self) -> FitState:
+        """The first stage's state, with the history of all."""
+        first = next(iter(self.states.values()))
+        lines = [row for state in self.states.values() for row in state.history]
+        return replace(first, history=lines)
+
+    def finetune(self, stage: str, rows: np.ndarray, val_rows: np.ndarray) -> tuple[EnhancedSimpleLSTM, dict[str, Any]]:
+        """Train a fresh network on some rows; val rows choose the epoch, the training loss where there are none."""
+        return self._finetune(stage, rows, val_rows, self._plan(), self.options.n_heads)
+
+    def fold(self, number: int, rows: np.ndarray) -> EnhancedSimpleLSTM:
+        """Train a network of one head on some rows, without any to choose by: for out-of-fold calibration."""
+        return self._finetune(f"fold-{number}", rows, rows[:0], self._plan(), 1)[0]
+
+    def teacher(self, number: int, rows: np.ndarray, val_rows: np.ndarray) -> EnhancedSimpleLSTM:
+        """Train an unfrozen network of one head with a seed of its own."""
+        seed = derive_seed(self.options.seed, "teacher", number)
+        plan = replace(self._plan(), freeze_encoder=False, seed=seed)
+        return self._finetune(f"teacher-{number}", rows, val_rows, plan, 1)[0]
+
+    def _finetune(
+        self, stage: str, rows: np.ndarray, val_rows: np.ndarray, plan: FinetunePlan, n_heads: int
+    ) -> tuple[EnhancedSimpleLSTM, dict[str, Any]]:
+        network = self._network(plan.seed, n_heads).to(self.device)
+        proof = EncoderProof(network, plan.freeze_encoder)
+        train, made = self._examples(rows), self._made(rows)
+        objective = ClassAndPointers(network, train, made, self._examples(val_rows), plan, self.device)
+        # An epoch in which the encoder still stood is not what was asked for.
+        n_passing = 0 if plan.freeze_encoder else plan.frozen_epochs
+        self._fit(stage, objective, self.options.epochs, plan.seed, n_passing)
+        return network, proof.check()
+
+    def student(
+        self, stage: str, teachers: list[ModelFile], unlabelled: Unlabelled, rows: np.ndarray, val_rows: np.ndarray
+    ) -> tuple[EnhancedSimpleLSTM, dict[str, Any]]:
+        """Train a fresh, unfrozen network on the teachers' averaged soft labels and on the labelled rows."""
+        network = self._network(self.options.seed, self.options.n_heads).to(self.device)
+        proof = EncoderProof(network, frozen=False)
+        plan = replace(
+            self._plan(),
+            freeze_encoder=False,
+            frozen_epochs=0,
+            learning_rate=self.options.student_rate,
+            encoder_rate=ENCODER_RATE,
+            batch_size=UNLABELLED_A_BATCH,
+        )
+        student = StudentPlan(
+            plan,
+            MaskPlan("patch", MASK_RATIO, 7),
+            LABELLED_A_BATCH,
+            self._flips() and unlabelled.source.ohlc(unlabelled.rows[:1]) is not None,
+            self.options.confidence_weighting,
+        )
+        objective = SelfTraining(
+            network,
+            taker(unlabelled.source, self.scaler, self.options.visible_bars),
+            unlabelled.rows,
+            soft_labels(teachers, unlabelled, self.device),
+            (self._examples(rows), self._made(rows)),
+            self._examples(val_rows),
+            student,
+            self.device,
+        )
+        self._fit(stage, objective, self.options.student_epochs, plan.seed)
+        return network, proof.check()
+
+    def _flips(self) -> bool:
+        """Tell whether every class is its own mirror, so that soft labels hold upside down."""
+        classes = self.material.classes
+        return class_swaps(classes, self.options.mirror_classes) == {name: name for name in classes}
+
+    def _fit(self, stage: str, objective: Objective, n_epochs: int, seed: int, n_passing: int = 0) -> None:
+        options = self.options
+        first = not self.states
+        checkpoint = self.checkpoint
+        if checkpoint is not None and not first:
+            checkpoint = checkpoint.with_name(f"{checkpoint.stem}-{stage}{checkpoint.suffix}")
+        deciding = self.deciding if first else self.deciding | {"stage": stage}
+        resume = options.resume is not None
+        plan = FitPlan(n_epochs, options.patience, options.weight_decay, seed, checkpoint, resume, deciding, n_passing)
+
+        def shown(row: dict[str, Any]) -> None:
+            self.on_epoch({**row, "stage": stage, "n_epochs": n_epochs})
+
+        state = fit(objective, plan, shown)
+        objective.module.cpu()
+        self.states[stage] = replace(state, history=[{**row, "stage": stage} for row in state.history])
+
+    def _examples(self, rows: np.ndarray) -> Examples:
+        return self._to_examples(self.material.table.take(rows))
+
+    def _to_examples(self, table: WindowTable) -> Examples:
+        options = self.options
+        return to_examples(table, self.scaler, self.material.classes, options.pointer_sigma, options.visible_bars)
+
+    def _made(self, rows: np.ndarray) -> Examples | None:
+        """Synthetic windows made of these rows alone."""
+        if not self.options.augment_data:
+            return None
+        split = self.material.split
+        rest = np.setdiff1d(np.concatenate([split.val, split.test]), rows)
+        seen = Split(rows, rest, rest[:0], split.dropped)
+        return self._to_examples(synthetic_windows(self.options, self.material.table, seen))
+
+    def _plan(self) -> FinetunePlan:
+        options = self.options
+        has_made = bool(options.augment_data)
+        return FinetunePlan(
+            freeze_encoder=bool(options.freeze_encoder),
+            learning_rate=options.learning_rate,
+            encoder_rate=options.encoder_rate if self.material.encoder else 1.0,
+            pointer_weight=options.pointer_weight,
+            label_smoothing=options.label_smoothing,
+            input_noise=options.input_noise,
+            batch_size=options.batch_size,
+            synthetic_ratio=options.cpsa_ratio if has_made else 0.0,
+            seed=options.seed,
+            # At most a quarter of the epochs, so that short runs train the encoder too.
+            frozen_epochs=min(options.frozen_epochs, options.epochs // 4) if self.material.encoder else 0,
+            epoch_ratios=epoch_ratios(options) if has_made else (),
+        )
+
+    def _network(self, seed: int, n_heads: int) -> EnhancedSimpleLSTM:
+        """Return fresh heads on the pretrained encoder as it came, or on a fresh one."""
+        options, classes = self.options, self.material.classes
+        build = NETWORKS[options.model]
+        pointers = bool(options.predict_pointers)
+        return build(self._encoder(seed), len(classes), pointers, options.dropout, seed, n_heads)
+
+    def _encoder(self, seed: int) -> BiLSTMEncoder:
+        options = self.options
+        if self.material.encoder is not None:
+            encoder = copy.deepcopy(self.material.encoder.encoder)
+        else:
+            assert options.hidden_dim is not None
+            assert options.num_layers is not None
+            architecture = EncoderArchitecture("bilstm", N_FEATURES, options.hidden_dim, options.num_layers)
+            encoder = build_encoder(architecture, seed)
+        encoder.training_dtype = training_dtype(options.precision, self.device)
+        return encoder

@@ -1,0 +1,139 @@
+"""Start processes that train together (`--devices`), here or on Ray, or join those that torchrun started."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from moola.errors import DeviceUnavailable, OperationFailed, WrongUsage
+from moola.fit.cluster_team import Work, hear, run_on_ray, tell
+from moola.fit.processes import end_with_parent
+from moola.options.option_ranges import refuse_out_of_range
+from moola.training.device import ALONE, Team
+from moola.training.loop import OnEpoch
+
+PATIENCE_S = 5.0
+
+
+def run_together(
+    work: Work, look: Callable[[Any], object], options: Any, checkpoint: Path, on_epoch: OnEpoch
+) -> tuple[dict[str, Any], Team]:
+    """Do the work alone, with torchrun's other processes, or with `options.devices` processes, started here or on Ray.
+
+    Parameters
+    ----------
+    look
+        Refuses options and files that no member could work with, before members are started for them.
+    checkpoint
+        Where the work keeps its last finished epoch.
+
+    Returns
+    -------
+    What the work said, and which member this process is: one that does not lead has nothing to tell.
+
+    Raises
+    ------
+    WrongUsage
+        --devices below 1, beyond any machine, or another count than torchrun's, or --engine ray beside it.
+    DeviceUnavailable
+        More processes than GPUs, where they are to compute on GPUs.
+    OperationFailed
+        A member ended without a word (killed, out of memory).
+    """
+    refuse_out_of_range(options)
+    n_launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if n_launched > 1:
+        if options.engine == "ray":
+            raise WrongUsage(
+                f"--engine ray must start the processes, but torchrun started {n_launched}. Leave one of them out."
+            )
+        if options.devices not in (1, n_launched):
+            raise WrongUsage(
+                f"--devices must agree with torchrun, but it is {options.devices} and {n_launched} processes were "
+                "started. Leave it out."
+            )
+        with _joined("env://", Team(int(os.environ["RANK"]), n_launched), options) as team:
+            return work(options, on_epoch, team), team
+    if options.engine != "ray" and options.devices == 1:
+        return work(options, on_epoch, ALONE), ALONE
+    look(options)
+    if options.engine == "ray":
+        return run_on_ray(work, options, checkpoint, on_epoch), ALONE
+    return _started(work, options, on_epoch), ALONE
+
+
+@contextlib.contextmanager
+def _joined(meeting: str, team: Team, options: Any) -> Iterator[Team]:
+    backend = "gloo"
+    if options.device != "cpu" and torch.cuda.is_available():
+        # Figures are summed on the CPU, gradients where they are.
+        backend = "cpu:gloo,cuda:nccl"
+        n_gpus = torch.cuda.device_count()
+        local = int(os.environ.get("LOCAL_RANK", team.rank))
+        if local >= n_gpus:
+            raise DeviceUnavailable(
+                f"--devices must be at most the GPUs of this machine, but it is {team.size} and torch finds {n_gpus}. "
+                "Lower it, or use --device cpu."
+            )
+        torch.cuda.set_device(local)
+    distributed.init_process_group(backend, init_method=meeting, rank=team.rank, world_size=team.size)
+    try:
+        yield team
+    finally:
+        distributed.destroy_process_group()
+
+
+def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
+    """Start the members, pass on what the first one says, and end all when one ends badly."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="moola-team-") as place:
+        said = context.Queue()
+        meeting = (Path(place) / "meeting").as_uri()
+        members = [
+            context.Process(
+                target=_member, args=(work, options, Team(rank, options.devices), meeting, said), daemon=True
+            )
+            for rank in range(options.devices)
+        ]
+        for member in members:
+            member.start()
+        try:
+            result = hear(said, on_epoch, lambda: _why_ended(members))
+            for member in members:
+                member.join(PATIENCE_S)
+            return result
+        finally:
+            # After Ctrl-C or a failure the others would wait for each other for ever.
+            for member in members:
+                if member.is_alive():
+                    member.terminate()
+                member.join()
+
+
+def _why_ended(members: list[Any]) -> OperationFailed | None:
+    codes = {rank: member.exitcode for rank, member in enumerate(members) if member.exitcode}
+    if not codes:
+        return None
+    return OperationFailed(
+        f"all processes of --devices must go on to the end, but some ended (by number: {codes}). "
+        "Finished epochs are kept: go on with --resume, or with fewer devices."
+    )
+
+
+def _member(work: Work, options: Any, team: Team, meeting: str, said: Any) -> None:
+    """One process: joins, works, and tells the starter what it needs to know."""
+    end_with_parent()
+
+    def joined_work(on_epoch: OnEpoch) -> dict[str, Any]:
+        with _joined(meeting, team, options):
+            return work(options, on_epoch, team)
+
+    tell(said, team, joined_work)

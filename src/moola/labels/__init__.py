@@ -1,0 +1,1 @@
+"""Labels of people: into the store, out of it, compared."""

@@ -1,0 +1,1 @@
+"""What may not leak, and the checks that look for it."""

@@ -1,0 +1,262 @@
+"""Encoder and model files: what they hold, and how a whole network comes out of one, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from moola.core.features import FEATURE_NAMES, FEATURE_VERSION, RobustScaler
+from moola.errors import TrainingDiverged, UntrustedFile
+from moola.models.network import (
+    ENCODERS,
+    NETWORKS,
+    BiLSTMEncoder,
+    EncoderArchitecture,
+    EnhancedSimpleLSTM,
+    build_encoder,
+)
+from moola.models.sealed import digest, read_sealed, write_sealed
+from moola.options.option_ranges import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS
+
+ENCODER_KIND = "encoder"
+MODEL_KIND = "model"
+# Shapes alone: what a file says of its sizes is compared with the weights it has before any memory is taken.
+NO_MEMORY = torch.device("meta")
+MAX_CLASSES, MAX_WINDOW_BARS = 1000, 100_000
+
+
+@dataclass(frozen=True)
+class EncoderFile:
+    """An encoder ready for use, with its scaler and what it was trained on."""
+
+    encoder: BiLSTMEncoder
+    scaler: RobustScaler
+    window_bars: int
+    pretraining: dict[str, Any]
+    n_tensors: int
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A network ready for use, with its classes, calibration and what it was trained on."""
+
+    network: EnhancedSimpleLSTM
+    model_name: str
+    scaler: RobustScaler
+    window_bars: int
+    class_names: list[str]
+    temperature: float
+    pointer_threshold: float | None
+    training: dict[str, Any]
+    # Class that each class becomes upside down; None where it is not known, and windows are read one way only.
+    mirror: list[int] | None = None
+    # How much each length of an expansion counts when curves are decoded; None counts all alike.
+    length_weight: np.ndarray | None = None
+    # First bars of a window that the network reads; None reads all.
+    visible_bars: int | None = None
+
+    @property
+    def n_seen_bars(self) -> int:
+        """Bars of a window that the network reads."""
+        return self.window_bars if self.visible_bars is None else self.visible_bars
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's weights on the CPU, cut loose from training."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+
+
+def _finite_weights(path: Path, module: nn.Module) -> dict[str, Tensor]:
+    weights = weights_of(module)
+    if bad := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+        raise TrainingDiverged(
+            f"weights must be finite numbers to be kept, but {len(bad)} of {len(weights)} tensors hold others, first "
+            f"{bad[0]}; {path} was not written. Lower --learning-rate."
+        )
+    return weights
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's weights: equal before and after means frozen."""
+    return digest(weights_of(module))
+
+
+def _shared_content(encoder: BiLSTMEncoder, scaler: RobustScaler, window_bars: int) -> dict[str, Any]:
+    return {
+        "architecture": encoder.architecture.as_dict(),
+        "features": {"names": list(FEATURE_NAMES), "version": FEATURE_VERSION},
+        "scaler": {
+            "center": torch.from_numpy(scaler.center.copy()),
+            "scale": torch.from_numpy(scaler.scale.copy()),
+            "clip": float(scaler.clip),
+        },
+        "window_bars": window_bars,
+    }
+
+
+def write_encoder(
+    path: Path, encoder: BiLSTMEncoder, scaler: RobustScaler, window_bars: int, pretraining: dict[str, Any]
+) -> bytes:
+    """Write an encoder file; `TrainingDiverged` where a weight is no finite number."""
+    content = _shared_content(encoder, scaler, window_bars)
+    content |= {"weights": _finite_weights(path, encoder), "pretraining": pretraining}
+    return write_sealed(path, ENCODER_KIND, content)
+
+
+def read_encoder(path: Path) -> EncoderFile:
+    """Read an encoder file: all its tensors are taken, or `UntrustedFile` and none."""
+    content = read_sealed(path, ENCODER_KIND)
+    with _Complete(path, ENCODER_KIND):
+        scaler, window_bars = _read_shared(content)
+        with NO_MEMORY:
+            encoder = _empty_encoder(content["architecture"])
+        n_tensors = _take_all(encoder, content["weights"])
+        return EncoderFile(encoder, scaler, window_bars, _read_record(content["pretraining"]), n_tensors)
+
+
+def write_model(path: Path, model: ModelFile) -> bytes:
+    """Write a model file; `TrainingDiverged` where a weight is no finite number."""
+    network = model.network
+    content = _shared_content(network.encoder, model.scaler, model.window_bars)
+    content |= {
+        "model": model.model_name,
+        "weights": _finite_weights(path, network),
+        "class_names": list(model.class_names),
+        "predict_pointers": network.predict_pointers,
+        "n_heads": len(network.heads),
+        "calibration": {"method": "temperature", "temperature": float(model.temperature)},
+        "pointer_threshold": model.pointer_threshold,
+        "training": model.training,
+        "mirror": model.mirror,
+        "length_weight": None if model.length_weight is None else torch.from_numpy(model.length_weight.copy()),
+        "visible_bars": model.visible_bars,
+    }
+    return write_sealed(path, MODEL_KIND, content)
+
+
+def read_model(path: Path) -> ModelFile:
+    """Read a model file: all its tensors are taken, or `UntrustedFile` and none."""
+    content = read_sealed(path, MODEL_KIND)
+    with _Complete(path, MODEL_KIND):
+        scaler, window_bars = _read_shared(content)
+        names = [str(name) for name in content["class_names"]]
+        if not 1 <= len(names) <= MAX_CLASSES:
+            raise ValueError(f"{len(names)} classes")
+        build = NETWORKS[content["model"]]
+        n_heads = content["n_heads"]
+        if type(n_heads) is not int or not 1 <= n_heads <= MAX_HEADS:
+            raise ValueError(f"{n_heads!r} heads")
+        with NO_MEMORY:
+            encoder = _empty_encoder(content["architecture"])
+            network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0, n_heads)
+        _take_all(network, content["weights"])
+        threshold, temperature = content["pointer_threshold"], content["calibration"]["temperature"]
+        if not (0 < temperature < np.inf and (threshold is None or 0 <= threshold <= 1)):
+            raise ValueError(f"temperature {temperature} and pointer threshold {threshold}")
+        mirror = content["mirror"]
+        if mirror is not None and not (isinstance(mirror, list) and sorted(mirror) == list(range(len(names)))):
+            raise ValueError(f"a mirror {mirror!r} of {len(names)} classes")
+        return ModelFile(
+            network.eval(),
+            content["model"],
+            scaler,
+            window_bars,
+            names,
+            float(temperature),
+            None if threshold is None else float(threshold),
+            _read_record(content["training"]),
+            mirror,
+            _read_length_weight(content["length_weight"], window_bars),
+            _read_visible_bars(content["visible_bars"], window_bars),
+        )
+
+
+def _read_record(stored: Any) -> dict[str, Any]:
+    """Take what was recorded of the learning; its times, by which leaks are found, must be two in their order."""
+    record = dict(stored)
+    if (span := record.get("time_range")) is not None:
+        first, last = (np.datetime64(text.removesuffix("Z"), "us") for text in span)
+        if not first <= last:
+            raise ValueError(f"times from {first} to {last}")
+    return record
+
+
+def _read_length_weight(stored: Tensor | None, window_bars: int) -> np.ndarray | None:
+    if stored is None:
+        return None
+    weight = np.asarray(stored.numpy(), dtype=np.float64)
+    if weight.shape != (window_bars,) or not (np.isfinite(weight).all() and (weight > 0).all()):
+        raise ValueError("weights of lengths that cannot be used")
+    return weight
+
+
+def _read_visible_bars(stored: Any, window_bars: int) -> int | None:
+    if stored is not None and not (type(stored) is int and 1 <= stored <= window_bars):
+        raise ValueError(f"{stored!r} visible of {window_bars} bars")
+    return stored
+
+
+class _Complete:
+    """Turns anything missing or odd inside a sealed content into one refusal."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path, self.kind = path, kind
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, KeyError | TypeError | ValueError | AttributeError | RuntimeError):
+            raise UntrustedFile(
+                f"{self.path} must be a whole moola {self.kind} file, but {type(error).__name__}: {error}. "
+                "Nothing of it was used. Write it anew."
+            ) from error
+
+
+def _read_shared(content: dict[str, Any]) -> tuple[RobustScaler, int]:
+    features = content["features"]
+    if features["names"] != list(FEATURE_NAMES) or features["version"] != FEATURE_VERSION:
+        raise ValueError(f"features {features['names']} of version {features['version']}")
+    scaler = content["scaler"]
+    center, scale = (np.asarray(scaler[key].numpy(), dtype=np.float64) for key in ("center", "scale"))
+    shapes_fit = center.shape == scale.shape == (len(FEATURE_NAMES),)
+    if not (shapes_fit and np.isfinite([center, scale]).all() and (scale > 0).all() and 0 < scaler["clip"] < np.inf):
+        raise ValueError("a scaler that cannot be used")
+    window_bars = content["window_bars"]
+    if not isinstance(window_bars, int) or not 1 <= window_bars <= MAX_WINDOW_BARS:
+        raise ValueError(f"windows of {window_bars!r} bars")
+    return RobustScaler(center, scale, float(scaler["clip"])), window_bars
+
+
+def _empty_encoder(stored: dict[str, Any]) -> BiLSTMEncoder:
+    architecture = EncoderArchitecture(**stored)
+    sizes_fit = (
+        architecture.input_dim == len(FEATURE_NAMES)
+        and 1 <= architecture.hidden_dim <= MAX_HIDDEN
+        and 1 <= architecture.num_layers <= MAX_LAYERS
+    )
+    if not sizes_fit:
+        raise ValueError(f"sizes {stored}")
+    if architecture.name not in ENCODERS:
+        raise ValueError(f"an encoder called {architecture.name!r}")
+    # Building with a seed leaves torch's own generator alone.
+    return build_encoder(architecture, 0)
+
+
+def _take_all(module: nn.Module, weights: dict[str, Tensor]) -> int:
+    expected = module.state_dict()
+    missing, surplus = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+    if missing or surplus:
+        raise ValueError(f"missing weights {sorted(missing)}, surplus weights {sorted(surplus)}")
+    for name, tensor in expected.items():
+        if tensor.shape != weights[name].shape or tensor.dtype != weights[name].dtype:
+            raise ValueError(f"weights {name} of shape {tuple(weights[name].shape)}, not {tuple(tensor.shape)}")
+        if not torch.isfinite(weights[name]).all():
+            raise ValueError(f"weights {name} are not finite")
+    module.load_state_dict(weights, strict=True, assign=True)
+    return len(expected)

@@ -1,0 +1,223 @@
+"""Options of `gate` and `promote`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from moola.errors import WrongUsage
+from moola.options.option_ranges import DEFAULT_SEED, MIN_GAIN, PROMOTED_NAME, DeviceName
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictOptions:
+    """What decides a verdict, whoever asks for it.
+
+    Parameters
+    ----------
+    baseline
+        Run id, run folder or model file to beat. Left out: the promoted model, else the newest
+        from-scratch run on the same data and split.
+    name
+        File name of the promoted model.
+    seed
+        Seed of the bootstrap.
+    min_gain
+        Smallest gain in Brier that is worth having: a smaller one is inconclusive, however sure. 0 takes any gain.
+    """
+
+    baseline: Path | None = None
+    name: str = PROMOTED_NAME
+    seed: int = DEFAULT_SEED
+    min_gain: float = MIN_GAIN
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions(VerdictOptions):
+    """Options of `gate`.
+
+    Parameters
+    ----------
+    run
+        The challenger: run id, or its folder under artifacts/runs.
+    """
+
+    run: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromoteOptions(VerdictOptions):
+    """Options of `promote`: those of `gate`, and the way back.
+
+    Parameters
+    ----------
+    run
+        The challenger: run id, or its folder under artifacts/runs. Left out with --back.
+    back
+        Return to the model that was in use before the present one, without a gate; again, to the one before that.
+    """
+
+    run: Path | None = None
+    back: bool = False
+
+    def gate_options(self) -> GateOptions:
+        """Return the options of the gate that the run must pass.
+
+        Raises
+        ------
+        WrongUsage
+            No run is named.
+        """
+        if self.run is None:
+            raise WrongUsage("promote must be given --run or --back, but has neither. Name the run to promote.")
+        return GateOptions(run=self.run, baseline=self.baseline, name=self.name, seed=self.seed, min_gain=self.min_gain)
+
+
+# Options of `eval`.
+
+
+ClassMetric = Literal[
+    "pr_auc",
+    "brier",
+    "ece",
+    "accuracy",
+    "mcc",
+    "f1_macro",
+    "f1_per_class",
+    "log_loss",
+    "brier_skill",
+    "brier_parts",
+    "calibration",
+]
+EventMetric = Literal["hit_at_pm3", "lead_lag", "pointer_f1", "event_map", "expansion_iou"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """Options of `eval`.
+
+    Parameters
+    ----------
+    run
+        Run id, or its folder under artifacts/runs.
+    metrics
+        Class metrics to show.
+    event_metrics
+        Pointer metrics to show.
+    save_metrics
+        JSON file for the figures; artifacts/metrics/<RUN_ID>.json when left out.
+    save_reliability_plot
+        PNG file for the reliability diagram.
+    seed
+        Seed of the bootstrap.
+    """
+
+    run: Path
+    metrics: tuple[ClassMetric, ...] = get_args(ClassMetric)
+    event_metrics: tuple[EventMetric, ...] = get_args(EventMetric)
+    save_metrics: Path | None = None
+    save_reliability_plot: Path | None = None
+    seed: int = DEFAULT_SEED
+
+
+# Options of `report`.
+
+
+REPORTS_ROOT = Path("artifacts/reports")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Options of `report`.
+
+    Parameters
+    ----------
+    run
+        Id or folder of a run or of a cv.
+    baseline
+        Run id, run folder or model file to judge against. Left out: the promoted model, else the newest
+        from-scratch run on the same data and split; without either the page has no verdict.
+    compare
+        Further runs (or cvs) of the same windows, to compare with it on the page.
+    output
+        HTML file to write; artifacts/reports/<RUN_ID>.html when left out.
+    seed
+        Seed of the bootstrap.
+    min_gain
+        Smallest gain in Brier that is worth having, as `gate` takes it for the verdict.
+    """
+
+    run: Path
+    baseline: Path | None = None
+    compare: tuple[str, ...] = ()
+    output: Path | None = None
+    seed: int = DEFAULT_SEED
+    min_gain: float = MIN_GAIN
+
+
+def gate_options(options: ReportOptions) -> GateOptions:
+    """Return the options of the gate whose verdict the page shows."""
+    return GateOptions(run=options.run, baseline=options.baseline, seed=options.seed, min_gain=options.min_gain)
+
+
+# Options of `leakcheck`.
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeakcheckOptions:
+    """Options of `leakcheck`.
+
+    Parameters
+    ----------
+    data
+        Labelled windows, relative or 4-D.
+    split
+        Split file; one that leaks is examined, not refused.
+    run
+        Run id, or its folder under artifacts/runs, to check against this data and split.
+    pretrained_encoder
+        Encoder file to check for held-out bars.
+    bars
+        Bars that the run's model scans live, to prove that what it tells hangs on bars up to then alone.
+    quick
+        Leave out the checks that train small networks.
+    window_bars
+        Bars a window; as the data says when left out.
+    device
+        cuda, cpu, or auto for a GPU where there is one.
+    threads
+        CPU threads, 0 for one a core.
+    seed
+        Seed of everything random.
+    """
+
+    data: Path
+    split: Path
+    run: Path | None = None
+    pretrained_encoder: Path | None = None
+    bars: Path | None = None
+    quick: bool = False
+    window_bars: int | None = None
+    device: DeviceName = "auto"
+    threads: int = 1
+    seed: int = DEFAULT_SEED
+
+
+# Options of `runs prune`.
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneOptions:
+    """Options of `runs prune`.
+
+    Parameters
+    ----------
+    keep
+        Newest runs that stay, whatever they are.
+    apply
+        Remove what is listed; without it nothing is.
+    """
+
+    keep: int = 10
+    apply: bool = False

@@ -1,0 +1,146 @@
+"""Where option values come from: command line, then environment, then `moola.toml`, then defaults."""
+
+from __future__ import annotations
+
+import os
+from contextvars import ContextVar
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from moola.errors import WrongUsage
+from moola.options.judging_options import (
+    EvalOptions,
+    GateOptions,
+    LeakcheckOptions,
+    PromoteOptions,
+    PruneOptions,
+    ReportOptions,
+)
+from moola.options.label_options import LabelOptions, LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
+from moola.options.scan_options import ScanOptions
+from moola.options.study_options import BenchmarkOptions, CompareOptions, CvOptions, TuneOptions
+from moola.options.table_options import (
+    AutolabelOptions,
+    ConvertOptions,
+    CpsaPreviewOptions,
+    ImportOptions,
+    SampleOptions,
+    SplitOptions,
+    WindowsOptions,
+)
+from moola.options.toml_files import read_toml
+from moola.options.training_options import (
+    ExportOptions,
+    PredictOptions,
+    PretrainOptions,
+    PretrainTs2VecOptions,
+    TrainOptions,
+)
+
+CONFIG_FILE = Path("moola.toml")
+ENVIRONMENT_PREFIX = "MOOLA_"
+# What the parser calls an option of each kind, and what records call it.
+ENVIRONMENT, COMMAND_LINE = "env", "cli"
+SOURCE_NAMES = {ENVIRONMENT: "environment", COMMAND_LINE: "command line"}
+_sources: ContextVar[dict[str, str] | None] = ContextVar("_sources", default=None)
+COMMAND_OPTIONS: dict[str, type] = {
+    "sample": SampleOptions,
+    "bars import": ImportOptions,
+    "windows": WindowsOptions,
+    "convert": ConvertOptions,
+    "label": LabelOptions,
+    "labels export": LabelsExportOptions,
+    "labels import": LabelsImportOptions,
+    "labels stats": LabelsStatsOptions,
+    "autolabel": AutolabelOptions,
+    "split": SplitOptions,
+    "cpsa preview": CpsaPreviewOptions,
+    "pretrain-bilstm": PretrainOptions,
+    "pretrain-ts2vec": PretrainTs2VecOptions,
+    "train": TrainOptions,
+    "eval": EvalOptions,
+    "cv": CvOptions,
+    "compare": CompareOptions,
+    "tune": TuneOptions,
+    "benchmark": BenchmarkOptions,
+    "gate": GateOptions,
+    "promote": PromoteOptions,
+    "report": ReportOptions,
+    "predict": PredictOptions,
+    "scan": ScanOptions,
+    "export": ExportOptions,
+    "runs prune": PruneOptions,
+    "leakcheck": LeakcheckOptions,
+}
+
+
+def remember_sources(sources: dict[str, str]) -> None:
+    """Remember where the options of the command that begins came from; what is not named is at its default."""
+    _sources.set({name: SOURCE_NAMES.get(source, source) for name, source in sources.items()})
+
+
+def option_sources(options: type) -> dict[str, str] | None:
+    """Return where each option of a class came from: `command line`, `environment`, the file's name or `default`.
+
+    None where no command was typed, as in a notebook.
+    """
+    known = _sources.get()
+    return None if known is None else {field.name: known.get(field.name, "default") for field in fields(options)}
+
+
+def option_names(command: str) -> set[str]:
+    """Return the keys of one command."""
+    return {field.name for field in fields(COMMAND_OPTIONS[command])}
+
+
+def boolean_options() -> set[str]:
+    """Return every boolean option of every command, as written on the command line."""
+    names = {"json", "debug"}
+    for options in COMMAND_OPTIONS.values():
+        names |= {field.name for field in fields(options) if str(field.type) in ("bool", "bool | None")}
+    return {f"--{name.replace('_', '-')}" for name in names}
+
+
+def file_settings(command: str, path: Path = CONFIG_FILE) -> dict[str, Any]:
+    """Return the settings that the file has for one command; every key of the file is checked.
+
+    Keys at the top hold for each command that has such an option; a table named after a command, as
+    `[train]` or `["bars import"]`, holds for that command and goes before them.
+
+    Raises
+    ------
+    WrongUsage
+        The file cannot be read, is no TOML, or a key or table is unknown; names the nearest known one.
+    """
+    # A folder or a broken link of this name is no missing file: somebody meant it to be read.
+    if not os.path.lexists(path):
+        return {}
+    content = read_toml(path, str(path))
+    shared = {key: value for key, value in content.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    known = set().union(*(option_names(name) for name in COMMAND_OPTIONS))
+    _refuse_unknown(_plain(shared), known, path, "option")
+    _refuse_unknown(tables, set(COMMAND_OPTIONS), path, "command")
+    for name, table in tables.items():
+        _refuse_unknown(_plain(table), option_names(name), path, f"option of {name}")
+    if command not in COMMAND_OPTIONS:
+        return {}
+    mine = {key: value for key, value in _plain(shared).items() if key in option_names(command)}
+    return mine | _plain(tables.get(command, {}))
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key.replace("-", "_"): value for key, value in settings.items()}
+
+
+def _refuse_unknown(settings: dict[str, Any], known: set[str], path: Path, what: str) -> None:
+    unknown = [key for key in settings if key not in known]
+    if unknown:
+        near = get_close_matches(unknown[0], sorted(known), n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Remove it."
+        raise WrongUsage(
+            f"every key of {path} must be the name of an {what}, but {len(unknown)} of {len(settings)} is not: "
+            f"{', '.join(repr(key) for key in unknown[:5])}. {hint}"
+        )

@@ -1,1 +1,0 @@
-"""Benchmarks: any train and test file, any models, several draws and seeds, one table."""

@@ -1,1 +1,0 @@
-"""Stage `cv`: many fits over folds and seeds, pooled out of fold, judged and gated."""

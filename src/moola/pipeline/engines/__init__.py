@@ -1,1 +1,0 @@
-"""Where work is done: processes of this machine, teams that train together, a Ray cluster."""

@@ -1,1 +1,0 @@
-"""What one fit is made of: material, resolved options, stages, and the fitted model."""

@@ -1,1 +1,0 @@
-"""Labels out of the store, into it, and about it."""

@@ -1,1 +1,0 @@
-"""Scanning bars: windows read, proposals counted, merged into events, told live, drawn."""

@@ -1,0 +1,1 @@
+"""What an encoder or a model has learned from."""

@@ -1,0 +1,293 @@
+"""Which windows or events lie in times that an encoder or a model has learned from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from moola.core.bar_lengths import interval_warning, window_bar_interval_s
+from moola.core.splits import PARTS, Intervals, Split, index_problems
+from moola.core.utc_times import time_us, utc_text
+from moola.core.windows import WINDOW_BARS, intersects, rows_of
+from moola.errors import InvalidData
+from moola.models.model_files import EncoderFile, ModelFile
+from moola.options.judging_options import LeakcheckOptions
+from moola.options.study_options import CvOptions, TuneOptions
+from moola.options.table_options import CpsaPreviewOptions
+from moola.options.training_options import PretrainOptions, TrainOptions
+from moola.tables import split_file, window_file
+from moola.tables.split_file import SplitFile, read_split
+from moola.tables.window_file import WindowTable
+from moola.tables.window_sources import TableSource, WindowSource
+
+# What a record of times says where the second is when the last bar was over; older ones say when it began.
+UNTIL_CLOSE = {"time_range_end": "close"}
+
+
+def times_learned(start_us: np.ndarray | None, close_us: np.ndarray | None) -> dict[str, Any]:
+    """Return what a record says of the times `[start, close)` that were learned from; `time_range` None where unknown.
+
+    Raises
+    ------
+    ValueError
+        There are no times at all.
+    """
+    if start_us is None or close_us is None:
+        return {"time_range": None}
+    return {"time_range": [utc_text(start_us.min()), utc_text(close_us.max())]} | UNTIL_CLOSE
+
+
+def seen_among(record: dict[str, Any], start_us: np.ndarray | None, close_us: np.ndarray | None) -> np.ndarray | None:
+    """Tell which of these intervals `[start, close)` share time with what was learned from.
+
+    `record` is what an encoder says of its pretraining or a model of its training. Of which bars those times were is
+    not on it: bars of another symbol at the same times count too. A record of an older version says when its last bar
+    began and not how long it was: what begins after that moment counts as not seen. None where it or the intervals
+    have no times.
+    """
+    span = record.get("time_range")
+    if span is None or start_us is None or close_us is None:
+        return None
+    first_us, last_us = (time_us(text) for text in span)
+    closed = UNTIL_CLOSE.items() <= record.items()
+    return intersects(start_us, close_us, first_us, last_us if closed else last_us + 1)
+
+
+def seen_sentence(n_seen: int | None, of: str, span: list[str] | None) -> str:
+    """Say how many windows or events a model has learned from; empty where none or unknown."""
+    if not n_seen or span is None:
+        return ""
+    first, last = (text[:10] for text in span)
+    return (
+        f"{n_seen} of {of} lie in the times of the labels that the model learned from ({first} to {last}): "
+        "they do not tell how it does on new bars."
+    )
+
+
+# What a run may have seen of the windows it is judged on.
+
+
+log = logging.getLogger(__name__)
+
+
+def find_leaks(
+    leak_proof: bool | None,
+    encoder: EncoderFile | None,
+    table: WindowTable,
+    split: Split,
+    data_sha256: str | None,
+    split_sha256: str | None = None,
+) -> list[str]:
+    """Return a sentence for every way in which val or test were seen before they judge; empty if none."""
+    leaks = []
+    if leak_proof is False:
+        leaks.append("the split's parts share bars")
+    held_out = np.concatenate([split.val, split.test])
+    if encoder is not None and (n_seen := _seen_by(encoder, table, held_out, data_sha256, split_sha256)):
+        leaks.append(
+            f"the encoder was pretrained on times that {n_seen} of {len(held_out)} val and test windows lie in "
+            "(pretrain with --split)"
+        )
+    return leaks
+
+
+def _seen_by(
+    encoder: EncoderFile, table: WindowTable, held_out: np.ndarray, data_sha256: str | None, split_sha256: str | None
+) -> int:
+    """Count held-out windows that the encoder may have seen; without times, what files and splits can tell."""
+    seen = seen_among(encoder.pretraining, rows_of(table.start_us, held_out), rows_of(table.close_us, held_out))
+    if seen is not None:
+        return int(seen.sum())
+    same_file = data_sha256 is not None and encoder.pretraining.get("input_sha256") == data_sha256
+    obeyed = encoder.pretraining.get("split_sha256")
+    if obeyed is None or obeyed != split_sha256:
+        if same_file:
+            return len(held_out)
+        log.warning("Without times it cannot be told whether the encoder saw val and test windows.")
+    return 0
+
+
+# Which windows without labels may be seen: those over before the split's val and test begin.
+
+
+def usable_rows(split: Path | None, path: Path, source: WindowSource, input_sha256: str) -> tuple[np.ndarray, str]:
+    """Rows that may be seen: all, or those over before the split's val and test begin."""
+    everything = np.arange(len(source))
+    if split is None:
+        if isinstance(source, TableSource) and source.table.classes:
+            log.warning(
+                "Without --split all %d labelled windows are seen, also those that a split holds out: "
+                "runs that use this encoder will be marked as not leak-proof where it saw their bars.",
+                len(source),
+            )
+        return everything, ""
+    file = read_split(split)
+    intervals = source.intervals
+    boundary = _first_held_out_us(file, source, input_sha256)
+    if boundary is None or intervals.end_us is None:
+        if file.data_sha256 not in (None, input_sha256):
+            raise InvalidData(
+                f"--split must tell which times it holds out, but {split} and {path} do not both have "
+                "times. Write the split anew with `moola split`, on windows with start_ts and end_ts."
+            )
+        if problems := index_problems(file.split, len(source)):
+            raise InvalidData.from_problems(split, problems, "Write the split anew with `moola split`.")
+        return file.split.train, "the split's train rows alone"
+    boundary -= _embargo_us(file, intervals, source.window_bars)
+    rows = everything[intervals.end_us <= boundary]
+    if not len(rows):
+        raise InvalidData(
+            f"some windows must be over when the split's val and test begin ({utc_text(boundary)}), but none of "
+            f"{len(source)} does. Give earlier bars."
+        )
+    return rows, f"windows that run into or follow {utc_text(boundary)}, where the split's val and test begin"
+
+
+def _embargo_us(file: SplitFile, intervals: Intervals, window_bars: int) -> int:
+    """Return the time of the bars that the split purges beyond one window.
+
+    They are bars of the data that was divided: ten days of embargo stay ten days where hourly bars are learned from. A
+    split that does not say how far its bars are apart is taken to be of bars like these.
+    """
+    n_bars = max(file.purge_window - (file.window_bars - 1), 0)
+    if file.bar_interval_us is not None:
+        return n_bars * file.bar_interval_us
+    if intervals.start_us is None or intervals.end_us is None or window_bars < 2:
+        return 0
+    # From the first bar's start to the last one's end.
+    usual = float(np.median(intervals.end_us - intervals.start_us)) / window_bars
+    return round(n_bars * usual)
+
+
+def _first_held_out_us(file: SplitFile, source: WindowSource, input_sha256: str) -> int | None:
+    """Return when the first held-out bar is, from the split's record or from the windows it divides."""
+    starts = [file.time_range_us[part][0] for part in PARTS[1:] if part in file.time_range_us]
+    if starts:
+        return min(starts)
+    start_us = source.intervals.start_us
+    held_out = np.concatenate([file.split.val, file.split.test])
+    fits = file.data_sha256 in (None, input_sha256) and len(held_out) and held_out.max() < len(source)
+    return int(start_us[held_out].min()) if fits and start_us is not None else None
+
+
+def spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """Return at most this many rows, evenly spread, in order."""
+    if len(rows) <= most:
+        return rows
+    chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
+    return chosen
+
+
+# Whether a model reads bars like those that it learned on.
+
+
+def compare_bar_intervals(
+    model: ModelFile,
+    start_us: np.ndarray | None,
+    end_us: np.ndarray | None,
+    warn: Callable[[str], None] = log.warning,
+) -> dict[str, float | str | None]:
+    """Warn where windows are of bars of another length than the model's; a model that does not say one is silent.
+
+    Parameters
+    ----------
+    start_us, end_us
+        Times of each window's first and last bar in microseconds, of windows of the model's length.
+    warn
+        Takes the sentence; the log unless the caller is Python.
+    """
+    learned, read = recorded_interval_s(model.training), window_bar_interval_s(start_us, end_us, model.window_bars)
+    if warning := interval_warning(learned, read):
+        warn(f"{warning[0].upper()}{warning[1:]}.")
+    return {"learned_bar_interval_s": learned, "bar_interval_s": read, "bar_interval_warning": warning or None}
+
+
+def recorded_interval_s(training: dict[str, Any]) -> float | None:
+    """Return the bar length that a record of training says, None for files written before it was kept."""
+    found = training.get("bar_interval_s")
+    return float(found) if isinstance(found, int | float) and found > 0 else None
+
+
+def compare_with_bars(
+    model: ModelFile, start_us: np.ndarray, warn: Callable[[str], None] = log.warning
+) -> dict[str, float | str | None]:
+    """Do the same with one symbol's bars, by the windows that they hold."""
+    n_bars = model.window_bars
+    return compare_bar_intervals(model, start_us[: max(len(start_us) - n_bars + 1, 0)], start_us[n_bars - 1 :], warn)
+
+
+# The length of windows where files record it: taken from them, and refused where they or the option disagree.
+
+
+Options = TypeVar(
+    "Options", CpsaPreviewOptions, CvOptions, LeakcheckOptions, PretrainOptions, TrainOptions, TuneOptions
+)
+# The options that name a file which may record a length; `leakcheck` reports a split or encoder of another length.
+NAMES = ("data", "input", "split", "pretrained_encoder")
+
+
+def agreed_window_bars(asked: int | None, recorded: dict[Path, int]) -> int:
+    """Return the length that `--window-bars` and every file agree on; 105 bars where neither says one.
+
+    Parameters
+    ----------
+    asked
+        Value of `--window-bars`, None where it was left out.
+    recorded
+        Files (models, encoders, splits) with the length that each records.
+
+    Raises
+    ------
+    InvalidData
+        Two files, or a file and the option, disagree.
+    """
+    said = [("--window-bars", asked)] if asked is not None else []
+    said += [(str(path), length) for path, length in recorded.items()]
+    if len({length for _, length in said}) > 1:
+        # The last of them is a file: an option alone cannot disagree.
+        name, length = said[-1]
+        other, found = next(one for one in said if one[1] != length)
+        advice = "Leave it out" if other == "--window-bars" else "Name files of one length"
+        raise InvalidData(
+            f"windows must have the {length} bars of {name}, but {other} says {found}. {advice}, or cut windows anew."
+        )
+    return said[0][1] if said else WINDOW_BARS
+
+
+def with_window_bars(options: Options) -> Options:
+    """Return options whose `window_bars` is a number: as given, else as the files that they name record.
+
+    The length is said where it is another than the default.
+
+    Raises
+    ------
+    InvalidData
+        Two of the files disagree; both are named.
+    MoolaError
+        A file cannot be read, as its reader says.
+    """
+    if options.window_bars is not None:
+        return options
+    names = ("data",) if isinstance(options, LeakcheckOptions) else NAMES
+    named = {name: path for name in names if (path := getattr(options, name, None)) is not None}
+    recorded = {path: length for name, path in named.items() if (length := _recorded(name, path)) is not None}
+    length = agreed_window_bars(None, recorded)
+    if length != WINDOW_BARS:
+        log.info("Windows have %d bars, as %s says.", length, next(iter(recorded)))
+    return replace(options, window_bars=length)
+
+
+def _recorded(name: str, path: Path) -> int | None:
+    if name == "split":
+        return split_file.recorded_window_bars(path)
+    if name == "pretrained_encoder":
+        # Labelling and tests of lengths need no torch.
+        from moola.models.model_files import read_encoder
+
+        return read_encoder(path).window_bars
+    return window_file.recorded_window_bars(path)

@@ -1,0 +1,135 @@
+"""What a report shows, as plain data: whoever gathers it, the page is built the same way."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moola.errors import InvalidData
+from moola.files import sha256_file
+from moola.options.command_lines import command_line as shell_line
+from moola.options.judging_options import ReportOptions
+from moola.stages.model_card import NEW_RUN, command_line, training_command
+from moola.tables.prediction_table import Predictions
+from moola.tables.window_file import read_windows
+
+
+@dataclass(frozen=True)
+class ShownVerdict:
+    """A verdict's word (`promote`, `inconclusive`, `hold` or another) and the sentence that says why."""
+
+    word: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class ShownTable:
+    """A table with its caption: header, rows of text as they are shown, and a note below."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """All that one page shows.
+
+    Attributes
+    ----------
+    title
+        The page's heading.
+    evaluation
+        What `Evaluation.as_dict()` gives: `part`, `n_windows`, `block_windows`, `figures` by name (each with
+        `value`, `low`, `high`, `trivial`, `reason`), `reliability` bins and `perfect_ece`.
+    predictions
+        The judged windows, in time order.
+    verdict
+        The verdict on top; None shows `no_verdict` in its place.
+    no_verdict
+        Why there is no verdict.
+    leaks
+        Sentences on what the models saw of these windows; each is shouted on top.
+    leak_proof
+        True when proved, None when it could not be checked, False when parts overlap.
+    ohlc
+        Prices of the judged windows `(windows, bars, 4)`, row by row those of `predictions`.
+    no_ohlc
+        Why there are no prices.
+    references
+        Further columns beside the trivial one: heading to figure name to value.
+    history
+        One row an epoch, with `epoch` and `train_*_loss`, `val_*_loss`, `best`.
+    tables
+        Further tables (folds, seeds, the gate), shown behind the figures.
+    facts
+        Groups of facts: heading to name to text.
+    fact_tables
+        Tables that stand with the facts (the parts of the split).
+    commands
+        Lines to type to make the same again.
+    """
+
+    title: str
+    evaluation: Mapping[str, Any]
+    predictions: Predictions
+    verdict: ShownVerdict | None = None
+    no_verdict: str = ""
+    leaks: Sequence[str] = ()
+    leak_proof: bool | None = True
+    ohlc: np.ndarray | None = None
+    no_ohlc: str = ""
+    references: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
+    tables: Sequence[ShownTable] = ()
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    fact_tables: Sequence[ShownTable] = ()
+    commands: Sequence[str] = ()
+
+
+# The prices of judged windows, from the data file where it still stands.
+
+
+def judged_bars(config: dict[str, Any], data_sha256: str, predictions: Predictions) -> tuple[np.ndarray | None, str]:
+    """Return the judged windows' prices, or why there are none."""
+    data = Path(str(config.get("data")))
+    if not data.is_file():
+        return None, f"the run's data file {data} is no longer there"
+    if sha256_file(data) != data_sha256:
+        return None, f"the run's data file {data} has changed since"
+    try:
+        table = read_windows(data, config.get("window_bars"))
+    except InvalidData as error:
+        return None, f"the run's data file cannot be read: {error}".rstrip(".")
+    if table.ohlc is None:
+        return None, f"the run's data file {data} holds features without their prices"
+    rows = predictions.row
+    if not len(rows) or rows.max() >= len(table) or [table.window_id[row] for row in rows] != predictions.window_id:
+        return None, f"the rows of {data} are not those that were judged"
+    return table.ohlc[rows], ""
+
+
+# The lines that make a run and its page again.
+
+
+__all__ = ["command_line", "commands_of", "training_command"]
+
+
+def commands_of(manifest: dict[str, Any], config: dict[str, Any], options: ReportOptions) -> list[str]:
+    """Return the commands, in order; the training line names each option that is not at its default."""
+    commands = []
+    if manifest.get("git_commit"):
+        commands.append(shlex.join(["git", "checkout", str(manifest["git_commit"])]))
+    commands.append(training_command(config))
+    for command in ("eval", "gate", "report"):
+        words = ["moola", command, "--run", NEW_RUN, "--seed", str(options.seed)]
+        if options.baseline is not None and command != "eval":
+            words += ["--baseline", str(options.baseline)]
+        commands.append(shell_line(*words))
+    return commands

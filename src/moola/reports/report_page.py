@@ -1,0 +1,207 @@
+"""The builder: from what a report shows to the bytes of its page, the same bytes each time."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from moola import __version__
+from moola.evaluation.class_metrics import PrecisionRecall, confusion, precision_recall
+from moola.evaluation.event_detection import first_rows
+from moola.evaluation.pointer_metrics import ENDS, nearest_pointers
+from moola.files import write_atomic
+from moola.reports import svg_charts
+from moola.reports.contents import ReportContent
+from moola.reports.figure_rows import figure_rows, headlines, interval_text, shown
+from moola.reports.gallery import gallery
+from moola.tables.prediction_table import Predictions
+
+# The page itself: one template, one style sheet, nothing from elsewhere.
+
+
+TEMPLATE, STYLE = "template.html.j2", "style.css"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a chart's legend: the class of its swatch, and what it stands for."""
+
+    swatch: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart with its heading, legend and caption."""
+
+    heading: str
+    chart: Markup
+    caption: str
+    keys: list[Key] = field(default_factory=list)
+
+
+def render(**context: Any) -> bytes:
+    """Fill the template; whatever is not markup made here is escaped.
+
+    The style sheet is named by its hash in the page's content policy, so that no style, script, image
+    or request that text could smuggle in would be followed.
+    """
+    template, style = (_resource(name) for name in (TEMPLATE, STYLE))
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    # The style sheet is a file of this package.
+    sheet = Markup(style)  # noqa: S704
+    page = environment.from_string(template).render(style=sheet, style_hash=hashed, **context)
+    return page.encode("utf-8", errors="replace")
+
+
+def _resource(name: str) -> str:
+    return resources.files("moola.reports").joinpath(name).read_text(encoding="utf-8")
+
+
+N_SHADES = 10
+
+
+def report(path: Path, content: ReportContent) -> None:
+    """Build a page and put it at `path`, whole or not at all."""
+    write_atomic(path, build_report(content))
+
+
+def build_report(content: ReportContent) -> bytes:
+    """Build one page: HTML that needs no network, no script and no other file."""
+    evaluation, predictions = content.evaluation, content.predictions
+    figures = evaluation["figures"]
+    return render(
+        content=content,
+        summary=summary(evaluation),
+        labelled_by=labelled_by(predictions),
+        headlines=headlines(figures),
+        rows=figure_rows(figures, content.references),
+        class_pictures=_class_pictures(evaluation, predictions),
+        confusion=_confusion_rows(predictions),
+        pointer_pictures=_pointer_pictures(predictions),
+        training_pictures=_training_pictures(content),
+        groups=gallery(predictions, content.ohlc),
+        has_curves=predictions.curves is not None,
+        version=__version__,
+    )
+
+
+def summary(evaluation: Mapping[str, Any]) -> str:
+    """Say in one sentence how far the model stands from the class share."""
+    n, part = evaluation["n_windows"], evaluation["part"]
+    told = []
+    for code, name in (("pr_auc", "PR-AUC"), ("brier", "Brier")):
+        figure = evaluation["figures"].get(code)
+        if figure is not None and figure.get("value") is not None:
+            told.append(
+                f"{name} is {shown(code, figure['value'])} (95 % interval {interval_text(code, figure)}) against "
+                f"{shown(code, figure.get('trivial'))} of the class share"
+            )
+    where = f"On {n} window{'s' if n != 1 else ''}{f' of {part}' if part else ''}"
+    return f"{where}, {' and '.join(told)}." if told else f"{where}: no class figure exists, see the reasons below."
+
+
+def labelled_by(predictions: Predictions) -> list[tuple[str, int, bool]]:
+    """Return who labelled the judged windows, how many each, and whether that is a rule; most first."""
+    if predictions.annotator is None:
+        return []
+    counts = Counter(str(name) for name in predictions.annotator.tolist() if name is not None)
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [(name, n, name.startswith("rule:")) for name, n in ordered]
+
+
+def _class_pictures(evaluation: Mapping[str, Any], predictions: Predictions) -> list[Picture]:
+    pictures = []
+    if evaluation.get("reliability"):
+        keys = [
+            Key("model", "this model"),
+            Key("reference", "perfect calibration"),
+            Key("band", "95 % of a perfect model"),
+        ]
+        caption = "Each dot is a bin of windows; a dot inside the band is no evidence against the probabilities."
+        perfect = (evaluation.get("perfect_ece") or {}).get("width")
+        if perfect:
+            caption += f" A perfectly calibrated model would show an ECE of {perfect[0]:.3f} to {perfect[1]:.3f} here."
+        pictures.append(Picture("Reliability", svg_charts.reliability_chart(evaluation["reliability"]), caption, keys))
+    curves = _precision_recall(predictions)
+    if curves:
+        keys = [
+            Key(
+                f"c{k % svg_charts.N_CLASS_COLOURS}",
+                f"{name}: average precision {curve.area:.3f}, share {curve.share:.3f}",
+            )
+            for k, (name, curve) in enumerate(curves.items())
+        ]
+        caption = "The area under the steps is the average precision. Dashed: a class's share, what guessing reaches."
+        pictures.append(Picture("Precision and recall", svg_charts.precision_recall_chart(curves), caption, keys))
+    return pictures
+
+
+def _precision_recall(predictions: Predictions) -> dict[str, PrecisionRecall]:
+    labelled = predictions.take(np.flatnonzero(predictions.class_index >= 0))
+    found = {
+        name: precision_recall(labelled.class_prob[:, k], labelled.class_index == k)
+        for k, name in enumerate(labelled.class_names)
+    }
+    return {name: curve for name, curve in found.items() if curve is not None}
+
+
+def _confusion_rows(predictions: Predictions) -> list[tuple[str, list[tuple[int, str, int]]]]:
+    """Return rows of (count, share of the true class, shade 0 to 10); none without labels."""
+    counts = confusion(predictions)
+    if not counts.sum():
+        return []
+    rows = []
+    for name, row in zip(predictions.class_names, counts.tolist(), strict=True):
+        total = sum(row)
+        cells = [(n, f"{n / total:.0%}" if total else "–", round(n / total * N_SHADES) if total else 0) for n in row]
+        rows.append((name, cells))
+    return rows
+
+
+def _pointer_pictures(predictions: Predictions) -> list[Picture]:
+    rows = first_rows(predictions)
+    true, said = nearest_pointers(predictions)[rows], predictions.predicted_bar[rows]
+    both = ((true >= 0) & (said >= 0)).all(axis=1)
+    if not both.any():
+        return []
+    late = (said - true)[both]
+    chart = svg_charts.lead_lag_chart({end: late[:, i] for i, end in enumerate(ENDS)})
+    caption = (
+        f"{int(both.sum())} windows with a true and a predicted expansion; those {svg_charts.LEAD_LAG_BARS} bars or more "
+        "off share the outermost column."
+    )
+    keys = [Key("start", "start"), Key("end", "end"), Key("band", f"within {svg_charts.NEAR_BARS} bars")]
+    return [Picture("Lead and lag", chart, caption, keys)]
+
+
+def _training_pictures(content: ReportContent) -> list[Picture]:
+    # The stage that val rows judge; later stages count their epochs from 1 again.
+    history = [row for row in content.history if row.get("stage") == content.history[0].get("stage")]
+    best = next((int(row["epoch"]) for row in reversed(history) if row.get("best")), None)
+    pictures = []
+    for name in ("class", "pointer"):
+        columns = {part: f"{part}_{name}_loss" for part in ("train", "val")}
+        rows = [row for row in history if all(_is_number(row.get(column)) for column in columns.values())]
+        if not rows:
+            continue
+        losses = {part: [float(row[column]) for row in rows] for part, column in columns.items()}
+        chart = svg_charts.loss_chart(name, [int(row["epoch"]) for row in rows], losses, best)
+        keys = [Key("loss-train", "train"), Key("loss-val", "val"), Key("reference", "1 is a blind guess")]
+        pictures.append(Picture(f"{name.capitalize()} loss", chart, "", keys))
+    return pictures
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))

@@ -1,0 +1,236 @@
+"""Gathers what a run's report shows: the run folder, the gate, and the data file where it still stands."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from moola.core.utc_times import utc_text
+from moola.errors import InvalidData, MoolaError
+from moola.evaluation.figures import TrainingFacts, evaluate
+from moola.files import read_bytes, sha256_file
+from moola.fit.reference_fits import reference_figures
+from moola.options.judging_options import REPORTS_ROOT, ReportOptions, gate_options
+from moola.options.option_ranges import PROMOTED_NAME, PROMOTED_ROOT, RUNS_ROOT
+from moola.reports.contents import ReportContent, ShownTable, ShownVerdict, commands_of, judged_bars
+from moola.reports.cv_contents import comparison_table, gather_cv
+from moola.reports.figure_rows import figure_name
+from moola.reports.report_page import report
+from moola.runs import run_store
+from moola.runs.promotion import promoted_path
+from moola.stages import evaluate as judging
+from moola.stages.cv_gate import is_cv
+from moola.tables.prediction_table import Predictions, read_predictions
+from moola.tables.split_file import read_split
+from moola.tables.window_file import read_windows
+
+log = logging.getLogger(__name__)
+PARTS = ("train", "val", "test")
+LEAK_PROOF: dict[bool | None, str] = {True: "yes, proved", False: "no", None: "could not be checked"}
+GATE_HEADER = ("figure", "this run", "baseline", "class share", "difference", "95 % interval", "rule holds")
+
+
+def report_run(options: ReportOptions) -> dict[str, Any]:
+    """Write the page of a run or a cv, with a comparison where it is asked, and say what it says."""
+    if is_cv(str(options.run)):
+        run_id, content = Path(str(options.run).rstrip("/")).name, gather_cv(options)
+    else:
+        run = run_store.find_run(RUNS_ROOT, options.run)
+        run_id, content = run.run_id, gather_run(run, options)
+    if options.compare:
+        content = replace(content, tables=[comparison_table(options), *content.tables])
+    path = options.output or REPORTS_ROOT / f"{run_id}.html"
+    report(path, content)
+    verdict = content.verdict
+    return {
+        "run_id": run_id,
+        "report": str(path),
+        "sha256": sha256_file(path),
+        "size_bytes": path.stat().st_size,
+        "verdict": None if verdict is None else verdict.word,
+        "reason": content.no_verdict if verdict is None else verdict.sentence,
+        "part": content.evaluation["part"],
+        "n_windows": content.evaluation["n_windows"],
+        "leaks": list(content.leaks),
+        "no_bars": content.no_ohlc,
+    }
+
+
+def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
+    """Collect all that the page shows; a missing baseline or data file is said, and stops nothing."""
+    assert run.manifest is not None
+    manifest, config = run.manifest, run.read(run_store.CONFIG)
+    predictions = judging.judged_predictions(run)
+    facts = judging.training_facts(run)
+    gate, no_gate = _gate(run, options)
+    ohlc, no_ohlc = judged_bars(config, str(manifest.get("data_sha256")), predictions)
+    return ReportContent(
+        title=f"Run {run.run_id}",
+        evaluation=evaluate(predictions, facts, seed=options.seed).as_dict(),
+        predictions=predictions,
+        verdict=None if gate is None else _shown_verdict(gate),
+        no_verdict=no_gate,
+        leaks=[str(leak) for leak in manifest.get("leaks") or []],
+        leak_proof=manifest.get("leak_proof"),
+        ohlc=ohlc,
+        no_ohlc=no_ohlc,
+        references=_references(run, config, predictions, options.seed),
+        history=read_history(run.path(run_store.HISTORY)),
+        tables=[] if gate is None else [_gate_table(gate)],
+        facts=_facts(manifest, config),
+        fact_tables=[_parts_table(run, config, facts)],
+        commands=commands_of(manifest, config, options),
+    )
+
+
+def _gate(run: run_store.Run, options: ReportOptions) -> tuple[dict[str, Any] | None, str]:
+    """Return the gate's record, or why there is none; a baseline that was named must be good."""
+    assert run.manifest is not None
+    if options.baseline is None and _is_promoted(run):
+        return None, "This run's model is the one in use: it is its own baseline. Name another with --baseline."
+    try:
+        return judging.gate(gate_options(options)), ""
+    except MoolaError as error:
+        if options.baseline is not None:
+            raise
+        return None, str(error)
+
+
+def _references(
+    run: run_store.Run, config: dict[str, Any], predictions: Predictions, seed: int
+) -> dict[str, dict[str, float | None]]:
+    """Figures of the cheap references on the same split; none where data or split are no longer the run's."""
+    assert run.manifest is not None
+    paths = {name: Path(str(config.get(name))) for name in ("data", "split")}
+    if not all(p.is_file() and sha256_file(p) == run.manifest.get(f"{name}_sha256") for name, p in paths.items()):
+        return {}
+    table = read_windows(paths["data"], config.get("window_bars"))
+    split = read_split(paths["split"]).split
+    return reference_figures(table, split, predictions.class_names, str(predictions.part[0]), seed)
+
+
+def _is_promoted(run: run_store.Run) -> bool:
+    assert run.manifest is not None
+    promoted = promoted_path(PROMOTED_ROOT, PROMOTED_NAME)
+    return promoted.is_file() and sha256_file(promoted) == run.manifest["files"].get(run_store.MODEL)
+
+
+def _shown_verdict(gate: dict[str, Any]) -> ShownVerdict:
+    against = f"Against {gate['baseline']} ({gate['baseline_kind']}) on the same {gate['n_windows']} windows."
+    return ShownVerdict(gate["verdict"], f"{_sentence(gate['reason'])} {against}")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _gate_table(gate: dict[str, Any]) -> ShownTable:
+    rows = []
+    for row in gate["comparisons"]:
+        values = [_shown(row[name]) for name in ("challenger", "baseline", "trivial")]
+        interval = "–" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}"
+        difference = "–" if row["difference"] is None else f"{row['difference']:+.3f}"
+        rows.append([figure_name(row["metric"]), *values, difference, interval, "yes" if row["holds"] else "no"])
+    note = f"Paired bootstrap over blocks of {gate['block_windows']} windows. {gate['baseline_note']}".strip()
+    return ShownTable(f"The gate: this run against {gate['baseline']}", GATE_HEADER, rows, note)
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Read a run's epochs; none where the file is not there."""
+    if not path.is_file():
+        return []
+    advice = "Train the run anew."
+    try:
+        rows = [json.loads(line) for line in read_bytes(path, "the history", advice).decode().splitlines() if line]
+    except (ValueError, RecursionError) as error:
+        raise InvalidData(
+            f"a history must hold a JSON object a line, but {path} does not ({error}). {advice}"
+        ) from error
+    if not all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in rows):
+        raise InvalidData(f"every line of a history must have its epoch, but one of {path} has none. {advice}")
+    return rows
+
+
+def _facts(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, dict[str, str]]:
+    encoder = manifest.get("encoder") or {}
+    start = f"{config.get('pretrained_encoder')}" if manifest.get("pretrained") else "from scratch"
+    data = {
+        "data file": config.get("data"),
+        "data SHA-256": manifest.get("data_sha256"),
+        "labelled by": ", ".join(manifest.get("labelled_by") or []) or "not said",
+        "split file": config.get("split"),
+        "split SHA-256": manifest.get("split_sha256"),
+        "leak-proof": LEAK_PROOF[manifest.get("leak_proof")],
+        "bars a window": config.get("window_bars"),
+    }
+    training = {
+        "model": manifest.get("model"),
+        "encoder": f"{start}, {'frozen' if encoder.get('frozen') else 'trained'}",
+        "encoder SHA-256": manifest.get("encoder_sha256"),
+        "synthetic windows": _synthetic(config),
+        "epochs": f"{manifest.get('epochs_run')}, kept {manifest.get('best_epoch')}",
+        "seed": manifest.get("seed"),
+        "finished": manifest.get("finished_at"),
+        "git commit": manifest.get("git_commit") or "not known",
+    }
+    machine = {
+        "device": f"{manifest.get('device')}, {manifest.get('threads')} thread(s)",
+        **{str(name).replace("_", " "): value for name, value in (manifest.get("machine") or {}).items()},
+        **(manifest.get("versions") or {}),
+    }
+    groups = {"Data and split": data, "Training": training, "Machine and versions": machine}
+    return {
+        heading: {name: str(value) for name, value in group.items() if value is not None}
+        for heading, group in groups.items()
+    }
+
+
+def _synthetic(config: dict[str, Any]) -> str:
+    if not config.get("augment_data"):
+        return "none"
+    # Runs of before there was a choice say nothing of it: theirs were mirrored.
+    ways = ", ".join(config.get("augmentations") or ["mirror"])
+    ratios = config.get("cpsa_schedule") or [config.get("cpsa_ratio")]
+    return f"{', then '.join(map(str, ratios))} a real one ({ways})"
+
+
+def _parts_table(run: run_store.Run, config: dict[str, Any], facts: TrainingFacts) -> ShownTable:
+    """Lay out the parts: windows, classes, and first and last bar where the split file still says them."""
+    assert run.manifest is not None
+    everything = read_predictions(run.path(run_store.PREDICTIONS))
+    spans = _spans(run.manifest, config)
+    rows = []
+    for part in PARTS:
+        counts = facts.class_counts if part == "train" else _class_counts(everything, part)
+        n_windows = (run.manifest.get("n_windows") or {}).get(part, 0)
+        classes = ", ".join(f"{n} {name}" for name, n in counts.items()) or "–"
+        rows.append([part, str(n_windows), classes, *spans.get(part, ("–", "–"))])
+    return ShownTable(
+        "Parts of the split, in time order", ("part", "windows", "classes", "first bar", "last bar"), rows
+    )
+
+
+def _class_counts(predictions: Predictions, part: str) -> dict[str, int]:
+    index = predictions.class_index[predictions.part == part]
+    counts = Counter(predictions.class_names[i] for i in index if i >= 0)
+    return dict(sorted(counts.items()))
+
+
+def _spans(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    path = Path(str(config.get("split")))
+    if not path.is_file() or sha256_file(path) != manifest.get("split_sha256"):
+        return {}
+    ranges = read_split(path).time_range_us
+    return {part: (_minute(first), _minute(last)) for part, (first, last) in ranges.items()}
+
+
+def _minute(time_us: int) -> str:
+    return utc_text(time_us)[:16].replace("T", " ")

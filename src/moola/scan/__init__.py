@@ -1,0 +1,1 @@
+"""A model slid over bars."""

@@ -1,0 +1,310 @@
+"""Finished parts of a scan, in a folder beside its output until the output stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moola.core.bars import Bars
+from moola.core.event_merging import MergedEvents, WindowCurves, suppress
+from moola.errors import InvalidData, OperationFailed, WrongUsage
+from moola.files import json_bytes, read_json, remove_leftovers, sha256_bytes, sha256_file, write_atomic
+from moola.models.model_files import ModelFile, read_model
+from moola.options.scan_options import ScanOptions
+from moola.scan.window_reading import Judging, Sliding, Stretch, WindowCounts, WindowReader, count_windows, stretches
+from moola.tables.bar_spool import LaidOutBars, SpooledBars, symbol_gap_s
+from moola.tables.cutting import no_window
+from moola.tables.event_table import Events, events_of
+from moola.training.device import prepare_device
+
+PLAN = "plan.json"
+PART = "part_{:06d}.json"
+ADVICE = "Leave --resume out to start anew."
+NO_BARS = np.zeros((0, 2), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class ScanPart:
+    """What is settled after some windows of a symbol; bars count from the symbol's first.
+
+    Attributes
+    ----------
+    final
+        Events to write, in their order; no later part has one that goes before them.
+    waiting
+        Events kept, which an event that is still open may go before.
+    open
+        Events that later windows may still beat.
+    told
+        Bars of kept events, of this part or before, that may still overlap others.
+    n_events
+        Events kept so far, over all symbols.
+    """
+
+    final: MergedEvents
+    waiting: MergedEvents
+    open: MergedEvents
+    told: np.ndarray = field(default_factory=lambda: NO_BARS)
+    n_events: int = 0
+
+    @classmethod
+    def before_all(cls, n_classes: int, n_events: int = 0) -> ScanPart:
+        """Return what stands before a symbol's first part."""
+        none = MergedEvents.none(n_classes)
+        return cls(none, none, none, NO_BARS, n_events)
+
+
+class ScanParts:
+    """The folder `<output>.checkpoint`: a digest of everything that decides the events, and a file a part."""
+
+    def __init__(self, output: Path, deciding: dict[str, Any]) -> None:
+        self.output, self.folder = output, checkpoint_of(output)
+        self.plan = {"plan": sha256_bytes(json_bytes(deciding))}
+
+    def begin(self, resume: bool) -> int:
+        """Return how many parts are done: none, unless asked to go on with the same scan."""
+        if not resume:
+            self.clear()
+        elif (self.folder / PLAN).is_file():
+            if read_json(self.folder / PLAN, "a scan's plan", ADVICE) != self.plan:
+                raise WrongUsage(
+                    f"--resume must go on with the model, bars and options it was started with, but {self.folder} "
+                    f"was written with others. Give the same, or leave --resume out to start anew."
+                )
+            n_done = 0
+            while (self.folder / PART.format(n_done)).is_file():
+                n_done += 1
+            return n_done
+        write_atomic(self.folder / PLAN, json_bytes(self.plan))
+        return 0
+
+    def write(self, number: int, part: ScanPart) -> None:
+        """Keep a finished part."""
+        content: dict[str, Any] = {name: events_to_json(getattr(part, name)) for name in ("final", "waiting", "open")}
+        content |= {"told": part.told.tolist(), "n_events": part.n_events}
+        write_atomic(self.folder / PART.format(number), json_bytes(content))
+
+    def read(self, number: int) -> ScanPart:
+        """Return a finished part, to the bit."""
+        path = self.folder / PART.format(number)
+        content = read_json(path, "a scan's part", ADVICE)
+        try:
+            final, waiting, still = (events_from_json(content[name]) for name in ("final", "waiting", "open"))
+            told = np.array(content["told"], dtype=np.int64).reshape(-1, 2)
+            return ScanPart(final, waiting, still, told, int(content["n_events"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidData(f"a scan's part must be whole, but {path} is not ({error}). {ADVICE}") from error
+
+    def clear(self) -> None:
+        """Remove all parts and what was laid out beside them, and the folder unless it holds something else."""
+        try:
+            for pattern in ("part_*.json", "bars_*.bin", "events_*.parquet", PLAN):
+                for path in self.folder.glob(pattern):
+                    path.unlink(missing_ok=True)
+            remove_leftovers(self.folder, self.output)
+            if self.folder.is_dir() and not any(self.folder.iterdir()):
+                self.folder.rmdir()
+        except OSError as error:
+            raise OperationFailed(f"{self.folder} must be removable, but {error.strerror}. Remove it.") from error
+
+
+def checkpoint_of(output: Path) -> Path:
+    """Return the folder of a scan's finished parts, beside its output."""
+    return output.with_name(output.name + ".checkpoint")
+
+
+def events_to_json(events: MergedEvents) -> dict[str, Any]:
+    """Turn events into plain values; a float is written with as many digits as it needs to come back to the bit."""
+    arrays = {field.name: getattr(events, field.name).tolist() for field in fields(events)}
+    return arrays | {"n_classes": events.class_prob.shape[1]}
+
+
+def events_from_json(stored: dict[str, Any]) -> MergedEvents:
+    """Return the events that `events_to_json` wrote."""
+    empty = MergedEvents.none(stored["n_classes"])
+    arrays = []
+    for column in fields(empty):
+        like = getattr(empty, column.name)
+        arrays.append(np.array(stored[column.name]).astype(like.dtype).reshape(-1, *like.shape[1:]))
+    if len({len(array) for array in arrays}) != 1:
+        raise ValueError("columns of several lengths")
+    return MergedEvents(*arrays)
+
+
+# What one part of a scan proposes: it hangs on the part's own windows and their neighbours alone, whoever reads it.
+
+
+# A threshold chosen where every window has an expansion can be next to nothing; between them most windows have none.
+LEAST_PROB = 0.1
+
+
+@dataclass(frozen=True)
+class PartReader:
+    """A model over bars that are laid out, a part at a time."""
+
+    reader: WindowReader
+    judging: Judging
+    spool: LaidOutBars
+    live: bool
+
+    def said(self, symbol: int, first: int, last: int) -> tuple[WindowCurves, Bars, int]:
+        """Read the windows at the places `[first, last)` of a symbol; return them, their bars and the bars' place."""
+        stride = self.reader.sliding.stride
+        n_places = self.reader.sliding.n_places(self.spool.n_bars[symbol], self.reader.n_bars)
+        first, last = max(first, 0), min(last, n_places)
+        bars = self.spool.read(symbol, first * stride, (last - 1) * stride + self.reader.n_bars)
+        max_gap_s = symbol_gap_s(self.spool, symbol, self.reader.sliding.max_gap_hours)
+        return self.reader.read(bars, first * stride, max_gap_s), bars, first * stride
+
+    def proposed(self, stretch: Stretch) -> MergedEvents:
+        """Return the events of a part: in hindsight all that are probable enough, live all that can be told."""
+        sliding = self.reader.sliding
+        reach = sliding.reach(self.reader.n_bars)
+        own = slice(stretch.first * sliding.stride, stretch.last * sliding.stride)
+        if self.live:
+            said, _, _ = self.said(stretch.symbol, stretch.first - reach, stretch.last)
+            return self.judging.as_known(said, own)
+        said, _, _ = self.said(stretch.symbol, stretch.first - reach, stretch.last + reach)
+        return self.judging.in_hindsight(said, own)
+
+
+def propose(
+    options: ScanOptions, model_sha256: str, spool: SpooledBars, number: int, stretch: Stretch
+) -> tuple[int, MergedEvents]:
+    """Return a part's number and what it proposes, in a process that may never have heard of the scan.
+
+    Raises
+    ------
+    InvalidData
+        The model file is not the one of the scan.
+    """
+    reader, judging = _opened(options, model_sha256)
+    return number, PartReader(reader, judging, spool, options.live).proposed(stretch)
+
+
+@lru_cache(maxsize=1)
+def _opened(options: ScanOptions, model_sha256: str) -> tuple[WindowReader, Judging]:
+    """Open the model once a process."""
+    if sha256_file(options.model) != model_sha256:
+        raise InvalidData(
+            f"all processes of a scan must read one model file, but {options.model} is another for 1 of them. "
+            "Give every node the same file under the same path."
+        )
+    reader = open_reader(options)
+    return reader, open_judging(options, reader.model)
+
+
+def open_reader(options: ScanOptions) -> WindowReader:
+    """Read the model, which must point."""
+    return reader_of(read_model(options.model), options)
+
+
+def reader_of(model: ModelFile, options: ScanOptions) -> WindowReader:
+    """Let a model that points slide as the options say; messages call it what they do.
+
+    Raises
+    ------
+    WrongUsage
+        The model predicts no pointers.
+    """
+    device = prepare_device(options.device, options.threads)
+    if not model.network.predict_pointers:
+        raise WrongUsage(
+            f"a scan must have a model that predicts pointers, but {options.model} was trained without. "
+            "Train one with --predict-pointers true."
+        )
+    return WindowReader(model, device, Sliding(options.stride, options.max_gap_hours, options.batch_windows))
+
+
+def open_judging(options: ScanOptions, model: ModelFile) -> Judging:
+    """Return what an event must have, as the options or the model say."""
+    # The model's threshold is one pointer's; an event has two, and its probability is of both.
+    own = max((model.pointer_threshold or 0.0) ** 2, LEAST_PROB)
+    least = own if options.min_prob is None else options.min_prob
+    return Judging(least, options.max_overlap, options.live_windows)
+
+
+# What proposals of neighbouring parts of a scan do to each other, settled part by part in their order.
+
+
+@dataclass(frozen=True)
+class Settling:
+    """The parts of one scan; each is settled knowing the one before it."""
+
+    reading: PartReader
+    plan: list[Stretch]
+
+    def part(self, number: int, found: MergedEvents, last: ScanPart | None) -> ScanPart:
+        """Settle what a part proposes; `last` is the part before it, None for the first."""
+        stretch, reader = self.plan[number], self.reading.reader
+        if last is None or self.plan[number - 1].symbol != stretch.symbol:
+            # Nothing of another symbol stands before a part but the count.
+            last = ScanPart.before_all(len(reader.model.class_names), last.n_events if last else 0)
+        sliding, window_bars, judging = reader.sliding, reader.n_bars, self.reading.judging
+        stop = stretch.last * sliding.stride
+        if self.reading.live:
+            return known_part(judging.untold(found, last.told), last, stop - window_bars)
+        n_bars = self.reading.spool.n_bars[stretch.symbol]
+        is_last = stretch.last == sliding.n_places(n_bars, window_bars)
+        return settled_part(found, last, n_bars if is_last else stop, judging.max_overlap)
+
+
+def scan_held(reading: PartReader, name: str) -> Iterator[Events]:
+    """Yield the events of bars in memory, in the order of the file that a scan on disk writes."""
+    plan = stretches(reading.spool, reading.reader.sliding, reading.reader.n_bars)
+    counted_windows(reading, plan, name)
+    settling, last = Settling(reading, plan), None
+    for number, stretch in enumerate(plan):
+        last = settling.part(number, reading.proposed(stretch), last)
+        if len(last.final):
+            yield timed(last.final, stretch.symbol, reading)
+
+
+def counted_windows(reading: PartReader, plan: list[Stretch], name: str) -> WindowCounts:
+    """Count the windows of a scan; there must be one."""
+    window_bars = reading.reader.n_bars
+    counts = count_windows(reading.spool, plan, reading.reader.sliding, window_bars)
+    if not counts.n_windows:
+        spool = reading.spool
+        steps = (np.diff(spool.read(symbol, 0, n).start_us) for symbol, n in enumerate(spool.n_bars))
+        raise InvalidData(no_window(name, sum(spool.n_bars), window_bars, counts.n_dropped_gap, counts.limits_s, steps))
+    return counts
+
+
+def timed(found: MergedEvents, symbol: int, reading: PartReader) -> Events:
+    """Give a symbol's events the times of their bars; there is one at least."""
+    first = int(min(found.low.min(), found.bar.min()))
+    last = int(max(found.high.max(), found.bar.max(), found.known_bar.max()))
+    return events_of(found, reading.spool.read(symbol, first, last + 1), reading.reader.model.class_names, first)
+
+
+def settled_part(found: MergedEvents, before: ScanPart, horizon: int, max_overlap: float) -> ScanPart:
+    """Settle what no window that begins at `horizon` or later can change; the rest is left open."""
+    found = MergedEvents.joined([before.open, found])
+    kept, still = suppress(found, before.told, max_overlap, horizon)
+    # Of the events told, those that an open or a coming one may overlap are all that the next part must know.
+    reach = min(horizon, int(found.bar[still, 0].min(initial=horizon)))
+    told = np.concatenate([before.told, found.bar[kept]])
+    ready = MergedEvents.joined([before.waiting, found.take(np.flatnonzero(kept))])
+    ready = ready.take(np.lexsort((ready.bar[:, 1], ready.bar[:, 0])))
+    # Only what begins before all that may still come is in its place.
+    n_final = int(np.searchsorted(ready.bar[:, 0], reach))
+    rows = np.arange(len(ready))
+    return ScanPart(
+        ready.take(rows[:n_final]),
+        ready.take(rows[n_final:]),
+        found.take(np.flatnonzero(still)),
+        told[told[:, 1] >= reach],
+        before.n_events + int(kept.sum()),
+    )
+
+
+def known_part(found: MergedEvents, before: ScanPart, reach: int) -> ScanPart:
+    """Events as they became known, with the bars that events to come, which begin at `reach` or later, may overlap."""
+    told = np.concatenate([before.told, found.bar])
+    return replace(before, final=found, told=told[told[:, 1] >= reach], n_events=before.n_events + len(found))

@@ -1,0 +1,181 @@
+"""Stage `scan`: a model slid over bars, part by part; what its windows say becomes events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moola import __version__
+from moola.core.event_merging import MergedEvents
+from moola.errors import InvalidData
+from moola.files import sha256_file
+from moola.fit.processes import results
+from moola.locks import alone, lock_beside
+from moola.options.scan_options import ScanOptions
+from moola.provenance.learned_times import compare_with_bars, seen_among
+from moola.scan.parts import PartReader, ScanParts, Settling, counted_windows, open_judging, open_reader, propose, timed
+from moola.scan.window_reading import Stretch, WindowCounts, stretches
+from moola.tables.bar_spool import SpooledBars, spool_bars, symbol_interval_us
+from moola.tables.event_table import Events, write_event_pieces
+
+OnPart = Callable[[int, int, int], None]
+DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows")
+
+
+class Scan:
+    """One model over one bar file.
+
+    Bars are laid out on disk symbol by symbol, and read, like their windows, a part at a time: memory hangs on
+    the size of a part alone. In hindsight a part is read together with the windows beside it that share bars
+    with it, live with those before it, so that what it proposes hangs on nothing else that was read: any process
+    may read it. What proposals of neighbouring parts do to each other is settled here, in order, and a scan can go
+    on after any part.
+    """
+
+    def __init__(self, options: ScanOptions) -> None:
+        options.check()
+        assert options.bars is not None
+        self.options = options
+        self.reader = open_reader(options)
+        self.judging = open_judging(options, self.reader.model)
+        self.parts = ScanParts(options.output, self._deciding(options.bars))
+        self.spool: SpooledBars
+        self.plan: list[Stretch] = []
+
+    @property
+    def class_names(self) -> list[str]:
+        """The model's classes."""
+        return self.reader.model.class_names
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the output, so that no other scan writes its parts or it."""
+        return alone(lock_beside(self.options.output), f"scan into {self.options.output}")
+
+    def run(self, on_part: OnPart) -> dict[str, Any]:
+        """Read every window, write the events, and say what was seen; `on_part` gets windows done, all, events.
+
+        What it laid out stays, for pictures, until `finish`.
+        """
+        assert self.options.bars is not None
+        n_done = self.parts.begin(self.options.resume)
+        try:
+            self.spool = spool_bars(self.options.bars, self.parts.folder)
+        except InvalidData:
+            self.finish()
+            raise
+        longest = int(np.argmax(self.spool.n_bars))
+        # No more than a part holds.
+        sliding = self.reader.sliding
+        beginning = self.spool.read(longest, 0, sliding.batch_windows * sliding.stride + self.reader.n_bars)
+        intervals = compare_with_bars(self.reader.model, beginning.start_us)
+        self.plan = stretches(self.spool, self.reader.sliding, self.reader.n_bars)
+        settling = Settling(self.reading, self.plan)
+        counts = self._counted()
+        read = np.cumsum(counts.by_part)
+        with closing(self._proposals(n_done)) as proposals:
+            for number, found in in_order(proposals, n_done):
+                part = settling.part(number, found, self.parts.read(number - 1) if number else None)
+                self.parts.write(number, part)
+                on_part(int(read[number]), counts.n_windows, part.n_events)
+        said: Counter[str] = Counter()
+        training = self.reader.model.training
+        n_cut, n_learned = 0, 0
+
+        def counted() -> Iterator[Events]:
+            nonlocal n_cut, n_learned
+            for events in self.events():
+                said.update(np.array(self.class_names)[events.class_prob.argmax(axis=1)].tolist())
+                n_cut += int(events.cut.sum())
+                seen = seen_among(training, events.time_us[:, 0], self._over_us(events))
+                n_learned += 0 if seen is None else int(seen.sum())
+                yield events
+
+        write_event_pieces(self.options.output, counted(), self.class_names)
+        return (
+            {
+                "output": str(self.options.output),
+                "n_events": said.total(),
+                "n_cut": n_cut,
+                "predicted": dict(sorted(said.items())),
+                "min_prob": float(self.judging.min_prob),
+                "n_bars": sum(self.spool.n_bars),
+                "n_symbols": len(self.spool.symbols),
+                "resumed_parts": n_done,
+                "device": self.reader.device.type,
+                "labelled_by": training.get("annotators"),
+                "learned_time_range": training.get("time_range"),
+                "n_learned": n_learned if training.get("time_range") else None,
+            }
+            | intervals
+            | counts.as_dict()
+        )
+
+    def finish(self) -> None:
+        """Remove what the scan laid out beside its output."""
+        self.parts.clear()
+
+    def settled(self) -> Iterator[tuple[int, MergedEvents]]:
+        """Yield each part's events with their symbol, after `run`, in the order of the output."""
+        for number, stretch in enumerate(self.plan):
+            if len(found := self.parts.read(number).final):
+                yield stretch.symbol, found
+
+    def events(self) -> Iterator[Events]:
+        """Yield each part's events with their times, after `run`, in the order of the output."""
+        for symbol, found in self.settled():
+            yield timed(found, symbol, self.reading)
+
+    @property
+    def reading(self) -> PartReader:
+        """The model over the bars, once `run` has laid them out."""
+        return PartReader(self.reader, self.judging, self.spool, self.options.live)
+
+    def _over_us(self, events: Events) -> np.ndarray:
+        """When the last bar of each event is over."""
+        length = {name: symbol_interval_us(self.spool, place) for place, name in enumerate(self.spool.symbols)}
+        return events.time_us[:, 1] + np.array([length[name] for name in events.symbol], dtype=np.int64)
+
+    def _proposals(self, n_done: int) -> Generator[tuple[int, MergedEvents]]:
+        """Yield the number of each part to be read and what it proposes, as they end."""
+        options = self.options
+        if options.engine == "processes" and options.processes == 1:
+            for number in range(n_done, len(self.plan)):
+                yield number, self.reading.proposed(self.plan[number])
+            return
+        # All compute on what this process does: the bytes hang on it.
+        options = replace(options, device="cuda" if self.reader.device.type == "cuda" else "cpu")
+        given = (options, sha256_file(options.model), self.spool)
+        jobs = [(*given, number, self.plan[number]) for number in range(n_done, len(self.plan))]
+        with closing(results(propose, jobs, options.processes, options.engine)) as found:
+            yield from found
+
+    def _counted(self) -> WindowCounts:
+        try:
+            return counted_windows(self.reading, self.plan, str(self.options.bars))
+        except InvalidData:
+            self.finish()
+            raise
+
+    def _deciding(self, bars: Path) -> dict[str, Any]:
+        """Everything that the events hang on."""
+        options = asdict(self.options)
+        files = {"model": sha256_file(self.options.model), "bars": sha256_file(bars)}
+        chosen = {name: options[name] for name in DECIDING}
+        own = {"min_prob": self.judging.min_prob, "device": self.reader.device.type, "version": __version__}
+        return files | chosen | own
+
+
+def in_order(proposals: Iterable[tuple[int, MergedEvents]], first: int) -> Iterator[tuple[int, MergedEvents]]:
+    """Yield parts by their numbers from `first` on; one that ends before its turn waits."""
+    waiting: dict[int, MergedEvents] = {}
+    for number, found in proposals:
+        waiting[number] = found
+        while first in waiting:
+            yield first, waiting.pop(first)
+            first += 1

@@ -1,0 +1,197 @@
+"""Windows of a stretch of one symbol's bars, read by a model; events judged from them, in hindsight or as known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from moola.core.bars import Bars
+from moola.core.event_merging import MergedEvents, WindowCurves, live_events, merge_windows, not_yet_told
+from moola.core.features import relative_features
+from moola.core.windows import cut_windows, inner_zone, take_windows
+from moola.evaluation.calibration import calibrated
+from moola.evaluation.pointer_metrics import HIT_BARS
+from moola.fit.predicting import decode, read_windows_both_ways
+from moola.models.model_files import ModelFile
+from moola.tables.bar_spool import LaidOutBars, symbol_gap_s, symbol_interval_us
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """How windows slide: `stride` bars apart, none over a gap above the longest one, `batch_windows` at a time."""
+
+    stride: int
+    max_gap_hours: float | None
+    batch_windows: int
+
+    def n_places(self, n_bars: int, window_bars: int) -> int:
+        """Count the places of windows of a length over so many bars, those over a gap included."""
+        return max((n_bars - window_bars) // self.stride + 1, 0)
+
+    def reach(self, window_bars: int) -> int:
+        """Places on each side whose windows share a bar with a window."""
+        return (window_bars - 1) // self.stride
+
+
+@dataclass(frozen=True)
+class WindowReader:
+    """A model and how it slides."""
+
+    model: ModelFile
+    device: torch.device
+    sliding: Sliding
+
+    @property
+    def n_bars(self) -> int:
+        """Bars that a window must have: those that the model sees, for later ones may not be there yet."""
+        return self.model.n_seen_bars
+
+    @property
+    def zone(self) -> tuple[int, int]:
+        """Bars of a window in which its pointers are trusted: the inner zone, as far as the model sees it."""
+        first, last = inner_zone(self.model.window_bars)
+        return first, min(last, self.n_bars)
+
+    def read(self, bars: Bars, offset: int, max_gap_s: float) -> WindowCurves:
+        """Read the windows of one symbol's bars.
+
+        Parameters
+        ----------
+        bars
+            Consecutive bars of one symbol.
+        offset
+            Place of the first of them among the symbol's bars, a multiple of the stride; what is read counts from
+            the symbol's first bar.
+        max_gap_s
+            Longest gap inside a window, the same for all bars of the symbol.
+        """
+        cut = cut_windows(bars, self.sliding.stride, self.n_bars, max_gap_s)
+        pieces = [
+            (np.zeros((0, self.n_bars, 2)), np.zeros((0, len(self.model.class_names))), np.zeros((0, 2), np.int64))
+        ]
+        for i in range(0, len(cut), self.sliding.batch_windows):
+            rows = cut.first_bar[i : i + self.sliding.batch_windows]
+            # Features look back only, so those of the bars that the model sees need no others.
+            features = relative_features(take_windows(bars.ohlc, rows, self.n_bars))
+            logits, curves = read_windows_both_ways(self.model, features, self.device)
+            assert curves is not None
+            pair, _ = decode(curves, len(curves), self.model.length_weight)
+            pieces.append((curves, calibrated(logits, self.model.temperature), pair))
+        curves, class_prob, pair = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        return WindowCurves(cut.first_bar + offset, curves, class_prob, pair, self.zone)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What an event must have: the least probability, little overlap, and, live, windows enough."""
+
+    min_prob: float
+    max_overlap: float
+    min_windows: int
+
+    def in_hindsight(self, said: WindowCurves, own: slice) -> MergedEvents:
+        """Judge what windows that begin at the bars of `own` propose; they may overlap still."""
+        found = merge_windows(said, _begin_in(said, own), HIT_BARS)
+        return found.take(np.flatnonzero(found.event_prob >= self.min_prob))
+
+    def as_known(self, said: WindowCurves, own: slice) -> MergedEvents:
+        """Find the events that can be told with the windows that begin at the bars of `own`."""
+        return live_events(said, _begin_in(said, own), HIT_BARS, self.min_prob, self.min_windows)
+
+    def untold(self, found: MergedEvents, told: np.ndarray) -> MergedEvents:
+        """Return those of `as_known` that are told: none that overlaps one told before."""
+        return not_yet_told(found, told, self.max_overlap)
+
+
+def _begin_in(said: WindowCurves, own: slice) -> np.ndarray:
+    return (said.first_bar >= own.start) & (said.first_bar < own.stop)
+
+
+# What a scan will read, counted before it reads: windows, gaps inside and between them, bars that none has.
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Places `[first, last)` of a symbol's windows: what one part of a scan reads."""
+
+    symbol: int
+    first: int
+    last: int
+
+
+@dataclass
+class WindowCounts:
+    """Windows of a scan.
+
+    Attributes
+    ----------
+    by_part
+        Windows of each part, those over a long gap left out.
+    n_dropped_gap
+        Windows over a gap above the longest one allowed.
+    n_over_gap
+        Windows over a shorter gap: more than the symbol's usual time between bars.
+    limits_s
+        The longest gap allowed, a symbol.
+    n_unseen, unseen
+        Bars in no window, and symbols that have no other.
+    """
+
+    by_part: list[int] = field(default_factory=list)
+    n_dropped_gap: int = 0
+    n_over_gap: int = 0
+    limits_s: list[float] = field(default_factory=list)
+    n_unseen: int = 0
+    unseen: list[str] = field(default_factory=list)
+
+    @property
+    def n_windows(self) -> int:
+        """Windows of all parts."""
+        return sum(self.by_part)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts by the names of the command's result."""
+        return {
+            "n_windows": self.n_windows,
+            "n_dropped_gap": self.n_dropped_gap,
+            "max_gap_hours": [limit_s / 3600 for limit_s in self.limits_s],
+            "n_windows_over_gap": self.n_over_gap,
+            "n_bars_unseen": self.n_unseen,
+            "symbols_unseen": self.unseen,
+        }
+
+
+def stretches(spool: LaidOutBars, sliding: Sliding, window_bars: int) -> list[Stretch]:
+    """Return the parts of a scan, symbol by symbol."""
+    parts = []
+    for symbol, n_bars in enumerate(spool.n_bars):
+        n_places = sliding.n_places(n_bars, window_bars)
+        for first in range(0, n_places, sliding.batch_windows):
+            parts.append(Stretch(symbol, first, min(first + sliding.batch_windows, n_places)))
+    return parts
+
+
+def count_windows(spool: LaidOutBars, parts: list[Stretch], sliding: Sliding, window_bars: int) -> WindowCounts:
+    """Count, reading the bars of one part at a time."""
+    counts = WindowCounts()
+    usual_us = [symbol_interval_us(spool, symbol) for symbol in range(len(spool.symbols))]
+    limit_s = [symbol_gap_s(spool, symbol, sliding.max_gap_hours) for symbol in range(len(spool.symbols))]
+    counts.limits_s = limit_s
+    n_seen, seen_to = np.zeros(len(spool.symbols), dtype=np.int64), np.zeros(len(spool.symbols), dtype=np.int64)
+    for part in parts:
+        offset = part.first * sliding.stride
+        bars = spool.read(part.symbol, offset, (part.last - 1) * sliding.stride + window_bars)
+        cut = cut_windows(bars, sliding.stride, window_bars, limit_s[part.symbol])
+        counts.by_part.append(len(cut))
+        counts.n_dropped_gap += cut.n_dropped_gap
+        longer = np.concatenate([[0], np.cumsum(np.diff(bars.start_us) > usual_us[part.symbol])])
+        counts.n_over_gap += int((longer[cut.first_bar + window_bars - 1] > longer[cut.first_bar]).sum())
+        ends = cut.first_bar + offset + window_bars
+        n_seen[part.symbol] += int(np.minimum(np.diff(ends, prepend=seen_to[part.symbol]), window_bars).sum())
+        seen_to[part.symbol] = ends[-1] if len(ends) else seen_to[part.symbol]
+    counts.n_unseen = int(sum(spool.n_bars) - n_seen.sum())
+    counts.unseen = [name for name, n in zip(spool.symbols, n_seen.tolist(), strict=True) if not n]
+    return counts

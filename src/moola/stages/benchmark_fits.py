@@ -1,0 +1,334 @@
+"""One fit of a benchmark: a model, a draw and a seed; its predictions and its record are files of their own.
+
+The record is written last and names all that decided the fit by a digest, so that an interrupted benchmark goes on
+with what is missing, and a changed option or file is fitted anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from moola import __version__
+from moola.evaluation import class_metrics, pointer_metrics
+from moola.evaluation import class_metrics as proper_scores
+from moola.evaluation.class_metrics import Metric
+from moola.evaluation.pointer_metrics import ENDS, HIT_BARS
+from moola.files import json_bytes, read_json, sha256_file, write_atomic
+from moola.fit.inputs import gather
+from moola.fit.predicting import predict
+from moola.fit.reference_fits import class_numbers, with_common_pointers
+from moola.models.model_files import read_encoder, read_model
+from moola.models.references import LEARNERS, PEERS
+from moola.models.sealed import digest
+from moola.options.study_options import BenchmarkOptions
+from moola.options.training_options import PredictOptions, TrainOptions
+from moola.provenance.learned_times import seen_among
+from moola.runs import run_store, tracking
+from moola.stages.benchmark_draws import Draw
+from moola.stages.benchmark_networks import Arm, EncoderJob, SeenBars, deciding, with_bars
+from moola.stages.train import train
+from moola.tables.prediction_table import Predictions, read_predictions, write_predictions
+from moola.tables.window_file import read_windows
+from moola.training.device import prepare_device
+from moola.training.loop import epoch_lines
+
+# Figures of a benchmark: of one fit, their mean and spread over draws, and paired differences draw by draw.
+
+
+CLASS_FIGURES: dict[str, Metric] = {
+    "pr_auc": class_metrics.pr_auc,
+    "brier": class_metrics.brier,
+    "ece": class_metrics.ece,
+    "accuracy": class_metrics.accuracy,
+    "log_loss": proper_scores.log_loss,
+}
+POINTER_FIGURES: dict[str, Metric] = {
+    f"hit_at_pm{HIT_BARS}_{which}": pointer_metrics.hit_at(HIT_BARS, which) for which in (*ENDS, "both")
+}
+FIGURES = (*CLASS_FIGURES, *POINTER_FIGURES)
+LOWER_IS_BETTER = ("brier", "ece", "log_loss")
+
+
+def figures_of(predictions: Predictions) -> dict[str, Any]:
+    """Return every figure of judged windows, None where it does not exist, and PR-AUC of each class.
+
+    Windows without a label count for no class figure, windows without pointers for no pointer figure; a model that
+    points nowhere has no pointer figures.
+    """
+    labelled = predictions.take(np.flatnonzero(predictions.class_index >= 0))
+    figures: dict[str, Any] = {name: _value(metric, labelled) for name, metric in CLASS_FIGURES.items()}
+    points = predictions.predicts_pointers
+    figures |= {name: _value(metric, predictions) if points else None for name, metric in POINTER_FIGURES.items()}
+    by_class = {name: _value(class_metrics.pr_auc_of(name), labelled) for name in predictions.class_names}
+    return figures | {"pr_auc_by_class": by_class}
+
+
+def _value(metric: Metric, predictions: Predictions) -> float | None:
+    if not len(predictions):
+        return None
+    value = float(metric(predictions, np.ones((1, len(predictions))))[0])
+    return None if np.isnan(value) else value
+
+
+def of_class(figures: Mapping[str, Any], positive: str | None) -> dict[str, float | None]:
+    """Return the figures with PR-AUC of one class; of the mean over classes without one."""
+    chosen = figures["pr_auc"] if positive is None else figures["pr_auc_by_class"].get(positive)
+    return {name: chosen if name == "pr_auc" else figures[name] for name in FIGURES}
+
+
+def mean_over_seeds(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Return the mean of each figure over fits of one draw; None where no fit has it."""
+    return {name: _mean([row[name] for row in rows]) for name in FIGURES}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def spread(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Return the mean over draws and the standard deviation of a sample (n - 1); None where there are too few."""
+    known = [value for value in values if value is not None]
+    return {"mean": _mean(values), "std": float(np.std(known, ddof=1)) if len(known) > 1 else None}
+
+
+def paired(
+    one: Mapping[int, Mapping[str, float | None]], other: Mapping[int, Mapping[str, float | None]]
+) -> dict[str, dict[str, Any]]:
+    """Compare two models draw by draw: figures of each by draw in, `one` less `other` out.
+
+    Returns
+    -------
+    dict
+        For each figure the mean difference and its standard deviation over draws, the difference by draw, and in how
+        many of how many draws `one` is better (lower in Brier, ECE and log-loss; equal is not better).
+    """
+    found = {}
+    for name in FIGURES:
+        by_draw = {
+            number: mine - theirs
+            for number in sorted(set(one) & set(other))
+            if (mine := one[number][name]) is not None and (theirs := other[number][name]) is not None
+        }
+        sign = -1 if name in LOWER_IS_BETTER else 1
+        found[name] = {
+            **spread(list(by_draw.values())),
+            "better": sum(sign * value > 0 for value in by_draw.values()),
+            "n_draws": len(by_draw),
+            "by_draw": {str(number): value for number, value in by_draw.items()},
+        }
+    return found
+
+
+ADVICE = "Run the benchmark anew."
+LENGTHS = "length_weight"
+PART = "new"
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """What one fit is of, and where its files are; `options` is None for references and peers."""
+
+    folder: Path
+    model: str
+    draw: Draw
+    seed: int
+    window_bars: int
+    options: TrainOptions | None
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """Name of its files: model, draw, seed, and what decided it."""
+        return f"{self.model}-d{self.draw.number}-s{self.seed}-{self.digest[:8]}"
+
+    @property
+    def predictions(self) -> Path:
+        """Predictions of the judged windows."""
+        return self.folder / "fits" / f"{self.name}.parquet"
+
+    @property
+    def record(self) -> Path:
+        """Figures and times, written last."""
+        return self.folder / "fits" / f"{self.name}.json"
+
+    @property
+    def done(self) -> bool:
+        """Tell whether the fit is over, of this very digest, and its predictions unaltered.
+
+        A network's fit of before its record said how its curves are decoded is fitted anew.
+        """
+        if not (self.record.is_file() and self.predictions.is_file()):
+            return False
+        said = read_fit(self)
+        tells_lengths = self.options is None or LENGTHS in said
+        return (
+            tells_lengths and said.get("digest") == self.digest and said.get("sha256") == sha256_file(self.predictions)
+        )
+
+
+def network_job(
+    options: BenchmarkOptions, arm: Arm, draw: Draw, seed: int, encoder: EncoderJob | None, seen: SeenBars | None
+) -> FitJob:
+    """Return the fit of an arm. An encoder that is still to be pretrained counts by its digest."""
+    given: dict[str, Any] = {"device": options.device, **with_bars(arm.train, seen)}
+    if encoder is not None:
+        given["pretrained_encoder"] = encoder.options.output
+    # A fit runs in a folder of its own.
+    given = {key: value.absolute() if isinstance(value, Path) else value for key, value in given.items()}
+    settings = TrainOptions(
+        data=draw.data.absolute(),
+        split=draw.split.absolute(),
+        window_bars=options.window_bars,
+        threads=1,
+        seed=seed,
+        **given,
+    )
+    # Data and split count by their content, not by the path that the split's record may name.
+    known = {"model": "network", **_decided(draw), "encoder": encoder.digest if encoder is not None else ""}
+    without = ("data", "split", "resume", "save_run", *(["pretrained_encoder"] if encoder is not None else []))
+    key = digest(known | {f"train.{name}": text for name, text in deciding(settings, without).items()})
+    return FitJob(options.output, arm.name, draw, seed, options.window_bars, settings, key)
+
+
+def reference_job(options: BenchmarkOptions, name: str, draw: Draw, seed: int) -> FitJob:
+    """Return the fit of a cheap reference or a peer."""
+    key = digest({"model": name, "seed": seed, **_decided(draw)})
+    return FitJob(options.output, name, draw, seed, options.window_bars, None, key)
+
+
+def _decided(draw: Draw) -> dict[str, Any]:
+    return {"version": __version__, **draw.hashes}
+
+
+def run_fit(job: FitJob) -> str:
+    """Do one fit, judge it and write its files; returns its name."""
+    with threadpool_limits(1):
+        done = _fit_reference(job) if job.options is None else _fit_network(job, job.options)
+    write_predictions(job.predictions, done.predictions)
+    record = {
+        "digest": job.digest,
+        "sha256": sha256_file(job.predictions),
+        "model": job.model,
+        "draw": job.draw.number,
+        "seed": job.seed,
+        "n_train": job.draw.n_train,
+        "n_judged": job.draw.n_judged,
+        "fit_s": done.fit_s,
+        "predict_s": done.predict_s,
+        "figures": figures_of(done.predictions),
+        **done.told,
+    }
+    write_atomic(job.record, json_bytes(record))
+    return job.name
+
+
+@dataclass(frozen=True)
+class _Done:
+    predictions: Predictions
+    fit_s: float
+    predict_s: float
+    told: Mapping[str, Any]
+
+
+def _fit_reference(job: FitJob) -> _Done:
+    """Learn from every window of the draw, in time order: there is no epoch to choose, so val rows are train rows."""
+    prepare_device("cpu", 1)
+    mine, judged = (read_windows(path, job.window_bars).with_features() for path in (job.draw.data, job.draw.judged))
+    assert mine.start_us is not None
+    mine = mine.take(np.argsort(mine.start_us, kind="stable"))
+    assert mine.features is not None
+    assert judged.features is not None
+    begun = time.monotonic()
+    predictor = {**LEARNERS, **PEERS}[job.model](mine.features, class_numbers(mine, mine.classes), job.seed)
+    fitted = time.monotonic()
+    prob = predictor(judged.features)
+    ended = time.monotonic()
+    rows = np.arange(len(judged))
+    part = np.full(len(rows), PART, dtype=object)
+    predictions = with_common_pointers(prob, mine, judged, mine.classes, rows, part)
+    return _Done(predictions, fitted - begun, ended - fitted, {"leaks": []})
+
+
+def _fit_network(job: FitJob, options: TrainOptions) -> _Done:
+    """Train as `moola train` does, in a folder of its own, and let the model file predict as `moola predict` does."""
+    judged = job.draw.judged.absolute()
+    with (
+        tempfile.TemporaryDirectory(prefix="moola-fit-") as place,
+        contextlib.chdir(place),
+        tracking.paused(),
+        _own_leak_rule(),
+    ):
+        begun = time.monotonic()
+        run = train(options, epoch_lines(f"fit {job.name}"), judged_elsewhere=True)
+        fitted = time.monotonic()
+        asked = PredictOptions(
+            model=Path(run["run"]) / run_store.MODEL,
+            data=judged,
+            output=Path(run_store.PREDICTIONS),
+            window_bars=options.window_bars,
+            device=options.device,
+            threads=1,
+        )
+        predict(asked)
+        ended = time.monotonic()
+        predictions, lengths = read_predictions(asked.output), read_model(asked.model).length_weight
+    told = {
+        LENGTHS: None if lengths is None else lengths.tolist(),
+        "leaks": _seen_by(options, predictions),
+        "epochs_run": run["epochs_run"],
+        "best_epoch": run["best_epoch"],
+        "device": run["device"],
+    }
+    return _Done(predictions, fitted - begun, ended - fitted, told)
+
+
+@contextlib.contextmanager
+def _own_leak_rule() -> Iterator[None]:
+    """Leave out what `train` warns of an encoder that saw val windows: here it may, and the page says so.
+
+    What counts here is whether it saw judged windows, which `train` does not know of.
+    """
+    speaker = logging.getLogger(gather.__module__)
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Not leak-proof: the encoder")
+
+    speaker.addFilter(other)
+    try:
+        yield
+    finally:
+        speaker.removeFilter(other)
+
+
+def _seen_by(options: TrainOptions, judged: Predictions) -> list[str]:
+    """Say when the encoder saw times of judged windows. Those of train and val it may see, they have no label there."""
+    if options.pretrained_encoder is None or judged.start_us is None:
+        return []
+    encoder = read_encoder(options.pretrained_encoder)
+    seen = seen_among(encoder.pretraining, judged.start_us, judged.close_us(encoder.window_bars))
+    if seen is None:
+        return ["the encoder does not say which times it was pretrained on"]
+    if not seen.any():
+        return []
+    return [f"the encoder was pretrained on times that {int(seen.sum())} of {len(judged)} judged windows lie in"]
+
+
+def read_fit(job: FitJob) -> dict[str, Any]:
+    """Return the record of a finished fit."""
+    return read_json(job.record, "the record of a fit", ADVICE)
+
+
+def read_fit_predictions(job: FitJob) -> Predictions:
+    """Return what a finished fit predicted, with what its curves are decoded by."""
+    return read_predictions(job.predictions).decoded_with(read_fit(job).get(LENGTHS))

@@ -1,0 +1,263 @@
+"""Stages `eval`, `gate` and `promote`: figures, a verdict, and the model in use."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moola.errors import InvalidData, NotPromoted, OperationFailed
+from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
+from moola.evaluation.gates import Verdict, judge
+from moola.files import json_bytes, sha256_file, write_atomic
+from moola.fit.predicting import predict_windows
+from moola.locks import alone, lock_beside
+from moola.models.model_files import ModelFile, read_model
+from moola.options.command_lines import command_line, window_bars_words
+from moola.options.judging_options import EvalOptions, GateOptions
+from moola.options.option_ranges import METRICS_ROOT, PROMOTED_ROOT, RUNS_ROOT
+from moola.provenance.learned_times import seen_among
+from moola.runs import run_store, tracking
+from moola.runs.promotion import BACK, check_promotion, finish_promotion, promote_back, promote_file, promoted_path
+from moola.stages.model_card import write_card
+from moola.tables.prediction_table import Predictions, read_predictions
+from moola.tables.window_file import read_windows
+from moola.training.device import prepare_device
+
+log = logging.getLogger(__name__)
+
+
+def judged_predictions(run: run_store.Run) -> Predictions:
+    """Return the run's predictions of test where it has one, else of val, in time order.
+
+    Raises
+    ------
+    InvalidData
+        There are val rows alone, and the model that is kept did not predict them: it trained on them.
+    """
+    predictions = read_predictions(run.path(run_store.PREDICTIONS))
+    return _of_kept_model(run, predictions, "test" if (predictions.part == "test").any() else "val")
+
+
+def _of_kept_model(run: run_store.Run, predictions: Predictions, part: str) -> Predictions:
+    found = predictions.of_part(part)
+    if part == "val" and not val_is_of_kept_model(run):
+        raise InvalidData(
+            f"a model must be judged on windows that it did not train on, but run {run.run_id} is to be judged on val, "
+            f"and its model was trained anew on these {len(found)} windows: what is stored of them is another "
+            "model's. Train without --refit, or on a split with a test part."
+        )
+    return found
+
+
+def val_is_of_kept_model(run: run_store.Run) -> bool:
+    """Tell whether the model that is kept predicted the run's val rows."""
+    trained_on = (run.manifest or {}).get("trained_on")
+    if trained_on is not None:
+        return "val" not in trained_on
+    # Runs of before this was in the record: refitted models and students were kept, the one before told val.
+    config = run.read(run_store.CONFIG)
+    return not (config.get("refit") or config.get("unlabelled"))
+
+
+def training_facts(run: run_store.Run) -> TrainingFacts:
+    """Return what the trivial predictors know."""
+    content = run.read(run_store.FACTS)
+    try:
+        return TrainingFacts(**content)
+    except TypeError as error:
+        raise InvalidData(
+            f"{run.path(run_store.FACTS)} must hold the training facts, but {error}. Train anew."
+        ) from error
+
+
+def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
+    """Judge a run on test (else val) and keep the figures."""
+    run = run_store.find_run(RUNS_ROOT, options.run)
+    assert run.manifest is not None
+    predictions = judged_predictions(run)
+    evaluation = evaluate(predictions, training_facts(run), options.metrics, options.event_metrics, options.seed)
+    path = options.save_metrics or METRICS_ROOT / f"{run.run_id}.json"
+    facts = {
+        key: run.manifest.get(key) for key in ("leak_proof", "leaks", "labelled_by", "data_sha256", "split_sha256")
+    }
+    said = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
+    content = {"run_id": run.run_id, **facts, **evaluation.as_dict(), "predicted": dict(sorted(said.items()))}
+    write_atomic(path, json_bytes(content))
+    write_card(run, evaluation)
+    tags = run.manifest | content
+    tracking.track_run(
+        "eval", run.run_id, asdict(options), content["figures"], tags, documents={run_store.METRICS: content}
+    )
+    return content | {"metrics_file": str(path)}, evaluation
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the challenger is compared with: its predictions of the same windows, and what to call it."""
+
+    kind: str
+    name: str
+    predictions: Predictions
+    note: str = ""
+
+
+def gate(options: GateOptions) -> dict[str, Any]:
+    """Compare a run with a baseline on the same windows; the verdict is in the result."""
+    run = run_store.find_run(RUNS_ROOT, options.run)
+    assert run.manifest is not None
+    challenger = judged_predictions(run)
+    baseline = _find_baseline(options, run, challenger)
+    if baseline.note:
+        log.warning("%s", baseline.note)
+    leaks = [str(leak) for leak in run.manifest.get("leaks") or []]
+    verdict = judge(
+        challenger, baseline.predictions, training_facts(run), leaks, options.seed, min_gain=options.min_gain
+    )
+    return _gate_record(run, baseline, verdict, str(challenger.part[0]))
+
+
+def _gate_record(run: run_store.Run, baseline: Baseline, verdict: Verdict, part: str) -> dict[str, Any]:
+    assert run.manifest is not None
+    return {
+        "run_id": run.run_id,
+        "baseline_kind": baseline.kind,
+        "baseline": baseline.name,
+        "baseline_note": baseline.note,
+        "part": part,
+        "leak_proof": run.manifest.get("leak_proof"),
+        "labelled_by": run.manifest.get("labelled_by"),
+        **verdict.as_dict(),
+    }
+
+
+def _find_baseline(options: GateOptions, run: run_store.Run, challenger: Predictions) -> Baseline:
+    assert run.manifest is not None
+    if options.baseline is not None:
+        if options.baseline.is_file():
+            return _of_model(options.baseline, "model file", run, challenger)
+        return _of_run(run_store.find_run(RUNS_ROOT, options.baseline), "run", challenger)
+    promoted = promoted_path(PROMOTED_ROOT, options.name)
+    if promoted.is_file():
+        return _of_model(promoted, "promoted model", run, challenger)
+    keys = ("data_sha256", "split_sha256")
+    wanted = {key: run.manifest.get(key) for key in keys}
+    scratch = run_store.newest_matching(RUNS_ROOT, run.run_id, pretrained=False, **wanted)
+    if scratch is None:
+        config = run.read(run_store.CONFIG)
+        words = ("moola", "train", "--data", config.get("data"), "--split", config.get("split"))
+        line = command_line(*words, *window_bars_words(config.get("window_bars")))
+        raise OperationFailed(
+            f"a gate must have a baseline, but {PROMOTED_ROOT / options.name} does not exist and no other from-scratch "
+            f"run has this data and split. Train one with `{line}`, or name one with --baseline."
+        )
+    return _of_run(scratch, "from-scratch run", challenger)
+
+
+def _of_run(run: run_store.Run, kind: str, challenger: Predictions) -> Baseline:
+    predictions = read_predictions(run.path(run_store.PREDICTIONS))
+    return Baseline(kind, run.run_id, _of_kept_model(run, predictions, str(challenger.part[0])))
+
+
+def _of_model(path: Path, kind: str, run: run_store.Run, challenger: Predictions) -> Baseline:
+    """Let a model file predict the challenger's windows, read from the data that its run names."""
+    assert run.manifest is not None
+    model = read_model(path)
+    config = run.read(run_store.CONFIG)
+    data = Path(str(config.get("data")))
+    if not data.is_file() or sha256_file(data) != run.manifest.get("data_sha256"):
+        raise OperationFailed(
+            f"the challenger's data must be where its run read it for the {kind} to predict it too, but {data} is "
+            "missing or has changed. Put it back, or name a run with --baseline."
+        )
+    device = prepare_device("cpu", int(run.manifest.get("threads") or 0))
+    table = read_windows(data, model.window_bars)
+    if set(model.class_names) != set(challenger.class_names):
+        raise InvalidData(
+            f"the {kind} must know the challenger's classes, but {path} knows {', '.join(model.class_names)} and the "
+            f"run {', '.join(challenger.class_names)}. Name another with --baseline."
+        )
+    predictions = predict_windows(model, table, challenger.row, challenger.part, device)
+    return Baseline(kind, str(path), predictions, _trained_on_judged(model, kind, challenger))
+
+
+def _trained_on_judged(model: ModelFile, kind: str, challenger: Predictions) -> str:
+    """Say when the baseline learned from times it is judged on: that flatters it, not the challenger."""
+    seen = seen_among(model.training, challenger.start_us, challenger.close_us(model.window_bars))
+    if seen is None or not seen.any():
+        return ""
+    return (
+        f"The {kind} was trained on times that {int(seen.sum())} of these {len(challenger)} windows lie in: "
+        "its figures are flattered."
+    )
+
+
+def promote(
+    options: GateOptions, accept_inconclusive: bool, report: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Gate a run and, if the verdict allows it, put its model into use.
+
+    Raises
+    ------
+    NotPromoted
+        The verdict is `hold`, or `inconclusive` without it being accepted. Nothing was changed.
+    OperationFailed
+        The model is in use already, or another process promotes: its model is what this one must be compared with, once
+        it is done.
+    InvalidData
+        The promotion log is damaged. Nothing was changed.
+    """
+    target = promoted_path(PROMOTED_ROOT, options.name)
+    with alone(lock_beside(PROMOTED_ROOT), f"promote under {PROMOTED_ROOT}"):
+        finished = finish_promotion(target)
+        if finished is not None:
+            log.info("The promotion of run %s was cut short: it is finished now.", finished["run_id"])
+            if finished["run_id"] == run_store.find_run(RUNS_ROOT, options.run).run_id:
+                return finished | {"promoted_to": str(target)}
+        # Before the gate: what it costs must not be lost to a model in use already or a damaged log.
+        check_promotion(run_store.find_run(RUNS_ROOT, options.run).path(run_store.MODEL), target)
+        return _promote(options, accept_inconclusive, report, target)
+
+
+def go_back(name: str) -> dict[str, Any]:
+    """Put the model into use again that was in use before the present one.
+
+    Raises
+    ------
+    OperationFailed
+        There was none, its file is gone, or another process promotes. Nothing was changed.
+    """
+    target = promoted_path(PROMOTED_ROOT, name)
+    with alone(lock_beside(PROMOTED_ROOT), f"promote under {PROMOTED_ROOT}"):
+        finished = finish_promotion(target)
+        if finished is not None:
+            log.info("The promotion of run %s was cut short: it is finished now.", finished["run_id"])
+            if finished.get("action") == BACK:
+                return finished | {"promoted_to": str(target)}
+        return promote_back(target) | {"promoted_to": str(target)}
+
+
+def _promote(
+    options: GateOptions, accept_inconclusive: bool, report: Callable[[dict[str, Any]], None], target: Path
+) -> dict[str, Any]:
+    result = gate(options)
+    report(result)
+    verdict = result["verdict"]
+    if verdict == "hold" or (verdict == "inconclusive" and not accept_inconclusive):
+        way = (
+            "There is no way past hold." if verdict == "hold" else "Pass --accept inconclusive to take it all the same."
+        )
+        raise NotPromoted(
+            f"a model must pass the gate to be promoted, but the verdict is {verdict}: {result['reason']}. {way}"
+        )
+    run = run_store.find_run(RUNS_ROOT, options.run)
+    record = {
+        key: result[key] for key in ("run_id", "verdict", "reason", "baseline", "baseline_kind", "part", "n_windows")
+    }
+    entry = promote_file(run.path(run_store.MODEL), target, record)
+    return result | {"promoted_to": str(target), "replaced_sha256": entry["replaced_sha256"], "sha256": entry["sha256"]}

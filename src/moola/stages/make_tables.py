@@ -1,0 +1,264 @@
+"""Stages that make tables: bars, windows, relative windows, labels, splits, the sample."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections import Counter
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moola.core.bar_doubts import split_doubts, time_doubt
+from moola.core.bars import Bars, bar_interval_us
+from moola.core.expansions import RULE_NAME, least_window_bars
+from moola.core.splits import PARTS, Split, forward_chain
+from moola.core.utc_times import utc_text
+from moola.core.windows import CutWindows
+from moola.errors import InvalidData, OperationFailed, WrongUsage
+from moola.files import sha256_file, write_atomic
+from moola.options.option_ranges import refuse_number, refuse_out_of_range
+from moola.options.table_options import (
+    AutolabelOptions,
+    ConvertOptions,
+    ImportOptions,
+    SampleOptions,
+    SplitOptions,
+    WindowsOptions,
+)
+from moola.tables.bar_table import bars_from_frame, read_bars
+from moola.tables.cutting import cut_within_gaps, label_by_rule, pieces_of_bars, rows_of_bars, windows_of_bars
+from moola.tables.foreign.importing import import_frame
+from moola.tables.frames import write_frame
+from moola.tables.split_file import SplitFile, verify_split, write_split
+from moola.tables.window_file import WindowFile, WindowTable, read_windows, write_window_pieces, write_windows
+
+log = logging.getLogger(__name__)
+SAMPLE_WINDOWS = 174
+SPLITS_TOLD = 5
+SAMPLE_PACKAGE = "moola.tables"
+SAMPLE_BARS = Path("raw/eurusd_1h_2017.parquet")
+SAMPLE_NOTICE = Path("raw/eurusd_1h_2017.NOTICE.txt")
+SAMPLE_UNLABELLED = Path("processed/unlabeled/windows.parquet")
+SAMPLE_LABELLED = Path("processed/labeled/train_latest.parquet")
+SAMPLE_RELATIVE = Path("processed/labeled/train_latest_relative.parquet")
+SAMPLE_SPLIT = Path("splits/fwd_chain_v3.json")
+
+
+def check_bars(path: Path) -> dict[str, Any]:
+    """Read a bar table and describe it; raises with every broken rule."""
+    bars = read_bars(path)
+    symbols = []
+    for symbol in bars.symbols:
+        times = bars.start_us[bars.symbol == symbol]
+        step = np.diff(times)
+        usual = bar_interval_us(times)
+        symbols.append(
+            {
+                "symbol": symbol,
+                "n_bars": len(times),
+                "first_ts": utc_text(times[0]),
+                "last_ts": utc_text(times[-1]),
+                "bar_interval_s": usual / 1e6,
+                "n_gaps": int((step > usual).sum()),
+                "longest_gap_h": float(step.max() / 3.6e9) if len(step) else 0.0,
+            }
+        )
+    warnings = [said for symbol in bars.symbols for said in _doubts(bars, symbol, path)]
+    for said in warnings:
+        log.warning("%s", said)
+    return {"file": str(path), "n_bars": len(bars), "symbols": symbols, "warnings": warnings}
+
+
+def _doubts(bars: Bars, symbol: str, path: Path) -> list[str]:
+    """Say what a symbol's bars may have wrong although they obey every rule."""
+    mine = bars.symbol == symbol
+    times, ohlc = bars.start_us[mine], bars.ohlc[mine]
+    of = f"{symbol}: " if symbol else ""
+    said = []
+    if doubt := time_doubt(times):
+        said.append(f"{of}{doubt} ({path}). Check the times: --timestamp-unit, --day-first, --timestamp-format.")
+    found = split_doubts(times, ohlc)
+    for one in found[:SPLITS_TOLD]:
+        row = f"row {one.bar}" if len(bars.symbols) == 1 else f"bar {one.bar} of the symbol"
+        when = utc_text(times[one.bar])
+        said.append(
+            f"{of}{row} ({when}) opens at {one.open_after:g} after a close of {one.close_before:g}, "
+            f"as after a split of {one.name}: earlier prices look unadjusted ({path}). Adjust them."
+        )
+    if len(found) > SPLITS_TOLD:
+        said.append(f"{of}{len(found) - SPLITS_TOLD} more bars look like splits ({path}).")
+    return said
+
+
+def import_bars(options: ImportOptions) -> dict[str, Any]:
+    """Bring a foreign file to the bar contract."""
+    frame = import_frame(options)
+    bars_from_frame(frame, f"what was read of {options.input}")
+    write_frame(options.output, frame)
+    return check_bars(options.output)
+
+
+def cut(options: WindowsOptions) -> dict[str, Any]:
+    """Cut windows without labels from bars."""
+    bars = read_bars(options.bars)
+    found = find_windows(bars, options)
+    write_window_pieces(options.output, rows_of_bars(bars, found), pieces_of_bars(bars, found))
+    return {"output": str(options.output), "n_windows": len(found), "n_dropped_gap": found.n_dropped_gap}
+
+
+def find_windows(bars: Bars, options: WindowsOptions | AutolabelOptions) -> CutWindows:
+    """Find windows in bars; there must be one."""
+    refuse_out_of_range(options)
+    return cut_within_gaps(bars, options.stride, options.window_bars, options.max_gap_hours, options.bars)
+
+
+def convert(options: ConvertOptions) -> dict[str, Any]:
+    """Add the eleven relative features to 4-D windows."""
+    file = WindowFile.open(options.input, options.window_bars)
+    if file.is_relative:
+        raise InvalidData(f"{options.input} must hold 4-D windows, but it is relative already. Use it as it is.")
+    write_window_pieces(options.output, file.rows, (piece.with_features() for piece in file.pieces()))
+    return {"output": str(options.output), "n_windows": len(file.rows), "feature_type": "relative_11d"}
+
+
+def autolabel(options: AutolabelOptions) -> dict[str, Any]:
+    """Label windows by the published rule."""
+    bars = read_bars(options.bars)
+    found = find_windows(bars, options)
+    windows = windows_of_bars(bars, found)
+    table, counts = label_windows(windows, options.n_windows, options.bars)
+    write_windows(options.output, table)
+    kept = dict(sorted(Counter(table.label.tolist()).items()))
+    return {"output": str(options.output), "labelled_by": RULE_NAME, "candidates": counts, "kept": kept} | {
+        "n_dropped_gap": found.n_dropped_gap
+    }
+
+
+def label_windows(table: WindowTable, n_windows: int | None, name: Path | str) -> tuple[WindowTable, dict[str, int]]:
+    """Label windows by the published rule, and count what it said; it must label one."""
+    refuse_number("n_windows", n_windows)
+    labelled, counts = label_by_rule(table, n_windows)
+    if not len(labelled):
+        said = ", ".join(f"{count} {reason.removeprefix('unlabelled: ')}" for reason, count in counts.items())
+        too_short = counts.get("unlabelled: window_too_short") == len(table)
+        advice = f"Cut windows of at least {least_window_bars()} bars" if too_short else "Give more bars"
+        raise InvalidData(
+            f"{name} must have windows that the rule labels, but it labels none of {len(table)} ({said}). {advice}."
+        )
+    return labelled, counts
+
+
+def split(options: SplitOptions) -> dict[str, Any]:
+    """Divide windows by forward chaining, purge by time, and prove the result by reading it back."""
+    table = read_windows(options.data, options.window_bars)
+    found, purge = divide(table, options.val, options.test, options.purge_window)
+    data_sha256 = sha256_file(options.data)
+    file = SplitFile(options.output.stem, found, purge, data_sha256, {}, table.window_bars)
+    leak_proof = verify_split(file, options.output, table, data_sha256, allow_overlap=False)
+    write_split(options.output, file, table)
+    return split_summary(options.output, found, table) | {"leak_proof": leak_proof, "purge_window": purge}
+
+
+def divide(table: WindowTable, val: float, test: float, purge_window: int | None) -> tuple[Split, int]:
+    """Divide windows by forward chaining; returns the purge too, in bars."""
+    purge = purge_window if purge_window is not None else table.window_bars - 1
+    if purge < table.window_bars - 1:
+        raise WrongUsage(
+            f"--purge-window must be at least {table.window_bars - 1} bars (one window less one bar), but it is "
+            f"{purge}: windows on both sides would share bars. Leave it out for the least."
+        )
+    if not (0 < val < 1 and 0 <= test < 1 and val + test < 1):
+        raise WrongUsage(f"--val and --test must be shares that leave train rows, but they are {val} and {test}.")
+    embargo = (purge - (table.window_bars - 1)) * table.usual_interval_us
+    found = forward_chain(table.intervals(), val, test, embargo)
+    for part in PARTS[: 3 if test else 2]:
+        if not len(found.part(part)):
+            raise InvalidData(
+                f"every part must have windows, but the purge leaves {part} none of {len(table)}. "
+                "Label more windows, or lower --val, --test or --purge-window."
+            )
+    return found, purge
+
+
+def split_summary(path: Path, found: Split, table: WindowTable) -> dict[str, Any]:
+    """Describe each part: windows, classes, first and last bar."""
+    parts = []
+    for part in PARTS:
+        rows = found.part(part)
+        if len(rows):
+            classes = dict(sorted(Counter(str(name) for name in table.label[rows]).items()))
+            span = _span(table, rows)
+            parts.append(
+                {"part": part, "n_windows": len(rows), "classes": classes, "first_ts": span[0], "last_ts": span[1]}
+            )
+    purged = [{"window_id": table.window_id[row], "reason": why} for row, why in sorted(found.dropped.items())]
+    return {"output": str(path), "parts": parts, "purged": purged}
+
+
+def _span(table: WindowTable, rows: np.ndarray) -> tuple[str | None, str | None]:
+    if table.start_us is None or table.end_us is None:
+        return None, None
+    return utc_text(table.start_us[rows].min()), utc_text(table.end_us[rows].max())
+
+
+def sample(options: SampleOptions) -> dict[str, Any]:
+    """Write the embedded sample: real bars, windows, labels by the published rule, and a split.
+
+    Everything is made in a temporary folder first and compared with what stands at its place.
+
+    Raises
+    ------
+    OperationFailed
+        A file of the sample is there already with other content and `overwrite` is not asked; nothing is
+        written then.
+    """
+    with tempfile.TemporaryDirectory(prefix="moola-sample-") as place:
+        made = _make_sample(Path(place))
+        files_made = sorted(path.relative_to(place) for path in Path(place).rglob("*") if path.is_file())
+        content = {path: (Path(place) / path).read_bytes() for path in files_made}
+    targets = {options.output / path: data for path, data in content.items()}
+    different = [str(path) for path, data in targets.items() if path.exists() and path.read_bytes() != data]
+    if different and not options.overwrite:
+        raise OperationFailed(
+            f"the sample must not replace files of yours, but {len(different)} of its {len(targets)} files are there "
+            f"with other content, first {different[0]}. Choose another --output, or pass --overwrite."
+        )
+    for path, data in targets.items():
+        write_atomic(path, data)
+    return _moved(made, place, str(options.output))
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """Return a record with the paths of the temporary folder told as those of the output."""
+    if isinstance(value, dict):
+        return {key: _moved(item, old, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_moved(item, old, new) for item in value]
+    return value.replace(old, new) if isinstance(value, str) else value
+
+
+def read_sample_bars() -> Bars:
+    """Read the bars that come with the package."""
+    with as_file(files(SAMPLE_PACKAGE) / "sample_bars" / SAMPLE_BARS.name) as path:
+        return read_bars(path)
+
+
+def _make_sample(root: Path) -> dict[str, Any]:
+    source = files(SAMPLE_PACKAGE) / "sample_bars"
+    write_atomic(root / SAMPLE_BARS, (source / SAMPLE_BARS.name).read_bytes())
+    write_atomic(root / SAMPLE_NOTICE, (source / "NOTICE.txt").read_bytes())
+    bars = root / SAMPLE_BARS
+    unlabelled = cut(WindowsOptions(bars=bars, output=root / SAMPLE_UNLABELLED))
+    labelled = autolabel(AutolabelOptions(bars=bars, output=root / SAMPLE_LABELLED, n_windows=SAMPLE_WINDOWS))
+    convert(ConvertOptions(input=root / SAMPLE_LABELLED, output=root / SAMPLE_RELATIVE))
+    divided = split(SplitOptions(data=root / SAMPLE_RELATIVE, output=root / SAMPLE_SPLIT))
+    return {
+        "bars": check_bars(bars),
+        "unlabelled": unlabelled,
+        "labelled": labelled,
+        "relative": str(root / SAMPLE_RELATIVE),
+        "split": divided,
+    }

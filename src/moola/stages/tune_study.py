@@ -1,0 +1,325 @@
+"""The study: trials in SQLite through Optuna, gone on with after a kill as if nothing had happened.
+
+Trials are drawn by the tree-structured Parzen estimator (Bergstra et al. 2011, "Algorithms for hyper-parameter
+optimization") and stopped by the median rule (Golovin et al. 2017, "Google Vizier"). The sampler is seeded anew
+for each trial, from the trial's place among the finished ones: the draws do not depend on where a study stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from moola.core.seeds import derive_seed
+from moola.core.windows import WINDOW_BARS
+from moola.errors import OperationFailed, UntrustedFile, WrongUsage
+from moola.locks import alone, lock_beside
+from moola.options.study_options import (
+    HELD,
+    HIGHER_IS_BETTER,
+    Choices,
+    Range,
+    Ranges,
+    TuneOptions,
+    Value,
+    declared_ranges,
+    plain_ranges,
+    tunable,
+)
+from moola.options.training_options import TrainOptions
+from moola.stages.tune_folds import InnerFolds, gather_inner, judge_fold, resolved
+from moola.training.device import prepare_device
+
+if TYPE_CHECKING:
+    import optuna
+
+
+NAME = "moola tune"
+# Trials before the estimator is asked, and complete ones before the median rule stops any.
+RANDOM_TRIALS, UNPRUNED_TRIALS = 10, 5
+DEFAULTS, DIVERGED, VALUES, BY_FOLD, DECIDING = "defaults", "diverged", "values", "by_fold", "deciding"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One finished trial.
+
+    Attributes
+    ----------
+    place
+        Its place among the finished ones, from 1; the first is the defaults.
+    state
+        `complete`, `pruned` or `diverged`.
+    by_fold
+        The figure of each fold that was fitted.
+    value
+        Their mean, where the trial is complete.
+    """
+
+    place: int
+    state: str
+    values: dict[str, Value]
+    by_fold: list[float]
+    value: float | None
+
+
+def require_optuna() -> None:
+    """Say what to install where Optuna is missing."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise OperationFailed(
+            f"`moola tune` must have Optuna, but {error.name or 'optuna'} is not installed. "
+            'Install it: pip install "moola[tune]".'
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@contextmanager
+def open_study(path: Path, deciding: dict[str, Any], higher_is_better: bool) -> Iterator[optuna.Study]:
+    """Open or begin the study at a path, alone, with trials that a kill left half done marked as failed.
+
+    Raises
+    ------
+    WrongUsage
+        The study was begun with other data, split, ranges or options; names which.
+    UntrustedFile
+        The file is no study.
+    OperationFailed
+        Another process is at it, or the disk refuses.
+    """
+    import optuna
+    from sqlalchemy import URL
+    from sqlalchemy.exc import SQLAlchemyError
+
+    _require_study_or_nothing(path)
+    with alone(lock_beside(path), f"work on the study {path}"):
+        storage = None
+        try:
+            url = URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+            storage = optuna.storages.RDBStorage(url)
+            study = optuna.create_study(
+                storage=storage,
+                study_name=NAME,
+                direction="maximize" if higher_is_better else "minimize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED_TRIALS, n_warmup_steps=0),
+                load_if_exists=True,
+            )
+            _require_same(path, study, deciding)
+            for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            yield study
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            raise OperationFailed(
+                f"the study must be readable and writable, but {path}: {str(error).splitlines()[0]}. "
+                "Free space, or name another --study."
+            ) from error
+        finally:
+            if storage is not None:
+                storage.remove_session()
+                storage.engine.dispose()
+
+
+def _require_study_or_nothing(path: Path) -> None:
+    """Refuse a file that is no study before Optuna writes its tables into it."""
+    if not path.exists():
+        return
+    # As a file that nobody writes, so that a foreign store's log and index are not made beside it by looking.
+    mode = "ro" if Path(f"{path}-journal").exists() else "ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as database:
+            database.execute("PRAGMA trusted_schema = OFF")
+            found = database.execute("SELECT name, type FROM sqlite_master").fetchall()
+    except sqlite3.Error as error:
+        raise UntrustedFile(f"--study must be a study in SQLite, but {path} is not ({error}). Name another.") from error
+    tables = {name for name, kind in found if kind == "table"}
+    if tables and not {"studies", "trials", "version_info"} <= tables:
+        raise UntrustedFile(f"--study must be a study, but {path} is another SQLite file. Name another.")
+    # Optuna makes none: a statement of its own would run what stands in them.
+    foreign = sorted(f"{kind} {name}"[:80] for name, kind in found if kind in ("trigger", "view"))
+    if foreign:
+        raise UntrustedFile(
+            f"--study must have no triggers or views, but {path} has {len(foreign)} (first {foreign[0]!r}); nothing in "
+            "it was run. Name another."
+        )
+
+
+def _require_same(path: Path, study: optuna.Study, deciding: dict[str, Any]) -> None:
+    plain = json.loads(json.dumps(deciding, default=str))
+    begun = study.user_attrs.get(DECIDING)
+    if begun is None:
+        study.set_user_attr(DECIDING, plain)
+        return
+    others = [name for name in sorted({*begun, *plain}) if begun.get(name) != plain.get(name)]
+    if others:
+        raise WrongUsage(
+            f"a study must go on with what it was begun with, but {path} had other {', '.join(others)}. Give the same "
+            "again, or leave --study out for a study of its own."
+        )
+
+
+def finished(study: optuna.Study) -> list[Finished]:
+    """Return the finished trials, in their order; those that a kill cut short are not among them."""
+    from optuna.trial import TrialState
+
+    words = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
+    found: list[Finished] = []
+    for trial in study.get_trials(deepcopy=False):
+        state = words.get(trial.state, "diverged" if trial.user_attrs.get(DIVERGED) else "")
+        if state:
+            value = trial.value if state == "complete" else None
+            attributes = trial.user_attrs
+            found.append(Finished(len(found) + 1, state, attributes[VALUES], attributes.get(BY_FOLD, []), value))
+    return found
+
+
+def next_trial(
+    study: optuna.Study, ranges: Ranges, defaults: dict[str, Value], seed: int
+) -> tuple[optuna.Trial, dict[str, Value]]:
+    """Draw the next trial's values; those of the first are the defaults, whether the ranges hold them or not."""
+    import optuna
+
+    done = finished(study)
+    study.sampler = optuna.samplers.TPESampler(
+        n_startup_trials=RANDOM_TRIALS,
+        multivariate=False,
+        constant_liar=False,
+        seed=derive_seed(seed, "tune", len(done)) % 2**32,
+    )
+    held = {name: value for name, value in defaults.items() if ranges[name].holds(value)}
+    if not done and not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
+        study.enqueue_trial(held, user_attrs={DEFAULTS: True})
+    trial = study.ask()
+    values: dict[str, Value] = {}
+    for name in ranges:
+        if name == "encoder_rate" and values.get("freeze_encoder") is True:
+            continue  # A frozen encoder has no rate.
+        drawn = _draw(trial, name, ranges[name]) if done or name in held else None
+        values[name] = drawn if done and drawn is not None else defaults[name]
+    trial.set_user_attr(VALUES, values)
+    return trial, values
+
+
+def _draw(trial: optuna.Trial, name: str, found: Range | Choices) -> Value:
+    if isinstance(found, Choices):
+        chosen: Value = trial.suggest_categorical(name, list(found.values))
+        return chosen
+    if tunable()[name] is int:
+        return trial.suggest_int(name, int(found.low), int(found.high), log=found.log)
+    drawn = trial.suggest_float(name, found.low, found.high, log=found.log)
+    # Three digits: what is judged is what stands in the settings file, for a person to read.
+    return min(max(float(f"{drawn:.3g}"), found.low), found.high)
+
+
+# What a study judges and how: inner folds, today's defaults, and what may be chosen.
+
+
+# What does not decide a trial's figure, or is in the digest of the rows.
+IDLE = ("data", "split", "pretrained_encoder", "device", "threads", "seed", "save_run", "resume")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Inner folds, today's defaults, and what may be chosen.
+
+    Attributes
+    ----------
+    base
+        Options of `train` as they are today, with what is held; what they leave open, each fold fills in.
+    defaults
+        What that comes to, of each option that may be chosen.
+    held
+        What is held for every trial, and is not written into the settings file.
+    """
+
+    inner: InnerFolds
+    base: TrainOptions
+    defaults: dict[str, Value]
+    ranges: Ranges
+    held: dict[str, Any]
+    metric: str
+    seed: int
+    device: torch.device
+
+    @property
+    def sign(self) -> int:
+        """1 where higher is better, else -1."""
+        return 1 if self.metric in HIGHER_IS_BETTER else -1
+
+    def figure(self, fold: int, values: dict[str, Value], seed: int) -> float:
+        """Return the figure of one fold under some values."""
+        return judge_fold(self.inner, fold, with_values(self.base, values), self.metric, seed, self.device)
+
+
+def with_values(base: TrainOptions, values: dict[str, Any]) -> TrainOptions:
+    """Return the options with some of them changed."""
+    return replace(base, **values)
+
+
+def make_plan(options: TuneOptions) -> Plan:
+    """Read what there is to judge on, and try each end of each range before the first fit.
+
+    Raises
+    ------
+    WrongUsage
+        A range has a value that `train` refuses, or nothing is left to choose.
+    """
+    held = {name: value for name in HELD if (value := getattr(options, name)) not in (None, ())}
+    with_encoder = options.pretrained_encoder is not None
+    ranges = declared_ranges(with_encoder, options.ranges, held)
+    single = {
+        name: found.values[0]
+        for name, found in ranges.items()
+        if isinstance(found, Choices) and len(set(found.values)) == 1
+    }
+    ranges = {name: found for name, found in ranges.items() if name not in single}
+    held |= single
+    inner = gather_inner(options)
+    base = TrainOptions(
+        data=options.data,
+        split=options.split,
+        pretrained_encoder=options.pretrained_encoder,
+        window_bars=options.window_bars,
+        save_run=False,
+        device=options.device,
+        threads=options.threads,
+        seed=options.seed,
+        **held,
+    )
+    for name, found in ranges.items():
+        for end in found.ends:
+            resolved(inner, 0, with_values(base, {name: end}))
+    today = resolved(inner, 0, base)
+    if today.freeze_encoder and "freeze_encoder" not in ranges:
+        ranges.pop("encoder_rate", None)
+    if not ranges:
+        raise WrongUsage("tune must have an option to choose, but each of them is held. Hold fewer of them.")
+    if options.window_bars not in (None, WINDOW_BARS):
+        held["window_bars"] = options.window_bars
+    if with_encoder:
+        held["pretrained_encoder"] = str(options.pretrained_encoder)
+    device = prepare_device(options.device, options.threads)
+    defaults = {name: getattr(today, name) for name in ranges}
+    return Plan(inner, base, defaults, ranges, held, options.metric, options.seed, device)
+
+
+def deciding(plan: Plan) -> dict[str, str]:
+    """What decides a trial's figure: a study that was begun with other is another study."""
+    inner = plan.inner
+    return {
+        "train rows": inner.rows_sha256,
+        "encoder": inner.encoder_sha256 or "",
+        "ranges": str(plain_ranges(plan.ranges)),
+        "inner folds": str([(fold.train.tolist(), fold.val.tolist(), fold.test.tolist()) for fold in inner.folds]),
+        "metric": plan.metric,
+        "seed": str(plan.seed),
+        "defaults": str(plan.defaults),
+        "options": str({name: value for name, value in asdict(plan.base).items() if name not in IDLE}),
+    }

@@ -1,0 +1,280 @@
+"""Parquet and CSV bytes to frames and back; what a foreign file does wrong becomes one message."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from moola.core.bars import OHLC, Bars
+from moola.core.utc_times import utc_text
+from moola.errors import InvalidData, OperationFailed, Problem
+from moola.files import read_bytes, write_atomic, write_atomic_by
+from moola.tables.file_kinds import kind_of, refuse_inflation
+
+PARQUET_MAGIC = b"PAR1"
+# Columns of a CSV: each costs memory even without a row.
+MAX_COLUMNS = 10_000
+# Text of one cell: a dictionary makes long text many times almost no bytes of a file.
+MAX_TEXT_BYTES = 10_000
+MAX_SYMBOL_BYTES = 64
+# Text of all cells, however small the file: so much, and so much more a row.
+TABLE_TEXT_BYTES, ROW_TEXT_BYTES = 32 << 20, 128
+FIRST_ROWS, PIECE_ROWS = 1024, 65_536
+
+
+def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
+    """Read parquet or CSV, told apart by content and not by name."""
+    content = read_bytes(path, what, advice)
+    if not content:
+        raise InvalidData(f"{what} must hold a table, but {path} is empty (0 bytes). {advice}")
+    with reading(path, what, advice):
+        if not content.startswith(PARQUET_MAGIC):
+            refuse_foreign(content, path, what, advice)
+            return read_csv(content)
+        refuse_inflation(io.BytesIO(content), path, what, advice)
+        return _parquet(content, path, what, advice)
+
+
+def _parquet(content: bytes, path: Path, what: str, advice: str) -> pl.DataFrame:
+    """Read parquet a few rows first, then more: long text is met before it is met a million times."""
+    return pl.concat(_pieces(pl.scan_parquet(io.BytesIO(content)), path, what, advice))
+
+
+def _pieces(rows: pl.LazyFrame, path: Path, what: str, advice: str) -> Iterator[pl.DataFrame]:
+    """Yield the rows in pieces (one at least, perhaps empty), refused once their text is too much."""
+    first, n_rows, n_text = 0, FIRST_ROWS, 0
+    while True:
+        piece = rows.slice(first, n_rows).collect()
+        if first and not len(piece):
+            return
+        n_text += refuse_long_text(piece, path, what, advice)
+        if n_text > (most := TABLE_TEXT_BYTES + ROW_TEXT_BYTES * (first + len(piece))):
+            raise InvalidData(
+                f"{what} must have at most {most:,} bytes of text in its first {first + len(piece):,} rows, but {path} "
+                f"has {n_text:,}. {advice}"
+            )
+        yield piece
+        first, n_rows = first + n_rows, PIECE_ROWS
+
+
+def refuse_long_text(frame: pl.DataFrame, path: Path | str, what: str, advice: str) -> int:
+    """Return the bytes of text of a table; refuse a cell beyond `MAX_TEXT_BYTES` (a symbol: `MAX_SYMBOL_BYTES`)."""
+    n_text = 0
+    for name, dtype in frame.schema.items():
+        if dtype not in (pl.String, pl.Categorical, pl.Enum):
+            continue
+        lengths = frame[name].cast(pl.String).str.len_bytes().cast(pl.Int64)
+        most = MAX_SYMBOL_BYTES if plain_name(name) in ("symbol", "ticker") else MAX_TEXT_BYTES
+        longest = lengths.max()
+        if isinstance(longest, int) and longest > most:
+            raise InvalidData(
+                f"{what} must have at most {most:,} bytes of text in a cell, but {path} has {longest:,} in "
+                f"the column {name[:80]!r}. {advice}"
+            )
+        n_text += int(lengths.sum())
+    return n_text
+
+
+def scan_frame(path: Path, what: str, advice: str) -> pl.LazyFrame:
+    """Read parquet as it is asked for, so that it is never all in memory; anything else as `read_frame` does."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
+            refuse_inflation(file, path, what, advice)
+            rows = pl.scan_parquet(path)
+            with reading(path, what, advice):
+                texts = [name for name, dtype in rows.collect_schema().items() if dtype in (pl.String, pl.Categorical)]
+                for _piece in _pieces(rows.select(texts), path, what, advice) if texts else ():
+                    pass
+            return rows
+    return read_frame(path, what, advice).lazy()
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell whether a file begins as parquet; one that cannot be opened does not."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+    return False
+
+
+@contextlib.contextmanager
+def reading(path: Path | str, what: str, advice: str) -> Iterator[None]:
+    """Say plainly what the reader of tables found wrong with a file."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError, UnicodeError, OverflowError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise InvalidData(
+            f"{what} must be parquet or CSV, but {path} could not be read ({reason}). {advice}"
+        ) from error
+    except BaseException as error:
+        # Damaged parquet can end in a panic of the reader, which is no subclass of Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise InvalidData(f"{what} must be whole parquet, but {path} is damaged. {advice}") from error
+
+
+def plain_name(column: str) -> str:
+    """Return a column's name without what exporters put around it: spaces, angle brackets, capitals."""
+    return column.strip().strip("<>").lower()
+
+
+def read_csv(content: bytes, separator: str = ",", text_columns: tuple[str, ...] = ()) -> pl.DataFrame:
+    """Read CSV, judging types by the whole column; a symbol stays text, leading zeros and all."""
+    # Some separators may be inside quotation marks: this is a bound and no count.
+    if (n_columns := 1 + content[: content.find(b"\n") % (len(content) + 1)].count(separator.encode())) > MAX_COLUMNS:
+        raise InvalidData(f"a CSV must have at most {MAX_COLUMNS:,} columns, but it has {n_columns:,}. Check the file.")
+    header = csv_header(content, separator)
+    texts = {name: pl.String for name in header if name in text_columns or plain_name(name) in ("symbol", "ticker")}
+    return pl.read_csv(io.BytesIO(content), separator=separator, infer_schema_length=None, schema_overrides=texts)
+
+
+def csv_header(content: bytes, separator: str = ",") -> list[str]:
+    """Return the names of CSV's columns; two of one name are refused as they are in parquet."""
+    names = pl.read_csv(
+        io.BytesIO(content),
+        separator=separator,
+        n_rows=1,
+        has_header=False,
+        infer_schema=False,
+        truncate_ragged_lines=True,
+    )
+    texts = [str(name) for name in names.row(0) if name is not None]
+    # Numbers are no names but a first row: what is missing then is a header, and that is told.
+    twice = [name for name in texts if texts.count(name) > 1 and not name[:1].isdigit()]
+    if twice:
+        raise pl.exceptions.DuplicateError(f"{texts.count(twice[0])} columns are named {twice[0]!r}")
+    return pl.read_csv(io.BytesIO(content), separator=separator, n_rows=0).columns
+
+
+def refuse_foreign(content: bytes, path: Path | str, what: str, advice: str) -> None:
+    """Raise `InvalidData` where bytes are another program's kind of file, with a way on."""
+    kind = kind_of(content)
+    if kind is None:
+        return
+    raise InvalidData(f"{what} must be parquet or CSV, but {path} is {kind.name}. {kind.way_on or advice}")
+
+
+def write_frame(path: Path, frame: pl.DataFrame) -> None:
+    """Write a table as parquet (or CSV where the name ends so), atomically, same bytes each time."""
+    buffer = io.BytesIO()
+    if path.suffix == ".csv":
+        nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+        if nested:
+            raise OperationFailed(
+                f"CSV must have plain columns, but {', '.join(nested)} would be nested in {path}. Name it .parquet."
+            )
+        frame.write_csv(buffer, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+    elif path.suffix == ".parquet":
+        frame.write_parquet(buffer, compression="zstd", statistics=True)
+    else:
+        raise OperationFailed(f"a table's name must end in .parquet or .csv, but {path} does not. Rename the output.")
+    write_atomic(path, buffer.getvalue())
+
+
+def write_frames(path: Path, frames: Iterator[pl.DataFrame], group_rows: int) -> None:
+    """Write one parquet table that comes in frames (one at least), a few of them in memory at a time, atomically.
+
+    The bytes depend on the rows and on `group_rows` alone, never on how the rows are spread over frames.
+    """
+    if path.suffix != ".parquet":
+        raise OperationFailed(f"this table must be parquet, but {path} does not end in .parquet. Rename the output.")
+    first = next(frames)
+
+    def rows(*_asked: object) -> Iterator[pl.DataFrame]:
+        yield from chain([first], frames)
+
+    def fill(file: IO[bytes]) -> None:
+        try:
+            source = register_io_source(rows, schema=first.schema)
+            source.sink_parquet(file, compression="zstd", row_group_size=group_rows, maintain_order=True)
+        except pl.exceptions.PolarsError as error:
+            raise OSError(str(error).splitlines()[0][:200]) from error
+
+    write_atomic_by(path, fill)
+
+
+def nested_column(values: np.ndarray) -> pl.Series:
+    """Turn an array `(rows, bars, columns)` into a column of nested lists."""
+    inner = pl.List(pl.List(pl.Float64))
+    if not len(values):
+        return pl.Series([], dtype=inner)
+    array = pl.Series(values, dtype=pl.Array(pl.Float64, values.shape[1:]))
+    return array.cast(inner)
+
+
+def utc_series(time_us: np.ndarray) -> pl.Series:
+    """Turn microseconds since 1970 into a UTC time column."""
+    return pl.Series(time_us, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+
+
+# Where rows of a table stand in the file that it was read from, for messages that a person looks up there.
+
+
+def timed(problems: list[Problem], bars: Bars, times_known: bool) -> list[Problem]:
+    """Return problems with the time, where times are known, and the prices of the bar that each is found at first."""
+    return [
+        one
+        if one.first_row is None or one.first_row >= len(bars)
+        else replace(
+            with_prices(one, bars.ohlc[one.first_row]),
+            at=utc_text(bars.start_us[one.first_row]) if times_known else "",
+        )
+        for one in problems
+    ]
+
+
+def with_prices(problem: Problem, prices: np.ndarray) -> Problem:
+    """Return a problem of a price with what was found there; of two prices that do not go together, all four."""
+    name = problem.rule.split()[0]
+    if problem.detail or name not in OHLC:
+        return problem
+    # As Python writes numbers: a high that is too low by 1e-10 looks equal in fewer digits.
+    shown = {column: f"{float(price)!r}" for column, price in zip(OHLC, prices, strict=True)}
+    is_of_two = "open, close" in problem.rule
+    found = ", ".join(f"{key} {text}" for key, text in shown.items()) if is_of_two else shown[name]
+    return replace(problem, detail=f"found {found}")
+
+
+def in_file(problems: list[Problem], path: Path | str) -> list[Problem]:
+    """Return problems with the line of the text file that each is found at first.
+
+    Unchanged where `path` is no file of text: rows of parquet count from 0, as every reader of parquet counts them.
+    """
+    rows = {one.first_row for one in problems if one.first_row is not None}
+    lines = _lines_of(rows, path) if rows and isinstance(path, Path) else {}
+    return [one if one.first_row is None else replace(one, line=lines.get(one.first_row)) for one in problems]
+
+
+def _lines_of(rows: set[int], path: Path) -> dict[int, int]:
+    """Return the line, from 1, of each of these rows below the header; a quoted cell may run over several lines."""
+    found: dict[int, int] = {}
+    try:
+        with path.open("rb") as file:
+            if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
+                return {}
+        with path.open(encoding="utf-8", errors="replace", newline="") as text:
+            reader = csv.reader(text)
+            # Empty lines above the header are skipped by the reader of tables; below it they are rows.
+            while not next(reader):
+                pass
+            last, before = max(rows), reader.line_num
+            for row, _ in enumerate(reader):
+                if row in rows:
+                    found[row] = before + 1
+                if row == last:
+                    break
+                before = reader.line_num
+    except (OSError, StopIteration, csv.Error):
+        # The file changed under the message, or is packed: the row number says what it can.
+        return found
+    return found

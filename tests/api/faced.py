@@ -1,0 +1,19 @@
+"""Windows of 30 bars with planted expansions, and a classifier that fits them in a moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moola import WindowClassifier
+from moola.tables.window_file import windows_frame
+from tests.made import made_windows
+
+N_BARS = 30
+TABLE = made_windows(40, seed=4, stride=N_BARS, window_bars=N_BARS)
+WINDOWS = windows_frame(TABLE, TABLE)
+LABELS = WINDOWS["label"].to_numpy()
+TINY: dict[str, Any] = {"hidden_dim": 4, "n_heads": 1, "epochs": 2, "batch_size": 8, "device": "cpu"}
+
+
+def tiny(**given: Any) -> WindowClassifier:
+    return WindowClassifier(**TINY | given)

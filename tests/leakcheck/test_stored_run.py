@@ -1,0 +1,157 @@
+"""A run whose files, rows, labels or probabilities are not what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from moola.files import sha256_file
+from moola.fit.predicting import predict_windows
+from moola.leakcheck.run_checks import encoder, run_files, run_predictions
+from moola.leakcheck.subject import open_subject
+from moola.models.model_files import read_model
+from moola.options.judging_options import LeakcheckOptions
+from moola.runs.run_store import MODEL_BEFORE_REFIT, OWN_HASH, own_hash
+from tests.conftest import DATA, SPLIT
+from tests.leakcheck.subjects import leaks, only_leak, states
+
+
+@pytest.fixture
+def run(made_run) -> Path:
+    return made_run("--epochs", "1", "--augment-data", "false")
+
+
+@pytest.fixture
+def refitted(made_run) -> Path:
+    """A frozen run as it is by default: val rows are of the model before it was trained anew on them."""
+    pretrain = ("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", "e.pt", "--epochs", "1")
+    given = ("--pretrained-encoder", "e.pt", "--epochs", "1", "--n-heads", "1", "--augment-data", "false")
+    return made_run(*given, before=(pretrain,))
+
+
+def opened(run: Path):
+    return open_subject(LeakcheckOptions(data=Path(DATA), split=Path(SPLIT), run=run, device="cpu"))
+
+
+def write_manifest(run: Path, manifest: dict[str, Any]) -> None:
+    """Write a manifest that fits itself, as a forger would."""
+    (run / "manifest.json").write_text(json.dumps(manifest | {OWN_HASH: own_hash(manifest)}))
+
+
+def forge(run: Path, change) -> None:
+    """Change the prediction table, and the manifest so that it fits again."""
+    path = run / "predictions.parquet"
+    change(pl.read_parquet(path)).write_parquet(path)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["files"]["predictions.parquet"] = sha256_file(path)
+    write_manifest(run, manifest)
+
+
+def made_before_it_was_kept(run: Path) -> None:
+    """Take from a run what older ones lack: the model before the refit, and the parts that a model trained on."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["trained_on"], manifest["files"][MODEL_BEFORE_REFIT]
+    (run / MODEL_BEFORE_REFIT).unlink()
+    write_manifest(run, manifest)
+
+
+def at(name: str, place: int, value):
+    chosen = pl.int_range(pl.len()) == place
+    return lambda frame: frame.with_columns(pl.when(chosen).then(value).otherwise(pl.col(name)).alias(name))
+
+
+def test_a_run_as_it_was_left_passes(run):
+    subject = opened(run)
+    assert states(run_files(subject)) == {"ok"}
+    assert states(run_predictions(subject)) == {"ok"}
+    assert states(encoder(subject)) == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (at("label", 5, pl.lit("consolidation")), "another label"),
+        (at("expansion_start", 5, pl.lit(1)), "another expansion_start"),
+        (at("window_id", 5, pl.lit("x")), "another window_id"),
+        (at("prob_retracement", 5, pl.col("prob_retracement") + 2e-6), "1 of 78 windows are off"),
+        (at("row", 5, pl.lit(0)), "the split has not in that part"),
+        (lambda frame: pl.concat([frame[:5], frame[6:]]), "have no prediction"),
+    ],
+)
+def test_forged_predictions_are_named(run, change, says):
+    before = pl.read_parquet(run / "predictions.parquet")
+    # A row whose label is the other one, so that the change is one.
+    place = int(np.flatnonzero((before["label"] == "retracement").to_numpy())[5])
+    order = [*[i for i in range(len(before)) if i != place][:5], place]
+    order += [i for i in range(len(before)) if i not in order]
+    forge(run, lambda frame: change(frame[order]))
+    leak = only_leak(run_predictions(opened(run)))
+    assert says in leak.found
+    assert leak.row == (0 if "in that part" in says else before["row"][place])
+
+
+def test_another_data_file_and_recorded_leaks(run):
+    frame = pl.read_parquet(DATA)
+    frame.with_columns(window_id=pl.col("window_id") + "_b").write_parquet(DATA)
+    path = run / "manifest.json"
+    manifest = json.loads(path.read_text()) | {"leaks": ["the split's parts share bars"]}
+    write_manifest(run, manifest)
+    subject = opened(run)
+    found = [leak.found for leak in leaks(run_files(subject))]
+    assert len(found) == 2
+    assert "is of a data file" in found[0]
+    assert "share bars" in found[1]
+    assert only_leak(run_predictions(subject)).row == int(pl.read_parquet(run / "predictions.parquet")["row"][0])
+
+
+def test_each_row_of_a_refitted_run_is_judged_by_the_model_that_gave_it(refitted, moola):
+    assert states(run_predictions(opened(refitted))) == {"ok"}
+    answer = moola("leakcheck", "--data", DATA, "--split", SPLIT, "--run", refitted, "--quick")
+    assert answer.code == 0, answer.out
+    kept, before = ((refitted / name).read_bytes() for name in ("model.pkl", MODEL_BEFORE_REFIT))
+    assert kept != before
+    # Neither part may pass for the other's: a changed row of each is found.
+    parts = pl.read_parquet(refitted / "predictions.parquet")["part"].to_list()
+    for part in ("val", "test"):
+        place = parts.index(part) + 1
+        forge(refitted, at("prob_retracement", place, pl.col("prob_retracement") * 0.999))
+        leak = only_leak(run_predictions(opened(refitted)))
+        assert leak.row == pl.read_parquet(refitted / "predictions.parquet")["row"][place]
+        forge(refitted, at("prob_retracement", place, pl.col("prob_retracement") / 0.999))
+
+
+def test_val_rows_of_a_model_that_trained_on_them_are_a_leak(refitted):
+    subject = opened(refitted)
+    val = np.flatnonzero(np.array(pl.read_parquet(refitted / "predictions.parquet")["part"].to_list()) == "val")
+    anew = predict_windows(
+        read_model(refitted / "model.pkl"), subject.table, subject.split.val, np.full(len(val), "val"), subject.device
+    )
+
+    def told_by_the_kept(frame):
+        columns = {f"prob_{name}": anew.class_prob[:, i] for i, name in enumerate(anew.class_names)}
+        return frame.with_columns(
+            pl.Series(name, np.concatenate([values, frame[name].to_numpy()[len(val) :]]))
+            for name, values in columns.items()
+        )
+
+    forge(refitted, told_by_the_kept)
+    assert f"{len(val)} of 78 windows are off" in only_leak(run_predictions(opened(refitted))).found
+    (refitted / MODEL_BEFORE_REFIT).write_bytes((refitted / "model.pkl").read_bytes())
+    manifest = json.loads((refitted / "manifest.json").read_text())
+    manifest["files"][MODEL_BEFORE_REFIT] = manifest["files"]["model.pkl"]
+    write_manifest(refitted, manifest)
+    assert any("trained on them" in leak.found for leak in leaks(run_predictions(opened(refitted))))
+
+
+def test_a_refitted_run_of_before_says_what_cannot_be_checked_and_checks_the_rest(refitted):
+    made_before_it_was_kept(refitted)
+    (note,) = [one for one in run_predictions(opened(refitted)) if one.state == "note"]
+    assert "34 of 78 predictions, those of val" in note.found
+    assert not leaks(run_predictions(opened(refitted)))
+    forge(refitted, at("prob_retracement", 77, pl.col("prob_retracement") * 0.999))
+    assert "1 of 44 windows are off" in only_leak(run_predictions(opened(refitted))).found

@@ -1,0 +1,247 @@
+"""The model card: its whole text, its marks, and that a run stays what it was when the card is written anew."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moola.errors import OperationFailed
+from moola.options.option_ranges import RUNS_ROOT
+from moola.runs import run_store
+from moola.stages import model_card
+from moola.stages.model_card import CardContent, card_text, labelled_by
+
+# Few figures: what is resampled is not the matter here.
+EVAL = ("eval", "--metrics", "brier", "--event-metrics", "pointer_f1", "--run")
+FIGURE = {"low": 0.1, "high": 0.3, "trivial": 0.25, "reason": ""}
+MADE = CardContent(
+    manifest={
+        "run_id": "20260102T030405Z-enhanced_simple_lstm-s17-0123abcd",
+        "model": "enhanced_simple_lstm",
+        "device": "cpu",
+        "threads": 1,
+        "data_sha256": "aa11",
+        "split_sha256": "bb22",
+        "encoder_sha256": "cc33",
+        "pretrained": True,
+        "encoder": {"frozen": True},
+        "leak_proof": True,
+        "leaks": [],
+        "labelled_by": ["ana"],
+        "n_windows": {"train": 30, "val": 9, "test": 10},
+        "epochs_run": 40,
+        "best_epoch": 7,
+        "finished_at": "2026-01-02T03:04:05+00:00",
+        "git_commit": "deadbeef",
+        "versions": {"python": "3.11.7", "moola": "0.1.0"},
+    },
+    config={
+        "data": "windows.parquet",
+        "split": "split.json",
+        "pretrained_encoder": "encoder.pt",
+        "model": "enhanced_simple_lstm",
+        "hidden_dim": 128,
+        "num_layers": 2,
+        "window_bars": 105,
+        "predict_pointers": True,
+        "augment_data": True,
+        "cpsa_ratio": 0.5,
+    },
+    evaluation={
+        "part": "test",
+        "n_windows": 10,
+        "block_windows": 2,
+        "figures": {
+            "pr_auc": {"value": None, "low": None, "high": None, "trivial": None, "reason": "one class is judged"},
+            "brier": {"value": 0.2, **FIGURE},
+            "ece": {"value": 0.05, "low": None, "high": None, "trivial": None, "reason": ""},
+            "calibration_slope": {"value": 0.9, **FIGURE},
+            "lead_lag_start_q25": {"value": -3.0, **FIGURE},
+        },
+        "perfect_ece": {"width": [0.01, 0.2], "mass": [0.01, 0.2]},
+    },
+    references={"logistic": {"brier": 0.22}},
+    class_counts={"train": {"consolidation": 22, "retracement": 8}, "test": {"consolidation": 10}},
+    spans={"test": ("2026-01-01 00:00", "2026-01-05 12:00")},
+    temperature=1.25,
+    training={},
+)
+TEXT = """\
+# Model card: 20260102T030405Z-enhanced_simple_lstm-s17-0123abcd
+
+`enhanced_simple_lstm` reads a window of 105 bars and says its class and the first and last bar of its expansion. \
+Classes: consolidation, retracement. Encoder: 2 LSTM layer(s) of 128 units each way, pretrained (`encoder.pt`), \
+frozen. Finished 2026-01-02T03:04:05+00:00, epoch 7 of 40 kept.
+
+## Figures
+
+On 10 windows of test. Intervals are 95 %, by bootstrap over blocks of 2 windows. The class share and the most common \
+pointers of the train rows stand beside them, as do cheap references fitted on the same rows.
+
+| figure | value | 95 % interval | class share | logistic |
+|---|---|---|---|---|
+| brier | 0.200 | 0.100 to 0.300 | 0.250 | 0.220 |
+| ece | 0.050 | - | - | - |
+
+Not to be had: pr_auc (one class is judged).
+
+All figures: `moola report --run 20260102T030405Z-enhanced_simple_lstm-s17-0123abcd`.
+
+## Calibration
+
+Logits are divided by a temperature of 1.25, fitted on 9 val windows. The ECE of 0.050 is within what a perfectly \
+calibrated model shows on so many windows (0.010 to 0.200). Calibration slope 0.90 (1 is best; below 1 it is too sure).
+
+## Data and labels
+
+| part | windows | classes | first bar (UTC) | last bar (UTC) |
+|---|---|---|---|---|
+| train | 30 | 22 consolidation, 8 retracement | - | - |
+| val | 9 | - | - | - |
+| test | 10 | 10 consolidation | 2026-01-01 00:00 | 2026-01-05 12:00 |
+
+- Labels: given by `ana`.
+- Data: `windows.parquet`, SHA-256 `aa11`.
+- Split: `split.json`, SHA-256 `bb22`.
+- Encoder: `encoder.pt`, SHA-256 `cc33`.
+- Synthetic windows in training: 0.5 a real one in each epoch.
+- Leak-proof: yes: no part of the split shares a bar with another.
+
+## Intended use and limits
+
+- Made to find windows like the labelled ones in later bars of the same market and interval, for a person to look at. \
+Other markets, intervals and annotators are untried.
+- No forecast and no trade signal: a window shows the bars after the expansion too, and whether a pattern makes money \
+was never asked.
+- 10 windows were judged, in blocks of 2: what lies inside an interval is not known any closer.
+- These windows do not show it to be better than the class share: its Brier may be as high as 0.300, and the share has \
+0.250.
+- Classes with fewer than 10 train windows: retracement (8). Expect little of them.
+
+## How to reproduce
+
+```bash
+git checkout deadbeef
+moola train --data windows.parquet --split split.json --pretrained-encoder encoder.pt --hidden-dim 128 --num-layers 2 \
+--predict-pointers true --augment-data true --cpsa-ratio 0.5
+moola eval --run <RUN_ID>
+```
+
+On cpu with 1 thread(s): python 3.11.7, moola 0.1.0.
+
+This page follows from the run's own files. It is not among those that the manifest hashes: `moola eval` writes it anew.
+"""
+
+
+def changed(**manifest: Any) -> str:
+    return card_text(replace(MADE, manifest=MADE.manifest | manifest))
+
+
+def test_the_whole_text() -> None:
+    assert card_text(MADE) == TEXT
+
+
+def test_leaks_stand_on_top_and_in_the_list() -> None:
+    lines = changed(leaks=["the split's parts share bars", "the encoder saw test"], leak_proof=False).splitlines()
+    assert lines[2:5] == [
+        "**NOT LEAK-PROOF: the split's parts share bars.**",
+        "",
+        "**NOT LEAK-PROOF: the encoder saw test.**",
+    ]
+    assert "- Leak-proof: no." in lines
+    # A leak of the encoder is one too, however clean the split.
+    assert "- Leak-proof: no." in changed(leaks=["the encoder saw test"]).splitlines()
+    assert "NOT LEAK-PROOF" not in TEXT
+    assert "- Leak-proof: could not be checked, the windows have no times." in changed(leak_proof=None)
+
+
+def test_what_was_learned_after_the_choice_is_said() -> None:
+    config = MADE.config | {"refit": True, "unlabelled": "bars.parquet"}
+    training = {"unlabelled_sha256": "dd44", "n_unlabelled_windows": 99}
+    text = card_text(replace(MADE, config=config, training=training, temperature=1.0))
+    assert "trained anew on train and val rows together" in text
+    assert "a student learned from 99 windows without labels of `bars.parquet`, SHA-256 `dd44`." in text
+    assert "a temperature of 1.00, for the student learned probabilities that were calibrated on 9 val windows." in text
+    assert "student" not in TEXT
+
+
+def test_val_figures_are_said_to_flatter() -> None:
+    val = replace(MADE, evaluation=MADE.evaluation | {"part": "val"})
+    assert "**These windows chose the epoch and the temperature: the figures flatter the model.**" in card_text(val)
+    assert "flatter" not in TEXT
+
+
+def test_a_better_model_has_no_line_that_it_is_not() -> None:
+    figures = MADE.evaluation["figures"] | {"brier": {"value": 0.2, **FIGURE, "high": 0.24}}
+    assert "do not show it" not in card_text(replace(MADE, evaluation=MADE.evaluation | {"figures": figures}))
+
+
+def test_a_rule_is_no_person() -> None:
+    assert labelled_by(["rule:prior-state-1"]) == "given by the published rule `rule:prior-state-1`, not a person"
+    assert labelled_by(["ana", "ben"]) == "given by `ana` and `ben`"
+    assert labelled_by([]) == "the data does not say who gave them"
+    assert "not what a trader would mark" in changed(labelled_by=["ana", "rule:x"])
+    assert "not what a trader would mark" not in TEXT
+
+
+def test_names_break_no_table_and_no_code_span() -> None:
+    text = changed(labelled_by=["a`|\n# b <script>"])
+    assert "- Labels: given by `a # b script`." in text
+    counts = {"train": {"up | down\n": 3, "flat": 20}}
+    row = next(
+        line for line in card_text(replace(MADE, class_counts=counts)).splitlines() if line.startswith("| train")
+    )
+    assert row.count("|") == 6
+
+
+def test_train_writes_it_eval_refreshes_it_and_the_run_stays_whole(sample, moola, train) -> None:
+    name = train().last_line
+    card = Path("artifacts/runs") / name / run_store.CARD
+    manifest = card.with_name(run_store.MANIFEST).read_bytes()
+    assert run_store.CARD not in json.loads(manifest)["files"]
+    first = card.read_text()
+    assert "On 34 windows of val." in first
+    assert "| train | 94 | 43 consolidation, 51 retracement | 2017-01-01 22:00 | 2017-07-07 05:00 |" in first
+    assert moola(*EVAL, name).code == 0
+    second = card.read_text()
+    assert second != first
+    assert "On 44 windows of test." in second
+    assert "| figure | value | 95 % interval | class share | logistic | summary_trees |" in second
+    assert "not a person" in second
+    assert moola(*EVAL, name).code == 0
+    assert card.read_text() == second
+    assert card.with_name(run_store.MANIFEST).read_bytes() == manifest
+    # What a person writes into a card, or a card that is gone, is no reason to refuse the run.
+    card.write_text("mine")
+    assert run_store.find_run(RUNS_ROOT, name).manifest == json.loads(manifest)
+    card.unlink()
+    assert moola(*EVAL, name).code == 0
+    assert card.read_text() == second
+    card.with_name(run_store.METRICS).write_text("{}")
+    assert moola(*EVAL, name).code == 5
+
+
+def test_without_the_data_there_are_no_references_and_no_times(sample, moola, train) -> None:
+    name = train().last_line
+    for path in (Path("data/processed/labeled/train_latest_relative.parquet"), Path("data/splits/fwd_chain_v3.json")):
+        path.unlink()
+    assert moola(*EVAL, name).code == 0
+    text = (Path("artifacts/runs") / name / run_store.CARD).read_text()
+    assert "| figure | value | 95 % interval | class share |" in text
+    assert "| train | 94 | 43 consolidation, 51 retracement | - | - |" in text
+
+
+def test_a_disk_that_refuses_the_card_is_a_warning(sample, moola, train, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = train().last_line
+
+    def full(*_: object) -> None:
+        raise OperationFailed("model_card.md must be writable, but the disk is full")
+
+    monkeypatch.setattr(model_card, "write_atomic", full)
+    answer = moola(*EVAL, name)
+    assert answer.code == 0
+    assert "No model card: model_card.md must be writable" in answer.err
