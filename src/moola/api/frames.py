@@ -1,4 +1,4 @@
-"""Windows as a polars frame: read, cut, labelled by the published rule, turned into features, split."""
+"""Bars and windows as polars frames: read, cut, labelled by the published rule, turned into features, split."""
 
 from __future__ import annotations
 

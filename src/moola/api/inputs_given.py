@@ -1,4 +1,4 @@
-"""What a caller gives, as the tables that the stages take: window frames, arrays of windows, times."""
+"""What a caller gives (frames, arrays, times, labels), as the tables that the stages take."""
 
 from __future__ import annotations
 

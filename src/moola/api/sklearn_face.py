@@ -1,4 +1,4 @@
-"""moola's network as a scikit-learn classifier of windows."""
+"""scikit-learn's side: moola's network as a classifier of windows, and folds forward in time."""
 
 from __future__ import annotations
 

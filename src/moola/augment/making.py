@@ -1,4 +1,4 @@
-"""From training rows to synthetic windows: chains are drawn, made, checked and counted."""
+"""From training rows to synthetic windows: the table of augmentations, chains drawn, made, checked and counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training window with its label, and its prices as what bars are made of."""
+"""Training windows with their labels, and the bars that synthetic windows may be made of."""
 
 from __future__ import annotations
 

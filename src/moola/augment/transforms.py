@@ -1,4 +1,4 @@
-"""The price mirror: up becomes down."""
+"""The augmentations themselves: mirror, rescale, redrawn wicks, time warp, re-cut, transplant. One callable each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person or a machine reads: text or one JSON object on stdout, logs and progress on stderr."""
+"""What a person or a machine reads: text or one JSON object on stdout, logs on stderr; and what a stop says."""
 
 from __future__ import annotations
 

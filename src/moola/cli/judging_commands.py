@@ -1,4 +1,4 @@
-"""Commands that judge and promote."""
+"""Commands that judge: eval, gate, promote, cv, compare, leakcheck, report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that bring labels out of the store, into it, and describe it."""
+"""Commands of labels: the labelling page, and labels into and out of the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that make and check tables."""
+"""Commands that make and check tables: bars, windows, splits, the sample, previews of synthetic windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that learn and predict."""
+"""Commands that learn, predict, tune, benchmark and export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far bars stand apart, by the windows cut from them: an hourly model should not read daily bars unnoticed."""
+"""How long bars are and when windows close, from the times of windows alone."""
 
 from __future__ import annotations
 

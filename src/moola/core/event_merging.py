@@ -1,4 +1,4 @@
-"""Merging what overlapping windows say into events: every bar is seen by many windows, every event is told once.
+"""Overlapping windows to events: how they are merged in hindsight, and as they become known.
 
 A window's curves always point somewhere, whether there is an expansion or not. So a pair of pointers that
 one window proposes is judged by all windows that have it in their inner zone, where the network learned to

@@ -1,4 +1,4 @@
-"""Expansions: pointers as curves over bars (for learning) and curves as pointers (for reading)."""
+"""Expansions: pointers to curves and back, and the published rule of `moola autolabel`."""
 
 from __future__ import annotations
 

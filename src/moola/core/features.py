@@ -1,4 +1,4 @@
-"""The eleven relative features: scale-free, causal, in float64 (SPEC.md 3)."""
+"""The eleven relative features and their scaler: scale-free, causal, in float64 (SPEC.md 3)."""
 
 from __future__ import annotations
 

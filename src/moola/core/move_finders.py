@@ -1,4 +1,4 @@
-"""Finders: where a definition's move starts and ends in each window. One callable a family.
+"""Finders of random definitions' moves, and the states around them. One callable a family, in `FINDERS`.
 
 Prices come as natural logarithms, so that every size is a ratio and windows at any price level agree.
 Ties go to the shortest move, and of moves of the same length to the earliest. A window without such a

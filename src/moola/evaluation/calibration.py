@@ -1,4 +1,4 @@
-"""Calibration: a temperature for logits, and what a perfectly calibrated model would show."""
+"""Calibrators of class probabilities, and what a perfectly calibrated model would show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of class probabilities (SPEC.md 6).
+"""Metrics of class probabilities (SPEC.md 6): ranking, proper scores, calibration, and the curves behind them.
 
 Every metric takes predictions and `weights` of shape `(resamples, windows)`: how often each window
 counts. One row of ones is the figure itself, rows of bootstrap counts are its resamples, and both

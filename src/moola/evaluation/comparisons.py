@@ -1,4 +1,4 @@
-"""Comparing models over folds, seeds and sets: corrected tests, many tests at once, and power."""
+"""Intervals by block bootstrap over time, and comparisons over folds, seeds and sets with corrected tests."""
 
 from __future__ import annotations
 

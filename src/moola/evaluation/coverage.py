@@ -1,4 +1,4 @@
-"""Split-conformal answers: sets of classes and +-k bars for pointers that cover 1 - alpha of windows.
+"""Sets of classes, ranges of bars and intervals of probabilities with a stated coverage: conformal and Venn-Abers.
 
 The guarantee (Vovk, Gammerman and Shafer 2005; Lei et al. 2018) is for exchangeable windows: calibration
 and judged windows in any order equally likely. Windows that overlap, and markets that change, weaken it:

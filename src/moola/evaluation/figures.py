@@ -1,4 +1,4 @@
-"""Figures: every metric with its interval and beside the same figure of the trivial predictors."""
+"""Every metric by name, with its interval and beside the same figure of the trivial predictors."""
 
 from __future__ import annotations
 

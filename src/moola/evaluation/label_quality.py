@@ -1,4 +1,4 @@
-"""Which given labels are likely wrong: confident learning on probabilities of models that did not see them."""
+"""Labels judged: which are likely wrong, and how far two annotators agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes of a Ray cluster that train together (`--engine ray`, Ray Train), begun anew where one dies."""
+"""Processes of a Ray cluster that train together (`--engine ray`), begun anew where one dies."""
 
 from __future__ import annotations
 

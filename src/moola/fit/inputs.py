@@ -1,4 +1,4 @@
-"""What training reads: data, split and encoder, checked against each other."""
+"""What a fit reads: data, split and encoder checked against each other, targets, and options that follow."""
 
 from __future__ import annotations
 

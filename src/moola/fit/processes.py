@@ -1,4 +1,4 @@
-"""Many independent fits in processes of one thread each; what each of them warns of is told once."""
+"""Many independent fits in processes of one thread each, here or on a Ray cluster; their warnings are told once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stages of a fit: heads on an encoder, the same again on more rows, students. One loop, one seed, one recipe."""
+"""The recipe of a fit: heads on an encoder, the same again on more rows, self-training. One loop, one seed."""
 
 from __future__ import annotations
 

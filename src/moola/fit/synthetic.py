@@ -1,4 +1,4 @@
-"""Stage of synthetic windows: what options, split and bars allow to make of training rows."""
+"""Windows beyond the labelled ones: synthetic windows from training rows, and sources without labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What models say of every window of the shelf: for the queues that ask them, and for the assist mode."""
+"""What models say of the page's windows: for the queues that ask them, and for the assist mode."""
 
 from __future__ import annotations
 

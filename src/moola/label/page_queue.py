@@ -1,4 +1,4 @@
-"""What to label next: the windows in an order that is computed once and then walked in memory."""
+"""Which window comes next on the page: queues, second looks, and everybody's current labels."""
 
 from __future__ import annotations
 

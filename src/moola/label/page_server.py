@@ -1,4 +1,4 @@
-"""The application behind the page, and the loopback port it is served on."""
+"""The application behind the page: its requests, what guards them, and the loopback port it is served on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The labelling desk: one shelf of windows, one label store, and what the page is told of both."""
+"""What the page works on: one set of windows, one label store, opened from the options of `label`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several annotators on one window: who counts, and what they disagree on."""
+"""Several annotators: who counts on a window, and where two of them differ."""
 
 from __future__ import annotations
 

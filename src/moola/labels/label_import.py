@@ -1,4 +1,4 @@
-"""`labels import`: labels of other files into the label store."""
+"""`labels import`: labels of window files and of Label Studio into the label store."""
 
 from __future__ import annotations
 

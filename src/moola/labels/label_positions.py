@@ -1,4 +1,4 @@
-"""Where labelled times stand in a bar table: times come from the bars, and positions are counted there."""
+"""Where labelled times stand in a bar table, and whether these are the bars that the labels were made on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`labels stats`: what a label store holds, and how far its annotators agree."""
+"""What a label store holds, how far its annotators agree, whether it is whole, and a copy of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features that know the future: stored ones against recomputed ones, and the future perturbed."""
+"""Features that know the future, and labels that stand in the features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run: made from these files, its predictions of these windows, and made by its own model."""
+"""Checks of a stored run: its predictions, its model, its scaler, its encoder and its live events."""
 
 from __future__ import annotations
 

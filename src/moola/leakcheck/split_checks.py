@@ -1,4 +1,4 @@
-"""Times: parts that overlap, come too near, or stand in the wrong order."""
+"""Checks of a split: times that overlap or come too near, and the same bars in two parts."""
 
 from __future__ import annotations
 

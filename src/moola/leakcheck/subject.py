@@ -1,4 +1,4 @@
-"""What is checked: data, split, and perhaps an encoder and a run, read without refusing leaks."""
+"""What is checked, and what a check says of it: `ok`, `note` or `leak` with row, bar and feature."""
 
 from __future__ import annotations
 

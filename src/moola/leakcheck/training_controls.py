@@ -1,4 +1,4 @@
-"""Controls that train: what must not change, and what must fall to chance."""
+"""Controls that train small networks: what must not change, and what must fall to chance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`enhanced_simple_lstm`: encoder, attention pooling, class head and pointer curves."""
+"""`enhanced_simple_lstm`: encoder, mask token, heads for class and pointers, and their losses."""
 
 from __future__ import annotations
 

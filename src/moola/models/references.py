@@ -1,4 +1,4 @@
-"""Cheap references: what a network must beat to be worth its while. scikit-learn only, no pointers.
+"""References without a network of ours: cheap classifiers of scikit-learn, and peers out of aeon (extra `peers`).
 
 Each is one callable and one entry in `LEARNERS`: train features and classes in, a predictor of other windows
 out. `REFERENCES` does both in one call.

@@ -1,4 +1,4 @@
-"""Options of `gate` and `promote`."""
+"""Options of eval, gate, promote, report, leakcheck and runs prune."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of the commands under `labels`."""
+"""Options of the labelling page and of the commands under `labels`."""
 
 from __future__ import annotations
 

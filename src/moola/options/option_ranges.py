@@ -1,4 +1,4 @@
-"""What the numbers of options may be: one range a name, whatever the command."""
+"""Names, defaults and ranges that options of several commands share: one range a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of `cv` and `compare`."""
+"""Options of cv, compare, benchmark and tune, and what `tune` may choose from."""
 
 from __future__ import annotations
 

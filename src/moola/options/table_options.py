@@ -1,4 +1,4 @@
-"""Options of the commands that make tables: sample, bars, windows, convert, split, autolabel."""
+"""Options of the commands that make tables, and of `cpsa preview`."""
 
 from __future__ import annotations
 

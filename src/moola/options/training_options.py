@@ -1,4 +1,4 @@
-"""Options of `train`."""
+"""Options of train, pretraining, predict and export."""
 
 from __future__ import annotations
 

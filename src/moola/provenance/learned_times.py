@@ -1,4 +1,4 @@
-"""Which windows or events lie in times that an encoder or a model has learned from."""
+"""What an encoder or a model has learned from: its times, bar length and window length, and what that forbids."""
 
 from __future__ import annotations
 

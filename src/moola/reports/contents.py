@@ -1,4 +1,4 @@
-"""What a report shows, as plain data: whoever gathers it, the page is built the same way."""
+"""What a report shows, as plain data, with the prices of its windows and the lines that make it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of evaluation: reliability, comparisons, label curves."""
+"""Charts as PNG: figures of evaluation, synthetic windows beside their parents, events of a scan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The builder: from what a report shows to the bytes of its page, the same bytes each time."""
+"""From what a report shows to the bytes of its page, the same bytes each time."""
 
 from __future__ import annotations
 
@@ -179,8 +179,8 @@ def _pointer_pictures(predictions: Predictions) -> list[Picture]:
     late = (said - true)[both]
     chart = svg_charts.lead_lag_chart({end: late[:, i] for i, end in enumerate(ENDS)})
     caption = (
-        f"{int(both.sum())} windows with a true and a predicted expansion; those {svg_charts.LEAD_LAG_BARS} bars or more "
-        "off share the outermost column."
+        f"{int(both.sum())} windows with a true and a predicted expansion; those {svg_charts.LEAD_LAG_BARS} bars or "
+        "more off share the outermost column."
     )
     keys = [Key("start", "start"), Key("end", "end"), Key("band", f"within {svg_charts.NEAR_BARS} bars")]
     return [Picture("Lead and lag", chart, caption, keys)]

@@ -1,4 +1,4 @@
-"""Charts of figures: numbers in, one drawing out."""
+"""Charts as SVG inside a page: figures, and one window with its expansion and curves."""
 
 from __future__ import annotations
 

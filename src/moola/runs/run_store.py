@@ -1,4 +1,4 @@
-"""The run store: one folder a run, complete when its manifest is there."""
+"""The run store: one folder a run, complete when its manifest is there and every file is as it says."""
 
 from __future__ import annotations
 

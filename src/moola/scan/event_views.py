@@ -1,4 +1,4 @@
-"""Events of a scan with what they are drawn from: bars, times, and the merged curves."""
+"""Events of a scan with what they are drawn from: pictures, and the overview over the latest bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage `scan --follow`: bars that are appended are read as they come, and each event is told once."""
+"""`scan --follow`: bars that are appended are read as they come, checked for order; each event is told once."""
 
 from __future__ import annotations
 

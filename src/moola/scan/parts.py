@@ -1,4 +1,4 @@
-"""Finished parts of a scan, in a folder beside its output until the output stands."""
+"""A scan in parts: what one part proposes, what neighbours do to each other, and finished parts on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows of a stretch of one symbol's bars, read by a model; events judged from them, in hindsight or as known."""
+"""Windows of a stretch of bars, counted and read by a model; events judged from them, in hindsight or live."""
 
 from __future__ import annotations
 

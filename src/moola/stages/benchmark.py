@@ -1,4 +1,4 @@
-"""A benchmark from options to tables: draws, encoders, fits, figures over draws, paired differences."""
+"""`benchmark`: draws, encoders and fits to tables of means, spreads and paired differences."""
 
 from __future__ import annotations
 

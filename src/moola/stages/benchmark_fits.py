@@ -1,4 +1,4 @@
-"""One fit of a benchmark: a model, a draw and a seed; its predictions and its record are files of their own.
+"""One fit of a benchmark, kept as files of its own, and its figures over draws.
 
 The record is written last and names all that decided the fit by a digest, so that an interrupted benchmark goes on
 with what is missing, and a changed option or file is fitted anew.

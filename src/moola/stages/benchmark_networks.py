@@ -1,4 +1,4 @@
-"""Encoders of arms: one a seed and set of options, shared by every draw, on bars that end before the boundary."""
+"""Networks that a benchmark compares, and their encoders: one a seed and set of options, shared by every draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cross-validation from options to a folder: folds, pretraining, fits, pooled figures and tables."""
+"""`cv`: folds, pretraining, fits, negative controls, pooled figures and tables."""
 
 from __future__ import annotations
 

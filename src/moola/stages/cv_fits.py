@@ -1,4 +1,4 @@
-"""One fit of the grid: a fold, a seed, a share of the labels; its predictions are a file of their own.
+"""The grid of fits of a cross-validation: one fit a fold, seed and share of the labels.
 
 A fit runs in a process of one thread and writes its table last, so a grid that was killed goes on with what
 is missing, and the order in which processes end changes nothing.

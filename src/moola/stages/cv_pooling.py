@@ -1,4 +1,4 @@
-"""Out-of-fold predictions pooled: seeds averaged, then calibrated on the other folds."""
+"""Out-of-fold predictions pooled and calibrated, and what can be said of single windows, with coverage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages `eval`, `gate` and `promote`: figures, a verdict, and the model in use."""
+"""`eval`, `gate` and `promote`: figures, a verdict, and the model in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card of a run: what the model is, what it learned from, what it can and cannot do.
+"""The model card of a run: what it is, what it learned from, what it can and cannot do, how to make it again.
 
 After "Model Cards for Model Reporting" (Mitchell et al., FAT* 2019). The card is derived from the run's own
 files, so the manifest does not hash it: `eval` may write it anew, and the run stays what it was.

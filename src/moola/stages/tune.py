@@ -1,4 +1,4 @@
-"""Stage `tune`: trials on inner folds, the best against the defaults with fresh seeds, and a settings file."""
+"""`tune`: trials on inner folds, the best against the defaults with fresh seeds, and a settings file."""
 
 from __future__ import annotations
 

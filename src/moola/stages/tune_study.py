@@ -1,4 +1,4 @@
-"""The study: trials in SQLite through Optuna, gone on with after a kill as if nothing had happened.
+"""The study of `tune`: what it judges, and its trials in SQLite, gone on with after a kill.
 
 Trials are drawn by the tree-structured Parzen estimator (Bergstra et al. 2011, "Algorithms for hyper-parameter
 optimization") and stopped by the median rule (Golovin et al. 2017, "Google Vizier"). The sampler is seeded anew

@@ -1,4 +1,4 @@
-"""The bar table: `timestamp` (UTC), open, high, low, close, optional volume and symbol."""
+"""The bar table: `timestamp` (UTC), open, high, low, close, optional volume and symbol; whole or piece by piece."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows out of bars within the longest gap; what is dropped is counted and said, and why none is left."""
+"""Windows cut out of bars within the longest gap, counted and explained, and labelled by the published rule."""
 
 from __future__ import annotations
 

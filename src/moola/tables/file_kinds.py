@@ -1,4 +1,4 @@
-"""Kinds of files that are no CSV, told by their first bytes, each with a way to bars that can be read."""
+"""Kinds of files told by their first bytes, and what a parquet file would grow to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parquet and CSV bytes to frames and back; what a foreign file does wrong becomes one message."""
+"""Parquet and CSV to frames and back, with the rows of the file for messages; each fault becomes one message."""
 
 from __future__ import annotations
 

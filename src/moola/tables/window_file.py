@@ -1,4 +1,4 @@
-"""The window file: 4-D windows (OHLC) and relative windows (eleven features), one row a label."""
+"""The window file: 4-D windows (OHLC) and relative windows (eleven features), its columns, rules and table."""
 
 from __future__ import annotations
 

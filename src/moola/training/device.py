@@ -1,4 +1,4 @@
-"""Devices and threads: what computes, set up so that the same seed gives the same bytes."""
+"""What computes: devices and threads, batches made ahead, and several processes that train one network."""
 
 from __future__ import annotations
 

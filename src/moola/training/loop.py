@@ -1,4 +1,4 @@
-"""The one training loop: epochs, early stopping, checkpoints, history.
+"""The one training loop: epochs, early stopping, checkpoints, history, and its lines of progress.
 
 What is learned is an `Objective`; the loop knows nothing of windows, masks or pointers.
 """

@@ -1,4 +1,4 @@
-"""What an arm is: targets from windows without labels, and a loss on what the encoder says of them."""
+"""Pretext tasks of pretraining: what one is, hidden bars (`masked`), a teacher's view (`latent`), and the masks."""
 
 from __future__ import annotations
 

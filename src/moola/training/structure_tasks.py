@@ -1,4 +1,4 @@
-"""Arm `structure`: say what the price did before and does after each bar, at several horizons."""
+"""Pretext tasks about moves: what the price does around each bar (`structure`), and random definitions (`moves`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times of foreign bar files to UTC: text, numbers since 1970, zones and clocks that change."""
+"""Times of foreign bar files to UTC: text, dates as numbers, counts since 1970, zones and clocks that change."""
 
 from __future__ import annotations
 

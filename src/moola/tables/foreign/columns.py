@@ -1,4 +1,4 @@
-"""Which column of a foreign file is which of the contract: by `--columns`, by its name, or by its place."""
+"""Which column of a foreign file is which: by `--columns`, by its name, or by its place; and where its rows stand."""
 
 from __future__ import annotations
 

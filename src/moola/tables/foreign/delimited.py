@@ -1,4 +1,4 @@
-"""Text with one bar a line: its separator, its header and what stands before, between and behind the bars.
+"""Text with one bar a line: separator, header, lines that are no bars, and columns without names.
 
 Whatever is found rather than given is said; what fits two readings is refused with the option that decides.
 """

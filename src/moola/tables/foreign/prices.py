@@ -1,4 +1,4 @@
-"""Numbers as people write them: decimal commas, marks between thousands, and words for no number."""
+"""Prices as people write them, and rows that are no bars: found and told, or repaired with a count of each kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Foreign files to columns, whatever program wrote them; what cannot be read is named, with a way on."""
+"""Foreign files to columns, whatever program wrote them (text, JSON, parquet, Feather)."""
 
 from __future__ import annotations
 
