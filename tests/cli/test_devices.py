@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from moola.errors import InvalidData
 from moola.models.model_files import read_encoder
 from moola.tables.bar_table import write_bars
 from moola.training.device import Team
@@ -32,7 +33,6 @@ def weights(path: str) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in read_encoder(Path(path)).encoder.state_dict().items()}
 
 
-@pytest.mark.parametrize("engine", ["processes", "ray"])
 @pytest.mark.parametrize(
     ("option", "value", "code", "says"),
     [
@@ -42,12 +42,11 @@ def weights(path: str) -> dict[str, np.ndarray]:
     ],
 )
 def test_what_no_process_could_learn_from_is_refused_before_any_is_started(
-    bars, moola, monkeypatch, engine, option, value, code, says
+    bars, moola, monkeypatch, option, value, code, says
 ):
-    words = [*ARGUMENTS, "--output", "e.pt", "--devices", "95", "--engine", engine, "--input-dim", "11"]
+    words = [*ARGUMENTS, "--output", "e.pt", "--devices", "95", "--input-dim", "11"]
     words[words.index(option) + 1] = value
-    for start in ("_started", "run_on_ray"):
-        monkeypatch.delattr(f"moola.fit.teams.{start}")
+    monkeypatch.delattr("moola.fit.teams._started")
     answer = moola(*words)
     assert (answer.code, says in answer.err) == (code, True), answer.err
 
@@ -118,6 +117,19 @@ def dying(options, on_epoch, team: Team):
     import time
 
     time.sleep(60)
+
+
+def test_what_a_member_refuses_is_told_as_if_it_were_alone(bars, moola, monkeypatch):
+    from moola.stages import pretrain
+
+    monkeypatch.setattr(pretrain, "pretrain", refusing)
+    answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2")
+    assert answer.code == 3
+    assert answer.err.count("windows must be there") == 1
+
+
+def refusing(options, on_epoch, team: Team):
+    raise InvalidData("windows must be there, but 0 are. Give some.")
 
 
 def test_other_than_torchruns_count_is_refused(bars, moola, monkeypatch):

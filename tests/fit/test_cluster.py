@@ -26,7 +26,7 @@ pytestmark = [
 def here_alone(monkeypatch):
     """A cluster of this machine, whose workers find the tests."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]), prepend=os.pathsep)
 
 
 def square(folder: str, number: int) -> str:

@@ -1,10 +1,11 @@
-"""Start processes that train together (`--devices`), here or on Ray, or join those that torchrun started."""
+"""Start processes that train together (`--devices`), or join those that torchrun started."""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
 import os
+import queue
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,27 +14,26 @@ from typing import Any
 import torch
 from torch import distributed
 
-from moola.errors import DeviceUnavailable, OperationFailed, WrongUsage
-from moola.fit.cluster_team import Work, hear, run_on_ray, tell
+from moola.errors import DeviceUnavailable, MoolaError, OperationFailed, WrongUsage
 from moola.fit.processes import end_with_parent
 from moola.options.option_ranges import refuse_out_of_range
 from moola.training.device import ALONE, Team
 from moola.training.loop import OnEpoch
 
 PATIENCE_S = 5.0
+# Work of one member: told each epoch's row, returns what the command says at the end.
+Work = Callable[[Any, OnEpoch, Team], dict[str, Any]]
 
 
 def run_together(
-    work: Work, look: Callable[[Any], object], options: Any, checkpoint: Path, on_epoch: OnEpoch
+    work: Work, look: Callable[[Any], object], options: Any, on_epoch: OnEpoch
 ) -> tuple[dict[str, Any], Team]:
-    """Do the work alone, with torchrun's other processes, or with `options.devices` processes, started here or on Ray.
+    """Do the work alone, with torchrun's other processes, or with `options.devices` processes, started here.
 
     Parameters
     ----------
     look
         Refuses options and files that no member could work with, before members are started for them.
-    checkpoint
-        Where the work keeps its last finished epoch.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def run_together(
     Raises
     ------
     WrongUsage
-        --devices below 1, beyond any machine, or another count than torchrun's, or --engine ray beside it.
+        --devices below 1, beyond any machine, or another count than torchrun's.
     DeviceUnavailable
         More processes than GPUs, where they are to compute on GPUs.
     OperationFailed
@@ -51,10 +51,6 @@ def run_together(
     refuse_out_of_range(options)
     n_launched = int(os.environ.get("WORLD_SIZE", "1"))
     if n_launched > 1:
-        if options.engine == "ray":
-            raise WrongUsage(
-                f"--engine ray must start the processes, but torchrun started {n_launched}. Leave one of them out."
-            )
         if options.devices not in (1, n_launched):
             raise WrongUsage(
                 f"--devices must agree with torchrun, but it is {options.devices} and {n_launched} processes were "
@@ -62,11 +58,9 @@ def run_together(
             )
         with _joined("env://", Team(int(os.environ["RANK"]), n_launched), options) as team:
             return work(options, on_epoch, team), team
-    if options.engine != "ray" and options.devices == 1:
+    if options.devices == 1:
         return work(options, on_epoch, ALONE), ALONE
     look(options)
-    if options.engine == "ray":
-        return run_on_ray(work, options, checkpoint, on_epoch), ALONE
     return _started(work, options, on_epoch), ALONE
 
 
@@ -106,7 +100,7 @@ def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
         for member in members:
             member.start()
         try:
-            result = hear(said, on_epoch, lambda: _why_ended(members))
+            result = _hear(said, members, on_epoch)
             for member in members:
                 member.join(PATIENCE_S)
             return result
@@ -116,6 +110,26 @@ def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
                 if member.is_alive():
                     member.terminate()
                 member.join()
+
+
+def _hear(said: Any, members: list[Any], on_epoch: OnEpoch) -> dict[str, Any]:
+    """Pass on what the members tell until there is a result, or one of them ended badly."""
+    while True:
+        # Asked first: what was told before the end is heard.
+        ended = _why_ended(members)
+        try:
+            kind, content = said.get(timeout=0.5)
+        except queue.Empty:
+            if ended is not None:
+                raise ended from None
+            continue
+        if kind == "row":
+            on_epoch(content)
+        elif kind == "error":
+            raise content
+        else:
+            result: dict[str, Any] = content
+            return result
 
 
 def _why_ended(members: list[Any]) -> OperationFailed | None:
@@ -129,11 +143,18 @@ def _why_ended(members: list[Any]) -> OperationFailed | None:
 
 
 def _member(work: Work, options: Any, team: Team, meeting: str, said: Any) -> None:
-    """One process: joins, works, and tells the starter what it needs to know."""
+    """One process: joins and works; the first tells its epochs and its result, each tells what went wrong."""
     end_with_parent()
 
-    def joined_work(on_epoch: OnEpoch) -> dict[str, Any]:
-        with _joined(meeting, team, options):
-            return work(options, on_epoch, team)
+    def tell_epoch(row: dict[str, Any]) -> None:
+        if team.leads:
+            said.put(("row", row))
 
-    tell(said, team, joined_work)
+    try:
+        with _joined(meeting, team, options):
+            result = work(options, tell_epoch, team)
+    except MoolaError as error:
+        said.put(("error", error))
+        return
+    if team.leads:
+        said.put(("result", result))

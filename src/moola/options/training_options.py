@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from moola.options.option_ranges import DEFAULT_SEED, ArmName, DeviceName, EngineName, PrecisionName
+from moola.options.option_ranges import DEFAULT_SEED, ArmName, DeviceName, PrecisionName
 from moola.options.table_options import AugmentationName
 
 
@@ -221,11 +221,7 @@ class PretrainingOptions:
         cuda, cpu, or auto for a GPU where there is one.
     devices
         Processes that learn together, one a GPU or, on a CPU, one a core; each sees its share of every batch. Started
-        here, on Ray, or by torchrun (then leave it out).
-    engine
-        processes of this machine, or ray: --devices processes of the cluster of RAY_ADDRESS (this machine where it is
-        not set), which go on from the last finished epoch where one dies. The working folder must be on every node
-        under the same path.
+        here, or by torchrun (then leave it out).
     threads
         CPU threads, 0 for one a core; results depend on it in the last bits. Two help on an idle
         machine and can be slower than one beside another busy process.
@@ -257,7 +253,6 @@ class PretrainingOptions:
     window_bars: int | None = None
     device: DeviceName = "auto"
     devices: int = 1
-    engine: EngineName = "processes"
     threads: int = 1
     precision: PrecisionName = "auto"
     seed: int = DEFAULT_SEED

@@ -36,7 +36,7 @@ SCALER_WINDOWS = 5000
 # Neighbouring windows say the same, so that more of them would only take longer.
 VAL_WINDOWS = 2000
 # Options that do not change the result of an epoch, so that a resumed command may differ in them.
-NOT_IN_DIGEST = ("resume", "output", "engine", "input", "split")
+NOT_IN_DIGEST = ("resume", "output", "input", "split")
 
 
 def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team = ALONE) -> dict[str, Any]:
