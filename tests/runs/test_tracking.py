@@ -46,11 +46,6 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return uri
 
 
-@pytest.fixture
-def unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(tracking.URI, raising=False)
-
-
 class Stored:
     """What MLflow's own client reads back; its own warnings are not ours to judge."""
 
@@ -94,38 +89,34 @@ def test_a_run_folder_comes_back_through_mlflow(run, database, tmp_path):
     assert json.loads(files[0].read_text()) == run.manifest
 
 
-def test_later_stages_bear_their_name(database):
+def test_later_stages_bear_their_name(run, database):
     rows = [{"epoch": epoch, "stage": stage, "train_loss": 0.5} for stage in ("train", "refit") for epoch in (1, 2)]
-    assert tracking.track_run("train", "staged", {}, {}, {}, rows)
+    run.path(run_store.HISTORY).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert tracking.track_folder("train", run)
     stored = Stored(database)
     (found,) = stored.runs
     for key in ("train_loss", "refit_train_loss"):
         assert [one.step for one in stored.client.get_metric_history(found.info.run_id, key)] == [1, 2]
-    assert set(found.data.metrics) == {"train_loss", "refit_train_loss"}
 
 
-def test_many_numbers_and_large_documents(database, monkeypatch, tmp_path):
+def test_many_numbers(database, monkeypatch, tmp_path):
     monkeypatch.setenv(tracking.EXPERIMENT, "another")
-    figures = {f"figure_{n}": {"value": float(n)} for n in range(1200)}
+    figures = {f"figure_{n}": {"value": float(n)} for n in range(130)}
     figures["not_finite"] = {"value": float("nan"), "low": 0.1}
-    params = {f"param_{n}": n for n in range(130)} | {"path": tmp_path}
-    documents = {"large.json": {"a": "x" * tracking.MAX_DOCUMENT_BYTES}, "small.json": {}}
-    assert tracking.track_run("compare", "many", params, figures, {"secret": "no"}, documents=documents)
+    params = {f"param_{n}": n for n in range(210)} | {"path": tmp_path}
+    assert tracking.track_run("compare", "many", params, figures, {"secret": "no"}, {})
     (found,) = Stored(database, "another").runs
-    assert len(found.data.metrics) == 1200
-    assert len(found.data.params) == 131
+    assert len(found.data.metrics) == 130
+    assert len(found.data.params) == 211
     assert found.data.params["path"] == str(tmp_path)
     assert "secret" not in found.data.tags
-    assert [path.name for path in tmp_path.glob("mlartifacts/*/artifacts/*")] == ["small.json"]
 
 
 @pytest.mark.parametrize(
     "uri",
     [
-        "http://127.0.0.1:9",
         "garbage://user:password@host",
         "sqlite:////proc/none/mlflow.db",
-        "file:///proc/none",
         "http://user:password@127.0.0.1:9/",
     ],
 )
@@ -142,12 +133,6 @@ def test_a_broken_store_is_one_warning_and_the_run_stays(run, uri, monkeypatch, 
     assert "\n" not in warning.getMessage()
     assert capfd.readouterr() == ("", "")
     assert {path.name: sha256_file(path) for path in run.folder.iterdir()} == before
-
-
-def test_a_store_that_is_no_database_is_one_warning(run, database, tmp_path, caplog):
-    (tmp_path / "mlflow.db").write_text("not a database, and long enough to be read as one\n" * 100)
-    assert not tracking.track_folder("train", run)
-    assert len(caplog.records) == 1
 
 
 def test_a_failure_halfway_is_marked_in_mlflow(run, database, monkeypatch, caplog):
@@ -177,15 +162,6 @@ def test_a_broken_folder_is_one_warning(run, database, caplog):
     assert len(caplog.records) == 1
 
 
-def test_an_interruption_is_passed_on(run, database, monkeypatch):
-    def interrupt(*_arguments, **_named):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(tracking, "_send", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        tracking.track_folder("train", run)
-
-
 def test_settings_are_put_back(run, database, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
     seen: dict[str, str | None] = {}
@@ -199,7 +175,7 @@ def test_settings_are_put_back(run, database, monkeypatch):
 IN_A_PROCESS = """
 import sys
 from moola.runs import tracking
-done = tracking.track_run("train", "name", {}, {"brier": {"value": 0.5}}, {})
+done = tracking.track_run("train", "name", {}, {"brier": {"value": 0.5}}, {}, {})
 print(done, "mlflow" in sys.modules, "sqlalchemy" in sys.modules)
 if done:
     from mlflow.telemetry.client import get_telemetry_client
@@ -262,11 +238,6 @@ def test_nothing_is_tracked_while_paused(run, database, tmp_path):
     assert not (tmp_path / "mlflow.db").exists()
     assert tracking.track_folder("train", run)
     assert Stored(database).kinds() == ["train"]
-
-
-def test_nothing_is_tracked_without_a_uri(run, unset):
-    assert not tracking.track_folder("train", run)
-    assert not tracking.track_run("train", "name", {}, {}, {})
 
 
 TINY_CV = ("--folds", "2", "--seeds", "1", "--epochs", "1", "--processes", "1", "--json")

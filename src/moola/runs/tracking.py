@@ -13,13 +13,11 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moola.files import json_bytes
 from moola.runs import run_store
 
 if TYPE_CHECKING:
@@ -29,28 +27,18 @@ log = logging.getLogger(__name__)
 URI = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
 TAGS = ("run_id", "git_commit", "data_sha256", "split_sha256", "encoder_sha256", "leak_proof", "labelled_by")
-# A server that is down must not hold a finished run up for minutes; whoever sets these keeps their own.
+# A server that is down must not hold a finished run up for minutes, and MLflow reports its own use to its makers:
+# neither is asked for here. Whoever sets these keeps their own.
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    # MLflow reports its own use to its makers, prints to stdout and logs to stderr: none of it is asked for here.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
 }
-QUIET = ("alembic", "mlflow", "urllib3")
-# MLflow's own limits.
-MAX_KEY, MAX_PARAM, MAX_TAG = 250, 6000, 8000
-PARAMS_A_CALL, METRICS_A_CALL = 100, 1000
-MAX_DOCUMENT_BYTES = 1 << 20
-
-
+# MLflow's own limits: of params a call, and of characters.
+A_CALL, MAX_KEY, MAX_PARAM, MAX_TAG = 100, 250, 6000, 8000
+Row = Mapping[str, Any]
 _paused: ContextVar[bool] = ContextVar("_paused", default=False)
-
-
-def tracking_uri() -> str:
-    """Return the tracking URI that is set, or an empty string; empty as well while tracking is paused."""
-    return "" if _paused.get() else os.environ.get(URI, "").strip()
 
 
 @contextlib.contextmanager
@@ -64,133 +52,94 @@ def paused() -> Iterator[None]:
 
 
 def track_folder(kind: str, run: run_store.Run) -> bool:
-    """Copy a finished run's folder: its config, figures, history, manifest and metrics.
+    """Copy a finished run's config, figures, history, manifest and metrics; its model and predictions stay."""
 
-    Parameters
-    ----------
-    kind
-        `train` or `cv`.
-    run
-        A complete run; its model and its predictions are not copied.
-
-    Returns
-    -------
-    bool
-        Whether it was logged; False without a tracking URI, and after the warning of a failure.
-    """
-    if not tracking_uri():
-        return False
-    with _one_warning(run.run_id):
+    def send() -> None:
         manifest, metrics = run.manifest or {}, run.read(run_store.METRICS)
         history = run.path(run_store.HISTORY)
         rows = [json.loads(line) for line in history.read_text().splitlines()] if history.is_file() else []
         documents = {run_store.METRICS: metrics, run_store.MANIFEST: manifest}
         _send(kind, run.run_id, run.read(run_store.CONFIG), metrics["figures"], manifest, rows, documents)
-        return True
-    return False
+
+    return _sent(run.run_id, send)
 
 
 def track_run(
-    kind: str,
-    name: str,
-    params: Mapping[str, Any],
-    figures: Mapping[str, Mapping[str, Any]],
-    tags: Mapping[str, Any],
-    history: Sequence[Mapping[str, Any]] = (),
-    documents: Mapping[str, Any] | None = None,
+    kind: str, name: str, params: Row, figures: Mapping[str, Row], tags: Row, documents: Mapping[str, Any]
 ) -> bool:
-    """Log one finished piece of work in MLflow, if a tracking URI is set.
+    """Log one finished piece of work; returns whether it was, False without a tracking URI or after a warning.
 
     Parameters
     ----------
-    kind
-        `train`, `eval`, `cv` or `compare`; becomes the tag `kind`.
-    name
-        What MLflow calls it; the run id where there is one.
-    params
-        Options; text stays as it is, other values become JSON.
+    kind, name
+        The tag `kind`, and what MLflow calls it; the run id where there is one.
     figures
         Figures by name. Of each, `value` becomes the metric of that name, and every other finite number
         the metric `<name>_<field>`, such as `brier_low`; a figure without a value leaves none.
     tags
         Facts, such as a manifest: those that `TAGS` names are taken. Without a commit it is the folder's.
-    history
-        Rows with `epoch`; each finite number becomes a metric at that step.
     documents
-        JSON values by file name, kept as artifacts; one over 1 MiB is left out.
-
-    Returns
-    -------
-    bool
-        Whether it was logged; False without a tracking URI, and after the warning of a failure.
+        JSON values by file name, kept as artifacts.
     """
-    if not tracking_uri():
-        return False
-    with _one_warning(name):
-        _send(kind, name, params, figures, tags, history, documents or {})
-        return True
-    return False
+    return _sent(name, lambda: _send(kind, name, params, figures, tags, (), documents))
 
 
-@contextlib.contextmanager
-def _one_warning(name: str) -> Iterator[None]:
+def _sent(name: str, send: Callable[[], None]) -> bool:
     """Keep MLflow quiet, and turn any failure into a single line: what was tracked is finished and on disk."""
-    levels = {name: logging.getLogger(name).level for name in QUIET}
+    if _paused.get() or not os.environ.get(URI, "").strip():
+        return False
     added = {key: value for key, value in SETTINGS.items() if key not in os.environ}
     os.environ.update(added)
-    for logger in QUIET:
-        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        with warnings.catch_warnings(action="ignore"):
+            send()
+        return True
     except ImportError as error:
-        log.warning(
-            "%s is not in MLflow: %s is set, but %s is not installed. Install moola[mlflow].",
-            name,
-            URI,
-            error.name or "mlflow",
-        )
+        problem = f"{URI} is set, but {error.name or 'mlflow'} is not installed. Install moola[mlflow]."
     except Exception as error:
-        log.warning("%s is kept in its folder, but not in MLflow: %s. Look at %s.", name, _reason(error), URI)
+        # The first line, with no user or password of a URI in it.
+        first = re.sub(r"//[^/\s]*@", "//***@", (str(error).strip().splitlines() or [""])[0])[:300]
+        problem = f"{type(error).__name__}: {first}".rstrip(". :") + f". Look at {URI}."
     finally:
-        for logger, level in levels.items():
-            logging.getLogger(logger).setLevel(level)
+        logging.disable(disabled)
         for key in added:
             os.environ.pop(key, None)
-
-
-def _reason(error: Exception) -> str:
-    """Return an error's first line, with no user or password of a URI in it."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    hidden = re.sub(r"//[^/\s]*@", "//***@", first)[:300]
-    return f"{type(error).__name__}: {hidden}".rstrip(". :")
+    log.warning("%s is kept in its folder, but not in MLflow: %s", name, problem)
+    return False
 
 
 def _send(
     kind: str,
     name: str,
-    params: Mapping[str, Any],
-    figures: Mapping[str, Mapping[str, Any]],
-    tags: Mapping[str, Any],
-    history: Sequence[Mapping[str, Any]],
+    params: Row,
+    figures: Mapping[str, Row],
+    tags: Row,
+    history: Sequence[Row],
     documents: Mapping[str, Any],
 ) -> None:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param
 
-    client = MlflowClient(tracking_uri())
-    facts = {"git_commit": run_store.git_commit()} | {key: tags.get(key) for key in TAGS if tags.get(key) is not None}
+    client = MlflowClient(os.environ[URI].strip())
+    facts = {"kind": kind, "git_commit": run_store.git_commit()}
+    facts |= {key: tags[key] for key in TAGS if tags.get(key) is not None}
     text_tags = {key: _text(value)[:MAX_TAG] for key, value in facts.items() if value is not None}
-    opened = client.create_run(_experiment(client), run_name=name, tags={"kind": kind, **text_tags})
+    mlflow_id = client.create_run(_experiment(client), run_name=name, tags=text_tags).info.run_id
     try:
-        _log_numbers(client, opened.info.run_id, params, figures, history)
+        now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
+        metrics = [Metric(_key(key), float(number), now_ms, step) for key, number, step in _numbers(figures, history)]
+        given = [Param(_key(key), _text(value)[:MAX_PARAM]) for key, value in params.items()]
+        for first in range(0, max(len(metrics), len(given)), A_CALL):
+            some = slice(first, first + A_CALL)
+            client.log_batch(mlflow_id, metrics=metrics[some], params=given[some])
         for file, content in documents.items():
-            if len(json_bytes(content)) <= MAX_DOCUMENT_BYTES:
-                client.log_dict(opened.info.run_id, content, file)
-        client.set_terminated(opened.info.run_id)
+            client.log_dict(mlflow_id, content, file)
+        client.set_terminated(mlflow_id)
     except BaseException:
         with contextlib.suppress(Exception):
-            client.set_terminated(opened.info.run_id, "FAILED")
+            client.set_terminated(mlflow_id, "FAILED")
         raise
 
 
@@ -200,40 +149,22 @@ def _experiment(client: MlflowClient) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    scheme, _, path = tracking_uri().partition(":///")
+    scheme, _, path = os.environ[URI].strip().partition(":///")
     beside = (Path(path).absolute().parent / "mlartifacts").as_uri() if scheme == "sqlite" else None
     return str(client.create_experiment(name, artifact_location=beside))
 
 
-def _log_numbers(
-    client: MlflowClient,
-    mlflow_id: str,
-    params: Mapping[str, Any],
-    figures: Mapping[str, Mapping[str, Any]],
-    history: Sequence[Mapping[str, Any]],
-) -> None:
-    from mlflow.entities import Metric, Param
-
-    now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
-    numbers = [(key, number, 0) for name, figure in figures.items() for key, number in _flat(name, figure)]
+def _numbers(figures: Mapping[str, Row], history: Sequence[Row]) -> Iterator[tuple[str, float, int]]:
+    """Yield name, number and step of figures, then of epochs; those of later stages bear the stage's name."""
+    for name, figure in figures.items():
+        for field in figure if _is_number(figure.get("value")) else ():
+            if _is_number(figure[field]):
+                yield (name if field == "value" else f"{name}_{field}"), figure[field], 0
     for row in history:
-        # Later stages count their epochs from 1 again: their numbers bear the stage's name.
         stage = "" if row.get("stage") == history[0].get("stage") else f"{row['stage']}_"
-        shown = [key for key in row if key != "epoch" and _is_number(row[key])]
-        numbers += [(stage + key, row[key], int(row["epoch"])) for key in shown]
-    metrics = iter([Metric(_key(key), float(number), now_ms, step) for key, number, step in numbers])
-    while some := list(islice(metrics, METRICS_A_CALL)):
-        client.log_batch(mlflow_id, metrics=some)
-    texts = iter([Param(_key(key), _text(value)[:MAX_PARAM]) for key, value in params.items()])
-    while given := list(islice(texts, PARAMS_A_CALL)):
-        client.log_batch(mlflow_id, params=given)
-
-
-def _flat(name: str, figure: Mapping[str, Any]) -> list[tuple[str, float]]:
-    if not _is_number(figure.get("value")):
-        return []
-    fields = [field for field, number in figure.items() if _is_number(number)]
-    return [(name if field == "value" else f"{name}_{field}", figure[field]) for field in fields]
+        for key in row:
+            if key != "epoch" and _is_number(row[key]):
+                yield stage + key, row[key], int(row["epoch"])
 
 
 def _is_number(value: Any) -> bool:

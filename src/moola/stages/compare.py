@@ -102,7 +102,7 @@ def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
         "rows": rows,
     }
     params = {key: value for key, value in result.items() if key != "rows"} | {"names": wanted, "seed": options.seed}
-    tracking.track_run("compare", baseline.name, params, _figures(rows), {}, documents={"compare.json": result})
+    tracking.track_run("compare", baseline.name, params, _figures(rows), {}, {"compare.json": result})
     return result
 
 

@@ -90,10 +90,8 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     content = {"run_id": run.run_id, **facts, **evaluation.as_dict(), "predicted": dict(sorted(said.items()))}
     write_atomic(path, json_bytes(content))
     write_card(run, evaluation)
-    tags = run.manifest | content
-    tracking.track_run(
-        "eval", run.run_id, asdict(options), content["figures"], tags, documents={run_store.METRICS: content}
-    )
+    documents = {run_store.METRICS: content}
+    tracking.track_run("eval", run.run_id, asdict(options), content["figures"], run.manifest | content, documents)
     return content | {"metrics_file": str(path)}, evaluation
 
 
