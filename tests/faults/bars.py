@@ -167,7 +167,7 @@ BARS = [
         "parquet that claims a footer of 2 GB",
         "bars check bad.parquet",
         3,
-        "the footer of bad.parquet is damaged",
+        "bad.parquet could not be read",
         altered("bars.parquet", claim_a_huge_footer, "bad.parquet"),
     ),
     Fault(

@@ -203,6 +203,18 @@ def test_text_multiplied_by_its_dictionary_is_refused(tmp_path, read, column, n_
 
 
 @pytest.mark.parametrize("read", [frames.read_frame, frames.scan_frame])
+@pytest.mark.parametrize(("n_rows", "n_values"), [(40_000_000, 0), (400, 100_000)])
+def test_numbers_that_would_fill_memory_are_refused_unread(tmp_path, monkeypatch, read, n_rows, n_values):
+    path = tmp_path / "bomb.parquet"
+    one = pl.repeat(1.0, n_values or n_rows, eager=True)
+    cells = [one.to_frame("x")] if not n_values else [pl.DataFrame({"x": [one]})] * n_rows
+    pl.concat(cells).write_parquet(path)
+    monkeypatch.setattr(frames, "_pieces", lambda *_: pytest.fail("read"))
+    with pytest.raises(InvalidData, match=r"at most 100 times its size .* would grow to 320,"):
+        read(path, "a table", "Check the file.")
+
+
+@pytest.mark.parametrize("read", [frames.read_frame, frames.scan_frame])
 @pytest.mark.parametrize("letter", ["x", "\N{EURO SIGN}"])
 def test_a_cell_holds_10_000_bytes_and_not_one_more(tmp_path, read, letter):
     path, n_letters = tmp_path / "cell.parquet", 10_000 // len(letter.encode())

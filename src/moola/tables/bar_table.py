@@ -11,7 +11,6 @@ import polars as pl
 
 from moola.core.bars import OHLC, Bars, bar_problems, price_problems
 from moola.errors import InvalidData, OperationFailed, Problem
-from moola.tables.file_kinds import refuse_inflation
 from moola.tables.frames import (
     FIRST_ROWS,
     PARQUET_MAGIC,
@@ -20,6 +19,7 @@ from moola.tables.frames import (
     in_file,
     read_frame,
     refuse_foreign,
+    refuse_inflation,
     refuse_long_text,
     timed,
     utc_series,
@@ -152,8 +152,6 @@ def bar_frames(path: Path) -> Iterator[pl.DataFrame]:
             raise OperationFailed(f"a bar file must exist, but there is no file {path}. Check the path.")
         with path.open("rb") as file:
             is_parquet = file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
-            if is_parquet:
-                refuse_inflation(file, path, "a bar file", ADVICE)
         if not path.stat().st_size:
             raise InvalidData(f"a bar file must hold a table, but {path} is empty (0 bytes). {ADVICE}")
         for piece in _parquet(path) if is_parquet else _csv(path):
@@ -177,6 +175,7 @@ def bar_frames(path: Path) -> Iterator[pl.DataFrame]:
 
 def _parquet(path: Path) -> Iterator[pl.DataFrame]:
     frame = pl.scan_parquet(path)
+    refuse_inflation(frame, path.stat().st_size, path, "a bar file", ADVICE)
     # A few rows first: long text is met before it is met many thousand times.
     first, n_rows = 0, FIRST_ROWS
     while len(piece := frame.slice(first, n_rows).collect()):

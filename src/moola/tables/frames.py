@@ -13,13 +13,14 @@ from typing import IO
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 from polars.io.plugins import register_io_source
 
 from moola.core.bars import OHLC, Bars
 from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, OperationFailed, Problem
 from moola.files import read_bytes, write_atomic, write_atomic_by
-from moola.tables.file_kinds import kind_of, refuse_inflation
+from moola.tables.file_kinds import kind_of
 
 PARQUET_MAGIC = b"PAR1"
 # Columns of a CSV: each costs memory even without a row.
@@ -30,6 +31,10 @@ MAX_SYMBOL_BYTES = 64
 # Text of all cells, however small the file: so much, and so much more a row.
 TABLE_TEXT_BYTES, ROW_TEXT_BYTES = 32 << 20, 128
 FIRST_ROWS, PIECE_ROWS = 1024, 65_536
+# Windows that overlap by all but one bar pack to a sixtieth of what they hold; a file that packs far better is made
+# to fill memory. Small ones may be anything.
+SMALL_BYTES, MAX_GROWTH = 256 << 20, 100
+VALUE_BYTES = 8
 
 
 def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
@@ -41,13 +46,37 @@ def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
         if not content.startswith(PARQUET_MAGIC):
             refuse_foreign(content, path, what, advice)
             return read_csv(content)
-        refuse_inflation(io.BytesIO(content), path, what, advice)
-        return _parquet(content, path, what, advice)
+        rows = pl.scan_parquet(io.BytesIO(content))
+        refuse_inflation(rows, len(content), path, what, advice)
+        # A few rows first, then more: long text is met before it is met a million times.
+        return pl.concat(_pieces(rows, path, what, advice))
 
 
-def _parquet(content: bytes, path: Path, what: str, advice: str) -> pl.DataFrame:
-    """Read parquet a few rows first, then more: long text is met before it is met a million times."""
-    return pl.concat(_pieces(pl.scan_parquet(io.BytesIO(content)), path, what, advice))
+def refuse_inflation(rows: pl.LazyFrame, n_bytes: int, path: Path, what: str, advice: str) -> None:
+    """Refuse a packed file of `n_bytes` whose rows would grow beyond all measure, before they are unpacked.
+
+    Parquet and Feather count their rows without unpacking them, so that plain columns are known from that. How much
+    is in nested cells they tell nobody: they count as much in every row as in the first one, which is read alone. One
+    cell that is made to fill memory by itself is therefore met only when it is there; text has its own bound.
+
+    Raises
+    ------
+    InvalidData
+        What it holds is more than `MAX_GROWTH` times its size.
+    """
+    n_rows = rows.select(pl.len()).collect().item()
+    nested = rows.select(cs.nested())
+    _refuse_growth(n_rows * len(rows.collect_schema()) * VALUE_BYTES, n_bytes, path, what, advice)
+    if nested.collect_schema():
+        _refuse_growth(n_rows * int(nested.head(1).collect().estimated_size()), n_bytes, path, what, advice)
+
+
+def _refuse_growth(grown: int, n_bytes: int, path: Path, what: str, advice: str) -> None:
+    if grown > max(SMALL_BYTES, MAX_GROWTH * n_bytes):
+        raise InvalidData(
+            f"{what} must grow to at most {MAX_GROWTH} times its size when it is read, but {path} of {n_bytes:,} bytes "
+            f"would grow to {grown:,}. {advice}"
+        )
 
 
 def _pieces(rows: pl.LazyFrame, path: Path, what: str, advice: str) -> Iterator[pl.DataFrame]:
@@ -89,9 +118,9 @@ def scan_frame(path: Path, what: str, advice: str) -> pl.LazyFrame:
     """Read parquet as it is asked for, so that it is never all in memory; anything else as `read_frame` does."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
-            refuse_inflation(file, path, what, advice)
             rows = pl.scan_parquet(path)
             with reading(path, what, advice):
+                refuse_inflation(rows, path.stat().st_size, path, what, advice)
                 texts = [name for name, dtype in rows.collect_schema().items() if dtype in (pl.String, pl.Categorical)]
                 for _piece in _pieces(rows.select(texts), path, what, advice) if texts else ():
                     pass

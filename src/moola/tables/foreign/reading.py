@@ -15,10 +15,10 @@ import polars as pl
 from moola.errors import InvalidData
 from moola.files import read_bytes
 from moola.options.table_options import ImportOptions
-from moola.tables.file_kinds import FEATHER, JSON, READABLE, VALUE_BYTES, kind_of, refuse_growth, utf_16_of
+from moola.tables.file_kinds import FEATHER, JSON, READABLE, kind_of, utf_16_of
 from moola.tables.foreign.columns import ForeignTable
 from moola.tables.foreign.delimited import Knowing, layout_of, read_delimited
-from moola.tables.frames import PARQUET_MAGIC, read_frame, reading, refuse_long_text
+from moola.tables.frames import PARQUET_MAGIC, read_frame, reading, refuse_inflation, refuse_long_text
 
 # Bars in JSON, as exchanges and brokers send them: lists, objects, a line each, or one list inside an object.
 
@@ -191,10 +191,8 @@ def read_foreign(options: ImportOptions, known: Knowing) -> ForeignTable:
 
 
 def _feather(content: bytes, options: ImportOptions) -> pl.DataFrame:
-    """Read a Feather file whose rows, which it counts without unpacking them, are not beyond all measure."""
     rows = pl.scan_ipc(io.BytesIO(content))
-    n_values = rows.select(pl.len()).collect().item() * len(rows.collect_schema())
-    refuse_growth(VALUE_BYTES * n_values, len(content), options.input, WHAT, ADVICE)
+    refuse_inflation(rows, len(content), options.input, WHAT, ADVICE)
     frame = rows.collect()
     refuse_long_text(frame, options.input, WHAT, ADVICE)
     return frame
