@@ -38,7 +38,7 @@ GUARDS = (
     Guard("options/option_ranges.py",
           "allowed is not None and isinstance(number, int | float) and number not in allowed",
           ("usage-epochs-0", "usage-mask", "usage-huge-network")),
-    Guard("tables/file_kinds.py", "grown > max(SMALL_BYTES, MAX_GROWTH * n_bytes)",
+    Guard("tables/frames.py", "grown > max(SMALL_BYTES, MAX_GROWTH * n_bytes)",
           ("bars-parquet-bomb",)),
     Guard("tables/split_file.py", "file.data_sha256 not in (None, data_sha256)", ("split-other-data",)),
     Guard("tables/window_file.py", "crossed.any()", ("pointer-crossed",)),
