@@ -31,7 +31,7 @@ def page_file(tmp_path, monkeypatch) -> Path:
     )
     scan.run(lambda *_: None)
     write_overview(Path("page.html"), overview(scan, 10_000))
-    scan.finish()
+    scan.parts.clear()
     return tmp_path / "page.html"
 
 

@@ -65,7 +65,7 @@ def scanned(tmp_path, monkeypatch):
         scan = Scan(options)
         scan.run(lambda *_: None)
         content = overview(scan, max_bars)
-        scan.finish()
+        scan.parts.clear()
         return content
 
     return run

@@ -60,7 +60,7 @@ def scanned(frame: pl.DataFrame = BARS, output="whole.jsonl", **given) -> bytes:
     given = {"stride": 3, "device": "cpu", "live": True} | given
     scan = Scan(ScanOptions(model=Path("model.pt"), bars=Path("whole.parquet"), output=Path(output), **given))
     scan.run(lambda *_: None)
-    scan.finish()
+    scan.parts.clear()
     return Path(output).read_bytes()
 
 

@@ -37,7 +37,7 @@ def scan(output: str, on_part=lambda *_: None, **given) -> Path:
     work = Scan(ScanOptions(model=Path("model.pt"), bars=Path("bars.parquet"), output=Path(output), **options))
     assert work.run(on_part)["n_events"] > 5
     assert len(work.plan) == N_PARTS
-    work.finish()
+    work.parts.clear()
     return Path(output)
 
 

@@ -45,7 +45,7 @@ def scan(bars: Path, output: str = "events.parquet", keep: bool = False, **given
     work = Scan(ScanOptions(**options))
     result = work.run(lambda *_: None)
     if not keep:
-        work.finish()
+        work.parts.clear()
     return work, result
 
 

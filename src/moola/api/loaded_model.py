@@ -16,10 +16,10 @@ from moola.models.model_files import ModelFile, read_model, write_model
 from moola.options.option_ranges import DeviceName
 from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_bar_intervals, compare_with_bars
-from moola.scan.parts import PartReader, open_judging, reader_of, scan_held
+from moola.scan.parts import PartReader, reader_and_judging, scan_held
 from moola.tables.bar_spool import HeldBars
 from moola.tables.bar_table import bars_from_frame
-from moola.tables.event_table import NO_BARS, events_frame, events_of
+from moola.tables.event_table import events_frame, events_of
 from moola.tables.prediction_table import Predictions, predictions_frame
 from moola.training.device import prepare_device
 
@@ -196,10 +196,10 @@ class Model:
         )
         options.check()
         held = HeldBars(bars_from_frame(bars, "the bars"))
-        reading = PartReader(reader_of(self.file, options), open_judging(options, self.file), held, live)
+        reading = PartReader(*reader_and_judging(self.file, options), held, live)
         longest = int(np.argmax(held.n_bars))
         compare_with_bars(self.file, held.read(longest, 0, held.n_bars[longest]).start_us, _warn)
-        nothing = events_of(MergedEvents.none(len(self.class_names)), NO_BARS, self.class_names)
+        nothing = events_of(MergedEvents.none(len(self.class_names)), Bars.none(), self.class_names)
         frames = [events_frame(events) for events in scan_held(reading, "the bars")]
         return pl.concat([events_frame(nothing), *frames])
 

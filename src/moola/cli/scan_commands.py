@@ -41,7 +41,7 @@ def _scan(options: ScanOptions, screen: Screen) -> int:
             ) from stop
         _show(screen, result)
         _draw(options, screen, work, result)
-        work.finish()
+        work.parts.clear()
     screen.result(result)
     return 0
 

@@ -41,6 +41,15 @@ class Bars:
         """Symbols in the order in which they first appear."""
         return list(dict.fromkeys(self.symbol.tolist()))
 
+    def take(self, rows: np.ndarray | slice) -> Bars:
+        """Return these rows, in this order."""
+        return Bars(self.start_us[rows], self.ohlc[rows], self.symbol[rows])
+
+    @classmethod
+    def none(cls) -> Bars:
+        """Return a table without bars."""
+        return cls(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), np.zeros(0, dtype=object))
+
 
 def _problem(rule: str, broken: Bool[np.ndarray, " bars"], detail: str = "") -> list[Problem]:
     if not broken.any():

@@ -340,7 +340,7 @@ def _compare_scans(subject: Subject, model: Path, bars: Bars, n_seen: int) -> li
             other[moment + 1 :] *= _other_prices(rng, len(bars) - moment - 1)
             futures = {
                 "other bars": replace(bars, ohlc=other),
-                "no bars": Bars(bars.start_us[: moment + 1], bars.ohlc[: moment + 1], bars.symbol[: moment + 1]),
+                "no bars": bars.take(slice(moment + 1)),
             }
             before = told.filter(known <= bars.start_us[moment])
             for name, future in futures.items():
@@ -368,13 +368,13 @@ def _told(subject: Subject, model: Path, bars: Bars, folder: Path) -> pl.DataFra
         ScanOptions(model=model, bars=path, output=output, live=True, min_prob=0.0, device=device, threads=threads)
     )
     scan.run(lambda *_: None)
-    scan.finish()
+    scan.parts.clear()
     return events_frame(read_events(output))
 
 
 def _last_of_first_symbol(bars: Bars, n_bars: int) -> Bars:
     rows = np.flatnonzero(bars.symbol == bars.symbol[0])[-n_bars:]
-    return Bars(bars.start_us[rows], bars.ohlc[rows], bars.symbol[rows])
+    return bars.take(rows)
 
 
 def _other_prices(rng: np.random.Generator, n_bars: int) -> np.ndarray:

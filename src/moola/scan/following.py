@@ -15,14 +15,15 @@ import polars as pl
 from jaxtyping import Int
 
 from moola.core.bars import Bars, bar_interval_us
-from moola.core.event_merging import MergedEvents
+from moola.core.event_merging import MergedEvents, not_yet_told
 from moola.core.windows import allowed_gap_s, cut_windows
 from moola.errors import InvalidData, OperationFailed
 from moola.files import sha256_file
+from moola.models.model_files import read_model
 from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_with_bars
 from moola.scan.follow_state import STATE, FollowFolder, FollowState, SymbolState, folder_of
-from moola.scan.parts import NO_BARS, open_judging, open_reader
+from moola.scan.parts import NOTHING_TOLD, reader_and_judging
 from moola.tables.bar_spool import rows_by_symbol
 from moola.tables.cutting import dropped_sentence
 from moola.tables.event_table import events_frame, events_of, frame_text
@@ -142,8 +143,7 @@ class Follower:
         options.check()
         assert options.follow is not None
         self.options, self.source = options, options.follow
-        self.reader = open_reader(options)
-        self.judging = open_judging(options, self.reader.model)
+        self.reader, self.judging = reader_and_judging(read_model(options.model), options)
         self.is_folder = self.source.is_dir()
         if not self.source.exists() and not (folder_of(options.output) / STATE).is_file():
             raise OperationFailed(
@@ -168,7 +168,7 @@ class Follower:
             on_begun()
             if not self.state.n_bytes and not self.state.pending:
                 none = MergedEvents.none(len(self.reader.model.class_names))
-                self._tell(self.state, [self._frame(none, _no_bars(), 0)], lambda _: None, is_first=True)
+                self._tell(self.state, [self._frame(none, Bars.none(), 0)], lambda _: None, is_first=True)
             n_looks = 0
             while True:
                 self.look(on_events)
@@ -269,11 +269,11 @@ class Follower:
         skipped, gaps = Skipped(), Gaps()
         symbols, frames = dict(self.state.symbols), []
         for name, rows in rows_by_symbol(bars):
-            before = symbols.get(name, SymbolState(_no_bars(), 0, NO_BARS))
+            before = symbols.get(name, SymbolState(Bars.none(), 0, NOTHING_TOLD))
             is_new = _newer(bars.start_us[rows], before)
-            new = _rows(bars, rows[is_new])
+            new = bars.take(rows[is_new])
             known = _joined(before.bars, new)
-            skipped += skipped_bars(_rows(bars, rows[~is_new]), known)
+            skipped += skipped_bars(bars.take(rows[~is_new]), known)
             gaps += gaps_of(known.start_us[max(len(before.bars) - 1, 0) :], bar_interval_us(known.start_us))
             if len(new):
                 symbols[name], told = self._slide(before, new)
@@ -310,20 +310,20 @@ class Follower:
         for place in range(first, end, sliding.batch_windows):
             stop = min(place + sliding.batch_windows, end)
             start_bar, stop_bar = max(place - reach, 0) * sliding.stride, (stop - 1) * sliding.stride + n_seen
-            said = self.reader.read(_part(bars, start_bar - offset, stop_bar - offset), start_bar, max_gap_s)
+            said = self.reader.read(bars.take(slice(start_bar - offset, stop_bar - offset)), start_bar, max_gap_s)
             ripe = self.judging.as_known(said, slice(place * sliding.stride, stop * sliding.stride))
-            found = self.judging.untold(ripe, told)
+            found = not_yet_told(ripe, told, self.judging.max_overlap)
             told = np.concatenate([told, found.bar])
             told = told[told[:, 1] >= stop * sliding.stride - n_seen]
             if len(found):
                 frames.append(self._frame(found, bars, offset))
         kept = max(end - reach, 0) * sliding.stride
-        return SymbolState(_part(bars, kept - offset, len(bars)), kept, told), frames
+        return SymbolState(bars.take(slice(kept - offset, None)), kept, told), frames
 
     def _over_gaps(self, bars: Bars, offset: int, first: int, end: int, max_gap_s: float) -> int:
         """Count and tell the new windows that hold a gap above the longest one."""
         stride, n_seen = self.reader.sliding.stride, self.reader.n_bars
-        new = _part(bars, first * stride - offset, len(bars))
+        new = bars.take(slice(first * stride - offset, None))
         n_dropped = cut_windows(new, stride, n_seen, max_gap_s).n_dropped_gap if end > first else 0
         if n_dropped:
             log.warning("%s", dropped_sentence(n_dropped, end - first, [max_gap_s]))
@@ -373,18 +373,6 @@ def _newer(start_us: np.ndarray, before: SymbolState) -> np.ndarray:
     return np.asarray(start_us > np.maximum.accumulate(earlier))
 
 
-def _no_bars() -> Bars:
-    return Bars(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), np.zeros(0, dtype=object))
-
-
 def _joined(one: Bars, other: Bars) -> Bars:
     pairs = ((one.start_us, other.start_us), (one.ohlc, other.ohlc), (one.symbol, other.symbol))
     return Bars(*(np.concatenate(pair) for pair in pairs))
-
-
-def _part(bars: Bars, first: int, stop: int) -> Bars:
-    return _rows(bars, slice(first, stop))
-
-
-def _rows(bars: Bars, rows: np.ndarray | slice) -> Bars:
-    return Bars(bars.start_us[rows], bars.ohlc[rows], bars.symbol[rows])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from moola.core.bars import Bars
-from moola.core.event_merging import MergedEvents, WindowCurves, suppress
+from moola.core.event_merging import MergedEvents, WindowCurves, not_yet_told, suppress
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, remove_leftovers, sha256_bytes, sha256_file, write_atomic
 from moola.models.model_files import ModelFile, read_model
@@ -25,7 +25,7 @@ from moola.training.device import prepare_device
 PLAN = "plan.json"
 PART = "part_{:06d}.json"
 ADVICE = "Leave --resume out to start anew."
-NO_BARS = np.zeros((0, 2), dtype=np.int64)
+NOTHING_TOLD = np.zeros((0, 2), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class ScanPart:
     final: MergedEvents
     waiting: MergedEvents
     open: MergedEvents
-    told: np.ndarray = field(default_factory=lambda: NO_BARS)
+    told: np.ndarray = field(default_factory=lambda: NOTHING_TOLD)
     n_events: int = 0
 
     @classmethod
     def before_all(cls, n_classes: int, n_events: int = 0) -> ScanPart:
         """Return what stands before a symbol's first part."""
         none = MergedEvents.none(n_classes)
-        return cls(none, none, none, NO_BARS, n_events)
+        return cls(none, none, none, NOTHING_TOLD, n_events)
 
 
 class ScanParts:
@@ -195,17 +195,11 @@ def _opened(options: ScanOptions, model_sha256: str) -> tuple[WindowReader, Judg
             f"all processes of a scan must read one model file, but {options.model} is another for 1 of them. "
             "Give every node the same file under the same path."
         )
-    reader = open_reader(options)
-    return reader, open_judging(options, reader.model)
+    return reader_and_judging(read_model(options.model), options)
 
 
-def open_reader(options: ScanOptions) -> WindowReader:
-    """Read the model, which must point."""
-    return reader_of(read_model(options.model), options)
-
-
-def reader_of(model: ModelFile, options: ScanOptions) -> WindowReader:
-    """Let a model that points slide as the options say; messages call it what they do.
+def reader_and_judging(model: ModelFile, options: ScanOptions) -> tuple[WindowReader, Judging]:
+    """Let a model that points slide as the options say, and say what an event must have.
 
     Raises
     ------
@@ -218,49 +212,41 @@ def reader_of(model: ModelFile, options: ScanOptions) -> WindowReader:
             f"a scan must have a model that predicts pointers, but {options.model} was trained without. "
             "Train one with --predict-pointers true."
         )
-    return WindowReader(model, device, Sliding(options.stride, options.max_gap_hours, options.batch_windows))
-
-
-def open_judging(options: ScanOptions, model: ModelFile) -> Judging:
-    """Return what an event must have, as the options or the model say."""
+    reader = WindowReader(model, device, Sliding(options.stride, options.max_gap_hours, options.batch_windows))
     # The model's threshold is one pointer's; an event has two, and its probability is of both.
     own = max((model.pointer_threshold or 0.0) ** 2, LEAST_PROB)
     least = own if options.min_prob is None else options.min_prob
-    return Judging(least, options.max_overlap, options.live_windows)
+    return reader, Judging(least, options.max_overlap, options.live_windows)
 
 
 # What proposals of neighbouring parts of a scan do to each other, settled part by part in their order.
 
 
-@dataclass(frozen=True)
-class Settling:
-    """The parts of one scan; each is settled knowing the one before it."""
-
-    reading: PartReader
-    plan: list[Stretch]
-
-    def part(self, number: int, found: MergedEvents, last: ScanPart | None) -> ScanPart:
-        """Settle what a part proposes; `last` is the part before it, None for the first."""
-        stretch, reader = self.plan[number], self.reading.reader
-        if last is None or self.plan[number - 1].symbol != stretch.symbol:
-            # Nothing of another symbol stands before a part but the count.
-            last = ScanPart.before_all(len(reader.model.class_names), last.n_events if last else 0)
-        sliding, window_bars, judging = reader.sliding, reader.n_bars, self.reading.judging
-        stop = stretch.last * sliding.stride
-        if self.reading.live:
-            return known_part(judging.untold(found, last.told), last, stop - window_bars)
-        n_bars = self.reading.spool.n_bars[stretch.symbol]
-        is_last = stretch.last == sliding.n_places(n_bars, window_bars)
-        return settled_part(found, last, n_bars if is_last else stop, judging.max_overlap)
+def settle(
+    reading: PartReader, plan: list[Stretch], number: int, found: MergedEvents, last: ScanPart | None
+) -> ScanPart:
+    """Settle what a part proposes; `last` is the part before it, None for the first."""
+    stretch, reader = plan[number], reading.reader
+    if last is None or plan[number - 1].symbol != stretch.symbol:
+        # Nothing of another symbol stands before a part but the count.
+        last = ScanPart.before_all(len(reader.model.class_names), last.n_events if last else 0)
+    sliding, window_bars, judging = reader.sliding, reader.n_bars, reading.judging
+    stop = stretch.last * sliding.stride
+    if reading.live:
+        found = not_yet_told(found, last.told, judging.max_overlap)
+        return known_part(found, last, stop - window_bars)
+    n_bars = reading.spool.n_bars[stretch.symbol]
+    is_last = stretch.last == sliding.n_places(n_bars, window_bars)
+    return settled_part(found, last, n_bars if is_last else stop, judging.max_overlap)
 
 
 def scan_held(reading: PartReader, name: str) -> Iterator[Events]:
     """Yield the events of bars in memory, in the order of the file that a scan on disk writes."""
     plan = stretches(reading.spool, reading.reader.sliding, reading.reader.n_bars)
     counted_windows(reading, plan, name)
-    settling, last = Settling(reading, plan), None
+    last = None
     for number, stretch in enumerate(plan):
-        last = settling.part(number, reading.proposed(stretch), last)
+        last = settle(reading, plan, number, reading.proposed(stretch), last)
         if len(last.final):
             yield timed(last.final, stretch.symbol, reading)
 

@@ -17,9 +17,10 @@ from moola.errors import InvalidData
 from moola.files import sha256_file
 from moola.fit.processes import results
 from moola.locks import alone, lock_beside
+from moola.models.model_files import read_model
 from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_with_bars, seen_among
-from moola.scan.parts import PartReader, ScanParts, Settling, counted_windows, open_judging, open_reader, propose, timed
+from moola.scan.parts import PartReader, ScanParts, counted_windows, propose, reader_and_judging, settle, timed
 from moola.scan.window_reading import Stretch, WindowCounts, stretches
 from moola.tables.bar_spool import SpooledBars, spool_bars, symbol_interval_us
 from moola.tables.event_table import Events, write_event_pieces
@@ -42,8 +43,7 @@ class Scan:
         options.check()
         assert options.bars is not None
         self.options = options
-        self.reader = open_reader(options)
-        self.judging = open_judging(options, self.reader.model)
+        self.reader, self.judging = reader_and_judging(read_model(options.model), options)
         self.parts = ScanParts(options.output, self._deciding(options.bars))
         self.spool: SpooledBars
         self.plan: list[Stretch] = []
@@ -60,14 +60,14 @@ class Scan:
     def run(self, on_part: OnPart) -> dict[str, Any]:
         """Read every window, write the events, and say what was seen; `on_part` gets windows done, all, events.
 
-        What it laid out stays, for pictures, until `finish`.
+        What it laid out stays, for pictures, until `parts.clear`.
         """
         assert self.options.bars is not None
         n_done = self.parts.begin(self.options.resume)
         try:
             self.spool = spool_bars(self.options.bars, self.parts.folder)
         except InvalidData:
-            self.finish()
+            self.parts.clear()
             raise
         longest = int(np.argmax(self.spool.n_bars))
         # No more than a part holds.
@@ -75,12 +75,11 @@ class Scan:
         beginning = self.spool.read(longest, 0, sliding.batch_windows * sliding.stride + self.reader.n_bars)
         intervals = compare_with_bars(self.reader.model, beginning.start_us)
         self.plan = stretches(self.spool, self.reader.sliding, self.reader.n_bars)
-        settling = Settling(self.reading, self.plan)
         counts = self._counted()
         read = np.cumsum(counts.by_part)
         with closing(self._proposals(n_done)) as proposals:
             for number, found in in_order(proposals, n_done):
-                part = settling.part(number, found, self.parts.read(number - 1) if number else None)
+                part = settle(self.reading, self.plan, number, found, self.parts.read(number - 1) if number else None)
                 self.parts.write(number, part)
                 on_part(int(read[number]), counts.n_windows, part.n_events)
         said: Counter[str] = Counter()
@@ -115,10 +114,6 @@ class Scan:
             | intervals
             | counts.as_dict()
         )
-
-    def finish(self) -> None:
-        """Remove what the scan laid out beside its output."""
-        self.parts.clear()
 
     def settled(self) -> Iterator[tuple[int, MergedEvents]]:
         """Yield each part's events with their symbol, after `run`, in the order of the output."""
@@ -159,7 +154,7 @@ class Scan:
         try:
             return counted_windows(self.reading, self.plan, str(self.options.bars))
         except InvalidData:
-            self.finish()
+            self.parts.clear()
             raise
 
     def _deciding(self, bars: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from moola.core.bars import Bars
-from moola.core.event_merging import MergedEvents, WindowCurves, live_events, merge_windows, not_yet_told
+from moola.core.event_merging import MergedEvents, WindowCurves, live_events, merge_windows
 from moola.core.features import relative_features
 from moola.core.windows import cut_windows, inner_zone, take_windows
 from moola.evaluation.calibration import calibrated
@@ -100,10 +100,6 @@ class Judging:
     def as_known(self, said: WindowCurves, own: slice) -> MergedEvents:
         """Find the events that can be told with the windows that begin at the bars of `own`."""
         return live_events(said, _begin_in(said, own), HIT_BARS, self.min_prob, self.min_windows)
-
-    def untold(self, found: MergedEvents, told: np.ndarray) -> MergedEvents:
-        """Return those of `as_known` that are told: none that overlaps one told before."""
-        return not_yet_told(found, told, self.max_overlap)
 
 
 def _begin_in(said: WindowCurves, own: slice) -> np.ndarray:

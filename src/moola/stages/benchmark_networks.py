@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from moola import __version__
-from moola.core.bars import Bars, bar_lengths_us
+from moola.core.bars import bar_lengths_us
 from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, safe_name, sha256_file, write_atomic
@@ -252,7 +252,7 @@ def cut_bars(options: BenchmarkOptions, before_us: int) -> SeenBars:
         )
     path = options.output / "bars" / f"before-{np.datetime64(before_us, 'us').astype('datetime64[s]')}.parquet"
     path = path.with_name(path.name.replace(":", ""))
-    write_bars(path, Bars(bars.start_us[rows], bars.ohlc[rows], bars.symbol[rows]))
+    write_bars(path, bars.take(rows))
     return SeenBars(path, before_us)
 
 

@@ -68,7 +68,7 @@ class HeldBars:
     def read(self, symbol: int, first: int, stop: int) -> Bars:
         """Return the bars `[first, stop)` of a symbol, as far as it has them."""
         rows = self._rows[symbol][max(first, 0) : stop]
-        return Bars(self.bars.start_us[rows], self.bars.ohlc[rows], self.bars.symbol[rows])
+        return self.bars.take(rows)
 
 
 @dataclass(frozen=True)

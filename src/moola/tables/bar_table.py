@@ -113,7 +113,7 @@ def _symbols(frame: pl.DataFrame, problems: list[Problem]) -> np.ndarray:
 def _symbol_by_symbol(bars: Bars) -> Bars:
     rank = {name: i for i, name in enumerate(bars.symbols)}
     order = np.argsort([rank[name] for name in bars.symbol], kind="stable")
-    return Bars(bars.start_us[order], bars.ohlc[order], bars.symbol[order])
+    return bars.take(order)
 
 
 def write_bars(path: Path, bars: Bars, volume: np.ndarray | None = None) -> None:

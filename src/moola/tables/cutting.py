@@ -42,7 +42,7 @@ def cut_within_gaps(
     for symbol in bars.symbols:
         rows = np.flatnonzero(bars.symbol == symbol)
         limits.append(allowed_gap_s(bars.start_us[rows], max_gap_hours))
-        own = Bars(bars.start_us[rows], bars.ohlc[rows], bars.symbol[rows])
+        own = bars.take(rows)
         cut = cut_windows(own, stride, window_bars, limits[-1])
         first.append(cut.first_bar + rows[0])
         n_dropped += cut.n_dropped_gap

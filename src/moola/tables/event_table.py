@@ -24,7 +24,6 @@ HINDSIGHT = -1
 UTC_US = pl.Datetime("us", "UTC")
 # Events that are one group of parquet.
 GROUP_EVENTS = 65_536
-NO_BARS = Bars(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), np.zeros(0, dtype=object))
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 
@@ -125,7 +124,7 @@ def frame_text(frame: pl.DataFrame, suffix: str, is_first: bool) -> bytes:
 
 def write_event_pieces(path: Path, pieces: Iterator[Events], class_names: list[str]) -> None:
     """Write events that come in pieces, never all in memory, to the bytes that all at once would give."""
-    nothing = events_of(MergedEvents.none(len(class_names)), NO_BARS, class_names)
+    nothing = events_of(MergedEvents.none(len(class_names)), Bars.none(), class_names)
     frames = (events_frame(piece) for piece in _or(pieces, nothing))
     if path.suffix == ".parquet":
         write_frames(path, frames, GROUP_EVENTS)

@@ -274,7 +274,7 @@ def good_bars(frame: pl.DataFrame, path: Path) -> tuple[Bars, tuple[str, ...]]:
         raise InvalidData.from_problems(path, problems, "Give times, or map the file with `moola bars import`.")
     broken = broken_prices(bars.ohlc)
     bad = [",".join(map(str, row)) for part in (missing, there.filter(pl.Series(broken))) for row in part.iter_rows()]
-    return Bars(bars.start_us[~broken], bars.ohlc[~broken], bars.symbol[~broken]), tuple(bad)
+    return bars.take(~broken), tuple(bad)
 
 
 def _moments(column: pl.Series) -> pl.Series:
