@@ -1,4 +1,4 @@
-"""Slow twins: naive loops written for reading, straight from docs/specification.md, against which the source is held."""
+"""Slow twins: naive loops written for reading from docs/specification.md; the source is tested against them."""
 
 from __future__ import annotations
 

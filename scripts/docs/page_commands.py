@@ -16,7 +16,7 @@ FOLDERS = {"RUN_ID": "artifacts/runs", "CV_ID": "artifacts/cv"}
 
 
 def lines_of(block: str) -> list[str]:
-    """Return a block's commands, one a line, without comments; `python3 -m moola.cli` is the same program as `moola`."""
+    """Return a block's commands, one a line, without comments; `python3 -m moola.cli` is `moola`."""
     joined = re.sub(r"\\\n\s*", "", block)
     lines = [line.strip() for line in joined.splitlines() if line.strip() and not line.startswith("#")]
     return [re.sub(r"^python3 -m moola\.cli ", "moola ", line) for line in lines]
