@@ -30,8 +30,8 @@ GENERATED = {
 }
 PYTHON = """# Python, name by name
 
-What `import moola` gives, from its docstrings. Everything else in the package may change from one version to the next. How
-the names are used together: [from Python](../python.md).
+What `import moola` gives, from its docstrings. Everything else in the package may change from one version to the next.
+How the names are used together: [from Python](../python.md).
 
 ::: moola
     options:
