@@ -26,7 +26,7 @@ def summary(result: dict) -> list[str]:
     gains = {row[0].split(" - ")[0]: row[columns.index("Brier")] for row in differences}
     rows = [[row[0], *(row[names.index(name)] for name in SHOWN), gains.get(row[0], "")] for row in standings]
     head = ["model", *SHOWN, "Brier minus none (better in)"]
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    return [f"| {' | '.join(row)} |".replace(" +- ", "±") for row in (head, ["---"] * len(head), *rows)]
 
 
 def tables(results: Path) -> str:

@@ -10,7 +10,6 @@ import ast
 import re
 import sys
 import tomllib
-from collections import defaultdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -91,19 +90,6 @@ def in_circles(graph: dict[str, set[str]]) -> list[str]:
     return sorted(name for name in graph if name in reached(name))
 
 
-def room_imports() -> dict[str, set[str]]:
-    """Return which rooms each room imports."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for name, wanted in imports().items():
-        room = _room(name)
-        found[room] |= {_room(one) for one in wanted} - {room, ""}
-    return found
-
-
-def _room(module: str) -> str:
-    return [*module.split("."), ""][1]
-
-
 def purpose(room: str) -> str:
     """Return the first sentence of a room's docstring."""
     folder = SOURCE / room
@@ -113,14 +99,13 @@ def purpose(room: str) -> str:
 
 def measured() -> str:
     """Return the measured part."""
-    used = room_imports()
-    rows = ["| floor | room | what it is for | files | lines | imports |", "| ---: | --- | --- | ---: | ---: | --- |"]
+    rows = ["| floor | room | what it is for | files | lines |", "| ---: | --- | --- | ---: | ---: |"]
     for number, rooms in enumerate(floors()):
         for room in rooms:
             paths = files_of(room)
             rows.append(
                 f"| {len(floors()) - number} | `{room}` | {purpose(room)} | {len(paths)} | "
-                f"{sum(map(n_lines, paths)):,} | {', '.join(sorted(used[room])) or '-'} |"
+                f"{sum(map(n_lines, paths)):,} |"
             )
     every = sorted(SOURCE.rglob("*.py"), key=n_lines)
     longest = sorted((one for path in every for one in functions(path)), reverse=True)
