@@ -45,7 +45,7 @@ crash: setup
 	$(BIN)/python benchmarks/crash.py
 
 soak: setup
-	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES) --page docs/soak.md
+	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES) --page docs/reliability.md
 
 audit:
 	@scripts/supply/audit.sh
@@ -54,15 +54,12 @@ sbom: setup
 	$(BIN)/python scripts/supply/sbom.py
 
 mutants: setup
-	nice -n 15 $(BIN)/python scripts/mutation/run.py --page docs/mutation.md
+	nice -n 15 $(BIN)/python scripts/mutation/run.py --page docs/reliability.md
 
+# The pages of options, files, errors and faults are made from the code while the site is built.
 docs: setup
-	$(BIN)/python scripts/docs/make_commands.py
-	$(BIN)/python scripts/docs/make_faults.py
 	$(BIN)/python scripts/docs/make_architecture.py
 	$(BIN)/python scripts/docs/run_notebook.py
-	$(BIN)/python scripts/docs/make_errors.py
-	$(BIN)/python scripts/docs/make_contracts.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Its outputs hold times and run ids, so that they change each time.

@@ -2,7 +2,7 @@
 
 `python benchmarks/crash.py` kills 50 times with SIGKILL, some half of them inside a write (see fault_point.py), the
 others at a random moment; then it goes on (`--resume`, or the same command again) and compares with a run that nobody
-interrupted. Prints a table and writes it into docs/crash.md; ends in 1 when anything is lost.
+interrupted. Prints a table and writes it into docs/reliability.md; ends in 1 when anything is lost.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from moola.models.sealed import read_sealed
 from moola.runs.run_store import find_run
 from moola.tables.label_store import LabelStore
 
-PAGE = Path(__file__).resolve().parents[1] / "docs/crash.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs/reliability.md"
 FAULT_POINT = Path(__file__).with_name("fault_point.py")
 DATA, SPLIT = "data/processed/labeled/train_latest_relative.parquet", "data/splits/fwd_chain_v3.json"
 UNLABELLED = "data/processed/unlabeled/windows.parquet"

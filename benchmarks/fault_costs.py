@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What refusing costs: seconds and memory of every fault of tests/faults, each command in a process of its own.
 
-Usage: python benchmarks/fault_costs.py [--worst 10] [--every 1] [--page docs/guards.md]
+Usage: python benchmarks/fault_costs.py [--worst 3] [--every 1] [--page docs/reliability.md]
 
 Beside them, in the same run: the command line with nothing to do, and the imports that any command with a network or a
 table needs. Faults that only a test can inject (a full disk) are left out. Ends with 1 where a file from outside costs
@@ -84,7 +84,7 @@ def cost_of_fault(world: Path, fault: Fault) -> Cost | None:
 def main() -> int:
     """Measure everything, print the worst, and say whether all is within bounds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--worst", type=int, default=10)
+    parser.add_argument("--worst", type=int, default=3)
     parser.add_argument("--every", type=int, default=1, help="measure every n-th fault alone")
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()

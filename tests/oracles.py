@@ -1,4 +1,4 @@
-"""Slow twins: naive loops written for reading, straight from SPEC.md, against which the source is held."""
+"""Slow twins: naive loops written for reading from docs/specification.md; the source is tested against them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 
 
 def naive_features(window: Sequence[Sequence[float]]) -> list[list[float]]:
-    """The eleven features of one window, bar by bar (SPEC.md 3)."""
+    """The eleven features of one window, bar by bar (specification 3)."""
     rows = []
     for t, (open_, high, low, close) in enumerate(window):
         returns = [0.0 if t == 0 else math.log(window[t][k] / window[t - 1][k]) for k in range(4)]

@@ -115,19 +115,33 @@ def test_every_explained_line_is_that_of_one_mutant(sites):
         assert {line: lines.count(line) for line in reasons} == dict.fromkeys(reasons, 1), name
 
 
-def test_the_page_keeps_rows_of_files_that_were_not_tried(sites, tmp_path, monkeypatch):
+def test_the_table_keeps_rows_of_files_that_were_not_tried(sites, tmp_path):
     page = __import__("page")
     lived = sites.mutants("A = 1\n")
-    target = tmp_path / "mutation.md"
-    (tmp_path / "explained.toml").write_text('["b.py"]\n"A = 1" = "of another line"\n')
+    target = tmp_path / "reliability.md"
+    target.write_text("before\n<!-- mutants -->\n<!-- end of mutants -->\nafter\n")
+    page.write_table(target, [page.Tried("b.py", 9, 4, lived)])
+    page.write_table(target, [page.Tried("a.py", 3, 2, [])])
+    rows = ["| a.py | 3 | 2 | 2 | 100% |", "| b.py | 9 | 4 | 3 | 75% |"]
+    assert [line for line in target.read_text().splitlines() if ".py |" in line] == rows
+    page.write_table(target, [page.Tried("b.py", 9, 4, [])])
+    assert "| b.py | 9 | 4 | 4 | 100% |" in target.read_text()
+    assert "75%" not in target.read_text()
+    assert target.read_text().endswith("after\n")
+
+
+def test_a_survivor_is_shown_with_its_reason(sites, tmp_path, monkeypatch):
+    page = __import__("page")
     monkeypatch.setattr(page, "EXPLAINED", tmp_path / "explained.toml")
-    page.write_page(target, [page.Tried("b.py", 9, 4, lived)])
-    page.write_page(target, [page.Tried("a.py", 3, 2, [])])
-    text = target.read_text()
-    assert text.index("| a.py | 3 | 2 | 2 | 100% |") < text.index("| b.py | 9 | 4 | 3 | 75% |")
-    assert "| b.py | 1 | `1 -> (2)` | not explained |" in text
+    tried = page.Tried("b.py", 9, 4, sites.mutants("A = 1\n"))
+    (tmp_path / "explained.toml").write_text('["b.py"]\n"A = 1" = "of another line"\n')
+    assert page.survivor_rows(tried) == ["b.py:1: 1 -> (2): not explained"]
     (tmp_path / "explained.toml").write_text('["b.py"]\n"A = (2)" = "nobody reads it"\n')
-    page.write_page(target, [page.Tried("b.py", 9, 4, lived)])
-    assert "| b.py | 1 | `1 -> (2)` | nobody reads it |" in target.read_text()
-    page.write_page(target, [page.Tried("b.py", 9, 4, [])])
-    assert "not explained" not in target.read_text()
+    assert page.survivor_rows(tried) == ["b.py:1: 1 -> (2): nobody reads it"]
+
+
+def test_every_file_that_is_tried_has_its_tests(sites):
+    run = __import__("run")
+    for name in run.TESTED:
+        assert (ROOT / "src/moola" / name).is_file()
+        assert all((ROOT / test).is_file() for test in run.tests_of(name))

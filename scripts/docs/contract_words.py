@@ -1,4 +1,4 @@
-"""What each column, key and file means; docs/contracts.md fails to build where a name is missing here or gone there."""
+"""What each column, key and file means; the site fails to build where a name is missing here or gone there."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the measured part of docs/architecture.md: floors, rooms, sizes, longest functions, circles of imports.
+"""Write the measured part of docs/architecture.md: floors, rooms and what they are for, sizes, import cycles.
 
 Usage: python scripts/docs/make_architecture.py
 """
@@ -7,9 +7,9 @@ Usage: python scripts/docs/make_architecture.py
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import tomllib
-from collections import defaultdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -20,13 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src/moola"
 PAGE = ROOT / "docs/architecture.md"
 PART = "measured"
-N_LONGEST = 5
+N_LONGEST = 3
 
 
 def floors() -> list[list[str]]:
     """Return the rooms of each floor, top to bottom, as import-linter's contract has them."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    return [layer.split(" | ") for contract in contracts for layer in contract.get("layers", [])]
+    return [re.split(r" [|:] ", layer) for contract in contracts for layer in contract.get("layers", [])]
 
 
 def files_of(room: str) -> list[Path]:
@@ -75,7 +75,7 @@ def _name(path: Path) -> str:
 
 
 def in_circles(graph: dict[str, set[str]]) -> list[str]:
-    """Return the modules from which imports lead back to them."""
+    """Return the modules that are part of an import cycle."""
 
     def reached(begin: str) -> set[str]:
         seen: set[str] = set()
@@ -90,43 +90,34 @@ def in_circles(graph: dict[str, set[str]]) -> list[str]:
     return sorted(name for name in graph if name in reached(name))
 
 
-def room_imports() -> dict[str, set[str]]:
-    """Return which rooms each room imports."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for name, wanted in imports().items():
-        room = _room(name)
-        found[room] |= {_room(one) for one in wanted} - {room, ""}
-    return found
-
-
-def _room(module: str) -> str:
-    return [*module.split("."), ""][1]
+def purpose(room: str) -> str:
+    """Return the first sentence of a room's docstring."""
+    folder = SOURCE / room
+    path = folder / "__init__.py" if folder.is_dir() else SOURCE / f"{room}.py"
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
 
 
 def measured() -> str:
     """Return the measured part."""
-    used, total_files, total_lines = room_imports(), 0, 0
-    rows = ["| floor | room | files | lines | longest file | imports |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = ["| floor | room | what it is for | files | lines |", "| ---: | --- | --- | ---: | ---: |"]
     for number, rooms in enumerate(floors()):
         for room in rooms:
             paths = files_of(room)
-            total_files, total_lines = total_files + len(paths), total_lines + sum(map(n_lines, paths))
-            longest = max(paths, key=n_lines)
-            name = longest.relative_to(SOURCE).as_posix()
             rows.append(
-                f"| {len(floors()) - number} | `{room}` | {len(paths)} | {sum(map(n_lines, paths)):,} | `{name}` "
-                f"{n_lines(longest)} | {', '.join(sorted(used[room])) or '-'} |"
+                f"| {len(floors()) - number} | `{room}` | {purpose(room)} | {len(paths)} | "
+                f"{sum(map(n_lines, paths)):,} |"
             )
-    every = sorted((one for path in SOURCE.rglob("*.py") for one in functions(path)), reverse=True)
-    circles = in_circles(imports())
-    longest_functions = "; ".join(f"`{place}` {length}" for length, place in every[:N_LONGEST])
+    every = sorted(SOURCE.rglob("*.py"), key=n_lines)
+    longest = sorted((one for path in every for one in functions(path)), reverse=True)
     return "\n".join(
         [
             *rows,
             "",
-            f"In all {total_files} files with {total_lines:,} lines and {len(every):,} functions. "
-            f"Longest functions, in lines without their docstrings: {longest_functions}. "
-            f"Modules whose imports lead back to them: {', '.join(circles) or 'none'}.",
+            f"In all {len(every)} files with {sum(map(n_lines, every)):,} lines and {len(longest):,} functions; half "
+            f"of the files have {n_lines(every[len(every) // 2])} lines or more, the longest, "
+            f"`{every[-1].relative_to(SOURCE).as_posix()}`, {n_lines(every[-1])}. Longest functions, without their "
+            f"docstrings: {'; '.join(f'`{place}` {length}' for length, place in longest[:N_LONGEST])}. "
+            f"Import cycles: {', '.join(in_circles(imports())) or 'none'}.",
         ]
     )
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/contracts.md: columns and keys of files that the commands really wrote, rules as refusals name them."""
+"""Print the site's page of files: columns and keys that commands really wrote, rules as error messages name them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ from page_commands import run
 from moola.core.event_merging import MergedEvents
 from moola.core.features import FEATURE_NAMES
 from moola.core.windows import WINDOW_BARS, inner_zone
-from moola.files import write_atomic
 from moola.tables.event_table import NO_BARS, events_frame, events_of
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/contracts.md"
 SMALL = {"MOOLA_HIDDEN_DIM": "4", "MOOLA_NUM_LAYERS": "1", "MOOLA_EPOCHS": "1", "MOOLA_DEVICE": "cpu"}
 DATA = "data/processed/labeled/train_latest_relative.parquet"
 SPLIT = "data/splits/fwd_chain_v3.json"
@@ -118,5 +116,4 @@ def page(folder: Path) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        write_atomic(PAGE, page(Path(place)).encode())
-    print(f"{PAGE.name} written")
+        print(page(Path(place)), end="")

@@ -1,7 +1,4 @@
-"""Write docs/faults.md: every fault of the tests' catalogue with what a user really sees.
-
-Usage: python scripts/docs/make_faults.py [PAGE]
-"""
+"""Print the site's page of faults: every fault of the tests' catalogue with what a user really sees."""
 
 from __future__ import annotations
 
@@ -18,16 +15,12 @@ from tests.faults.catalogue import CATALOGUE
 from tests.faults.fault import Fault
 from tests.faults.world import enter, make_world
 
-PAGE = Path("docs/faults.md")
 HEAD = """# Faults, and what you see
 
-Each row is made and met by a test (`tests/faults/test_catalogue.py::test_fault[NAME]`): the command ends in this exit
-code with this message, shows no traceback, writes nothing beside its log (and in exit code 2 not even that), and runs
-nothing that a file brought along. `scripts/docs/make_faults.py` prints this page from those same tests. Kills, stops
-and two processes at once: [crash.md](crash.md). What is promised: [SECURITY.md](../SECURITY.md).
-
-Exit codes: 0 done, 1 it could not be done here, 2 wrong usage, 3 data that breaks its contract (or a leak), 4 the gate
-does not say promote, 5 a file that cannot be trusted, 130 and 143 stopped.
+Each row is produced by a test (`tests/faults/test_catalogue.py::test_fault[NAME]`): the command ends with this code
+and this message, shows no traceback, writes nothing but its log (nothing at all with exit code 2), and runs nothing
+that a file contains. Kills, stops and two processes at once: [reliability](reliability.md). What is promised:
+[security](../SECURITY.md). Exit codes: [specification 10](specification.md#10-errors-and-exit-codes).
 """
 SHOWN = 230
 
@@ -67,6 +60,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
-    target = target.absolute()
-    target.write_text(page(), encoding="utf-8")
+    print(page(), end="")

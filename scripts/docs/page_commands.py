@@ -16,9 +16,10 @@ FOLDERS = {"RUN_ID": "artifacts/runs", "CV_ID": "artifacts/cv"}
 
 
 def lines_of(block: str) -> list[str]:
-    """Return a block's commands, one a line, without comments."""
+    """Return a block's commands, one a line, without comments; `python3 -m moola.cli` is `moola`."""
     joined = re.sub(r"\\\n\s*", "", block)
-    return [line.strip() for line in joined.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [line.strip() for line in joined.splitlines() if line.strip() and not line.startswith("#")]
+    return [re.sub(r"^python3 -m moola\.cli ", "moola ", line) for line in lines]
 
 
 def commands_of(page: str) -> list[str]:

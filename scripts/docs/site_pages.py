@@ -1,9 +1,11 @@
-"""Hooks of the site: pages that stand outside docs/, and links that leave docs/."""
+"""Hooks of the site: pages from outside docs/, pages made from the code, and links that leave docs/."""
 
 from __future__ import annotations
 
 import posixpath
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,34 @@ OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
 }
+MAINTAINERS = "For maintainers"
+# Pages made from the code, by the script that prints them; they stand in the site alone.
+GENERATED = {
+    "options.md": "make_commands.py",
+    "contracts.md": "make_contracts.py",
+    "errors.md": "make_errors.py",
+    "faults.md": "make_faults.py",
+}
+PYTHON = """# Python, name by name
+
+What `import moola` gives, from its docstrings. Everything else in the package may change from one version to the next.
+How the names are used together: [from Python](../python.md).
+
+::: moola
+    options:
+      show_root_heading: false
+      show_root_toc_entry: false
+      heading_level: 2
+      members_order: alphabetical
+"""
 LINK = re.compile(r"(!?\[(?:[^\[\]]|!?\[[^\]]*\]\([^)]*\))*\])\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_config(config: Any) -> Any:
     """Put every decision under its heading, in order."""
     pages = sorted((ROOT / "docs/decisions").glob("*.md"))
-    why = next(section["Why"] for section in config.nav if "Why" in section)
-    why.insert(1, {"Decisions": ["decisions/index.md", *(f"decisions/{page.name}" for page in pages)]})
+    pages_of = next(section[MAINTAINERS] for section in config.nav if MAINTAINERS in section)
+    pages_of.append({"Decisions": ["decisions/index.md", *(f"decisions/{page.name}" for page in pages)]})
     return config
 
 
@@ -38,11 +60,20 @@ def decisions_index() -> str:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages outside docs/ to the site."""
+    """Add the pages outside docs/ and those made from the code to the site."""
     for source, target in OUTSIDE.items():
         files.append(File.generated(config, target, content=(ROOT / source).read_text(encoding="utf-8")))
+    for target, script in GENERATED.items():
+        files.append(File.generated(config, target, content=printed(script)))
+    files.append(File.generated(config, "reference/python.md", content=PYTHON))
     files.append(File.generated(config, "decisions/index.md", content=decisions_index()))
     return files
+
+
+def printed(script: str) -> str:
+    """Return the page that a script of this folder prints."""
+    command = [sys.executable, str(Path(__file__).parent / script)]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def on_page_markdown(markdown: str, page: Page, **_others: Any) -> str:

@@ -21,20 +21,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from order import QuickestFirst
-from page import TABLE, Tried, write_page
+from page import TABLE, Tried, survivor_rows, write_table
 from sites import Mutant, mutants
 
 ROOT = Path(__file__).resolve().parents[2]
-MIRRORED = (
-    *(f"core/{name}.py" for name in ("features", "bar_features", "splits", "folds")),
-    *(
-        f"evaluation/{name}.py"
-        for name in ("class_metrics", "calibration", "event_metrics", "event_detection", "proper_scores", "intervals")
-    ),
-    "evaluation/gates.py",
-)
-# Tests beside the one that mirrors a file.
-MORE_TESTS = {"core/features.py": ["tests/core/test_bar_features.py"]}
+# Files that figures rest on, each with its tests.
+TESTED = {
+    "core/features.py": ("features", "bar_features"),
+    "core/splits.py": ("splits", "folds"),
+    "evaluation/class_metrics.py": ("class_metrics", "proper_scores", "curves"),
+    "evaluation/calibration.py": ("calibration", "platt"),
+    "evaluation/pointer_metrics.py": ("event_metrics",),
+    "evaluation/event_detection.py": ("event_detection",),
+    "evaluation/comparisons.py": ("comparisons", "intervals"),
+    "evaluation/gates.py": ("gates",),
+}
 LEAST_TIMEOUT_S = 30
 FIRST_TIMEOUT_S = 600
 LEAST_SHARE = 0.9
@@ -45,25 +46,27 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sample", type=int, default=40, help="mutants of a file; 0 takes all")
     parser.add_argument("--seed", type=int, default=17)
-    parser.add_argument("--page", type=Path, help="write the table here too, after every file")
+    parser.add_argument("--page", type=Path, help="page that gets the table, after every file")
     parser.add_argument("sources", nargs="*", help="files under src/moola; those that figures rest on when left out")
     options = parser.parse_args(arguments)
     _import_what_tests_share()
     tried = []
     with tempfile.TemporaryDirectory() as folder:
         copy = _copied(Path(folder))
-        for name in options.sources or MIRRORED:
+        for name in options.sources or TESTED:
             tried.append(try_file(copy, name, tests_of(name), options.sample, options.seed))
             if options.page:
-                write_page(options.page, tried)
-    print("\n".join(["", TABLE, *(one.row() for one in tried)]))
+                write_table(options.page, tried)
+    print(
+        "\n".join(["", TABLE, *(one.row() for one in tried), "", *(row for one in tried for row in survivor_rows(one))])
+    )
     return int(any(one.share < LEAST_SHARE for one in tried))
 
 
 def tests_of(name: str) -> list[str]:
     """Return the test files of a source."""
     path = Path(name)
-    return [f"tests/{path.parent}/test_{path.name}", *MORE_TESTS.get(name, [])]
+    return [f"tests/{path.parent}/test_{test}.py" for test in TESTED.get(name, (path.stem,))]
 
 
 def _import_what_tests_share() -> None:

@@ -30,10 +30,12 @@ def other_command(line: str) -> None:
         project = (ROOT / "pyproject.toml").read_text()
         assert all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in extras)
         assert all((ROOT / name).exists() for name in files)
+    elif words[:2] == ["python3", "scripts/data/make_relative_parquet.py"]:
+        parse(f"moola convert {' '.join(words[2:])}")
     elif words[0] in ("python", "python3"):
         source = (ROOT / words[1]).read_text()
         assert all(word.split("=")[0] in source for word in words[2:] if word.startswith("--"))
-    elif words[0] != "export":
+    elif words[0] not in ("export", "cp"):
         assert (ROOT / words[0]).stat().st_mode & 0o111, words[0]
 
 

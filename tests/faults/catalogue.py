@@ -1,4 +1,4 @@
-"""Every fault, by kind: what the tests run, and what docs/faults.md lists."""
+"""Every fault, by kind: what the tests run, and what the site's page of faults lists."""
 
 from __future__ import annotations
 

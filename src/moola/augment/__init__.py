@@ -1,4 +1,4 @@
-"""CPSA: synthetic training windows that keep their class, made on prices of training rows (SPEC.md 8)."""
+"""CPSA: synthetic training windows that keep their class, made on prices of training rows (specification 8)."""
 
 from moola.augment.making import AUGMENTATIONS, Augmentation, Made, MakingPlan, can_synthesise, make_windows, synthesise
 from moola.augment.training_windows import Source, Window, training_ranges, windows_of

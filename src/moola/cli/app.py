@@ -107,7 +107,7 @@ app["--help"].group = app["--version"].group = (_last,)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit with its documented code (SPEC.md 10)."""
+    """Run one command and exit with its documented code (specification 10)."""
     tokens = join_booleans(sys.argv[1:] if arguments is None else arguments)
     command = " ".join(tokens[: 2 if tokens[:1] in (["bars"], ["runs"], ["cpsa"], ["labels"]) else 1])
     set_up_logging(command if command and not command.startswith("-") else "moola")

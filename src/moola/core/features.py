@@ -1,4 +1,4 @@
-"""The eleven relative features and their scaler: scale-free, causal, in float64 (SPEC.md 3)."""
+"""The eleven relative features and their scaler: scale-free, causal, in float64 (specification 3)."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class BarFeatures:
     """The eleven features of every bar of a table, and of any of its windows.
 
     Costs 88 bytes a bar, whatever the number of windows. A bar's features are the same in every window that holds
-    19 bars before it; the first bars of a window are mended (SPEC.md 3: returns of the first bar are 0, z-scores
+    19 bars before it; the first bars of a window are mended (specification 3: returns of the first bar are 0, z-scores
     before there are 20 bars are over all so far). Equal to `relative_features` of the windows but for rounding
     (1e-9 of a z-score). `turned` gives the features of the bars upside down.
     """

@@ -1,4 +1,4 @@
-"""Splits and folds forward in time, purged by the bars that windows share (SPEC.md 2), and windows that repeat."""
+"""Splits and folds forward in time, purged by the bars that windows share (specification 2), and repeated windows."""
 
 from __future__ import annotations
 

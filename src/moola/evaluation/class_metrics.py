@@ -1,4 +1,4 @@
-"""Metrics of class probabilities (SPEC.md 6): ranking, proper scores, calibration, and the curves behind them.
+"""Metrics of class probabilities (specification 6): ranking, proper scores, calibration, and the curves behind them.
 
 Every metric takes predictions and `weights` of shape `(resamples, windows)`: how often each window
 counts. One row of ones is the figure itself, rows of bootstrap counts are its resamples, and both
@@ -175,7 +175,7 @@ def f1_macro(predictions: Predictions, weights: Weights) -> Values:
 class PrecisionRecall:
     """Precision and recall at each distinct score, from the surest down, and the class's share of the windows.
 
-    `area`, the sum of precision times the gain in recall, is the average precision (SPEC.md 6).
+    `area`, the sum of precision times the gain in recall, is the average precision (specification 6).
     """
 
     recall: Float[np.ndarray, " scores"]

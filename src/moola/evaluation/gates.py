@@ -1,4 +1,4 @@
-"""The gate: is the challenger better than the baseline, on the same windows, and how surely (SPEC.md 7)."""
+"""The gate: is the challenger better than the baseline, on the same windows, and how surely (specification 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of pointers: how near the predicted first and last bar are (SPEC.md 6).
+"""Metrics of pointers: how near the predicted first and last bar are (specification 6).
 
 Same signature as the class metrics: predictions and `(resamples, windows)` weights. Several expansions of one window
 are several rows that repeat one prediction: each row is compared with all expansions of its window, and the rows share

@@ -1,4 +1,4 @@
-"""`labels export`: the label store and its bars to a window file (SPEC.md 2), with warnings of unusual marks."""
+"""`labels export`: the label store and its bars to a window file (specification 2), with warnings of unusual marks."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from moola.tables.frames import PARQUET_MAGIC
 from moola.tables.label_store import GRADES, Expansion, LabelStore, WindowLabel, check_label
 from moola.tables.window_file import WindowTable, read_windows
 
-# Labelled windows of a window file (SPEC.md 2) to labels of the store.
+# Labelled windows of a window file (specification 2) to labels of the store.
 
 
 ONE_OF_SEVERAL = re.compile(r"(.+)_exp_(\d{1,6})", flags=re.S)

@@ -1,4 +1,4 @@
-"""Pretraining of an encoder on windows without labels, by one pretext task or several (SPEC.md 4 and 9)."""
+"""Pretraining of an encoder on windows without labels, by one pretext task or several (specification 4 and 9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning on labelled windows: class and pointers together, encoder frozen or not (SPEC.md 5)."""
+"""Fine-tuning on labelled windows: class and pointers together, encoder frozen or not (specification 5)."""
 
 from __future__ import annotations
 
