@@ -21,6 +21,7 @@ from cyclopts import Parameter
 
 from moola.errors import Interrupted
 from moola.options.command_lines import command_line
+from moola.options.option_fields import OUTPUT, advanced
 
 LOG_FOLDER = Path("data/logs")
 MOST_HELD = 20
@@ -29,18 +30,10 @@ log = logging.getLogger("moola.cli")
 
 @dataclass(frozen=True, kw_only=True)
 class ConsoleOptions:
-    """Options of every command.
+    """Options of every command."""
 
-    Parameters
-    ----------
-    json
-        Print one JSON object on stdout and nothing else.
-    debug
-        Show the traceback of an error.
-    """
-
-    json: bool = False
-    debug: bool = False
+    json: Annotated[bool, advanced("Print one JSON object on stdout and nothing else.", OUTPUT)] = False
+    debug: Annotated[bool, advanced("Show the traceback of an error.", OUTPUT)] = False
 
 
 # Options are flat: --epochs, and never --options.epochs.

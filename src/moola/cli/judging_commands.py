@@ -9,13 +9,14 @@ from moola.cli.progress import FitProgress
 from moola.errors import WrongUsage
 from moola.options.command_lines import command_line, window_bars_words
 from moola.options.judging_options import EvalOptions, GateOptions, LeakcheckOptions, PromoteOptions, ReportOptions
+from moola.options.option_fields import DATA, EVALUATION, everyday
 from moola.options.study_options import CompareOptions, CvOptions
 
 NOT_PROMOTED = 4
 
 
 def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Show a run's figures with 95 % intervals, beside trivial predictors'.
+    """Show a run's metrics with 95 % intervals, and those of an uninformed baseline.
 
     Example: moola eval --run artifacts/runs/<RUN_ID> --save-reliability-plot artifacts/plots/reliability.png
     """
@@ -90,7 +91,7 @@ def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
 
 
 def gate(*, options: Annotated[GateOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Compare a run with the baseline on the same windows, for a verdict.
+    """Compare a run with the baseline on the same windows, and give a verdict.
 
     Exit code 4 unless the verdict is promote.
 
@@ -147,17 +148,15 @@ def _number(value: float | None) -> str:
 def promote(
     *,
     options: Annotated[PromoteOptions, Flat] = PromoteOptions(),
-    accept: Literal["inconclusive"] | None = None,
+    accept: Annotated[
+        Literal["inconclusive"] | None,
+        everyday("Promote on an inconclusive verdict too; nothing overrides hold.", EVALUATION),
+    ] = None,
     console: Console = ConsoleOptions(),
 ) -> int:
-    """Gate a run and put its model into use; --back returns to the one before.
+    """Gate a run and put its model into use; --back returns to the previous model.
 
     Example: moola promote --run artifacts/runs/<RUN_ID>
-
-    Parameters
-    ----------
-    accept
-        Promote on an inconclusive verdict too. There is no way past hold.
     """
     from moola.stages import evaluate
 
@@ -194,9 +193,9 @@ COLUMNS = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
 
 
 def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Cross-validate in time: purged folds, several seeds, pooled figures.
+    """Cross-validate in time: purged folds, several seeds, pooled metrics.
 
-    Figures are of windows out of fold; the last line on stdout is the cv's id.
+    Metrics are out of fold; the last line on stdout is the cv's id.
 
     Example: moola cv --data data/processed/labeled/train_latest_relative.parquet --folds 5 --seeds 5
     """
@@ -273,7 +272,10 @@ def _covered(found: dict[str, Any], prefix: str = "") -> str | None:
 
 
 def compare(
-    names: list[str],
+    names: Annotated[
+        list[str],
+        everyday("Runs or cvs, by id or folder; the first is the baseline unless --baseline names another.", DATA),
+    ],
     /,
     *,
     options: Annotated[CompareOptions, Flat] = CompareOptions(),
@@ -281,14 +283,9 @@ def compare(
 ) -> int:
     """Compare runs or cvs on the same windows by paired differences.
 
-    Says what so many windows can show, and corrects for many tests (Holm).
+    Gives the minimum detectable effect, and corrects for multiple tests (Holm).
 
     Example: moola compare <RUN_ID> <RUN_ID> <RUN_ID> --output compare.csv --plot compare.png
-
-    Parameters
-    ----------
-    names
-        Runs or cvs, by id or folder; the first is the baseline unless --baseline says another.
     """
     from moola.stages import compare
 
@@ -325,9 +322,9 @@ def compare(
 
 
 def report(*, options: Annotated[ReportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Write one HTML page of a run: verdict, figures, charts and windows.
+    """Write an HTML report of a run: verdict, metrics, charts and windows.
 
-    It opens without a network.
+    The page works offline.
 
     Example: moola report --run artifacts/runs/<RUN_ID>
     """
@@ -358,7 +355,7 @@ LEAKS = 3
 
 
 def leakcheck(*, options: Annotated[LeakcheckOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Look for leaks in data, split, features, encoder and run.
+    """Check data, split, features, encoder and run for leaks.
 
     Exit code 3 when there is one.
 

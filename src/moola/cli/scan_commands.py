@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def scan(*, options: Annotated[ScanOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Find events in bars: what the model's windows say, merged.
+    """Find events in bars: predictions of overlapping windows, merged.
 
     With --live each event is told from the bars up to that moment alone; with --follow the bars may still come.
 

@@ -23,9 +23,7 @@ from moola.options.training_options import (
 
 
 def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Pretrain an encoder on bars without labels: hidden bars, structure, moves.
-
-    Structure is that around each bar; moves are those of random definitions.
+    """Pretrain an encoder on bars without labels (self-supervised).
 
     Example: moola pretrain-bilstm --input data/processed/unlabeled/windows.parquet
     --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt
@@ -34,7 +32,7 @@ def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Conso
 
 
 def pretrain_ts2vec(*, options: Annotated[PretrainTs2VecOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Pretrain an encoder by contrast of two crops (TS2Vec with soft weights).
+    """Pretrain an encoder by contrastive learning (TS2Vec with soft weights).
 
     Example: moola pretrain-ts2vec --input data/processed/unlabeled/windows.parquet
     --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/ts2vec_11d_v1.pt
@@ -137,12 +135,10 @@ def predict(*, options: Annotated[PredictOptions, Flat], console: Console = Cons
 
 
 def tune(*, options: Annotated[TuneOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Choose options of train by trials on inner folds of the train rows.
+    """Tune hyperparameters of train on purged inner folds of the train rows.
 
-    The folds are purged; what is chosen is written where train reads it.
-
-    Val and test are never looked at. The first trial is today's defaults, and they stay unless the best trial beats
-    them with seeds that chose nothing. Needs the extra: pip install "moola[tune]".
+    Val and test rows are never used. The defaults stay unless the best trial beats them with fresh seeds. An option
+    of train given here is fixed. Needs the extra: pip install "moola[tune]".
 
     Example: moola tune --data data/processed/labeled/train_latest_relative.parquet
     --split data/splits/fwd_chain_v3.json --trials 30
@@ -206,9 +202,7 @@ WIDEST = 400
 
 
 def benchmark(*, options: Annotated[BenchmarkOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Put references, peers and networks side by side on few labels.
-
-    Several draws and seeds, one judge.
+    """Compare references, peers and networks on few labels, over several draws and seeds.
 
     Example: moola benchmark --train train.parquet --test test.parquet --models summary_trees scratch
     --seeds 17 18 19 --against summary_trees
@@ -256,11 +250,10 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def export(*, options: Annotated[ExportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Write a model for use inside other platforms (ONNX).
+    """Export a model to ONNX, for other platforms.
 
-    Raw features in, calibrated probabilities out.
-
-    The file says in its metadata how features are made of bars. Needs the extra: pip install "moola[onnx]".
+    Raw features in, calibrated probabilities out; the file's metadata defines the features. Needs the extra: pip
+    install "moola[onnx]".
 
     Example: moola export --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt --output model.onnx
     """

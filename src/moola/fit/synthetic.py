@@ -17,7 +17,7 @@ from moola.core.seeds import generator
 from moola.core.splits import Split
 from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
-from moola.options.option_ranges import ArmName, refuse_out_of_range
+from moola.options.option_ranges import TaskName, refuse_out_of_range
 from moola.options.table_options import CpsaPreviewOptions
 from moola.options.training_options import PretrainOptions, TrainOptions
 from moola.provenance.learned_times import with_window_bars
@@ -141,7 +141,7 @@ def resolve_arms(options: PretrainOptions, source: WindowSource) -> PretrainOpti
         An arm, or the mirror, is asked for and the windows carry no prices.
     """
     has_prices = source.ohlc(np.arange(min(len(source), 1))) is not None
-    arms: tuple[ArmName, ...] = options.arms or DEFAULT_ARMS
+    arms: tuple[TaskName, ...] = options.arms or DEFAULT_ARMS
     mirror = options.mirror_windows
     if options.arms is None:
         arms = DEFAULT_ARMS if has_prices else tuple(name for name in DEFAULT_ARMS if not ARMS[name].needs_prices)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from moola.core.seeds import generator
 from moola.models.network import BiLSTMEncoder, MaskingEncoder
-from moola.options.option_ranges import ArmName
+from moola.options.option_ranges import TaskName
 from moola.training.device import ALONE, Team, n_makers, side_by_side
 from moola.training.pretext_tasks import (
     Arm,
@@ -40,7 +40,7 @@ ARMS: dict[str, type[Arm]] = {
     "ts2vec": Ts2VecArm,
 }
 # What pays (docs/log.md); `masked` hides bars from the others too.
-DEFAULT_ARMS: tuple[ArmName, ...] = ("masked", "structure", "moves")
+DEFAULT_ARMS: tuple[TaskName, ...] = ("masked", "structure", "moves")
 MASKED_ARMS = ("masked", "latent")
 # Pointing at moves is the hardest of the three to learn and pays most.
 ARM_WEIGHTS = {"moves": 3.0}
