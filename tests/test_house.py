@@ -130,7 +130,7 @@ def test_commands_page_is_what_the_help_says():
     ask = [sys.executable, "-c", "import make_commands; print(make_commands.page(), end='')"]
     page = subprocess.run(ask, cwd=ROOT / "scripts/docs", capture_output=True, text=True, check=True).stdout
     is_current = page == (ROOT / "docs/commands.md").read_text()
-    assert is_current, "write the page anew: python scripts/docs/make_commands.py"
+    assert is_current, "write the page again: python scripts/docs/make_commands.py"
 
 
 @pytest.mark.parametrize(

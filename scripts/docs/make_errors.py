@@ -28,7 +28,7 @@ nothing that stood before. Which fault ends in which message: [faults](faults.md
 | 3 | the input data breaks its contract, or `leakcheck` found a leak |
 | 4 | the gate did not say promote |
 | 5 | a file is corrupt, foreign or untrusted; nothing of it was used |
-| 130 | interrupted by Ctrl-C; what goes on is printed |
+| 130 | interrupted by Ctrl-C; what continues is printed |
 | 143 | ended by SIGTERM; as 130 |
 
 ## The family

@@ -163,7 +163,7 @@ STORES = [
         "half a store",
         STATS,
         5,
-        "must be a whole label store",
+        "must be an intact label store",
         altered("labels.db", cut_in_half, "bad.db"),
     ),
     Fault(

@@ -130,7 +130,7 @@ USAGE = [
     Fault("usage-threads", "-1 threads", f"{TRAIN} --threads -1", 2, "--threads must be at least 0"),
     Fault(
         "usage-ratio",
-        "1e308 synthetic windows a real one",
+        "1e308 synthetic windows per real window",
         f"{TRAIN} --cpsa-ratio 1e308",
         2,
         "--cpsa-ratio must be within 0 to 100",

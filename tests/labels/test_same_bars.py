@@ -1,4 +1,4 @@
-"""Bars that grew, were written anew or corrected go on with a store; others do not."""
+"""Bars that grew, were written again or corrected continue with a store; others do not."""
 
 from __future__ import annotations
 

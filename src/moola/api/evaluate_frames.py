@@ -136,7 +136,7 @@ def report(
 def _judged(predictions: pl.DataFrame) -> Predictions:
     judged = predictions_from_frame(predictions, "predictions").in_time_order()
     if not len(judged):
-        raise InvalidData("predictions must have windows to judge, but there are 0. Give windows with labels.")
+        raise InvalidData("predictions must have windows to evaluate on, but there are 0. Give windows with labels.")
     return judged
 
 
@@ -152,14 +152,14 @@ def _trained_on(train: pl.DataFrame) -> WindowTable:
 
 
 def _leaks(judged: Predictions, train: WindowTable) -> list[str] | None:
-    """Say that train windows share bars with judged ones; None where times are not known."""
+    """Say that train windows share bars with evaluated ones; None where times are not known."""
     train_close, judged_close = train.close_us, judged.close_us(train.window_bars)
     if judged.start_us is None or judged_close is None or train.start_us is None or train_close is None:
         return None
     start_us, end_us = np.concatenate([train.start_us, judged.start_us]), np.concatenate([train_close, judged_close])
     rows = np.arange(len(start_us))
     near = near_any(Intervals(start_us, end_us, rows), rows[: len(train)], rows[len(train) :], 0)
-    return [f"{int(near.sum())} of {len(train)} train windows share bars with judged ones"] if near.any() else []
+    return [f"{int(near.sum())} of {len(train)} train windows share bars with evaluated ones"] if near.any() else []
 
 
 def _ohlc(windows: pl.DataFrame, judged: Predictions) -> np.ndarray:
@@ -169,5 +169,7 @@ def _ohlc(windows: pl.DataFrame, judged: Predictions) -> np.ndarray:
     missing = [name for name in judged.window_id if name not in place]
     if table.ohlc is None or missing:
         found = "they have features alone" if table.ohlc is None else f"{len(missing)} are missing, first {missing[0]}"
-        raise InvalidData(f"windows must hold the prices of every judged window, but {found}. Give the judged windows.")
+        raise InvalidData(
+            f"windows must hold the prices of every evaluated window, but {found}. Give the evaluated windows."
+        )
     return table.ohlc[[place[name] for name in judged.window_id]]

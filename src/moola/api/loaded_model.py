@@ -158,7 +158,7 @@ class Model:
             looks back from the end of the bars: events then know what came after them, and no rule that trades on
             `start_ts` or `end_ts` could have.
         live_windows
-            Least number of windows that must have seen an event before it is told live.
+            Least number of windows that must have seen an event before it is reported live.
         batch_windows
             Windows read at a time; memory grows with it.
 

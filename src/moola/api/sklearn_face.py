@@ -49,7 +49,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
     hidden_dim, num_layers
         Sizes of the encoder: 64 and 1 from scratch, the encoder file's with one.
     n_heads
-        Heads on one encoder, trained side by side and averaged.
+        Ensemble size: heads that share one encoder and are averaged.
     epochs
         Passes over the training windows; the best by validation loss is kept.
     batch_size
@@ -68,7 +68,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         Show the network these first bars of a window alone. Left out, it sees all of them, those after the expansion
         too: what it says of a window is known when the window ends, not before.
     refit
-        Once the epoch is chosen, train anew on all rows. On where the encoder is frozen.
+        Once the epoch is chosen, retrain on all rows. On where the encoder is frozen.
     val_fraction
         Share of the rows, the latest, that chooses the epoch, the temperature and the pointer threshold.
     seed
@@ -262,7 +262,7 @@ class ForwardChaining:
         `expanding` trains on all that was before, `rolling` on as many of the latest as the first fold has.
     embargo_hours
         Time before a test block in which no window may train, beyond sharing no bar. 0 is enough where a
-        label hangs on the window's own bars; a label that looks at bars after its window leaks them into train rows
+        label depends on the window's own bars; a label that looks at bars after its window leaks them into train rows
         beside the test block, so give at least as long as it looks ahead.
 
     Examples

@@ -37,7 +37,7 @@ def mirror_keeps_label(parent: Window, made: Window, source: Source) -> str | No
     turned = np.allclose(np.log(made.ohlc[:, [0, 2, 1, 3]]) + np.log(parent.ohlc), 0.0, atol=1e-9)
     pointers = (made.start_bar, made.end_bar) == (parent.start_bar, parent.end_bar)
     if not (turned and pointers and made.label == source.swaps.get(parent.label)):
-        return "it is no mirror"
+        return "it is not a mirror"
     return None
 
 
@@ -71,7 +71,7 @@ def class_swaps(classes: list[str], mirror_classes: tuple[str, ...]) -> dict[str
 
 
 def can_mirror(train: WindowTable, mirror_classes: tuple[str, ...]) -> bool:
-    """Tell whether there are bars to mirror, and a class whose mirror is known."""
+    """Return whether there are bars to mirror, and a class whose mirror is known."""
     return train.ohlc is not None and bool(class_swaps(train.classes, mirror_classes))
 
 
@@ -230,7 +230,7 @@ MAX_SHIFT_BARS = 20
 
 
 def recut(window: Window, source: Source, rng: np.random.Generator) -> Window | None:
-    """Cut the window anew, up to 20 bars earlier or later; pointers move the other way.
+    """Cut the window again, up to 20 bars earlier or later; pointers move the other way.
 
     `None` where its bars are not in the bar table, or where every shift would take a pointer out of the
     inner zone, run over a long gap, or touch a bar outside the time of training rows.

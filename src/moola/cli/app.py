@@ -30,6 +30,7 @@ HELP = (
 )
 
 HELP_ALL = "--help-all"
+HELP_FLAGS = ["--help", "-h", HELP_ALL]
 # What an option's field does not say: without `everyday` at its field an option is not in --help.
 EVERY_OPTION = Parameter(
     consume_multiple=True, negative_iterable=(), show_env_var=False, validator=refuse_impossible, show=False
@@ -41,17 +42,19 @@ app = App(
     version=__version__,
     help_format="plaintext",
     help_formatter=HelpPages(),
-    help_flags=["--help", "-h", HELP_ALL],
+    help_flags=HELP_FLAGS,
     help_epilogue=(f"Every command takes --help, {HELP_ALL} (all options), --json (one object on stdout) and --debug."),
     default_parameter=EVERY_OPTION,
     config=[Env(ENVIRONMENT_PREFIX, command=False), from_file],
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-bars = App(name="bars", help="Check or import bars.")
-runs = App(name="runs", help="List, show or prune runs.")
-label_store = App(name="labels", help="Export, import, describe, check or back up labels.")
-cpsa = App(name="cpsa", help="Preview synthetic training windows (class-preserving augmentation).")
+bars = App(name="bars", help_flags=HELP_FLAGS, help="Check or import bars.")
+runs = App(name="runs", help_flags=HELP_FLAGS, help="List, show or prune runs.")
+label_store = App(name="labels", help_flags=HELP_FLAGS, help="Export, import, describe, check or back up labels.")
+cpsa = App(
+    name="cpsa", help_flags=HELP_FLAGS, help="Preview synthetic training windows (class-preserving augmentation)."
+)
 # In the order of the work, so that --help reads as its table of contents.
 CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
     "Bars, windows and labels": {
@@ -146,7 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
     except CycloptsError as error:
         code = _fail(f"{error} See moola {command} --help.".replace("  ", " "), 2, debug, as_json)
     except KeyboardInterrupt as stop:
-        code = _fail("Interrupted. Nothing that stood before was changed.", exit_code(stop), debug, as_json)
+        code = _fail("Interrupted. Existing files are unchanged.", exit_code(stop), debug, as_json)
     except Exception as error:
         # Where the reader has left nothing more can be told; any other broken pipe is news.
         is_news = not (isinstance(error, BrokenPipeError) and reader_left())

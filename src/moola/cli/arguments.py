@@ -100,7 +100,7 @@ def refuse_impossible(_kind: Any, given: Any) -> None:
 
 
 def _is_utf8(text: str) -> bool:
-    """Tell whether text can be written down; what the system gave in other bytes holds lone surrogates."""
+    """Return whether text can be written down; what the system gave in other bytes holds lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

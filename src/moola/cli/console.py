@@ -178,7 +178,7 @@ class Screen:
         self.say(f"Next: {text}")
 
 
-# Commands that are stopped: by Ctrl-C or by SIGTERM, with the command that goes on.
+# Commands that are stopped: by Ctrl-C or by SIGTERM, with the command that continues.
 
 
 class Terminated(KeyboardInterrupt):
@@ -186,7 +186,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def reader_left() -> bool:
-    """Tell whether whoever read what is printed has left, as `| head` does; if so, the rest goes nowhere."""
+    """Return whether whoever read what is printed has left, as `| head` does; if so, the rest goes nowhere."""
     try:
         printed_to = sys.stdout.fileno()
     except (OSError, ValueError):
@@ -227,8 +227,8 @@ def exit_code(stop: BaseException) -> int:
 
 
 def way_on(stop: Interrupted, typed: list[str]) -> str:
-    """Return the sentence with the command that goes on: what was typed, and what it lacks."""
+    """Return the sentence with the command that continues: what was typed, and what it lacks."""
     if stop.go_on is None:
         return ""
     is_there = any(word == "--resume" or word.startswith("--resume=") for word in typed)
-    return f" Go on with: {shlex.join(['moola', *typed, *(() if is_there else stop.go_on)])}"
+    return f" Continue with: {shlex.join(['moola', *typed, *(() if is_there else stop.go_on)])}"

@@ -26,13 +26,13 @@ def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = Consol
     screen = Screen(console)
     screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {result['part']}")
     if result["part"] == "val":
-        screen.say("  There is no test part: these windows also chose the epoch and the calibration.")
+        screen.say("  There is no test part: these windows also selected the epoch and the calibration.")
     _say_provenance(screen, result)
     rows = [_figure_row(figure) for figure in evaluation.figures]
-    screen.table(["figure", "value", "95 % interval", "trivial"], rows)
+    screen.table(["metric", "value", "95 % interval", "uninformed"], rows)
     screen.say(
         f"  Intervals: bootstrap over blocks of {evaluation.block_windows} windows in time. "
-        "Trivial: class share and most common pointers of the train rows."
+        "Uninformed: class shares and most common pointers of the train rows."
     )
     if evaluation.perfect_ece:
         (low, high), (low5, high5) = evaluation.perfect_ece["width"], evaluation.perfect_ece["mass"]
@@ -45,7 +45,9 @@ def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = Consol
         screen.say(f"Reliability plot in {options.save_reliability_plot}")
         result["reliability_plot"] = str(options.save_reliability_plot)
     if len(result["predicted"]) == 1:
-        screen.say(f"  It says {next(iter(result['predicted']))} of every window: it tells no two of them apart.")
+        screen.say(
+            f"  It predicts {next(iter(result['predicted']))} for all windows: it does not separate the classes."
+        )
     screen.say(f"Figures in {result['metrics_file']}")
     screen.next_command("moola", "gate", "--run", options.run)
     screen.result(result)
@@ -121,16 +123,18 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     screen.say(f"Baseline   {result['baseline']} ({result['baseline_kind']})")
     if result["labelled_by"]:
         screen.say(f"Labels by  {', '.join(result['labelled_by'])}")
-    screen.say(f"Judged on {result['n_windows']} windows of {result['part']}, in blocks of {result['block_windows']}.")
+    screen.say(
+        f"Evaluated on {result['n_windows']} windows of {result['part']}, in blocks of {result['block_windows']}."
+    )
     rows = []
     for row in result["comparisons"]:
         values = [_number(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
         interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
         rows.append([row["metric"], *values, interval, "yes" if row["holds"] else "no"])
-    screen.table(["figure", "challenger", "baseline", "trivial", "difference", "95 % interval", "rule holds"], rows)
+    screen.table(["metric", "challenger", "baseline", "uninformed", "difference", "95 % interval", "rule holds"], rows)
     if result.get("detectable_brier_gain") is not None:
         gain = result["detectable_brier_gain"]
-        screen.say(f"  So many windows show a true Brier gain of {gain:.3f} or more, four times in five (power 0.8).")
+        screen.say(f"  Minimum detectable Brier gain at 80 % power: {gain:.3f}.")
     if (test := result.get("resampled_t")) and test["p_two_sided"] is not None:
         screen.say(
             f"  Brier over {test['n']} folds and seeds: {test['mean']:+.3f} "
@@ -219,7 +223,7 @@ def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions
 def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     screen.say(
         f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} seeds, {result['n_pooled']} of "
-        f"{result['n_labelled']} windows judged out of fold, {result['seconds']:.0f} s"
+        f"{result['n_labelled']} windows predicted out of fold, {result['seconds']:.0f} s"
     )
     for leak in [*result["leaks"], *result["controls"]["leaks"]]:
         screen.say(f"  NOT LEAK-PROOF: {leak}.")

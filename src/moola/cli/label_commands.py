@@ -35,7 +35,7 @@ def export_labels(*, options: Annotated[LabelsExportOptions, Flat], console: Con
     screen.say(f"{result['n_windows']} windows in {result['n_rows']} rows ({classes}) in {result['output']}")
     _show_reasons(screen, "left out", result["left_out"])
     _show_reasons(screen, "in conflict", result["conflicts"])
-    _show_reasons(screen, "judged differently by annotators", result["disagreements"])
+    _show_reasons(screen, "labelled differently by annotators", result["disagreements"])
     for kind, words in UNUSUAL.items():
         if count := result["mark_warnings"][kind]:
             screen.say(f"{count} of the expansions {words}")
@@ -107,7 +107,7 @@ def check_store(store: LabelStoreFile, *, console: Console = ConsoleOptions()) -
     result = check(store)
     screen = Screen(console)
     screen.say(
-        f"{result['store']} is whole: {result['n_revisions']} revisions of {result['n_labels']} labels are as they "
+        f"{result['store']} is intact: {result['n_revisions']} revisions of {result['n_labels']} labels are as they "
         f"were saved; the bars of {result['n_with_bars']} are known"
     )
     screen.result(result)

@@ -129,6 +129,6 @@ def doctor(*, console: Console = ConsoleOptions()) -> int:
         screen.say(f"{finding['state']:5}  {finding['what']}: {finding['found']}")
         if finding["advice"]:
             screen.say(f"       {finding['advice']}")
-    screen.say("Ready." if result["healthy"] else "Not ready: mend what is marked fault.")
+    screen.say("Ready." if result["healthy"] else "Not ready: fix what is marked fault.")
     screen.result(result)
     return 0 if result["healthy"] else 1

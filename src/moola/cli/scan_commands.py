@@ -71,12 +71,12 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
         result = follower.run(lambda events: _tell(screen, events.to_dicts()), lambda: screen.say(following))
     except KeyboardInterrupt as stop:
         raise Interrupted(
-            f"Interrupted after {follower.state.n_events} events; everything told is in {options.output}.", go_on=()
+            f"Interrupted after {follower.state.n_events} events; everything reported is in {options.output}.", go_on=()
         ) from stop
     screen.say(f"{result['n_events']} events of {result['n_bars']} bars so far in {options.output}")
     if result["n_bad_lines"] or result["n_skipped"] or result["n_gaps"]:
         screen.say(
-            f"{result['n_bad_lines']} lines that are no bars and {result['n_skipped']} bars that are not later than "
+            f"{result['n_bad_lines']} invalid lines and {result['n_skipped']} bars that are not later than "
             f"those before were skipped ({result['n_differing']} differ from what was read, "
             f"{result['n_out_of_order']} are out of order); {result['n_gaps']} gaps."
         )

@@ -120,7 +120,7 @@ def autolabel(*, options: Annotated[AutolabelOptions, Flat], console: Console = 
 
     result = make_tables.autolabel(options)
     screen = Screen(console)
-    screen.table(["the rule says", "windows"], [[name, str(count)] for name, count in result["candidates"].items()])
+    screen.table(["the rule gives", "windows"], [[name, str(count)] for name, count in result["candidates"].items()])
     kept = ", ".join(f"{count} {name}" for name, count in result["kept"].items())
     screen.say(f"Kept {kept} in {result['output']}, labelled by {result['labelled_by']} and not by a person.")
     length = window_bars_words(options.window_bars)

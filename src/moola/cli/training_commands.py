@@ -58,7 +58,7 @@ def _pretrain(options: PretrainOptions, screen: Screen) -> int:
     screen.say(
         f"Trained on {result['n_train_windows']} windows, validated on {result['n_val_windows']} later ones: "
         f"loss {result['val_loss']:.3f} at epoch {result['best_epoch']} of {result['epochs_run']} "
-        f"(1 is what knowing nothing gets{by_arm}), {result['seconds']:.0f} s on {result['device']}."
+        f"(1.0 = uninformed baseline{by_arm}), {result['seconds']:.0f} s on {result['device']}."
     )
     screen.say(f"Encoder in {result['output']}")
     words = ("moola", "train", "--data", "<windows>", "--split", "<split>", "--pretrained-encoder")
@@ -95,13 +95,14 @@ def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleO
     )
     if "val" in result["trained_on"]:
         screen.say(
-            "Then trained anew on train and val rows together: that model is kept, and test rows judge it. Val figures "
+            "Then retrained on train and val rows together: that model is kept and evaluated on test rows. Val metrics "
             "are of the model before."
         )
     elif not counts["test"]:
         screen.say(
-            "There is no test part, so the kept model trained on train rows alone: val rows, which chose its epoch and "
-            "temperature, judge it."
+            "There is no test part, so the kept model is trained on train rows alone and evaluated on val rows, which "
+            "also "
+            "selected its epoch and temperature."
         )
     if result["labelled_by"]:
         screen.say(f"Labels by {', '.join(result['labelled_by'])}.")
@@ -168,7 +169,7 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
     states = ", ".join(f"{count} {state}" for state, count in result["trials"].items())
     screen.say(
         f"{result['n_trials']} trials ({states}) on {len(result['folds'])} inner folds of the train rows "
-        f"(train/val/judged windows: {folds}), {result['seconds']:.0f} s"
+        f"(train/val/test windows: {folds}), {result['seconds']:.0f} s"
     )
     for note in result["notes"]:
         screen.say(f"  NOTE: {note}.")
@@ -195,7 +196,7 @@ def _value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
-# The command that puts models side by side on one benchmark.
+# The command that compares models on one benchmark.
 
 
 WIDEST = 400

@@ -74,7 +74,7 @@ class MergedEvents:
     cut
         No window has the whole event in its inner zone: the bars' end, a gap or its own length cuts it.
     known_bar
-        Last bar that anything said of the event hangs on, where that was kept to (`core.live`); -1 in hindsight.
+        Last bar that anything said of the event depends on, where that was kept to (`core.live`); -1 in hindsight.
     """
 
     bar: Int[np.ndarray, "events 2"]
@@ -176,7 +176,7 @@ def judge(
     plain, n_agree = np.zeros((len(bar), n_classes)), np.zeros(len(bar), dtype=np.int64)
     near = np.zeros((len(bar), 2 * INTERVAL_REACH_BARS + 1, 2))
     reach = np.arange(-INTERVAL_REACH_BARS, INTERVAL_REACH_BARS + 1)
-    # An event's windows stand side by side: the first of every event at once, then the second, and so on.
+    # An event's windows are interleaved: the first of every event at once, then the second, and so on.
     for place in range(int(n_saw.max(initial=0))):
         of = np.flatnonzero(place < n_saw)
         window = first[of] + place
@@ -236,7 +236,7 @@ def suppress(
 ) -> tuple[Bool[np.ndarray, " events"], Bool[np.ndarray, " events"]]:
     """Keep an event unless a more probable one that is kept overlaps it (greedy non-maximum suppression).
 
-    Events that begin at `horizon_bar` or later may still come. Whatever could hang on them stays open, so
+    Events that begin at `horizon_bar` or later may still come. Whatever could depend on them stays open, so
     that pieces settled one after the other give what all at once would.
 
     Parameters
@@ -279,7 +279,7 @@ def live_events(
     A window is complete when the last bar that it sees is. A pair is ripe at the first complete window at which
     it is proposed, at least `min_windows` complete windows have it in their zone, and the mean probability that
     these give it is `min_prob` or more. It is told then, unless an event told before (or, at the same window, a
-    more probable one) overlaps it. Nothing of this hangs on bars after that window.
+    more probable one) overlaps it. Nothing of this depends on bars after that window.
 
     Parameters
     ----------

@@ -144,7 +144,7 @@ def least_window_bars() -> int:
 
 
 def is_too_short(window_bars: int) -> bool:
-    """Tell whether a window has no room for the bars before its inner zone, or for an expansion in it."""
+    """Return whether a window has no room for the bars before its inner zone, or for an expansion in it."""
     first, last = inner_zone(window_bars)
     return first <= PRIOR_BARS or last - first < MIN_BARS
 

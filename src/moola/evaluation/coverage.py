@@ -23,7 +23,7 @@ from scipy.optimize import isotonic_regression
 from moola.errors import WrongUsage
 from moola.evaluation.class_metrics import Values, Weights, weighted_share
 
-CANNOT_TELL = "cannot tell"
+CANNOT_TELL = "unknown"
 ENDS = ("start", "end", "both")
 Sets = Bool[np.ndarray, "windows classes"]
 # Rows that are judged together, and the rows that calibrate them.
@@ -87,7 +87,7 @@ def class_sets(
 
 
 def class_answers(sets: Sets, class_names: list[str]) -> list[str]:
-    """Say the one class of each set, or "cannot tell" where the set holds several."""
+    """Say the one class of each set, or "unknown" where the set holds several."""
     return [class_names[int(row.argmax())] if row.sum() == 1 else CANNOT_TELL for row in sets]
 
 

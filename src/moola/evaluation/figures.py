@@ -238,7 +238,7 @@ def evaluate(
 
 
 def _class_reason(labelled: Predictions) -> str:
-    return "" if len(labelled) else "no judged window has a label"
+    return "" if len(labelled) else "no evaluated window has a label"
 
 
 def _figures(
@@ -270,10 +270,10 @@ def _figures(
 
 def _undefined(name: str, predictions: Predictions) -> str:
     if name.startswith(EVENT_FIGURES):
-        return "no judged window has pointers"
+        return "no evaluated window has pointers"
     if name.startswith("calibration"):
-        return "needs both classes, and probabilities that do not tell them apart without error"
+        return "needs both classes, and probabilities that do not separate them perfectly"
     if name == "ece_debiased":
         return "needs a bin of confidences with two windows"
     present = {predictions.class_names[i] for i in predictions.class_index if i >= 0}
-    return f"needs every class among the judged windows, and there is only {', '.join(sorted(present))}"
+    return f"needs every class among the evaluated windows, and there is only {', '.join(sorted(present))}"

@@ -1,4 +1,4 @@
-"""Processes of a Ray cluster that train together (`--engine ray`), begun anew where one dies."""
+"""Processes of a Ray cluster that train together (`--engine ray`), begun again where one dies."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ PATIENCE_S = 10.0
 
 
 def run_on_ray(work: Work, options: Any, checkpoint: Path, on_epoch: OnEpoch) -> dict[str, Any]:
-    """Do the work with `options.devices` processes of the cluster; when one dies, all go on from the checkpoint.
+    """Do the work with `options.devices` processes of the cluster; when one dies, all continue from the checkpoint.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def run_on_ray(work: Work, options: Any, checkpoint: Path, on_epoch: OnEpoch) ->
     """
     require_ray_train()
     if not options.resume:
-        # Members always go on from what is there; at first that must be nothing.
+        # Members always continue from what is there; at first that must be nothing.
         checkpoint.unlink(missing_ok=True)
     records = checkpoint.with_name(checkpoint.name + ".ray").absolute()
     try:
@@ -127,8 +127,8 @@ class _Fitting(threading.Thread):
 
 def _died(name: str) -> OperationFailed:
     return OperationFailed(
-        f"all processes of --devices must go on to the end, but some died {RETRIES + 1} times ({name}). "
-        "Finished epochs are kept: go on with --resume."
+        f"all processes of --devices must continue to the end, but some died {RETRIES + 1} times ({name}). "
+        "Finished epochs are kept: continue with --resume."
     )
 
 

@@ -115,7 +115,7 @@ def fit_material(
 ) -> Fitted:
     """Train on train rows; choose the epoch, the temperature and the pointer threshold on val rows.
 
-    Then, where the options say so, train anew on train and val rows, take the temperature from folds over both, and
+    Then, where the options say so, retrain on train and val rows, take the temperature from folds over both, and
     let students learn from unlabelled windows. `checkpoint` keeps finished epochs (None keeps none), `deciding` is what
     a resumed checkpoint must have been written with.
     """

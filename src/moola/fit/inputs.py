@@ -223,13 +223,13 @@ def resolve_options(
 
 
 def _mirror_average(options: TrainOptions, table: WindowTable, split: Split) -> bool:
-    """Tell whether windows are read upside down too: as asked, or where every class has a mirror."""
+    """Return whether windows are read upside down too: as asked, or where every class has a mirror."""
     classes = table.take(split.train).classes
     known = set(class_swaps(classes, options.mirror_classes)) == set(classes)
     if options.mirror_average and not known:
         raise WrongUsage(
             f"--mirror-average must know every class upside down, but {', '.join(classes)} may have a direction. "
-            "Say --mirror-classes same, or swaps such as bull:bear."
+            "Set --mirror-classes same, or swaps such as bull:bear."
         )
     return known if options.mirror_average is None else options.mirror_average
 

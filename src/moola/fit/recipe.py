@@ -189,7 +189,7 @@ class Stages:
         return network, proof.check()
 
     def _flips(self) -> bool:
-        """Tell whether every class is its own mirror, so that soft labels hold upside down."""
+        """Return whether every class is its own mirror, so that soft labels hold upside down."""
         classes = self.material.classes
         return class_swaps(classes, self.options.mirror_classes) == {name: name for name in classes}
 

@@ -36,7 +36,7 @@ def check_cpsa(options: TrainOptions) -> None:
     """Refuse stages that cannot be."""
     if len(options.cpsa_schedule) > options.epochs:
         raise WrongUsage(
-            f"--cpsa-schedule must have at most one stage an epoch, but it has {len(options.cpsa_schedule)} and "
+            f"--cpsa-schedule must have at most one stage per epoch, but it has {len(options.cpsa_schedule)} and "
             f"--epochs is {options.epochs}. Leave some out."
         )
 
@@ -69,7 +69,7 @@ def make_synthetic(
     if table.start_us is None or table.end_us is None:
         raise InvalidData(
             f"--bars must be found by the windows' times, but {options.data} has no start_ts and end_ts. "
-            "Cut the windows anew with `moola windows`."
+            "Cut the windows again with `moola windows`."
         )
     spans_us = np.stack([table.start_us, table.end_us], axis=1)
     held_out = np.concatenate([split.val, split.test])
@@ -150,14 +150,15 @@ def resolve_arms(options: PretrainOptions, source: WindowSource) -> PretrainOpti
     reading = [name for name in arms if ARMS[name].needs_prices] + (["--mirror-windows"] if mirror else [])
     if reading and not has_prices:
         raise InvalidData(
-            f"what reads prices must have the bars of the windows, but {options.input} carries features alone and "
-            f"{', '.join(reading)} was asked for. Convert the 4-D file anew (`moola convert`), or give --arms masked."
+            f"pretext tasks that read prices must have the bars of the windows, but {options.input} carries features "
+            f"alone and "
+            f"{', '.join(reading)} was asked for. Convert the 4-D file again (`moola convert`), or give --arms masked."
         )
     return replace(options, arms=arms, mirror_windows=has_prices if mirror is None else mirror)
 
 
 def needs_masks(arms: tuple[str, ...]) -> bool:
-    """Tell whether an arm learns from hidden bars."""
+    """Return whether an arm learns from hidden bars."""
     return any(name in MASKED_ARMS for name in arms)
 
 
@@ -181,7 +182,7 @@ def taker(source: WindowSource, scaler: RobustScaler, visible_bars: int | None =
 
 
 def by_arm(state: FitState) -> dict[str, float]:
-    """Return each arm's validation loss at the best epoch (1 is what knowing nothing gets)."""
+    """Return each arm's validation loss at the best epoch (1.0 = uninformed baseline)."""
     best = state.history[state.best_epoch - 1]
     named = {key.removeprefix("val_").removesuffix("_loss"): value for key, value in best.items()}
     return {name: named[name] for name in ARMS if name in named}

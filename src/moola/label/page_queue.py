@@ -190,7 +190,7 @@ def tell(shelf: Shelf, number: int, label: WindowLabel) -> dict[str, Any]:
 
 
 class LabelsHere:
-    """Labels by annotator and window; read anew where another process wrote to the store."""
+    """Labels by annotator and window; read again where another process wrote to the store."""
 
     def __init__(self, shelf: Shelf, store: LabelStore, number: Mapping[str, int]) -> None:
         self._shelf, self._store, self._number = shelf, store, number
@@ -273,7 +273,7 @@ class Review:
         others = [label for label in judged if label.annotator != annotator]
         if len(others) < 2 and len(others) == len(judged):
             raise WrongUsage(
-                "a window must be judged by you or by two others before labels are compared, but it was judged by "
+                "a window must be labelled by you or by two others before labels are compared, but it was labelled by "
                 f"{len(others)} other. Save yours first."
             )
         number = self._number[window_id]

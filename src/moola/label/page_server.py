@@ -96,7 +96,7 @@ class Guard:
             return 413, f"a body must have at most {MAX_BODY_BYTES:,} bytes. Send less."
         kind = headers.get("content-type", [""])[0].split(";")[0].strip().lower()
         if scope["method"] in ("PUT", "POST", "PATCH") and kind != "application/json":
-            return 415, "a body must be application/json. Say so in Content-Type."
+            return 415, "a body must be application/json. Set Content-Type."
         return None
 
 

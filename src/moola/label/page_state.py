@@ -68,7 +68,7 @@ class Desk:
         }
 
     def knows(self, window_id: str) -> bool:
-        """Tell whether a window is on the shelf."""
+        """Return whether a window is on the shelf."""
         return window_id in self._number
 
     def window(self, window_id: str, annotator: str, assist: bool) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class Desk:
         if outside:
             raise WrongUsage(
                 f"0 <= start <= end <= {last} must hold for every expansion, but {len(outside)} of {len(marks)} "
-                f"breaks it, first {outside[0].start} to {outside[0].end}. Mark it anew."
+                f"breaks it, first {outside[0].start} to {outside[0].end}. Mark it again."
             )
         unknown = [mark.label for mark in marks if mark.label not in (*self.classes, *kept)]
         if unknown:
@@ -304,7 +304,7 @@ def _check(options: LabelOptions) -> None:
     if unprintable:
         raise WrongUsage(
             f"a class must be one printable line of at most 100 characters, but {len(unprintable)} of --classes is "
-            f"not: {unprintable[0][:40]!a}. Name it anew."
+            f"not: {unprintable[0][:40]!a}. Rename it."
         )
     if options.annotator is not None and not 1 <= len(options.annotator.strip()) <= 64:
         raise WrongUsage("--annotator must have 1 to 64 characters. Leave it out for the login name.")

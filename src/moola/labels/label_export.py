@@ -50,7 +50,7 @@ def count_warnings(windows: Sequence[Sequence[Mark]], window_bars: int) -> dict[
     return {kind: counted[kind] for kind in (OUTSIDE, ONE_BAR, OVERLAPPING)}
 
 
-ADVICE = "Mend these labels in the page, or leave one annotator out (--annotator)."
+ADVICE = "Fix these labels in the page, or leave one annotator out (--annotator)."
 
 
 @dataclass(frozen=True)

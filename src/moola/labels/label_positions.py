@@ -76,7 +76,7 @@ class BarPlaces:
     bars
         Bars that obey the contract, symbol by symbol.
     window_bars
-        Bars a window must have.
+        Bars per window.
     """
 
     def __init__(self, bars: Bars, window_bars: int) -> None:

@@ -18,7 +18,7 @@ ROUNDING, WRONG = 1e-6, 1e-3
 FLAT = 1e-9
 N_PERTURBED, N_MOMENTS = 8, 6
 RETURNS, RATIOS, ZSCORES = slice(0, 4), slice(4, 7), slice(7, 11)
-CAUSALITY_ADVICE = "Compute the features anew with `moola convert`."
+CAUSALITY_ADVICE = "Compute the features again with `moola convert`."
 Features = Float[np.ndarray, "windows bars features"]
 
 
@@ -199,7 +199,7 @@ NEAR_PERFECT = 0.96
 BY_FAR = 0.75
 NEAR_PERFECT_RATIO = 0.8
 READINGS = ("the mean over its bars", "a ridge regression over its bars")
-LABEL_ADVICE = "Find what writes this value from the label; compute the features anew with `moola convert`."
+LABEL_ADVICE = "Find what writes this value from the label; compute the features again with `moola convert`."
 RULE = (
     "a leak is one value at one bar with AUROC of at least 0.98 where no permutation of the labels, over all bars and "
     "features, comes to three quarters of its distance from 0.5"
@@ -271,7 +271,7 @@ def label_in_columns(subject: Subject) -> list[Finding]:
                     f"{0.5 + by_chance / 2:.3f}"
                 )
                 findings.append(Finding(what, "leak", told, LABEL_ADVICE, int(judged[0]), None, feature))
-    fine = f"no column alone tells a class of {len(judged)} held-out rows; the best, {strongest[1]}, has AUROC "
+    fine = f"no column alone separates a class of {len(judged)} held-out rows; the best, {strongest[1]}, has AUROC "
     return findings or [Finding(what, "ok", f"{fine}{0.5 + strongest[0] / 2:.3f}")]
 
 

@@ -102,7 +102,7 @@ def _shared_content(encoder: BiLSTMEncoder, scaler: RobustScaler, window_bars: i
 def write_encoder(
     path: Path, encoder: BiLSTMEncoder, scaler: RobustScaler, window_bars: int, pretraining: dict[str, Any]
 ) -> bytes:
-    """Write an encoder file; `TrainingDiverged` where a weight is no finite number."""
+    """Write an encoder file; `TrainingDiverged` where a weight is not a finite number."""
     content = _shared_content(encoder, scaler, window_bars)
     content |= {"weights": _finite_weights(path, encoder), "pretraining": pretraining}
     return write_sealed(path, ENCODER_KIND, content)
@@ -120,7 +120,7 @@ def read_encoder(path: Path) -> EncoderFile:
 
 
 def write_model(path: Path, model: ModelFile) -> bytes:
-    """Write a model file; `TrainingDiverged` where a weight is no finite number."""
+    """Write a model file; `TrainingDiverged` where a weight is not a finite number."""
     network = model.network
     content = _shared_content(network.encoder, model.scaler, model.window_bars)
     content |= {
@@ -214,7 +214,7 @@ class _Complete:
         if isinstance(error, KeyError | TypeError | ValueError | AttributeError | RuntimeError):
             raise UntrustedFile(
                 f"{self.path} must be a whole moola {self.kind} file, but {type(error).__name__}: {error}. "
-                "Nothing of it was used. Write it anew."
+                "Nothing of it was used. Write it again."
             ) from error
 
 

@@ -230,7 +230,7 @@ def _spent(value: Any, budget: int) -> int:
 
 
 def _refuse(
-    kind: str, name: str | Path, found: str, advice: str = "Take another copy, or write it anew."
+    kind: str, name: str | Path, found: str, advice: str = "Take another copy, or write it again."
 ) -> UntrustedFile:
     return UntrustedFile(
         f"{name} must be an unaltered moola {kind} file, but {found}. Nothing of it was used. {advice}"

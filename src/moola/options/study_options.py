@@ -282,7 +282,7 @@ class Range:
     log: bool = False
 
     def holds(self, value: Any) -> bool:
-        """Tell whether a value lies in it."""
+        """Return whether a value lies in it."""
         return isinstance(value, (int, float)) and self.low <= value <= self.high
 
     @property
@@ -298,7 +298,7 @@ class Choices:
     values: tuple[Value, ...]
 
     def holds(self, value: Any) -> bool:
-        """Tell whether a value is one of them."""
+        """Return whether a value is one of them."""
         return value in self.values
 
     @property

@@ -267,7 +267,7 @@ class PretrainOptions(PretrainingOptions):
     ] = 0.15
     patch_size: Annotated[int, COUNT, advanced("Bars per patch.", TRAINING)] = 7
     epoch_windows: Annotated[
-        int, COUNT_OR_NONE, advanced("Windows per epoch, drawn anew for each; 0 takes all.", TRAINING)
+        int, COUNT_OR_NONE, advanced("Windows per epoch, redrawn for each; 0 takes all.", TRAINING)
     ] = 20_000
 
 

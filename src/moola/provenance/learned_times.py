@@ -65,7 +65,7 @@ def seen_sentence(n_seen: int | None, of: str, span: list[str] | None) -> str:
     first, last = (text[:10] for text in span)
     return (
         f"{n_seen} of {of} lie in the times of the labels that the model learned from ({first} to {last}): "
-        "they do not tell how it does on new bars."
+        "they do not show its performance on new bars."
     )
 
 
@@ -108,7 +108,7 @@ def _seen_by(
     if obeyed is None or obeyed != split_sha256:
         if same_file:
             return len(held_out)
-        log.warning("Without times it cannot be told whether the encoder saw val and test windows.")
+        log.warning("Without times it cannot be determined whether the encoder saw val and test windows.")
     return 0
 
 
@@ -132,11 +132,11 @@ def usable_rows(split: Path | None, path: Path, source: WindowSource, input_sha2
     if boundary is None or intervals.end_us is None:
         if file.data_sha256 not in (None, input_sha256):
             raise InvalidData(
-                f"--split must tell which times it holds out, but {split} and {path} do not both have "
-                "times. Write the split anew with `moola split`, on windows with start_ts and end_ts."
+                f"--split must have the times that it holds out, but {split} and {path} do not both have "
+                "times. Write the split again with `moola split`, on windows with start_ts and end_ts."
             )
         if problems := index_problems(file.split, len(source)):
-            raise InvalidData.from_problems(split, problems, "Write the split anew with `moola split`.")
+            raise InvalidData.from_problems(split, problems, "Write the split again with `moola split`.")
         return file.split.train, "the split's train rows alone"
     boundary -= _embargo_us(file, intervals, source.window_bars)
     rows = everything[intervals.end_us <= boundary]
@@ -254,7 +254,7 @@ def agreed_window_bars(asked: int | None, recorded: dict[Path, int]) -> int:
         other, found = next(one for one in said if one[1] != length)
         advice = "Leave it out" if other == "--window-bars" else "Name files of one length"
         raise InvalidData(
-            f"windows must have the {length} bars of {name}, but {other} says {found}. {advice}, or cut windows anew."
+            f"windows must have the {length} bars of {name}, but {other} says {found}. {advice}, or cut windows again."
         )
     return said[0][1] if said else WINDOW_BARS
 

@@ -100,7 +100,7 @@ def judged_bars(config: dict[str, Any], data_sha256: str, predictions: Predictio
     """Return the judged windows' prices, or why there are none."""
     data = Path(str(config.get("data")))
     if not data.is_file():
-        return None, f"the run's data file {data} is no longer there"
+        return None, f"the run's data file {data} no longer exists"
     if sha256_file(data) != data_sha256:
         return None, f"the run's data file {data} has changed since"
     try:
@@ -111,7 +111,7 @@ def judged_bars(config: dict[str, Any], data_sha256: str, predictions: Predictio
         return None, f"the run's data file {data} holds features without their prices"
     rows = predictions.row
     if not len(rows) or rows.max() >= len(table) or [table.window_id[row] for row in rows] != predictions.window_id:
-        return None, f"the rows of {data} are not those that were judged"
+        return None, f"the rows of {data} are not those that were evaluated"
     return table.ohlc[rows], ""
 
 

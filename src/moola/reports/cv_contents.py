@@ -86,7 +86,7 @@ def _uncertainty_table(found: dict[str, Any]) -> ShownTable:
         "Each window is judged by earlier folds alone, without windows that share a bar with its fold. A model that "
         "wears off covers less in the windows to come than here: look at the latest fold."
     )
-    return ShownTable("What can be said of one window", ("of", "answer", "coverage"), rows, note)
+    return ShownTable("Uncertainty of a single window", ("of", "answer", "coverage"), rows, note)
 
 
 def comparison_table(options: ReportOptions) -> ShownTable:
@@ -105,10 +105,10 @@ def comparison_table(options: ReportOptions) -> ShownTable:
 
 
 def _covered(found: dict[str, Any], prefix: str = "") -> str:
-    """Write a coverage with its interval; cvs of older versions have neither it nor windows that could not be told."""
+    """Write a coverage with its interval; cvs of older versions lack both."""
     share = found[f"{prefix}coverage"]
     if share is None:
-        return "too few windows to tell"
+        return "too few windows"
     low, high = (found.get(f"{prefix}coverage_{end}") for end in ("low", "high"))
     latest = [row["coverage"] for row in found.get(f"{prefix}coverage_by_fold", [])][-1:]
     interval = "" if low is None else f" [{low:.0%}, {high:.0%}]"

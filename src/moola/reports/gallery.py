@@ -57,7 +57,7 @@ def chosen_rows(predictions: Predictions, n_each: int = N_EACH) -> list[tuple[st
     middle = float(np.median(error[labelled])) if len(labelled) else 0.0
     sure = predictions.class_prob.max(axis=1)
     orders = (
-        ("Best", "The lowest Brier of all judged windows.", labelled, error),
+        ("Best", "The lowest Brier of all evaluated windows.", labelled, error),
         ("Worst", "The highest Brier: the true class got the least probability.", labelled, -error),
         ("Median", "The nearest to the median Brier: what to expect.", labelled, np.abs(error - middle)),
         ("Most confident errors", "Wrong class, highest confidence, not shown above.", wrong, -sure),

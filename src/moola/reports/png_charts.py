@@ -95,10 +95,10 @@ def label_curve_plot(path: Path, result: dict[str, Any]) -> None:
             value = result["references"][reference][name]
             if value is not None:
                 axis.axhline(value, color=INK, linewidth=1, linestyle=style, label=f"{reference}, all labels")
-        axis.set(xlabel="training windows a fold (mean)", title=name)
+        axis.set(xlabel="training windows per fold (mean)", title=name)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize=8)
-    by = ", ".join(result["labelled_by"]) or "not said"
+    by = ", ".join(result["labelled_by"]) or "unknown"
     figure.supxlabel(
         f"{result['n_pooled']} windows out of fold; bars: standard deviation of seeds; labels by {by}", fontsize=8
     )

@@ -129,7 +129,7 @@ def _class_pictures(evaluation: Mapping[str, Any], predictions: Predictions) -> 
             Key("reference", "perfect calibration"),
             Key("band", "95 % of a perfect model"),
         ]
-        caption = "Each dot is a bin of windows; a dot inside the band is no evidence against the probabilities."
+        caption = "Each dot is a bin of windows; a dot inside the band is consistent with perfect calibration."
         perfect = (evaluation.get("perfect_ece") or {}).get("width")
         if perfect:
             caption += f" A perfectly calibrated model would show an ECE of {perfect[0]:.3f} to {perfect[1]:.3f} here."

@@ -21,7 +21,7 @@ from moola.locks import alone, lock_beside
 from moola.tables.growing_table import Place
 
 STATE = "state.json"
-ADVICE = "Remove its folder and the output to start anew."
+ADVICE = "Remove its folder and the output to start over."
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class FollowFolder:
         try:
             if content["plan"] != self.plan:
                 raise WrongUsage(
-                    f"--follow must go on with the model and options it was begun with, but {self.folder} was begun "
+                    f"--follow must continue with the model and options it was begun with, but {self.folder} was begun "
                     f"with others. Give the same, or name another --output."
                 )
             state = _from_json(content)
@@ -133,7 +133,7 @@ class FollowFolder:
                 tail = file.read(len(pending) + 1)
                 if n_there < state.n_bytes or not pending.startswith(tail):
                     raise InvalidData(
-                        f"{self.output} must stand as it was appended, but it was changed (it has {n_there} "
+                        f"{self.output} must be as it was appended, but it was changed (it has {n_there} "
                         f"bytes). {ADVICE}"
                     )
                 file.write(pending[len(tail) :])

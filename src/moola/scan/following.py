@@ -153,7 +153,7 @@ class Follower:
         self.state = FollowState()
         # What a file was when it was last read to its end: nothing is read again until it is another.
         self.signatures: dict[str, tuple[int, int, int]] = {}
-        # Of a file that was begun anew, the header that it had; what was said last of it.
+        # Of a file that was begun again, the header that it had; what was said last of it.
         self.headers: dict[str, str] = {}
         self.said: dict[str, str] = {}
         self.n_bad_lines, self.skipped, self.gaps = 0, Skipped(), Gaps()
@@ -201,7 +201,7 @@ class Follower:
     def _look_at(self, path: Path, on_events: OnEvents) -> None:
         status = path.stat()
         if not status.st_size:
-            # Just begun, or emptied to be written anew.
+            # Just begun, or emptied to be written again.
             return
         parquet = is_parquet(path)
         signature = (status.st_ino, status.st_size, status.st_mtime_ns)
@@ -218,7 +218,7 @@ class Follower:
             if self.options.strict or not (parquet or self.state.symbols):
                 raise
             # Whoever writes parquet writes it whole; until then there is nothing to read.
-            self._say_once(path, "%s is looked at again when it changes: %s", path, str(error).splitlines()[0])
+            self._say_once(path, "%s is read again when it changes: %s", path, str(error).splitlines()[0])
         self.signatures[path.name] = signature
 
     def _place(self, path: Path, status: os.stat_result) -> Place:
@@ -243,7 +243,7 @@ class Follower:
     def _begin_anew(self, path: Path) -> Place:
         self._say_once(
             path,
-            "%s is another file than before (rotated, or written anew): it is read from its start, and bars that were "
+            "%s is another file than before (rotated, or written again): it is read from its start, and bars that were "
             "read are skipped.",
             path,
         )
@@ -282,7 +282,7 @@ class Follower:
         return replace(self.state, symbols=symbols), frames
 
     def _say_what_is_wrong(self, path: Path, bad: tuple[str, ...], skipped: Skipped, gaps: Gaps) -> None:
-        messages = [f"{path} has {len(bad)} lines that are no bars, the first {bad[0][:80]!r}"] if bad else []
+        messages = [f"{path} has {len(bad)} invalid lines, the first {bad[0][:80]!r}"] if bad else []
         messages += [f"{path}: {skipped}"] if skipped.n_wrong else []
         if messages and self.options.strict:
             raise InvalidData(

@@ -24,7 +24,7 @@ from moola.training.device import prepare_device
 
 PLAN = "plan.json"
 PART = "part_{:06d}.json"
-ADVICE = "Leave --resume out to start anew."
+ADVICE = "Leave --resume out to start over."
 NO_BARS = np.zeros((0, 2), dtype=np.int64)
 
 
@@ -67,14 +67,14 @@ class ScanParts:
         self.plan = {"plan": sha256_bytes(json_bytes(deciding))}
 
     def begin(self, resume: bool) -> int:
-        """Return how many parts are done: none, unless asked to go on with the same scan."""
+        """Return how many parts are done: none, unless asked to continue with the same scan."""
         if not resume:
             self.clear()
         elif (self.folder / PLAN).is_file():
             if read_json(self.folder / PLAN, "a scan's plan", ADVICE) != self.plan:
                 raise WrongUsage(
-                    f"--resume must go on with the model, bars and options it was started with, but {self.folder} "
-                    f"was written with others. Give the same, or leave --resume out to start anew."
+                    f"--resume must continue with the model, bars and options it was started with, but {self.folder} "
+                    f"was written with others. Give the same, or leave --resume out to start over."
                 )
             n_done = 0
             while (self.folder / PART.format(n_done)).is_file():
@@ -136,7 +136,7 @@ def events_from_json(stored: dict[str, Any]) -> MergedEvents:
     return MergedEvents(*arrays)
 
 
-# What one part of a scan proposes: it hangs on the part's own windows and their neighbours alone, whoever reads it.
+# What one part of a scan proposes: it depends on the part's own windows and their neighbours alone, whoever reads it.
 
 
 # A threshold chosen where every window has an expansion can be next to nothing; between them most windows have none.

@@ -292,7 +292,9 @@ def _check(options: BenchmarkOptions, arms: dict[str, Arm]) -> None:
             f"{', '.join(options.models)}. Name it among --models too."
         )
     if options.judge == "test" and options.test is None:
-        raise WrongUsage("--judge test must have windows to judge, but --test is missing. Name a file with --test.")
+        raise WrongUsage(
+            "--judge test must have windows to evaluate on, but --test is missing. Name a file with --test."
+        )
     if not options.seeds or len(set(options.seeds)) < len(options.seeds):
         raise WrongUsage(f"--seeds must name each seed once, but they are {options.seeds}.")
     thirsty = [name for name in options.models if name in arms and arms[name].needs_bars]

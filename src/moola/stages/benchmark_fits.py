@@ -1,7 +1,7 @@
 """One fit of a benchmark, kept as files of its own, and its figures over draws.
 
-The record is written last and names all that decided the fit by a digest, so that an interrupted benchmark goes on
-with what is missing, and a changed option or file is fitted anew.
+The record is written last and names all that decided the fit by a digest, so that an interrupted benchmark continues
+with what is missing, and a changed option or file is fitted again.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def paired(
     return found
 
 
-ADVICE = "Run the benchmark anew."
+ADVICE = "Run the benchmark again."
 LENGTHS = "length_weight"
 PART = "new"
 
@@ -164,9 +164,9 @@ class FitJob:
 
     @property
     def done(self) -> bool:
-        """Tell whether the fit is over, of this very digest, and its predictions unaltered.
+        """Return whether the fit is over, of this very digest, and its predictions unaltered.
 
-        A network's fit of before its record said how its curves are decoded is fitted anew.
+        A network's fit of before its record said how its curves are decoded is fitted again.
         """
         if not (self.record.is_file() and self.predictions.is_file()):
             return False
@@ -318,10 +318,10 @@ def _seen_by(options: TrainOptions, judged: Predictions) -> list[str]:
     encoder = read_encoder(options.pretrained_encoder)
     seen = seen_among(encoder.pretraining, judged.start_us, judged.close_us(encoder.window_bars))
     if seen is None:
-        return ["the encoder does not say which times it was pretrained on"]
+        return ["the encoder does not record which times it was pretrained on"]
     if not seen.any():
         return []
-    return [f"the encoder was pretrained on times that {int(seen.sum())} of {len(judged)} judged windows lie in"]
+    return [f"the encoder was pretrained on times of {int(seen.sum())} of {len(judged)} evaluated windows"]
 
 
 def read_fit(job: FitJob) -> dict[str, Any]:

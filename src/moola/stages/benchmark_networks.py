@@ -51,7 +51,7 @@ class Arm:
 
     @property
     def needs_bars(self) -> bool:
-        """Tell whether bars are asked for: to pretrain on, or by name."""
+        """Return whether bars are asked for: to pretrain on, or by name."""
         return self.pretrain is not None or Path(BARS) in self.train.values()
 
 
@@ -73,7 +73,7 @@ def read_arms(path: Path | None) -> dict[str, Arm]:
 
 
 def _arm(name: str, table: Any, path: Path) -> Arm:
-    safe_name(name, "the name of an arm")
+    safe_name(name, "the name of a configuration")
     if name in LEARNERS or name in PEERS:
         raise WrongUsage(
             f"an arm must have a name of its own, but {name} is a reference or a peer ({path}). Rename it."
@@ -156,7 +156,7 @@ def require_known(models: tuple[str, ...], arms: Mapping[str, Arm]) -> None:
         raise WrongUsage(f"--models must name each model once, but they are {', '.join(models) or 'none'}.")
 
 
-ADVICE = "Run the benchmark anew."
+ADVICE = "Run the benchmark again."
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class EncoderJob:
 
     @property
     def done(self) -> bool:
-        """Tell whether the encoder is there, of these options and unaltered."""
+        """Return whether the encoder is there, of these options and unaltered."""
         if not (self.record.is_file() and self.options.output.is_file()):
             return False
         said = read_json(self.record, "the record of an encoder", ADVICE)
@@ -288,7 +288,7 @@ def _told(value: Any) -> str:
 
 
 def run_encoder(job: EncoderJob) -> str:
-    """Pretrain one encoder, going on from an interrupted one, and write its record; returns its name."""
+    """Pretrain one encoder, continuing from an interrupted one, and write its record; returns its name."""
     started = time.monotonic()
     result = pretrain(job.options, epoch_lines(f"encoder {job.name}"))
     said = {

@@ -126,7 +126,7 @@ def _same_windows(one: Contestant, other: Contestant) -> None:
     )
     if not same:
         raise InvalidData(
-            f"what is compared must be judged on the same windows, labels and classes, but {one.name} and "
+            f"what is compared must be evaluated on the same windows, labels and classes, but {one.name} and "
             f"{other.name} are not ({len(one.predictions)} and {len(other.predictions)} windows). "
             "Train both on the same data and split."
         )

@@ -50,7 +50,7 @@ def worst(judgements: list[Judgement]) -> Judgement:
 
 
 def is_cv(name: str) -> bool:
-    """Tell whether a name is of a cv's folder and not of a run's."""
+    """Return whether a name is of a cv's folder and not of a run's."""
     last = name.rstrip("/").rpartition("/")[2]
     return "-cv_" in last
 

@@ -48,15 +48,16 @@ def _of_kept_model(run: run_store.Run, predictions: Predictions, part: str) -> P
     found = predictions.of_part(part)
     if part == "val" and not val_is_of_kept_model(run):
         raise InvalidData(
-            f"a model must be judged on windows that it did not train on, but run {run.run_id} is to be judged on val, "
-            f"and its model was trained anew on these {len(found)} windows: what is stored of them is another "
+            f"a model must be evaluated on windows that it did not train on, but run {run.run_id} is to be evaluated "
+            f"on val, "
+            f"and its model was retrained on these {len(found)} windows: what is stored of them is another "
             "model's. Train without --refit, or on a split with a test part."
         )
     return found
 
 
 def val_is_of_kept_model(run: run_store.Run) -> bool:
-    """Tell whether the model that is kept predicted the run's val rows."""
+    """Return whether the model that is kept predicted the run's val rows."""
     trained_on = (run.manifest or {}).get("trained_on")
     if trained_on is not None:
         return "val" not in trained_on
@@ -71,9 +72,7 @@ def training_facts(run: run_store.Run) -> TrainingFacts:
     try:
         return TrainingFacts(**content)
     except TypeError as error:
-        raise InvalidData(
-            f"{run.path(run_store.FACTS)} must hold the training facts, but {error}. Train anew."
-        ) from error
+        raise InvalidData(f"{run.path(run_store.FACTS)} must hold the training facts, but {error}. Retrain.") from error
 
 
 def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
@@ -249,9 +248,7 @@ def _promote(
     report(result)
     verdict = result["verdict"]
     if verdict == "hold" or (verdict == "inconclusive" and not accept_inconclusive):
-        way = (
-            "There is no way past hold." if verdict == "hold" else "Pass --accept inconclusive to take it all the same."
-        )
+        way = "Nothing overrides hold." if verdict == "hold" else "Pass --accept inconclusive to take it all the same."
         raise NotPromoted(
             f"a model must pass the gate to be promoted, but the verdict is {verdict}: {result['reason']}. {way}"
         )

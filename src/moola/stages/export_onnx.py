@@ -96,7 +96,7 @@ def export(options: ExportOptions) -> dict[str, Any]:
     off = largest_difference(model, content)
     if off is not None and off > TOLERANCE:
         raise OperationFailed(
-            f"the graph must say what the model says to {TOLERANCE:g}, but its probabilities are {off:.1g} off "
+            f"the graph must predict what the model predicts to {TOLERANCE:g}, but its probabilities are {off:.1g} off "
             f"({options.model}). Report it; nothing was written."
         )
     write_atomic(options.output, content)

@@ -1,7 +1,7 @@
 """The model card of a run: what it is, what it learned from, what it can and cannot do, how to make it again.
 
 After "Model Cards for Model Reporting" (Mitchell et al., FAT* 2019). The card is derived from the run's own
-files, so the manifest does not hash it: `eval` may write it anew, and the run stays what it was.
+files, so the manifest does not hash it: `eval` may write it again, and the run stays what it was.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def card_text(content: CardContent) -> str:
         "## How to reproduce",
         _reproduce(content),
         "This page follows from the run's own files. It is not among those that the manifest hashes: "
-        "`moola eval` writes it anew.",
+        "`moola eval` rewrites it.",
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -192,7 +192,7 @@ def _judged_on(content: CardContent) -> str:
     if found["part"] == "val":
         text += " **These windows chose the epoch and the temperature: the figures flatter the model.**"
         if content.config.get("refit"):
-            text += " They are of the model before it was trained anew on them."
+            text += " They are of the model before it was retrained on them."
         if (content.manifest.get("n_windows") or {}).get("test"):
             text += f" `moola eval --run {content.manifest['run_id']}` puts those of test here."
     return text
@@ -200,7 +200,7 @@ def _judged_on(content: CardContent) -> str:
 
 def _figures(content: CardContent) -> str:
     names = list(content.references)
-    rows = [["figure", "value", "95 % interval", "class share", *names]]
+    rows = [["metric", "value", "95 % interval", "class share", *names]]
     missing = []
     for name, figure in content.evaluation["figures"].items():
         if not SHOWN.fullmatch(name):
@@ -255,11 +255,12 @@ def _data(content: CardContent) -> str:
         sha256 = manifest.get(f"{'encoder' if name == 'Encoder' else option}_sha256")
         if sha256:
             lines.append(f"- {name}: `{_plain(config.get(option))}`, SHA-256 `{sha256}`.")
-    made = f"{config.get('cpsa_ratio')} a real one in each epoch" if config.get("augment_data") else "none"
+    made = f"{config.get('cpsa_ratio')} per real window in each epoch" if config.get("augment_data") else "none"
     lines.append(f"- Synthetic windows in training: {made}.")
     if config.get("refit"):
         lines.append(
-            "- Once all was chosen on val rows it was trained anew on train and val rows together: test rows are "
+            "- When everything was selected on val rows, it was retrained on train and val rows together: test rows "
+            "are "
             "judged by that model, val rows by the one before."
         )
     elif not (manifest.get("n_windows") or {}).get("test"):
@@ -280,7 +281,7 @@ def _data(content: CardContent) -> str:
 def labelled_by(annotators: list[str]) -> str:
     """Say who labelled the rows, and whether that is a rule or a person."""
     if not annotators:
-        return "the data does not say who gave them"
+        return "the data does not name the annotator"
     said = [
         f"the published rule `{_plain(name)}`, not a person" if name.startswith(RULE) else f"`{_plain(name)}`"
         for name in annotators

@@ -151,7 +151,9 @@ def _check_options(options: PretrainOptions) -> None:
     if options.output.is_dir():
         raise WrongUsage(f"--output must name a file, but {options.output} is a folder. Name a file in it.")
     if options.arms is not None and not options.arms:
-        raise WrongUsage("--arms must name at least one arm, but it names none. Leave it out for the default ones.")
+        raise WrongUsage(
+            "--arms must name at least one pretext task, but it names none. Leave it out for the default ones."
+        )
 
 
 def _later_stretch(intervals: Intervals, usable: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:

@@ -44,7 +44,7 @@ def train(options: TrainOptions, on_epoch: OnEpoch, judged_elsewhere: bool = Fal
     Raises
     ------
     WrongUsage
-        The model is to be trained anew on val rows, and no test rows would be left to judge it.
+        The model is to be retrained on val rows, and no test rows would be left to judge it.
     """
     started = time.monotonic()
     device = prepare_device(options.device, options.threads)
@@ -106,7 +106,7 @@ def _written(run: run_store.Run, fitted: Fitted) -> Fitted:
 
 
 def _refuse_unjudged(options: TrainOptions, material: Material) -> None:
-    """Refuse to train anew on val rows where no others are left to judge the model that is kept."""
+    """Refuse to retrain on val rows where no others are left to judge the model that is kept."""
     if options.refit and not len(material.split.test):
         raise WrongUsage(
             f"--refit must leave a test part to judge the model that it keeps, but {options.split} has 0 test windows. "

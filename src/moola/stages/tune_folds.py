@@ -208,5 +208,5 @@ def seen_by_encoder(inner: InnerFolds) -> str:
         return ""
     return (
         f"the encoder was pretrained, without labels, on times that {int(seen.sum())} of {len(judged)} judged inner "
-        "windows lie in: inner figures flatter it, the best's and the defaults' alike"
+        "windows lie in: inner metrics flatter it, the best's and the defaults' alike"
     )

@@ -1,7 +1,7 @@
 """The study of `tune`: what it judges, and its trials in SQLite, gone on with after a kill.
 
 Trials are drawn by the tree-structured Parzen estimator (Bergstra et al. 2011, "Algorithms for hyper-parameter
-optimization") and stopped by the median rule (Golovin et al. 2017, "Google Vizier"). The sampler is seeded anew
+optimization") and stopped by the median rule (Golovin et al. 2017, "Google Vizier"). The sampler is seeded again
 for each trial, from the trial's place among the finished ones: the draws do not depend on where a study stopped.
 """
 
@@ -160,7 +160,8 @@ def _require_same(path: Path, study: optuna.Study, deciding: dict[str, Any]) -> 
     others = [name for name in sorted({*begun, *plain}) if begun.get(name) != plain.get(name)]
     if others:
         raise WrongUsage(
-            f"a study must go on with what it was begun with, but {path} had other {', '.join(others)}. Give the same "
+            f"a study must continue with what it was begun with, but {path} had other {', '.join(others)}. Give the "
+            f"same "
             "again, or leave --study out for a study of its own."
         )
 

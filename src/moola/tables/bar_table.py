@@ -26,7 +26,7 @@ from moola.tables.frames import (
     write_frame,
 )
 
-ADVICE = "Mend the file, or map it with `moola bars import`."
+ADVICE = "Fix the file, or map it with `moola bars import`."
 
 
 def read_bars(path: Path) -> Bars:
@@ -172,7 +172,7 @@ def bar_frames(path: Path) -> Iterator[pl.DataFrame]:
         # Damaged parquet can end in a panic of the reader, which is no subclass of Exception.
         if type(error).__name__ != "PanicException":
             raise
-        raise InvalidData(f"a bar file must be whole parquet, but {path} is damaged. {ADVICE}") from error
+        raise InvalidData(f"a bar file must be complete parquet, but {path} is damaged. {ADVICE}") from error
 
 
 def _parquet(path: Path) -> Iterator[pl.DataFrame]:
@@ -192,5 +192,5 @@ def _csv(path: Path) -> Iterator[pl.DataFrame]:
         while block := file.read(PIECE_BYTES):
             # To the end of a line; the last one may have none.
             block += file.readline(PIECE_BYTES)
-            # Text throughout: what a column holds must not hang on the piece.
+            # Text throughout: what a column holds must not depend on the piece.
             yield pl.read_csv(io.BytesIO(header.rstrip(b"\r\n") + b"\n" + block), infer_schema=False)

@@ -33,7 +33,7 @@ FIRST_ROWS, PIECE_ROWS = 1024, 65_536
 
 
 def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
-    """Read parquet or CSV, told apart by content and not by name."""
+    """Read parquet or CSV, distinguished by content and not by name."""
     content = read_bytes(path, what, advice)
     if not content:
         raise InvalidData(f"{what} must hold a table, but {path} is empty (0 bytes). {advice}")
@@ -100,7 +100,7 @@ def scan_frame(path: Path, what: str, advice: str) -> pl.LazyFrame:
 
 
 def is_parquet(path: Path) -> bool:
-    """Tell whether a file begins as parquet; one that cannot be opened does not."""
+    """Return whether a file begins as parquet; one that cannot be opened does not."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
     return False
@@ -120,7 +120,7 @@ def reading(path: Path | str, what: str, advice: str) -> Iterator[None]:
         # Damaged parquet can end in a panic of the reader, which is no subclass of Exception.
         if type(error).__name__ != "PanicException":
             raise
-        raise InvalidData(f"{what} must be whole parquet, but {path} is damaged. {advice}") from error
+        raise InvalidData(f"{what} must be complete parquet, but {path} is damaged. {advice}") from error
 
 
 def plain_name(column: str) -> str:

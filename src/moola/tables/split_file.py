@@ -49,7 +49,7 @@ def read_split(path: Path) -> SplitFile:
     if version != FORMAT_VERSION:
         raise InvalidData(
             f"{path} must be a split file of format version {FORMAT_VERSION}, but it is of version {version!r}. "
-            "Use the moola that wrote it, or write one anew with `moola split`."
+            "Use the moola that wrote it, or write one again with `moola split`."
         )
     rows = {part: _indices(content, f"{part}_indices", path, part == "test") for part in PARTS}
     purge = content.get("purge_window", WINDOW_BARS - 1)

@@ -58,7 +58,7 @@ class PretrainPlan:
     mirror
         Show each window upside down every other time, at random; validation shows all as they are.
     epoch_windows
-        Windows an epoch, drawn anew each time where there are more; 0 takes all.
+        Windows an epoch, redrawn each time where there are more; 0 takes all.
     team
         Processes that learn together; each sees its share of every batch of `batch_size` windows. Arms that tell
         windows apart (`ts2vec`) do so within a share.

@@ -123,7 +123,7 @@ class Arm(nn.Module):
         return {}
 
     def targets(self, windows: Windows, drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Say what is to be predicted of a batch; hangs on no weights and no other batch, so any thread may ask."""
+        """Say what is to be predicted of a batch; depends on no weights and no other batch, so any thread may ask."""
         return {}
 
     def loss(self, view: View, targets: dict[str, Tensor]) -> Float[Tensor, ""]:
@@ -135,8 +135,9 @@ def prices_of(windows: Windows) -> Float[np.ndarray, "windows bars 4"]:
     """Return the prices that an arm reads, or say which file lacks them."""
     if windows.ohlc is None:
         raise InvalidData(
-            "arms that read prices must have the bars of the windows, but this relative file carries features alone. "
-            "Convert the 4-D file anew with `moola convert`, or give --arms masked."
+            "pretext tasks that read prices must have the bars of the windows, but this relative file carries "
+            "features alone. "
+            "Convert the 4-D file again with `moola convert`, or give --arms masked."
         )
     return windows.ohlc
 
@@ -253,7 +254,7 @@ def random_mask(rng: np.random.Generator, n_windows: int, n_bars: int, mask_rati
 
 
 def block_mask(rng: np.random.Generator, n_windows: int, n_bars: int, mask_ratio: float, _patch_bars: int) -> Mask:
-    """Hide one run of bars a window."""
+    """Hide one run of bars in each window."""
     n_masked = _count(n_bars, mask_ratio)
     first = rng.integers(0, n_bars - n_masked + 1, size=(n_windows, 1))
     bars = np.arange(n_bars)[None, :]
@@ -261,7 +262,7 @@ def block_mask(rng: np.random.Generator, n_windows: int, n_bars: int, mask_ratio
 
 
 def patch_mask(rng: np.random.Generator, n_windows: int, n_bars: int, mask_ratio: float, patch_bars: int) -> Mask:
-    """Hide whole patches of bars side by side (PatchTST, Nie et al. 2023); the last may be shorter."""
+    """Hide whole adjacent patches of bars (PatchTST, Nie et al. 2023); the last may be shorter."""
     # At least two patches, so that one can be hidden and one seen.
     patch_bars = min(patch_bars, -(-n_bars // 2))
     n_patches = -(-n_bars // patch_bars)

@@ -89,7 +89,7 @@ def first_passages(prices: LogPrices) -> PerBar:
 
 
 def structure_targets(prices: LogPrices) -> PerBar:
-    """All targets of the arm, side by side."""
+    """All targets of the task, concatenated."""
     parts = displacements_and_ranges(prices), places_in_channels(prices), first_passages(prices)
     return np.concatenate(parts, axis=-1, dtype=np.float32)
 

@@ -71,7 +71,7 @@ class Ts2VecArm(Arm):
 
 
 def draw_crops(n_windows: int, n_bars: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
-    """Draw two overlapping crops, of the same lengths for all windows of a batch and placed anew in each.
+    """Draw two overlapping crops, of the same lengths for all windows of a batch and placed again in each.
 
     Returns
     -------

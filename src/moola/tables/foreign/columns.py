@@ -26,12 +26,12 @@ ISO_DAY = r"^(\d{4})[-./]?(\d{2})[-./]?(\d{2})$"
 
 
 def are_days(column: pl.Series) -> bool:
-    """Tell whether a column holds days without a time of day, as most of its cells say."""
+    """Return whether a column holds days without a time of day, as most of its cells say."""
     return _most(_day_text(column).str.contains(DAY))
 
 
 def belong_together(day: pl.Series, time: pl.Series) -> bool:
-    """Tell whether one column holds days alone and the other times of day alone."""
+    """Return whether one column holds days alone and the other times of day alone."""
     return are_days(day) and _most(_time_text(time).str.contains(TIME_OF_DAY))
 
 
@@ -251,7 +251,7 @@ class Names:
         if len(columns) > 1:
             raise InvalidData(
                 f"one column must be the {name}, but {self.options.input} has {len(columns)} that may be "
-                f"({', '.join(repr(column) for column in columns[:5])}). Say --columns {name}={columns[0]} or another."
+                f"({', '.join(repr(column) for column in columns[:5])}). Set --columns {name}={columns[0]} or another."
             )
         return columns[0] if columns else None
 

@@ -155,8 +155,8 @@ def _way_out(columns: list[str], example: str) -> str:
     """Say what finds the columns: another separator where one column holds them all, else their names."""
     found = [separator for separator in SEPARATORS if len(columns) == 1 and separator in columns[0]]
     if not found:
-        return f"Say --columns {example}."
+        return f"Set --columns {example}."
     most = max(found, key=columns[0].count)
     return (
-        f"It looks separated by '{SHOWN.get(most, most)}': say --separator '{SHOWN.get(most, most)}', or leave it out."
+        f"It looks separated by '{SHOWN.get(most, most)}': set --separator '{SHOWN.get(most, most)}', or leave it out."
     )

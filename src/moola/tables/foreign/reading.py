@@ -161,7 +161,7 @@ MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe",
 
 
 def read_foreign(options: ImportOptions, known: Knowing) -> ForeignTable:
-    """Read CSV of any shape, JSON, Feather or parquet, told apart by content and not by name.
+    """Read CSV of any shape, JSON, Feather or parquet, distinguished by content and not by name.
 
     Raises
     ------
