@@ -139,7 +139,7 @@ EXPORTS = [
         "a pointer outside its window",
         IMPORT,
         3,
-        "an expansion must lie inside its window",
+        "an expansion must be inside its window",
         mark(end="2050-01-01T00:00:00Z"),
     ),
     Fault("studio-no-class", "no class", IMPORT, 3, "a label must have one class", mark(timeserieslabels=[])),

@@ -172,7 +172,7 @@ FOLLOWED = [
         "a state without its places",
         f"{FOLLOW} {RUN_MODEL}",
         3,
-        "a follower's state must be whole",
+        "a follower's state must be intact",
         state(lambda content: content.pop("places")),
     ),
     Fault(
@@ -188,7 +188,7 @@ FOLLOWED = [
         "a state with words for bars",
         f"{FOLLOW} {RUN_MODEL}",
         3,
-        "a follower's state must be whole",
+        "a follower's state must be intact",
         state(lambda content: content.update(symbols=[["EURUSD", "bars"]])),
     ),
     Fault(

@@ -60,7 +60,7 @@ def test_a_path_means_the_file_it_is_from_here(tmp_path, monkeypatch):
         ("[a.train]\naugment_data = 1", "must be bool"),
         ("[quant.train]\nepochs = 1", "name of its own"),
         ("['../a'.train]\nepochs = 1", "the name of a configuration"),
-        ("a = 1", "every arm must be a table"),
+        ("a = 1", "every configuration must be a table"),
         ("[a]\ntrain = 1", "must be a table of options"),
         ('[a.train]\npretrained_encoder = "x"\n[a.pretrain]', "one encoder"),
         ("[a", "must be TOML"),

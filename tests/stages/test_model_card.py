@@ -94,7 +94,7 @@ All figures: `moola report --run 20260102T030405Z-enhanced_simple_lstm-s17-0123a
 ## Calibration
 
 Logits are divided by a temperature of 1.25, fitted on 9 val windows. The ECE of 0.050 is within what a perfectly \
-calibrated model shows on so many windows (0.010 to 0.200). Calibration slope 0.90 (1 is best; below 1 it is too sure).
+calibrated model shows at this sample size (0.010 to 0.200). Calibration slope 0.90 (1 is best; below 1 it is too sure).
 
 ## Data and labels
 
@@ -117,7 +117,7 @@ calibrated model shows on so many windows (0.010 to 0.200). Calibration slope 0.
 Other markets, intervals and annotators are untried.
 - No forecast and no trade signal: a window shows the bars after the expansion too, and whether a pattern makes money \
 was never asked.
-- 10 windows were judged, in blocks of 2: what lies inside an interval is not known any closer.
+- 10 windows were evaluated, in blocks of 2: differences within an interval are not significant.
 - These windows do not show it to be better than the class share: its Brier may be as high as 0.300, and the share has \
 0.250.
 - Classes with fewer than 10 train windows: retracement (8). Expect little of them.
@@ -171,7 +171,7 @@ def test_what_was_learned_after_the_choice_is_said() -> None:
 
 def test_val_figures_are_said_to_flatter() -> None:
     val = replace(MADE, evaluation=MADE.evaluation | {"part": "val"})
-    assert "**These windows chose the epoch and the temperature: the figures flatter the model.**" in card_text(val)
+    assert "**These windows selected the epoch and the temperature: the metrics are optimistic.**" in card_text(val)
     assert "flatter" not in TEXT
 
 

@@ -373,7 +373,7 @@ def test_without_repair_each_kind_is_named_with_its_line_time_and_value(read_byt
         "found open 1.085, high 1.085, low 1.0825, close 1.0850000001" in message
     )
     assert "must have one bar, but 1 does not, first at line 9 (2024-03-04 10:00:00): it repeats line 3" in message
-    assert message.endswith("--repair drops or fixes rows that are no bars, and counts them.")
+    assert message.endswith("--repair drops or fixes rows that are not bars, and counts them.")
 
 
 @pytest.mark.parametrize("repair", [False, True])

@@ -320,7 +320,7 @@ class ForwardChaining:
             groups = X
         if groups is None:
             raise InvalidData(
-                f"folds must know when windows are, but {n} rows came without times. Pass "
+                f"folds must have the times of windows, but {n} rows came without times. Pass "
                 'groups=windows.select("start_ts", "end_ts"), or times= to ForwardChaining.'
             )
         start_us, last_us = time_us_of(groups, n).T

@@ -11,12 +11,13 @@ from jaxtyping import Float, Int
 from moola.augment.rejection import move_of, outside_zone, still_largest
 from moola.augment.training_windows import Source, Window, from_logs
 from moola.core.bars import upside_down
+from moola.core.expansions import PRIOR_STATES
 from moola.core.windows import inner_zone
 from moola.errors import WrongUsage
 from moola.tables.window_file import WindowTable
 
 # States before a move that mean the same whichever way the price goes.
-UNDIRECTED = ("consolidation", "retracement")
+UNDIRECTED = PRIOR_STATES
 
 
 def mirror(window: Window, source: Source, _rng: np.random.Generator) -> Window | None:

@@ -14,6 +14,8 @@ NO_POINTER = -1
 LENGTH_POWER = 0.2
 LENGTH_SPREAD_BARS = 3.0
 UNIFORM_SHARE = 0.02
+# Classes that name the state before an expansion, not the expansion itself.
+PRIOR_STATES = ("consolidation", "retracement")
 
 
 def soft_curve(
@@ -102,6 +104,11 @@ PRIOR_BARS = 20
 RETRACEMENT_DRIFT = 0.25
 CONSOLIDATION_DRIFT = 0.20
 CONSOLIDATION_WIDTH = 0.90
+
+
+def class_text(name: str) -> str:
+    """Return a class as a person reads it beside an expansion: `after consolidation`; other names stay."""
+    return f"after {name}" if name in PRIOR_STATES else name
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def forward_chain(intervals: Intervals, val_fraction: float, test_fraction: floa
     np.maximum.at(last_slot, intervals.group[~straddles], slot[~straddles])
     repeated = ~straddles & (slot < last_slot[intervals.group])
     dropped |= {
-        int(row): f"the same bars stand in {names[last_slot[intervals.group[row]]]} too"
+        int(row): f"the same bars are in {names[last_slot[intervals.group[row]]]} too"
         for row in np.flatnonzero(repeated)
     }
     kept = ~straddles & ~repeated

@@ -38,7 +38,7 @@ def conformal_quantile(score: Float[np.ndarray, " calibration"], alpha: float) -
     form of the 1 - alpha quantile. Raises `WrongUsage` unless 0 < alpha < 1.
     """
     if not 0 < alpha < 1:
-        raise WrongUsage(f"alpha must lie between 0 and 1, but it is {alpha}. Take 0.1 for a coverage of 90 %.")
+        raise WrongUsage(f"alpha must be between 0 and 1, but it is {alpha}. Take 0.1 for a coverage of 90 %.")
     # The small number keeps a product such as 10 * (1 - 0.1) from being rounded up past a whole one.
     rank = math.ceil((len(score) + 1) * (1 - alpha) - 1e-9)
     return float(np.sort(score)[rank - 1]) if rank <= len(score) else math.inf

@@ -194,7 +194,7 @@ class Conflict(Refusal):
 REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": Refusal, "description": description}
     for code, description in {
-        400: "The body is no JSON",
+        400: "The body is not JSON",
         403: "A foreign Host or Origin",
         404: "No such window",
         413: "The body is too large",

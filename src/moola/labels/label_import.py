@@ -269,7 +269,7 @@ def _label(task: Any, options: LabelsImportOptions, places: BarPlaces, passed: C
         elif kind == "choices" and (choice := _choice(item)):
             grade = choice
         else:
-            passed["items that are no time-series label"] += 1
+            passed["items that are not time-series labels"] += 1
     if len({(one.start_us, one.end_us) for one in expansions}) < len(expansions):
         raise _Unread("expansions of a window must not have the same bars", window_id)
     assert options.annotator is not None
@@ -303,7 +303,7 @@ def _expansion(
     for what in ("start", "end"):
         row = places.row_around(symbol, _time(value.get(what), what, options))
         if row is None or not first <= row < first + places.window_bars:
-            raise _Unread("an expansion must lie inside its window", f"{what} is {str(value.get(what))[:40]}")
+            raise _Unread("an expansion must be inside its window", f"{what} is {str(value.get(what))[:40]}")
         rows.append(row)
     if rows[1] < rows[0]:
         raise _Unread("an expansion must not end before its start")

@@ -148,7 +148,7 @@ def _centred(n_after: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 WRONG_ZSCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "a z-score over the whole window, the bars to come included": _whole_window,
+    "a z-score over the whole window, future bars included": _whole_window,
     "centred on the bar: the 9 bars after it are in its mean": _centred(9),
     "centred on the bar: the 10 bars after it are in its mean": _centred(10),
 }
@@ -266,7 +266,8 @@ def label_in_columns(subject: Subject) -> list[Finding]:
             strongest = max(strongest, (found, feature))
             if found >= least and by_chance <= BY_FAR * found:
                 told = (
-                    f"{feature} alone, by {READINGS[how]}, tells {name} from the rest on {len(judged)} held-out rows: "
+                    f"{feature} alone, by {READINGS[how]}, separates {name} from the rest on {len(judged)} held-out "
+                    f"rows: "
                     f"AUROC {0.5 + found / 2:.3f}; the best of {N_PERMUTATIONS} shuffled labellings is "
                     f"{0.5 + by_chance / 2:.3f}"
                 )
@@ -315,7 +316,7 @@ def _leak(
     precision = max(float(average_precision(sign * value, positive, ones)[0]) for sign in (1.0, -1.0))
     row = int(rows[int(positive.argmax())])
     found = (
-        f"{FEATURE_NAMES[column]} at bar {bar} alone tells {name} from the rest on {len(rows)} train rows: average "
+        f"{FEATURE_NAMES[column]} at bar {bar} alone separates {name} from the rest on {len(rows)} train rows: average "
         f"precision {precision:.3f} at a share of {positive.mean():.3f}; the best AUROC of {N_PERMUTATIONS} shuffled "
         f"labellings is {0.5 + by_chance / 2:.3f} (as {subject.name(row)}: {value[int(positive.argmax())]:.6g})"
     )

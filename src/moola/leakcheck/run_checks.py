@@ -113,7 +113,7 @@ def _trained_on_test(subject: Subject, model: ModelFile) -> list[Finding]:
     if seen is None or not seen.any():
         return []
     span = model.training["time_range"]
-    found = f"the model learned from {span[0]} to {span[1]}, and {int(seen.sum())} test windows lie in it"
+    found = f"the model learned from {span[0]} to {span[1]}, and {int(seen.sum())} test windows are in it"
     return [_leak(subject, found, int(test[seen][0]))]
 
 

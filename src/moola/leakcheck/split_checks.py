@@ -40,7 +40,7 @@ def split_record(subject: Subject) -> list[Finding]:
         outside = rows[(start_us[rows] < said[0]) | (end_us[rows] > said[1])]
         if len(outside):
             row = int(outside[0])
-            found = f"{len(outside)} {part} rows lie outside the times of the split, first {subject.name(row)}"
+            found = f"{len(outside)} {part} rows are outside the times of the split, first {subject.name(row)}"
             findings.append(Finding("split record", "leak", found, advice, row))
     if not findings and file.data_sha256 is None:
         found = "the split does not record its data file"
@@ -67,7 +67,7 @@ def overlaps(subject: Subject) -> list[Finding]:
             f"from about bar {bar} of the {earlier} row{across}"
         )
         findings.append(Finding("overlaps", "leak", found, TIMES_ADVICE, worst, bar))
-    return findings or [Finding("overlaps", "ok", "no time lies in windows of two parts, whatever the symbol")]
+    return findings or [Finding("overlaps", "ok", "no time is in windows of two parts, whatever the symbol")]
 
 
 def _shared_time(subject: Subject, earlier: str, later: str) -> tuple[int, int, int, int, int]:

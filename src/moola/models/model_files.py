@@ -213,7 +213,7 @@ class _Complete:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, KeyError | TypeError | ValueError | AttributeError | RuntimeError):
             raise UntrustedFile(
-                f"{self.path} must be a whole moola {self.kind} file, but {type(error).__name__}: {error}. "
+                f"{self.path} must be an intact moola {self.kind} file, but {type(error).__name__}: {error}. "
                 "Nothing of it was used. Write it again."
             ) from error
 

@@ -177,7 +177,7 @@ def _refuse_inflation(archive: bytes) -> None:
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise ValueError("compressed entries")
     if sum(entry.file_size for entry in entries) > len(archive):
-        raise ValueError("entries that lie over each other")
+        raise ValueError("overlapping entries")
 
 
 def _refuse_other_pickles(archive: bytes) -> None:
@@ -224,7 +224,7 @@ def _spent(value: Any, budget: int) -> int:
             spent += len(item)
             # Text of a key that holds other values could be without end.
             if isinstance(item, dict) and not all(isinstance(key, str | int | float | None) for key in item):
-                raise TypeError("keys that are no plain values")
+                raise TypeError("keys that are not plain values")
             waiting += item.values() if isinstance(item, dict) else item
     return spent
 

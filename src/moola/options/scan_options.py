@@ -71,7 +71,7 @@ class ScanOptions(Machine):
     strict: Annotated[
         bool,
         advanced(
-            "With --follow, stop at the first line that is no bar, is out of order or differs from the bar read for "
+            "With --follow, stop at the first line that is invalid, is out of order or differs from the bar read for "
             "its time; by default such lines are skipped and counted.",
             DATA,
         ),

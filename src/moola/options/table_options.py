@@ -95,7 +95,7 @@ class ImportOptions:
     repair: Annotated[
         bool,
         everyday(
-            "Drop rows that are no bars (empty, impossible, exact repeats), and correct highs and lows that rounding "
+            "Drop rows that are not bars (empty, impossible, exact repeats), and correct highs and lows that rounding "
             "put inside the bar; each kind is counted.",
             DATA,
         ),

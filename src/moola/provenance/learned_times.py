@@ -90,7 +90,7 @@ def find_leaks(
     held_out = np.concatenate([split.val, split.test])
     if encoder is not None and (n_seen := _seen_by(encoder, table, held_out, data_sha256, split_sha256)):
         leaks.append(
-            f"the encoder was pretrained on times that {n_seen} of {len(held_out)} val and test windows lie in "
+            f"the encoder was pretrained on times of {n_seen} of {len(held_out)} val and test windows "
             "(pretrain with --split)"
         )
     return leaks
@@ -254,7 +254,7 @@ def agreed_window_bars(asked: int | None, recorded: dict[Path, int]) -> int:
         other, found = next(one for one in said if one[1] != length)
         advice = "Leave it out" if other == "--window-bars" else "Name files of one length"
         raise InvalidData(
-            f"windows must have the {length} bars of {name}, but {other} says {found}. {advice}, or cut windows again."
+            f"windows must have the {length} bars of {name}, but {other} has {found}. {advice}, or cut windows again."
         )
     return said[0][1] if said else WINDOW_BARS
 
@@ -278,7 +278,7 @@ def with_window_bars(options: Options) -> Options:
     recorded = {path: length for name, path in named.items() if (length := _recorded(name, path)) is not None}
     length = agreed_window_bars(None, recorded)
     if length != WINDOW_BARS:
-        log.info("Windows have %d bars, as %s says.", length, next(iter(recorded)))
+        log.info("Windows have %d bars, as in %s.", length, next(iter(recorded)))
     return replace(options, window_bars=length)
 
 

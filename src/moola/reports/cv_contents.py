@@ -83,8 +83,8 @@ def _uncertainty_table(found: dict[str, Any]) -> ShownTable:
     if found.get("venn_abers_width") is not None:
         rows.append(["Venn-Abers interval", f"{found['venn_abers_width']:.3f} wide on average", ""])
     note = (
-        "Each window is judged by earlier folds alone, without windows that share a bar with its fold. A model that "
-        "wears off covers less in the windows to come than here: look at the latest fold."
+        "Each window uses earlier folds alone, without windows that share a bar with its fold. If a model degrades "
+        "over time, coverage of future windows is lower than here: see the latest fold."
     )
     return ShownTable("Uncertainty of a single window", ("of", "answer", "coverage"), rows, note)
 

@@ -76,7 +76,7 @@ def _files_of(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(files, dict):
         raise _refuse(folder, "list the run's files", "lists none")
     if lacking := sorted(ALWAYS - manifest.keys()):
-        raise _refuse(folder, "be whole", f"lacks {', '.join(lacking)}")
+        raise _refuse(folder, "be complete", f"lacks {', '.join(lacking)}")
     if manifest["run_id"] != folder.name:
         raise _refuse(folder, "be this run's", f"is of run {str(manifest['run_id'])[:100]!r}")
     # The first manifests of 0.1.0 have no hash of their own.
@@ -246,7 +246,7 @@ def _name_under(root: Path, path: Path) -> str:
     if path.parent == Path(".") or same_place(path.parent, root):
         return path.name
     raise WrongUsage(
-        f"a run must lie under {root}, but {str(path)[:200]!r} does not. Give its id, see `moola runs list`."
+        f"a run must be under {root}, but {str(path)[:200]!r} does not. Give its id, see `moola runs list`."
     )
 
 

@@ -93,8 +93,8 @@ class FollowFolder:
         is_new = not (self.folder / STATE).is_file()
         if is_new and self.output.exists():
             raise WrongUsage(
-                f"--follow must begin with an output of its own, but {self.output} stands already. "
-                "Remove it or name another --output."
+                f"--follow must begin with an output of its own, but {self.output} already exists. Remove it or name "
+                f"another --output."
             )
         self.held.enter_context(alone(lock_beside(self.output), f"follow into {self.output}"))
         if is_new:
@@ -109,7 +109,7 @@ class FollowFolder:
             state = _from_json(content)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidData(
-                f"a follower's state must be whole, but {self.folder / STATE} is not ({error}). {ADVICE}"
+                f"a follower's state must be intact, but {self.folder / STATE} is not ({error}). {ADVICE}"
             ) from error
         self._append(state)
         return state

@@ -98,7 +98,7 @@ class ScanParts:
             told = np.array(content["told"], dtype=np.int64).reshape(-1, 2)
             return ScanPart(final, waiting, still, told, int(content["n_events"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise InvalidData(f"a scan's part must be whole, but {path} is not ({error}). {ADVICE}") from error
+            raise InvalidData(f"a scan's part must be intact, but {path} is not ({error}). {ADVICE}") from error
 
     def clear(self) -> None:
         """Remove all parts and what was laid out beside them, and the folder unless it holds something else."""

@@ -116,7 +116,7 @@ def introduction(result: Mapping[str, Any]) -> str:
     whose = "test windows" if result["judge"] == "test" else "windows of the other draws"
     seeds = result["seeds"]
     many = f"{len(draws)} draw{'s' if len(draws) > 1 else ''} of {n_train} labels"
-    return f"{many}, judged on {n_judged} {whose}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return f"{many}, evaluated on {n_judged} {whose}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _range(counts: list[int]) -> str:
@@ -300,7 +300,7 @@ def _check(options: BenchmarkOptions, arms: dict[str, Arm]) -> None:
     thirsty = [name for name in options.models if name in arms and arms[name].needs_bars]
     if thirsty and options.bars is None:
         raise WrongUsage(
-            f"arms that pretrain must have bars, but --bars is missing for {', '.join(thirsty)}. "
+            f"configurations that pretrain must have bars, but --bars is missing for {', '.join(thirsty)}. "
             "Name a bar table with --bars."
         )
 

@@ -162,7 +162,7 @@ def _fewer(mine: WindowTable, options: BenchmarkOptions, number: int) -> WindowT
 def _require_classes(mine: WindowTable, judged: WindowTable, number: int) -> None:
     strange = sorted(set(judged.classes) - set(mine.classes))
     if len(mine.classes) < 2 or strange:
-        what = f"judged windows are {', '.join(strange)} too" if strange else "there is no other"
+        what = f"evaluated windows are {', '.join(strange)} too" if strange else "there is no other"
         raise InvalidData(
             f"every draw must have at least two classes, among them all that it is evaluated on, but draw {number} has "
             f"{', '.join(mine.classes) or 'none'} and {what}. Raise --labels-per-draw or change the draws."

@@ -178,7 +178,7 @@ def _of_model(path: Path, kind: str, run: run_store.Run, challenger: Predictions
     table = read_windows(data, model.window_bars)
     if set(model.class_names) != set(challenger.class_names):
         raise InvalidData(
-            f"the {kind} must know the challenger's classes, but {path} knows {', '.join(model.class_names)} and the "
+            f"the {kind} must have the challenger's classes, but {path} has {', '.join(model.class_names)} and the "
             f"run {', '.join(challenger.class_names)}. Name another with --baseline."
         )
     predictions = predict_windows(model, table, challenger.row, challenger.part, device)
@@ -191,8 +191,8 @@ def _trained_on_judged(model: ModelFile, kind: str, challenger: Predictions) -> 
     if seen is None or not seen.any():
         return ""
     return (
-        f"The {kind} was trained on times that {int(seen.sum())} of these {len(challenger)} windows lie in: "
-        "its figures are flattered."
+        f"The {kind} was trained on times of {int(seen.sum())} of these {len(challenger)} windows: its metrics are "
+        f"optimistic."
     )
 
 

@@ -186,11 +186,11 @@ def _judged_on(content: CardContent) -> str:
     found = content.evaluation
     text = (
         f"On {found['n_windows']} windows of {found['part']}. Intervals are 95 %, by bootstrap over blocks of "
-        f"{found['block_windows']} windows. The class share and the most common pointers of the train rows stand "
-        "beside them, as do cheap references fitted on the same rows."
+        f"{found['block_windows']} windows. The class share and the most common pointers of the train rows are given "
+        f"beside them, as are cheap references fitted on the same rows."
     )
     if found["part"] == "val":
-        text += " **These windows chose the epoch and the temperature: the figures flatter the model.**"
+        text += " **These windows selected the epoch and the temperature: the metrics are optimistic.**"
         if content.config.get("refit"):
             text += " They are of the model before it was retrained on them."
         if (content.manifest.get("n_windows") or {}).get("test"):
@@ -229,7 +229,7 @@ def _calibration(content: CardContent) -> str:
     if ece and ece["value"] is not None and perfect:
         within = "within" if ece["value"] <= perfect[1] else "above"
         text += (
-            f" The ECE of {ece['value']:.3f} is {within} what a perfectly calibrated model shows on so many windows "
+            f" The ECE of {ece['value']:.3f} is {within} what a perfectly calibrated model shows at this sample size "
             f"({perfect[0]:.3f} to {perfect[1]:.3f})."
         )
     slope = found["figures"].get("calibration_slope")
@@ -259,14 +259,13 @@ def _data(content: CardContent) -> str:
     lines.append(f"- Synthetic windows in training: {made}.")
     if config.get("refit"):
         lines.append(
-            "- When everything was selected on val rows, it was retrained on train and val rows together: test rows "
-            "are "
-            "judged by that model, val rows by the one before."
+            "- When everything was selected on val rows, it was retrained on train and val rows together: test "
+            "metrics are of that model, val metrics of the one before."
         )
     elif not (manifest.get("n_windows") or {}).get("test"):
         lines.append(
-            "- There is no test part: the model trained on train rows alone, and val rows, which chose its epoch and "
-            "temperature, judge it."
+            "- There is no test part: the model was trained on train rows alone and is evaluated on val rows, which "
+            "also selected its epoch and temperature."
         )
     if content.training.get("unlabelled_sha256"):
         lines.append(
@@ -296,8 +295,8 @@ def _limits(content: CardContent) -> str:
         "look at. Other markets, intervals and annotators are untried.",
         "- No forecast and no trade signal: a window shows the bars after the expansion too, and whether a pattern "
         "makes money was never asked.",
-        f"- {found['n_windows']} windows were judged, in blocks of {found['block_windows']}: what lies inside an "
-        "interval is not known any closer.",
+        f"- {found['n_windows']} windows were evaluated, in blocks of {found['block_windows']}: differences within an "
+        f"interval are not significant.",
     ]
     brier = found["figures"].get("brier")
     if brier and None not in (brier["high"], brier["trivial"]) and brier["high"] >= brier["trivial"]:
@@ -306,7 +305,9 @@ def _limits(content: CardContent) -> str:
             f"{brier['high']:.3f}, and the share has {brier['trivial']:.3f}."
         )
     if any(str(name).startswith(RULE) for name in manifest.get("labelled_by") or []):
-        lines.append("- A rule gave labels: the figures say how well a rule is learned, not what a trader would mark.")
+        lines.append(
+            "- A rule gave labels: the metrics measure how well a rule is learned, not what a trader would mark."
+        )
     few = [f"{_plain(name)} ({n})" for name, n in content.class_counts["train"].items() if n < FEW_WINDOWS]
     if few:
         lines.append(f"- Classes with fewer than {FEW_WINDOWS} train windows: {', '.join(few)}. Expect little of them.")

@@ -109,7 +109,8 @@ def _refuse_unjudged(options: TrainOptions, material: Material) -> None:
     """Refuse to retrain on val rows where no others are left to judge the model that is kept."""
     if options.refit and not len(material.split.test):
         raise WrongUsage(
-            f"--refit must leave a test part to judge the model that it keeps, but {options.split} has 0 test windows. "
+            f"--refit must leave a test part to evaluate the model that it keeps, but {options.split} has 0 test "
+            f"windows. "
             "Leave --refit out, or cut a test part with `moola split --test`."
         )
 

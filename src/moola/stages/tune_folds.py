@@ -207,6 +207,6 @@ def seen_by_encoder(inner: InnerFolds) -> str:
     if seen is None or not seen.any():
         return ""
     return (
-        f"the encoder was pretrained, without labels, on times that {int(seen.sum())} of {len(judged)} judged inner "
-        "windows lie in: inner metrics flatter it, the best's and the defaults' alike"
+        f"the encoder was pretrained, without labels, on times of {int(seen.sum())} of {len(judged)} inner test "
+        f"windows: inner metrics are optimistic for it, the best's and the defaults' alike"
     )

@@ -127,7 +127,7 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise UntrustedFile(f"{path} must be an intact label store, but a text in it is no UTF-8. {ADVICE}") from error
+        raise UntrustedFile(f"{path} must be an intact label store, but a text in it is not UTF-8. {ADVICE}") from error
     except sqlite3.Error as error:
         # Extended codes carry the plain one in their last eight bits.
         if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in DAMAGED:

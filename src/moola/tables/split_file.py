@@ -139,7 +139,7 @@ def verify_split(file: SplitFile, path: Path, table: WindowTable, data_sha256: s
         )
     if file.window_bars != table.window_bars:
         raise InvalidData(
-            f"{path} must be for windows of {table.window_bars} bars, but it says {file.window_bars}. "
+            f"{path} must be for windows of {table.window_bars} bars, but it is for {file.window_bars}. "
             "Run `moola split` on this data."
         )
     problems = index_problems(file.split, len(table))

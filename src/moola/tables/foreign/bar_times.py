@@ -231,7 +231,7 @@ def _by_zone(
         first = int(mine.arg_max() or 0)
         if zone is None:
             rule = f"the zone beside a time must have one known meaning ({text!r})"
-            advice = "write it into --timestamp-format as it stands, and set --timezone"
+            advice = "write it into --timestamp-format as it is, and set --timezone"
             problems.append(Problem(rule, int(mine.sum()), first, f"found {naive[first]} {text}; {advice}"))
             continue
         found[text] = zone

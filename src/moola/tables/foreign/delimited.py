@@ -203,7 +203,7 @@ def _separator(lines: pl.DataFrame, options: ImportOptions, known: Knowing) -> s
     if len(rivals) > 1:
         shown = " and ".join(f"'{SHOWN.get(one, one)}'" for one in rivals)
         raise InvalidData(
-            f"one separator must fit, but {shown} both make bars of {options.input}. Say which: --separator."
+            f"one separator must fit, but {shown} both make bars of {options.input}. Choose one with --separator."
         )
     if best != ",":
         log.info("Columns are separated by '%s'.", SHOWN.get(best, best))

@@ -224,7 +224,7 @@ def _decoded(content: bytes, options: ImportOptions) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = _as(content, "cp1252", options)
-        log.info("Text is no UTF-8 and is taken as Windows-1252.")
+        log.info("Text is not UTF-8 and is read as Windows-1252.")
         return text
 
 
