@@ -34,15 +34,15 @@ def evaluate(
     pointer_threshold: float | None = None,
     seed: int = DEFAULT_SEED,
 ) -> pl.DataFrame:
-    """Judge predictions as `moola eval` does: every figure with its 95 % interval, beside the trivial predictor's.
+    """Evaluate predictions as `moola eval` does: every figure with its 95 % interval, beside the uninformed baseline's.
 
     Parameters
     ----------
     predictions
         What `Model.predict` gave for windows with labels, or a table with its columns.
     train
-        The windows that the model learned from: the trivial predictor says their class shares and their most common
-        pointers. It must hold none of the judged windows, or the comparison flatters the trivial predictor.
+        The windows that the model learned from: the uninformed baseline has their class shares and most common
+        pointers. It must hold none of the evaluated windows, or the comparison flatters the uninformed baseline.
     metrics, event_metrics
         Names of metrics; all when left out.
     pointer_threshold
@@ -99,7 +99,7 @@ def report(
     predictions, train, pointer_threshold, seed
         As in `evaluate`.
     windows
-        The judged windows, found by `window_id`: the page then draws their bars.
+        The evaluated windows, found by `window_id`: the page then draws their bars.
     title
         The page's heading.
 
@@ -163,7 +163,7 @@ def _leaks(judged: Predictions, train: WindowTable) -> list[str] | None:
 
 
 def _ohlc(windows: pl.DataFrame, judged: Predictions) -> np.ndarray:
-    """Return the prices of the judged windows, in their order."""
+    """Return the prices of the evaluated windows, in their order."""
     table = table_of(windows, name="windows")
     place = {name: row for row, name in enumerate(table.window_id)}
     missing = [name for name in judged.window_id if name not in place]

@@ -61,7 +61,7 @@ def windows(
     bars
         Bar table.
     stride
-        Bars from one window to the next. Below `window_bars`, neighbours share bars: judge with a purged split.
+        Bars from one window to the next. Below `window_bars`, neighbours share bars: evaluate with a purged split.
     window_bars
         Bars per window.
     max_gap_hours

@@ -144,7 +144,7 @@ class Model:
         bars
             Bar table, any number of symbols.
         stride
-            Bars from one window to the next; smaller lets more windows judge an event and takes longer.
+            Bars from one window to the next; smaller lets more windows evaluate an event and takes longer.
         max_gap_hours
             Longest time between neighbouring bars inside a window; windows over a longer one are dropped. Left out, it
             is found from each symbol's bars, as in `moola.windows`.

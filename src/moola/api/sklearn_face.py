@@ -66,7 +66,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         How the price mirror treats classes: `same`, or swaps such as `bull:bear`.
     visible_bars
         Show the network these first bars of a window alone. Left out, it sees all of them, those after the expansion
-        too: what it says of a window is known when the window ends, not before.
+        too: its prediction of a window is known when the window ends, not before.
     refit
         Once the epoch is chosen, retrain on all rows. On where the encoder is frozen.
     val_fraction
@@ -190,7 +190,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
 
     def _options(self, table: WindowTable) -> TrainOptions:
         chosen = {name: value for name, value in self.get_params(deep=False).items() if name not in OWN}
-        # Nobody judges val rows here, so the fit may have them as soon as it is chosen.
+        # Nobody evaluates val rows here, so the fit may have them as soon as it is chosen.
         if self.refit is None:
             chosen["refit"] = self.encoder is not None and self.freeze_encoder is not False
         encoder = None if self.encoder is None else Path(self.encoder)
@@ -245,7 +245,7 @@ class ForwardChaining:
     """Forward chaining as `moola cv` does it, for `cv=` of `cross_val_score`, `GridSearchCV` and the like.
 
     Windows stand in time order; each fold trains on what was before its test block, less every window that shares a
-    bar with it (the purge). Every model that takes rows can be judged by it, whatever `X` is.
+    bar with it (the purge). Every model that takes rows can be evaluated by it, whatever `X` is.
 
     Parameters
     ----------

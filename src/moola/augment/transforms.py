@@ -43,7 +43,7 @@ def mirror_keeps_label(parent: Window, made: Window, source: Source) -> str | No
 
 
 def class_swaps(classes: list[str], mirror_classes: tuple[str, ...]) -> dict[str, str]:
-    """Say which class a mirrored window has: `same`, swaps as `bull:bear`, or the undirected alone.
+    """State which class a mirrored window has: `same`, swaps as `bull:bear`, or the undirected alone.
 
     Raises
     ------

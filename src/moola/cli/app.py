@@ -160,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _unforeseen(error: Exception, command: str) -> str:
-    """Say what ended a command that no rule foresaw: memory that ran out, or a fault of ours."""
+    """State what ended a command that no rule foresaw: memory that ran out, or a fault of ours."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk must have room for what {command} writes, but {error.strerror}. Free space and run it again."
     # Told by name, because torch is imported only where a command needs it; its CPU has no error of its own.

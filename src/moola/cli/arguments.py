@@ -68,7 +68,7 @@ def _remember(tokens: dict[str, list[Any]], settings: dict[str, Any]) -> None:
 
 
 def tell_sources() -> None:
-    """Say on stderr which options of the command that begins were not typed."""
+    """Report on stderr which options of the command that begins were not typed."""
     if text := _not_typed.get():
         log.info("%s", text)
         _not_typed.set("")

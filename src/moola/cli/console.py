@@ -109,7 +109,7 @@ class _LazyFile(logging.FileHandler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002
-        """Say once that the log ends here; what the command does is told on the screen all the same."""
+        """Report once that the log ends here; what the command does is told on the screen all the same."""
         root = logging.getLogger("moola")
         if self in root.handlers:
             root.removeHandler(self)
@@ -170,11 +170,11 @@ class Screen:
             print(json.dumps(content, sort_keys=True, allow_nan=False))
 
     def next_command(self, *words: Any) -> None:
-        """Say what to type next, word by word: the line is quoted for the shell."""
+        """State what to type next, word by word: the line is quoted for the shell."""
         self.next_step(command_line(*words))
 
     def next_step(self, text: str) -> None:
-        """Say what to do next where it is no command alone."""
+        """State what to do next where it is no command alone."""
         self.say(f"Next: {text}")
 
 

@@ -1,4 +1,4 @@
-"""Commands that judge: eval, gate, promote, cv, compare, leakcheck, report."""
+"""Commands that evaluate: eval, gate, promote, cv, compare, leakcheck, report."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def _back(options: PromoteOptions, screen: Screen) -> int:
     return 0
 
 
-# Commands that judge over folds and compare: cv, compare.
+# Commands that evaluate over folds and compare: cv, compare.
 
 
 COLUMNS = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")

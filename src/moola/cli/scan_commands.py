@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def scan(*, options: Annotated[ScanOptions, Flat], console: Console = ConsoleOptions()) -> int:
     """Find events in bars: predictions of overlapping windows, merged.
 
-    With --live each event is told from the bars up to that moment alone; with --follow the bars may still come.
+    With --live each event is reported from the bars up to that moment alone; with --follow the bars may still come.
 
     Example: moola scan --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt
     --bars data/raw/eurusd_1h_2017.parquet --output events.parquet --plot artifacts/plots/events

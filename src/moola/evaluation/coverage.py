@@ -1,11 +1,11 @@
 """Sets of classes, ranges of bars and intervals of probabilities with a stated coverage: conformal and Venn-Abers.
 
 The guarantee (Vovk, Gammerman and Shafer 2005; Lei et al. 2018) is for exchangeable windows: calibration
-and judged windows in any order equally likely. Windows that overlap, and markets that change, weaken it:
+and evaluated windows in any order equally likely. Windows that overlap, and markets that change, weaken it:
 n overlapping windows tell less than n independent ones, so coverage varies more about 1 - alpha than n says.
 Measure it on later windows with the coverage functions, and count windows in blocks of time.
 
-Everything takes arrays. Out of fold, each fold is judged by the predictions of earlier folds (`forward_turns`); the
+Everything takes arrays. Out of fold, each fold is evaluated by the predictions of earlier folds (`forward_turns`); the
 arrays may then hold one threshold or one k for each window.
 """
 
@@ -26,7 +26,7 @@ from moola.evaluation.class_metrics import Values, Weights, weighted_share
 CANNOT_TELL = "unknown"
 ENDS = ("start", "end", "both")
 Sets = Bool[np.ndarray, "windows classes"]
-# Rows that are judged together, and the rows that calibrate them.
+# Rows that are evaluated together, and the rows that calibrate them.
 Turn: TypeAlias = tuple[np.ndarray, np.ndarray]
 Apart: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -159,7 +159,7 @@ def forward_class_sets(
     Parameters
     ----------
     turns
-        Rows that are judged together, with the rows that calibrate them (`forward_turns`).
+        Rows that are evaluated together, with the rows that calibrate them (`forward_turns`).
     """
     sets, told = np.ones(class_prob.shape, dtype=bool), np.zeros(len(class_prob), dtype=bool)
     for judged, calibration in turns:
@@ -183,7 +183,7 @@ def forward_error_bars(
 def forward_turns(fold: Int[np.ndarray, " windows"], apart: Apart | None = None) -> list[Turn]:
     """Return for each fold but the first its rows, and those of earlier folds: as they come in use.
 
-    Later folds never help to judge earlier ones. Calibration on all other folds has about the coverage that was asked
+    Later folds never help to evaluate earlier ones. Calibration on all other folds has about the coverage asked
     for whatever the model does, as each window is among the scores that set the bounds of the others: it says nothing
     of the windows to come.
 
@@ -191,9 +191,9 @@ def forward_turns(fold: Int[np.ndarray, " windows"], apart: Apart | None = None)
     ----------
     fold
         Number of the fold whose model predicted the window, growing with time. Each window is one row: where
-        several folds predicted it, average them first, or its own label helps to judge it.
+        several folds predicted it, average them first, or its own label helps to evaluate it.
     apart
-        Given candidates and judged rows, tells which candidates share no bar with a judged one; None takes all.
+        Given candidates and evaluated rows, tells which candidates share no bar with an evaluated one; None takes all.
     """
     turns = []
     for number in np.unique(fold)[1:]:
@@ -261,7 +261,7 @@ def venn_abers(
     Notes
     -----
     That one of p0 and p1 is calibrated holds for exchangeable windows. Windows that overlap, or that
-    follow each other in a market that changes, are not: take it as approximate, and judge it on later windows.
+    follow each other in a market that changes, are not: take it as approximate, and evaluate it on later windows.
     """
     known = calibration_class >= 0
     distinct, member = np.unique(np.asarray(calibration_score)[known], return_inverse=True)

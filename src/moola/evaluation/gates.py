@@ -224,7 +224,7 @@ def _windows_to_add(true_gain: float, gain: np.ndarray, n_windows: int, least: i
 
 
 def _more_windows(seen_gain: float, n_more: int | None, min_gain: float, n_more_min: int | None) -> str:
-    """Say how many windows would show a gain as large as seen, and the smallest worth having."""
+    """State how many windows would show a gain as large as seen, and the smallest worth having."""
     if n_more is None:
         return "how many more labelled windows it takes is unknown"
     seen = (

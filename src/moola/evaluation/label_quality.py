@@ -1,4 +1,4 @@
-"""Labels judged: which are likely wrong, and how far two annotators agree."""
+"""Labels evaluated: which are likely wrong, and how far two annotators agree."""
 
 from __future__ import annotations
 

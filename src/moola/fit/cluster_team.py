@@ -119,7 +119,7 @@ class _Fitting(threading.Thread):
             return
 
     def why_ended(self) -> OperationFailed | None:
-        """Say why no member can tell anything any more, or nothing while one can."""
+        """State why no member can tell anything any more, or nothing while one can."""
         if self.is_alive():
             return None
         return _died("no word" if self.failure is None else type(self.failure).__name__)
@@ -159,7 +159,7 @@ def _member(given: dict[str, Any]) -> None:
 
 
 def require_ray_train() -> None:
-    """Say how to install Ray Train where it is missing."""
+    """State how to install Ray Train where it is missing."""
     try:
         import ray.train.torch  # noqa: F401
     except ImportError as error:

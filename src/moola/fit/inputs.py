@@ -87,7 +87,7 @@ def require_trainable(table: WindowTable, split: Split, path: Path) -> list[str]
 
 
 def facts_of(train: WindowTable, pointer_threshold: float | None) -> TrainingFacts:
-    """Return what the trivial predictors know of train rows."""
+    """Return what the uninformed baselines know of train rows."""
     return TrainingFacts(
         dict(sorted(Counter(train.label.tolist()).items())),
         most_common(train.expansion_start),

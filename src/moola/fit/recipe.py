@@ -97,7 +97,7 @@ def seen_by_student(unlabelled: Unlabelled) -> list[int] | None:
 
 
 def record_of(unlabelled: Unlabelled) -> dict[str, Any]:
-    """Say what the student saw, for manifest and model file."""
+    """State what the student saw, for manifest and model file."""
     return {"unlabelled_sha256": unlabelled.sha256, "n_unlabelled_windows": len(unlabelled.rows)}
 
 

@@ -129,16 +129,16 @@ def _to_show(made: Made, n: int, seed: int) -> np.ndarray:
     return np.array(shown, dtype=np.int64)
 
 
-# From a source of windows to what pretraining arms read.
+# From a source of windows to what pretraining pretext tasks read.
 
 
 def resolve_arms(options: PretrainOptions, source: WindowSource) -> PretrainOptions:
-    """Choose the arms and the mirror that the windows allow, where the options leave them open.
+    """Choose the pretext tasks and the mirror that the windows allow, where the options leave them open.
 
     Raises
     ------
     InvalidData
-        An arm, or the mirror, is asked for and the windows carry no prices.
+        A pretext task, or the mirror, is asked for and the windows carry no prices.
     """
     has_prices = source.ohlc(np.arange(min(len(source), 1))) is not None
     arms: tuple[TaskName, ...] = options.arms or DEFAULT_ARMS
@@ -158,7 +158,7 @@ def resolve_arms(options: PretrainOptions, source: WindowSource) -> PretrainOpti
 
 
 def needs_masks(arms: tuple[str, ...]) -> bool:
-    """Return whether an arm learns from hidden bars."""
+    """Return whether a pretext task learns from hidden bars."""
     return any(name in MASKED_ARMS for name in arms)
 
 
@@ -182,7 +182,7 @@ def taker(source: WindowSource, scaler: RobustScaler, visible_bars: int | None =
 
 
 def by_arm(state: FitState) -> dict[str, float]:
-    """Return each arm's validation loss at the best epoch (1.0 = uninformed baseline)."""
+    """Return each pretext task's validation loss at the best epoch (1.0 = uninformed baseline)."""
     best = state.history[state.best_epoch - 1]
     named = {key.removeprefix("val_").removesuffix("_loss"): value for key, value in best.items()}
     return {name: named[name] for name in ARMS if name in named}

@@ -249,7 +249,7 @@ class LabelsHere:
         self._status.setdefault(label.annotator, {})[label.window_id] = label.status
 
 
-# Several annotators on one shelf: what each said of a window, how far they agree, and what waits for a decision.
+# Several annotators on one shelf: how each labelled a window, how far they agree, and what waits for a decision.
 
 
 class Review:
@@ -259,12 +259,12 @@ class Review:
         self.shelf, self.store, self.labels, self._number = shelf, store, labels, number
 
     def opinions(self, window_id: str, annotator: str) -> list[dict[str, Any]]:
-        """Return what everybody but one annotator said of a window.
+        """Return how everybody but one annotator labelled a window.
 
         Raises
         ------
         WrongUsage
-            That one has not judged the window, and fewer than two others have: there is nothing to decide yet, and
+            That one has not labelled the window, and fewer than two others have: there is nothing to decide yet, and
             one's own answer comes before another's is seen.
         InvalidData
             A label is over other bars.
@@ -282,7 +282,7 @@ class Review:
     def of(self, annotator: str) -> dict[str, Any]:
         """Return the agreement of every pair, and the windows on which annotators differ, in time order.
 
-        A window is settled for an annotator who judged it beside two or more others: that one's word decides
+        A window is settled for an annotator who labelled it beside two or more others: that one's word decides
         (`labels export --resolve NAME`). One of two who differ settles it by coming to agree.
         """
         # Who labelled nothing that another did is in the pairs too.

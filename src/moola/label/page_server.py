@@ -159,7 +159,7 @@ class MarkIn(BaseModel):
 
 
 class LabelIn(BaseModel):
-    """What a person says of a window, and the revision it was said on."""
+    """A person's label of a window, and the revision that it was based on."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     annotator: Annotator

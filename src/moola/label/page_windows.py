@@ -1,4 +1,4 @@
-"""Which windows are labelled, and where their bars stand in the bar table: every time comes from there."""
+"""Which windows are labelled, and where their bars are in the bar table: every time comes from there."""
 
 from __future__ import annotations
 

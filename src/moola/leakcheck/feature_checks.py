@@ -1,4 +1,4 @@
-"""Features that know the future, and labels that stand in the features."""
+"""Features that know the future, and labels that are in the features."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _cause(subject: Subject, stored: Features, expected: Features, column: int) 
     inner = slice(ZSCORE_BARS, -ZSCORE_BARS)
     for name, compute in WRONG_ZSCORES.items():
         values = np.clip(compute(prices), -ZSCORE_CLIP, ZSCORE_CLIP)
-        # Users divide by the population's or by the sample's deviation: judge proportions.
+        # Users divide by the population's or by the sample's deviation: compare proportions.
         if mine[:, inner].size and np.corrcoef(values[:, inner].ravel(), mine[:, inner].ravel())[0, 1] > 0.9999:
             return f" ({name})"
     return ""
@@ -189,7 +189,7 @@ def future_dependence(
     return None
 
 
-# A label that stands in the features: one number at one bar that gives the class away.
+# A label that is in the features: one number at one bar that gives the class away.
 
 
 N_PERMUTATIONS = 200
@@ -239,7 +239,7 @@ def label_in_columns(subject: Subject) -> list[Finding]:
     """Look for one feature whose values over a whole window tell a class of the held-out rows too well.
 
     A label that is spread over the bars of a column shows at no single bar. Two simple models read each column
-    alone: the mean over its bars, and a ridge regression over them, fitted on train rows and judged on val and test
+    alone: the mean over its bars, and a ridge regression over them, fitted on train rows and evaluated on val and test
     rows. A leak is an AUROC of at least 0.98, and for body and wicks, which say next to nothing of what comes, of at
     least 0.9, where no permutation of the labels comes to three quarters of its distance from 0.5.
     """
@@ -283,7 +283,7 @@ def _held_out(subject: Subject) -> np.ndarray:
 def _readings(
     train: Float[np.ndarray, "train bars"], judged: Float[np.ndarray, "judged bars"], target: np.ndarray
 ) -> Float[np.ndarray, "judged 2"]:
-    """Score the judged rows by one column's mean over bars, and by a ridge regression of the target on its bars."""
+    """Score the evaluated rows by one column's mean over bars, and by a ridge regression of the target on its bars."""
     mean, spread = train.mean(axis=0), train.std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
     known, asked = (train - mean) / scale, (judged - mean) / scale

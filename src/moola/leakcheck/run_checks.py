@@ -239,7 +239,7 @@ ENCODER_ADVICE = "Pretrain with `moola pretrain-bilstm --split`, and retrain fro
 
 
 def encoder(subject: Subject) -> list[Finding]:
-    """Judge the encoder file that was named, and the one that the run started from."""
+    """Evaluate the encoder file that was named, and the one that the run started from."""
     findings = []
     if subject.encoder is not None:
         findings += judge_encoder(subject, subject.encoder, str(subject.options.pretrained_encoder))

@@ -1,4 +1,4 @@
-"""What is checked, and what a check says of it: `ok`, `note` or `leak` with row, bar and feature."""
+"""What is checked, and what a check reports: `ok`, `note` or `leak` with row, bar and feature."""
 
 from __future__ import annotations
 

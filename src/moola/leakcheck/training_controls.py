@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network: what identifies it, its predictions of the judged part, and its trivial floor."""
+    """A trained network: what identifies it, its predictions of the evaluated part, and its trivial floor."""
 
     weights_sha256: str
     calibration: tuple[float, float | None]

@@ -25,7 +25,7 @@ from moola.options.option_ranges import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS
 
 ENCODER_KIND = "encoder"
 MODEL_KIND = "model"
-# Shapes alone: what a file says of its sizes is compared with the weights it has before any memory is taken.
+# Shapes alone: what a file declares about its sizes is compared with the weights it has before any memory is taken.
 NO_MEMORY = torch.device("meta")
 MAX_CLASSES, MAX_WINDOW_BARS = 1000, 100_000
 

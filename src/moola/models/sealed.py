@@ -3,7 +3,7 @@
 A file is an ordinary torch archive (`torch.load(path, weights_only=True)` opens it) whose object is
 `{"kind", "format_version", "content", "sha256"}`: the hash is over the content. The archive's zip
 comment holds a second hash, over every byte before it, so that no byte at all can flip unseen.
-Bytes are judged before anything is unpickled.
+Bytes are checked before anything is unpickled.
 """
 
 from __future__ import annotations

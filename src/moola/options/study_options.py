@@ -202,7 +202,7 @@ class BenchmarkOptions(WindowLength, ManyFits):
     ] = BENCHMARK_ROOT
 
 
-# Options of `tune`: where the study is kept, what judges a trial, and what is held for every trial.
+# Options of `tune`: where the study is kept, what evaluates a trial, and what is held for every trial.
 
 
 TUNING_ROOT = Path("artifacts/tuning")

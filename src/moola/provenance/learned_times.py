@@ -30,7 +30,7 @@ UNTIL_CLOSE = {"time_range_end": "close"}
 
 
 def times_learned(start_us: np.ndarray | None, close_us: np.ndarray | None) -> dict[str, Any]:
-    """Return what a record says of the times `[start, close)` that were learned from; `time_range` None where unknown.
+    """Return what a record has of the times `[start, close)` that were learned from; `time_range` None where unknown.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def times_learned(start_us: np.ndarray | None, close_us: np.ndarray | None) -> d
 def seen_among(record: dict[str, Any], start_us: np.ndarray | None, close_us: np.ndarray | None) -> np.ndarray | None:
     """Tell which of these intervals `[start, close)` share time with what was learned from.
 
-    `record` is what an encoder says of its pretraining or a model of its training. Of which bars those times were is
+    `record` is what an encoder records of its pretraining or a model of its training. Of which bars those times were is
     not on it: bars of another symbol at the same times count too. A record of an older version says when its last bar
     began and not how long it was: what begins after that moment counts as not seen. None where it or the intervals
     have no times.
@@ -59,7 +59,7 @@ def seen_among(record: dict[str, Any], start_us: np.ndarray | None, close_us: np
 
 
 def seen_sentence(n_seen: int | None, of: str, span: list[str] | None) -> str:
-    """Say how many windows or events a model has learned from; empty where none or unknown."""
+    """State how many windows or events a model has learned from; empty where none or unknown."""
     if not n_seen or span is None:
         return ""
     first, last = (text[:10] for text in span)
@@ -69,7 +69,7 @@ def seen_sentence(n_seen: int | None, of: str, span: list[str] | None) -> str:
     )
 
 
-# What a run may have seen of the windows it is judged on.
+# What a run may have seen of the windows it is evaluated on.
 
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def find_leaks(
     data_sha256: str | None,
     split_sha256: str | None = None,
 ) -> list[str]:
-    """Return a sentence for every way in which val or test were seen before they judge; empty if none."""
+    """Return a sentence for every way in which val or test were seen before evaluation; empty if none."""
     leaks = []
     if leak_proof is False:
         leaks.append("the split's parts share bars")

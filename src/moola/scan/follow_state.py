@@ -1,4 +1,4 @@
-"""What `scan --follow` knows, on disk: how far every file is read, the last bars of every symbol, what was told.
+"""What `scan --follow` knows, on disk: how far every file is read, the last bars of every symbol, what was reported.
 
 The state is written first, with the text that is to be appended; then the text. A process that is killed at any
 moment leaves a state from which the next one appends what is missing, so that each event stands once.
@@ -35,7 +35,7 @@ class SymbolState:
     offset
         Place of the first of them among the symbol's bars, a multiple of the stride.
     told
-        Bars of events told, counted from the symbol's first bar, that events to come may overlap.
+        Bars of events reported, counted from the symbol's first bar, that events to come may overlap.
     """
 
     bars: Bars

@@ -1,4 +1,4 @@
-"""`scan --follow`: bars that are appended are read as they come, checked for order; each event is told once."""
+"""`scan --follow`: bars that are appended are read as they come, checked for order; each event is reported once."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class Follower:
         self.n_dropped = 0
 
     def run(self, on_events: OnEvents, on_begun: Callable[[], None] = lambda: None) -> dict[str, Any]:
-        """Look at the source again and again; `on_events` gets the table of events just told."""
+        """Look at the source again and again; `on_events` gets the table of events just reported."""
         try:
             self.state = self.folder.open()
             on_begun()
@@ -257,7 +257,7 @@ class Follower:
             log.warning(message, *values)
 
     def _take(self, path: Path, name: str, piece: Piece, on_events: OnEvents) -> None:
-        """Read a piece's new bars, tell their events and keep the place behind it."""
+        """Read a piece's new bars, report their events and keep the place behind it."""
         state, frames = self._read(path, piece)
         self._tell(replace(state, places={**state.places, name: piece.place}), frames, on_events)
         self.said.pop(name, None)
@@ -321,7 +321,7 @@ class Follower:
         return SymbolState(_part(bars, kept - offset, len(bars)), kept, told), frames
 
     def _over_gaps(self, bars: Bars, offset: int, first: int, end: int, max_gap_s: float) -> int:
-        """Count and tell the new windows that hold a gap above the longest one."""
+        """Count and report the new windows that hold a gap above the longest one."""
         stride, n_seen = self.reader.sliding.stride, self.reader.n_bars
         new = _part(bars, first * stride - offset, len(bars))
         n_dropped = cut_windows(new, stride, n_seen, max_gap_s).n_dropped_gap if end > first else 0
@@ -368,7 +368,7 @@ class Follower:
 
 
 def _newer(start_us: np.ndarray, before: SymbolState) -> np.ndarray:
-    """Tell which bars are after all bars before them."""
+    """Report which bars are after all bars before them."""
     earlier = np.concatenate([[before.last_us] if len(before.bars) else [start_us[0] - 1], start_us[:-1]])
     return np.asarray(start_us > np.maximum.accumulate(earlier))
 

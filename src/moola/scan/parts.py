@@ -162,7 +162,7 @@ class PartReader:
         return self.reader.read(bars, first * stride, max_gap_s), bars, first * stride
 
     def proposed(self, stretch: Stretch) -> MergedEvents:
-        """Return the events of a part: in hindsight all that are probable enough, live all that can be told."""
+        """Return the events of a part: in hindsight all that are probable enough, live all that can be reported."""
         sliding = self.reader.sliding
         reach = sliding.reach(self.reader.n_bars)
         own = slice(stretch.first * sliding.stride, stretch.last * sliding.stride)
@@ -205,7 +205,7 @@ def open_reader(options: ScanOptions) -> WindowReader:
 
 
 def reader_of(model: ModelFile, options: ScanOptions) -> WindowReader:
-    """Let a model that points slide as the options say; messages call it what they do.
+    """Let a model that points slide as the options ask; messages call it what they do.
 
     Raises
     ------
@@ -287,7 +287,7 @@ def settled_part(found: MergedEvents, before: ScanPart, horizon: int, max_overla
     """Settle what no window that begins at `horizon` or later can change; the rest is left open."""
     found = MergedEvents.joined([before.open, found])
     kept, still = suppress(found, before.told, max_overlap, horizon)
-    # Of the events told, those that an open or a coming one may overlap are all that the next part must know.
+    # Of the events reported, those that an open or a coming one may overlap are all that the next part must know.
     reach = min(horizon, int(found.bar[still, 0].min(initial=horizon)))
     told = np.concatenate([before.told, found.bar[kept]])
     ready = MergedEvents.joined([before.waiting, found.take(np.flatnonzero(kept))])

@@ -1,4 +1,4 @@
-"""Draws: what each fit learns from and what it is judged on, proved to share no bar, as files of their own."""
+"""Draws: what each fit learns from and what it is evaluated on, proved to share no bar, as files of their own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Draw:
-    """Files of one draw: windows to learn from, their split into train and val, windows to be judged on."""
+    """Files of one draw: windows to learn from, their split into train and val, windows to be evaluated on."""
 
     number: int
     data: Path
@@ -45,7 +45,7 @@ class Draw:
 def lay_out(options: BenchmarkOptions) -> tuple[list[Draw], WindowTable]:
     """Choose each draw's windows and write its files; returns the draws and all windows of --train.
 
-    A window that shares a bar with a judged one is left out of the draw (judge `test`) or out of the judged windows
+    A window that shares a bar with an evaluated one is left out of the draw (`test`) or out of the evaluated windows
     (`other-draws`). Equal options and data give equal bytes, so that fits which are done stay done.
 
     Raises

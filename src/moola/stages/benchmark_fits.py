@@ -60,7 +60,7 @@ LOWER_IS_BETTER = ("brier", "ece", "log_loss")
 
 
 def figures_of(predictions: Predictions) -> dict[str, Any]:
-    """Return every figure of judged windows, None where it does not exist, and PR-AUC of each class.
+    """Return every figure of evaluated windows, None where it does not exist, and PR-AUC of each class.
 
     Windows without a label count for no class figure, windows without pointers for no pointer figure; a model that
     points nowhere has no pointer figures.
@@ -154,7 +154,7 @@ class FitJob:
 
     @property
     def predictions(self) -> Path:
-        """Predictions of the judged windows."""
+        """Predictions of the evaluated windows."""
         return self.folder / "fits" / f"{self.name}.parquet"
 
     @property
@@ -212,7 +212,7 @@ def _decided(draw: Draw) -> dict[str, Any]:
 
 
 def run_fit(job: FitJob) -> str:
-    """Do one fit, judge it and write its files; returns its name."""
+    """Do one fit, evaluate it and write its files; returns its name."""
     with threadpool_limits(1):
         done = _fit_reference(job) if job.options is None else _fit_network(job, job.options)
     write_predictions(job.predictions, done.predictions)
@@ -297,7 +297,7 @@ def _fit_network(job: FitJob, options: TrainOptions) -> _Done:
 def _own_leak_rule() -> Iterator[None]:
     """Leave out what `train` warns of an encoder that saw val windows: here it may, and the page says so.
 
-    What counts here is whether it saw judged windows, which `train` does not know of.
+    What counts here is whether it saw evaluated windows, which `train` does not know of.
     """
     speaker = logging.getLogger(gather.__module__)
 
@@ -312,7 +312,7 @@ def _own_leak_rule() -> Iterator[None]:
 
 
 def _seen_by(options: TrainOptions, judged: Predictions) -> list[str]:
-    """Say when the encoder saw times of judged windows. Those of train and val it may see, they have no label there."""
+    """State when the encoder saw times of evaluated windows; it may see those of train and val, without labels."""
     if options.pretrained_encoder is None or judged.start_us is None:
         return []
     encoder = read_encoder(options.pretrained_encoder)

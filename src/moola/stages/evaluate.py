@@ -67,7 +67,7 @@ def val_is_of_kept_model(run: run_store.Run) -> bool:
 
 
 def training_facts(run: run_store.Run) -> TrainingFacts:
-    """Return what the trivial predictors know."""
+    """Return what the uninformed baselines know."""
     content = run.read(run_store.FACTS)
     try:
         return TrainingFacts(**content)
@@ -76,7 +76,7 @@ def training_facts(run: run_store.Run) -> TrainingFacts:
 
 
 def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
-    """Judge a run on test (else val) and keep the figures."""
+    """Evaluate a run on test (else val) and keep the figures."""
     run = run_store.find_run(RUNS_ROOT, options.run)
     assert run.manifest is not None
     predictions = judged_predictions(run)
@@ -186,7 +186,7 @@ def _of_model(path: Path, kind: str, run: run_store.Run, challenger: Predictions
 
 
 def _trained_on_judged(model: ModelFile, kind: str, challenger: Predictions) -> str:
-    """Say when the baseline learned from times it is judged on: that flatters it, not the challenger."""
+    """Say when the baseline learned from times it is evaluated on: that flatters it, not the challenger."""
     seen = seen_among(model.training, challenger.start_us, challenger.close_us(model.window_bars))
     if seen is None or not seen.any():
         return ""

@@ -73,7 +73,7 @@ def check_bars(path: Path) -> dict[str, Any]:
 
 
 def _doubts(bars: Bars, symbol: str, path: Path) -> list[str]:
-    """Say what a symbol's bars may have wrong although they obey every rule."""
+    """State what a symbol's bars may have wrong although they obey every rule."""
     mine = bars.symbol == symbol
     times, ohlc = bars.start_us[mine], bars.ohlc[mine]
     of = f"{symbol}: " if symbol else ""

@@ -78,7 +78,7 @@ class CardContent:
     manifest, config
         The run's record and its options.
     evaluation
-        Figures of the part judged, as `Evaluation.as_dict()` gives them.
+        Figures of the part evaluated, as `Evaluation.as_dict()` gives them.
     references
         Further columns beside the class share: name to figure to value.
     class_counts
@@ -86,7 +86,7 @@ class CardContent:
     spans
         First and last bar of each part, to the minute; empty where the split file is no longer the run's.
     training
-        What the model file says of its training.
+        What the model file records of its training.
     """
 
     manifest: dict[str, Any]

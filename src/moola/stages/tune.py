@@ -57,7 +57,7 @@ class Outcome:
     Attributes
     ----------
     best
-        The best complete trial, None where no trial could be judged to its end.
+        The best complete trial, None where no trial could be evaluated to its end.
     trivial_by_fold
         What the class share (and the most common pointers) of each fold's train rows gets.
     confirmed
@@ -172,7 +172,7 @@ def check_settings(path: Path) -> None:
 
 
 def merged(path: Path, values: dict[str, Any], comment: list[str]) -> str:
-    """Return the file's text with these values in `[train]`, in place of what it said of them.
+    """Return the file's text with these values in `[train]`, in place of its own.
 
     Comments, order and every other key stay; lines that an earlier `tune` marked as its own go.
     """

@@ -38,7 +38,7 @@ def bars_from_frame(frame: pl.DataFrame, path: Path | str) -> Bars:
     """Check a frame against the contract and return its bars symbol by symbol."""
     problems = [] if len(frame) else [Problem("a bar file must have bars", 1)]
     bars, times_known = columns_of(frame, path, problems)
-    # Order cannot be judged on times that could not be read; prices always can.
+    # Order cannot be checked on times that could not be read; prices always can.
     told = {problem.rule for problem in problems}
     found = bar_problems(bars) if times_known else price_problems(bars.ohlc)
     problems += [problem for problem in found if problem.rule not in told]

@@ -48,7 +48,7 @@ class Events:
     cut
         No window has the whole event in its inner zone.
     known_us, n_after
-        Start of the last bar that the event was told from, and how many bars that is after its end; -1 in
+        Start of the last bar that the event was reported from, and how many bars that is after its end; -1 in
         hindsight, which is no time.
     """
 

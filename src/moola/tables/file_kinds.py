@@ -87,7 +87,7 @@ JSON_BEGINNING = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[\[{\]])")
 
 
 def kind_of(content: bytes) -> FileKind | None:
-    """Tell what a file is that is neither parquet nor plain text of lines; None where its bytes say nothing."""
+    """Report what a file is that is neither parquet nor plain text of lines; None where its bytes say nothing."""
     head = content[:64]
     if head.startswith(b"PK\x03\x04") and b"xl/workbook" in content:
         return XLSX

@@ -129,7 +129,7 @@ def plain_name(column: str) -> str:
 
 
 def read_csv(content: bytes, separator: str = ",", text_columns: tuple[str, ...] = ()) -> pl.DataFrame:
-    """Read CSV, judging types by the whole column; a symbol stays text, leading zeros and all."""
+    """Read CSV, inferring types from the whole column; a symbol stays text, leading zeros and all."""
     # Some separators may be inside quotation marks: this is a bound and no count.
     if (n_columns := 1 + content[: content.find(b"\n") % (len(content) + 1)].count(separator.encode())) > MAX_COLUMNS:
         raise InvalidData(f"a CSV must have at most {MAX_COLUMNS:,} columns, but it has {n_columns:,}. Check the file.")
@@ -217,7 +217,7 @@ def utc_series(time_us: np.ndarray) -> pl.Series:
     return pl.Series(time_us, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
 
 
-# Where rows of a table stand in the file that it was read from, for messages that a person looks up there.
+# Where rows of a table are in the file that it was read from, for messages that a person looks up there.
 
 
 def timed(problems: list[Problem], bars: Bars, times_known: bool) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""The label store: what every annotator said of every window, every revision of it, in one SQLite file.
+"""The label store: how every annotator labelled every window, every revision of it, in one SQLite file.
 
 Append-only: a save adds a revision and moves the pointer to the current one, in one transaction. What `save` returned
 is on disk. Two pages (or processes) at once are distinguished by the revision each has seen (compare-and-swap).
@@ -23,7 +23,7 @@ from typing import Any
 from moola.errors import InvalidData, LabelConflict, OperationFailed, UntrustedFile
 from moola.tables.label_database import ADDED, ADVICE, SCHEMA_VERSION, backup_database, identity_of, open_database, told
 
-# What one annotator says of one window: a class and two bar times for each expansion, a grade, a note.
+# How one annotator labels one window: a class and two bar times for each expansion, a grade, a note.
 
 
 GRADES = ("A", "B", "C", "D")
@@ -53,7 +53,7 @@ class Expansion:
 
 @dataclass(frozen=True)
 class WindowLabel:
-    """What one annotator says of one window.
+    """How one annotator labels one window.
 
     Attributes
     ----------

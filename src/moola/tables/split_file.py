@@ -42,7 +42,7 @@ class SplitFile:
 
 
 def read_split(path: Path) -> SplitFile:
-    """Read a split file; its agreement with a window table is `verify_split`'s to judge."""
+    """Read a split file; its agreement with a window table is checked by `verify_split`."""
     content = read_json(path, "a split file", ADVICE)
     # Files of other programs, and old ones, do not say.
     version = content.get("format_version", FORMAT_VERSION)

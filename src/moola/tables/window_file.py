@@ -271,7 +271,7 @@ def _contradictions(table: WindowTable, group: np.ndarray) -> list[Problem]:
 
 
 def pointer_warning(table: WindowTable, n_bars: int) -> str:
-    """Say how many pointers lie outside the inner zone; the empty string when none does."""
+    """State how many pointers lie outside the inner zone; the empty string when none does."""
     first, last = inner_zone(n_bars)
     bars = np.stack([table.expansion_start, table.expansion_end])
     outside = ((bars >= 0) & ((bars < first) | (bars >= last))).any(axis=0)

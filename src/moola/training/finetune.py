@@ -169,7 +169,7 @@ class ClassAndPointers:
         return {"loss": total, "class_loss": by_class, "pointer_loss": by_pointer}, len(inputs)
 
     def _outputs(self, inputs: Tensor) -> list[Outputs]:
-        """Every head's outputs while training, so that each learns on its own; their average when judged."""
+        """Every head's outputs while training, so that each learns on its own; their average when evaluated."""
         encoded = inputs
         if not self.plan.freeze_encoder:
             if self.module.training:
@@ -205,7 +205,7 @@ class EncoderProof:
         return {"frozen": self.frozen, "digest_before": self.before, "digest_after": after}
 
 
-# Windows a pass; each pass is filled up to it, so that what is said of a window does not depend on its neighbours.
+# Windows a pass; each pass is filled up to it, so that the prediction of a window does not depend on its neighbours.
 PASS_WINDOWS = 64
 
 

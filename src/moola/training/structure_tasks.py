@@ -44,7 +44,7 @@ def displacements_and_ranges(prices: LogPrices) -> PerBar:
 
 
 def places_in_channels(prices: LogPrices) -> PerBar:
-    """Where each close stands in the high-low range of the next and the last 8 and 24 bars: 0 is its middle.
+    """Where each close is in the high-low range of the next and the last 8 and 24 bars: 0 is its middle.
 
     In units of half the range, at least half a pace (Donchian's channel).
     """

@@ -223,7 +223,7 @@ def _unread(column: pl.Series, times: pl.Series, problems: list[Problem]) -> Non
 def _by_zone(
     naive: pl.Series, texts: pl.Series, options: ImportOptions, symbols: pl.Series | None, problems: list[Problem]
 ) -> pl.Series:
-    """Read times that stand beside a zone, each in its own; a zone is never dropped."""
+    """Read times that are beside a zone, each in its own; a zone is never dropped."""
     aware = pl.Series(naive.name, [None] * len(naive), dtype=pl.Datetime("us", "UTC"))
     found: dict[str, Zone] = {}
     for text in texts.filter(naive.is_not_null()).drop_nulls().unique(maintain_order=True).to_list():

@@ -85,7 +85,7 @@ def _most(fits: pl.Series) -> bool:
     return int(fits.sum() or 0) * 2 > len(fits) - fits.null_count()
 
 
-# What was read of a foreign file: its columns as they stand, and where each row stands in the file.
+# What was read of a foreign file: its columns as they stand, and where each row is in the file.
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class ForeignTable:
         return replace(self, frame=self.frame.filter(rows), lines=lines, broken=broken)
 
     def place(self, row: int) -> str:
-        """Say where a row stands in the file."""
+        """Say where a row is in the file."""
         return f"row {row}" if self.lines is None else f"line {self.lines[row]}"
 
     def located(self, problem: Problem, at: str = "") -> Problem:

@@ -152,7 +152,7 @@ def _without_footer(table: ForeignTable) -> ForeignTable:
 
 
 def _way_out(columns: list[str], example: str) -> str:
-    """Say what finds the columns: another separator where one column holds them all, else their names."""
+    """State what finds the columns: another separator where one column holds them all, else their names."""
     found = [separator for separator in SEPARATORS if len(columns) == 1 and separator in columns[0]]
     if not found:
         return f"Set --columns {example}."

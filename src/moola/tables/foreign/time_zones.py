@@ -67,7 +67,7 @@ def zone_of_option(text: str) -> Zone:
 
 
 def zone_of_text(text: str) -> Zone | None:
-    """Return the zone that stands beside a time: an offset, an abbreviation or a name; None where it is unknown."""
+    """Return the zone that is beside a time: an offset, an abbreviation or a name; None where it is unknown."""
     plain = text.strip().upper()
     if plain in ("Z", "UTC", "GMT"):
         return Zone("UTC")
