@@ -1,4 +1,4 @@
-"""Small networks and inputs for tests, one thread each so that results do not hang on the machine."""
+"""Small networks and inputs for tests, one thread each so that results do not depend on the machine."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def states_arrays(item: Any) -> bool:
-    """Tell whether a function, method or dataclass has an array among its annotations.
+    """Return whether a function, method or dataclass has an array among its annotations.
 
-    Not so for functions inside functions: they would be decorated anew at each call of what is around them.
+    Not so for functions inside functions: they would be decorated again at each call of what is around them.
     """
     if "<locals>" in getattr(item, "__qualname__", ""):
         return False

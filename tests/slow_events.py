@@ -59,7 +59,7 @@ def slow_answer(
         scores = [1 - p[true] for p, true in calibration if true >= 0 and (not by_class or true == k)]
         if 1 - prob[k] <= slow_conformal_quantile(scores, alpha):
             fits.append(name)
-    return fits[0] if len(fits) == 1 else "cannot tell"
+    return fits[0] if len(fits) == 1 else "unknown"
 
 
 def slow_error_bars(

@@ -43,12 +43,12 @@ def test_a_problem_reads_as_rule_count_row_and_detail():
 
 def test_a_refused_file_lists_every_rule_and_one_next_step():
     problems = [Problem("a must hold", 2, 0), Problem("b must hold", 1, 5)]
-    error = InvalidData.from_problems("bars.csv", problems, "Mend the file.")
+    error = InvalidData.from_problems("bars.csv", problems, "Fix the file.")
     assert str(error).splitlines() == [
         "bars.csv breaks 2 rules:",
         "  - a must hold, but 2 do not, first at row 0",
         "  - b must hold, but 1 does not, first at row 5",
-        "Mend the file.",
+        "Fix the file.",
     ]
     assert error.problems == tuple(problems)
     assert str(InvalidData.from_problems("x", problems[:1], "")).startswith("x breaks 1 rule:")

@@ -59,7 +59,7 @@ def test_writing_replaces_the_old_file_and_leaves_nothing_else(target):
 @pytest.mark.parametrize("fault", ["os.replace", "os.fsync", "os.chmod", "os.fdopen", "tempfile.mkstemp"])
 def test_a_full_disk_leaves_the_old_file_and_no_temporary_file(target, monkeypatch, fault):
     monkeypatch.setattr(fault, no_space)
-    with pytest.raises(OperationFailed, match="No space left on device; what stood there before is unchanged"):
+    with pytest.raises(OperationFailed, match="No space left on device; the existing file is unchanged"):
         write_atomic(target, NEW)
     monkeypatch.undo()
     assert target.read_bytes() == OLD
@@ -190,7 +190,7 @@ def test_what_is_no_json_is_invalid(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)
     with pytest.raises(InvalidData, match="a split file must be JSON, but"):
-        read_json(path, "a split file", "Mend it.")
+        read_json(path, "a split file", "Fix it.")
 
 
 @pytest.mark.parametrize("content", [b"[]", b"3", b"null", b'"text"'])
@@ -198,7 +198,7 @@ def test_json_that_is_no_object_is_invalid(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)
     with pytest.raises(InvalidData, match="must be a JSON object"):
-        read_json(path, "a split file", "Mend it.")
+        read_json(path, "a split file", "Fix it.")
 
 
 BAD_NAMES = ["", "..", ".", "../x", "a/../b", "/etc/passwd", "a/b", "a\\b", "a\x00b", "n" * 300, "n" * 121]

@@ -43,7 +43,7 @@ def test_a_second_process_is_refused_with_the_holders_name(holder):
     with pytest.raises(OperationFailed) as refused, alone(LOCK, "work on run r1"):
         pass
     assert str(refused.value) == (
-        f"one process at a time must work on run r1, but {named} does so now (it holds {LOCK}). Wait for it, or end it."
+        f"one process at a time must work on run r1, but {named} is doing so (it holds {LOCK}). Wait for it, or end it."
     )
     holder.communicate("")
     assert not LOCK.parent.exists()

@@ -76,7 +76,7 @@ SPLIT = {
     "val_indices": "rows of the data file",
     "test_indices": "rows of the data file; may be missing, and then figures come from val",
     "purge_window": "one window less one bar",
-    "window_bars": "bars a window of the data",
+    "window_bars": "bars per window of the data",
     "bar_interval_s": "usual time between bars of the data, in seconds; empty without times",
     "data_sha256": "hash of the data file it was made for; another file is refused",
     "purged": "rows that were dropped, with their windows and reasons",
@@ -87,10 +87,10 @@ RUN_FILES = {
     "model_before_refit.pkl": "the model that predicted the val rows, where the kept one was refitted on them",
     "predictions.parquet": "a row a window of val and test (above)",
     "metrics.json": "figures of val while training; those of test are in artifacts/metrics/",
-    "history.jsonl": "a line an epoch",
+    "history.jsonl": "a line per epoch",
     "config.json": "every option as it was resolved, and `digest` over what decides the result",
     "training_facts.json": "class counts, common pointers, threshold of the train rows: for trivial predictors",
-    "model_card.md": "data, labels, figures, limits; written anew by `eval`, so not hashed",
+    "model_card.md": "data, labels, figures, limits; written again by `eval`, so not hashed",
     "manifest.json": "the record below, written last: a run with one is complete",
 }
 MANIFEST = {

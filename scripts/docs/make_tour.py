@@ -29,7 +29,7 @@ MAX_PICTURE_BYTES = 150_000
 
 
 def make(page: str, folder: Path) -> str:
-    """Return the page with its outputs made anew, and write its pictures."""
+    """Return the page with its outputs made again, and write its pictures."""
     printed: list[str] = []
 
     def step(found: re.Match[str]) -> str:

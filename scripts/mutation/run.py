@@ -134,7 +134,7 @@ def _run_tests(copy: Path, tests: list[str]) -> int:
     import pytest
 
     os.chdir(copy)
-    # Plugins of others are looked for anew in every fork, and cost more than most tests.
+    # Plugins of others are looked for again in every fork, and cost more than most tests.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     sys.dont_write_bytecode = True
     sys.path[:0] = [str(copy / "src"), str(copy)]

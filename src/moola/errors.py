@@ -80,7 +80,7 @@ class LabelConflict(OperationFailed):
     """Another save was first; `current` is the label that stands now, None where none does."""
 
     def __init__(self, current: Any, message: str = "") -> None:
-        super().__init__(message or "another save of this window was first. Load the window again and save anew.")
+        super().__init__(message or "this window was saved elsewhere meanwhile. Load it again and save again.")
         self.current = current
 
 
@@ -123,7 +123,7 @@ class UntrustedFile(MoolaError):
 class Interrupted(MoolaError):
     """The user stopped the command; what was done is kept.
 
-    `go_on` is what to add to the same command to go on from there; None where nothing was kept.
+    `go_on` is what to add to the same command to continue from there; None where nothing was kept.
     """
 
     exit_code = 130

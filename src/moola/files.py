@@ -108,8 +108,8 @@ def write_atomic_by(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise OperationFailed(
-            f"{path} must be writable, but {_reason(error)}; what stood there before is unchanged. "
-            "Free space, mend its permissions, or choose another place."
+            f"{path} must be writable, but {_reason(error)}; the existing file is unchanged. "
+            "Free space, fix its permissions, or choose another place."
         ) from error
     finally:
         if temporary is not None:
@@ -119,7 +119,7 @@ def write_atomic_by(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
 
 
 def same_place(one: Path, other: Path) -> bool:
-    """Tell whether two paths lead to one place, whatever links they go through; neither need be there."""
+    """Return whether two paths lead to one place, whatever links they go through; neither need be there."""
     return os.path.realpath(one) == os.path.realpath(other)
 
 
@@ -191,7 +191,7 @@ def read_json(path: Path, what: str, advice: str) -> dict[str, Any]:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return number
 
 

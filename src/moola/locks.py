@@ -84,7 +84,7 @@ def _hold(handle: int, lock: Path, what: str) -> None:
     except BlockingIOError as error:
         holder = _read(handle) or "another process"
         raise OperationFailed(
-            f"one process at a time must {what}, but {holder} does so now (it holds {lock}). Wait for it, or end it."
+            f"one process at a time must {what}, but {holder} is doing so (it holds {lock}). Wait for it, or end it."
         ) from error
 
 

@@ -75,7 +75,7 @@ def test_it_says_what_it_is_without_its_times():
 
 
 def test_rows_without_times_are_refused():
-    with pytest.raises(InvalidData, match="folds must know when windows are, but 60 rows came without times"):
+    with pytest.raises(InvalidData, match="folds must have the times of windows, but 60 rows came without times"):
         next(ForwardChaining().split(X))
     with pytest.raises(InvalidData, match=r"each of 30 windows, but they are .* of shape \(60, 2\)"):
         next(ForwardChaining(times=TIMES).split(X[:30]))

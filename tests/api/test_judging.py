@@ -49,7 +49,7 @@ def test_windows_that_were_learned_from_are_warned_of(said, caplog):
         evaluate(said, TRAIN, metrics=("brier",), event_metrics=())
         assert not caplog.text
         evaluate(said, WINDOWS[:30], metrics=("brier",), event_metrics=())
-    assert "Not leak-proof: 2 of 30 train windows share bars with judged ones." in caplog.text
+    assert "Not leak-proof: 2 of 30 train windows share bars with evaluated ones." in caplog.text
 
 
 def test_a_report_is_one_page_with_the_bars_of_its_windows(said, tmp_path):
@@ -64,13 +64,13 @@ def test_a_report_is_one_page_with_the_bars_of_its_windows(said, tmp_path):
     assert "Bars are not drawn: they were not given" in bare
     assert "Overlap not checked" in bare
     leaky = report(tmp_path / "leaky.html", said, WINDOWS).read_text()
-    assert "12 of 40 train windows share bars with judged ones" in leaky
+    assert "12 of 40 train windows share bars with evaluated ones" in leaky
 
 
 def test_tables_that_cannot_be_judged_are_refused(said, tmp_path):
     with pytest.raises(InvalidData, match="but predictions lacks row, part"):
         evaluate(said.drop("row", "part"), TRAIN)
-    with pytest.raises(InvalidData, match="predictions must have windows to judge, but there are 0"):
+    with pytest.raises(InvalidData, match="predictions must have windows to evaluate on, but there are 0"):
         evaluate(said[:0], TRAIN)
     with pytest.raises(InvalidData, match="every train window must have a label, but 28 of 28 have none"):
         evaluate(said, TRAIN.drop("label"))

@@ -83,7 +83,7 @@ def test_the_declared_check_sees_what_is_no_mirror(spoil):
     window = windows_of(TABLE)[0]
     made = mirror(window)
     assert ENTRY.keeps_label(window, made, Source((), SAME)) is None
-    assert ENTRY.keeps_label(window, spoil(window, made), Source((), SAME)) == "it is no mirror"
+    assert ENTRY.keeps_label(window, spoil(window, made), Source((), SAME)) == "it is not a mirror"
 
 
 def test_old_features_are_not_carried_over():

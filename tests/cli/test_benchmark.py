@@ -1,4 +1,4 @@
-"""benchmark through its command: tables, differences, going on, and what it refuses."""
+"""benchmark through its command: tables, differences, continuing, and what it refuses."""
 
 from __future__ import annotations
 

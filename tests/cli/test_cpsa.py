@@ -124,7 +124,7 @@ def test_a_schedule_goes_before_the_ratio(sample, train):
         (["--cpsa-schedule", "0.5", "-1"], "--cpsa-schedule must be within 0 to 100"),
         (["--cpsa-schedule", "0.5", "nan"], "--cpsa-schedule must be a finite number"),
         (["--cpsa-ratio", "inf"], "--cpsa-ratio must be a finite number"),
-        (["--cpsa-schedule", "0.25", "0.5", "1", "--epochs", "2"], "at most one stage an epoch"),
+        (["--cpsa-schedule", "0.25", "0.5", "1", "--epochs", "2"], "at most one stage per epoch"),
         (["--augmentations", "turn"], "turn"),
         (["--augmentations", "mirror", "recut"], "--bars is missing"),
     ],

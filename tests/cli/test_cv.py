@@ -176,7 +176,7 @@ def test_wrong_options_are_found_before_the_work(sample, moola, wrong):
 def test_each_window_has_an_answer_of_its_own(cv):
     table = pl.read_parquet(folder(cv().last_line) / "single_windows.parquet")
     assert len(table) == 104
-    assert set(table["answer"]) <= {"consolidation", "retracement", "cannot tell"}
+    assert set(table["answer"]) <= {"consolidation", "retracement", "unknown"}
     assert (table["prob_retracement_low"] <= table["prob_retracement_high"]).all()
 
 

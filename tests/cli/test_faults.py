@@ -37,7 +37,7 @@ def set_bar(bar: int, column: int, value: float):
         (set_bar(7, 3, float("nan")), "close must be a finite number"),
         (set_bar(7, 1, 0.5), "high must be at least max(open, close)"),
         (set_bar(7, 0, -1.0), "open must be above 0"),
-        (lambda rows: rows[3]["features"].pop(), "features must have 105 bars a window"),
+        (lambda rows: rows[3]["features"].pop(), "features must have 105 bars per window"),
         (lambda rows: rows[3].update(expansion_end=105), "expansion_end must be within 0..104"),
         (lambda rows: rows[3].update(expansion_end=None), "expansion_start and expansion_end must come together"),
         (lambda rows: rows[3].update(window_id=rows[2]["window_id"]), "window_id must be there and name one row each"),

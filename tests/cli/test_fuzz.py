@@ -63,7 +63,7 @@ JUNK |= st.text(CONTROLS, min_size=1, max_size=6) | WORDS
 
 
 class TooLong(BaseException):
-    """A command that should have stopped early went on; no handler of the command line takes it."""
+    """A command that should have stopped early continued; no handler of the command line takes it."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def test_export_prints_what_was_written_and_what_not(moola, here):
 def test_export_says_whose_label_it_took(moola, here):
     answer = moola("labels", "export", *STORE, "--output", "out.parquet")
     assert answer.code == 0, answer.err
-    assert "1 judged differently by annotators:" in answer.out
+    assert "1 labelled differently by annotators:" in answer.out
     assert "  w0: end is 4 bars apart: ana at bar 9, ben at bar 13; that of ben, the last saved was taken" in answer.out
 
 

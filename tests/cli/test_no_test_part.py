@@ -65,7 +65,9 @@ def test_the_judged_model_is_the_promoted_one(frozen, moola, monkeypatch):
 def test_refit_is_refused_and_leaves_nothing(frozen):
     answer = frozen("--refit")
     assert answer.code == 2
-    assert "--refit must leave a test part to judge the model that it keeps, but no_test.json has 0 test" in answer.err
+    assert (
+        "--refit must leave a test part to evaluate the model that it keeps, but no_test.json has 0 test" in answer.err
+    )
     assert not RUNS.exists()
 
 

@@ -46,7 +46,7 @@ def test_option_before_environment_before_file_before_default(sample, train, mon
 
 def test_every_key_of_every_command_is_an_option(sample, moola):
     for command, options in COMMAND_OPTIONS.items():
-        text = moola(*command.split(), "--help").out
+        text = moola(*command.split(), "--help-all").out
         for name in options.__dataclass_fields__:
             assert f"--{name.replace('_', '-')}" in text, (command, name)
 

@@ -23,7 +23,7 @@ def test_its_encoder_trains_and_its_record_says_ts2vec(sample, moola, train):
     answer = moola(*PRETRAIN)
     assert answer.code == 0, answer.err
     assert f"Encoder in {ENCODER}" in answer.out
-    assert "(1 is what knowing nothing gets), " in answer.out
+    assert "(1.0 = uninformed baseline), " in answer.out
     assert f"--pretrained-encoder {ENCODER}" in answer.out
     first = Path(ENCODER).read_bytes()
     said = moola(*PRETRAIN, "--json").json

@@ -113,7 +113,7 @@ def test_the_page_of_a_cv_has_folds_seeds_references_and_the_merged_verdict(samp
         "Seeds",
         "Comparison",
         "the worst wins",
-        "What can be said of one window",
+        "Uncertainty of a single window",
         "summary_trees",
     ):
         assert heading in page

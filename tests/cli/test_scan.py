@@ -1,4 +1,4 @@
-"""The command: what it writes and says, how it stops and goes on, what it refuses."""
+"""The command: what it writes and says, how it stops and continues, what it refuses."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_interrupted_is_130_with_the_command_that_goes_on(scan, moola, monkeypat
     answer = scan("--output", "events.csv", "--batch-windows", "5")
     assert answer.code == 130
     assert not Path("events.csv").exists()
-    typed = answer.err.strip().rpartition("Go on with: moola ")[2]
+    typed = answer.err.strip().rpartition("Continue with: moola ")[2]
     assert typed == (
         "scan --model model.pt --bars bars.parquet --device cpu --output events.csv --batch-windows 5 --resume"
     )
@@ -152,7 +152,7 @@ def test_following_tells_each_event_once_and_ends_cleanly_when_interrupted(scan,
     assert answer.code == 130
     assert "falling" in answer.out
     assert "rising" not in answer.out
-    assert "Interrupted after 2 events; everything told is in events.jsonl. Go on with: moola scan" in answer.err
+    assert "Interrupted after 2 events; everything reported is in events.jsonl. Continue with: moola scan" in answer.err
     assert answer.err.strip().endswith("--follow bars.csv --device cpu --output events.jsonl --poll-s 0.5")
     labels = [json.loads(line)["predicted_label"] for line in Path("events.jsonl").read_text().splitlines()]
     assert labels == ["rising", "falling"]
@@ -167,5 +167,5 @@ def test_live_events_say_when_they_were_known(scan):
     assert table["n_bars_after"].to_list() == [18, 15]
     assert table["known_ts"].is_sorted()
     assert "Overview in over.html" in answer.out
-    assert "told live" in Path("over.html").read_text()
+    assert "reported live" in Path("over.html").read_text()
     assert not Path("events.csv.checkpoint").exists()

@@ -1,4 +1,4 @@
-"""Commands that are stopped end in 130 or 143, keep what was finished, and name the command that goes on."""
+"""Commands that are stopped end in 130 or 143, keep what was finished, and name the command that continues."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stopped_by(monkeypatch):
 
 
 def way_on(answer) -> list[str]:
-    typed = answer.err.strip().rpartition("Go on with: moola ")[2]
+    typed = answer.err.strip().rpartition("Continue with: moola ")[2]
     return shlex.split(typed)
 
 
@@ -120,7 +120,7 @@ def test_a_command_that_keeps_nothing_names_no_way_on(sample, moola, stopped_by)
     stopped_by(EpochProgress, signal.SIGTERM)
     answer = moola(*TRAIN, "--save-run", "false")
     assert answer.code == 143
-    assert answer.err.strip().endswith("Interrupted. Nothing that stood before was changed.")
+    assert answer.err.strip().endswith("Interrupted. Existing files are unchanged.")
     assert not Path("artifacts").exists()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
@@ -195,7 +195,7 @@ def test_another_broken_pipe_is_told(moola, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", ["cv", "leakcheck"])
 def test_stopped_controls_name_no_run_of_their_own(sample, moola, monkeypatch, stopped_by, command):
-    """A control trains in a folder that is gone by then: the cv goes on by its own id, `leakcheck` begins anew."""
+    """A control trains in a folder that is gone by then: the cv continues by its own id, `leakcheck` begin again."""
 
     def stop(_):
         return lambda *told: os.kill(os.getpid(), signal.SIGTERM)

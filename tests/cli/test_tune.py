@@ -56,7 +56,7 @@ def test_the_whole_of_what_it_prints(quick, moola):
     lines = answer.out.splitlines()
     assert re.fullmatch(
         r"3 trials \(3 complete\) on 3 inner folds of the train rows "
-        r"\(train/val/judged windows: 34/9/16, 45/12/15, 56/15/16\), \d+ s",
+        r"\(train/val/test windows: 34/9/16, 45/12/15, 56/15/16\), \d+ s",
         lines[0],
     )
     assert re.fullmatch(r"  option +trial \d \(best\)  defaults", lines[1])
@@ -82,7 +82,7 @@ def test_the_whole_of_what_it_prints(quick, moola):
     again = moola(*TUNE, "--epochs", "2")
     assert again.code == 0
     assert not [line for line in again.err.splitlines() if line.startswith("tune:")]
-    assert "The study has 3 finished trials: going on." in again.err
+    assert "The study has 3 finished trials: continuing." in again.err
     assert again.out.splitlines()[1:] == lines[1:]
 
 
@@ -94,7 +94,7 @@ def test_it_is_stopped_with_what_to_type_and_goes_on(quick, moola, monkeypatch):
         patch.setattr(tune_study, "judge_fold", stopped)
         answer = moola(*TUNE)
     assert answer.code == 130
-    assert "Go on with: moola tune" in answer.err
+    assert "Continue with: moola tune" in answer.err
     assert not Path("moola.toml").exists()
     assert moola(*TUNE).code == 0
 

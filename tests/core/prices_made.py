@@ -54,7 +54,7 @@ def adversarial(n_bars: int) -> dict[str, LogPrices]:
 
 
 def walks(n_bars: int, n_windows: int = 12, seed: int = 0) -> np.ndarray:
-    """OHLC of windows side by side `(windows, bars, 4)` of one random walk."""
+    """Adjacent windows of OHLC `(windows, bars, 4)` of one random walk."""
     return take_windows(random_walk_bars(n_windows * n_bars, seed).ohlc, np.arange(n_windows) * n_bars, n_bars)
 
 

@@ -1,4 +1,4 @@
-"""Live events hang on nothing that comes after them; a slow twin steps through windows as they complete."""
+"""Live events depend on nothing that comes after them; a slow twin steps through windows as they complete."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def upto(said, n):
 
 
 def slow_live(said, min_prob, min_windows, max_overlap):
-    """Look at everything anew whenever a window completes, and never at one that has not."""
+    """Look at everything again whenever a window completes, and never at one that has not."""
     told = []
     for now in range(len(said)):
         pairs = {tuple((said.first_bar[w] + said.pair[w]).tolist()) for w in range(now + 1)}

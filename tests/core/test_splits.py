@@ -183,7 +183,7 @@ def test_overlap_names_the_worst_pair_with_its_times():
 )
 def test_equal_bars_on_two_sides_are_found_with_and_without_times(intervals):
     (problem,) = chain_problems(Split(rows(0, 1), rows(2), rows(3)), intervals, ["a", "b", "c", "d"])
-    assert problem.rule == "the same bars must not stand in train and test"
+    assert problem.rule == "the same bars must not be in train and test"
     assert (problem.count, problem.first_row, problem.detail) == (1, 1, "train row 1 (b) and test row 3 (d)")
 
 

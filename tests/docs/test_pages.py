@@ -119,7 +119,7 @@ def test_summaries_of_commands_fit_their_line():
     out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     rows = re.findall(r"^│ ([a-z][a-z0-9-]+)  +\S.*│$", out, flags=re.MULTILINE)
     assert rows == list(COMMANDS)
-    # A line that goes on would begin with spaces.
+    # A line that continues would begin with spaces.
     assert not re.search(r"^│ {5,}\S", out, flags=re.MULTILINE)
 
 

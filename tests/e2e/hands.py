@@ -1,4 +1,4 @@
-"""What a person does on the page: keys, the mouse at a bar, saving and going on."""
+"""What a person does on the page: keys, the mouse at a bar, saving and continuing."""
 
 from __future__ import annotations
 

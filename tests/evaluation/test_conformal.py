@@ -60,7 +60,7 @@ def test_the_quantile_needs_nine_windows_for_nine_in_ten() -> None:
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 90.0, math.nan])
 def test_an_alpha_outside_nought_and_one_is_refused(alpha: float) -> None:
-    with pytest.raises(WrongUsage, match="alpha must lie between 0 and 1"):
+    with pytest.raises(WrongUsage, match="alpha must be between 0 and 1"):
         conformal_quantile(np.zeros(3), alpha)
 
 

@@ -167,7 +167,7 @@ def test_one_class_only_is_null_with_a_reason_and_never_nan() -> None:
     table = two_class(np.zeros(12, dtype=np.int64), np.linspace(0.1, 0.4, 12))
     evaluation = evaluate(table, FACTS)
     for name in ("pr_auc", "pr_auc_retracement", "f1_retracement"):
-        reason = "needs every class among the judged windows, and there is only consolidation"
+        reason = "needs every class among the evaluated windows, and there is only consolidation"
         assert evaluation.figure(name) == Figure(name, None, None, None, None, reason)
     assert evaluation.figure("brier").value is not None
     text = json.dumps(evaluation.as_dict(), allow_nan=False)
@@ -186,7 +186,7 @@ def test_without_true_pointers_only_false_alarms_are_counted() -> None:
     table = replace(random_table(0, 20), true_bar=np.full((20, 2), -1), pointer_prob=np.ones((20, 2)))
     evaluation = evaluate(table, FACTS)
     for name in [*HITS, *LAGS, "pointer_recall"]:
-        assert evaluation.figure(name) == Figure(name, None, None, None, None, "no judged window has pointers")
+        assert evaluation.figure(name) == Figure(name, None, None, None, None, "no evaluated window has pointers")
     assert evaluation.figure("pointer_precision").value == evaluation.figure("pointer_f1").value == 0.0
 
 
@@ -209,7 +209,7 @@ def test_without_any_label_class_figures_are_null_with_a_reason(n: int) -> None:
     table = replace(random_table(0, n), class_index=np.full(n, -1))
     evaluation = evaluate(table, FACTS)
     for name in CLASS_FIGURES:
-        assert evaluation.figure(name) == Figure(name, None, None, None, None, "no judged window has a label")
+        assert evaluation.figure(name) == Figure(name, None, None, None, None, "no evaluated window has a label")
     assert (evaluation.reliability, evaluation.perfect_ece) == ([], {})
     assert evaluation.n_windows == n
     json.dumps(evaluation.as_dict(), allow_nan=False)

@@ -227,7 +227,7 @@ def test_the_same_probabilities_hold() -> None:
     assert (verdict.verdict, verdict.reason) == ("hold", "challenger and baseline give the same probabilities")
     assert verdict.probability_brier_better == 0.0
     assert verdict.n_more_windows is None
-    # Resamples that never differ say nothing about what could be told apart.
+    # Resamples that never differ say nothing about what could be distinguished.
     assert verdict.detectable_brier_gain is None
 
 
@@ -235,7 +235,7 @@ def test_one_class_only_holds_with_the_reason() -> None:
     class_index = np.zeros(30, dtype=np.int64)
     verdict = verdict_of(two_class(class_index, np.full(30, 0.1)), two_class(class_index, np.full(30, 0.4)))
     assert verdict.verdict == "hold"
-    assert verdict.reason == "a rule cannot be judged: pr_auc does not exist on these windows (one class only)"
+    assert verdict.reason == "a rule cannot be evaluated: pr_auc does not exist on these windows (one class only)"
     row = comparison(verdict, "pr_auc")
     assert (row.challenger, row.baseline, row.difference, row.low, row.high) == (None,) * 5
     assert not row.holds
@@ -245,7 +245,7 @@ def test_one_class_only_holds_with_the_reason() -> None:
 def test_windows_without_any_label_hold() -> None:
     table = replace(right(10, 0.9, 0.9), class_index=np.full(10, -1))
     verdict = verdict_of(table, replace(table, class_prob=1 - table.class_prob))
-    reason = "a rule cannot be judged: no judged window has a label"
+    reason = "a rule cannot be evaluated: no evaluated window has a label"
     assert verdict == Verdict("hold", reason, 0, 1, None, None, [])
 
 

@@ -81,7 +81,7 @@ def store_at_its_end(patch: pytest.MonkeyPatch) -> None:
 
 
 def goes_on() -> None:
-    """The run that the disk cut short passes for no finished one, and goes on to its end."""
+    """The run that the disk cut short passes for no finished one, and continues to its end."""
     folder = begun_run()
     answer = run(*COMMANDS["train"].split(), "--resume", folder.name)
     assert answer.code == 0, answer.err
@@ -89,7 +89,7 @@ def goes_on() -> None:
 
 
 def cv_goes_on() -> None:
-    """The fit that stood stays as it was, and the cv goes on to its end."""
+    """The fit that stood stays as it was, and the cv continues to its end."""
     (folder,) = Path("artifacts/cv").iterdir()
     (fit,) = folder.glob("fits/*.parquet")
     before = fit.read_bytes()

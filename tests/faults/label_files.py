@@ -139,7 +139,7 @@ EXPORTS = [
         "a pointer outside its window",
         IMPORT,
         3,
-        "an expansion must lie inside its window",
+        "an expansion must be inside its window",
         mark(end="2050-01-01T00:00:00Z"),
     ),
     Fault("studio-no-class", "no class", IMPORT, 3, "a label must have one class", mark(timeserieslabels=[])),
@@ -163,7 +163,7 @@ STORES = [
         "half a store",
         STATS,
         5,
-        "must be a whole label store",
+        "must be an intact label store",
         altered("labels.db", cut_in_half, "bad.db"),
     ),
     Fault(

@@ -24,14 +24,14 @@ def huge(_patch: object) -> None:
 
 
 NAMES = [
-    Fault("name-up", "a run id that leads up", f"{EVAL} ../x", 2, "a run must lie under artifacts/runs"),
-    Fault("name-absolute", "an absolute run id", f"{EVAL} /etc", 2, "a run must lie under artifacts/runs"),
+    Fault("name-up", "a run id that leads up", f"{EVAL} ../x", 2, "a run must be under artifacts/runs"),
+    Fault("name-absolute", "an absolute run id", f"{EVAL} /etc", 2, "a run must be under artifacts/runs"),
     Fault("name-encoded", "an encoded slash in a run id", f"{EVAL} %2e%2e%2fx", 2, PLAIN_NAME),
     Fault("name-long", "a run id of 300 characters", f"{EVAL} {LONG}", 2, "must"),
     Fault("name-nul", "a run id with a NUL", f"{EVAL} 'a\0b'", 2, "must have no NUL"),
     Fault("name-hidden", "a run id that begins with a dot", f"{EVAL} .hidden", 2, PLAIN_NAME),
-    Fault("name-show-up", "the same for `runs show`", "runs show ../../etc", 2, "a run must lie under"),
-    Fault("name-resume-up", "the same for --resume", f"{TRAIN} --resume ../x", 2, "a run must lie under"),
+    Fault("name-show-up", "the same for `runs show`", "runs show ../../etc", 2, "a run must be under"),
+    Fault("name-resume-up", "the same for --resume", f"{TRAIN} --resume ../x", 2, "a run must be under"),
     Fault("name-promote-up", "a promoted model's name that leads up", f"{PROMOTE} ../x.pt", 2, PLAIN_NAME),
     Fault("name-promote-absolute", "a promoted model's name that is a path", f"{PROMOTE} /tmp/x.pt", 2, PLAIN_NAME),
     Fault("name-promote-reserved", "a name that is a device on Windows", f"{PROMOTE} NUL.pt", 2, "and no device"),
@@ -130,7 +130,7 @@ USAGE = [
     Fault("usage-threads", "-1 threads", f"{TRAIN} --threads -1", 2, "--threads must be at least 0"),
     Fault(
         "usage-ratio",
-        "1e308 synthetic windows a real one",
+        "1e308 synthetic windows per real window",
         f"{TRAIN} --cpsa-ratio 1e308",
         2,
         "--cpsa-ratio must be within 0 to 100",

@@ -78,7 +78,7 @@ def nan_after_training(patch: pytest.MonkeyPatch) -> None:
 
 
 def goes_on(checkpoint: Path, *command: str) -> None:
-    """The first epoch's checkpoint is whole, and the same command with --resume goes on from it to the end."""
+    """The first epoch's checkpoint is whole, and the same command with --resume continues from it to the end."""
     assert read_sealed(checkpoint, loop.CHECKPOINT_KIND)["epoch"] == 1
     answer = run(*command)
     assert answer.code == 0, answer.err
@@ -161,7 +161,7 @@ NUMBERS = [
     ),
     Fault(
         "numbers-epoch-2-bilstm",
-        "a loss of NaN in epoch 2, at `pretrain-bilstm`: epoch 1's checkpoint is kept, and --resume goes on from it",
+        "a loss of NaN in epoch 2, at `pretrain-bilstm`: epoch 1's checkpoint is kept, and --resume continues from it",
         f"{PRETRAIN} --epochs 2",
         1,
         "the training loss must be a finite number, but it is nan at epoch 2, batch 1",
@@ -171,7 +171,7 @@ NUMBERS = [
     ),
     Fault(
         "numbers-epoch-2-train",
-        "a loss of NaN in epoch 2, at `train`: epoch 1's checkpoint is kept, and --resume goes on from it",
+        "a loss of NaN in epoch 2, at `train`: epoch 1's checkpoint is kept, and --resume continues from it",
         f"{TRAIN} 2",
         1,
         "the training loss must be a finite number, but it is nan at epoch 2, batch 1",

@@ -164,7 +164,7 @@ FOLLOWED = [
         "the state of a follower that had another model",
         f"{FOLLOW} other.pt",
         2,
-        "must go on with the model and options it was begun with",
+        "must continue with the model and options it was begun with",
         followed(other_model),
     ),
     Fault(
@@ -172,7 +172,7 @@ FOLLOWED = [
         "a state without its places",
         f"{FOLLOW} {RUN_MODEL}",
         3,
-        "a follower's state must be whole",
+        "a follower's state must be intact",
         state(lambda content: content.pop("places")),
     ),
     Fault(
@@ -188,7 +188,7 @@ FOLLOWED = [
         "a state with words for bars",
         f"{FOLLOW} {RUN_MODEL}",
         3,
-        "a follower's state must be whole",
+        "a follower's state must be intact",
         state(lambda content: content.update(symbols=[["EURUSD", "bars"]])),
     ),
     Fault(
@@ -196,7 +196,7 @@ FOLLOWED = [
         "half the events that a follower told",
         f"{FOLLOW} {RUN_MODEL}",
         3,
-        "must stand as it was appended, but it was changed",
+        "must be as it was appended, but it was changed",
         followed(lambda: altered("told.csv", cut_in_half, "told.csv")(None)),
     ),
     Fault(
@@ -212,7 +212,7 @@ FOLLOWED = [
         "a line that is no bar in a followed file: skipped and counted",
         f"{FOLLOW} {RUN_MODEL}",
         0,
-        "1 lines that are no bars and 0 bars that are not later",
+        "1 invalid lines and 0 bars that are not later",
         line_that_is_no_bar,
         ("told.csv",),
     ),
@@ -221,8 +221,7 @@ FOLLOWED = [
         "the same with --strict: nothing is told",
         f"{FOLLOW} {RUN_MODEL} --strict",
         3,
-        "with --strict every line must be a new bar in order, but bars.csv has 1 lines that are no bars, the first "
-        "'no bar'",
+        "with --strict every line must be a new bar in order, but bars.csv has 1 invalid lines, the first 'no bar'",
         line_that_is_no_bar,
         ("told.csv",),
     ),

@@ -534,7 +534,7 @@ RUNS = [
         "a number of 1e999 in a manifest",
         "runs show {run} --json",
         3,
-        "1e999 is no finite number",
+        "1e999 is not a finite number",
         manifest_text(lambda content: content.replace('"seed": 17', '"seed": 1e999')),
     ),
     Fault(

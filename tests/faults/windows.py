@@ -118,7 +118,7 @@ WINDOWS = [
         "a window of 104 bars",
         CONVERT,
         3,
-        "features must have 105 bars a window",
+        "features must have 105 bars per window",
         rows(lambda found: found[3]["features"].pop()),
     ),
     Fault(
@@ -126,7 +126,7 @@ WINDOWS = [
         "a window of 106 bars",
         CONVERT,
         3,
-        "features must have 105 bars a window",
+        "features must have 105 bars per window",
         rows(lambda found: found[3]["features"].append(found[3]["features"][0])),
     ),
     Fault(
@@ -142,7 +142,7 @@ WINDOWS = [
         "no bars in one row",
         CONVERT,
         3,
-        "features must have 105 bars a window",
+        "features must have 105 bars per window",
         in_row_3(features=None),
     ),
     Fault(

@@ -75,5 +75,5 @@ def test_an_interrupted_command_waits_for_no_fit(pipe):
 
 
 def test_a_process_that_dies_is_told_with_a_way_on():
-    with pytest.raises(OperationFailed, match=r"one ended without a word .* go on with --resume"):
+    with pytest.raises(OperationFailed, match=r"one ended without an error .* continue with --resume"):
         run_jobs(dying, [(0,), (1,)], 2, lambda *_: None)

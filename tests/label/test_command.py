@@ -23,7 +23,7 @@ BARS = "data/raw/eurusd_1h_2017.parquet"
 
 @pytest.fixture
 def served(monkeypatch) -> list:
-    """What would be served; the command goes on as after Ctrl-C."""
+    """What would be served; the command continues as after Ctrl-C."""
     desks = []
 
     def serve(desk, place):

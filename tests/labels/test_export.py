@@ -101,7 +101,7 @@ def test_a_pointer_between_bars_is_told(run):
         }
     )
     result, _ = run(label, moved)
-    assert reasons(result["left_out"]) == {"w30": "its pointer 2020-01-02T06:00:00.000001Z is no bar of the bars file"}
+    assert reasons(result["left_out"]) == {"w30": "its pointer 2020-01-02T06:00:00.000001Z is not in the bars file"}
 
 
 def test_windows_without_an_expansion_can_be_a_class(run):

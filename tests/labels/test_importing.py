@@ -179,7 +179,7 @@ def test_label_studio_tasks_come_in_at_their_bars(here):
     )  # fmt: skip
     assert result["added"] == 3
     assert result["passed_over"] == {
-        "cancelled annotations": 1, "tasks without an annotation": 2, "items that are no time-series label": 1
+        "cancelled annotations": 1, "tasks without an annotation": 2, "items that are not time-series labels": 1
     }  # fmt: skip
     assert _labels(here) == [
         made_label(20, (1, 19, "a"), (12, 14, "b"), grade="C", revision=1),
@@ -198,7 +198,7 @@ def test_label_studio_tasks_come_in_at_their_bars(here):
         (task(0, start_ts=1e400), "start_ts must be a time"),
         (task(0, start_ts=True), "start_ts must be a time"),
         (task(0, start_ts=ms(0) + 1), "a window must be in the bars file"),
-        (task(0, item(ms(5), ms(25))), "an expansion must lie inside its window"),
+        (task(0, item(ms(5), ms(25))), "an expansion must be inside its window"),
         (task(0, item(ms(5), ms(4))), "an expansion must not end before its start"),
         (task(0, item(ms(5), None)), "end must be a time"),
         (task(0, {"type": "timeserieslabels"}), "a label must have value"),

@@ -1,4 +1,4 @@
-"""Bars that grew, were written anew or corrected go on with a store; others do not."""
+"""Bars that grew, were written again or corrected continue with a store; others do not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_corrected_bar_is_said_with_its_count(store, caplog):
     corrected = BARS.ohlc.copy()
     corrected[[3, 4, 150]] *= 1.001
     ask(store, ohlc=corrected)
-    assert "1 labelled windows lie on bars that were corrected since: 2 bars" in caplog.text
+    assert "1 labelled windows are on bars that were corrected since: 2 bars" in caplog.text
 
 
 def test_other_prices_and_other_lengths_are_refused(store):

@@ -42,7 +42,7 @@ def test_a_value_that_says_the_lower_class_and_three_classes(tmp_path):
     parts = {"train": range(120), "val": range(120, 140), "test": range(140, 160)}
     leak = only_leak(label_in_features(subject_of(tmp_path, replace(table, label=label, features=features), **parts)))
     assert (leak.bar, leak.feature) == (90, "body_ratio")
-    assert "tells a from the rest" in leak.found
+    assert "separates a from the rest" in leak.found
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -55,7 +55,7 @@ def test_events_judged_by_windows_to_come_are_a_leak(subject, monkeypatch):
         return replace(found, event_prob=found.event_prob + said.class_prob[:, 0].mean())
 
     monkeypatch.setattr(scan_reading, "live_events", knowing)
-    assert "change the events told by then" in only_leak(run_checks.live_scan(subject)).found
+    assert "change the events reported by then" in only_leak(run_checks.live_scan(subject)).found
 
 
 def test_a_window_that_must_have_its_hidden_bars_is_a_leak(subject, monkeypatch):

@@ -28,7 +28,7 @@ def run(made_run) -> Path:
 
 @pytest.fixture
 def refitted(made_run) -> Path:
-    """A frozen run as it is by default: val rows are of the model before it was trained anew on them."""
+    """A frozen run as it is by default: val rows are of the model before it was retrained on them."""
     pretrain = ("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", "e.pt", "--epochs", "1")
     given = ("--pretrained-encoder", "e.pt", "--epochs", "1", "--n-heads", "1", "--augment-data", "false")
     return made_run(*given, before=(pretrain,))

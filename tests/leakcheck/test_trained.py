@@ -107,4 +107,4 @@ def test_rows_in_two_parts_cannot_be_trained_on(tmp_path):
         subject_of(tmp_path, planted_windows(40, seed=3), val=[7, *range(20, 30)])
     )
     assert states(findings) == {"note"}
-    assert "Mend what is marked leak first" in findings[0].advice
+    assert "Fix what is marked leak first" in findings[0].advice

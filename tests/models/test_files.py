@@ -68,7 +68,7 @@ def test_weights_that_are_no_numbers_are_never_written(model_path: Path, encoder
 
 
 def reseal(path: Path, kind: str, change: Callable[[Content], Any]) -> None:
-    """Alter the content and compute both hashes anew."""
+    """Alter the content and compute both hashes again."""
     content = copy.deepcopy(read_sealed(path, kind))
     change(content)
     path.write_bytes(seal(kind, content))

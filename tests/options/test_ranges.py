@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Annotated, get_args, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.errors import WrongUsage
-from moola.options.option_ranges import RANGES, Range, range_of, refuse_out_of_range
+from moola.options.option_ranges import SHARE, Range, ranges_of, refuse_out_of_range
 from moola.options.option_sources import COMMAND_OPTIONS
 from moola.options.training_options import PretrainTs2VecOptions
 
@@ -29,20 +29,21 @@ def numbers(options: type) -> list[str]:
 @pytest.mark.parametrize("command", COMMAND_OPTIONS)
 def test_every_number_has_a_range_or_a_reason(command):
     options = COMMAND_OPTIONS[command]
-    lacking = {name for name in numbers(options) if range_of(options, name) is None}
+    lacking = {name for name in numbers(options) if name not in ranges_of(options)}
     assert not {name for name in lacking if not {name, f"{options.__name__}.{name}"} & FREE}
 
 
-def test_every_range_is_of_an_option():
-    names = {name for options in COMMAND_OPTIONS.values() for name in numbers(options)}
-    assert {name.rpartition(".")[2] for name in RANGES} <= names
+@pytest.mark.parametrize("command", COMMAND_OPTIONS)
+def test_every_range_is_of_a_number(command):
+    options = COMMAND_OPTIONS[command]
+    assert set(ranges_of(options)) <= set(numbers(options))
 
 
 @pytest.mark.parametrize("command", COMMAND_OPTIONS)
 def test_defaults_are_in_their_range(command):
     options = COMMAND_OPTIONS[command]
     for field in fields(options):
-        allowed = range_of(options, field.name)
+        allowed = ranges_of(options).get(field.name)
         if allowed is not None and isinstance(field.default, int | float):
             assert field.default in allowed, field.name
 
@@ -77,7 +78,7 @@ def test_a_number_out_of_range_is_refused_by_name(epochs):
 def test_each_number_of_several_is_looked_at():
     @dataclass(frozen=True)
     class Several:
-        label_fractions: tuple[float, ...] = (0.5, 1.5)
+        label_fractions: Annotated[tuple[float, ...], SHARE] = (0.5, 1.5)
 
     with pytest.raises(WrongUsage, match=r"--label-fractions must be above 0 and at most 1, but it is 1\.5"):
         refuse_out_of_range(Several())

@@ -87,7 +87,7 @@ def test_the_page_has_every_event_at_its_bars(scanned, live):
     assert data["symbols"][0]["n"] == 200
     known = np.array(data["symbols"][0]["events"]["known"])
     assert (known > [46, 84, 155]).all() if live else (known == -1).all()
-    assert ("told live" in page) == live
+    assert ("reported live" in page) == live
     assert "4 events" in page
     table = pl.read_parquet("e.parquet")
     times, _ = unpacked(data["symbols"][0])

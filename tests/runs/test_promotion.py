@@ -295,7 +295,7 @@ def test_back_walks_through_all_models_and_says_where_it_ends(tmp_path: Path) ->
     with pytest.raises(OperationFailed, match="the promotion log names 0 for enhanced_baseline"):
         promote_back(target)
     assert shelf_in(shelf) == before
-    # Nothing that was in use is lost, and what follows goes on from here.
+    # Nothing that was in use is lost, and what follows continues from here.
     assert {kept_name(one) for one in (b"first", b"second", b"third")} <= set(before)
     promoted(tmp_path, b"third")
     promote_back(target)

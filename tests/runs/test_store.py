@@ -144,7 +144,7 @@ def test_a_changed_or_missing_file_is_refused(tmp_path: Path, name: str, change:
         flipped = bytes([data[0] ^ 1]) + data[1:]
         path.write_bytes({"flip": flipped, "cut": data[:-1], "grow": data + b" ", "empty": b""}[change])
     said = "is missing" if change == "remove" else "differs from its SHA-256 in the manifest"
-    with pytest.raises(UntrustedFile, match=rf"{re.escape(name)} {said}\. Train the run anew"):
+    with pytest.raises(UntrustedFile, match=rf"{re.escape(name)} {said}\. Train the run again"):
         find_run(tmp_path, ID)
     with pytest.raises(UntrustedFile):
         find_run(tmp_path, ID, complete=False)
@@ -177,7 +177,7 @@ def test_a_manifest_that_names_files_elsewhere_is_untrusted(tmp_path: Path, name
 def test_an_incomplete_run_is_refused_with_the_way_on(tmp_path: Path) -> None:
     run = create_run(tmp_path, ID)
     run.path(run_store.MODEL).write_bytes(b"weights")
-    with pytest.raises(OperationFailed, match=rf"it was interrupted\. Go on with .*--resume {ID}"):
+    with pytest.raises(OperationFailed, match=rf"it was interrupted\. Continue with .*--resume {ID}"):
         find_run(tmp_path, ID)
     assert find_run(tmp_path, ID, complete=False) == Run(tmp_path / ID, None)
 

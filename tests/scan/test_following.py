@@ -97,7 +97,7 @@ def test_events_are_told_as_soon_as_their_bars_are_there(folder):
 @given(cuts=st.sets(st.integers(1, 199), max_size=6), batch=st.sampled_from([2, 1000]))
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_events_do_not_hang_on_when_bars_came(folder, monkeypatch, cuts, batch):
-    # The network itself: its random weights make many events that hang on each other.
+    # The network itself: its random weights make many events that depend on each other.
     monkeypatch.setattr(scan_reading, "read_windows_both_ways", read_windows_both_ways)
     given = {"min_prob": 0.0, "batch_windows": batch}
     for path in (*folder.glob("bars.csv"), *folder.glob("events.jsonl"), *folder.glob("events.jsonl.follow/*")):
@@ -237,7 +237,7 @@ def test_a_line_that_is_no_bar_is_skipped_and_counted_or_stops_a_strict_follower
     Path("bars.csv").write_bytes(HEADER + b"".join([*lines[:at], bad, *lines[at:]]))
     result = Follower(options()).run(lambda _: None)
     assert (result["n_bad_lines"], result["n_bars"], result["n_skipped"]) == (1, 200, 0)
-    assert "1 lines that are no bars, the first" in caplog.text
+    assert "1 invalid lines, the first" in caplog.text
     assert Path("events.jsonl").read_bytes() == scanned()
     with pytest.raises(InvalidData, match="with --strict every line must be a new bar in order"):
         follow(output="strict.jsonl", strict=True)
@@ -261,7 +261,7 @@ def test_half_a_last_line_waits_for_its_rest(folder, caplog, cut):
 
 
 def test_the_zeros_that_a_writer_leaves_whose_file_was_emptied_are_passed_over(folder):
-    """A writer that did not open the file to append goes on at its own place: all before it reads as zeros."""
+    """A writer that did not open the file to append continues at its own place: all before it reads as zeros."""
     with Path("bars.csv").open("wb") as writer:
         writer.write(text(BARS.head(150)))
         writer.flush()
@@ -315,7 +315,7 @@ class Writer:
     def copy_and_truncate(self) -> None:
         self.append_in_place()
         Path(f"bars.csv.{self.number}").write_bytes(self.path.read_bytes())
-        # Whoever appends goes on without a header.
+        # Whoever appends continues without a header.
         self._begin(has_header=False)
 
     def _begin(self, has_header: bool = True) -> None:

@@ -121,7 +121,7 @@ def test_a_stopped_scan_goes_on_to_the_same_bytes(folder, monkeypatch):
     bars = write_bars("A", "B/1")
     monkeypatch.undo()
     monkeypatch.chdir(folder)
-    # The network itself: its weights are random, so events overlap and hang on each other across parts.
+    # The network itself: its weights are random, so events overlap and depend on each other across parts.
     given = {"stride": 2, "batch_windows": 16, "min_prob": 0.0}
     scan(bars, "whole.parquet", **given)
 

@@ -28,7 +28,7 @@ def test_sets_and_pointer_ranges_cover_what_was_asked():
     assert abs(found["class_coverage"] - 0.9) < 0.04
     assert 1 <= found["mean_set_size"] <= 2
     assert sum(found["answers"].values()) == N
-    assert set(found["answers"]) <= {"cannot tell", *made(False).class_names}
+    assert set(found["answers"]) <= {"unknown", *made(False).class_names}
     for which in ("start", "end"):
         assert found["pointers"][which]["within_bars"] == 4
         assert found["pointers"][which]["coverage"] >= 0.9
@@ -45,7 +45,7 @@ def test_too_few_windows_promise_nothing():
     table = made(True).take(np.arange(10))
     found = uncertainty(table, np.arange(10) // 2, 0.05)
     assert found["pointers"]["start"]["within_bars"] is None
-    assert found["answers"] == {"cannot tell": 10}
+    assert found["answers"] == {"unknown": 10}
     assert found["class_coverage"] is None
     assert found["class_n_judged"] == 0
 

@@ -1,4 +1,4 @@
-"""What is said of a window hangs on that window alone, for every kind of model: not on how many, nor in what order."""
+"""A prediction depends on its window alone, for every kind of model: not on how many, nor in what order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card: its whole text, its marks, and that a run stays what it was when the card is written anew."""
+"""The model card: its whole text, its marks, and that a run stays what it was when the card is written again."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ frozen. Finished 2026-01-02T03:04:05+00:00, epoch 7 of 40 kept.
 ## Figures
 
 On 10 windows of test. Intervals are 95 %, by bootstrap over blocks of 2 windows. The class share and the most common \
-pointers of the train rows stand beside them, as do cheap references fitted on the same rows.
+pointers of the train rows are given beside them, as are cheap references fitted on the same rows.
 
 | figure | value | 95 % interval | class share | logistic |
 |---|---|---|---|---|
@@ -94,7 +94,7 @@ All figures: `moola report --run 20260102T030405Z-enhanced_simple_lstm-s17-0123a
 ## Calibration
 
 Logits are divided by a temperature of 1.25, fitted on 9 val windows. The ECE of 0.050 is within what a perfectly \
-calibrated model shows on so many windows (0.010 to 0.200). Calibration slope 0.90 (1 is best; below 1 it is too sure).
+calibrated model shows at this sample size (0.010 to 0.200). Calibration slope 0.90 (1 is best; below 1 it is too sure).
 
 ## Data and labels
 
@@ -108,7 +108,7 @@ calibrated model shows on so many windows (0.010 to 0.200). Calibration slope 0.
 - Data: `windows.parquet`, SHA-256 `aa11`.
 - Split: `split.json`, SHA-256 `bb22`.
 - Encoder: `encoder.pt`, SHA-256 `cc33`.
-- Synthetic windows in training: 0.5 a real one in each epoch.
+- Synthetic windows in training: 0.5 per real window in each epoch.
 - Leak-proof: yes: no part of the split shares a bar with another.
 
 ## Intended use and limits
@@ -117,7 +117,7 @@ calibrated model shows on so many windows (0.010 to 0.200). Calibration slope 0.
 Other markets, intervals and annotators are untried.
 - No forecast and no trade signal: a window shows the bars after the expansion too, and whether a pattern makes money \
 was never asked.
-- 10 windows were judged, in blocks of 2: what lies inside an interval is not known any closer.
+- 10 windows were evaluated, in blocks of 2: differences within an interval are not significant.
 - These windows do not show it to be better than the class share: its Brier may be as high as 0.300, and the share has \
 0.250.
 - Classes with fewer than 10 train windows: retracement (8). Expect little of them.
@@ -133,7 +133,7 @@ moola eval --run <RUN_ID>
 
 On cpu with 1 thread(s): python 3.11.7, moola 0.1.0.
 
-This page follows from the run's own files. It is not among those that the manifest hashes: `moola eval` writes it anew.
+This page follows from the run's own files. It is not among those that the manifest hashes: `moola eval` rewrites it.
 """
 
 
@@ -163,7 +163,7 @@ def test_what_was_learned_after_the_choice_is_said() -> None:
     config = MADE.config | {"refit": True, "unlabelled": "bars.parquet"}
     training = {"unlabelled_sha256": "dd44", "n_unlabelled_windows": 99}
     text = card_text(replace(MADE, config=config, training=training, temperature=1.0))
-    assert "trained anew on train and val rows together" in text
+    assert "retrained on train and val rows together" in text
     assert "a student learned from 99 windows without labels of `bars.parquet`, SHA-256 `dd44`." in text
     assert "a temperature of 1.00, for the student learned probabilities that were calibrated on 9 val windows." in text
     assert "student" not in TEXT
@@ -171,7 +171,7 @@ def test_what_was_learned_after_the_choice_is_said() -> None:
 
 def test_val_figures_are_said_to_flatter() -> None:
     val = replace(MADE, evaluation=MADE.evaluation | {"part": "val"})
-    assert "**These windows chose the epoch and the temperature: the figures flatter the model.**" in card_text(val)
+    assert "**These windows selected the epoch and the temperature: the metrics are optimistic.**" in card_text(val)
     assert "flatter" not in TEXT
 
 
@@ -183,7 +183,7 @@ def test_a_better_model_has_no_line_that_it_is_not() -> None:
 def test_a_rule_is_no_person() -> None:
     assert labelled_by(["rule:prior-state-1"]) == "given by the published rule `rule:prior-state-1`, not a person"
     assert labelled_by(["ana", "ben"]) == "given by `ana` and `ben`"
-    assert labelled_by([]) == "the data does not say who gave them"
+    assert labelled_by([]) == "the data does not name the annotator"
     assert "not what a trader would mark" in changed(labelled_by=["ana", "rule:x"])
     assert "not what a trader would mark" not in TEXT
 

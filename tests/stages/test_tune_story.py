@@ -266,7 +266,7 @@ def test_the_best_beats_the_defaults_or_they_stay(options: TuneOptions, quick: N
     assert "The defaults stay." in text
     assert f"# tune: the best had learning_rate = {kept['best']['values']['learning_rate']}\n" in text
     assert kept["notes"] == [
-        f"{options.output} makes train do what was not judged here: "
+        f"{options.output} makes train do what was not evaluated here: "
         + ", ".join(f"{name} = {value}" for name, value in sorted(better["best"]["values"].items()))
     ]
 

@@ -143,7 +143,7 @@ def test_columns_with_options(values, options, expected):
         ([1709546400000], {"timestamp_unit": "s"}, "say ms"),
         ([1709546400000000000], {"timestamp_unit": "us"}, "say ns"),
         ([20240304, 20240305], {"timestamp_unit": "s"}, "20240304 is a date as YYYYMMDD"),
-        ([45355.5, 45356.5], {}, "(Excel) it is 2024-03-04: say --timestamp-unit excel"),
+        ([45355.5, 45356.5], {}, "(Excel) it is 2024-03-04: set --timestamp-unit excel"),
         ([0, 1, 2], {}, "--columns timestamp=<column>"),
         ([1709546400000, 1709546400001], {}, "bars of a tenth of a second or more"),
         ([4e18], {}, "to tomorrow"),
@@ -299,6 +299,6 @@ def test_the_clock_of_a_zone_goes_there_and_back_over_both_changes(first, minute
     if not problems:
         assert found == expected.to_list()
     else:
-        # A series that begins or ends within the hour that comes twice cannot be told.
+        # A series that begins or ends within the hour that comes twice cannot be told apart.
         assert "--ambiguous" in problems[0].rule
         assert any((local == end).sum() == 1 for end in lost_ends)

@@ -74,7 +74,7 @@ def test_a_pair_that_maps_nothing_is_wrong_usage(imported, pair, why):
 
 def test_missing_columns_are_named_with_the_option_that_mends_them(imported):
     with pytest.raises(
-        InvalidData, match=r"names no timestamp, high .* Say --columns timestamp=<column> high=<column>"
+        InvalidData, match=r"names no timestamp, high .* Set --columns timestamp=<column> high=<column>"
     ):
         imported("when,open,low,close", "2020,1,1,1")
 
@@ -281,10 +281,10 @@ JSON_BAR = '"open":1,"high":2,"low":1,"close":2'
     ("content", "why"),
     [
         (f"{HEADER},close\n{BAR}", "has 2 columns named 'close'"),
-        (f"{HEADER},Close\n{BAR[:-1]},9\n", r"has 2 that may be \('close', 'Close'\). Say --columns close="),
+        (f"{HEADER},Close\n{BAR[:-1]},9\n", r"has 2 that may be \('close', 'Close'\). Set --columns close="),
         ('[{"time":"2024-03-04",' + JSON_BAR + ',"open":2}]', "two values named 'open'"),
         ("2024-03-04,1,1.5,2,1.7\n2024-03-05,1,1.5,2,1.7\n", "columns without names must be a time, open"),
-        (f"{BAR}{HEADER}\n{BAR}", r"has 1 above it \(header at line 2, first bar at line 1\). Say --skip-rows 1"),
+        (f"{BAR}{HEADER}\n{BAR}", r"has 1 above it \(header at line 2, first bar at line 1\). Set --skip-rows 1"),
         ("timestamp;open;high;low;close\n2024-03-04;1,085;1,087;1,082;1,086\n", r"'1,082' .* fits two: .*--decimal"),
         ("timestamp;open;high;low;close\n2024-03-04;1,5;1.75;1,25;1,6\n", "has both: '1.75' at line 2 and '1,25'"),
         (f'{HEADER}\n"2024-03-04,1,1,1,1\n', "a quoted cell must end on its line, but 1 do not .* first at line 2"),
@@ -373,7 +373,7 @@ def test_without_repair_each_kind_is_named_with_its_line_time_and_value(read_byt
         "found open 1.085, high 1.085, low 1.0825, close 1.0850000001" in message
     )
     assert "must have one bar, but 1 does not, first at line 9 (2024-03-04 10:00:00): it repeats line 3" in message
-    assert message.endswith("--repair drops or fixes rows that are no bars, and counts them.")
+    assert message.endswith("--repair drops or fixes rows that are not bars, and counts them.")
 
 
 @pytest.mark.parametrize("repair", [False, True])

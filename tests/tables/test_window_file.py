@@ -135,7 +135,7 @@ def test_rows_with_the_same_bars_are_one_group(kind):
 
 def test_a_file_of_60_bars_is_refused_where_105_must_hold(tmp_path):
     write_windows(tmp_path / "w.parquet", TABLES["of 60 bars"])
-    with pytest.raises(InvalidData, match=r"must have 105 bars a window .* found 60 bars"):
+    with pytest.raises(InvalidData, match=r"must have 105 bars per window .* found 60 bars"):
         read_windows(tmp_path / "w.parquet", 105)
 
 

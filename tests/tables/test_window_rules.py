@@ -15,7 +15,7 @@ TABLE = made_windows(4)
 
 @pytest.fixture(autouse=True, params=[512, 1], ids=["all at once", "one at a time"])
 def piece(request, monkeypatch):
-    """What is said of a file must not hang on the pieces that it is read in."""
+    """What is said of a file must not depend on the pieces that it is read in."""
     monkeypatch.setattr(window_file, "PIECE_WINDOWS", request.param)
 
 
@@ -46,7 +46,7 @@ def features(change):
 def test_a_window_of_104_bars_is_refused(path):
     column = features(lambda rows: (rows[1].pop(), rows[3].pop()))
     assert refusal(rewritten(path, features=column)) == {
-        "features must have 105 bars a window (--window-bars)": (2, 1, "found 104 bars")
+        "features must have 105 bars per window (--window-bars)": (2, 1, "found 104 bars")
     }
 
 

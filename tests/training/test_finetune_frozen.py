@@ -1,4 +1,4 @@
-"""A frozen encoder is read once, a pretrained one stands still at the beginning, and windows are told apart."""
+"""A frozen encoder is read once, a pretrained one stands still at the beginning, and windows are distinguished."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def trained(objective: ClassAndPointers, n_epochs: int = 3) -> dict[str, torch.T
 
 
 class EncodingEachBatch(ClassAndPointers):
-    """The slow twin: a frozen encoder that reads every batch anew, without noise."""
+    """The slow twin: a frozen encoder that reads every batch again, without noise."""
 
     def _read(self, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return tensors

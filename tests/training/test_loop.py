@@ -1,4 +1,4 @@
-"""The training loop: the best epoch is kept, and what was stopped goes on to the same bits."""
+"""The training loop: the best epoch is kept, and what was stopped continues to the same bits."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_resuming_with_other_options_is_refused_and_leaves_the_checkpoint(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         fit(ToyObjective(), plan, stop_after(2))
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    with pytest.raises(WrongUsage, match="--resume must go on with the options it was started with"):
+    with pytest.raises(WrongUsage, match="--resume must continue with the options it was started with"):
         fit(ToyObjective(), replace(plan, resume=True, options={"seed": 3, "rate": 0.2}), silent)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 

@@ -34,15 +34,15 @@ def evaluate(
     pointer_threshold: float | None = None,
     seed: int = DEFAULT_SEED,
 ) -> pl.DataFrame:
-    """Judge predictions as `moola eval` does: every figure with its 95 % interval, beside the trivial predictor's.
+    """Evaluate predictions as `moola eval` does: every figure with its 95 % interval, beside the uninformed baseline's.
 
     Parameters
     ----------
     predictions
         What `Model.predict` gave for windows with labels, or a table with its columns.
     train
-        The windows that the model learned from: the trivial predictor says their class shares and their most common
-        pointers. It must hold none of the judged windows, or the comparison flatters the trivial predictor.
+        The windows that the model learned from: the uninformed baseline has their class shares and most common
+        pointers. It must hold none of the evaluated windows, or the comparison flatters the uninformed baseline.
     metrics, event_metrics
         Names of metrics; all when left out.
     pointer_threshold
@@ -99,7 +99,7 @@ def report(
     predictions, train, pointer_threshold, seed
         As in `evaluate`.
     windows
-        The judged windows, found by `window_id`: the page then draws their bars.
+        The evaluated windows, found by `window_id`: the page then draws their bars.
     title
         The page's heading.
 
@@ -136,7 +136,7 @@ def report(
 def _judged(predictions: pl.DataFrame) -> Predictions:
     judged = predictions_from_frame(predictions, "predictions").in_time_order()
     if not len(judged):
-        raise InvalidData("predictions must have windows to judge, but there are 0. Give windows with labels.")
+        raise InvalidData("predictions must have windows to evaluate on, but there are 0. Give windows with labels.")
     return judged
 
 
@@ -152,22 +152,24 @@ def _trained_on(train: pl.DataFrame) -> WindowTable:
 
 
 def _leaks(judged: Predictions, train: WindowTable) -> list[str] | None:
-    """Say that train windows share bars with judged ones; None where times are not known."""
+    """Say that train windows share bars with evaluated ones; None where times are not known."""
     train_close, judged_close = train.close_us, judged.close_us(train.window_bars)
     if judged.start_us is None or judged_close is None or train.start_us is None or train_close is None:
         return None
     start_us, end_us = np.concatenate([train.start_us, judged.start_us]), np.concatenate([train_close, judged_close])
     rows = np.arange(len(start_us))
     near = near_any(Intervals(start_us, end_us, rows), rows[: len(train)], rows[len(train) :], 0)
-    return [f"{int(near.sum())} of {len(train)} train windows share bars with judged ones"] if near.any() else []
+    return [f"{int(near.sum())} of {len(train)} train windows share bars with evaluated ones"] if near.any() else []
 
 
 def _ohlc(windows: pl.DataFrame, judged: Predictions) -> np.ndarray:
-    """Return the prices of the judged windows, in their order."""
+    """Return the prices of the evaluated windows, in their order."""
     table = table_of(windows, name="windows")
     place = {name: row for row, name in enumerate(table.window_id)}
     missing = [name for name in judged.window_id if name not in place]
     if table.ohlc is None or missing:
         found = "they have features alone" if table.ohlc is None else f"{len(missing)} are missing, first {missing[0]}"
-        raise InvalidData(f"windows must hold the prices of every judged window, but {found}. Give the judged windows.")
+        raise InvalidData(
+            f"windows must hold the prices of every evaluated window, but {found}. Give the evaluated windows."
+        )
     return table.ohlc[[place[name] for name in judged.window_id]]

@@ -26,7 +26,7 @@ def read_windows(path: Path | str, window_bars: int | None = None) -> pl.DataFra
     path
         Window file, 4-D or relative.
     window_bars
-        Bars a window must have; left out, 105.
+        Bars per window; by default 105.
 
     Returns
     -------
@@ -61,9 +61,9 @@ def windows(
     bars
         Bar table.
     stride
-        Bars from one window to the next. Below `window_bars`, neighbours share bars: judge with a purged split.
+        Bars from one window to the next. Below `window_bars`, neighbours share bars: evaluate with a purged split.
     window_bars
-        Bars a window.
+        Bars per window.
     max_gap_hours
         Longest time between neighbouring bars inside a window; windows over a longer one are dropped. Left out, 72, or
         11 usual bars or 1.4 times the usual break of a week where that is longer.

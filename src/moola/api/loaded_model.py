@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from moola.api.inputs_given import Times, Windows, table_of
+from moola.core.bars import Bars
 from moola.core.event_merging import MergedEvents
 from moola.fit.predicting import predict_windows
 from moola.models.model_files import ModelFile, read_model, write_model
@@ -144,7 +145,7 @@ class Model:
         bars
             Bar table, any number of symbols.
         stride
-            Bars from one window to the next; smaller lets more windows judge an event and takes longer.
+            Bars from one window to the next; smaller lets more windows evaluate an event and takes longer.
         max_gap_hours
             Longest time between neighbouring bars inside a window; windows over a longer one are dropped. Left out, it
             is found from each symbol's bars, as in `moola.windows`.
@@ -158,7 +159,7 @@ class Model:
             looks back from the end of the bars: events then know what came after them, and no rule that trades on
             `start_ts` or `end_ts` could have.
         live_windows
-            Least number of windows that must have seen an event before it is told live.
+            Least number of windows that must have seen an event before it is reported live.
         batch_windows
             Windows read at a time; memory grows with it.
 

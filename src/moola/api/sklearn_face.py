@@ -49,7 +49,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
     hidden_dim, num_layers
         Sizes of the encoder: 64 and 1 from scratch, the encoder file's with one.
     n_heads
-        Heads on one encoder, trained side by side and averaged.
+        Ensemble size: heads that share one encoder and are averaged.
     epochs
         Passes over the training windows; the best by validation loss is kept.
     batch_size
@@ -66,9 +66,9 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         How the price mirror treats classes: `same`, or swaps such as `bull:bear`.
     visible_bars
         Show the network these first bars of a window alone. Left out, it sees all of them, those after the expansion
-        too: what it says of a window is known when the window ends, not before.
+        too: its prediction of a window is known when the window ends, not before.
     refit
-        Once the epoch is chosen, train anew on all rows. On where the encoder is frozen.
+        Once the epoch is chosen, retrain on all rows. On where the encoder is frozen.
     val_fraction
         Share of the rows, the latest, that chooses the epoch, the temperature and the pointer threshold.
     seed
@@ -190,7 +190,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
 
     def _options(self, table: WindowTable) -> TrainOptions:
         chosen = {name: value for name, value in self.get_params(deep=False).items() if name not in OWN}
-        # Nobody judges val rows here, so the fit may have them as soon as it is chosen.
+        # Nobody evaluates val rows here, so the fit may have them as soon as it is chosen.
         if self.refit is None:
             chosen["refit"] = self.encoder is not None and self.freeze_encoder is not False
         encoder = None if self.encoder is None else Path(self.encoder)
@@ -245,7 +245,7 @@ class ForwardChaining:
     """Forward chaining as `moola cv` does it, for `cv=` of `cross_val_score`, `GridSearchCV` and the like.
 
     Windows stand in time order; each fold trains on what was before its test block, less every window that shares a
-    bar with it (the purge). Every model that takes rows can be judged by it, whatever `X` is.
+    bar with it (the purge). Every model that takes rows can be evaluated by it, whatever `X` is.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ class ForwardChaining:
         `expanding` trains on all that was before, `rolling` on as many of the latest as the first fold has.
     embargo_hours
         Time before a test block in which no window may train, beyond sharing no bar. 0 is enough where a
-        label hangs on the window's own bars; a label that looks at bars after its window leaks them into train rows
+        label depends on the window's own bars; a label that looks at bars after its window leaks them into train rows
         beside the test block, so give at least as long as it looks ahead.
 
     Examples
@@ -320,7 +320,7 @@ class ForwardChaining:
             groups = X
         if groups is None:
             raise InvalidData(
-                f"folds must know when windows are, but {n} rows came without times. Pass "
+                f"folds must have the times of windows, but {n} rows came without times. Pass "
                 'groups=windows.select("start_ts", "end_ts"), or times= to ForwardChaining.'
             )
         start_us, last_us = time_us_of(groups, n).T

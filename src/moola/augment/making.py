@@ -157,7 +157,7 @@ class Made:
 
 
 def can_synthesise(train: WindowTable, augmentations: Chain, mirror_classes: tuple[str, ...]) -> bool:
-    """Tell whether there are bars to make windows of, and for the mirror alone a class that mirrors."""
+    """Return whether there are bars to make windows of, and for the mirror alone a class that mirrors."""
     if set(augmentations) == {"mirror"}:
         return can_mirror(train, mirror_classes)
     return train.ohlc is not None
@@ -197,7 +197,7 @@ def make_windows(
     if train.ohlc is None:
         raise InvalidData(
             "augmentation must have the bars of the windows, but this relative file carries features alone. "
-            "Convert the 4-D file anew with `moola convert`, or train on it directly."
+            "Convert the 4-D file again with `moola convert`, or train on it directly."
         )
     swaps = class_swaps(train.classes, plan.mirror_classes)
     windows = windows_of(train)
@@ -284,8 +284,8 @@ def _sorted(rejected: Counter[str]) -> dict[str, int]:
 def _nothing_made(train: WindowTable, rejected: Counter[str]) -> str:
     if not rejected:
         return (
-            f"augmentation must know how classes mirror, but {', '.join(train.classes)} may have a direction. "
-            "Say --mirror-classes same, or swaps such as bull:bear."
+            f"augmentation needs to know how classes mirror, but {', '.join(train.classes)} may have a direction. "
+            "Set --mirror-classes same, or swaps such as bull:bear."
         )
     why = ", ".join(f"{count} {reason}" for reason, count in _sorted(rejected).items())
     return (

@@ -1,7 +1,7 @@
 """What rejects a made window: lost labels, and bars unlike the parent's.
 
 Every check returns the reason as a few words, or `None`. All work on log prices: scaled prices are
-judged the same.
+evaluated the same.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Window:
 
     @property
     def has_pointers(self) -> bool:
-        """Tell whether the expansion is known."""
+        """Return whether the expansion is known."""
         return self.start_bar >= 0
 
     @property
@@ -133,7 +133,7 @@ class Source:
 
     @cached_property
     def _blocks(self) -> dict[str, tuple[int, int]]:
-        """Rows of each symbol: side by side, as in every bar table that was read."""
+        """Rows of each symbol: adjacent, as in every bar table that was read."""
         if self.bars is None or not len(self.bars):
             return {}
         symbol = self.bars.symbol.astype(str)
@@ -141,7 +141,7 @@ class Source:
         return {str(symbol[first]): (first, stop) for first, stop in pairwise(edges)}
 
     def may_cut(self, row: int, window: Window) -> bool:
-        """Tell whether a window of this length and symbol may be cut from this row of the bar table on.
+        """Return whether a window of this length and symbol may be cut from this row of the bar table on.
 
         Its bars must be of one symbol, have no gap longer than `MAX_GAP_US`, and lie inside the one range
         of training windows that its parent lies in.

@@ -11,12 +11,13 @@ from jaxtyping import Float, Int
 from moola.augment.rejection import move_of, outside_zone, still_largest
 from moola.augment.training_windows import Source, Window, from_logs
 from moola.core.bars import upside_down
+from moola.core.expansions import PRIOR_STATES
 from moola.core.windows import inner_zone
 from moola.errors import WrongUsage
 from moola.tables.window_file import WindowTable
 
 # States before a move that mean the same whichever way the price goes.
-UNDIRECTED = ("consolidation", "retracement")
+UNDIRECTED = PRIOR_STATES
 
 
 def mirror(window: Window, source: Source, _rng: np.random.Generator) -> Window | None:
@@ -37,12 +38,12 @@ def mirror_keeps_label(parent: Window, made: Window, source: Source) -> str | No
     turned = np.allclose(np.log(made.ohlc[:, [0, 2, 1, 3]]) + np.log(parent.ohlc), 0.0, atol=1e-9)
     pointers = (made.start_bar, made.end_bar) == (parent.start_bar, parent.end_bar)
     if not (turned and pointers and made.label == source.swaps.get(parent.label)):
-        return "it is no mirror"
+        return "it is not a mirror"
     return None
 
 
 def class_swaps(classes: list[str], mirror_classes: tuple[str, ...]) -> dict[str, str]:
-    """Say which class a mirrored window has: `same`, swaps as `bull:bear`, or the undirected alone.
+    """State which class a mirrored window has: `same`, swaps as `bull:bear`, or the undirected alone.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def class_swaps(classes: list[str], mirror_classes: tuple[str, ...]) -> dict[str
 
 
 def can_mirror(train: WindowTable, mirror_classes: tuple[str, ...]) -> bool:
-    """Tell whether there are bars to mirror, and a class whose mirror is known."""
+    """Return whether there are bars to mirror, and a class whose mirror is known."""
     return train.ohlc is not None and bool(class_swaps(train.classes, mirror_classes))
 
 
@@ -230,7 +231,7 @@ MAX_SHIFT_BARS = 20
 
 
 def recut(window: Window, source: Source, rng: np.random.Generator) -> Window | None:
-    """Cut the window anew, up to 20 bars earlier or later; pointers move the other way.
+    """Cut the window again, up to 20 bars earlier or later; pointers move the other way.
 
     `None` where its bars are not in the bar table, or where every shift would take a pointer out of the
     inner zone, run over a long gap, or touch a bar outside the time of training rows.

@@ -7,7 +7,8 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Env
@@ -16,6 +17,7 @@ from moola import __version__
 from moola.cli import judging_commands, label_commands, run_commands, scan_commands, table_commands, training_commands
 from moola.cli.arguments import from_file, join_booleans, refuse_impossible, tell_sources
 from moola.cli.console import close_logging, exit_code, printable, reader_left, set_up_logging, terminable, way_on
+from moola.cli.help_pages import HelpPages
 from moola.errors import Interrupted, MoolaError
 from moola.options.option_sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names
 
@@ -27,22 +29,32 @@ HELP = (
     "better than the one in use. Options also come from MOOLA_<OPTION> and from moola.toml."
 )
 
+HELP_ALL = "--help-all"
+HELP_FLAGS = ["--help", "-h", HELP_ALL]
+# What an option's field does not say: without `everyday` at its field an option is not in --help.
+EVERY_OPTION = Parameter(
+    consume_multiple=True, negative_iterable=(), show_env_var=False, validator=refuse_impossible, show=False
+)
+
 app = App(
     name="moola",
     help=HELP,
     version=__version__,
     help_format="plaintext",
-    default_parameter=Parameter(
-        consume_multiple=True, negative_iterable=(), show_env_var=False, validator=refuse_impossible
-    ),
+    help_formatter=HelpPages(),
+    help_flags=HELP_FLAGS,
+    help_epilogue=(f"Every command takes --help, {HELP_ALL} (all options), --json (one object on stdout) and --debug."),
+    default_parameter=EVERY_OPTION,
     config=[Env(ENVIRONMENT_PREFIX, command=False), from_file],
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-bars = App(name="bars", help="Check or import a table of bars.")
-runs = App(name="runs", help="List runs, show one with its record, or prune.")
-label_store = App(name="labels", help="Export, import, describe, check or copy the labels of a store.")
-cpsa = App(name="cpsa", help="See synthetic training windows (class-preserving augmentation).")
+bars = App(name="bars", help_flags=HELP_FLAGS, help="Check or import bars.")
+runs = App(name="runs", help_flags=HELP_FLAGS, help="List, show or prune runs.")
+label_store = App(name="labels", help_flags=HELP_FLAGS, help="Export, import, describe, check or back up labels.")
+cpsa = App(
+    name="cpsa", help_flags=HELP_FLAGS, help="Preview synthetic training windows (class-preserving augmentation)."
+)
 # In the order of the work, so that --help reads as its table of contents.
 CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
     "Bars, windows and labels": {
@@ -55,14 +67,14 @@ CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
         "convert": table_commands.convert,
         "split": table_commands.split,
     },
-    "Learn": {
+    "Training": {
         "cpsa": cpsa,
         "pretrain-bilstm": training_commands.pretrain_bilstm,
         "pretrain-ts2vec": training_commands.pretrain_ts2vec,
         "tune": training_commands.tune,
         "train": training_commands.train,
     },
-    "Judge": {
+    "Evaluation": {
         "leakcheck": judging_commands.leakcheck,
         "eval": judging_commands.evaluate,
         "cv": judging_commands.cv,
@@ -72,12 +84,12 @@ CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
         "promote": judging_commands.promote,
         "report": judging_commands.report,
     },
-    "Find": {
+    "Finding events": {
         "predict": training_commands.predict,
         "scan": scan_commands.scan,
         "export": training_commands.export,
     },
-    "Look around": {
+    "Runs and installation": {
         "runs": runs,
         "doctor": run_commands.doctor,
     },
@@ -102,8 +114,18 @@ for _title, _chapter in CONTENTS.items():
             app.command(_command)
         else:
             app.command(_command, name=_name, group=_group, sort_key=_place)
-_last = Group.create_ordered("Help and version")
-app["--help"].group = app["--version"].group = (_last,)
+app["--help"].show = app["--version"].show = False
+
+
+@contextmanager
+def shown_options(tokens: list[str]) -> Iterator[None]:
+    """Show every option of a command inside, where --help-all asks for it."""
+    try:
+        if HELP_ALL in tokens:
+            app.default_parameter = Parameter.combine(EVERY_OPTION, Parameter(show=True))
+        yield
+    finally:
+        app.default_parameter = EVERY_OPTION
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -114,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     debug = any(token in ("--debug", "--debug=true") for token in tokens)
     as_json = any(token in ("--json", "--json=true") for token in tokens)
     try:
-        with terminable():
+        with terminable(), shown_options(tokens):
             run, given, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
             # Wrong usage ends before this line, with its sentence alone.
             tell_sources()
@@ -127,7 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
     except CycloptsError as error:
         code = _fail(f"{error} See moola {command} --help.".replace("  ", " "), 2, debug, as_json)
     except KeyboardInterrupt as stop:
-        code = _fail("Interrupted. Nothing that stood before was changed.", exit_code(stop), debug, as_json)
+        code = _fail("Interrupted. Existing files are unchanged.", exit_code(stop), debug, as_json)
     except Exception as error:
         # Where the reader has left nothing more can be told; any other broken pipe is news.
         is_news = not (isinstance(error, BrokenPipeError) and reader_left())
@@ -138,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _unforeseen(error: Exception, command: str) -> str:
-    """Say what ended a command that no rule foresaw: memory that ran out, or a fault of ours."""
+    """State what ended a command that no rule foresaw: memory that ran out, or a fault of ours."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk must have room for what {command} writes, but {error.strerror}. Free space and run it again."
     # Told by name, because torch is imported only where a command needs it; its CPU has no error of its own.

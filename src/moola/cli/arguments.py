@@ -68,7 +68,7 @@ def _remember(tokens: dict[str, list[Any]], settings: dict[str, Any]) -> None:
 
 
 def tell_sources() -> None:
-    """Say on stderr which options of the command that begins were not typed."""
+    """Report on stderr which options of the command that begins were not typed."""
     if text := _not_typed.get():
         log.info("%s", text)
         _not_typed.set("")
@@ -100,7 +100,7 @@ def refuse_impossible(_kind: Any, given: Any) -> None:
 
 
 def _is_utf8(text: str) -> bool:
-    """Tell whether text can be written down; what the system gave in other bytes holds lone surrogates."""
+    """Return whether text can be written down; what the system gave in other bytes holds lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

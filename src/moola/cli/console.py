@@ -21,6 +21,7 @@ from cyclopts import Parameter
 
 from moola.errors import Interrupted
 from moola.options.command_lines import command_line
+from moola.options.option_fields import OUTPUT, advanced
 
 LOG_FOLDER = Path("data/logs")
 MOST_HELD = 20
@@ -29,18 +30,10 @@ log = logging.getLogger("moola.cli")
 
 @dataclass(frozen=True, kw_only=True)
 class ConsoleOptions:
-    """Options of every command.
+    """Options of every command."""
 
-    Parameters
-    ----------
-    json
-        Print one JSON object on stdout and nothing else.
-    debug
-        Show the traceback of an error.
-    """
-
-    json: bool = False
-    debug: bool = False
+    json: Annotated[bool, advanced("Print one JSON object on stdout and nothing else.", OUTPUT)] = False
+    debug: Annotated[bool, advanced("Show the traceback of an error.", OUTPUT)] = False
 
 
 # Options are flat: --epochs, and never --options.epochs.
@@ -116,7 +109,7 @@ class _LazyFile(logging.FileHandler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002
-        """Say once that the log ends here; what the command does is told on the screen all the same."""
+        """Report once that the log ends here; what the command does is told on the screen all the same."""
         root = logging.getLogger("moola")
         if self in root.handlers:
             root.removeHandler(self)
@@ -177,15 +170,15 @@ class Screen:
             print(json.dumps(content, sort_keys=True, allow_nan=False))
 
     def next_command(self, *words: Any) -> None:
-        """Say what to type next, word by word: the line is quoted for the shell."""
+        """State what to type next, word by word: the line is quoted for the shell."""
         self.next_step(command_line(*words))
 
     def next_step(self, text: str) -> None:
-        """Say what to do next where it is no command alone."""
+        """State what to do next where it is no command alone."""
         self.say(f"Next: {text}")
 
 
-# Commands that are stopped: by Ctrl-C or by SIGTERM, with the command that goes on.
+# Commands that are stopped: by Ctrl-C or by SIGTERM, with the command that continues.
 
 
 class Terminated(KeyboardInterrupt):
@@ -193,7 +186,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def reader_left() -> bool:
-    """Tell whether whoever read what is printed has left, as `| head` does; if so, the rest goes nowhere."""
+    """Return whether whoever read what is printed has left, as `| head` does; if so, the rest goes nowhere."""
     try:
         printed_to = sys.stdout.fileno()
     except (OSError, ValueError):
@@ -234,8 +227,8 @@ def exit_code(stop: BaseException) -> int:
 
 
 def way_on(stop: Interrupted, typed: list[str]) -> str:
-    """Return the sentence with the command that goes on: what was typed, and what it lacks."""
+    """Return the sentence with the command that continues: what was typed, and what it lacks."""
     if stop.go_on is None:
         return ""
     is_there = any(word == "--resume" or word.startswith("--resume=") for word in typed)
-    return f" Go on with: {shlex.join(['moola', *typed, *(() if is_there else stop.go_on)])}"
+    return f" Continue with: {shlex.join(['moola', *typed, *(() if is_there else stop.go_on)])}"

@@ -1,4 +1,4 @@
-"""Commands that judge: eval, gate, promote, cv, compare, leakcheck, report."""
+"""Commands that evaluate: eval, gate, promote, cv, compare, leakcheck, report."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from moola.cli.progress import FitProgress
 from moola.errors import WrongUsage
 from moola.options.command_lines import command_line, window_bars_words
 from moola.options.judging_options import EvalOptions, GateOptions, LeakcheckOptions, PromoteOptions, ReportOptions
+from moola.options.option_fields import DATA, EVALUATION, everyday
 from moola.options.study_options import CompareOptions, CvOptions
 
 NOT_PROMOTED = 4
 
 
 def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Show a run's figures with 95 % intervals, beside trivial predictors'.
+    """Show a run's metrics with 95 % intervals, and those of an uninformed baseline.
 
     Example: moola eval --run artifacts/runs/<RUN_ID> --save-reliability-plot artifacts/plots/reliability.png
     """
@@ -25,13 +26,13 @@ def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = Consol
     screen = Screen(console)
     screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {result['part']}")
     if result["part"] == "val":
-        screen.say("  There is no test part: these windows also chose the epoch and the calibration.")
+        screen.say("  There is no test part: these windows also selected the epoch and the calibration.")
     _say_provenance(screen, result)
     rows = [_figure_row(figure) for figure in evaluation.figures]
-    screen.table(["figure", "value", "95 % interval", "trivial"], rows)
+    screen.table(["metric", "value", "95 % interval", "uninformed"], rows)
     screen.say(
         f"  Intervals: bootstrap over blocks of {evaluation.block_windows} windows in time. "
-        "Trivial: class share and most common pointers of the train rows."
+        "Uninformed: class shares and most common pointers of the train rows."
     )
     if evaluation.perfect_ece:
         (low, high), (low5, high5) = evaluation.perfect_ece["width"], evaluation.perfect_ece["mass"]
@@ -44,7 +45,9 @@ def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = Consol
         screen.say(f"Reliability plot in {options.save_reliability_plot}")
         result["reliability_plot"] = str(options.save_reliability_plot)
     if len(result["predicted"]) == 1:
-        screen.say(f"  It says {next(iter(result['predicted']))} of every window: it tells no two of them apart.")
+        screen.say(
+            f"  It predicts {next(iter(result['predicted']))} for all windows: it does not separate the classes."
+        )
     screen.say(f"Figures in {result['metrics_file']}")
     screen.next_command("moola", "gate", "--run", options.run)
     screen.result(result)
@@ -90,7 +93,7 @@ def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
 
 
 def gate(*, options: Annotated[GateOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Compare a run with the baseline on the same windows, for a verdict.
+    """Compare a run with the baseline on the same windows, and give a verdict.
 
     Exit code 4 unless the verdict is promote.
 
@@ -120,16 +123,18 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     screen.say(f"Baseline   {result['baseline']} ({result['baseline_kind']})")
     if result["labelled_by"]:
         screen.say(f"Labels by  {', '.join(result['labelled_by'])}")
-    screen.say(f"Judged on {result['n_windows']} windows of {result['part']}, in blocks of {result['block_windows']}.")
+    screen.say(
+        f"Evaluated on {result['n_windows']} windows of {result['part']}, in blocks of {result['block_windows']}."
+    )
     rows = []
     for row in result["comparisons"]:
         values = [_number(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
         interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
         rows.append([row["metric"], *values, interval, "yes" if row["holds"] else "no"])
-    screen.table(["figure", "challenger", "baseline", "trivial", "difference", "95 % interval", "rule holds"], rows)
+    screen.table(["metric", "challenger", "baseline", "uninformed", "difference", "95 % interval", "rule holds"], rows)
     if result.get("detectable_brier_gain") is not None:
         gain = result["detectable_brier_gain"]
-        screen.say(f"  So many windows show a true Brier gain of {gain:.3f} or more, four times in five (power 0.8).")
+        screen.say(f"  Minimum detectable Brier gain at 80 % power: {gain:.3f}.")
     if (test := result.get("resampled_t")) and test["p_two_sided"] is not None:
         screen.say(
             f"  Brier over {test['n']} folds and seeds: {test['mean']:+.3f} "
@@ -147,17 +152,15 @@ def _number(value: float | None) -> str:
 def promote(
     *,
     options: Annotated[PromoteOptions, Flat] = PromoteOptions(),
-    accept: Literal["inconclusive"] | None = None,
+    accept: Annotated[
+        Literal["inconclusive"] | None,
+        everyday("Promote on an inconclusive verdict too; nothing overrides hold.", EVALUATION),
+    ] = None,
     console: Console = ConsoleOptions(),
 ) -> int:
-    """Gate a run and put its model into use; --back returns to the one before.
+    """Gate a run and put its model into use; --back returns to the previous model.
 
     Example: moola promote --run artifacts/runs/<RUN_ID>
-
-    Parameters
-    ----------
-    accept
-        Promote on an inconclusive verdict too. There is no way past hold.
     """
     from moola.stages import evaluate
 
@@ -187,16 +190,16 @@ def _back(options: PromoteOptions, screen: Screen) -> int:
     return 0
 
 
-# Commands that judge over folds and compare: cv, compare.
+# Commands that evaluate over folds and compare: cv, compare.
 
 
 COLUMNS = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
 
 
 def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Cross-validate in time: purged folds, several seeds, pooled figures.
+    """Cross-validate in time: purged folds, several seeds, pooled metrics.
 
-    Figures are of windows out of fold; the last line on stdout is the cv's id.
+    Metrics are out of fold; the last line on stdout is the cv's id.
 
     Example: moola cv --data data/processed/labeled/train_latest_relative.parquet --folds 5 --seeds 5
     """
@@ -220,7 +223,7 @@ def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions
 def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     screen.say(
         f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} seeds, {result['n_pooled']} of "
-        f"{result['n_labelled']} windows judged out of fold, {result['seconds']:.0f} s"
+        f"{result['n_labelled']} windows predicted out of fold, {result['seconds']:.0f} s"
     )
     for leak in [*result["leaks"], *result["controls"]["leaks"]]:
         screen.say(f"  NOT LEAK-PROOF: {leak}.")
@@ -253,7 +256,7 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
 def _show_uncertainty(screen: Screen, found: dict[str, Any]) -> None:
     answers = ", ".join(f"{count} {name}" for name, count in found["answers"].items())
     asked = f"{100 * (1 - found['alpha']):.6g} % asked"
-    screen.say(f"  Conformal answers, calibrated on earlier folds alone: {answers}.")
+    screen.say(f"  Conformal sets, calibrated on earlier folds alone: {answers}.")
     if (held := _covered(found, "class_")) is not None:
         screen.say(f"  The truth is in {held} of the sets, {asked}.")
     for which, row in found["pointers"].items():
@@ -273,7 +276,10 @@ def _covered(found: dict[str, Any], prefix: str = "") -> str | None:
 
 
 def compare(
-    names: list[str],
+    names: Annotated[
+        list[str],
+        everyday("Runs or cvs, by id or folder; the first is the baseline unless --baseline names another.", DATA),
+    ],
     /,
     *,
     options: Annotated[CompareOptions, Flat] = CompareOptions(),
@@ -281,14 +287,9 @@ def compare(
 ) -> int:
     """Compare runs or cvs on the same windows by paired differences.
 
-    Says what so many windows can show, and corrects for many tests (Holm).
+    Gives the minimum detectable effect, and corrects for multiple tests (Holm).
 
     Example: moola compare <RUN_ID> <RUN_ID> <RUN_ID> --output compare.csv --plot compare.png
-
-    Parameters
-    ----------
-    names
-        Runs or cvs, by id or folder; the first is the baseline unless --baseline says another.
     """
     from moola.stages import compare
 
@@ -325,9 +326,9 @@ def compare(
 
 
 def report(*, options: Annotated[ReportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Write one HTML page of a run: verdict, figures, charts and windows.
+    """Write an HTML report of a run: verdict, metrics, charts and windows.
 
-    It opens without a network.
+    The page works offline.
 
     Example: moola report --run artifacts/runs/<RUN_ID>
     """
@@ -358,7 +359,7 @@ LEAKS = 3
 
 
 def leakcheck(*, options: Annotated[LeakcheckOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Look for leaks in data, split, features, encoder and run.
+    """Check data, split, features, encoder and run for leaks.
 
     Exit code 3 when there is one.
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.options.command_lines import window_bars_words
 from moola.options.label_options import LabelOptions, LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
+from moola.options.option_fields import OUTPUT, LabelStoreFile, everyday
 
 MAX_SHOWN = 20
 UNUSUAL = {
@@ -34,7 +35,7 @@ def export_labels(*, options: Annotated[LabelsExportOptions, Flat], console: Con
     screen.say(f"{result['n_windows']} windows in {result['n_rows']} rows ({classes}) in {result['output']}")
     _show_reasons(screen, "left out", result["left_out"])
     _show_reasons(screen, "in conflict", result["conflicts"])
-    _show_reasons(screen, "judged differently by annotators", result["disagreements"])
+    _show_reasons(screen, "labelled differently by annotators", result["disagreements"])
     for kind, words in UNUSUAL.items():
         if count := result["mark_warnings"][kind]:
             screen.say(f"{count} of the expansions {words}")
@@ -45,11 +46,11 @@ def export_labels(*, options: Annotated[LabelsExportOptions, Flat], console: Con
 
 
 def import_labels(*, options: Annotated[LabelsImportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Bring labels of a window file or of Label Studio into a label store.
+    """Import labels of a window file or of Label Studio into a label store.
 
     Label Studio's JSON export is a list of tasks, each with data.window_id, data.start_ts (and data.end_ts and
-    data.symbol, where known) and one annotation of timeserieslabels; a choice A to D is the grade. An instant
-    within a bar means that bar. A file with problems is refused with all of them, and nothing is written.
+    data.symbol, where known) and one annotation of timeserieslabels; a choice A to D is the grade. A time
+    within a bar means that bar. A file with problems is refused with a list of them, and nothing is written.
 
     Example: moola labels import --store data/labels.db --bars data/raw/eurusd_1h_2017.parquet
     --input data/processed/labeled/train_latest.parquet --annotator ana
@@ -94,41 +95,34 @@ def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Consol
     return 0
 
 
-def check_store(store: Path, *, console: Console = ConsoleOptions()) -> int:
-    """Check that a label store is whole: its tables, every revision against its hash, what is current.
+def check_store(store: LabelStoreFile, *, console: Console = ConsoleOptions()) -> int:
+    """Check that a label store is complete: its tables, the hash of every revision, the current labels.
 
-    Ends with 5 where it is not. A store of an older version is brought to this one first.
+    Exit code 5 when it is not. A store of an older version is first updated to this one.
 
     Example: moola labels check artifacts/labels/labels.db
-
-    Parameters
-    ----------
-    store
-        Label store to check.
     """
     from moola.labels.label_stats import check
 
     result = check(store)
     screen = Screen(console)
     screen.say(
-        f"{result['store']} is whole: {result['n_revisions']} revisions of {result['n_labels']} labels are as they "
+        f"{result['store']} is intact: {result['n_revisions']} revisions of {result['n_labels']} labels are as they "
         f"were saved; the bars of {result['n_with_bars']} are known"
     )
     screen.result(result)
     return 0
 
 
-def back_up_store(store: Path, to: Path, *, console: Console = ConsoleOptions()) -> int:
-    """Copy a label store to a new file, also while a page has it open; the copy is checked.
+def back_up_store(
+    store: LabelStoreFile,
+    to: Annotated[Path, everyday("File to write, which must not exist.", OUTPUT)],
+    *,
+    console: Console = ConsoleOptions(),
+) -> int:
+    """Copy a label store to a new file, also while a labelling page uses it; the copy is checked.
 
     Example: moola labels backup artifacts/labels/labels.db labels_monday.db
-
-    Parameters
-    ----------
-    store
-        Label store to copy.
-    to
-        File to write; none may be there.
     """
     from moola.labels.label_stats import back_up
 
@@ -184,7 +178,7 @@ def _show_reasons(screen: Screen, what: str, entries: list[dict[str, str]]) -> N
 
 
 def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Label windows in the browser; every save is kept in the label store.
+    """Label windows in the browser; the label store keeps every save.
 
     Serves a page on 127.0.0.1 until Ctrl-C. Needs the extra: pip install "moola[label]".
 

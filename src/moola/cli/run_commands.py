@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.errors import MoolaError
 from moola.options.judging_options import PruneOptions
+from moola.options.option_fields import DATA, everyday
 
 
 def list_runs(*, console: Console = ConsoleOptions()) -> int:
@@ -63,15 +64,12 @@ def _complete(run: Any) -> dict[str, Any]:
     }
 
 
-def show_run(run: str, /, *, console: Console = ConsoleOptions()) -> int:
+def show_run(
+    run: Annotated[str, everyday("Run id, or its folder.", DATA)], /, *, console: Console = ConsoleOptions()
+) -> int:
     """Show a run's options and manifest; its files are checked against their hashes.
 
     Example: moola runs show <RUN_ID>
-
-    Parameters
-    ----------
-    run
-        Run id, or its folder.
     """
     from moola.options.option_ranges import RUNS_ROOT
     from moola.runs import run_store
@@ -119,7 +117,7 @@ def prune_runs(*, options: Annotated[PruneOptions, Flat] = PruneOptions(), conso
 
 
 def doctor(*, console: Console = ConsoleOptions()) -> int:
-    """Look at versions, device, data, split and disk, and say what to mend.
+    """Check versions, device, data, split and disk, and report what to fix.
 
     Example: moola doctor
     """
@@ -131,6 +129,6 @@ def doctor(*, console: Console = ConsoleOptions()) -> int:
         screen.say(f"{finding['state']:5}  {finding['what']}: {finding['found']}")
         if finding["advice"]:
             screen.say(f"       {finding['advice']}")
-    screen.say("Ready." if result["healthy"] else "Not ready: mend what is marked fault.")
+    screen.say("Ready." if result["healthy"] else "Not ready: fix what is marked fault.")
     screen.result(result)
     return 0 if result["healthy"] else 1

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def scan(*, options: Annotated[ScanOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Find events in bars: what the model's windows say, merged.
+    """Find events in bars: predictions of overlapping windows, merged.
 
-    With --live each event is told from the bars up to that moment alone; with --follow the bars may still come.
+    With --live each event is reported from the bars up to that moment alone; with --follow the bars may still come.
 
     Example: moola scan --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt
     --bars data/raw/eurusd_1h_2017.parquet --output events.parquet --plot artifacts/plots/events
@@ -71,12 +71,12 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
         result = follower.run(lambda events: _tell(screen, events.to_dicts()), lambda: screen.say(following))
     except KeyboardInterrupt as stop:
         raise Interrupted(
-            f"Interrupted after {follower.state.n_events} events; everything told is in {options.output}.", go_on=()
+            f"Interrupted after {follower.state.n_events} events; everything reported is in {options.output}.", go_on=()
         ) from stop
     screen.say(f"{result['n_events']} events of {result['n_bars']} bars so far in {options.output}")
     if result["n_bad_lines"] or result["n_skipped"] or result["n_gaps"]:
         screen.say(
-            f"{result['n_bad_lines']} lines that are no bars and {result['n_skipped']} bars that are not later than "
+            f"{result['n_bad_lines']} invalid lines and {result['n_skipped']} bars that are not later than "
             f"those before were skipped ({result['n_differing']} differ from what was read, "
             f"{result['n_out_of_order']} are out of order); {result['n_gaps']} gaps."
         )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.options.command_lines import command_line, window_bars_words
+from moola.options.option_fields import Bars
 from moola.options.table_options import (
     AutolabelOptions,
     ConvertOptions,
@@ -40,15 +41,10 @@ def sample(*, options: Annotated[SampleOptions, Flat] = SampleOptions(), console
     return 0
 
 
-def check_bars(file: Path, /, *, console: Console = ConsoleOptions()) -> int:
+def check_bars(file: Bars, /, *, console: Console = ConsoleOptions()) -> int:
     """Check a bar table against every rule, and describe it.
 
     Example: moola bars check data/raw/eurusd_1h_2017.parquet
-
-    Parameters
-    ----------
-    file
-        Bar table, parquet or CSV.
     """
     from moola.stages import make_tables
 
@@ -62,7 +58,7 @@ def check_bars(file: Path, /, *, console: Console = ConsoleOptions()) -> int:
 
 
 def import_bars(*, options: Annotated[ImportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Bring bars of any column names and time zone to the contract.
+    """Import bars with any column names and time zone.
 
     Example: moola bars import --input eurusd.csv --output data/raw/eurusd.parquet --columns timestamp=Date
     --timezone Europe/Berlin
@@ -113,10 +109,10 @@ def convert(*, options: Annotated[ConvertOptions, Flat], console: Console = Cons
 
 
 def autolabel(*, options: Annotated[AutolabelOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Label windows by a published rule, to try moola before a person has.
+    """Label windows by a published rule, to try moola without labels.
 
     The expansion is the strongest straight move of 5 to 24 bars in the inner zone; the class is what the 20 bars
-    before it did: come back against the move (retracement) or go nowhere (consolidation). Others get no label.
+    before it did: move against it (retracement) or sideways (consolidation). Others get no label.
 
     Example: moola autolabel --bars data/raw/eurusd_1h_2017.parquet --output data/processed/labeled/by_rule.parquet
     """
@@ -124,7 +120,7 @@ def autolabel(*, options: Annotated[AutolabelOptions, Flat], console: Console = 
 
     result = make_tables.autolabel(options)
     screen = Screen(console)
-    screen.table(["the rule says", "windows"], [[name, str(count)] for name, count in result["candidates"].items()])
+    screen.table(["the rule gives", "windows"], [[name, str(count)] for name, count in result["candidates"].items()])
     kept = ", ".join(f"{count} {name}" for name, count in result["kept"].items())
     screen.say(f"Kept {kept} in {result['output']}, labelled by {result['labelled_by']} and not by a person.")
     length = window_bars_words(options.window_bars)
@@ -134,7 +130,7 @@ def autolabel(*, options: Annotated[AutolabelOptions, Flat], console: Console = 
 
 
 def split(*, options: Annotated[SplitOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Divide windows by forward chaining, and drop what would leak.
+    """Split windows by forward chaining, and drop those that would leak.
 
     Example: moola split --data data/processed/labeled/train_latest_relative.parquet
     --output data/splits/fwd_chain_v3.json
@@ -194,9 +190,7 @@ def _show_split(screen: Screen, result: dict[str, Any]) -> None:
 
 
 def preview(*, options: Annotated[CpsaPreviewOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Draw synthetic windows beside their parents, and count the rejected.
-
-    Trains nothing.
+    """Draw synthetic windows beside their parents, and count the rejected ones.
 
     Example: moola cpsa preview --data data/processed/labeled/train_latest_relative.parquet
     --split data/splits/fwd_chain_v3.json --augmentations mirror warp --output artifacts/plots/cpsa.png

@@ -23,9 +23,7 @@ from moola.options.training_options import (
 
 
 def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Pretrain an encoder on bars without labels: hidden bars, structure, moves.
-
-    Structure is that around each bar; moves are those of random definitions.
+    """Pretrain an encoder on bars without labels (self-supervised).
 
     Example: moola pretrain-bilstm --input data/processed/unlabeled/windows.parquet
     --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt
@@ -34,7 +32,7 @@ def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Conso
 
 
 def pretrain_ts2vec(*, options: Annotated[PretrainTs2VecOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Pretrain an encoder by contrast of two crops (TS2Vec with soft weights).
+    """Pretrain an encoder by contrastive learning (TS2Vec with soft weights).
 
     Example: moola pretrain-ts2vec --input data/processed/unlabeled/windows.parquet
     --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/ts2vec_11d_v1.pt
@@ -60,7 +58,7 @@ def _pretrain(options: PretrainOptions, screen: Screen) -> int:
     screen.say(
         f"Trained on {result['n_train_windows']} windows, validated on {result['n_val_windows']} later ones: "
         f"loss {result['val_loss']:.3f} at epoch {result['best_epoch']} of {result['epochs_run']} "
-        f"(1 is what knowing nothing gets{by_arm}), {result['seconds']:.0f} s on {result['device']}."
+        f"(1.0 = uninformed baseline{by_arm}), {result['seconds']:.0f} s on {result['device']}."
     )
     screen.say(f"Encoder in {result['output']}")
     words = ("moola", "train", "--data", "<windows>", "--split", "<split>", "--pretrained-encoder")
@@ -97,13 +95,14 @@ def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleO
     )
     if "val" in result["trained_on"]:
         screen.say(
-            "Then trained anew on train and val rows together: that model is kept, and test rows judge it. Val figures "
+            "Then retrained on train and val rows together: that model is kept and evaluated on test rows. Val metrics "
             "are of the model before."
         )
     elif not counts["test"]:
         screen.say(
-            "There is no test part, so the kept model trained on train rows alone: val rows, which chose its epoch and "
-            "temperature, judge it."
+            "There is no test part, so the kept model is trained on train rows alone and evaluated on val rows, which "
+            "also "
+            "selected its epoch and temperature."
         )
     if result["labelled_by"]:
         screen.say(f"Labels by {', '.join(result['labelled_by'])}.")
@@ -137,12 +136,10 @@ def predict(*, options: Annotated[PredictOptions, Flat], console: Console = Cons
 
 
 def tune(*, options: Annotated[TuneOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Choose options of train by trials on inner folds of the train rows.
+    """Tune hyperparameters of train on purged inner folds of the train rows.
 
-    The folds are purged; what is chosen is written where train reads it.
-
-    Val and test are never looked at. The first trial is today's defaults, and they stay unless the best trial beats
-    them with seeds that chose nothing. Needs the extra: pip install "moola[tune]".
+    Val and test rows are never used. The defaults stay unless the best trial beats them with fresh seeds. An option
+    of train given here is fixed. Needs the extra: pip install "moola[tune]".
 
     Example: moola tune --data data/processed/labeled/train_latest_relative.parquet
     --split data/splits/fwd_chain_v3.json --trials 30
@@ -172,7 +169,7 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
     states = ", ".join(f"{count} {state}" for state, count in result["trials"].items())
     screen.say(
         f"{result['n_trials']} trials ({states}) on {len(result['folds'])} inner folds of the train rows "
-        f"(train/val/judged windows: {folds}), {result['seconds']:.0f} s"
+        f"(train/val/test windows: {folds}), {result['seconds']:.0f} s"
     )
     for note in result["notes"]:
         screen.say(f"  NOTE: {note}.")
@@ -199,16 +196,14 @@ def _value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
-# The command that puts models side by side on one benchmark.
+# The command that compares models on one benchmark.
 
 
 WIDEST = 400
 
 
 def benchmark(*, options: Annotated[BenchmarkOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Put references, peers and networks side by side on few labels.
-
-    Several draws and seeds, one judge.
+    """Compare references, peers and networks on few labels, over several draws and seeds.
 
     Example: moola benchmark --train train.parquet --test test.parquet --models summary_trees scratch
     --seeds 17 18 19 --against summary_trees
@@ -256,11 +251,10 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def export(*, options: Annotated[ExportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Write a model for use inside other platforms (ONNX).
+    """Export a model to ONNX, for other platforms.
 
-    Raw features in, calibrated probabilities out.
-
-    The file says in its metadata how features are made of bars. Needs the extra: pip install "moola[onnx]".
+    Raw features in, calibrated probabilities out; the file's metadata defines the features. Needs the extra: pip
+    install "moola[onnx]".
 
     Example: moola export --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt --output model.onnx
     """

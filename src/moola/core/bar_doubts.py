@@ -39,7 +39,7 @@ class SplitDoubt:
 
 
 def time_doubt(start_us: Int[np.ndarray, " bars"]) -> str | None:
-    """Say what times have that few bars do: a length above 7 days or below a tenth of a second, or 1970-01-01."""
+    """State what times have that few bars do: a length above 7 days or below a tenth of a second, or 1970-01-01."""
     usual_s = bar_interval_us(start_us) / 1e6
     n_first = int(((start_us >= 0) & (start_us < 86_400_000_000)).sum())
     if n_first:

@@ -31,7 +31,7 @@ def interval_warning(learned_s: float | None, read_s: float | None) -> str:
         return ""
     return (
         f"the model learned on bars {_told(learned_s)} apart and reads bars {_told(read_s)} apart: "
-        "its probabilities were never judged on such bars"
+        "its probabilities were never evaluated on such bars"
     )
 
 

@@ -1,7 +1,7 @@
 """Overlapping windows to events: how they are merged in hindsight, and as they become known.
 
 A window's curves always point somewhere, whether there is an expansion or not. So a pair of pointers that
-one window proposes is judged by all windows that have it in their inner zone, where the network learned to
+one window proposes is evaluated by all windows that have it in their inner zone, where the network learned to
 look: an event is where they agree.
 """
 
@@ -74,7 +74,7 @@ class MergedEvents:
     cut
         No window has the whole event in its inner zone: the bars' end, a gap or its own length cuts it.
     known_bar
-        Last bar that anything said of the event hangs on, where that was kept to (`core.live`); -1 in hindsight.
+        Last bar that any prediction of the event depends on, where that was kept to (`core.live`); -1 in hindsight.
     """
 
     bar: Int[np.ndarray, "events 2"]
@@ -117,7 +117,7 @@ class MergedEvents:
 def seen_by(
     first_bar: Int[np.ndarray, " windows"], bar: Int[np.ndarray, "events 2"], n_seen: int, zone: tuple[int, int]
 ) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"], Bool[np.ndarray, " events"]]:
-    """Return which windows `[first, last)` judge each event, and whether the event is cut.
+    """Return which windows `[first, last)` evaluate each event, and whether the event is cut.
 
     Those with the whole event in their inner zone; where there are none, those with the whole event.
     """
@@ -136,7 +136,7 @@ def seen_by(
 
 
 def merge_windows(said: WindowCurves, proposing: Bool[np.ndarray, " windows"], tolerance_bars: int) -> MergedEvents:
-    """Judge every pair that some windows propose by all windows that see it.
+    """Evaluate every pair that some windows propose by all windows that see it.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def judge(
     cut: Bool[np.ndarray, " events"],
     tolerance_bars: int,
 ) -> MergedEvents:
-    """Judge each pair by the windows `[first, last)`, at least one, that have it among the bars they see."""
+    """Evaluate each pair by the windows `[first, last)`, at least one, that have it among the bars they see."""
     n_bars, n_classes = said.n_seen, said.class_prob.shape[1]
     n_saw = last - first
     around = masses(said, tolerance_bars)
@@ -176,7 +176,7 @@ def judge(
     plain, n_agree = np.zeros((len(bar), n_classes)), np.zeros(len(bar), dtype=np.int64)
     near = np.zeros((len(bar), 2 * INTERVAL_REACH_BARS + 1, 2))
     reach = np.arange(-INTERVAL_REACH_BARS, INTERVAL_REACH_BARS + 1)
-    # An event's windows stand side by side: the first of every event at once, then the second, and so on.
+    # An event's windows are interleaved: the first of every event at once, then the second, and so on.
     for place in range(int(n_saw.max(initial=0))):
         of = np.flatnonzero(place < n_saw)
         window = first[of] + place
@@ -236,7 +236,7 @@ def suppress(
 ) -> tuple[Bool[np.ndarray, " events"], Bool[np.ndarray, " events"]]:
     """Keep an event unless a more probable one that is kept overlaps it (greedy non-maximum suppression).
 
-    Events that begin at `horizon_bar` or later may still come. Whatever could hang on them stays open, so
+    Events that begin at `horizon_bar` or later may still come. Whatever could depend on them stays open, so
     that pieces settled one after the other give what all at once would.
 
     Parameters
@@ -264,7 +264,7 @@ def suppress(
     return kept, still
 
 
-# Events as they become known: each is judged by windows that were complete when it was told, and never again.
+# Events as they become known: each is evaluated by windows that were complete when it was reported, and never again.
 
 
 def live_events(
@@ -274,19 +274,19 @@ def live_events(
     min_prob: float,
     min_windows: int,
 ) -> MergedEvents:
-    """Find events in the order in which they can be told; `not_yet_told` then leaves out what overlaps.
+    """Find events in the order in which they can be reported; `not_yet_told` then leaves out what overlaps.
 
     A window is complete when the last bar that it sees is. A pair is ripe at the first complete window at which
     it is proposed, at least `min_windows` complete windows have it in their zone, and the mean probability that
-    these give it is `min_prob` or more. It is told then, unless an event told before (or, at the same window, a
-    more probable one) overlaps it. Nothing of this hangs on bars after that window.
+    these give it is `min_prob` or more. It is reported then, unless an event reported before (or, at the same window, a
+    more probable one) overlaps it. Nothing of this depends on bars after that window.
 
     Parameters
     ----------
     said
         The telling windows and all before them that share a bar with one of them.
     telling
-        Windows at which events may be told; those of others were told before.
+        Windows at which events may be reported; those of others were reported before.
 
     Returns
     -------
@@ -306,7 +306,7 @@ def live_events(
 
 
 def not_yet_told(found: MergedEvents, told: Int[np.ndarray, "told 2"], max_overlap: float) -> MergedEvents:
-    """Return the ripe events, in their order, that no event told before overlaps, nor one of those before them."""
+    """Return the ripe events, in their order, that no event reported before overlaps, nor one of those before them."""
     kept: list[int] = []
     for row in range(len(found)):
         before = np.concatenate([told, found.bar[kept]])
@@ -318,7 +318,7 @@ def not_yet_told(found: MergedEvents, told: Int[np.ndarray, "told 2"], max_overl
 def _never_inside(
     said: WindowCurves, bar: Int[np.ndarray, "pairs 2"], proposer: Int[np.ndarray, " pairs"]
 ) -> Bool[np.ndarray, " pairs"]:
-    """Tell, from windows up to the proposing one, that no window has or will have the pair in its zone.
+    """Report, from windows up to the proposing one, that no window has or will have the pair in its zone.
 
     A pair that a later window may have inside waits for it: whether that window comes is not known yet.
     """
@@ -338,7 +338,7 @@ def _telling_window(
     min_prob: float,
     min_windows: int,
 ) -> Int[np.ndarray, " pairs"]:
-    """Return the first window at which each pair can be told, -1 where there is none."""
+    """Return the first window at which each pair can be reported, -1 where there is none."""
     around = masses(said, tolerance_bars)
     at, sums = np.full(len(bar), -1, dtype=np.int64), np.zeros(len(bar))
     for place in range(int((last - first).max(initial=0))):

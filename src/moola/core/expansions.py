@@ -14,6 +14,8 @@ NO_POINTER = -1
 LENGTH_POWER = 0.2
 LENGTH_SPREAD_BARS = 3.0
 UNIFORM_SHARE = 0.02
+# Classes that name the state before an expansion, not the expansion itself.
+PRIOR_STATES = ("consolidation", "retracement")
 
 
 def soft_curve(
@@ -104,6 +106,11 @@ CONSOLIDATION_DRIFT = 0.20
 CONSOLIDATION_WIDTH = 0.90
 
 
+def class_text(name: str) -> str:
+    """Return a class as a person reads it beside an expansion: `after consolidation`; other names stay."""
+    return f"after {name}" if name in PRIOR_STATES else name
+
+
 @dataclass(frozen=True)
 class RuleLabel:
     """A class with its pointers, or the reason why the rule gives none (`label` is None)."""
@@ -144,7 +151,7 @@ def least_window_bars() -> int:
 
 
 def is_too_short(window_bars: int) -> bool:
-    """Tell whether a window has no room for the bars before its inner zone, or for an expansion in it."""
+    """Return whether a window has no room for the bars before its inner zone, or for an expansion in it."""
     first, last = inner_zone(window_bars)
     return first <= PRIOR_BARS or last - first < MIN_BARS
 

@@ -141,7 +141,7 @@ def require_input_dim(input_dim: int | None) -> None:
 HEAD_BARS = ZSCORE_BARS - 1
 # Bars a piece of a table, each computed with the bars before it that it looks at.
 BARS_AT_A_TIME = 4096
-# Windows whose first bars are mended at once: what is computed on the way stays in the processor's cache.
+# Windows whose first bars are fixed at once: what is computed on the way stays in the processor's cache.
 HEADS_AT_A_TIME = 512
 
 
@@ -149,7 +149,7 @@ class BarFeatures:
     """The eleven features of every bar of a table, and of any of its windows.
 
     Costs 88 bytes a bar, whatever the number of windows. A bar's features are the same in every window that holds
-    19 bars before it; the first bars of a window are mended (specification 3: returns of the first bar are 0, z-scores
+    19 bars before it; the first bars of a window are fixed (specification 3: returns of the first bar are 0, z-scores
     before there are 20 bars are over all so far). Equal to `relative_features` of the windows but for rounding
     (1e-9 of a z-score). `turned` gives the features of the bars upside down.
     """

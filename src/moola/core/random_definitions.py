@@ -1,6 +1,6 @@
 """Definitions drawn at random: families, their ranges, and the published rules that no draw may repeat.
 
-A definition says where a move starts and ends in any window, without a label. Many of them, drawn anew
+A definition says where a move starts and ends in any window, without a label. Many of them, redrawn
 for every run, teach an encoder what moves are made of rather than one idea of them (programmatic labels
 as a pretext, after Ratner et al., NeurIPS 2016; many cheap targets, after Asano et al., ICLR 2020).
 """
@@ -72,7 +72,7 @@ def draw_definitions(n_definitions: int, window_bars: int, seed: int) -> list[De
 
 
 def repeats_a_rule(definition: Definition, window_bars: int = WINDOW_BARS) -> bool:
-    """Tell whether a definition is, within tolerances, one that labels of this project come from."""
+    """Return whether a definition is, within tolerances, one that labels of this project come from."""
     scale = WINDOW_BARS / window_bars
     bars = [size * scale for size in (definition.shortest, definition.longest, definition.look_bars)]
     if definition.family == "breakout":

@@ -43,7 +43,7 @@ class Intervals:
 
     @property
     def timed(self) -> bool:
-        """Tell whether overlap can be checked at all."""
+        """Return whether overlap can be checked at all."""
         return self.start_us is not None and self.end_us is not None
 
 
@@ -89,7 +89,7 @@ def forward_chain(intervals: Intervals, val_fraction: float, test_fraction: floa
     np.maximum.at(last_slot, intervals.group[~straddles], slot[~straddles])
     repeated = ~straddles & (slot < last_slot[intervals.group])
     dropped |= {
-        int(row): f"the same bars stand in {names[last_slot[intervals.group[row]]]} too"
+        int(row): f"the same bars are in {names[last_slot[intervals.group[row]]]} too"
         for row in np.flatnonzero(repeated)
     }
     kept = ~straddles & ~repeated
@@ -146,7 +146,7 @@ def chain_problems(split: Split, intervals: Intervals, window_id: list[str]) -> 
             first = int(shared[0])
             twin = int(after[np.argmax(intervals.group[after] == intervals.group[first])])
             detail = f"{earlier} row {first} ({window_id[first]}) and {later} row {twin} ({window_id[twin]})"
-            rule = f"the same bars must not stand in {earlier} and {later}"
+            rule = f"the same bars must not be in {earlier} and {later}"
             problems.append(Problem(rule, len(shared), first, detail))
         if intervals.start_us is not None and intervals.end_us is not None:
             opening = int(after[np.argmin(intervals.start_us[after])])
@@ -190,8 +190,8 @@ def near_any(
 def _times(intervals: Intervals) -> tuple[np.ndarray, np.ndarray]:
     if intervals.start_us is None or intervals.end_us is None:
         raise InvalidData(
-            "cross-validation must know when windows are, but the data has no start_ts and end_ts. "
-            "Cut the windows anew with `moola windows`."
+            "cross-validation must have windows with times, but the data has no start_ts and end_ts. "
+            "Cut the windows again with `moola windows`."
         )
     return intervals.start_us, intervals.end_us
 

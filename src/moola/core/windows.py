@@ -82,7 +82,7 @@ def cut_windows(bars: Bars, stride: int, window_bars: int = WINDOW_BARS, max_gap
     n_dropped = 0
     for symbol in bars.symbols:
         rows = np.flatnonzero(bars.symbol == symbol)
-        # A view over the table needs its bars side by side, which symbol by symbol tables have.
+        # A view over the table needs adjacent bars, which symbol by symbol tables have.
         if rows[-1] - rows[0] + 1 != len(rows):
             raise ValueError(f"bars of symbol {symbol!r} must be contiguous in the table")
         first = np.arange(rows[0], rows[-1] + 2 - window_bars, stride, dtype=np.int64)

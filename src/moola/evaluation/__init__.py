@@ -1,1 +1,1 @@
-"""Judging a table of predictions, whoever made it: no torch, no models."""
+"""Evaluating a table of predictions, whoever made it: no torch, no models."""

@@ -246,7 +246,7 @@ def brier_skill(class_shares: dict[str, float]) -> Metric:
     ----------
     class_shares
         Share or count of each class in training (`TrainingFacts.class_counts`); a class not named has
-        none. Shares of the judged windows themselves would know what the model can't.
+        none. Shares of the evaluated windows themselves would know what the model can't.
 
     Returns
     -------

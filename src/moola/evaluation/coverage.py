@@ -1,11 +1,11 @@
 """Sets of classes, ranges of bars and intervals of probabilities with a stated coverage: conformal and Venn-Abers.
 
 The guarantee (Vovk, Gammerman and Shafer 2005; Lei et al. 2018) is for exchangeable windows: calibration
-and judged windows in any order equally likely. Windows that overlap, and markets that change, weaken it:
+and evaluated windows in any order equally likely. Windows that overlap, and markets that change, weaken it:
 n overlapping windows tell less than n independent ones, so coverage varies more about 1 - alpha than n says.
 Measure it on later windows with the coverage functions, and count windows in blocks of time.
 
-Everything takes arrays. Out of fold, each fold is judged by the predictions of earlier folds (`forward_turns`); the
+Everything takes arrays. Out of fold, each fold is evaluated by the predictions of earlier folds (`forward_turns`); the
 arrays may then hold one threshold or one k for each window.
 """
 
@@ -23,10 +23,10 @@ from scipy.optimize import isotonic_regression
 from moola.errors import WrongUsage
 from moola.evaluation.class_metrics import Values, Weights, weighted_share
 
-CANNOT_TELL = "cannot tell"
+CANNOT_TELL = "unknown"
 ENDS = ("start", "end", "both")
 Sets = Bool[np.ndarray, "windows classes"]
-# Rows that are judged together, and the rows that calibrate them.
+# Rows that are evaluated together, and the rows that calibrate them.
 Turn: TypeAlias = tuple[np.ndarray, np.ndarray]
 Apart: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -38,7 +38,7 @@ def conformal_quantile(score: Float[np.ndarray, " calibration"], alpha: float) -
     form of the 1 - alpha quantile. Raises `WrongUsage` unless 0 < alpha < 1.
     """
     if not 0 < alpha < 1:
-        raise WrongUsage(f"alpha must lie between 0 and 1, but it is {alpha}. Take 0.1 for a coverage of 90 %.")
+        raise WrongUsage(f"alpha must be between 0 and 1, but it is {alpha}. Take 0.1 for a coverage of 90 %.")
     # The small number keeps a product such as 10 * (1 - 0.1) from being rounded up past a whole one.
     rank = math.ceil((len(score) + 1) * (1 - alpha) - 1e-9)
     return float(np.sort(score)[rank - 1]) if rank <= len(score) else math.inf
@@ -87,7 +87,7 @@ def class_sets(
 
 
 def class_answers(sets: Sets, class_names: list[str]) -> list[str]:
-    """Say the one class of each set, or "cannot tell" where the set holds several."""
+    """Say the one class of each set, or "unknown" where the set holds several."""
     return [class_names[int(row.argmax())] if row.sum() == 1 else CANNOT_TELL for row in sets]
 
 
@@ -159,7 +159,7 @@ def forward_class_sets(
     Parameters
     ----------
     turns
-        Rows that are judged together, with the rows that calibrate them (`forward_turns`).
+        Rows that are evaluated together, with the rows that calibrate them (`forward_turns`).
     """
     sets, told = np.ones(class_prob.shape, dtype=bool), np.zeros(len(class_prob), dtype=bool)
     for judged, calibration in turns:
@@ -183,7 +183,7 @@ def forward_error_bars(
 def forward_turns(fold: Int[np.ndarray, " windows"], apart: Apart | None = None) -> list[Turn]:
     """Return for each fold but the first its rows, and those of earlier folds: as they come in use.
 
-    Later folds never help to judge earlier ones. Calibration on all other folds has about the coverage that was asked
+    Later folds never help to evaluate earlier ones. Calibration on all other folds has about the coverage asked
     for whatever the model does, as each window is among the scores that set the bounds of the others: it says nothing
     of the windows to come.
 
@@ -191,9 +191,9 @@ def forward_turns(fold: Int[np.ndarray, " windows"], apart: Apart | None = None)
     ----------
     fold
         Number of the fold whose model predicted the window, growing with time. Each window is one row: where
-        several folds predicted it, average them first, or its own label helps to judge it.
+        several folds predicted it, average them first, or its own label helps to evaluate it.
     apart
-        Given candidates and judged rows, tells which candidates share no bar with a judged one; None takes all.
+        Given candidates and evaluated rows, tells which candidates share no bar with an evaluated one; None takes all.
     """
     turns = []
     for number in np.unique(fold)[1:]:
@@ -261,7 +261,7 @@ def venn_abers(
     Notes
     -----
     That one of p0 and p1 is calibrated holds for exchangeable windows. Windows that overlap, or that
-    follow each other in a market that changes, are not: take it as approximate, and judge it on later windows.
+    follow each other in a market that changes, are not: take it as approximate, and evaluate it on later windows.
     """
     known = calibration_class >= 0
     distinct, member = np.unique(np.asarray(calibration_score)[known], return_inverse=True)

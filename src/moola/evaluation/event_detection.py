@@ -1,10 +1,10 @@
-"""Expansions judged as detected events: average precision at a tolerance, and overlap of bars.
+"""Expansions evaluated as detected events: average precision at a tolerance, and overlap of bars.
 
 Same signature as the other metrics: predictions and `(resamples, windows)` weights.
 
 A detection is a predicted pair of pointers with a confidence, the product of its two pointer
 probabilities: were the two ends independent, that would be the probability that both are near, which is
-what a hit asks for. Rows of one window (several expansions of the same bars) are judged together.
+what a hit asks for. Rows of one window (several expansions of the same bars) are evaluated together.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def matched_detections(predictions: Predictions, tolerances: Sequence[int], wind
     In order of confidence, each detection takes the nearest expansion (by its worse end, then by the
     sum of both) that no other has taken and of which both ends are within the tolerance. Equal pairs of
     one window are one detection, with the larger confidence, or one expansion: rows repeat what the
-    model said of the window's bars.
+    model predicted for the window's bars.
     """
     said: dict[int, dict[Pair, float]] = defaultdict(dict)
     true: dict[int, set[Pair]] = defaultdict(set)

@@ -1,4 +1,4 @@
-"""Every metric by name, with its interval and beside the same figure of the trivial predictors."""
+"""Every metric by name, with its interval and beside the same figure of the uninformed baselines."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ EVENT_FIGURES = ("hit", "lead", "pointer", "event", "expansion")
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """What the trivial predictors know: class shares and most common pointers of the training rows."""
+    """What the uninformed baselines know: class shares and most common pointers of the training rows."""
 
     class_counts: dict[str, int]
     common_start: int | None
@@ -150,7 +150,7 @@ class TrainingFacts:
 
 @dataclass(frozen=True)
 class Figure:
-    """One metric: its value (None with a reason), 95 % interval, and the trivial predictor's value."""
+    """One metric: its value (None with a reason), 95 % interval, and the uninformed baseline's value."""
 
     name: str
     value: float | None
@@ -211,9 +211,9 @@ def evaluate(
     trivial: Predictions | None = None,
     intervals: bool = True,
 ) -> Evaluation:
-    """Judge one part's predictions, in time order.
+    """Evaluate one part's predictions, in time order.
 
-    `trivial` replaces the predictions of the trivial predictor, row by row: in cross-validation every fold
+    `trivial` replaces the predictions of the uninformed baseline, row by row: in cross-validation every fold
     has class shares of its own. Without `intervals` there are only the figures, at once. Windows without a
     label count for no class metric, windows without pointers for no pointer metric but the false alarms of
     `pointer_f1`.
@@ -238,7 +238,7 @@ def evaluate(
 
 
 def _class_reason(labelled: Predictions) -> str:
-    return "" if len(labelled) else "no judged window has a label"
+    return "" if len(labelled) else "no evaluated window has a label"
 
 
 def _figures(
@@ -270,10 +270,10 @@ def _figures(
 
 def _undefined(name: str, predictions: Predictions) -> str:
     if name.startswith(EVENT_FIGURES):
-        return "no judged window has pointers"
+        return "no evaluated window has pointers"
     if name.startswith("calibration"):
-        return "needs both classes, and probabilities that do not tell them apart without error"
+        return "needs both classes, and probabilities that do not separate them perfectly"
     if name == "ece_debiased":
         return "needs a bin of confidences with two windows"
     present = {predictions.class_names[i] for i in predictions.class_index if i >= 0}
-    return f"needs every class among the judged windows, and there is only {', '.join(sorted(present))}"
+    return f"needs every class among the evaluated windows, and there is only {', '.join(sorted(present))}"

@@ -42,7 +42,7 @@ class Outcome(Enum):
     HOLD_TRIVIAL = "the challenger is not better than the class share: {broken}"
     HOLD_LEAK = "the challenger's figures prove nothing: {broken}"
     HOLD_SAME = "challenger and baseline give the same probabilities"
-    HOLD_UNDEFINED = "a rule cannot be judged: {broken}"
+    HOLD_UNDEFINED = "a rule cannot be evaluated: {broken}"
 
     @property
     def verdict(self) -> str:
@@ -122,7 +122,7 @@ def judge(
     trivial = (trivial if trivial is not None else trivial_predictions(challenger, facts)).take(labelled)
     challenger, baseline = challenger.take(labelled), baseline.take(labelled)
     if not len(challenger):
-        reason = Outcome.HOLD_UNDEFINED.value.format(broken="no judged window has a label")
+        reason = Outcome.HOLD_UNDEFINED.value.format(broken="no evaluated window has a label")
         return Verdict(Outcome.HOLD_UNDEFINED.verdict, reason, 0, 1, None, None, [], min_gain=min_gain)
     block = block_length(challenger.start_us, challenger.end_us)
     weights = block_weights(len(challenger), block, seed)
@@ -160,7 +160,7 @@ def _same_windows(challenger: Predictions, baseline: Predictions) -> None:
     )
     if not same:
         raise InvalidData(
-            "challenger and baseline must be judged on the same windows, labels and classes, but they are "
+            "challenger and baseline must be evaluated on the same windows, labels and classes, but they are "
             f"not ({len(challenger)} and {len(baseline)} windows). Train both on the same data and split."
         )
 
@@ -224,7 +224,7 @@ def _windows_to_add(true_gain: float, gain: np.ndarray, n_windows: int, least: i
 
 
 def _more_windows(seen_gain: float, n_more: int | None, min_gain: float, n_more_min: int | None) -> str:
-    """Say how many windows would show a gain as large as seen, and the smallest worth having."""
+    """State how many windows would show a gain as large as seen, and the smallest worth having."""
     if n_more is None:
         return "how many more labelled windows it takes is unknown"
     seen = (

@@ -1,4 +1,4 @@
-"""Labels judged: which are likely wrong, and how far two annotators agree."""
+"""Labels evaluated: which are likely wrong, and how far two annotators agree."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def cohens_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
         gave every window the same one class.
     """
     if len(first) != len(second):
-        raise ValueError(f"annotators must judge the same windows, but there are {len(first)} and {len(second)}")
+        raise ValueError(f"annotators must label the same windows, but there are {len(first)} and {len(second)}")
     n = len(first)
     if not n:
         return None

@@ -31,7 +31,7 @@ from moola.tables.prediction_table import Predictions
 from moola.tables.window_file import WindowTable
 from moola.training.loop import FitState, OnEpoch
 
-# A temperature from all labels: each window is judged by a network that saw neither it nor a bar of it.
+# A temperature from all labels: each window is evaluated by a network that saw neither it nor a bar of it.
 
 
 # A block of fewer windows, or a network without both classes, tells nothing of the model that is kept.
@@ -42,7 +42,7 @@ def cross_fitted_temperature(stages: Stages, model: ModelFile, known: np.ndarray
     """Fit the temperature of a model that trained on `known` rows out of fold (cross-fitting).
 
     Rows are cut into blocks of time. For each, a network of one head like the model's trains on the other blocks,
-    less the windows that share a bar with the block, and judges the block.
+    less the windows that share a bar with the block, and evaluates the block.
 
     Returns
     -------
@@ -88,7 +88,7 @@ class Fitted:
     Attributes
     ----------
     model
-        What is kept: it judges test rows.
+        What is kept: it evaluates test rows.
     chosen
         The model whose options, epoch and temperature val rows chose, and which never trained on them.
     """
@@ -115,7 +115,7 @@ def fit_material(
 ) -> Fitted:
     """Train on train rows; choose the epoch, the temperature and the pointer threshold on val rows.
 
-    Then, where the options say so, train anew on train and val rows, take the temperature from folds over both, and
+    Then, where the options ask so, retrain on train and val rows, take the temperature from folds over both, and
     let students learn from unlabelled windows. `checkpoint` keeps finished epochs (None keeps none), `deciding` is what
     a resumed checkpoint must have been written with.
     """
@@ -185,7 +185,7 @@ def _lengths(options: TrainOptions, material: Material) -> np.ndarray | None:
 
 
 def _training_record(options: TrainOptions, material: Material) -> dict[str, Any]:
-    """What the model file says of its training: enough to tell later whether it saw a window."""
+    """What the model file records of its training: enough to tell later whether it saw a window."""
     table, seen = material.table, np.concatenate([material.split.train, material.split.val])
     return {
         **material.hashes,
@@ -211,7 +211,7 @@ def _with_unlabelled(record: dict[str, Any], unlabelled: Unlabelled) -> dict[str
 
 
 def _facts(train_table: WindowTable, model: ModelFile, val_table: WindowTable, device: torch.device) -> TrainingFacts:
-    """What the trivial predictors know, and the pointer threshold chosen on validation rows."""
+    """What the uninformed baselines know, and the pointer threshold chosen on validation rows."""
     threshold = None
     if model.network.predict_pointers:
         rows = np.arange(len(val_table))

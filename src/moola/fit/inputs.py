@@ -87,7 +87,7 @@ def require_trainable(table: WindowTable, split: Split, path: Path) -> list[str]
 
 
 def facts_of(train: WindowTable, pointer_threshold: float | None) -> TrainingFacts:
-    """Return what the trivial predictors know of train rows."""
+    """Return what the uninformed baselines know of train rows."""
     return TrainingFacts(
         dict(sorted(Counter(train.label.tolist()).items())),
         most_common(train.expansion_start),
@@ -223,13 +223,13 @@ def resolve_options(
 
 
 def _mirror_average(options: TrainOptions, table: WindowTable, split: Split) -> bool:
-    """Tell whether windows are read upside down too: as asked, or where every class has a mirror."""
+    """Return whether windows are read upside down too: as asked, or where every class has a mirror."""
     classes = table.take(split.train).classes
     known = set(class_swaps(classes, options.mirror_classes)) == set(classes)
     if options.mirror_average and not known:
         raise WrongUsage(
             f"--mirror-average must know every class upside down, but {', '.join(classes)} may have a direction. "
-            "Say --mirror-classes same, or swaps such as bull:bear."
+            "Set --mirror-classes same, or swaps such as bull:bear."
         )
     return known if options.mirror_average is None else options.mirror_average
 

@@ -40,7 +40,7 @@ def predict_windows(
     if table.window_bars != model.window_bars:
         raise InvalidData(
             f"windows must have the model's {model.window_bars} bars, but these have {table.window_bars}. "
-            "Cut them anew with --window-bars."
+            "Cut them again with --window-bars."
         )
     chosen = table.take(rows).with_features()
     assert chosen.features is not None
@@ -108,7 +108,7 @@ def decode(
 
 
 def pointing_together(members: Sequence[Predictions]) -> Predictions:
-    """Let predictions of the same windows point together: the mean of their curves, decoded anew.
+    """Let predictions of the same windows point together: the mean of their curves, decoded again.
 
     Lengths count by the mean of the members' weights; members without curves have no say. A single member, and the
     first of several without any curves, points where it did.

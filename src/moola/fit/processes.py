@@ -17,7 +17,7 @@ from typing import Any
 from moola.errors import OperationFailed
 from moola.options.option_ranges import EngineName
 
-# Jobs on a Ray cluster (`--engine ray`, extra `ray`): one task a job, done anew where a worker dies, counted once.
+# Jobs on a Ray cluster (`--engine ray`, extra `ray`): one task a job, done again where a worker dies, counted once.
 
 
 RETRIES = 3
@@ -183,8 +183,8 @@ def _over_processes(
             yield future.result()
     except BrokenProcessPool as error:
         raise OperationFailed(
-            f"all {n_processes} processes must go on to the end, but one ended without a word (killed, or out of "
-            "memory). What is finished is kept: go on with --resume, or with fewer --processes."
+            f"all {n_processes} processes must continue to the end, but one ended without an error (killed, or out of "
+            "memory). What is finished is kept: continue with --resume, or with fewer --processes."
         ) from error
     except (KeyboardInterrupt, GeneratorExit):
         # The fits under way are given up: whoever stops a command does not wait for them.

@@ -97,7 +97,7 @@ def seen_by_student(unlabelled: Unlabelled) -> list[int] | None:
 
 
 def record_of(unlabelled: Unlabelled) -> dict[str, Any]:
-    """Say what the student saw, for manifest and model file."""
+    """State what the student saw, for manifest and model file."""
     return {"unlabelled_sha256": unlabelled.sha256, "n_unlabelled_windows": len(unlabelled.rows)}
 
 
@@ -189,7 +189,7 @@ class Stages:
         return network, proof.check()
 
     def _flips(self) -> bool:
-        """Tell whether every class is its own mirror, so that soft labels hold upside down."""
+        """Return whether every class is its own mirror, so that soft labels hold upside down."""
         classes = self.material.classes
         return class_swaps(classes, self.options.mirror_classes) == {name: name for name in classes}
 

@@ -46,7 +46,7 @@ def with_common_pointers(
     rows: np.ndarray,
     part: np.ndarray,
 ) -> Predictions:
-    """Lay out a reference's probabilities of judged windows; it points where most train windows do."""
+    """Lay out a reference's probabilities of evaluated windows; it points where most train windows do."""
     common = [most_common(bars) for bars in (train.expansion_start, train.expansion_end)]
     return Predictions(
         judged.window_id,
@@ -69,7 +69,7 @@ def with_common_pointers(
 def reference_figures(
     table: WindowTable, split: Split, classes: list[str], part: str, seed: int
 ) -> dict[str, dict[str, float | None]]:
-    """Return the figures of every reference but the class share, which is the trivial predictor anyway."""
+    """Return the figures of every reference but the class share, which is the uninformed baseline anyway."""
     found = {}
     for name in REFERENCES:
         if name != "prevalence":

@@ -17,7 +17,7 @@ from moola.core.seeds import generator
 from moola.core.splits import Split
 from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
-from moola.options.option_ranges import ArmName, refuse_out_of_range
+from moola.options.option_ranges import TaskName, refuse_out_of_range
 from moola.options.table_options import CpsaPreviewOptions
 from moola.options.training_options import PretrainOptions, TrainOptions
 from moola.provenance.learned_times import with_window_bars
@@ -36,7 +36,7 @@ def check_cpsa(options: TrainOptions) -> None:
     """Refuse stages that cannot be."""
     if len(options.cpsa_schedule) > options.epochs:
         raise WrongUsage(
-            f"--cpsa-schedule must have at most one stage an epoch, but it has {len(options.cpsa_schedule)} and "
+            f"--cpsa-schedule must have at most one stage per epoch, but it has {len(options.cpsa_schedule)} and "
             f"--epochs is {options.epochs}. Leave some out."
         )
 
@@ -69,7 +69,7 @@ def make_synthetic(
     if table.start_us is None or table.end_us is None:
         raise InvalidData(
             f"--bars must be found by the windows' times, but {options.data} has no start_ts and end_ts. "
-            "Cut the windows anew with `moola windows`."
+            "Cut the windows again with `moola windows`."
         )
     spans_us = np.stack([table.start_us, table.end_us], axis=1)
     held_out = np.concatenate([split.val, split.test])
@@ -129,19 +129,19 @@ def _to_show(made: Made, n: int, seed: int) -> np.ndarray:
     return np.array(shown, dtype=np.int64)
 
 
-# From a source of windows to what pretraining arms read.
+# From a source of windows to what pretraining pretext tasks read.
 
 
 def resolve_arms(options: PretrainOptions, source: WindowSource) -> PretrainOptions:
-    """Choose the arms and the mirror that the windows allow, where the options leave them open.
+    """Choose the pretext tasks and the mirror that the windows allow, where the options leave them open.
 
     Raises
     ------
     InvalidData
-        An arm, or the mirror, is asked for and the windows carry no prices.
+        A pretext task, or the mirror, is asked for and the windows carry no prices.
     """
     has_prices = source.ohlc(np.arange(min(len(source), 1))) is not None
-    arms: tuple[ArmName, ...] = options.arms or DEFAULT_ARMS
+    arms: tuple[TaskName, ...] = options.arms or DEFAULT_ARMS
     mirror = options.mirror_windows
     if options.arms is None:
         arms = DEFAULT_ARMS if has_prices else tuple(name for name in DEFAULT_ARMS if not ARMS[name].needs_prices)
@@ -150,14 +150,15 @@ def resolve_arms(options: PretrainOptions, source: WindowSource) -> PretrainOpti
     reading = [name for name in arms if ARMS[name].needs_prices] + (["--mirror-windows"] if mirror else [])
     if reading and not has_prices:
         raise InvalidData(
-            f"what reads prices must have the bars of the windows, but {options.input} carries features alone and "
-            f"{', '.join(reading)} was asked for. Convert the 4-D file anew (`moola convert`), or give --arms masked."
+            f"pretext tasks that read prices must have the bars of the windows, but {options.input} carries features "
+            f"alone and "
+            f"{', '.join(reading)} was asked for. Convert the 4-D file again (`moola convert`), or give --arms masked."
         )
     return replace(options, arms=arms, mirror_windows=has_prices if mirror is None else mirror)
 
 
 def needs_masks(arms: tuple[str, ...]) -> bool:
-    """Tell whether an arm learns from hidden bars."""
+    """Return whether a pretext task learns from hidden bars."""
     return any(name in MASKED_ARMS for name in arms)
 
 
@@ -181,7 +182,7 @@ def taker(source: WindowSource, scaler: RobustScaler, visible_bars: int | None =
 
 
 def by_arm(state: FitState) -> dict[str, float]:
-    """Return each arm's validation loss at the best epoch (1 is what knowing nothing gets)."""
+    """Return each pretext task's validation loss at the best epoch (1.0 = uninformed baseline)."""
     best = state.history[state.best_epoch - 1]
     named = {key.removeprefix("val_").removesuffix("_loss"): value for key, value in best.items()}
     return {name: named[name] for name in ARMS if name in named}

@@ -137,8 +137,8 @@ def _why_ended(members: list[Any]) -> OperationFailed | None:
     if not codes:
         return None
     return OperationFailed(
-        f"all processes of --devices must go on to the end, but some ended (by number: {codes}). "
-        "Finished epochs are kept: go on with --resume, or with fewer devices."
+        f"all processes of --devices must continue to the end, but some ended (by number: {codes}). "
+        "Finished epochs are kept: continue with --resume, or with fewer devices."
     )
 
 

@@ -185,7 +185,7 @@ class OutOfFold:
 
 
 def read_out_of_fold(path: Path, shelf: Shelf) -> OutOfFold:
-    """Read predictions and find their windows on the shelf; several rows over one window are judged by the worst.
+    """Read predictions and find their windows in the list; of several rows over one window the worst counts.
 
     Raises
     ------

@@ -190,7 +190,7 @@ def tell(shelf: Shelf, number: int, label: WindowLabel) -> dict[str, Any]:
 
 
 class LabelsHere:
-    """Labels by annotator and window; read anew where another process wrote to the store."""
+    """Labels by annotator and window; read again where another process wrote to the store."""
 
     def __init__(self, shelf: Shelf, store: LabelStore, number: Mapping[str, int]) -> None:
         self._shelf, self._store, self._number = shelf, store, number
@@ -249,7 +249,7 @@ class LabelsHere:
         self._status.setdefault(label.annotator, {})[label.window_id] = label.status
 
 
-# Several annotators on one shelf: what each said of a window, how far they agree, and what waits for a decision.
+# Several annotators on one shelf: how each labelled a window, how far they agree, and what waits for a decision.
 
 
 class Review:
@@ -259,12 +259,12 @@ class Review:
         self.shelf, self.store, self.labels, self._number = shelf, store, labels, number
 
     def opinions(self, window_id: str, annotator: str) -> list[dict[str, Any]]:
-        """Return what everybody but one annotator said of a window.
+        """Return how everybody but one annotator labelled a window.
 
         Raises
         ------
         WrongUsage
-            That one has not judged the window, and fewer than two others have: there is nothing to decide yet, and
+            That one has not labelled the window, and fewer than two others have: there is nothing to decide yet, and
             one's own answer comes before another's is seen.
         InvalidData
             A label is over other bars.
@@ -273,7 +273,7 @@ class Review:
         others = [label for label in judged if label.annotator != annotator]
         if len(others) < 2 and len(others) == len(judged):
             raise WrongUsage(
-                "a window must be judged by you or by two others before labels are compared, but it was judged by "
+                "a window must be labelled by you or by two others before labels are compared, but it was labelled by "
                 f"{len(others)} other. Save yours first."
             )
         number = self._number[window_id]
@@ -282,7 +282,7 @@ class Review:
     def of(self, annotator: str) -> dict[str, Any]:
         """Return the agreement of every pair, and the windows on which annotators differ, in time order.
 
-        A window is settled for an annotator who judged it beside two or more others: that one's word decides
+        A window is settled for an annotator who labelled it beside two or more others: that one's word decides
         (`labels export --resolve NAME`). One of two who differ settles it by coming to agree.
         """
         # Who labelled nothing that another did is in the pairs too.

@@ -96,7 +96,7 @@ class Guard:
             return 413, f"a body must have at most {MAX_BODY_BYTES:,} bytes. Send less."
         kind = headers.get("content-type", [""])[0].split(";")[0].strip().lower()
         if scope["method"] in ("PUT", "POST", "PATCH") and kind != "application/json":
-            return 415, "a body must be application/json. Say so in Content-Type."
+            return 415, "a body must be application/json. Set Content-Type."
         return None
 
 
@@ -159,7 +159,7 @@ class MarkIn(BaseModel):
 
 
 class LabelIn(BaseModel):
-    """What a person says of a window, and the revision it was said on."""
+    """A person's label of a window, and the revision that it was based on."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     annotator: Annotator
@@ -194,7 +194,7 @@ class Conflict(Refusal):
 REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": Refusal, "description": description}
     for code, description in {
-        400: "The body is no JSON",
+        400: "The body is not JSON",
         403: "A foreign Host or Origin",
         404: "No such window",
         413: "The body is too large",

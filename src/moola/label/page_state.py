@@ -68,7 +68,7 @@ class Desk:
         }
 
     def knows(self, window_id: str) -> bool:
-        """Tell whether a window is on the shelf."""
+        """Return whether a window is on the shelf."""
         return window_id in self._number
 
     def window(self, window_id: str, annotator: str, assist: bool) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Desk:
         return self._remember(self.store.save(label, expected, bars_content(times, ohlc)))
 
     def warnings(self, marks: list[Mark]) -> list[str]:
-        """Say what is unusual about the marks of one window; it is saved all the same."""
+        """State what is unusual about the marks of one window; it is saved all the same."""
         return [text for _, text in mark_warnings(marks, self.shelf.window_bars)]
 
     def undo(self, window_id: str, annotator: str, expected: int) -> dict[str, Any] | None:
@@ -165,7 +165,7 @@ class Desk:
         if outside:
             raise WrongUsage(
                 f"0 <= start <= end <= {last} must hold for every expansion, but {len(outside)} of {len(marks)} "
-                f"breaks it, first {outside[0].start} to {outside[0].end}. Mark it anew."
+                f"breaks it, first {outside[0].start} to {outside[0].end}. Mark it again."
             )
         unknown = [mark.label for mark in marks if mark.label not in (*self.classes, *kept)]
         if unknown:
@@ -205,7 +205,7 @@ class Desk:
         return next_look(waiting, self.out_of_fold.order, after), len(waiting)
 
     def _seen_again(self, annotator: str) -> set[str]:
-        """Windows whose given label was judged again: saved since the start, or said otherwise than predicted upon."""
+        """Windows whose given label was labelled again: saved since the start, or changed from the label judged."""
         assert self.out_of_fold is not None
         seen = set(self._saved_here.get(annotator, ()))
         for label in self._labels.of(annotator).values():
@@ -229,7 +229,7 @@ class Desk:
 
 
 def require_label_extra() -> None:
-    """Say what to install where the server's packages are missing."""
+    """State what to install where the server's packages are missing."""
     try:
         import fastapi
         import uvicorn
@@ -282,7 +282,7 @@ def open_desk(options: LabelOptions) -> Desk:
 
 
 def _window_bars(options: LabelOptions) -> int:
-    """Return the length that the options say, else that of the models."""
+    """Return the length that the options ask, else that of the models."""
     from moola.provenance.learned_times import agreed_window_bars
 
     if not options.model:
@@ -304,7 +304,7 @@ def _check(options: LabelOptions) -> None:
     if unprintable:
         raise WrongUsage(
             f"a class must be one printable line of at most 100 characters, but {len(unprintable)} of --classes is "
-            f"not: {unprintable[0][:40]!a}. Name it anew."
+            f"not: {unprintable[0][:40]!a}. Rename it."
         )
     if options.annotator is not None and not 1 <= len(options.annotator.strip()) <= 64:
         raise WrongUsage("--annotator must have 1 to 64 characters. Leave it out for the login name.")

@@ -1,4 +1,4 @@
-"""Which windows are labelled, and where their bars stand in the bar table: every time comes from there."""
+"""Which windows are labelled, and where their bars are in the bar table: every time comes from there."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def shelf_of_file(bars: Bars, path: Path, window_bars: int) -> Shelf:
     if table.start_us is None or table.end_us is None:
         raise InvalidData(
             f"windows to label must have start_ts and end_ts, but none of the {len(table)} rows of {path} has. "
-            "Cut them anew with `moola windows`."
+            "Cut them again with `moola windows`."
         )
     first = _first_bars(bars, table)
     missing = np.flatnonzero(first < 0)

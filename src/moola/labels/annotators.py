@@ -38,13 +38,13 @@ def choose(labels: Sequence[WindowLabel], resolve: str) -> list[WindowLabel] | N
     labels
         Current labels of one window, the last saved at the end.
     resolve
-        `latest`, `agree`, or the annotator who decides where several judged the window; where that one did not judge
+        `latest`, `agree`, or the annotator who decides where several labelled the window; where that one did not label
         it, what all say alike counts.
 
     Returns
     -------
     list of WindowLabel or NotChosen
-        One label, or those of all who judged it, all labelled and on the same bars: they must agree to count.
+        One label, or those of all who labelled it, all labelled and on the same bars: they must agree to count.
     """
     opinions = [label for label in labels if label.status != "skipped"]
     if not opinions:
@@ -72,7 +72,7 @@ def unlike(opinions: Sequence[WindowLabel]) -> str | None:
 
 
 def disagreement(marks: dict[str, tuple[Mark, ...]]) -> str | None:
-    """Say what the annotators of one window disagree on; None where they agree.
+    """State what the annotators of one window disagree on; None where they agree.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from moola.tables.window_file import WindowTable, label_problems, write_windows
 # Marks that a window may have and that are often a slip: said where they are saved and where they are exported.
 
 
-# What is said of each kind.
+# The text of each kind.
 OUTSIDE, ONE_BAR, OVERLAPPING = "outside_inner_zone", "one_bar", "overlapping"
 
 
@@ -50,7 +50,7 @@ def count_warnings(windows: Sequence[Sequence[Mark]], window_bars: int) -> dict[
     return {kind: counted[kind] for kind in (OUTSIDE, ONE_BAR, OVERLAPPING)}
 
 
-ADVICE = "Mend these labels in the page, or leave one annotator out (--annotator)."
+ADVICE = "Fix these labels in the page, or leave one annotator out (--annotator)."
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _window(opinions: list[WindowLabel], places: BarPlaces, options: LabelsExpor
 
 
 def _settled(opinions: list[WindowLabel], places: BarPlaces, options: LabelsExportOptions) -> str | None:
-    """Say on what the annotators of a window differ and whose label was taken; None where none was."""
+    """Report on what the annotators of a window differ and whose label was taken; None where none was."""
     judged = [label for label in opinions if label.status != "skipped"]
     chosen = choose(opinions, options.resolve)
     if len(judged) < 2 or (isinstance(chosen, NotChosen) and chosen.conflict):

@@ -63,7 +63,7 @@ def window_file_drafts(options: LabelsImportOptions, places: BarPlaces) -> Draft
     if table.start_us is None or table.end_us is None:
         raise InvalidData(
             f"windows must have start_ts and end_ts to be found among the bars, but {options.input} has none. "
-            "Cut windows anew with `moola windows`."
+            "Cut windows again with `moola windows`."
         )
     drafts = Drafts()
     annotators = _annotators(table, options)
@@ -87,7 +87,7 @@ def _annotators(table: WindowTable, options: LabelsImportOptions) -> list[str]:
         return [options.annotator] * len(table)
     if table.annotator is None:
         raise WrongUsage(
-            f"an import must say who labelled, but {options.input} has no column annotator. Pass --annotator NAME."
+            f"an import must name the annotator, but {options.input} has no column annotator. Pass --annotator NAME."
         )
     return [str(name or "") for name in table.annotator.tolist()]
 
@@ -189,7 +189,7 @@ def _grade(rows: list[int], table: WindowTable, drafts: Drafts) -> str:
 # Label Studio's JSON export of time-series labels to labels of the store.
 
 
-STUDIO_ADVICE = "Export it anew from Label Studio as JSON."
+STUDIO_ADVICE = "Export it again from Label Studio as JSON."
 PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_BYTES = 512 << 20
@@ -215,7 +215,7 @@ def label_studio_drafts(options: LabelsImportOptions, places: BarPlaces) -> Draf
     """
     if options.annotator is None:
         raise WrongUsage(
-            f"an import from Label Studio must say who labelled, but {options.input} names numbers alone. "
+            f"an import from Label Studio must name the annotator, but {options.input} names numbers alone. "
             "Pass --annotator NAME."
         )
     drafts, passed = Drafts(), Counter[str]()
@@ -269,7 +269,7 @@ def _label(task: Any, options: LabelsImportOptions, places: BarPlaces, passed: C
         elif kind == "choices" and (choice := _choice(item)):
             grade = choice
         else:
-            passed["items that are no time-series label"] += 1
+            passed["items that are not time-series labels"] += 1
     if len({(one.start_us, one.end_us) for one in expansions}) < len(expansions):
         raise _Unread("expansions of a window must not have the same bars", window_id)
     assert options.annotator is not None
@@ -303,7 +303,7 @@ def _expansion(
     for what in ("start", "end"):
         row = places.row_around(symbol, _time(value.get(what), what, options))
         if row is None or not first <= row < first + places.window_bars:
-            raise _Unread("an expansion must lie inside its window", f"{what} is {str(value.get(what))[:40]}")
+            raise _Unread("an expansion must be inside its window", f"{what} is {str(value.get(what))[:40]}")
         rows.append(row)
     if rows[1] < rows[0]:
         raise _Unread("an expansion must not end before its start")
@@ -341,7 +341,7 @@ def _time(value: Any, name: str, options: LabelsImportOptions) -> int:
     return round(value * PER_UNIT[options.timestamp_unit])
 
 
-ADVICE = "Nothing was imported: mend the file, or check --bars and --window-bars."
+ADVICE = "Nothing was imported: fix the file, or check --bars and --window-bars."
 
 
 def import_labels(options: LabelsImportOptions) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class BarPlaces:
     bars
         Bars that obey the contract, symbol by symbol.
     window_bars
-        Bars a window must have.
+        Bars per window.
     """
 
     def __init__(self, bars: Bars, window_bars: int) -> None:
@@ -168,7 +168,7 @@ class BarPlaces:
             rows = [self.row(label.symbol, time) for time in (expansion.start_us, expansion.end_us)]
             if rows[0] is None or rows[1] is None:
                 time_us = expansion.start_us if rows[0] is None else expansion.end_us
-                return f"its pointer {utc_text(time_us)} is no bar of the bars file"
+                return f"its pointer {utc_text(time_us)} is not in the bars file"
             marks.append(Mark(rows[0] - first, rows[1] - first, expansion.label))
         return PlacedLabel(label, first, tuple(marks))
 
@@ -250,7 +250,7 @@ def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, adds: Co
             corrected.append(compared)
     if corrected:
         log.warning(
-            "%d labelled windows lie on bars that were corrected since: %d bars of %s have other prices now.",
+            "%d labelled windows are on bars that were corrected since: %d bars of %s have other prices now.",
             sum(one.n_windows_differ for one in corrected), sum(one.n_differ for one in corrected), path,
         )  # fmt: skip
 
@@ -309,6 +309,6 @@ def learn_bars(store: LabelStore, places: BarPlaces, path: Path) -> None:
         store.learn(learned, bar_us)
     if learned:
         log.warning(
-            "%d labels of %s did not know their bars yet: from now on they are those of %s, and others are refused.",
+            "%d labels of %s were not yet tied to bars: from now on they belong to %s, and other bars are refused.",
             n_labels, store.path, path,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Features that know the future, and labels that stand in the features."""
+"""Features that know the future, and labels that are in the features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROUNDING, WRONG = 1e-6, 1e-3
 FLAT = 1e-9
 N_PERTURBED, N_MOMENTS = 8, 6
 RETURNS, RATIOS, ZSCORES = slice(0, 4), slice(4, 7), slice(7, 11)
-CAUSALITY_ADVICE = "Compute the features anew with `moola convert`."
+CAUSALITY_ADVICE = "Compute the features again with `moola convert`."
 Features = Float[np.ndarray, "windows bars features"]
 
 
@@ -122,7 +122,7 @@ def _cause(subject: Subject, stored: Features, expected: Features, column: int) 
     inner = slice(ZSCORE_BARS, -ZSCORE_BARS)
     for name, compute in WRONG_ZSCORES.items():
         values = np.clip(compute(prices), -ZSCORE_CLIP, ZSCORE_CLIP)
-        # Users divide by the population's or by the sample's deviation: judge proportions.
+        # Users divide by the population's or by the sample's deviation: compare proportions.
         if mine[:, inner].size and np.corrcoef(values[:, inner].ravel(), mine[:, inner].ravel())[0, 1] > 0.9999:
             return f" ({name})"
     return ""
@@ -148,7 +148,7 @@ def _centred(n_after: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 WRONG_ZSCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "a z-score over the whole window, the bars to come included": _whole_window,
+    "a z-score over the whole window, future bars included": _whole_window,
     "centred on the bar: the 9 bars after it are in its mean": _centred(9),
     "centred on the bar: the 10 bars after it are in its mean": _centred(10),
 }
@@ -189,7 +189,7 @@ def future_dependence(
     return None
 
 
-# A label that stands in the features: one number at one bar that gives the class away.
+# A label that is in the features: one number at one bar that gives the class away.
 
 
 N_PERMUTATIONS = 200
@@ -199,7 +199,7 @@ NEAR_PERFECT = 0.96
 BY_FAR = 0.75
 NEAR_PERFECT_RATIO = 0.8
 READINGS = ("the mean over its bars", "a ridge regression over its bars")
-LABEL_ADVICE = "Find what writes this value from the label; compute the features anew with `moola convert`."
+LABEL_ADVICE = "Find what writes this value from the label; compute the features again with `moola convert`."
 RULE = (
     "a leak is one value at one bar with AUROC of at least 0.98 where no permutation of the labels, over all bars and "
     "features, comes to three quarters of its distance from 0.5"
@@ -239,7 +239,7 @@ def label_in_columns(subject: Subject) -> list[Finding]:
     """Look for one feature whose values over a whole window tell a class of the held-out rows too well.
 
     A label that is spread over the bars of a column shows at no single bar. Two simple models read each column
-    alone: the mean over its bars, and a ridge regression over them, fitted on train rows and judged on val and test
+    alone: the mean over its bars, and a ridge regression over them, fitted on train rows and evaluated on val and test
     rows. A leak is an AUROC of at least 0.98, and for body and wicks, which say next to nothing of what comes, of at
     least 0.9, where no permutation of the labels comes to three quarters of its distance from 0.5.
     """
@@ -266,12 +266,13 @@ def label_in_columns(subject: Subject) -> list[Finding]:
             strongest = max(strongest, (found, feature))
             if found >= least and by_chance <= BY_FAR * found:
                 told = (
-                    f"{feature} alone, by {READINGS[how]}, tells {name} from the rest on {len(judged)} held-out rows: "
+                    f"{feature} alone, by {READINGS[how]}, separates {name} from the rest on {len(judged)} held-out "
+                    f"rows: "
                     f"AUROC {0.5 + found / 2:.3f}; the best of {N_PERMUTATIONS} shuffled labellings is "
                     f"{0.5 + by_chance / 2:.3f}"
                 )
                 findings.append(Finding(what, "leak", told, LABEL_ADVICE, int(judged[0]), None, feature))
-    fine = f"no column alone tells a class of {len(judged)} held-out rows; the best, {strongest[1]}, has AUROC "
+    fine = f"no column alone separates a class of {len(judged)} held-out rows; the best, {strongest[1]}, has AUROC "
     return findings or [Finding(what, "ok", f"{fine}{0.5 + strongest[0] / 2:.3f}")]
 
 
@@ -282,7 +283,7 @@ def _held_out(subject: Subject) -> np.ndarray:
 def _readings(
     train: Float[np.ndarray, "train bars"], judged: Float[np.ndarray, "judged bars"], target: np.ndarray
 ) -> Float[np.ndarray, "judged 2"]:
-    """Score the judged rows by one column's mean over bars, and by a ridge regression of the target on its bars."""
+    """Score the evaluated rows by one column's mean over bars, and by a ridge regression of the target on its bars."""
     mean, spread = train.mean(axis=0), train.std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
     known, asked = (train - mean) / scale, (judged - mean) / scale
@@ -315,7 +316,7 @@ def _leak(
     precision = max(float(average_precision(sign * value, positive, ones)[0]) for sign in (1.0, -1.0))
     row = int(rows[int(positive.argmax())])
     found = (
-        f"{FEATURE_NAMES[column]} at bar {bar} alone tells {name} from the rest on {len(rows)} train rows: average "
+        f"{FEATURE_NAMES[column]} at bar {bar} alone separates {name} from the rest on {len(rows)} train rows: average "
         f"precision {precision:.3f} at a share of {positive.mean():.3f}; the best AUROC of {N_PERMUTATIONS} shuffled "
         f"labellings is {0.5 + by_chance / 2:.3f} (as {subject.name(row)}: {value[int(positive.argmax())]:.6g})"
     )

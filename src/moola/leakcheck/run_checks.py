@@ -30,11 +30,11 @@ from moola.tables.prediction_table import Predictions, read_predictions
 TOLERANCE = 1e-6
 # Another device adds in another order.
 TOLERANCE_ELSEWHERE = 1e-4
-RUN_ADVICE = "Train the run anew on these files."
+RUN_ADVICE = "Train the run again on these files."
 
 
 def run_files(subject: Subject) -> list[Finding]:
-    """Tell whether the run was made from this data and split, and what it recorded of leaks."""
+    """Return whether the run was made from this data and split, and what it recorded of leaks."""
     if subject.run is None:
         return [Finding("run files", "note", "no --run: no trained model to check")]
     manifest = subject.run.manifest or {}
@@ -113,7 +113,7 @@ def _trained_on_test(subject: Subject, model: ModelFile) -> list[Finding]:
     if seen is None or not seen.any():
         return []
     span = model.training["time_range"]
-    found = f"the model learned from {span[0]} to {span[1]}, and {int(seen.sum())} test windows lie in it"
+    found = f"the model learned from {span[0]} to {span[1]}, and {int(seen.sum())} test windows are in it"
     return [_leak(subject, found, int(test[seen][0]))]
 
 
@@ -150,9 +150,9 @@ def _predicted_anew(subject: Subject, predictions: Predictions, model: ModelFile
     if n_unknown := len(predictions) - len(known):
         found = (
             f"{n_unknown} of {len(predictions)} predictions, those of val, come from the model before it was trained "
-            "anew, which this run did not keep: they cannot be told again"
+            "again, which this run did not keep: they cannot be predicted again"
         )
-        findings.append(Finding("run predictions", "note", found, "Train the run anew to have them checked."))
+        findings.append(Finding("run predictions", "note", found, "Train the run again to have them checked."))
     return [*findings, _compared(subject, known, judges)] if len(known) else findings
 
 
@@ -183,7 +183,7 @@ def _compared(subject: Subject, predictions: Predictions, judges: dict[str, Mode
 
 
 WHAT = "scaler"
-SCALER_ADVICE = "Train the run anew: its scaler must be fitted on train rows alone."
+SCALER_ADVICE = "Train the run again: its scaler must be fitted on train rows alone."
 # Features of a relative file may be rounded as far as `stored features` lets them.
 ROUNDING = 1e-6
 
@@ -235,11 +235,11 @@ def _same(one: RobustScaler, other: RobustScaler) -> bool:
 # Encoders that saw bars of val or test.
 
 
-ENCODER_ADVICE = "Pretrain with `moola pretrain-bilstm --split`, and train anew from that encoder."
+ENCODER_ADVICE = "Pretrain with `moola pretrain-bilstm --split`, and retrain from that encoder."
 
 
 def encoder(subject: Subject) -> list[Finding]:
-    """Judge the encoder file that was named, and the one that the run started from."""
+    """Evaluate the encoder file that was named, and the one that the run started from."""
     findings = []
     if subject.encoder is not None:
         findings += judge_encoder(subject, subject.encoder, str(subject.options.pretrained_encoder))
@@ -270,7 +270,7 @@ def judge_encoder(subject: Subject, file: EncoderFile, name: str) -> list[Findin
         row = int(held_out[int(seen.argmax())])
         detail = f"it saw {span[0]} to {span[1]}"
     elif not sentences:
-        found = f"{name} or the data has no times: whether it saw held-out bars cannot be told"
+        found = f"{name} or the data has no times: whether it saw held-out bars cannot be determined"
         return [Finding("encoder", "note", found, ENCODER_ADVICE)]
     if sentences:
         found = "; ".join([f"{name}: {sentence}, first {subject.name(row)}" for sentence in sentences] + [detail])
@@ -283,7 +283,7 @@ def judge_encoder(subject: Subject, file: EncoderFile, name: str) -> list[Findin
 
 HIDDEN, LIVE = "hidden bars", "live scan"
 N_WINDOWS, N_MOMENTS, WINDOWS_LONG = 8, 4, 8
-LIVE_ADVICE = "Report it: what is told live must hang on bars up to then."
+LIVE_ADVICE = "Report it: live events must depend on past bars alone."
 
 
 def hidden_bars(subject: Subject) -> list[Finding]:
@@ -292,7 +292,7 @@ def hidden_bars(subject: Subject) -> list[Finding]:
         return [Finding(HIDDEN, "note", "no --run whose model could be shown other bars")]
     model = read_model(subject.run.path(run_store.MODEL))
     if model.visible_bars is None:
-        found = f"the model sees all {model.window_bars} bars: what it says of a window is known when its last bar is"
+        found = f"the model sees all {model.window_bars} bars: a prediction of a window is known when its last bar is"
         return [Finding(HIDDEN, "note", found)]
     ohlc = subject.table.ohlc
     if ohlc is None or subject.table.window_bars != model.window_bars:
@@ -307,9 +307,11 @@ def hidden_bars(subject: Subject) -> list[Finding]:
     n_seen = model.n_seen_bars
     if len(wrong):
         row = int(rows[wrong[0]])
-        found = f"what the model says of {len(wrong)} of {len(rows)} windows, first {subject.name(row)}, changes with "
+        found = (
+            f"what the model predicts for {len(wrong)} of {len(rows)} windows, first {subject.name(row)}, changes with "
+        )
         return [Finding(HIDDEN, "leak", f"{found}bars after the {n_seen} that it may see", LIVE_ADVICE, row, n_seen)]
-    found = f"other bars after the {n_seen} visible ones change nothing that is said of {len(rows)} windows, to the bit"
+    found = f"other bars after the {n_seen} visible ones change no prediction of {len(rows)} windows, to the bit"
     return [Finding(HIDDEN, "ok", found)]
 
 
@@ -348,13 +350,14 @@ def _compare_scans(subject: Subject, model: Path, bars: Bars, n_seen: int) -> li
                 after = after.filter(after["known_ts"].dt.timestamp("us").to_numpy() <= bars.start_us[moment])
                 if not after.equals(before):
                     found = (
-                        f"{name} after bar {moment} of {len(bars)} change the events told by then: {len(before)} "
+                        f"{name} after bar {moment} of {len(bars)} change the events reported by then: {len(before)} "
                         f"before, {len(after)} after, or other figures"
                     )
                     return [Finding(LIVE, "leak", found, LIVE_ADVICE, bar=moment)]
     found = (
-        f"{len(told)} events told live over {len(bars)} bars: other bars, or none, after any of {N_MOMENTS} moments "
-        "change nothing that was told by then, to the bit"
+        f"{len(told)} events reported live over {len(bars)} bars: other bars, or none, after any of {N_MOMENTS} "
+        f"moments "
+        "change no event reported by then, to the bit"
     )
     return [Finding(LIVE, "ok", found)]
 

@@ -13,16 +13,16 @@ from moola.files import read_json
 from moola.leakcheck.subject import PAIRS, Finding, Subject
 from moola.options.command_lines import command_line, window_bars_words
 
-TIMES_ADVICE = "Write the split anew with `moola split`, which purges by time."
+TIMES_ADVICE = "Write the split again with `moola split`, which purges by time."
 NO_TIMES = "the windows have no start_ts and end_ts: "
 CHUNK_ROWS = 256
 
 
 def split_record(subject: Subject) -> list[Finding]:
-    """Tell whether the split was written for this very data file, this length and these times."""
+    """Return whether the split was written for this very data file, this length and these times."""
     file, findings = subject.split_file, []
     words = ("moola", "split", "--data", subject.options.data, "--output", subject.options.split)
-    advice = f"Write it anew: `{command_line(*words, *window_bars_words(subject.options.window_bars))}`."
+    advice = f"Write it again: `{command_line(*words, *window_bars_words(subject.options.window_bars))}`."
     if file.data_sha256 not in (None, subject.data_sha256):
         found = (
             f"the split is of a file with SHA-256 {file.data_sha256[:12]}..., this one has "
@@ -40,10 +40,10 @@ def split_record(subject: Subject) -> list[Finding]:
         outside = rows[(start_us[rows] < said[0]) | (end_us[rows] > said[1])]
         if len(outside):
             row = int(outside[0])
-            found = f"{len(outside)} {part} rows lie outside the times that the split says, first {subject.name(row)}"
+            found = f"{len(outside)} {part} rows are outside the times of the split, first {subject.name(row)}"
             findings.append(Finding("split record", "leak", found, advice, row))
     if not findings and file.data_sha256 is None:
-        found = "the split does not say which data file it is of"
+        found = "the split does not record its data file"
         return [Finding("split record", "note", found, advice)]
     return findings or [Finding("split record", "ok", "the split is of this data file")]
 
@@ -52,7 +52,7 @@ def overlaps(subject: Subject) -> list[Finding]:
     """Windows of two parts that share time, for each pair of parts the worst; symbols do not matter."""
     if not subject.intervals.timed:
         found = NO_TIMES + "only equal bars can be looked for"
-        return [Finding("overlaps", "note", found, "Cut windows anew with `moola windows`, which keeps times.")]
+        return [Finding("overlaps", "note", found, "Cut windows again with `moola windows`, which keeps times.")]
     findings = []
     for earlier, later in PAIRS:
         rows, worst, twin, first_us, last_us = _shared_time(subject, earlier, later)
@@ -67,7 +67,7 @@ def overlaps(subject: Subject) -> list[Finding]:
             f"from about bar {bar} of the {earlier} row{across}"
         )
         findings.append(Finding("overlaps", "leak", found, TIMES_ADVICE, worst, bar))
-    return findings or [Finding("overlaps", "ok", "no time lies in windows of two parts, whatever the symbol")]
+    return findings or [Finding("overlaps", "ok", "no time is in windows of two parts, whatever the symbol")]
 
 
 def _shared_time(subject: Subject, earlier: str, later: str) -> tuple[int, int, int, int, int]:
@@ -98,11 +98,11 @@ def _bar_at(subject: Subject, row: int, time_us: int) -> int:
 
 
 def purge(subject: Subject) -> list[Finding]:
-    """Tell whether parts are as far apart as `purge_window` says."""
+    """Return whether parts are as far apart as `purge_window` says."""
     if subject.intervals.start_us is None or subject.intervals.end_us is None:
         return [Finding("purge", "note", NO_TIMES + "the purge cannot be checked")]
     start, end, least = subject.intervals.start_us, subject.intervals.end_us, subject.table.window_bars - 1
-    # Read anew: a split that says nothing is taken at one window less one bar of this very length.
+    # Read again: a split that says nothing is taken at one window less one bar of this very length.
     said = read_json(subject.options.split, "a split file", TIMES_ADVICE).get("purge_window", least)
     findings = []
     if said < least:
@@ -163,7 +163,7 @@ DISTINCT_BARS = 4
 FEATURE_DECIMALS = 7
 MOVE_DECIMALS = 9
 EXPANSION_SUFFIX = re.compile(r"_exp_\d+$")
-REPEATED_ADVICE = "Write the split anew with `moola split`, which keeps equal bars on one side."
+REPEATED_ADVICE = "Write the split again with `moola split`, which keeps equal bars on one side."
 
 
 def duplicates(subject: Subject) -> list[Finding]:
@@ -184,7 +184,7 @@ def duplicates(subject: Subject) -> list[Finding]:
             else f"{earlier} {subject.name(row)} and {later} {subject.name(twin)}"
         )
         findings.append(Finding("duplicates", "leak", found, REPEATED_ADVICE, row))
-    return findings or [Finding("duplicates", "ok", "no window stands in two parts")]
+    return findings or [Finding("duplicates", "ok", "no window is in two parts")]
 
 
 def near_duplicates(subject: Subject) -> list[Finding]:
@@ -293,7 +293,7 @@ def one_window(subject: Subject) -> list[Finding]:
             row = int(sides[0])
             twin = int(after[np.argmax(stem[after] == stem[row])])
             found = (
-                f"{len(sides)} {earlier} rows are expansions of windows that stand in {later} too: {earlier} "
+                f"{len(sides)} {earlier} rows are expansions of windows that are in {later} too: {earlier} "
                 f"{subject.name(row)} and {later} {subject.name(twin)}"
             )
             findings.append(Finding("one window", "leak", found, REPEATED_ADVICE, row))

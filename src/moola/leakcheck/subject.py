@@ -1,4 +1,4 @@
-"""What is checked, and what a check says of it: `ok`, `note` or `leak` with row, bar and feature."""
+"""What is checked, and what a check reports: `ok`, `note` or `leak` with row, bar and feature."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def open_subject(options: LeakcheckOptions) -> Subject:
     file = read_split(options.split)
     problems = [problem for problem in index_problems(file.split, len(table)) if "share no row" not in problem.rule]
     if problems:
-        raise InvalidData.from_problems(options.split, problems, "Write the split anew with `moola split`.")
+        raise InvalidData.from_problems(options.split, problems, "Write the split again with `moola split`.")
     encoder = read_encoder(options.pretrained_encoder) if options.pretrained_encoder else None
     run = run_store.find_run(RUNS_ROOT, options.run) if options.run else None
     return Subject(options, table, file, sha256_file(options.data), sha256_file(options.split), encoder, run, device)

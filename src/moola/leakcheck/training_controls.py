@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network: what identifies it, its predictions of the judged part, and its trivial floor."""
+    """A trained network: what identifies it, its predictions of the evaluated part, and its trivial floor."""
 
     weights_sha256: str
     calibration: tuple[float, float | None]
@@ -91,7 +91,7 @@ def _fit(subject: Subject, table: WindowTable, seed: int) -> Fitted:
     try:
         found = train(options, epoch_lines("control"))
     except Interrupted as stop:
-        # The control's own run lies in a folder that is gone by then: whoever runs controls says what goes on.
+        # The control's own run lies in a folder that is gone by then: whoever runs controls says what continues.
         raise stop.__cause__ or KeyboardInterrupt from None
     run = run_store.find_run(RUNS_ROOT, str(found["run_id"]))
     model = read_model(run.path(run_store.MODEL))
@@ -117,7 +117,7 @@ def trained_controls(subject: Subject) -> list[Finding]:
             ]
     except InvalidData as error:
         found = f"no network can be trained on these files: {str(error).splitlines()[0]}"
-        return [Finding("trained controls", "note", found, "Mend what is marked leak first.")]
+        return [Finding("trained controls", "note", found, "Fix what is marked leak first.")]
 
 
 def poisoned_test(subject: Subject, fit: Fit, plain: Fitted) -> list[Finding]:
@@ -165,7 +165,7 @@ def shuffled_labels(subject: Subject, fit: Fit, plain: Fitted) -> list[Finding]:
     what, seed = "shuffled labels", subject.options.seed
     real = _figure(plain, plain.facts, "pr_auc", seed)
     if real.value is None:
-        return [Finding(what, "note", f"PR-AUC cannot be told: {real.reason}")]
+        return [Finding(what, "note", f"PR-AUC cannot be determined: {real.reason}")]
     for attempt in range(N_REPEATS):
         table = shuffle_labels(subject, attempt)
         fitted = fit(table, derive_seed(seed, "leakcheck", attempt))
@@ -199,7 +199,7 @@ def shifted_pointers(subject: Subject, fit: Fit, plain: Fitted) -> list[Finding]
     what, seed = "shifted pointers", subject.options.seed
     real = _figure(plain, plain.facts, HIT, seed)
     if real.value is None:
-        return [Finding(what, "note", f"hit@3 cannot be told: {real.reason}")]
+        return [Finding(what, "note", f"hit@3 cannot be determined: {real.reason}")]
     for attempt in range(N_REPEATS):
         fitted = fit(shift_pointers(subject, attempt), derive_seed(seed, "leakcheck", attempt))
         figure = _figure(fitted, fitted.facts, HIT, seed)

@@ -25,7 +25,7 @@ from moola.options.option_ranges import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS
 
 ENCODER_KIND = "encoder"
 MODEL_KIND = "model"
-# Shapes alone: what a file says of its sizes is compared with the weights it has before any memory is taken.
+# Shapes alone: what a file declares about its sizes is compared with the weights it has before any memory is taken.
 NO_MEMORY = torch.device("meta")
 MAX_CLASSES, MAX_WINDOW_BARS = 1000, 100_000
 
@@ -102,7 +102,7 @@ def _shared_content(encoder: BiLSTMEncoder, scaler: RobustScaler, window_bars: i
 def write_encoder(
     path: Path, encoder: BiLSTMEncoder, scaler: RobustScaler, window_bars: int, pretraining: dict[str, Any]
 ) -> bytes:
-    """Write an encoder file; `TrainingDiverged` where a weight is no finite number."""
+    """Write an encoder file; `TrainingDiverged` where a weight is not a finite number."""
     content = _shared_content(encoder, scaler, window_bars)
     content |= {"weights": _finite_weights(path, encoder), "pretraining": pretraining}
     return write_sealed(path, ENCODER_KIND, content)
@@ -120,7 +120,7 @@ def read_encoder(path: Path) -> EncoderFile:
 
 
 def write_model(path: Path, model: ModelFile) -> bytes:
-    """Write a model file; `TrainingDiverged` where a weight is no finite number."""
+    """Write a model file; `TrainingDiverged` where a weight is not a finite number."""
     network = model.network
     content = _shared_content(network.encoder, model.scaler, model.window_bars)
     content |= {
@@ -213,8 +213,8 @@ class _Complete:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, KeyError | TypeError | ValueError | AttributeError | RuntimeError):
             raise UntrustedFile(
-                f"{self.path} must be a whole moola {self.kind} file, but {type(error).__name__}: {error}. "
-                "Nothing of it was used. Write it anew."
+                f"{self.path} must be an intact moola {self.kind} file, but {type(error).__name__}: {error}. "
+                "Nothing of it was used. Write it again."
             ) from error
 
 

@@ -172,7 +172,7 @@ class AttentionPool(nn.Module):
 
 
 class PointerPool(nn.Module):
-    """Mean of the bars' vectors under the start curve and under the end curve, side by side.
+    """Mean of the bars' vectors under the start curve and under the end curve, concatenated.
 
     Lets the class head look at the very bars that the pointer heads point at. No gradient runs back
     into the curves: the class must not bend the pointers.

@@ -3,7 +3,7 @@
 A file is an ordinary torch archive (`torch.load(path, weights_only=True)` opens it) whose object is
 `{"kind", "format_version", "content", "sha256"}`: the hash is over the content. The archive's zip
 comment holds a second hash, over every byte before it, so that no byte at all can flip unseen.
-Bytes are judged before anything is unpickled.
+Bytes are checked before anything is unpickled.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def _refuse_inflation(archive: bytes) -> None:
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise ValueError("compressed entries")
     if sum(entry.file_size for entry in entries) > len(archive):
-        raise ValueError("entries that lie over each other")
+        raise ValueError("overlapping entries")
 
 
 def _refuse_other_pickles(archive: bytes) -> None:
@@ -224,13 +224,13 @@ def _spent(value: Any, budget: int) -> int:
             spent += len(item)
             # Text of a key that holds other values could be without end.
             if isinstance(item, dict) and not all(isinstance(key, str | int | float | None) for key in item):
-                raise TypeError("keys that are no plain values")
+                raise TypeError("keys that are not plain values")
             waiting += item.values() if isinstance(item, dict) else item
     return spent
 
 
 def _refuse(
-    kind: str, name: str | Path, found: str, advice: str = "Take another copy, or write it anew."
+    kind: str, name: str | Path, found: str, advice: str = "Take another copy, or write it again."
 ) -> UntrustedFile:
     return UntrustedFile(
         f"{name} must be an unaltered moola {kind} file, but {found}. Nothing of it was used. {advice}"

@@ -1,65 +1,54 @@
 """Options of eval, gate, promote, report, leakcheck and runs prune."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from moola.errors import WrongUsage
-from moola.options.option_ranges import DEFAULT_SEED, MIN_GAIN, PROMOTED_NAME, DeviceName
+from moola.options.option_fields import (
+    EVALUATION,
+    OUTPUT,
+    Bars,
+    BootstrapSeed,
+    Comparison,
+    FilesLength,
+    Machine,
+    Output,
+    PretrainedEncoder,
+    Run,
+    Seed,
+    SplitData,
+    everyday,
+    says,
+)
+from moola.options.option_ranges import COUNT_OR_NONE, DEFAULT_SEED, PROMOTED_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerdictOptions:
-    """What decides a verdict, whoever asks for it.
+class VerdictOptions(Comparison):
+    """What decides a verdict, whoever asks for it."""
 
-    Parameters
-    ----------
-    baseline
-        Run id, run folder or model file to beat. Left out: the promoted model, else the newest
-        from-scratch run on the same data and split.
-    name
-        File name of the promoted model.
-    seed
-        Seed of the bootstrap.
-    min_gain
-        Smallest gain in Brier that is worth having: a smaller one is inconclusive, however sure. 0 takes any gain.
-    """
-
-    baseline: Path | None = None
-    name: str = PROMOTED_NAME
-    seed: int = DEFAULT_SEED
-    min_gain: float = MIN_GAIN
+    name: Annotated[str, everyday("File name of the promoted model.", OUTPUT)] = PROMOTED_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateOptions(VerdictOptions):
-    """Options of `gate`.
+    """Options of `gate`."""
 
-    Parameters
-    ----------
-    run
-        The challenger: run id, or its folder under artifacts/runs.
-    """
-
-    run: Path
+    run: Annotated[Run, says("Challenger: run id, or its folder under artifacts/runs.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromoteOptions(VerdictOptions):
-    """Options of `promote`: those of `gate`, and the way back.
+    """Options of `promote`: those of `gate`, and the way back."""
 
-    Parameters
-    ----------
-    run
-        The challenger: run id, or its folder under artifacts/runs. Left out with --back.
-    back
-        Return to the model that was in use before the present one, without a gate; again, to the one before that.
-    """
-
-    run: Path | None = None
-    back: bool = False
+    run: Annotated[Run, says("Challenger: run id, or its folder under artifacts/runs; not with --back.")] | None = None
+    back: Annotated[
+        bool,
+        everyday(
+            "Return to the model used before the present one, without a gate; again, to the one before that.", OUTPUT
+        ),
+    ] = False
 
     def gate_options(self) -> GateOptions:
         """Return the options of the gate that the run must pass.
@@ -95,30 +84,18 @@ EventMetric = Literal["hit_at_pm3", "lead_lag", "pointer_f1", "event_map", "expa
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    """Options of `eval`.
+    """Options of `eval`."""
 
-    Parameters
-    ----------
-    run
-        Run id, or its folder under artifacts/runs.
-    metrics
-        Class metrics to show.
-    event_metrics
-        Pointer metrics to show.
-    save_metrics
-        JSON file for the figures; artifacts/metrics/<RUN_ID>.json when left out.
-    save_reliability_plot
-        PNG file for the reliability diagram.
-    seed
-        Seed of the bootstrap.
-    """
-
-    run: Path
-    metrics: tuple[ClassMetric, ...] = get_args(ClassMetric)
-    event_metrics: tuple[EventMetric, ...] = get_args(EventMetric)
-    save_metrics: Path | None = None
-    save_reliability_plot: Path | None = None
-    seed: int = DEFAULT_SEED
+    run: Run
+    metrics: Annotated[tuple[ClassMetric, ...], everyday("Class metrics to show.", EVALUATION)] = get_args(ClassMetric)
+    event_metrics: Annotated[tuple[EventMetric, ...], everyday("Pointer metrics to show.", EVALUATION)] = get_args(
+        EventMetric
+    )
+    save_metrics: (
+        Annotated[Output, says("JSON file for the figures; by default artifacts/metrics/<RUN_ID>.json.")] | None
+    ) = None
+    save_reliability_plot: Annotated[Output, says("PNG file for the reliability diagram.")] | None = None
+    seed: BootstrapSeed = DEFAULT_SEED
 
 
 # Options of `report`.
@@ -128,32 +105,15 @@ REPORTS_ROOT = Path("artifacts/reports")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions:
-    """Options of `report`.
+class ReportOptions(Comparison):
+    """Options of `report`."""
 
-    Parameters
-    ----------
-    run
-        Id or folder of a run or of a cv.
-    baseline
-        Run id, run folder or model file to judge against. Left out: the promoted model, else the newest
-        from-scratch run on the same data and split; without either the page has no verdict.
-    compare
-        Further runs (or cvs) of the same windows, to compare with it on the page.
-    output
-        HTML file to write; artifacts/reports/<RUN_ID>.html when left out.
-    seed
-        Seed of the bootstrap.
-    min_gain
-        Smallest gain in Brier that is worth having, as `gate` takes it for the verdict.
-    """
-
-    run: Path
-    baseline: Path | None = None
-    compare: tuple[str, ...] = ()
-    output: Path | None = None
-    seed: int = DEFAULT_SEED
-    min_gain: float = MIN_GAIN
+    run: Annotated[Run, says("Id or folder of a run or of a cv.")]
+    compare: Annotated[
+        tuple[str, ...],
+        everyday("Further runs (or cvs) of the same windows to compare with it on the page.", EVALUATION),
+    ] = ()
+    output: Annotated[Output, says("HTML file to write; by default artifacts/reports/<RUN_ID>.html.")] | None = None
 
 
 def gate_options(options: ReportOptions) -> GateOptions:
@@ -165,43 +125,17 @@ def gate_options(options: ReportOptions) -> GateOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeakcheckOptions:
-    """Options of `leakcheck`.
+class LeakcheckOptions(SplitData, FilesLength, Machine):
+    """Options of `leakcheck`."""
 
-    Parameters
-    ----------
-    data
-        Labelled windows, relative or 4-D.
-    split
-        Split file; one that leaks is examined, not refused.
-    run
-        Run id, or its folder under artifacts/runs, to check against this data and split.
-    pretrained_encoder
-        Encoder file to check for held-out bars.
-    bars
-        Bars that the run's model scans live, to prove that what it tells hangs on bars up to then alone.
-    quick
-        Leave out the checks that train small networks.
-    window_bars
-        Bars a window; as the data says when left out.
-    device
-        cuda, cpu, or auto for a GPU where there is one.
-    threads
-        CPU threads, 0 for one a core.
-    seed
-        Seed of everything random.
-    """
-
-    data: Path
-    split: Path
-    run: Path | None = None
-    pretrained_encoder: Path | None = None
-    bars: Path | None = None
-    quick: bool = False
-    window_bars: int | None = None
-    device: DeviceName = "auto"
-    threads: int = 1
-    seed: int = DEFAULT_SEED
+    run: Annotated[Run, says("Run id, or its folder, to check against this data and split.")] | None = None
+    pretrained_encoder: Annotated[PretrainedEncoder, says("Encoder file to check for held-out bars.")] | None = None
+    bars: (
+        Annotated[Bars, says("Bars for a live scan with the run's model, to prove that it depends on past bars alone.")]
+        | None
+    ) = None
+    quick: Annotated[bool, everyday("Skip the checks that train small networks.", EVALUATION)] = False
+    seed: Seed = DEFAULT_SEED
 
 
 # Options of `runs prune`.
@@ -209,15 +143,7 @@ class LeakcheckOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PruneOptions:
-    """Options of `runs prune`.
+    """Options of `runs prune`."""
 
-    Parameters
-    ----------
-    keep
-        Newest runs that stay, whatever they are.
-    apply
-        Remove what is listed; without it nothing is.
-    """
-
-    keep: int = 10
-    apply: bool = False
+    keep: Annotated[int, COUNT_OR_NONE, everyday("Newest runs that are always kept.", OUTPUT)] = 10
+    apply: Annotated[bool, everyday("Remove what is listed; by default nothing is removed.", OUTPUT)] = False

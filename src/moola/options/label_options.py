@@ -1,171 +1,133 @@
 """Options of the labelling page and of the commands under `labels`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from moola.options.option_ranges import DEFAULT_SEED, DeviceName
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelsExportOptions:
-    """Options of `labels export`.
-
-    Parameters
-    ----------
-    store
-        Label store that the labelling page writes.
-    bars
-        Bars that the windows were labelled on.
-    output
-        4-D window file to write.
-    annotator
-        Take the labels of this annotator alone.
-    min_grade
-        Leave out windows of a worse grade, and windows without one.
-    resolve
-        Which label counts where several annotators judged a window: `latest` the last saved one; `agree` what all
-        say alike (classes equal, pointers within 3 bars, their mean is written), windows in conflict are left out
-        and listed; or the name of the annotator who decides (where that one did not judge a window, as `agree`).
-    no_expansion
-        Class to write for windows without an expansion; they are left out without it.
-    symbol
-        Symbol of bars that name none.
-    window_bars
-        Bars a window.
-    """
-
-    store: Path
-    bars: Path
-    output: Path
-    annotator: str | None = None
-    min_grade: Literal["A", "B", "C", "D"] | None = None
-    resolve: str = "latest"
-    no_expansion: str | None = None
-    symbol: str | None = None
-    window_bars: int = 105
+from moola.options.option_fields import (
+    DATA,
+    MACHINE,
+    MODEL,
+    Annotator,
+    Bars,
+    FilesLength,
+    LabelledBars,
+    LabelStoreFile,
+    Machine,
+    MaxGapHours,
+    NoExpansion,
+    Output,
+    Seed,
+    StoredLabels,
+    Stride,
+    Symbol,
+    WindowLength,
+    advanced,
+    everyday,
+    says,
+)
+from moola.options.option_ranges import DEFAULT_SEED, MAX_CONTEXT, MAX_PORT, Range
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelsImportOptions:
-    """Options of `labels import`.
+class LabelsExportOptions(StoredLabels):
+    """Options of `labels export`."""
 
-    Parameters
-    ----------
-    store
-        Label store to write; made where it is not there.
-    bars
-        Bars that the windows were labelled on.
-    input
-        Labelled windows (parquet), or a JSON export of Label Studio with time-series labels.
-    annotator
-        Who labelled; a window file's own column `annotator` when left out.
-    overwrite
-        Save what differs from the store as a new revision; without it the store's label stays.
-    timestamp_unit
-        Unit of Label Studio's numeric times since 1970.
-    no_expansion
-        Class that stands, in a window file, for windows without an expansion.
-    symbol
-        Symbol of bars that name none.
-    window_bars
-        Bars a window.
-    """
+    annotator: Annotated[Annotator, says("Take the labels of this annotator alone.")] | None = None
+    no_expansion: (
+        Annotated[NoExpansion, says("Class to write for windows without an expansion; by default they are left out.")]
+        | None
+    ) = None
 
-    store: Path
-    bars: Path
-    input: Path
-    annotator: str | None = None
-    overwrite: bool = False
-    timestamp_unit: Literal["s", "ms", "us"] = "ms"
-    no_expansion: str | None = None
-    symbol: str | None = None
-    window_bars: int = 105
+    output: Annotated[Output, says("4-D window file to write.")]
+    min_grade: Annotated[
+        Literal["A", "B", "C", "D"] | None, everyday("Leave out windows of a lower grade or without one.", DATA)
+    ] = None
+    resolve: Annotated[
+        str,
+        everyday(
+            "Which label counts where several annotators labelled a window: `latest`, the last one saved; `agree`, "
+            "what all agree on (same class, pointers within 3 bars, written as their mean; windows in conflict are "
+            "left out and listed); or the name of the annotator who decides (`agree` where that one has no label).",
+            DATA,
+        ),
+    ] = "latest"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelsStatsOptions:
-    """Options of `labels stats`.
+class LabelsImportOptions(StoredLabels):
+    """Options of `labels import`."""
 
-    Parameters
-    ----------
-    store
-        Label store to describe.
-    bars
-        Bars that the windows were labelled on: distances between pointers are then counted in bars. Without them
-        they are elapsed times over the usual time of a bar, in which a gap counts too.
-    symbol
-        Symbol of bars that name none.
-    window_bars
-        Bars a window.
-    """
+    store: Annotated[LabelStoreFile, says("Label store to write; created when missing.")]
+    annotator: Annotated[Annotator, says("Who labelled; by default a window file's own column `annotator`.")] | None = (
+        None
+    )
 
-    store: Path
-    bars: Path | None = None
-    symbol: str | None = None
-    window_bars: int = 105
-
-
-# Options of `label`.
+    input: Annotated[
+        Path, everyday("Labelled windows (parquet), or a JSON export of Label Studio with time-series labels.", DATA)
+    ]
+    overwrite: Annotated[
+        bool, everyday("Save labels that differ as a new revision; by default the store's label stays.", DATA)
+    ] = False
+    timestamp_unit: Annotated[
+        Literal["s", "ms", "us"], advanced("Unit of Label Studio's numeric times since 1970.", DATA)
+    ] = "ms"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelOptions:
-    """Options of `label`.
+class LabelsStatsOptions(WindowLength):
+    """Options of `labels stats`."""
 
-    Parameters
-    ----------
-    bars
-        Bar table that the candles and all times come from.
-    windows
-        Windows to label, with times; cut from the bars when left out.
-    model
-        Model files (one, or the same of several seeds) for the queues by uncertainty and by disagreement, and for the
-        assist mode.
-    predictions
-        Predictions of windows that the model did not learn from (predictions.parquet of `cv` or of a run), for the
-        queue of likely label errors.
-    store
-        Label store; made when it is not there.
-    annotator
-        Your name beside your labels; the login name when left out.
-    classes
-        Classes to choose from, in the order of their keys 1 to 9.
-    symbol
-        Symbol of bars that name none.
-    port
-        Port of the page on 127.0.0.1; 0 for any that is free.
-    stride
-        Bars from one cut window to the next; the inner zone's length when left out.
-    max_gap_hours
-        Longest time between neighbouring bars inside a cut window; found from the bars when left out.
-    window_bars
-        Bars a window; as the models say when left out, else 105.
-    context_bars
-        Bars shown before and after the window.
-    seed
-        Seed of the random queue and of what follows the diverse windows.
-    device
-        cuda, cpu, or auto for a GPU where there is one.
-    threads
-        CPU threads, 0 for one a core.
-    """
+    store: LabelStoreFile
+    bars: (
+        Annotated[
+            LabelledBars,
+            says(
+                "Bars that the windows were labelled on: distances between pointers are then counted in bars. Without "
+                "them they are elapsed times over the usual bar interval, gaps included."
+            ),
+        ]
+        | None
+    ) = None
+    symbol: Symbol | None = None
 
-    bars: Path
-    windows: Path | None = None
-    model: tuple[Path, ...] = ()
-    predictions: Path | None = None
-    store: Path = Path("artifacts/labels/labels.db")
-    annotator: str | None = None
-    classes: tuple[str, ...] = ("consolidation", "retracement")
-    symbol: str | None = None
-    port: int = 8765
-    stride: int | None = None
-    max_gap_hours: float | None = None
-    window_bars: int | None = None
-    context_bars: int = 30
-    seed: int = DEFAULT_SEED
-    device: DeviceName = "auto"
-    threads: int = 1
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions(FilesLength, Machine):
+    """Options of `label`."""
+
+    bars: Annotated[Bars, says("Bar table for the charts and all times.")]
+    windows: Annotated[Path | None, everyday("Windows to label, with times; by default cut from the bars.", DATA)] = (
+        None
+    )
+    model: Annotated[
+        tuple[Path, ...],
+        everyday(
+            "Model files (one, or several seeds of one) for the queues by uncertainty and disagreement, and for "
+            "assist mode.",
+            MODEL,
+        ),
+    ] = ()
+    predictions: Annotated[
+        Path | None,
+        everyday(
+            "Out-of-sample predictions (predictions.parquet of `cv` or of a run), for the queue of likely label "
+            "errors.",
+            MODEL,
+        ),
+    ] = None
+    store: Annotated[LabelStoreFile, says("Label store; created when missing.")] = Path("artifacts/labels/labels.db")
+    annotator: Annotated[Annotator, says("Your name, kept with your labels; by default the login name.")] | None = None
+    classes: Annotated[
+        tuple[str, ...], everyday("Classes to choose from, in the order of their keys 1 to 9.", DATA)
+    ] = ("consolidation", "retracement")
+    symbol: Symbol | None = None
+    port: Annotated[
+        int, Range(0, MAX_PORT), everyday("Port of the page on 127.0.0.1; 0 for any free one.", MACHINE)
+    ] = 8765
+    stride: (
+        Annotated[Stride, says("Bars from one window to the next; by default the length of the inner zone.")] | None
+    ) = None
+    max_gap_hours: MaxGapHours | None = None
+    context_bars: Annotated[int, Range(0, MAX_CONTEXT), advanced("Bars shown before and after the window.", DATA)] = 30
+    seed: Annotated[Seed, says("Seed of the random queue, and of the queue by diversity.")] = DEFAULT_SEED

@@ -1,11 +1,12 @@
-"""Names, defaults and ranges that options of several commands share: one range a name."""
+"""Ranges of options, and the names and defaults that several commands share."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from moola.errors import WrongUsage
 
@@ -42,44 +43,27 @@ class Range:
 COUNT, COUNT_OR_NONE, SEVERAL = Range(1), Range(0), Range(2)
 NOT_NEGATIVE, POSITIVE = Range(0.0), Range(0.0, open_low=True)
 BETWEEN_0_AND_1, BELOW_1 = Range(0.0, 1.0, True, True), Range(0.0, 1.0, open_high=True)
+SHARE = Range(0.0, 1.0, open_low=True)
 RATIO, RATE = Range(0.0, MAX_RATIO), Range(0.0, MAX_RATE, open_low=True)
-# A name that means two things has its class before it.
-RANGES: dict[str, Range] = {
-    **dict.fromkeys(
-        ("batch_size", "batch_windows", "confirm_seeds", "CvOptions.seeds", "epochs", "labels_per_draw", "live_windows",
-         "n", "n_unlabelled", "n_windows", "overview_bars", "patch_size", "plot_limit", "pretrain_epochs", "stride",
-         "student_epochs", "student_rounds", "trials", "window_bars"), COUNT
-    ),
-    **dict.fromkeys(
-        ("calibration_folds", "embargo", "epoch_windows", "frozen_epochs", "keep", "n_teachers",
-         "patience", "polls", "processes", "purge_window", "skip_rows", "threads"), COUNT_OR_NONE
-    ),
-    **dict.fromkeys(("folds", "inner_folds"), SEVERAL),
-    **dict.fromkeys(
-        ("input_noise", "pointer_sigma", "pointer_weight", "poll_s", "timeout_minutes"), NOT_NEGATIVE
-    ),
-    **dict.fromkeys(("max_gap_hours", "soft_tau", "soft_tau_windows"), POSITIVE),
-    **dict.fromkeys(("encoder_rate", "learning_rate", "student_rate"), RATE),
-    **dict.fromkeys(
-        ("conformal_alpha", "initial_fraction", "mask_ratio", "val_fraction", "val"), BETWEEN_0_AND_1
-    ),
-    **dict.fromkeys(("dropout", "label_smoothing", "max_overlap", "min_gain", "SplitOptions.test"), BELOW_1),
-    **dict.fromkeys(("cpsa_ratio", "cpsa_schedule"), RATIO),
-    "context_bars": Range(0, MAX_CONTEXT),
-    "devices": Range(1, MAX_DEVICES),
-    "hidden_dim": Range(1, MAX_HIDDEN),
-    "label_fractions": Range(0.0, 1.0, open_low=True),
-    "min_prob": Range(0.0, 1.0),
-    "n_heads": Range(1, MAX_HEADS),
-    "num_layers": Range(1, MAX_LAYERS),
-    "port": Range(0, MAX_PORT),
-    "weight_decay": Range(0.0, MAX_RATE),
-}  # fmt: skip
 
 
-def range_of(command_options: type, name: str) -> Range | None:
-    """Return the range of one option of a class of options; None where any value does."""
-    return RANGES.get(f"{command_options.__name__}.{name}", RANGES.get(name))
+@cache
+def ranges_of(options: type) -> dict[str, Range]:
+    """Return the range of each option of a class that has one at its field; of two, the outer one."""
+    hints = get_type_hints(options, include_extras=True)
+    found = {name: [mark for mark in _marks(hint) if isinstance(mark, Range)] for name, hint in hints.items()}
+    return {name: marks[-1] for name, marks in found.items() if marks}
+
+
+def _marks(hint: Any) -> list[Any]:
+    inner = [mark for one in get_args(hint) for mark in _marks(one)]
+    return [*inner, *getattr(hint, "__metadata__", ())]
+
+
+def plain_kind(hint: Any) -> type | None:
+    """Return bool, int or float for a type that is it, or it or None; else None."""
+    kinds = {one for one in (get_args(hint) or (hint,)) if one is not type(None)}
+    return kinds.pop() if len(kinds) == 1 and kinds <= {bool, int, float} else None
 
 
 def refuse_out_of_range(options: Any) -> None:
@@ -90,19 +74,16 @@ def refuse_out_of_range(options: Any) -> None:
     WrongUsage
         Names the option, its range and what was given.
     """
-    for field in fields(options):
-        value = getattr(options, field.name)
+    kind: type = type(options)
+    for name, allowed in ranges_of(kind).items():
+        value = getattr(options, name)
         for number in value if isinstance(value, tuple) else (value,):
-            _refuse(field.name, range_of(type(options), field.name), number)
+            refuse_number(name, allowed, number)
 
 
-def refuse_number(name: str, number: float | None) -> None:
+def refuse_number(name: str, allowed: Range, number: Any) -> None:
     """Refuse one option's number in the same way; None is left out."""
-    _refuse(name, RANGES[name], number)
-
-
-def _refuse(name: str, allowed: Range | None, number: Any) -> None:
-    if allowed is not None and isinstance(number, int | float) and number not in allowed:
+    if isinstance(number, int | float) and number not in allowed:
         raise WrongUsage(f"--{name.replace('_', '-')} must be {allowed}, but it is {number}. Give another one.")
 
 
@@ -117,7 +98,7 @@ DEFAULT_SEED = 17
 # The smallest gain in Brier that is worth a change of models.
 MIN_GAIN = 0.01
 
-ArmName = Literal["masked", "latent", "structure", "moves", "ts2vec"]
+TaskName = Literal["masked", "latent", "structure", "moves", "ts2vec"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 EngineName = Literal["processes", "ray"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]

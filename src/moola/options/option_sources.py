@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from moola.errors import WrongUsage
 from moola.options.judging_options import (
@@ -19,6 +19,7 @@ from moola.options.judging_options import (
     ReportOptions,
 )
 from moola.options.label_options import LabelOptions, LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
+from moola.options.option_ranges import plain_kind
 from moola.options.scan_options import ScanOptions
 from moola.options.study_options import BenchmarkOptions, CompareOptions, CvOptions, TuneOptions
 from moola.options.table_options import (
@@ -99,7 +100,7 @@ def boolean_options() -> set[str]:
     """Return every boolean option of every command, as written on the command line."""
     names = {"json", "debug"}
     for options in COMMAND_OPTIONS.values():
-        names |= {field.name for field in fields(options) if str(field.type) in ("bool", "bool | None")}
+        names |= {name for name, hint in get_type_hints(options).items() if plain_kind(hint) is bool}
     return {f"--{name.replace('_', '-')}" for name in names}
 
 

@@ -1,15 +1,40 @@
 """Options of cv, compare, benchmark and tune, and what `tune` may choose from."""
 
-from __future__ import annotations
-
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from moola.errors import WrongUsage
-from moola.options.option_ranges import DEFAULT_SEED, DeviceName, EngineName
+from moola.options.option_fields import (
+    DATA,
+    EVALUATION,
+    MODEL,
+    OUTPUT,
+    TRAINING,
+    Bars,
+    BootstrapSeed,
+    CpsaRatio,
+    Embargo,
+    Epochs,
+    InitialFraction,
+    LabelledData,
+    LearnedFromRows,
+    Machine,
+    ManyFits,
+    Output,
+    PretrainedEncoder,
+    Seed,
+    SplitData,
+    ValFraction,
+    VisibleBars,
+    WindowLength,
+    advanced,
+    everyday,
+    says,
+)
+from moola.options.option_ranges import BETWEEN_0_AND_1, COUNT, DEFAULT_SEED, NOT_NEGATIVE, SEVERAL, SHARE, plain_kind
 from moola.options.toml_files import read_toml
 from moola.options.training_options import TrainOptions
 
@@ -18,132 +43,76 @@ ModelName = Literal["enhanced_simple_lstm", "prevalence", "logistic", "summary_t
 
 
 @dataclass(frozen=True, kw_only=True)
-class CvOptions:
-    """Options of `cv`.
+class CvOptions(LearnedFromRows, ManyFits):
+    """Options of `cv`."""
 
-    Parameters
-    ----------
-    data
-        Labelled windows with times, relative or 4-D.
-    model
-        The network, or a cheap reference.
-    scheme
-        expanding and rolling walk forward; combinatorial makes every pair of blocks a test set once.
-        Combinatorial folds train on bars after their test windows too: they show the spread of paths, not
-        what would have been known at the time.
-    folds
-        Test blocks (walk-forward), or blocks to choose pairs from (combinatorial).
-    initial_fraction
-        Share of the windows before the first test block (walk-forward).
-    val_fraction
-        Share of each fold's training windows, the latest, that chooses its epoch.
-    embargo
-        Bars around held-out windows in which no window may train, beyond sharing no bar; taken as so many usual
-        bar intervals of time.
-    seeds
-        Seeds a fold; their logits are averaged.
-    calibration
-        How pooled probabilities are calibrated, each fold on the others: temperature or Platt.
-    conformal_alpha
-        Share of windows that a conformal set or pointer range may miss.
-    label_fractions
-        Shares of the labelled training windows to learn from; the curve shows what fewer labels do.
-    pretrained_encoder
-        Encoder file to start from; marked as a leak where it saw a fold's test windows.
-    pretrain_bars
-        Bars to pretrain an encoder on in each fold, ending before its first held-out window.
-    pretrain_epochs
-        Epochs of that pretraining.
-    freeze_encoder
-        Train the heads alone.
-    hidden_dim
-        LSTM units in each direction.
-    num_layers
-        LSTM layers.
-    epochs
-        Passes over the training windows.
-    augment_data
-        Add synthetic windows made from each fold's train rows.
-    cpsa_ratio
-        Synthetic windows a real one in each epoch.
-    mirror_classes
-        How the price mirror treats classes.
-    predict_pointers
-        Learn start and end of the expansion; on when the data has pointers.
-    visible_bars
-        Show the network these first bars of a window alone: 75 of 105 are known when the inner zone ends.
-    window_bars
-        Bars a window; as the files named say when left out.
-    controls
-        Run leakcheck's controls on the folds; the gate asks that they pass.
-    save_curve
-        PNG of the figures over shares of the labels.
-    processes
-        Fits at a time, each with one thread; 0 for one a core.
-    engine
-        processes of this machine, or ray: a task a fit on the cluster of RAY_ADDRESS (this machine where it is not
-        set), done anew where a worker dies. The working folder must be on every node under the same path.
-    device
-        cuda, cpu, or auto for a GPU where there is one.
-    seed
-        First seed; the others follow.
-    resume
-        Id (or folder) of an interrupted cv to go on with, given the same options.
-    """
-
-    data: Path
-    model: ModelName = "enhanced_simple_lstm"
-    scheme: Literal["expanding", "rolling", "combinatorial"] = "expanding"
-    folds: int = 5
-    initial_fraction: float = 0.4
-    val_fraction: float = 0.2
-    embargo: int = 0
-    seeds: int = 5
-    calibration: Literal["temperature", "platt"] = "temperature"
-    conformal_alpha: float = 0.1
-    label_fractions: tuple[float, ...] = (1.0,)
-    pretrained_encoder: Path | None = None
-    pretrain_bars: Path | None = None
-    pretrain_epochs: int = 50
-    freeze_encoder: bool | None = None
-    hidden_dim: int | None = None
-    num_layers: int | None = None
-    epochs: int = 40
-    augment_data: bool | None = None
-    cpsa_ratio: float = 1.0
-    mirror_classes: tuple[str, ...] = ()
-    predict_pointers: bool | None = None
-    visible_bars: int | None = None
-    window_bars: int | None = None
-    controls: bool = True
-    save_curve: Path | None = None
-    processes: int = 0
-    engine: EngineName = "processes"
-    device: DeviceName = "auto"
-    seed: int = DEFAULT_SEED
-    resume: str | None = None
+    data: Annotated[LabelledData, says("Labelled windows with times, relative or 4-D.")]
+    model: Annotated[ModelName, everyday("The network, or a cheap reference.", MODEL)] = "enhanced_simple_lstm"
+    scheme: Annotated[
+        Literal["expanding", "rolling", "combinatorial"],
+        everyday(
+            "expanding and rolling walk forward. combinatorial tests every pair of blocks once, and trains on bars "
+            "after the test windows too: it shows the spread of paths, not what was known at the time.",
+            EVALUATION,
+        ),
+    ] = "expanding"
+    folds: Annotated[
+        int,
+        SEVERAL,
+        everyday("Test blocks (walk-forward), or blocks to choose pairs from (combinatorial).", EVALUATION),
+    ] = 5
+    initial_fraction: InitialFraction = 0.4
+    val_fraction: ValFraction = 0.2
+    embargo: Embargo = 0
+    seeds: Annotated[int, COUNT, everyday("Seeds per fold; their logits are averaged.", EVALUATION)] = 5
+    calibration: Annotated[
+        Literal["temperature", "platt"],
+        advanced("Calibration of pooled probabilities, each fold on the others.", EVALUATION),
+    ] = "temperature"
+    conformal_alpha: Annotated[
+        float,
+        BETWEEN_0_AND_1,
+        advanced("Share of windows that a conformal set or pointer range may miss.", EVALUATION),
+    ] = 0.1
+    label_fractions: Annotated[
+        tuple[float, ...],
+        SHARE,
+        advanced("Shares of the labelled training windows to learn from, for a learning curve.", EVALUATION),
+    ] = (1.0,)
+    pretrained_encoder: (
+        Annotated[
+            PretrainedEncoder, says("Encoder file to start from; marked as a leak where it saw a fold's test windows.")
+        ]
+        | None
+    ) = None
+    pretrain_bars: Annotated[
+        Path | None,
+        advanced("Bars to pretrain an encoder on in each fold, up to its first held-out window.", MODEL),
+    ] = None
+    pretrain_epochs: Annotated[int, COUNT, advanced("Epochs of that pretraining.", MODEL)] = 50
+    epochs: Epochs = 40
+    cpsa_ratio: CpsaRatio = 1.0
+    visible_bars: VisibleBars | None = None
+    controls: Annotated[
+        bool, advanced("Run leakcheck's controls on the folds; the gate requires that they pass.", EVALUATION)
+    ] = True
+    save_curve: Annotated[Path | None, advanced("PNG of the learning curve.", OUTPUT)] = None
+    seed: Annotated[Seed, says("First random seed; the others follow.")] = DEFAULT_SEED
+    resume: Annotated[
+        str | None, everyday("Id or folder of an interrupted cv to continue, with the same options.", OUTPUT)
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions:
-    """Options of `compare`.
+    """Options of `compare`."""
 
-    Parameters
-    ----------
-    baseline
-        Run or cv to compare the others with; the first one named when left out.
-    output
-        Table to write (.csv).
-    plot
-        PNG of the paired differences with their intervals.
-    seed
-        Seed of the bootstrap.
-    """
-
-    baseline: str | None = None
-    output: Path | None = None
-    plot: Path | None = None
-    seed: int = DEFAULT_SEED
+    baseline: Annotated[
+        str | None, everyday("Run or cv to compare the others with; by default the first one named.", EVALUATION)
+    ] = None
+    output: Annotated[Output, says("Table to write (.csv).")] | None = None
+    plot: Annotated[Output, says("PNG of the paired differences with their intervals.")] | None = None
+    seed: BootstrapSeed = DEFAULT_SEED
 
 
 # Options of `benchmark`.
@@ -153,77 +122,87 @@ BENCHMARK_ROOT = Path("artifacts/benchmark")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions:
-    """Options of `benchmark`.
+class BenchmarkOptions(WindowLength, ManyFits):
+    """Options of `benchmark`."""
 
-    Parameters
-    ----------
-    train
-        Labelled windows with times; a column `draw` divides them into sets that are learned from one at a time.
-    test
-        Labelled windows with times that judge every fit and decide nothing. A train window that shares a bar with
-        one is left out.
-    models
-        Cheap references (prevalence, logistic, summary_trees, nearest), peers of the extra `peers` (quant, minirocket,
-        multirocket_hydra), `scratch` (train as it is by default), and tables of --arms.
-    arms
-        TOML file with a table an arm; in it `pretrain` and `train` are tables of options of pretrain-bilstm and train.
-        The text "{bars}" stands for the bars of --bars that may be seen; a `seed` under `pretrain` gives all fits
-        of the arm one encoder.
-    draws
-        Draws to learn from; all when left out.
-    seeds
-        Seeds of each draw's fits; of several, their average is judged as well.
-    judge
-        test: the windows of --test. other-draws: those of the other draws that share no bar with the draw, for
-        choosing options; of --test no more than its first time is then read.
-    against
-        Model that every other one is compared with, draw by draw.
-    bars
-        Bars to pretrain on; those from --bars-before on are cut off first.
-    bars_before
-        Time (UTC) that --bars end before; the first test window's start when left out, and never after it.
-    labels_per_draw
-        Learn from so many windows of each draw, drawn at random whatever their class, the same for every model; fewer
-        are among more.
-    positive
-        Class that PR-AUC is of; the mean over classes when left out.
-    val_fraction
-        Share of a draw's windows, the latest, that chooses a network's epoch; references and peers learn from all.
-    processes
-        Fits at a time, each with one thread; 0 for one a core.
-    engine
-        processes of this machine, or ray: a task a fit on the cluster of RAY_ADDRESS (this machine where it is not
-        set), done anew where a worker dies. The working folder must be on every node under the same path.
-    output
-        Folder of tables, fits and encoders. The same command goes on with what is done there.
-    window_bars
-        Bars a window.
-    device
-        cuda, cpu, or auto for a GPU where there is one.
-    """
+    train: Annotated[
+        Path,
+        everyday(
+            "Labelled windows with times; a column `draw` divides them into training sets used one at a time.", DATA
+        ),
+    ]
+    test: Annotated[
+        Path | None,
+        everyday(
+            "Labelled windows with times that test every fit and decide nothing; train windows that share a bar with "
+            "one are left out.",
+            DATA,
+        ),
+    ] = None
+    models: Annotated[
+        tuple[str, ...],
+        everyday(
+            "References (prevalence, logistic, summary_trees, nearest), peers of the extra `peers` (quant, "
+            "minirocket, multirocket_hydra), `scratch` (train with its defaults), and configurations of --arms.",
+            MODEL,
+        ),
+    ] = ("prevalence", "logistic", "summary_trees", "scratch")
+    arms: Annotated[
+        Path | None,
+        everyday(
+            "TOML file with a table per configuration; `pretrain` and `train` in it are tables of options of "
+            'pretrain-bilstm and train. "{bars}" stands for the usable bars of --bars; a `seed` under `pretrain` '
+            "gives all fits one encoder.",
+            MODEL,
+        ),
+    ] = None
+    draws: Annotated[tuple[int, ...], advanced("Draws to learn from; by default all.", DATA)] = ()
+    seeds: Annotated[
+        tuple[int, ...], everyday("Seeds of each draw's fits; the average of several is evaluated too.", EVALUATION)
+    ] = (DEFAULT_SEED,)
+    judge: Annotated[
+        Literal["test", "other-draws"],
+        advanced(
+            "test: the windows of --test. other-draws: windows of the other draws that share no bar with the draw, "
+            "for choosing options; of --test only the first time is then read.",
+            EVALUATION,
+        ),
+    ] = "test"
+    against: Annotated[
+        str | None, everyday("Model that every other one is compared with, draw by draw.", EVALUATION)
+    ] = None
+    bars: Annotated[Bars, says("Bars to pretrain on, up to --bars-before.")] | None = None
+    bars_before: Annotated[
+        str | None,
+        advanced(
+            "Time (UTC) at which --bars end; by default, and at the latest, the start of the first test window.", DATA
+        ),
+    ] = None
+    labels_per_draw: (
+        Annotated[
+            int,
+            COUNT,
+            advanced(
+                "Learn from this many random windows of each draw, the same for every model; smaller sets are part of "
+                "larger ones.",
+                DATA,
+            ),
+        ]
+        | None
+    ) = None
+    positive: Annotated[str | None, advanced("Class for the PR-AUC; by default the mean over classes.", EVALUATION)] = (
+        None
+    )
+    val_fraction: Annotated[
+        ValFraction,
+        says("Share of a draw's windows, the latest, that selects a network's epoch; other models learn from all."),
+    ] = 0.15
+    output: Annotated[
+        Output, says("Folder of tables, fits and encoders; the same command continues from what is there.")
+    ] = BENCHMARK_ROOT
 
-    train: Path
-    test: Path | None = None
-    models: tuple[str, ...] = ("prevalence", "logistic", "summary_trees", "scratch")
-    arms: Path | None = None
-    draws: tuple[int, ...] = ()
-    seeds: tuple[int, ...] = (DEFAULT_SEED,)
-    judge: Literal["test", "other-draws"] = "test"
-    against: str | None = None
-    bars: Path | None = None
-    bars_before: str | None = None
-    labels_per_draw: int | None = None
-    positive: str | None = None
-    val_fraction: float = 0.15
-    processes: int = 0
-    engine: EngineName = "processes"
-    output: Path = BENCHMARK_ROOT
-    window_bars: int = 105
-    device: DeviceName = "auto"
 
-
-# Options of `tune`: where the study is kept, what judges a trial, and what is held for every trial.
+# Options of `tune`: where the study is kept, what evaluates a trial, and what is held for every trial.
 
 
 TUNING_ROOT = Path("artifacts/tuning")
@@ -244,93 +223,47 @@ HELD = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneOptions:
-    """Options of `tune`.
+class TuneOptions(SplitData, LearnedFromRows, Machine):
+    """Options of `tune`; an option of `train` given here is fixed for every trial."""
 
-    Parameters
-    ----------
-    data
-        Labelled windows with times, relative or 4-D.
-    split
-        Split file; only its train rows are used, val and test are never looked at.
-    pretrained_encoder
-        Encoder file to start from; without one the encoder starts from scratch.
-    trials
-        Trials that the study is to have, those of earlier calls among them; the first is today's defaults.
-    inner_folds
-        Test blocks of the walk-forward folds inside the train rows.
-    initial_fraction
-        Share of the train rows before the first block.
-    val_fraction
-        Share of each fold's training windows, the latest, that chooses its epoch.
-    embargo
-        Bars around held-out windows in which no window may train, beyond sharing no bar.
-    metric
-        What a trial is judged by: its mean over the folds.
-    ranges
-        TOML file that replaces the declared range of each option it names; a single value holds the option.
-    study
-        SQLite file of the study; named after data and what decides the result when left out. The same command
-        goes on with it.
-    output
-        File whose `[train]` table gets the values. Its other keys stay, and what it was is kept beside it.
-    timeout_minutes
-        Begin no trial after so many minutes; 0 sets no limit.
-    confirm_seeds
-        Fresh seeds with which the best trial and the defaults are fitted again, since the best of many trials
-        was lucky too.
-    freeze_encoder
-        Hold this choice in place of tuning it.
-    hidden_dim
-        Hold the LSTM units in place of tuning them.
-    num_layers
-        LSTM layers, held.
-    epochs
-        Hold the epochs in place of tuning them.
-    augment_data
-        Synthetic windows made from each fold's train rows, or none; held.
-    cpsa_ratio
-        Synthetic windows a real one in each epoch, held.
-    mirror_classes
-        How the price mirror treats classes.
-    predict_pointers
-        Learn start and end of the expansion; on when the data has pointers.
-    window_bars
-        Bars a window; as the files named say when left out.
-    device
-        cuda, cpu, or auto for a GPU where there is one.
-    threads
-        CPU threads, 0 for one a core; results depend on it in the last bits.
-    seed
-        Seed of the trials and of every fit.
-    """
-
-    data: Path
-    split: Path
-    pretrained_encoder: Path | None = None
-    trials: int = 30
-    inner_folds: int = 3
-    initial_fraction: float = 0.5
-    val_fraction: float = 0.2
-    embargo: int = 0
-    metric: TuneMetric = "brier"
-    ranges: Path | None = None
-    study: Path | None = None
-    output: Path = Path("moola.toml")
-    timeout_minutes: float = 0.0
-    confirm_seeds: int = 2
-    freeze_encoder: bool | None = None
-    hidden_dim: int | None = None
-    num_layers: int | None = None
-    epochs: int | None = None
-    augment_data: bool | None = None
-    cpsa_ratio: float | None = None
-    mirror_classes: tuple[str, ...] = ()
-    predict_pointers: bool | None = None
-    window_bars: int | None = None
-    device: DeviceName = "auto"
-    threads: int = 1
-    seed: int = DEFAULT_SEED
+    trials: Annotated[
+        int, COUNT, everyday("Trials of the study, earlier calls included; the first one is the defaults.", TRAINING)
+    ] = 30
+    inner_folds: Annotated[
+        int, SEVERAL, everyday("Test blocks of the walk-forward folds inside the train rows.", EVALUATION)
+    ] = 3
+    initial_fraction: InitialFraction = 0.5
+    val_fraction: ValFraction = 0.2
+    embargo: Embargo = 0
+    metric: Annotated[TuneMetric, everyday("Metric of a trial: its mean over the folds.", EVALUATION)] = "brier"
+    ranges: Annotated[
+        Path | None,
+        advanced(
+            "TOML file that replaces the range of each option it names; a single value fixes the option.", TRAINING
+        ),
+    ] = None
+    study: Annotated[
+        Path | None,
+        advanced(
+            "SQLite file of the study; by default named after data and options. The same command continues it.", OUTPUT
+        ),
+    ] = None
+    output: Annotated[
+        Output, says("File whose `[train]` table gets the values; other keys stay, and a backup is kept beside it.")
+    ] = Path("moola.toml")
+    timeout_minutes: Annotated[
+        float, NOT_NEGATIVE, advanced("Begin no trial after this many minutes; 0 sets no limit.", TRAINING)
+    ] = 0.0
+    confirm_seeds: Annotated[
+        int,
+        COUNT,
+        advanced(
+            "Fresh seeds to confirm the best trial against the defaults, as the best of many was lucky.", EVALUATION
+        ),
+    ] = 2
+    epochs: Annotated[Epochs, says("Passes over the training windows.")] | None = None
+    cpsa_ratio: CpsaRatio | None = None
+    seed: Seed = DEFAULT_SEED
 
 
 # What `tune` may choose from: declared ranges, and a TOML file that replaces some of them.
@@ -349,7 +282,7 @@ class Range:
     log: bool = False
 
     def holds(self, value: Any) -> bool:
-        """Tell whether a value lies in it."""
+        """Return whether a value lies in it."""
         return isinstance(value, (int, float)) and self.low <= value <= self.high
 
     @property
@@ -365,7 +298,7 @@ class Choices:
     values: tuple[Value, ...]
 
     def holds(self, value: Any) -> bool:
-        """Tell whether a value is one of them."""
+        """Return whether a value is one of them."""
         return value in self.values
 
     @property
@@ -390,12 +323,12 @@ FROM_SCRATCH: Ranges = {"hidden_dim": Choices((32, 64, 128))}
 WITH_ENCODER: Ranges = {"freeze_encoder": Choices((True, False)), "encoder_rate": Range(0.02, 1.0, log=True)}
 # Options of `train` that are no matter of taste: files, machines, seeds, and what marks a result.
 NOT_TUNED = ("input_dim", "window_bars", "allow_overlap", "save_run", "threads", "seed")
-KINDS = {"bool": bool, "bool | None": bool, "int": int, "int | None": int, "float": float, "float | None": float}
 
 
 def tunable() -> dict[str, type]:
     """Return the options of `train` that a range may be given for, with their type."""
-    known = {field.name: KINDS.get(str(field.type)) for field in fields(TrainOptions) if field.name not in NOT_TUNED}
+    hints = get_type_hints(TrainOptions)
+    known = {name: plain_kind(hint) for name, hint in hints.items() if name not in NOT_TUNED}
     return {name: kind for name, kind in known.items() if kind is not None}
 
 

@@ -1,230 +1,179 @@
 """Options of the commands that make tables, and of `cpsa preview`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from moola.options.option_fields import (
+    DATA,
+    EVERYDAY,
+    OUTPUT,
+    AllowOverlap,
+    Augmentations,
+    Bars,
+    CpsaRatio,
+    CutBars,
+    FilesLength,
+    MaxGapHours,
+    MirrorClasses,
+    Output,
+    Overwrite,
+    Seed,
+    SplitData,
+    Stride,
+    Symbol,
+    WindowLength,
+    advanced,
+    everyday,
+    says,
+)
+from moola.options.option_ranges import BELOW_1, BETWEEN_0_AND_1, COUNT, COUNT_OR_NONE, DEFAULT_SEED
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
-    """Options of `sample`.
+    """Options of `sample`."""
 
-    Parameters
-    ----------
-    output
-        Folder to write the sample into.
-    overwrite
-        Replace files that are there and differ.
-    """
-
-    output: Path = Path("data")
-    overwrite: bool = False
+    output: Annotated[Output, says("Folder to write the sample to.")] = Path("data")
+    overwrite: Overwrite = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """Options of `bars import`.
+    """Options of `bars import`."""
 
-    Parameters
-    ----------
-    input
-        CSV of any layout, JSON, Feather or parquet, with any column names.
-    output
-        Bar table to write (.parquet or .csv).
-    columns
-        Pairs `name=Column`, as `timestamp=Date open=Open`, or `date=Day time=Hour` for times in two columns.
-        Names that match without regard to case need no pair; without a header, columns are column_1, column_2, ...
-    timezone
-        Time zone of times that carry none, as `America/New_York`; also an offset from UTC or from a zone, as `+02:00`
-        or `America/New_York+7` (brokers whose day ends at 17:00 in New York).
-    timestamp_format
-        Format of text times, as `%d.%m.%Y %H:%M:%S`; found when left out.
-    day_first
-        Whether 01/02/2024 is 1 February; found when left out, where one order alone fits every row.
-    timestamp_unit
-        Unit of numeric times since 1970, or `excel` for the days of a spreadsheet; `auto` finds it from the values.
-    ambiguous
-        What to do with times that come twice when clocks go back: `infer` goes by the order of the rows.
-    separator
-        Column separator of a text file, as `;` or `\\t`; found when left out.
-    no_header
-        The first line is a bar, and no line names the columns.
-    skip_rows
-        Lines to leave out at the beginning of a text file. Notes before the header are found when left out.
-    decimal
-        Decimal mark of prices and volume; found when left out.
-    repair
-        Drop rows that are no bars (empty, impossible, exact repeats), and fix highs and lows that rounding put inside
-        the bar; each kind is counted.
-    symbol
-        Symbol to write in every row.
-    """
-
-    input: Path
-    output: Path
-    columns: tuple[str, ...] = ()
-    timezone: str = "UTC"
-    timestamp_format: str | None = None
-    day_first: bool | None = None
-    timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "excel"] = "auto"
-    ambiguous: Literal["infer", "raise", "earliest", "latest"] = "infer"
-    separator: str | None = None
-    no_header: bool = False
-    skip_rows: int = 0
-    decimal: Literal[".", ","] | None = None
-    repair: bool = False
-    symbol: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowsOptions:
-    """Options of `windows`.
-
-    Parameters
-    ----------
-    bars
-        Bar table.
-    output
-        Window file to write.
-    stride
-        Bars from one window to the next.
-    max_gap_hours
-        Longest time between neighbouring bars inside a window; windows over a longer one are dropped. Left out, it is
-        found from each symbol's bars: 72, or 11 usual bars or 1.4 usual breaks of a week where longer.
-    window_bars
-        Bars a window.
-    """
-
-    bars: Path
-    output: Path
-    stride: int = 5
-    max_gap_hours: float | None = None
-    window_bars: int = 105
+    input: Annotated[Path, everyday("CSV of any layout, JSON, Feather or parquet, with any column names.", DATA)]
+    output: Annotated[Output, says("Bar table to write (.parquet or .csv).")]
+    columns: Annotated[
+        tuple[str, ...],
+        everyday(
+            "Pairs `name=Column`, as `timestamp=Date open=Open`, or `date=Day time=Hour` for times in two columns. "
+            "Names that match without regard to case need no pair; without a header, columns are column_1, column_2, "
+            "...",
+            DATA,
+        ),
+    ] = ()
+    timezone: Annotated[
+        str,
+        everyday(
+            "Time zone of times without one, as `America/New_York`; also an offset from UTC or from a zone, as "
+            "`+02:00` or `America/New_York+7` (brokers whose day ends at 17:00 in New York).",
+            DATA,
+        ),
+    ] = "UTC"
+    timestamp_format: Annotated[
+        str | None, advanced("Format of text times, as `%d.%m.%Y %H:%M:%S`; found by default.", DATA)
+    ] = None
+    day_first: Annotated[
+        bool | None,
+        everyday("Whether 01/02/2024 is 1 February; found by default, where only one order fits every row.", DATA),
+    ] = None
+    timestamp_unit: Annotated[
+        Literal["auto", "s", "ms", "us", "ns", "excel"],
+        advanced(
+            "Unit of numeric times since 1970, or `excel` for the days of a spreadsheet; `auto` finds it from the "
+            "values.",
+            DATA,
+        ),
+    ] = "auto"
+    ambiguous: Annotated[
+        Literal["infer", "raise", "earliest", "latest"],
+        advanced("What to do with times that occur twice when clocks go back: `infer` uses the order of rows.", DATA),
+    ] = "infer"
+    separator: Annotated[
+        str | None, advanced("Column separator of a text file, as `;` or `\\t`; found by default.", DATA)
+    ] = None
+    no_header: Annotated[bool, advanced("The first line is a bar, and no line names the columns.", DATA)] = False
+    skip_rows: Annotated[
+        int,
+        COUNT_OR_NONE,
+        advanced("Lines to skip at the start of a text file. Notes before the header are found by default.", DATA),
+    ] = 0
+    decimal: Annotated[
+        Literal[".", ","] | None, advanced("Decimal mark of prices and volume; found by default.", DATA)
+    ] = None
+    repair: Annotated[
+        bool,
+        everyday(
+            "Drop rows that are not bars (empty, impossible, exact repeats), and correct highs and lows that rounding "
+            "put inside the bar; each kind is counted.",
+            DATA,
+        ),
+    ] = False
+    symbol: Annotated[Symbol, EVERYDAY, says("Symbol to write in every row.")] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertOptions:
-    """Options of `convert`.
+class WindowsOptions(WindowLength):
+    """Options of `windows`."""
 
-    Parameters
-    ----------
-    input
-        4-D window file.
-    output
-        Relative window file to write.
-    window_bars
-        Bars a window.
-    """
-
-    input: Path
-    output: Path
-    window_bars: int = 105
+    bars: Bars
+    output: Annotated[Output, says("Window file to write.")]
+    stride: Annotated[Stride, EVERYDAY] = 5
+    max_gap_hours: Annotated[MaxGapHours, EVERYDAY] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitOptions:
-    """Options of `split`.
+class ConvertOptions(WindowLength):
+    """Options of `convert`."""
 
-    Parameters
-    ----------
-    data
-        Window file to divide.
-    output
-        Split file to write; its name is the split's name.
-    val
-        Share of the windows that validates.
-    test
-        Share of the windows, the latest, that judges; 0 for none.
-    purge_window
-        Bars that a window must end before the next part begins; at least one window less one bar.
-        More than that is an embargo, taken as so many usual bar intervals of time. Windows that come nearer
-        are dropped, never moved.
-    window_bars
-        Bars a window.
-    """
-
-    data: Path
-    output: Path
-    val: float = 0.2
-    test: float = 0.25
-    purge_window: int | None = None
-    window_bars: int = 105
+    input: Annotated[Path, everyday("4-D window file.", DATA)]
+    output: Annotated[Output, says("Relative window file to write.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutolabelOptions:
-    """Options of `autolabel`.
+class SplitOptions(WindowLength):
+    """Options of `split`."""
 
-    Parameters
-    ----------
-    bars
-        Bar table.
-    output
-        Labelled 4-D window file to write.
-    stride
-        Bars from one candidate window to the next.
-    max_gap_hours
-        Longest time between neighbouring bars inside a window; found from the bars when left out, as `windows` does.
-    n_windows
-        Keep this many labelled windows, evenly spread over time; all when left out.
-    window_bars
-        Bars a window.
-    """
-
-    bars: Path
-    output: Path
-    stride: int = 10
-    max_gap_hours: float | None = None
-    n_windows: int | None = None
-    window_bars: int = 105
-
-
-# Options of `cpsa preview`, and the names of the augmentations.
-
-
-AugmentationName = Literal["mirror", "warp", "rescale", "recut", "transplant", "wicks"]
+    data: Annotated[Path, everyday("Window file to divide.", DATA)]
+    output: Annotated[Output, says("Split file to write; its name is the split's name.")]
+    val: Annotated[float, BETWEEN_0_AND_1, everyday("Share of the windows for validation.", DATA)] = 0.2
+    test: Annotated[float, BELOW_1, everyday("Share of the windows, the latest, for the test; 0 for none.", DATA)] = (
+        0.25
+    )
+    purge_window: (
+        Annotated[
+            int,
+            COUNT_OR_NONE,
+            everyday(
+                "Bars that a window must end before the next part begins; at least one window less one bar. More is an "
+                "embargo, taken as that many usual bar intervals. Windows that come nearer are dropped, never moved.",
+                DATA,
+            ),
+        ]
+        | None
+    ) = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class CpsaPreviewOptions:
-    """Options of `cpsa preview`.
+class AutolabelOptions(WindowLength):
+    """Options of `autolabel`."""
 
-    Parameters
-    ----------
-    data
-        Labelled windows with their bars, relative or 4-D.
-    split
-        Split file; its train rows alone are made from.
-    output
-        PNG file for the pictures.
-    n
-        Made windows to show, each beside its parent.
-    augmentations
-        How synthetic windows are made; of several, each window takes a chain drawn at random.
-    bars
-        Bars that the windows were cut from; `recut` needs them.
-    cpsa_ratio
-        Synthetic windows a real one, as in training: it decides how many variants a window gets.
-    mirror_classes
-        How the price mirror treats classes: `same`, or swaps such as `bull:bear`.
-    allow_overlap
-        Accept an old split whose parts overlap.
-    window_bars
-        Bars a window; as the files named say when left out.
-    seed
-        Seed of everything random, as in training: the same seed makes the same windows.
-    """
+    bars: Bars
+    output: Annotated[Output, says("Labelled 4-D window file to write.")]
+    stride: Annotated[Stride, EVERYDAY] = 10
+    max_gap_hours: MaxGapHours | None = None
+    n_windows: (
+        Annotated[
+            int,
+            COUNT,
+            everyday("Keep this many labelled windows, evenly spread over time; by default all.", DATA),
+        ]
+        | None
+    ) = None
 
-    data: Path
-    split: Path
-    output: Path
-    n: int = 6
-    augmentations: tuple[AugmentationName, ...] = ("mirror",)
-    bars: Path | None = None
-    cpsa_ratio: float = 1.0
-    mirror_classes: tuple[str, ...] = ()
-    allow_overlap: bool = False
-    window_bars: int | None = None
-    seed: int = 17
+
+@dataclass(frozen=True, kw_only=True)
+class CpsaPreviewOptions(SplitData, FilesLength):
+    """Options of `cpsa preview`."""
+
+    output: Annotated[Output, says("PNG file for the pictures.")]
+    n: Annotated[int, COUNT, everyday("Synthetic windows to show, each beside its parent.", OUTPUT)] = 6
+    augmentations: Annotated[Augmentations, EVERYDAY] = ("mirror",)
+    bars: Annotated[CutBars, EVERYDAY] | None = None
+    cpsa_ratio: CpsaRatio = 1.0
+    mirror_classes: Annotated[MirrorClasses, EVERYDAY] = ()
+    allow_overlap: AllowOverlap = False
+    seed: Annotated[Seed, says("Random seed; the seed of a training shows the windows of that training.")] = (
+        DEFAULT_SEED
+    )

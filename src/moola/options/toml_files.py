@@ -24,7 +24,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     try:
         return tomllib.loads(read_text(path, what))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise WrongUsage(f"{what} must be TOML, but it is not ({error}). Mend it or remove it.") from error
+        raise WrongUsage(f"{what} must be TOML, but it is not ({error}). Fix it or remove it.") from error
 
 
 def read_text(path: Path, what: str) -> str:
@@ -37,8 +37,8 @@ def read_text(path: Path, what: str) -> str:
             raise OSError(f"it has {found.st_size:,} bytes, and at most {MAX_BYTES:,} are read")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise WrongUsage(f"{what} must be a TOML file, but {error.strerror or error}. Mend it or remove it.") from error
+        raise WrongUsage(f"{what} must be a TOML file, but {error.strerror or error}. Fix it or remove it.") from error
     except UnicodeDecodeError as error:
         raise WrongUsage(
-            f"{what} must be text in UTF-8, but byte {error.start + 1} is not. Save it anew in UTF-8."
+            f"{what} must be text in UTF-8, but byte {error.start + 1} is not. Save it again in UTF-8."
         ) from error

@@ -30,7 +30,7 @@ UNTIL_CLOSE = {"time_range_end": "close"}
 
 
 def times_learned(start_us: np.ndarray | None, close_us: np.ndarray | None) -> dict[str, Any]:
-    """Return what a record says of the times `[start, close)` that were learned from; `time_range` None where unknown.
+    """Return what a record has of the times `[start, close)` that were learned from; `time_range` None where unknown.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def times_learned(start_us: np.ndarray | None, close_us: np.ndarray | None) -> d
 def seen_among(record: dict[str, Any], start_us: np.ndarray | None, close_us: np.ndarray | None) -> np.ndarray | None:
     """Tell which of these intervals `[start, close)` share time with what was learned from.
 
-    `record` is what an encoder says of its pretraining or a model of its training. Of which bars those times were is
+    `record` is what an encoder records of its pretraining or a model of its training. Of which bars those times were is
     not on it: bars of another symbol at the same times count too. A record of an older version says when its last bar
     began and not how long it was: what begins after that moment counts as not seen. None where it or the intervals
     have no times.
@@ -59,17 +59,17 @@ def seen_among(record: dict[str, Any], start_us: np.ndarray | None, close_us: np
 
 
 def seen_sentence(n_seen: int | None, of: str, span: list[str] | None) -> str:
-    """Say how many windows or events a model has learned from; empty where none or unknown."""
+    """State how many windows or events a model has learned from; empty where none or unknown."""
     if not n_seen or span is None:
         return ""
     first, last = (text[:10] for text in span)
     return (
         f"{n_seen} of {of} lie in the times of the labels that the model learned from ({first} to {last}): "
-        "they do not tell how it does on new bars."
+        "they do not show its performance on new bars."
     )
 
 
-# What a run may have seen of the windows it is judged on.
+# What a run may have seen of the windows it is evaluated on.
 
 
 log = logging.getLogger(__name__)
@@ -83,14 +83,14 @@ def find_leaks(
     data_sha256: str | None,
     split_sha256: str | None = None,
 ) -> list[str]:
-    """Return a sentence for every way in which val or test were seen before they judge; empty if none."""
+    """Return a sentence for every way in which val or test were seen before evaluation; empty if none."""
     leaks = []
     if leak_proof is False:
         leaks.append("the split's parts share bars")
     held_out = np.concatenate([split.val, split.test])
     if encoder is not None and (n_seen := _seen_by(encoder, table, held_out, data_sha256, split_sha256)):
         leaks.append(
-            f"the encoder was pretrained on times that {n_seen} of {len(held_out)} val and test windows lie in "
+            f"the encoder was pretrained on times of {n_seen} of {len(held_out)} val and test windows "
             "(pretrain with --split)"
         )
     return leaks
@@ -108,7 +108,7 @@ def _seen_by(
     if obeyed is None or obeyed != split_sha256:
         if same_file:
             return len(held_out)
-        log.warning("Without times it cannot be told whether the encoder saw val and test windows.")
+        log.warning("Without times it cannot be determined whether the encoder saw val and test windows.")
     return 0
 
 
@@ -132,11 +132,11 @@ def usable_rows(split: Path | None, path: Path, source: WindowSource, input_sha2
     if boundary is None or intervals.end_us is None:
         if file.data_sha256 not in (None, input_sha256):
             raise InvalidData(
-                f"--split must tell which times it holds out, but {split} and {path} do not both have "
-                "times. Write the split anew with `moola split`, on windows with start_ts and end_ts."
+                f"--split must have the times that it holds out, but {split} and {path} do not both have "
+                "times. Write the split again with `moola split`, on windows with start_ts and end_ts."
             )
         if problems := index_problems(file.split, len(source)):
-            raise InvalidData.from_problems(split, problems, "Write the split anew with `moola split`.")
+            raise InvalidData.from_problems(split, problems, "Write the split again with `moola split`.")
         return file.split.train, "the split's train rows alone"
     boundary -= _embargo_us(file, intervals, source.window_bars)
     rows = everything[intervals.end_us <= boundary]
@@ -254,7 +254,7 @@ def agreed_window_bars(asked: int | None, recorded: dict[Path, int]) -> int:
         other, found = next(one for one in said if one[1] != length)
         advice = "Leave it out" if other == "--window-bars" else "Name files of one length"
         raise InvalidData(
-            f"windows must have the {length} bars of {name}, but {other} says {found}. {advice}, or cut windows anew."
+            f"windows must have the {length} bars of {name}, but {other} has {found}. {advice}, or cut windows again."
         )
     return said[0][1] if said else WINDOW_BARS
 
@@ -278,7 +278,7 @@ def with_window_bars(options: Options) -> Options:
     recorded = {path: length for name, path in named.items() if (length := _recorded(name, path)) is not None}
     length = agreed_window_bars(None, recorded)
     if length != WINDOW_BARS:
-        log.info("Windows have %d bars, as %s says.", length, next(iter(recorded)))
+        log.info("Windows have %d bars, as in %s.", length, next(iter(recorded)))
     return replace(options, window_bars=length)
 
 

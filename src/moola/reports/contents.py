@@ -49,7 +49,7 @@ class ReportContent:
         What `Evaluation.as_dict()` gives: `part`, `n_windows`, `block_windows`, `figures` by name (each with
         `value`, `low`, `high`, `trivial`, `reason`), `reliability` bins and `perfect_ece`.
     predictions
-        The judged windows, in time order.
+        The evaluated windows, in time order.
     verdict
         The verdict on top; None shows `no_verdict` in its place.
     no_verdict
@@ -59,7 +59,7 @@ class ReportContent:
     leak_proof
         True when proved, None when it could not be checked, False when parts overlap.
     ohlc
-        Prices of the judged windows `(windows, bars, 4)`, row by row those of `predictions`.
+        Prices of the evaluated windows `(windows, bars, 4)`, row by row those of `predictions`.
     no_ohlc
         Why there are no prices.
     references
@@ -93,14 +93,14 @@ class ReportContent:
     commands: Sequence[str] = ()
 
 
-# The prices of judged windows, from the data file where it still stands.
+# The prices of evaluated windows, from the data file where it still stands.
 
 
 def judged_bars(config: dict[str, Any], data_sha256: str, predictions: Predictions) -> tuple[np.ndarray | None, str]:
-    """Return the judged windows' prices, or why there are none."""
+    """Return the evaluated windows' prices, or why there are none."""
     data = Path(str(config.get("data")))
     if not data.is_file():
-        return None, f"the run's data file {data} is no longer there"
+        return None, f"the run's data file {data} no longer exists"
     if sha256_file(data) != data_sha256:
         return None, f"the run's data file {data} has changed since"
     try:
@@ -111,7 +111,7 @@ def judged_bars(config: dict[str, Any], data_sha256: str, predictions: Predictio
         return None, f"the run's data file {data} holds features without their prices"
     rows = predictions.row
     if not len(rows) or rows.max() >= len(table) or [table.window_id[row] for row in rows] != predictions.window_id:
-        return None, f"the rows of {data} are not those that were judged"
+        return None, f"the rows of {data} are not those that were evaluated"
     return table.ohlc[rows], ""
 
 

@@ -72,7 +72,7 @@ def _judgement_table(judgements: list[dict[str, str]]) -> ShownTable:
 
 
 def _uncertainty_table(found: dict[str, Any]) -> ShownTable:
-    """What can be said of single windows, and how often that held out of fold."""
+    """What can be predicted for single windows, and how often that held out of fold."""
     asked = f"{100 * (1 - found['alpha']):.6g} % asked"
     answers = ", ".join(f"{count} {name}" for name, count in found["answers"].items())
     rows = [["class sets", answers, f"{_covered(found, 'class_')}, {asked}"]]
@@ -83,10 +83,10 @@ def _uncertainty_table(found: dict[str, Any]) -> ShownTable:
     if found.get("venn_abers_width") is not None:
         rows.append(["Venn-Abers interval", f"{found['venn_abers_width']:.3f} wide on average", ""])
     note = (
-        "Each window is judged by earlier folds alone, without windows that share a bar with its fold. A model that "
-        "wears off covers less in the windows to come than here: look at the latest fold."
+        "Each window uses earlier folds alone, without windows that share a bar with its fold. If a model degrades "
+        "over time, coverage of future windows is lower than here: see the latest fold."
     )
-    return ShownTable("What can be said of one window", ("of", "answer", "coverage"), rows, note)
+    return ShownTable("Uncertainty of a single window", ("of", "answer", "coverage"), rows, note)
 
 
 def comparison_table(options: ReportOptions) -> ShownTable:
@@ -105,10 +105,10 @@ def comparison_table(options: ReportOptions) -> ShownTable:
 
 
 def _covered(found: dict[str, Any], prefix: str = "") -> str:
-    """Write a coverage with its interval; cvs of older versions have neither it nor windows that could not be told."""
+    """Write a coverage with its interval; cvs of older versions lack both."""
     share = found[f"{prefix}coverage"]
     if share is None:
-        return "too few windows to tell"
+        return "too few windows"
     low, high = (found.get(f"{prefix}coverage_{end}") for end in ("low", "high"))
     latest = [row["coverage"] for row in found.get(f"{prefix}coverage_by_fold", [])][-1:]
     interval = "" if low is None else f" [{low:.0%}, {high:.0%}]"

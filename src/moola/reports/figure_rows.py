@@ -68,7 +68,7 @@ class Headline:
 def figure_rows(
     figures: Mapping[str, Mapping[str, Any]], references: Mapping[str, Mapping[str, float | None]]
 ) -> list[FigureRow]:
-    """Lay out every figure, with a column for the trivial predictor and one for each further reference."""
+    """Lay out every figure, with a column for the uninformed baseline and one for each further reference."""
     return [_row(code, figure, references) for code, figure in figures.items()]
 
 

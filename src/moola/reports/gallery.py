@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from moola.core.expansions import class_text
 from moola.core.utc_times import utc_text
 from moola.core.windows import WINDOW_BARS
 from moola.evaluation.class_metrics import brier_by_window
@@ -57,7 +58,7 @@ def chosen_rows(predictions: Predictions, n_each: int = N_EACH) -> list[tuple[st
     middle = float(np.median(error[labelled])) if len(labelled) else 0.0
     sure = predictions.class_prob.max(axis=1)
     orders = (
-        ("Best", "The lowest Brier of all judged windows.", labelled, error),
+        ("Best", "The lowest Brier of all evaluated windows.", labelled, error),
         ("Worst", "The highest Brier: the true class got the least probability.", labelled, -error),
         ("Median", "The nearest to the median Brier: what to expect.", labelled, np.abs(error - middle)),
         ("Most confident errors", "Wrong class, highest confidence, not shown above.", wrong, -sure),
@@ -118,10 +119,10 @@ def _card(predictions: Predictions, near: np.ndarray, ohlc: np.ndarray | None, r
     picture = WindowPicture(None if ohlc is None else ohlc[row], curves, true_bar, said_bar, n_bars)
     said = int(predictions.class_prob[row].argmax())
     true = int(predictions.class_index[row])
-    true_name = predictions.class_names[true] if true >= 0 else "no label"
+    true_name = class_text(predictions.class_names[true]) if true >= 0 else "no label"
     prob = float(predictions.class_prob[row, said])
     lines = [f"True: {true_name}{_bars_text(true_bar)}"]
-    lines.append(f"Predicted: {predictions.class_names[said]} at {prob:.2f}{_bars_text(said_bar)}")
+    lines.append(f"Predicted: {class_text(predictions.class_names[said])} at {prob:.2f}{_bars_text(said_bar)}")
     late = _late_text(near_bar, said_bar)
     if late and near_bar != true_bar:
         late += f" from the expansion at{_bars_text(near_bar).removeprefix(',')}"

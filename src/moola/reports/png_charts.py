@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from moola.augment import Window
+from moola.core.expansions import class_text
 from moola.core.windows import inner_zone
 from moola.evaluation.figures import Evaluation
 from moola.files import write_atomic
@@ -95,10 +96,10 @@ def label_curve_plot(path: Path, result: dict[str, Any]) -> None:
             value = result["references"][reference][name]
             if value is not None:
                 axis.axhline(value, color=INK, linewidth=1, linestyle=style, label=f"{reference}, all labels")
-        axis.set(xlabel="training windows a fold (mean)", title=name)
+        axis.set(xlabel="training windows per fold (mean)", title=name)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize=8)
-    by = ", ".join(result["labelled_by"]) or "not said"
+    by = ", ".join(result["labelled_by"]) or "unknown"
     figure.supxlabel(
         f"{result['n_pooled']} windows out of fold; bars: standard deviation of seeds; labels by {by}", fontsize=8
     )
@@ -210,7 +211,7 @@ def _window_title(window: Window) -> str:
         return window.label
     move = np.log(window.ohlc[window.end_bar, 3] / window.ohlc[max(window.start_bar - 1, 0), 3])
     return (
-        f"{window.label}, bars {window.start_bar} to {window.end_bar} ({window.n_expansion_bars}), "
+        f"{class_text(window.label)}, bars {window.start_bar} to {window.end_bar} ({window.n_expansion_bars}), "
         f"move {100 * np.expm1(move):+.2f} %"
     )
 
@@ -258,7 +259,7 @@ def _curves(axis: Any, picture: EventPicture) -> None:
         axis.plot(bars, picture.curves[:, i], color=colour, linewidth=1.4, label=name)
         place = height * (0.97 - 0.07 * i)
         axis.plot([picture.low[i] - 0.5, picture.high[i] + 0.5], [place, place], color=colour, linewidth=3)
-    axis.set(ylim=(0, height), ylabel="share a bar", xlabel="bar's start, UTC")
+    axis.set(ylim=(0, height), ylabel="share per bar", xlabel="bar's start, UTC")
     axis.legend(frameon=False, fontsize=8, loc="upper left")
 
 
@@ -266,7 +267,7 @@ def _event_title(picture: EventPicture) -> str:
     start, end = (_time(picture, int(bar)) for bar in picture.bar)
     name = f"{picture.symbol} " if picture.symbol else ""
     return (
-        f"{name}{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC: {picture.predicted_label} "
+        f"{name}{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC: {class_text(picture.predicted_label)} "
         f"{picture.class_prob:.2f}\nboth pointers within 3 bars with {picture.event_prob:.2f}, {picture.n_agree} of "
         f"{picture.n_saw} windows agree{', cut' if picture.cut else ''}"
     )

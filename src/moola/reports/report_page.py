@@ -113,7 +113,7 @@ def summary(evaluation: Mapping[str, Any]) -> str:
 
 
 def labelled_by(predictions: Predictions) -> list[tuple[str, int, bool]]:
-    """Return who labelled the judged windows, how many each, and whether that is a rule; most first."""
+    """Return who labelled the evaluated windows, how many each, and whether that is a rule; most first."""
     if predictions.annotator is None:
         return []
     counts = Counter(str(name) for name in predictions.annotator.tolist() if name is not None)
@@ -129,7 +129,7 @@ def _class_pictures(evaluation: Mapping[str, Any], predictions: Predictions) -> 
             Key("reference", "perfect calibration"),
             Key("band", "95 % of a perfect model"),
         ]
-        caption = "Each dot is a bin of windows; a dot inside the band is no evidence against the probabilities."
+        caption = "Each dot is a bin of windows; a dot inside the band is consistent with perfect calibration."
         perfect = (evaluation.get("perfect_ece") or {}).get("width")
         if perfect:
             caption += f" A perfectly calibrated model would show an ECE of {perfect[0]:.3f} to {perfect[1]:.3f} here."
@@ -187,7 +187,7 @@ def _pointer_pictures(predictions: Predictions) -> list[Picture]:
 
 
 def _training_pictures(content: ReportContent) -> list[Picture]:
-    # The stage that val rows judge; later stages count their epochs from 1 again.
+    # The stage that val rows evaluate; later stages count their epochs from 1 again.
     history = [row for row in content.history if row.get("stage") == content.history[0].get("stage")]
     best = next((int(row["epoch"]) for row in reversed(history) if row.get("best")), None)
     pictures = []

@@ -147,7 +147,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     """Read a run's epochs; none where the file is not there."""
     if not path.is_file():
         return []
-    advice = "Train the run anew."
+    advice = "Train the run again."
     try:
         rows = [json.loads(line) for line in read_bytes(path, "the history", advice).decode().splitlines() if line]
     except (ValueError, RecursionError) as error:
@@ -165,11 +165,11 @@ def _facts(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, dict[s
     data = {
         "data file": config.get("data"),
         "data SHA-256": manifest.get("data_sha256"),
-        "labelled by": ", ".join(manifest.get("labelled_by") or []) or "not said",
+        "labelled by": ", ".join(manifest.get("labelled_by") or []) or "unknown",
         "split file": config.get("split"),
         "split SHA-256": manifest.get("split_sha256"),
         "leak-proof": LEAK_PROOF[manifest.get("leak_proof")],
-        "bars a window": config.get("window_bars"),
+        "bars per window": config.get("window_bars"),
     }
     training = {
         "model": manifest.get("model"),
@@ -199,7 +199,7 @@ def _synthetic(config: dict[str, Any]) -> str:
     # Runs of before there was a choice say nothing of it: theirs were mirrored.
     ways = ", ".join(config.get("augmentations") or ["mirror"])
     ratios = config.get("cpsa_schedule") or [config.get("cpsa_ratio")]
-    return f"{', then '.join(map(str, ratios))} a real one ({ways})"
+    return f"{', then '.join(map(str, ratios))} per real window ({ways})"
 
 
 def _parts_table(run: run_store.Run, config: dict[str, Any], facts: TrainingFacts) -> ShownTable:

@@ -1,1 +1,1 @@
-"""Run folders, their manifests and the shelf of promoted models."""
+"""Run folders, their manifests and the folder of promoted models."""

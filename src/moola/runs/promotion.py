@@ -39,7 +39,7 @@ def check_promotion(model: Path, target: Path) -> bytes:
         The model cannot be read, or it is the one in use.
     """
     read_log(target.parent)
-    content = read_bytes(model, "the model to promote", "Train the run anew.")
+    content = read_bytes(model, "the model to promote", "Train the run again.")
     in_use = _content_of(target)
     if in_use is not None and sha256_bytes(in_use) == sha256_bytes(content):
         raise OperationFailed(
@@ -136,7 +136,7 @@ def finish_promotion(target: Path) -> dict[str, Any] | None:
     pending = _pending_path(target)
     if not pending.is_file():
         return None
-    found = read_json(pending, "a promotion that was cut short", f"Remove {pending} and promote anew.")
+    found = read_json(pending, "a promotion that was cut short", f"Remove {pending} and promote again.")
     read_log(target.parent)
     entry, model, in_use = found["entry"], Path(found["model"]), _content_of(target)
     in_use_sha256 = None if in_use is None else sha256_bytes(in_use)
@@ -177,7 +177,7 @@ def _pending_path(target: Path) -> Path:
 
 
 def _content_of(path: Path) -> bytes | None:
-    return read_bytes(path, "a file of the shelf", "Mend its permissions.") if path.is_file() else None
+    return read_bytes(path, "a promoted model", "Fix its permissions.") if path.is_file() else None
 
 
 def _put_back(before: dict[Path, bytes | None]) -> None:

@@ -87,7 +87,7 @@ def remove(run: Run) -> None:
             os.replace(run.folder, going)
         except OSError as error:
             raise OperationFailed(
-                f"a run that goes must be removable, but {run.folder} is not ({error.strerror}). Mend its permissions."
+                f"a run that goes must be removable, but {run.folder} is not ({error.strerror}). Fix its permissions."
             ) from error
     shutil.rmtree(going)
 

@@ -67,7 +67,7 @@ def check_files(folder: Path, manifest: dict[str, Any], hashed: Iterable[str]) -
         if not path.is_file() or sha256_file(path) != expected:
             state = "differs from its SHA-256 in the manifest" if path.is_file() else "is missing"
             raise UntrustedFile(
-                f"every file of run {folder.name} must be as the run left it, but {path} {state}. Train the run anew."
+                f"every file of run {folder.name} must be as the run left it, but {path} {state}. Train the run again."
             )
 
 
@@ -76,7 +76,7 @@ def _files_of(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(files, dict):
         raise _refuse(folder, "list the run's files", "lists none")
     if lacking := sorted(ALWAYS - manifest.keys()):
-        raise _refuse(folder, "be whole", f"lacks {', '.join(lacking)}")
+        raise _refuse(folder, "be complete", f"lacks {', '.join(lacking)}")
     if manifest["run_id"] != folder.name:
         raise _refuse(folder, "be this run's", f"is of run {str(manifest['run_id'])[:100]!r}")
     # The first manifests of 0.1.0 have no hash of their own.
@@ -86,7 +86,7 @@ def _files_of(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse(folder: Path, must: str, found: str) -> UntrustedFile:
-    return UntrustedFile(f"{folder / 'manifest.json'} must {must}, but it {found}. Train the run anew.")
+    return UntrustedFile(f"{folder / 'manifest.json'} must {must}, but it {found}. Train the run again.")
 
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ CONFIG = "config.json"
 FACTS = "training_facts.json"
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINTS = "checkpoint*.pt"
-# Follows from the other files and may be written anew, so the manifest does not hash it.
+# Follows from the other files and may be written again, so the manifest does not hash it.
 CARD = "model_card.md"
 VERSIONED = ("moola", "torch", "numpy", "polars", "scipy")
 HASHED = (CONFIG, FACTS, HISTORY, METRICS, MODEL, MODEL_BEFORE_REFIT, PREDICTIONS)
@@ -126,7 +126,7 @@ class Run:
 
     def read(self, name: str) -> dict[str, Any]:
         """Read one of the run's JSON files."""
-        return read_json(self.path(name), f"{name} of run {self.run_id}", "Train the run anew.")
+        return read_json(self.path(name), f"{name} of run {self.run_id}", "Train the run again.")
 
 
 def new_run_id(model: str, seed: int, options_digest: str) -> str:
@@ -150,14 +150,14 @@ def create_run(root: Path, run_id: str) -> Run:
     except OSError as error:
         raise OperationFailed(
             f"runs must be kept under {root}, but it cannot be written ({error.strerror}). "
-            "Free space or mend its permissions."
+            "Free space or fix its permissions."
         ) from error
     raise OperationFailed(f"a run must have a free name, but 999 runs are called {run_id}. Wait a second.")
 
 
 @contextlib.contextmanager
 def opened(root: Path, kind: str, new_id: str, config: dict[str, Any], resume: str | None) -> Iterator[Run]:
-    """Hold a run while it is worked on: a new one with its config, or an interrupted one that goes on.
+    """Hold a run while it is worked on: a new one with its config, or an interrupted one that continues.
 
     Parameters
     ----------
@@ -166,16 +166,16 @@ def opened(root: Path, kind: str, new_id: str, config: dict[str, Any], resume: s
     config
         Written into a new run; its `digest` is of all that decides the result.
     resume
-        Id or folder of the run to go on with; None begins `new_id`.
+        Id or folder of the run to continue with; None begins `new_id`.
 
     Raises
     ------
     WrongUsage
-        The run to go on with was started with another digest.
+        The run to continue with was started with another digest.
     OperationFailed
         It is complete, or another process works on it.
     Interrupted
-        The block was stopped; names what goes on with the run.
+        The block was stopped; names what continues with the run.
     """
     # A run that could not even keep its config leaves no folder.
     made = missing_folders(root)
@@ -201,11 +201,11 @@ def _require_same(run: Run, kind: str, key: str) -> None:
     # Looked at again under the lock: whoever held it may have finished the run.
     if run.path(MANIFEST).is_file():
         raise OperationFailed(
-            f"--resume must name an interrupted {kind}, but {run.run_id} is complete. Leave --resume out to start anew."
+            f"--resume must name an interrupted {kind}, but {run.run_id} is complete. Leave --resume out to start over."
         )
     if run.read(CONFIG).get("digest") != key:
         raise WrongUsage(
-            f"--resume must go on with the options it was started with, but {run.run_id} was started with others "
+            f"--resume must continue with the options it was started with, but {run.run_id} was started with others "
             "(or other data). Give the same options."
         )
 
@@ -232,10 +232,10 @@ def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
         if complete:
             raise OperationFailed(
                 f"the run must be complete, but {folder} has no {MANIFEST}: it was interrupted. "
-                f"Go on with the same command and --resume {folder.name}."
+                f"Continue with the same command and --resume {folder.name}."
             )
         return Run(folder, None)
-    run = Run(folder, read_json(manifest_path, f"the manifest of {folder.name}", "Train the run anew."))
+    run = Run(folder, read_json(manifest_path, f"the manifest of {folder.name}", "Train the run again."))
     assert run.manifest is not None
     check_files(folder, run.manifest, HASHED)
     return run
@@ -246,7 +246,7 @@ def _name_under(root: Path, path: Path) -> str:
     if path.parent == Path(".") or same_place(path.parent, root):
         return path.name
     raise WrongUsage(
-        f"a run must lie under {root}, but {str(path)[:200]!r} does not. Give its id, see `moola runs list`."
+        f"a run must be under {root}, but {str(path)[:200]!r} does not. Give its id, see `moola runs list`."
     )
 
 
@@ -267,7 +267,7 @@ def _manifest_of(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return read_json(path, "a manifest", "Train the run anew.")
+        return read_json(path, "a manifest", "Train the run again.")
     except (InvalidData, OperationFailed) as error:
         log.warning("%s", error)
         return None

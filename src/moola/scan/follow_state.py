@@ -1,4 +1,4 @@
-"""What `scan --follow` knows, on disk: how far every file is read, the last bars of every symbol, what was told.
+"""What `scan --follow` knows, on disk: how far every file is read, the last bars of every symbol, what was reported.
 
 The state is written first, with the text that is to be appended; then the text. A process that is killed at any
 moment leaves a state from which the next one appends what is missing, so that each event stands once.
@@ -21,7 +21,7 @@ from moola.locks import alone, lock_beside
 from moola.tables.growing_table import Place
 
 STATE = "state.json"
-ADVICE = "Remove its folder and the output to start anew."
+ADVICE = "Remove its folder and the output to start over."
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SymbolState:
     offset
         Place of the first of them among the symbol's bars, a multiple of the stride.
     told
-        Bars of events told, counted from the symbol's first bar, that events to come may overlap.
+        Bars of events reported, counted from the symbol's first bar, that events to come may overlap.
     """
 
     bars: Bars
@@ -93,8 +93,8 @@ class FollowFolder:
         is_new = not (self.folder / STATE).is_file()
         if is_new and self.output.exists():
             raise WrongUsage(
-                f"--follow must begin with an output of its own, but {self.output} stands already. "
-                "Remove it or name another --output."
+                f"--follow must begin with an output of its own, but {self.output} already exists. Remove it or name "
+                f"another --output."
             )
         self.held.enter_context(alone(lock_beside(self.output), f"follow into {self.output}"))
         if is_new:
@@ -103,13 +103,13 @@ class FollowFolder:
         try:
             if content["plan"] != self.plan:
                 raise WrongUsage(
-                    f"--follow must go on with the model and options it was begun with, but {self.folder} was begun "
+                    f"--follow must continue with the model and options it was begun with, but {self.folder} was begun "
                     f"with others. Give the same, or name another --output."
                 )
             state = _from_json(content)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidData(
-                f"a follower's state must be whole, but {self.folder / STATE} is not ({error}). {ADVICE}"
+                f"a follower's state must be intact, but {self.folder / STATE} is not ({error}). {ADVICE}"
             ) from error
         self._append(state)
         return state
@@ -133,7 +133,7 @@ class FollowFolder:
                 tail = file.read(len(pending) + 1)
                 if n_there < state.n_bytes or not pending.startswith(tail):
                     raise InvalidData(
-                        f"{self.output} must stand as it was appended, but it was changed (it has {n_there} "
+                        f"{self.output} must be as it was appended, but it was changed (it has {n_there} "
                         f"bytes). {ADVICE}"
                     )
                 file.write(pending[len(tail) :])

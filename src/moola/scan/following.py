@@ -1,4 +1,4 @@
-"""`scan --follow`: bars that are appended are read as they come, checked for order; each event is told once."""
+"""`scan --follow`: bars that are appended are read as they come, checked for order; each event is reported once."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class Follower:
         self.state = FollowState()
         # What a file was when it was last read to its end: nothing is read again until it is another.
         self.signatures: dict[str, tuple[int, int, int]] = {}
-        # Of a file that was begun anew, the header that it had; what was said last of it.
+        # Of a file that was begun again, the header that it had; what was said last of it.
         self.headers: dict[str, str] = {}
         self.said: dict[str, str] = {}
         self.n_bad_lines, self.skipped, self.gaps = 0, Skipped(), Gaps()
@@ -162,7 +162,7 @@ class Follower:
         self.n_dropped = 0
 
     def run(self, on_events: OnEvents, on_begun: Callable[[], None] = lambda: None) -> dict[str, Any]:
-        """Look at the source again and again; `on_events` gets the table of events just told."""
+        """Look at the source again and again; `on_events` gets the table of events just reported."""
         try:
             self.state = self.folder.open()
             on_begun()
@@ -201,7 +201,7 @@ class Follower:
     def _look_at(self, path: Path, on_events: OnEvents) -> None:
         status = path.stat()
         if not status.st_size:
-            # Just begun, or emptied to be written anew.
+            # Just begun, or emptied to be written again.
             return
         parquet = is_parquet(path)
         signature = (status.st_ino, status.st_size, status.st_mtime_ns)
@@ -218,7 +218,7 @@ class Follower:
             if self.options.strict or not (parquet or self.state.symbols):
                 raise
             # Whoever writes parquet writes it whole; until then there is nothing to read.
-            self._say_once(path, "%s is looked at again when it changes: %s", path, str(error).splitlines()[0])
+            self._say_once(path, "%s is read again when it changes: %s", path, str(error).splitlines()[0])
         self.signatures[path.name] = signature
 
     def _place(self, path: Path, status: os.stat_result) -> Place:
@@ -243,7 +243,7 @@ class Follower:
     def _begin_anew(self, path: Path) -> Place:
         self._say_once(
             path,
-            "%s is another file than before (rotated, or written anew): it is read from its start, and bars that were "
+            "%s is another file than before (rotated, or written again): it is read from its start, and bars that were "
             "read are skipped.",
             path,
         )
@@ -257,7 +257,7 @@ class Follower:
             log.warning(message, *values)
 
     def _take(self, path: Path, name: str, piece: Piece, on_events: OnEvents) -> None:
-        """Read a piece's new bars, tell their events and keep the place behind it."""
+        """Read a piece's new bars, report their events and keep the place behind it."""
         state, frames = self._read(path, piece)
         self._tell(replace(state, places={**state.places, name: piece.place}), frames, on_events)
         self.said.pop(name, None)
@@ -282,7 +282,7 @@ class Follower:
         return replace(self.state, symbols=symbols), frames
 
     def _say_what_is_wrong(self, path: Path, bad: tuple[str, ...], skipped: Skipped, gaps: Gaps) -> None:
-        messages = [f"{path} has {len(bad)} lines that are no bars, the first {bad[0][:80]!r}"] if bad else []
+        messages = [f"{path} has {len(bad)} invalid lines, the first {bad[0][:80]!r}"] if bad else []
         messages += [f"{path}: {skipped}"] if skipped.n_wrong else []
         if messages and self.options.strict:
             raise InvalidData(
@@ -321,7 +321,7 @@ class Follower:
         return SymbolState(bars.take(slice(kept - offset, None)), kept, told), frames
 
     def _over_gaps(self, bars: Bars, offset: int, first: int, end: int, max_gap_s: float) -> int:
-        """Count and tell the new windows that hold a gap above the longest one."""
+        """Count and report the new windows that hold a gap above the longest one."""
         stride, n_seen = self.reader.sliding.stride, self.reader.n_bars
         new = bars.take(slice(first * stride - offset, None))
         n_dropped = cut_windows(new, stride, n_seen, max_gap_s).n_dropped_gap if end > first else 0
@@ -368,7 +368,7 @@ class Follower:
 
 
 def _newer(start_us: np.ndarray, before: SymbolState) -> np.ndarray:
-    """Tell which bars are after all bars before them."""
+    """Report which bars are after all bars before them."""
     earlier = np.concatenate([[before.last_us] if len(before.bars) else [start_us[0] - 1], start_us[:-1]])
     return np.asarray(start_us > np.maximum.accumulate(earlier))
 

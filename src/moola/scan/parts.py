@@ -24,7 +24,7 @@ from moola.training.device import prepare_device
 
 PLAN = "plan.json"
 PART = "part_{:06d}.json"
-ADVICE = "Leave --resume out to start anew."
+ADVICE = "Leave --resume out to start over."
 NOTHING_TOLD = np.zeros((0, 2), dtype=np.int64)
 
 
@@ -67,14 +67,14 @@ class ScanParts:
         self.plan = {"plan": sha256_bytes(json_bytes(deciding))}
 
     def begin(self, resume: bool) -> int:
-        """Return how many parts are done: none, unless asked to go on with the same scan."""
+        """Return how many parts are done: none, unless asked to continue with the same scan."""
         if not resume:
             self.clear()
         elif (self.folder / PLAN).is_file():
             if read_json(self.folder / PLAN, "a scan's plan", ADVICE) != self.plan:
                 raise WrongUsage(
-                    f"--resume must go on with the model, bars and options it was started with, but {self.folder} "
-                    f"was written with others. Give the same, or leave --resume out to start anew."
+                    f"--resume must continue with the model, bars and options it was started with, but {self.folder} "
+                    f"was written with others. Give the same, or leave --resume out to start over."
                 )
             n_done = 0
             while (self.folder / PART.format(n_done)).is_file():
@@ -98,7 +98,7 @@ class ScanParts:
             told = np.array(content["told"], dtype=np.int64).reshape(-1, 2)
             return ScanPart(final, waiting, still, told, int(content["n_events"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise InvalidData(f"a scan's part must be whole, but {path} is not ({error}). {ADVICE}") from error
+            raise InvalidData(f"a scan's part must be intact, but {path} is not ({error}). {ADVICE}") from error
 
     def clear(self) -> None:
         """Remove all parts and what was laid out beside them, and the folder unless it holds something else."""
@@ -136,7 +136,7 @@ def events_from_json(stored: dict[str, Any]) -> MergedEvents:
     return MergedEvents(*arrays)
 
 
-# What one part of a scan proposes: it hangs on the part's own windows and their neighbours alone, whoever reads it.
+# What one part of a scan proposes: it depends on the part's own windows and their neighbours alone, whoever reads it.
 
 
 # A threshold chosen where every window has an expansion can be next to nothing; between them most windows have none.
@@ -162,7 +162,7 @@ class PartReader:
         return self.reader.read(bars, first * stride, max_gap_s), bars, first * stride
 
     def proposed(self, stretch: Stretch) -> MergedEvents:
-        """Return the events of a part: in hindsight all that are probable enough, live all that can be told."""
+        """Return the events of a part: in hindsight all that are probable enough, live all that can be reported."""
         sliding = self.reader.sliding
         reach = sliding.reach(self.reader.n_bars)
         own = slice(stretch.first * sliding.stride, stretch.last * sliding.stride)
@@ -273,7 +273,7 @@ def settled_part(found: MergedEvents, before: ScanPart, horizon: int, max_overla
     """Settle what no window that begins at `horizon` or later can change; the rest is left open."""
     found = MergedEvents.joined([before.open, found])
     kept, still = suppress(found, before.told, max_overlap, horizon)
-    # Of the events told, those that an open or a coming one may overlap are all that the next part must know.
+    # Of the events reported, those that an open or a coming one may overlap are all that the next part must know.
     reach = min(horizon, int(found.bar[still, 0].min(initial=horizon)))
     told = np.concatenate([before.told, found.bar[kept]])
     ready = MergedEvents.joined([before.waiting, found.take(np.flatnonzero(kept))])

@@ -32,9 +32,9 @@ DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads"
 class Scan:
     """One model over one bar file.
 
-    Bars are laid out on disk symbol by symbol, and read, like their windows, a part at a time: memory hangs on
+    Bars are laid out on disk symbol by symbol, and read, like their windows, a part at a time: memory depends on
     the size of a part alone. In hindsight a part is read together with the windows beside it that share bars
-    with it, live with those before it, so that what it proposes hangs on nothing else that was read: any process
+    with it, live with those before it, so that what it proposes depends on nothing else that was read: any process
     may read it. What proposals of neighbouring parts do to each other is settled here, in order, and a scan can go
     on after any part.
     """
@@ -143,7 +143,7 @@ class Scan:
             for number in range(n_done, len(self.plan)):
                 yield number, self.reading.proposed(self.plan[number])
             return
-        # All compute on what this process does: the bytes hang on it.
+        # All compute on what this process does: the bytes depend on it.
         options = replace(options, device="cuda" if self.reader.device.type == "cuda" else "cpu")
         given = (options, sha256_file(options.model), self.spool)
         jobs = [(*given, number, self.plan[number]) for number in range(n_done, len(self.plan))]
@@ -158,7 +158,7 @@ class Scan:
             raise
 
     def _deciding(self, bars: Path) -> dict[str, Any]:
-        """Everything that the events hang on."""
+        """Everything that the events depend on."""
         options = asdict(self.options)
         files = {"model": sha256_file(self.options.model), "bars": sha256_file(bars)}
         chosen = {name: options[name] for name in DECIDING}

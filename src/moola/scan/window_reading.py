@@ -1,4 +1,4 @@
-"""Windows of a stretch of bars, counted and read by a model; events judged from them, in hindsight or live."""
+"""Windows of a stretch of bars, counted and read by a model; events evaluated from them, in hindsight or live."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ class Judging:
     min_windows: int
 
     def in_hindsight(self, said: WindowCurves, own: slice) -> MergedEvents:
-        """Judge what windows that begin at the bars of `own` propose; they may overlap still."""
+        """Evaluate what windows that begin at the bars of `own` propose; they may overlap still."""
         found = merge_windows(said, _begin_in(said, own), HIT_BARS)
         return found.take(np.flatnonzero(found.event_prob >= self.min_prob))
 
     def as_known(self, said: WindowCurves, own: slice) -> MergedEvents:
-        """Find the events that can be told with the windows that begin at the bars of `own`."""
+        """Find the events that can be reported with the windows that begin at the bars of `own`."""
         return live_events(said, _begin_in(said, own), HIT_BARS, self.min_prob, self.min_windows)
 
 

@@ -110,13 +110,13 @@ def _seconds(value: float | None) -> str:
 
 
 def introduction(result: Mapping[str, Any]) -> str:
-    """Say what was learned from and judged on."""
+    """State what was learned from and evaluated on."""
     draws = result["draws"]
     n_train, n_judged = (_range([draw[key] for draw in draws]) for key in ("n_train", "n_judged"))
     whose = "test windows" if result["judge"] == "test" else "windows of the other draws"
     seeds = result["seeds"]
     many = f"{len(draws)} draw{'s' if len(draws) > 1 else ''} of {n_train} labels"
-    return f"{many}, judged on {n_judged} {whose}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return f"{many}, evaluated on {n_judged} {whose}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _range(counts: list[int]) -> str:
@@ -125,7 +125,7 @@ def _range(counts: list[int]) -> str:
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
-    """Say what a reader must know of these figures."""
+    """State what a reader must know of these figures."""
     said = [f"Mean +- standard deviation over draws of the mean over seeds; {pr_auc_head(result)}."]
     if result["labelled_by"]:
         said.append(f"Labels by {', '.join(result['labelled_by'])}.")
@@ -167,7 +167,7 @@ def standings(
 ) -> list[dict[str, Any]]:
     """Return a row a model, and one more for the average of its seeds where it has several.
 
-    The plain row has means over seeds of each draw; the averaged one judges the seeds' mean logits and curves.
+    The plain row has means over seeds of each draw; the averaged one evaluates the seeds' mean logits and curves.
     """
     rows = []
     for name in options.models:
@@ -233,14 +233,14 @@ RESULT, PAGE = "benchmark.json", "benchmark.md"
 
 
 def benchmark(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
-    """Fit every model on every draw with every seed, judge them on the same windows, and write the tables.
+    """Fit every model on every draw with every seed, evaluate them on the same windows, and write the tables.
 
     Raises
     ------
     WrongUsage
         Options that do not exist or do not go together; found before any work.
     InvalidData
-        Files that break their contract, draws that cannot be learned from or judged.
+        Files that break their contract, draws that cannot be learned from or evaluated.
     OperationFailed
         A peer was asked for and aeon is missing.
     """
@@ -292,13 +292,15 @@ def _check(options: BenchmarkOptions, arms: dict[str, Arm]) -> None:
             f"{', '.join(options.models)}. Name it among --models too."
         )
     if options.judge == "test" and options.test is None:
-        raise WrongUsage("--judge test must have windows to judge, but --test is missing. Name a file with --test.")
+        raise WrongUsage(
+            "--judge test must have windows to evaluate on, but --test is missing. Name a file with --test."
+        )
     if not options.seeds or len(set(options.seeds)) < len(options.seeds):
         raise WrongUsage(f"--seeds must name each seed once, but they are {options.seeds}.")
     thirsty = [name for name in options.models if name in arms and arms[name].needs_bars]
     if thirsty and options.bars is None:
         raise WrongUsage(
-            f"arms that pretrain must have bars, but --bars is missing for {', '.join(thirsty)}. "
+            f"configurations that pretrain must have bars, but --bars is missing for {', '.join(thirsty)}. "
             "Name a bar table with --bars."
         )
 

@@ -1,4 +1,4 @@
-"""Draws: what each fit learns from and what it is judged on, proved to share no bar, as files of their own."""
+"""Draws: what each fit learns from and what it is evaluated on, proved to share no bar, as files of their own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Draw:
-    """Files of one draw: windows to learn from, their split into train and val, windows to be judged on."""
+    """Files of one draw: windows to learn from, their split into train and val, windows to be evaluated on."""
 
     number: int
     data: Path
@@ -45,7 +45,7 @@ class Draw:
 def lay_out(options: BenchmarkOptions) -> tuple[list[Draw], WindowTable]:
     """Choose each draw's windows and write its files; returns the draws and all windows of --train.
 
-    A window that shares a bar with a judged one is left out of the draw (judge `test`) or out of the judged windows
+    A window that shares a bar with an evaluated one is left out of the draw (`test`) or out of the evaluated windows
     (`other-draws`). Equal options and data give equal bytes, so that fits which are done stay done.
 
     Raises
@@ -60,7 +60,7 @@ def lay_out(options: BenchmarkOptions) -> tuple[list[Draw], WindowTable]:
     if test is not None and test.window_bars != table.window_bars:
         raise InvalidData(
             f"windows must have one length, but {options.train} has {table.window_bars} bars and {options.test} "
-            f"{test.window_bars}. Cut them anew with --window-bars."
+            f"{test.window_bars}. Cut them again with --window-bars."
         )
     of_draw = _draw_of(table, options.train)
     numbers = _chosen(options.draws, of_draw)
@@ -75,8 +75,8 @@ def _labelled(path: Path, options: BenchmarkOptions) -> WindowTable:
     table = read_windows(path, options.window_bars)
     if table.start_us is None:
         raise InvalidData(
-            f"windows of a benchmark must say when they are, but {path} has no start_ts and end_ts. "
-            "Cut them anew with `moola windows`."
+            f"windows of a benchmark must have times, but {path} has no start_ts and end_ts. "
+            "Cut them again with `moola windows`."
         )
     bare = [row for row, name in enumerate(table.label) if name is None]
     if bare:
@@ -94,7 +94,7 @@ def _draw_of(table: WindowTable, path: Path) -> np.ndarray:
     if not column.dtype.is_integer() or column.null_count():
         raise InvalidData(
             f"draw must be a whole number in every row, but it is {column.dtype} with {column.null_count()} missing "
-            f"({path}, draw). Mend the column, or take it away for one draw."
+            f"({path}, draw). Fix the column, or take it away for one draw."
         )
     return column.to_numpy()
 
@@ -140,7 +140,7 @@ def _lay_out_draw(
         others = table.take(np.flatnonzero(of_draw != number))
         judged = others.take(np.flatnonzero(~sharing(others, mine)))
     if not len(judged):
-        raise InvalidData(f"every draw must have windows to judge, but draw {number} has none. Give more draws.")
+        raise InvalidData(f"every draw must have windows to evaluate on, but draw {number} has none. Give more draws.")
     _require_classes(mine, judged, number)
     return _write(options, number, mine, judged, n_left_out)
 
@@ -162,9 +162,9 @@ def _fewer(mine: WindowTable, options: BenchmarkOptions, number: int) -> WindowT
 def _require_classes(mine: WindowTable, judged: WindowTable, number: int) -> None:
     strange = sorted(set(judged.classes) - set(mine.classes))
     if len(mine.classes) < 2 or strange:
-        what = f"judged windows are {', '.join(strange)} too" if strange else "there is no other"
+        what = f"evaluated windows are {', '.join(strange)} too" if strange else "there is no other"
         raise InvalidData(
-            f"every draw must have at least two classes and all that it is judged on, but draw {number} has "
+            f"every draw must have at least two classes, among them all that it is evaluated on, but draw {number} has "
             f"{', '.join(mine.classes) or 'none'} and {what}. Raise --labels-per-draw or change the draws."
         )
 

@@ -1,7 +1,7 @@
 """One fit of a benchmark, kept as files of its own, and its figures over draws.
 
-The record is written last and names all that decided the fit by a digest, so that an interrupted benchmark goes on
-with what is missing, and a changed option or file is fitted anew.
+The record is written last and names all that decided the fit by a digest, so that an interrupted benchmark continues
+with what is missing, and a changed option or file is fitted again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ LOWER_IS_BETTER = ("brier", "ece", "log_loss")
 
 
 def figures_of(predictions: Predictions) -> dict[str, Any]:
-    """Return every figure of judged windows, None where it does not exist, and PR-AUC of each class.
+    """Return every figure of evaluated windows, None where it does not exist, and PR-AUC of each class.
 
     Windows without a label count for no class figure, windows without pointers for no pointer figure; a model that
     points nowhere has no pointer figures.
@@ -130,7 +130,7 @@ def paired(
     return found
 
 
-ADVICE = "Run the benchmark anew."
+ADVICE = "Run the benchmark again."
 LENGTHS = "length_weight"
 PART = "new"
 
@@ -154,7 +154,7 @@ class FitJob:
 
     @property
     def predictions(self) -> Path:
-        """Predictions of the judged windows."""
+        """Predictions of the evaluated windows."""
         return self.folder / "fits" / f"{self.name}.parquet"
 
     @property
@@ -164,9 +164,9 @@ class FitJob:
 
     @property
     def done(self) -> bool:
-        """Tell whether the fit is over, of this very digest, and its predictions unaltered.
+        """Return whether the fit is over, of this very digest, and its predictions unaltered.
 
-        A network's fit of before its record said how its curves are decoded is fitted anew.
+        A network's fit of before its record said how its curves are decoded is fitted again.
         """
         if not (self.record.is_file() and self.predictions.is_file()):
             return False
@@ -212,7 +212,7 @@ def _decided(draw: Draw) -> dict[str, Any]:
 
 
 def run_fit(job: FitJob) -> str:
-    """Do one fit, judge it and write its files; returns its name."""
+    """Do one fit, evaluate it and write its files; returns its name."""
     with threadpool_limits(1):
         done = _fit_reference(job) if job.options is None else _fit_network(job, job.options)
     write_predictions(job.predictions, done.predictions)
@@ -297,7 +297,7 @@ def _fit_network(job: FitJob, options: TrainOptions) -> _Done:
 def _own_leak_rule() -> Iterator[None]:
     """Leave out what `train` warns of an encoder that saw val windows: here it may, and the page says so.
 
-    What counts here is whether it saw judged windows, which `train` does not know of.
+    What counts here is whether it saw evaluated windows, which `train` does not know of.
     """
     speaker = logging.getLogger(gather.__module__)
 
@@ -312,16 +312,16 @@ def _own_leak_rule() -> Iterator[None]:
 
 
 def _seen_by(options: TrainOptions, judged: Predictions) -> list[str]:
-    """Say when the encoder saw times of judged windows. Those of train and val it may see, they have no label there."""
+    """State when the encoder saw times of evaluated windows; it may see those of train and val, without labels."""
     if options.pretrained_encoder is None or judged.start_us is None:
         return []
     encoder = read_encoder(options.pretrained_encoder)
     seen = seen_among(encoder.pretraining, judged.start_us, judged.close_us(encoder.window_bars))
     if seen is None:
-        return ["the encoder does not say which times it was pretrained on"]
+        return ["the encoder does not record which times it was pretrained on"]
     if not seen.any():
         return []
-    return [f"the encoder was pretrained on times that {int(seen.sum())} of {len(judged)} judged windows lie in"]
+    return [f"the encoder was pretrained on times of {int(seen.sum())} of {len(judged)} evaluated windows"]
 
 
 def read_fit(job: FitJob) -> dict[str, Any]:

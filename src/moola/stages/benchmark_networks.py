@@ -51,7 +51,7 @@ class Arm:
 
     @property
     def needs_bars(self) -> bool:
-        """Tell whether bars are asked for: to pretrain on, or by name."""
+        """Return whether bars are asked for: to pretrain on, or by name."""
         return self.pretrain is not None or Path(BARS) in self.train.values()
 
 
@@ -73,19 +73,20 @@ def read_arms(path: Path | None) -> dict[str, Arm]:
 
 
 def _arm(name: str, table: Any, path: Path) -> Arm:
-    safe_name(name, "the name of an arm")
+    safe_name(name, "the name of a configuration")
     if name in LEARNERS or name in PEERS:
         raise WrongUsage(
-            f"an arm must have a name of its own, but {name} is a reference or a peer ({path}). Rename it."
+            f"a configuration must have a name of its own, but {name} is a reference or a peer ({path}). Rename it."
         )
     if not isinstance(table, dict):
-        raise WrongUsage(f"every arm must be a table, but {name} is not ({path}). Write [{name}].")
+        raise WrongUsage(f"every configuration must be a table, but {name} is not ({path}). Write [{name}].")
     _refuse(table, STAGES, f"[{name}]", "table", path)
     found = {stage: _options(stage, table[stage], f"[{name}.{stage}]", path) for stage in STAGES if stage in table}
     train = found.get("train", {})
     if "pretrain" in found and "pretrained_encoder" in train:
         raise WrongUsage(
-            f"an arm must have one encoder, but [{name}] has pretrain and pretrained_encoder ({path}). Leave one out."
+            f"a configuration must have one encoder, but [{name}] has pretrain and pretrained_encoder ({path}). Leave "
+            f"one out."
         )
     return Arm(name, train, found.get("pretrain"))
 
@@ -149,14 +150,15 @@ def require_known(models: tuple[str, ...], arms: Mapping[str, Arm]) -> None:
         near = get_close_matches(strange[0], known, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}; more come from --arms."
         raise WrongUsage(
-            f"--models must be references, peers or arms, but {len(strange)} of {len(models)} is none of them: "
+            f"--models must be references, peers or configurations, but {len(strange)} of {len(models)} is none of "
+            f"them: "
             f"{', '.join(strange[:5])}. {hint}"
         )
     if not models or len(set(models)) < len(models):
         raise WrongUsage(f"--models must name each model once, but they are {', '.join(models) or 'none'}.")
 
 
-ADVICE = "Run the benchmark anew."
+ADVICE = "Run the benchmark again."
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ class EncoderJob:
 
     @property
     def done(self) -> bool:
-        """Tell whether the encoder is there, of these options and unaltered."""
+        """Return whether the encoder is there, of these options and unaltered."""
         if not (self.record.is_file() and self.options.output.is_file()):
             return False
         said = read_json(self.record, "the record of an encoder", ADVICE)
@@ -214,7 +216,7 @@ def boundary_us(options: BenchmarkOptions, first_judged_us: int) -> int:
         return asked
     if options.test is None:
         raise WrongUsage(
-            "--bars must end before the test begins, but neither --bars-before nor --test says when that is. "
+            "--bars must end before the test begins, but neither --bars-before nor --test gives that time. "
             "Name one of them."
         )
     return _first_start_us(options.test)
@@ -288,7 +290,7 @@ def _told(value: Any) -> str:
 
 
 def run_encoder(job: EncoderJob) -> str:
-    """Pretrain one encoder, going on from an interrupted one, and write its record; returns its name."""
+    """Pretrain one encoder, continuing from an interrupted one, and write its record; returns its name."""
     started = time.monotonic()
     result = pretrain(job.options, epoch_lines(f"encoder {job.name}"))
     said = {

@@ -40,7 +40,7 @@ TESTED = "brier"
 
 @dataclass(frozen=True)
 class Contestant:
-    """A run or cv by name, with its predictions of the judged windows in time order."""
+    """A run or cv by name, with its predictions of the evaluated windows in time order."""
 
     name: str
     predictions: Predictions
@@ -49,7 +49,7 @@ class Contestant:
 
 
 def find_contestant(name: str) -> Contestant:
-    """Find a run or cv by id or folder, and read its judged predictions."""
+    """Find a run or cv by id or folder, and read its evaluated predictions."""
     if is_cv(name):
         run = run_store.find_run(CV_ROOT, name)
         predictions = read_predictions(run.path(run_store.PREDICTIONS)).of_part("test")
@@ -72,7 +72,7 @@ def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
     WrongUsage
         Fewer than two names, or a baseline that is none of them.
     InvalidData
-        They did not judge the same windows.
+        They did not evaluate the same windows.
     """
     wanted = list(dict.fromkeys([*([options.baseline] if options.baseline else []), *names]))
     if len(wanted) < 2:
@@ -126,7 +126,7 @@ def _same_windows(one: Contestant, other: Contestant) -> None:
     )
     if not same:
         raise InvalidData(
-            f"what is compared must be judged on the same windows, labels and classes, but {one.name} and "
+            f"what is compared must be evaluated on the same windows, labels and classes, but {one.name} and "
             f"{other.name} are not ({len(one.predictions)} and {len(other.predictions)} windows). "
             "Train both on the same data and split."
         )

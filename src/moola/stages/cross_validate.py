@@ -38,7 +38,7 @@ from moola.tables.split_file import SplitFile, read_split, verify_split, write_s
 from moola.tables.window_file import WindowTable, read_windows
 from moola.training.loop import epoch_lines
 
-# Negative controls of a cross-validation: what `leakcheck` says of its folds.
+# Negative controls of a cross-validation: what `leakcheck` reports of its folds.
 
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve", "data")
 
 @dataclass(frozen=True)
 class Pooled:
-    """Out-of-fold predictions of one model at one share of the labels, and of its trivial predictor.
+    """Out-of-fold predictions of one model at one share of the labels, and of its uninformed baseline.
 
     `predictions` are calibrated on all other folds, `forward` on earlier ones, `raw` is what the folds' models gave.
     """
@@ -97,7 +97,7 @@ class Pooled:
 
 
 def cross_validate(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
-    """Fit every fold and seed, pool what was predicted out of fold, and judge it."""
+    """Fit every fold and seed, pool what was predicted out of fold, and evaluate it."""
     started = time.monotonic()
     _check(options)
     if options.pretrained_encoder is not None:

@@ -1,6 +1,6 @@
 """The grid of fits of a cross-validation: one fit a fold, seed and share of the labels.
 
-A fit runs in a process of one thread and writes its table last, so a grid that was killed goes on with what
+A fit runs in a process of one thread and writes its table last, so a grid that was killed continues with what
 is missing, and the order in which processes end changes nothing.
 """
 
@@ -26,7 +26,7 @@ from moola.tables.prediction_table import Predictions, read_predictions, write_p
 from moola.training.device import prepare_device
 from moola.training.loop import epoch_lines
 
-ADVICE = "Run the cv anew."
+ADVICE = "Run the cv again."
 LENGTHS = "length_weight"
 
 
@@ -67,7 +67,7 @@ class FitTask:
 
     @property
     def done(self) -> bool:
-        """Tell whether the fit is over; one of before its record said how its curves are decoded is fitted anew."""
+        """Return whether the fit is over; one of before its record said how its curves are decoded is fitted again."""
         both = self.predictions.is_file() and self.facts.is_file()
         return both and LENGTHS in read_json(self.facts, "the record of a fit", ADVICE)
 

@@ -2,7 +2,7 @@
 
 Verdicts merge by one table, worst wins:
 
-| what is judged | hold | inconclusive | promote |
+| what is evaluated | hold | inconclusive | promote |
 |---|---|---|---|
 | the rule on pooled windows | a rule is broken, or not above the class share | thin or small | sure |
 | seeds | fewer than 4 of 5 are better than the baseline's in Brier | fewer than 5 seeds | 4 of 5 and more |
@@ -50,7 +50,7 @@ def worst(judgements: list[Judgement]) -> Judgement:
 
 
 def is_cv(name: str) -> bool:
-    """Tell whether a name is of a cv's folder and not of a run's."""
+    """Return whether a name is of a cv's folder and not of a run's."""
     last = name.rstrip("/").rpartition("/")[2]
     return "-cv_" in last
 

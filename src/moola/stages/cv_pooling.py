@@ -1,4 +1,4 @@
-"""Out-of-fold predictions pooled and calibrated, and what can be said of single windows, with coverage."""
+"""Out-of-fold predictions pooled and calibrated, and what can be predicted for single windows, with coverage."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def average(members: list[Predictions]) -> Predictions:
 def pool(by_fold: list[Predictions]) -> tuple[Predictions, Int[np.ndarray, " windows"]]:
     """Lay the folds' test windows out in time order, and say which block of time each is of.
 
-    A window that several folds judge (combinatorial) is averaged over them; its block is the first fold
-    that judges it.
+    A window that several folds evaluate (combinatorial) is averaged over them; its block is the first fold
+    that evaluates it.
     """
     members: dict[int, list[tuple[int, Predictions, int]]] = {}
     for number, fold in enumerate(by_fold):
@@ -97,7 +97,7 @@ def calibrate_out_of_fold(
 
     No window has a part in its own calibration, nor has one that shares a bar with its block. Windows of later blocks
     have: what is wrong in the same way in all of them is set right, so ECE and Brier are those of a model that was
-    calibrated on windows like the judged ones. `earlier_only` takes earlier blocks alone, as use does; the first
+    calibrated on windows like the evaluated ones. `earlier_only` takes earlier blocks alone, as use does; the first
     block then stays as its model gave it. Returns the calibrators by block.
     """
     intervals = Intervals(pooled.start_us, pooled.close_us(window_bars), np.arange(len(pooled)))
@@ -115,9 +115,9 @@ def calibrate_out_of_fold(
 
 
 def paths(by_fold: list[Predictions]) -> list[Predictions]:
-    """Lay combinatorial folds out as paths: in each, every window is judged by one fold, in time order.
+    """Lay combinatorial folds out as paths: in each, every window is evaluated by one fold, in time order.
 
-    The p-th path takes, for each window, the p-th fold that judges it (Lopez de Prado 2018, ch. 12.4).
+    The p-th path takes, for each window, the p-th fold that evaluates it (Lopez de Prado 2018, ch. 12.4).
     """
     places: dict[int, list[tuple[int, int]]] = {}
     for number, fold in enumerate(by_fold):
@@ -131,7 +131,7 @@ def paths(by_fold: list[Predictions]) -> list[Predictions]:
     return laid
 
 
-# What can be said of single windows: conformal sets, Venn-Abers intervals, pointer ranges, with coverage.
+# What can be predicted for single windows: conformal sets, Venn-Abers intervals, pointer ranges, with coverage.
 
 
 Share = Callable[[np.ndarray, Weights], Values]
@@ -180,7 +180,7 @@ def uncertainty(
 
 
 def _turns(pooled: Predictions, fold: np.ndarray, window_bars: int) -> list[Turn]:
-    """Return the turns of the folds, less calibration windows that share a bar with the judged fold."""
+    """Return the turns of the folds, less calibration windows that share a bar with the evaluated fold."""
     close_us = pooled.close_us(window_bars)
     if pooled.start_us is None or close_us is None:
         return forward_turns(fold)

@@ -71,7 +71,7 @@ def _data() -> list[Finding]:
 
     def check() -> Finding:
         table = read_windows(DATA)
-        by = ", ".join(table.annotators) or "not said"
+        by = ", ".join(table.annotators) or "unknown"
         return Finding(
             "data", "ok", f"{DATA}: {len(table)} windows, classes {', '.join(table.classes)}, labelled by {by}"
         )

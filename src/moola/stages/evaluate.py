@@ -48,15 +48,16 @@ def _of_kept_model(run: run_store.Run, predictions: Predictions, part: str) -> P
     found = predictions.of_part(part)
     if part == "val" and not val_is_of_kept_model(run):
         raise InvalidData(
-            f"a model must be judged on windows that it did not train on, but run {run.run_id} is to be judged on val, "
-            f"and its model was trained anew on these {len(found)} windows: what is stored of them is another "
+            f"a model must be evaluated on windows that it did not train on, but run {run.run_id} is to be evaluated "
+            f"on val, "
+            f"and its model was retrained on these {len(found)} windows: what is stored of them is another "
             "model's. Train without --refit, or on a split with a test part."
         )
     return found
 
 
 def val_is_of_kept_model(run: run_store.Run) -> bool:
-    """Tell whether the model that is kept predicted the run's val rows."""
+    """Return whether the model that is kept predicted the run's val rows."""
     trained_on = (run.manifest or {}).get("trained_on")
     if trained_on is not None:
         return "val" not in trained_on
@@ -66,18 +67,16 @@ def val_is_of_kept_model(run: run_store.Run) -> bool:
 
 
 def training_facts(run: run_store.Run) -> TrainingFacts:
-    """Return what the trivial predictors know."""
+    """Return what the uninformed baselines know."""
     content = run.read(run_store.FACTS)
     try:
         return TrainingFacts(**content)
     except TypeError as error:
-        raise InvalidData(
-            f"{run.path(run_store.FACTS)} must hold the training facts, but {error}. Train anew."
-        ) from error
+        raise InvalidData(f"{run.path(run_store.FACTS)} must hold the training facts, but {error}. Retrain.") from error
 
 
 def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
-    """Judge a run on test (else val) and keep the figures."""
+    """Evaluate a run on test (else val) and keep the figures."""
     run = run_store.find_run(RUNS_ROOT, options.run)
     assert run.manifest is not None
     predictions = judged_predictions(run)
@@ -177,7 +176,7 @@ def _of_model(path: Path, kind: str, run: run_store.Run, challenger: Predictions
     table = read_windows(data, model.window_bars)
     if set(model.class_names) != set(challenger.class_names):
         raise InvalidData(
-            f"the {kind} must know the challenger's classes, but {path} knows {', '.join(model.class_names)} and the "
+            f"the {kind} must have the challenger's classes, but {path} has {', '.join(model.class_names)} and the "
             f"run {', '.join(challenger.class_names)}. Name another with --baseline."
         )
     predictions = predict_windows(model, table, challenger.row, challenger.part, device)
@@ -185,13 +184,13 @@ def _of_model(path: Path, kind: str, run: run_store.Run, challenger: Predictions
 
 
 def _trained_on_judged(model: ModelFile, kind: str, challenger: Predictions) -> str:
-    """Say when the baseline learned from times it is judged on: that flatters it, not the challenger."""
+    """Say when the baseline learned from times it is evaluated on: that flatters it, not the challenger."""
     seen = seen_among(model.training, challenger.start_us, challenger.close_us(model.window_bars))
     if seen is None or not seen.any():
         return ""
     return (
-        f"The {kind} was trained on times that {int(seen.sum())} of these {len(challenger)} windows lie in: "
-        "its figures are flattered."
+        f"The {kind} was trained on times of {int(seen.sum())} of these {len(challenger)} windows: its metrics are "
+        f"optimistic."
     )
 
 
@@ -247,9 +246,7 @@ def _promote(
     report(result)
     verdict = result["verdict"]
     if verdict == "hold" or (verdict == "inconclusive" and not accept_inconclusive):
-        way = (
-            "There is no way past hold." if verdict == "hold" else "Pass --accept inconclusive to take it all the same."
-        )
+        way = "Nothing overrides hold." if verdict == "hold" else "Pass --accept inconclusive to take it all the same."
         raise NotPromoted(
             f"a model must pass the gate to be promoted, but the verdict is {verdict}: {result['reason']}. {way}"
         )

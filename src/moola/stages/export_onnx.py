@@ -86,7 +86,7 @@ def export(options: ExportOptions) -> dict[str, Any]:
     WrongUsage
         The name does not end in .onnx.
     OperationFailed
-        The extra `onnx` is missing, or the graph does not say what the model says.
+        The extra `onnx` is missing, or the graph does not predict what the model predicts.
     """
     if options.output.suffix != ".onnx":
         raise WrongUsage(f"--output must end in .onnx, but it is {options.output}. Rename it.")
@@ -96,7 +96,7 @@ def export(options: ExportOptions) -> dict[str, Any]:
     off = largest_difference(model, content)
     if off is not None and off > TOLERANCE:
         raise OperationFailed(
-            f"the graph must say what the model says to {TOLERANCE:g}, but its probabilities are {off:.1g} off "
+            f"the graph must predict what the model predicts to {TOLERANCE:g}, but its probabilities are {off:.1g} off "
             f"({options.model}). Report it; nothing was written."
         )
     write_atomic(options.output, content)
@@ -111,7 +111,7 @@ def export(options: ExportOptions) -> dict[str, Any]:
 
 
 def require_onnx() -> None:
-    """Say how to install what the export needs, where it is missing."""
+    """State how to install what the export needs, where it is missing."""
     if importlib.util.find_spec("onnx") is None:
         raise OperationFailed(
             "export must have the package onnx, but it is not installed. Install the extra: pip install 'moola[onnx]'."

@@ -19,7 +19,7 @@ from moola.core.utc_times import utc_text
 from moola.core.windows import CutWindows
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import sha256_file, write_atomic
-from moola.options.option_ranges import refuse_number, refuse_out_of_range
+from moola.options.option_ranges import COUNT, refuse_number, refuse_out_of_range
 from moola.options.table_options import (
     AutolabelOptions,
     ConvertOptions,
@@ -73,7 +73,7 @@ def check_bars(path: Path) -> dict[str, Any]:
 
 
 def _doubts(bars: Bars, symbol: str, path: Path) -> list[str]:
-    """Say what a symbol's bars may have wrong although they obey every rule."""
+    """State what a symbol's bars may have wrong although they obey every rule."""
     mine = bars.symbol == symbol
     times, ohlc = bars.start_us[mine], bars.ohlc[mine]
     of = f"{symbol}: " if symbol else ""
@@ -139,7 +139,7 @@ def autolabel(options: AutolabelOptions) -> dict[str, Any]:
 
 def label_windows(table: WindowTable, n_windows: int | None, name: Path | str) -> tuple[WindowTable, dict[str, int]]:
     """Label windows by the published rule, and count what it said; it must label one."""
-    refuse_number("n_windows", n_windows)
+    refuse_number("n_windows", COUNT, n_windows)
     labelled, counts = label_by_rule(table, n_windows)
     if not len(labelled):
         said = ", ".join(f"{count} {reason.removeprefix('unlabelled: ')}" for reason, count in counts.items())

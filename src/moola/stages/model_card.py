@@ -1,7 +1,7 @@
 """The model card of a run: what it is, what it learned from, what it can and cannot do, how to make it again.
 
 After "Model Cards for Model Reporting" (Mitchell et al., FAT* 2019). The card is derived from the run's own
-files, so the manifest does not hash it: `eval` may write it anew, and the run stays what it was.
+files, so the manifest does not hash it: `eval` may write it again, and the run stays what it was.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class CardContent:
     manifest, config
         The run's record and its options.
     evaluation
-        Figures of the part judged, as `Evaluation.as_dict()` gives them.
+        Figures of the part evaluated, as `Evaluation.as_dict()` gives them.
     references
         Further columns beside the class share: name to figure to value.
     class_counts
@@ -86,7 +86,7 @@ class CardContent:
     spans
         First and last bar of each part, to the minute; empty where the split file is no longer the run's.
     training
-        What the model file says of its training.
+        What the model file records of its training.
     """
 
     manifest: dict[str, Any]
@@ -162,7 +162,7 @@ def card_text(content: CardContent) -> str:
         "## How to reproduce",
         _reproduce(content),
         "This page follows from the run's own files. It is not among those that the manifest hashes: "
-        "`moola eval` writes it anew.",
+        "`moola eval` rewrites it.",
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -186,13 +186,13 @@ def _judged_on(content: CardContent) -> str:
     found = content.evaluation
     text = (
         f"On {found['n_windows']} windows of {found['part']}. Intervals are 95 %, by bootstrap over blocks of "
-        f"{found['block_windows']} windows. The class share and the most common pointers of the train rows stand "
-        "beside them, as do cheap references fitted on the same rows."
+        f"{found['block_windows']} windows. The class share and the most common pointers of the train rows are given "
+        f"beside them, as are cheap references fitted on the same rows."
     )
     if found["part"] == "val":
-        text += " **These windows chose the epoch and the temperature: the figures flatter the model.**"
+        text += " **These windows selected the epoch and the temperature: the metrics are optimistic.**"
         if content.config.get("refit"):
-            text += " They are of the model before it was trained anew on them."
+            text += " They are of the model before it was retrained on them."
         if (content.manifest.get("n_windows") or {}).get("test"):
             text += f" `moola eval --run {content.manifest['run_id']}` puts those of test here."
     return text
@@ -200,7 +200,7 @@ def _judged_on(content: CardContent) -> str:
 
 def _figures(content: CardContent) -> str:
     names = list(content.references)
-    rows = [["figure", "value", "95 % interval", "class share", *names]]
+    rows = [["metric", "value", "95 % interval", "class share", *names]]
     missing = []
     for name, figure in content.evaluation["figures"].items():
         if not SHOWN.fullmatch(name):
@@ -229,7 +229,7 @@ def _calibration(content: CardContent) -> str:
     if ece and ece["value"] is not None and perfect:
         within = "within" if ece["value"] <= perfect[1] else "above"
         text += (
-            f" The ECE of {ece['value']:.3f} is {within} what a perfectly calibrated model shows on so many windows "
+            f" The ECE of {ece['value']:.3f} is {within} what a perfectly calibrated model shows at this sample size "
             f"({perfect[0]:.3f} to {perfect[1]:.3f})."
         )
     slope = found["figures"].get("calibration_slope")
@@ -255,17 +255,17 @@ def _data(content: CardContent) -> str:
         sha256 = manifest.get(f"{'encoder' if name == 'Encoder' else option}_sha256")
         if sha256:
             lines.append(f"- {name}: `{_plain(config.get(option))}`, SHA-256 `{sha256}`.")
-    made = f"{config.get('cpsa_ratio')} a real one in each epoch" if config.get("augment_data") else "none"
+    made = f"{config.get('cpsa_ratio')} per real window in each epoch" if config.get("augment_data") else "none"
     lines.append(f"- Synthetic windows in training: {made}.")
     if config.get("refit"):
         lines.append(
-            "- Once all was chosen on val rows it was trained anew on train and val rows together: test rows are "
-            "judged by that model, val rows by the one before."
+            "- When everything was selected on val rows, it was retrained on train and val rows together: test "
+            "metrics are of that model, val metrics of the one before."
         )
     elif not (manifest.get("n_windows") or {}).get("test"):
         lines.append(
-            "- There is no test part: the model trained on train rows alone, and val rows, which chose its epoch and "
-            "temperature, judge it."
+            "- There is no test part: the model was trained on train rows alone and is evaluated on val rows, which "
+            "also selected its epoch and temperature."
         )
     if content.training.get("unlabelled_sha256"):
         lines.append(
@@ -280,7 +280,7 @@ def _data(content: CardContent) -> str:
 def labelled_by(annotators: list[str]) -> str:
     """Say who labelled the rows, and whether that is a rule or a person."""
     if not annotators:
-        return "the data does not say who gave them"
+        return "the data does not name the annotator"
     said = [
         f"the published rule `{_plain(name)}`, not a person" if name.startswith(RULE) else f"`{_plain(name)}`"
         for name in annotators
@@ -295,8 +295,8 @@ def _limits(content: CardContent) -> str:
         "look at. Other markets, intervals and annotators are untried.",
         "- No forecast and no trade signal: a window shows the bars after the expansion too, and whether a pattern "
         "makes money was never asked.",
-        f"- {found['n_windows']} windows were judged, in blocks of {found['block_windows']}: what lies inside an "
-        "interval is not known any closer.",
+        f"- {found['n_windows']} windows were evaluated, in blocks of {found['block_windows']}: differences within an "
+        f"interval are not significant.",
     ]
     brier = found["figures"].get("brier")
     if brier and None not in (brier["high"], brier["trivial"]) and brier["high"] >= brier["trivial"]:
@@ -305,7 +305,9 @@ def _limits(content: CardContent) -> str:
             f"{brier['high']:.3f}, and the share has {brier['trivial']:.3f}."
         )
     if any(str(name).startswith(RULE) for name in manifest.get("labelled_by") or []):
-        lines.append("- A rule gave labels: the figures say how well a rule is learned, not what a trader would mark.")
+        lines.append(
+            "- A rule gave labels: the metrics measure how well a rule is learned, not what a trader would mark."
+        )
     few = [f"{_plain(name)} ({n})" for name, n in content.class_counts["train"].items() if n < FEW_WINDOWS]
     if few:
         lines.append(f"- Classes with fewer than {FEW_WINDOWS} train windows: {', '.join(few)}. Expect little of them.")

@@ -40,7 +40,7 @@ NOT_IN_DIGEST = ("resume", "output", "input", "split")
 
 
 def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team = ALONE) -> dict[str, Any]:
-    """Learn what the arms ask of windows without labels; keep the encoder of the best validation epoch.
+    """Learn what the pretext tasks ask of windows without labels; keep the encoder of the best validation epoch.
 
     Every process of a team calls this with the same options; the first one writes.
     """
@@ -126,7 +126,7 @@ def _objective(
     device: torch.device,
     team: Team,
 ) -> Pretraining:
-    """Return what the loop is to make small: the arms' losses on train rows, judged on val rows."""
+    """Return what the loop is to make small: the pretext tasks' losses on train rows, evaluated on val rows."""
     assert options.arms is not None
     train_rows, val_rows = rows
     architecture = EncoderArchitecture("bilstm", N_FEATURES, options.hidden_dim, options.num_layers)
@@ -151,7 +151,9 @@ def _check_options(options: PretrainOptions) -> None:
     if options.output.is_dir():
         raise WrongUsage(f"--output must name a file, but {options.output} is a folder. Name a file in it.")
     if options.arms is not None and not options.arms:
-        raise WrongUsage("--arms must name at least one arm, but it names none. Leave it out for the default ones.")
+        raise WrongUsage(
+            "--arms must name at least one pretext task, but it names none. Leave it out for the default ones."
+        )
 
 
 def _later_stretch(intervals: Intervals, usable: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:

@@ -39,12 +39,12 @@ VAL_METRICS = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
 def train(options: TrainOptions, on_epoch: OnEpoch, judged_elsewhere: bool = False) -> dict[str, Any]:
     """Fine-tune on train rows, choose the epoch and calibrate on val rows, keep the run.
 
-    `judged_elsewhere` says that windows outside the split judge the model, so that it may take every part of it.
+    `judged_elsewhere` says that windows outside the split evaluate the model, so that it may take every part of it.
 
     Raises
     ------
     WrongUsage
-        The model is to be trained anew on val rows, and no test rows would be left to judge it.
+        The model is to be retrained on val rows, and no test rows would be left to evaluate it.
     """
     started = time.monotonic()
     device = prepare_device(options.device, options.threads)
@@ -106,10 +106,11 @@ def _written(run: run_store.Run, fitted: Fitted) -> Fitted:
 
 
 def _refuse_unjudged(options: TrainOptions, material: Material) -> None:
-    """Refuse to train anew on val rows where no others are left to judge the model that is kept."""
+    """Refuse to retrain on val rows where no others are left to evaluate the model that is kept."""
     if options.refit and not len(material.split.test):
         raise WrongUsage(
-            f"--refit must leave a test part to judge the model that it keeps, but {options.split} has 0 test windows. "
+            f"--refit must leave a test part to evaluate the model that it keeps, but {options.split} has 0 test "
+            f"windows. "
             "Leave --refit out, or cut a test part with `moola split --test`."
         )
 

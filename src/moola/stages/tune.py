@@ -57,7 +57,7 @@ class Outcome:
     Attributes
     ----------
     best
-        The best complete trial, None where no trial could be judged to its end.
+        The best complete trial, None where no trial could be evaluated to its end.
     trivial_by_fold
         What the class share (and the most common pointers) of each fold's train rows gets.
     confirmed
@@ -120,7 +120,7 @@ def sentence(plan: Plan, found: Outcome) -> str:
     """Say in one sentence what the study came to."""
     best, row, n_trials = found.best, found.confirmed, found.n_trials
     if best is None:
-        return f"None of {n_trials} trials could be judged to its end: the defaults stay."
+        return f"None of {n_trials} trials was completed: the defaults stay."
     if best.place == 1:
         return f"No trial of {n_trials} was better than the defaults ({plan.metric} {best.value:.4f}): they stay."
     if row is None:
@@ -172,7 +172,7 @@ def check_settings(path: Path) -> None:
 
 
 def merged(path: Path, values: dict[str, Any], comment: list[str]) -> str:
-    """Return the file's text with these values in `[train]`, in place of what it said of them.
+    """Return the file's text with these values in `[train]`, in place of its own.
 
     Comments, order and every other key stay; lines that an earlier `tune` marked as its own go.
     """
@@ -237,7 +237,7 @@ def write_settings(path: Path, values: dict[str, Any], comment: list[str]) -> Pa
     try:
         before = path.read_bytes() if path.is_file() else None
     except OSError as error:
-        raise OperationFailed(f"{path} must be readable, but {error.strerror}. Mend its permissions.") from error
+        raise OperationFailed(f"{path} must be readable, but {error.strerror}. Fix its permissions.") from error
     if before is not None and before != new:
         backup = path.with_name(f"{path.name}.{sha256_bytes(before)[:8]}.bak")
         write_atomic(backup, before)
@@ -296,7 +296,7 @@ def _run_trials(plan: Plan, study: optuna.Study, n_trials: int, until: float, on
     """Run trials until the study has so many, or the time is over."""
     done = studies.finished(study)
     if done:
-        log.info("The study has %d finished trials: going on.", len(done))
+        log.info("The study has %d finished trials: continuing.", len(done))
     while len(done) < n_trials and (not done or time.monotonic() < until):
         _run_trial(plan, study)
         done = studies.finished(study)
@@ -331,5 +331,5 @@ def _run_trial(plan: Plan, study: optuna.Study) -> None:
 def _notes(plan: Plan, options: TuneOptions, found: Outcome) -> list[str]:
     notes = [note] if (note := seen_by_encoder(plan.inner)) else []
     if others := unjudged(options.output, with_values(plan.base, plan.defaults | found.values)):
-        notes.append(f"{options.output} makes train do what was not judged here: {', '.join(others)}")
+        notes.append(f"{options.output} makes train do what was not evaluated here: {', '.join(others)}")
     return notes

@@ -189,7 +189,7 @@ def _figure(inner: InnerFolds, number: int, metric: str, predictions: Prediction
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what every fit says of itself to warnings: a study is some hundred fits."""
+    """Limit the messages of every fit to warnings: a study is some hundred fits."""
     logger = logging.getLogger("moola.pipeline")
     before = logger.level
     logger.setLevel(logging.WARNING)
@@ -200,13 +200,13 @@ def _quiet() -> Iterator[None]:
 
 
 def seen_by_encoder(inner: InnerFolds) -> str:
-    """Say how many judged windows lie in the encoder's pretraining; empty where none does or there is no encoder."""
+    """State how many evaluated windows are in the encoder's pretraining; empty without any or without encoder."""
     record = inner.encoder.pretraining if inner.encoder else {}
     judged = np.concatenate([fold.test for fold in inner.folds])
     seen = seen_among(record, rows_of(inner.table.start_us, judged), rows_of(inner.table.close_us, judged))
     if seen is None or not seen.any():
         return ""
     return (
-        f"the encoder was pretrained, without labels, on times that {int(seen.sum())} of {len(judged)} judged inner "
-        "windows lie in: inner figures flatter it, the best's and the defaults' alike"
+        f"the encoder was pretrained, without labels, on times of {int(seen.sum())} of {len(judged)} inner test "
+        f"windows: inner metrics are optimistic for it, the best's and the defaults' alike"
     )

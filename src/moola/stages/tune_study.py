@@ -1,7 +1,7 @@
-"""The study of `tune`: what it judges, and its trials in SQLite, gone on with after a kill.
+"""The study of `tune`: what it evaluates, and its trials in SQLite, gone on with after a kill.
 
 Trials are drawn by the tree-structured Parzen estimator (Bergstra et al. 2011, "Algorithms for hyper-parameter
-optimization") and stopped by the median rule (Golovin et al. 2017, "Google Vizier"). The sampler is seeded anew
+optimization") and stopped by the median rule (Golovin et al. 2017, "Google Vizier"). The sampler is seeded again
 for each trial, from the trial's place among the finished ones: the draws do not depend on where a study stopped.
 """
 
@@ -71,7 +71,7 @@ class Finished:
 
 
 def require_optuna() -> None:
-    """Say what to install where Optuna is missing."""
+    """State what to install where Optuna is missing."""
     try:
         import optuna
     except ImportError as error:
@@ -160,7 +160,8 @@ def _require_same(path: Path, study: optuna.Study, deciding: dict[str, Any]) -> 
     others = [name for name in sorted({*begun, *plain}) if begun.get(name) != plain.get(name)]
     if others:
         raise WrongUsage(
-            f"a study must go on with what it was begun with, but {path} had other {', '.join(others)}. Give the same "
+            f"a study must continue with what it was begun with, but {path} had other {', '.join(others)}. Give the "
+            f"same "
             "again, or leave --study out for a study of its own."
         )
 
@@ -214,11 +215,11 @@ def _draw(trial: optuna.Trial, name: str, found: Range | Choices) -> Value:
     if tunable()[name] is int:
         return trial.suggest_int(name, int(found.low), int(found.high), log=found.log)
     drawn = trial.suggest_float(name, found.low, found.high, log=found.log)
-    # Three digits: what is judged is what stands in the settings file, for a person to read.
+    # Three digits: what is evaluated is what is in the settings file, for a person to read.
     return min(max(float(f"{drawn:.3g}"), found.low), found.high)
 
 
-# What a study judges and how: inner folds, today's defaults, and what may be chosen.
+# What a study evaluates and how: inner folds, today's defaults, and what may be chosen.
 
 
 # What does not decide a trial's figure, or is in the digest of the rows.
@@ -264,7 +265,7 @@ def with_values(base: TrainOptions, values: dict[str, Any]) -> TrainOptions:
 
 
 def make_plan(options: TuneOptions) -> Plan:
-    """Read what there is to judge on, and try each end of each range before the first fit.
+    """Read what there is to evaluate on, and try each end of each range before the first fit.
 
     Raises
     ------

@@ -97,7 +97,7 @@ class SpooledBars:
         try:
             found = np.fromfile(path, RECORD, max(stop - first, 0), offset=first * RECORD.itemsize)
         except OSError as error:
-            raise OperationFailed(f"{path} must be readable, but {error.strerror}. Start the scan anew.") from error
+            raise OperationFailed(f"{path} must be readable, but {error.strerror}. Start the scan again.") from error
         name = np.full(len(found), self.symbols[symbol], dtype=object)
         return Bars(found["start_us"].copy(), found["ohlc"].copy(), name)
 

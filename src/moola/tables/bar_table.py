@@ -26,7 +26,7 @@ from moola.tables.frames import (
     write_frame,
 )
 
-ADVICE = "Mend the file, or map it with `moola bars import`."
+ADVICE = "Fix the file, or map it with `moola bars import`."
 
 
 def read_bars(path: Path) -> Bars:
@@ -38,7 +38,7 @@ def bars_from_frame(frame: pl.DataFrame, path: Path | str) -> Bars:
     """Check a frame against the contract and return its bars symbol by symbol."""
     problems = [] if len(frame) else [Problem("a bar file must have bars", 1)]
     bars, times_known = columns_of(frame, path, problems)
-    # Order cannot be judged on times that could not be read; prices always can.
+    # Order cannot be checked on times that could not be read; prices always can.
     told = {problem.rule for problem in problems}
     found = bar_problems(bars) if times_known else price_problems(bars.ohlc)
     problems += [problem for problem in found if problem.rule not in told]
@@ -170,7 +170,7 @@ def bar_frames(path: Path) -> Iterator[pl.DataFrame]:
         # Damaged parquet can end in a panic of the reader, which is no subclass of Exception.
         if type(error).__name__ != "PanicException":
             raise
-        raise InvalidData(f"a bar file must be whole parquet, but {path} is damaged. {ADVICE}") from error
+        raise InvalidData(f"a bar file must be complete parquet, but {path} is damaged. {ADVICE}") from error
 
 
 def _parquet(path: Path) -> Iterator[pl.DataFrame]:
@@ -191,5 +191,5 @@ def _csv(path: Path) -> Iterator[pl.DataFrame]:
         while block := file.read(PIECE_BYTES):
             # To the end of a line; the last one may have none.
             block += file.readline(PIECE_BYTES)
-            # Text throughout: what a column holds must not hang on the piece.
+            # Text throughout: what a column holds must not depend on the piece.
             yield pl.read_csv(io.BytesIO(header.rstrip(b"\r\n") + b"\n" + block), infer_schema=False)

@@ -56,7 +56,7 @@ def cut_within_gaps(
 
 
 def dropped_sentence(n_dropped: int, n_windows: int, limits_s: list[float]) -> str:
-    """Say how many windows were dropped for gaps, and by which option; nothing where none was."""
+    """State how many windows were dropped for gaps, and by which option; nothing where none was."""
     if not n_dropped:
         return ""
     return f"{n_dropped} of {n_windows} windows are dropped: they hold a gap above {hours(limits_s)} (--max-gap-hours)."
@@ -76,7 +76,7 @@ def no_window(
     limits_s: list[float],
     steps_us: Iterable[np.ndarray],
 ) -> str:
-    """Say why bars give no window: they are too few, or every window holds a gap.
+    """State why bars give no window: they are too few, or every window holds a gap.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def rows_of_bars(bars: Bars, cut: CutWindows) -> WindowTable:
 
 
 def label_by_rule(table: WindowTable, n_windows: int | None) -> tuple[WindowTable, dict[str, int]]:
-    """Keep the windows that the rule labels, and count what it said of all of them.
+    """Keep the windows that the rule labels, and count its answers for all of them.
 
     `n_windows` keeps that many, evenly spread over the labelled ones in order.
 

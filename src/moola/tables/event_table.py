@@ -15,7 +15,7 @@ from moola.errors import InvalidData
 from moola.files import read_bytes, write_atomic_pieces
 from moola.tables.frames import read_frame, utc_series, write_frames
 
-ADVICE = "Write it anew with `moola scan`."
+ADVICE = "Write it again with `moola scan`."
 ENDS = ("start", "end")
 TIMES = ("start_ts", "end_ts", "start_low_ts", "start_high_ts", "end_low_ts", "end_high_ts", "known_ts")
 COLUMNS = ("symbol", *TIMES, "predicted_label", "event_prob", "start_prob", "end_prob")
@@ -47,7 +47,7 @@ class Events:
     cut
         No window has the whole event in its inner zone.
     known_us, n_after
-        Start of the last bar that the event was told from, and how many bars that is after its end; -1 in
+        Start of the last bar that the event was reported from, and how many bars that is after its end; -1 in
         hindsight, which is no time.
     """
 
@@ -139,7 +139,7 @@ def _or(pieces: Iterator[Events], nothing: Events) -> Iterator[Events]:
 
 
 def read_events(path: Path) -> Events:
-    """Read events of any of the three forms, told apart by content; no rows in JSON lines name no classes."""
+    """Read events of any of the three forms, distinguished by content; no rows in JSON lines name no classes."""
     content = read_bytes(path, "an event table", ADVICE)
     if not content and path.suffix == ".jsonl":
         return _from_frame(pl.DataFrame({name: [] for name in (*COLUMNS, *COUNTS)}))

@@ -34,7 +34,7 @@ BEGINNINGS = {
     b"\xff\xfe": UTF_16,
     b"\xfe\xff": UTF_16,
     b"FEA1": FileKind(
-        "a Feather file of version 1", "Write it anew: pandas.read_feather(path).to_parquet('bars.parquet')."
+        "a Feather file of version 1", "Write it again: pandas.read_feather(path).to_parquet('bars.parquet')."
     ),
     b"PK\x03\x04": FileKind("a zip archive", f"{UNPACK}: unzip <file>."),
     b"PK\x05\x06": FileKind("an empty zip archive", "Fetch the file again."),
@@ -75,7 +75,7 @@ PICKLE = FileKind(
     "a Python pickle, which runs code when it is opened",
     f"{PANDAS}: pandas.read_pickle(path).to_parquet('bars.parquet').",
 )
-WEB_PAGE = FileKind("a web page and no table", "Open it in a browser: it often says why nothing was downloaded.")
+WEB_PAGE = FileKind("a web page and no table", "Open it in a browser: it often explains why nothing was downloaded.")
 # Protocols 2 to 5 name themselves; the older ones are text that begins with an opcode and ends with a full stop.
 PICKLE_BEGINNING = re.compile(rb"\x80[\x02-\x05]|[(\]}cl][a-z0-9_.]*\n")
 WEB_BEGINNING = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
@@ -83,7 +83,7 @@ JSON_BEGINNING = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[\[{\]])")
 
 
 def kind_of(content: bytes) -> FileKind | None:
-    """Tell what a file is that is neither parquet nor plain text of lines; None where its bytes say nothing."""
+    """Report what a file is that is neither parquet nor plain text of lines; None where its bytes say nothing."""
     head = content[:64]
     if head.startswith(b"PK\x03\x04") and b"xl/workbook" in content:
         return XLSX

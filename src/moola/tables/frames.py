@@ -38,7 +38,7 @@ VALUE_BYTES = 8
 
 
 def read_frame(path: Path, what: str, advice: str) -> pl.DataFrame:
-    """Read parquet or CSV, told apart by content and not by name."""
+    """Read parquet or CSV, distinguished by content and not by name."""
     content = read_bytes(path, what, advice)
     if not content:
         raise InvalidData(f"{what} must hold a table, but {path} is empty (0 bytes). {advice}")
@@ -129,7 +129,7 @@ def scan_frame(path: Path, what: str, advice: str) -> pl.LazyFrame:
 
 
 def is_parquet(path: Path) -> bool:
-    """Tell whether a file begins as parquet; one that cannot be opened does not."""
+    """Return whether a file begins as parquet; one that cannot be opened does not."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
     return False
@@ -149,7 +149,7 @@ def reading(path: Path | str, what: str, advice: str) -> Iterator[None]:
         # Damaged parquet can end in a panic of the reader, which is no subclass of Exception.
         if type(error).__name__ != "PanicException":
             raise
-        raise InvalidData(f"{what} must be whole parquet, but {path} is damaged. {advice}") from error
+        raise InvalidData(f"{what} must be complete parquet, but {path} is damaged. {advice}") from error
 
 
 def plain_name(column: str) -> str:
@@ -158,7 +158,7 @@ def plain_name(column: str) -> str:
 
 
 def read_csv(content: bytes, separator: str = ",", text_columns: tuple[str, ...] = ()) -> pl.DataFrame:
-    """Read CSV, judging types by the whole column; a symbol stays text, leading zeros and all."""
+    """Read CSV, inferring types from the whole column; a symbol stays text, leading zeros and all."""
     # Some separators may be inside quotation marks: this is a bound and no count.
     if (n_columns := 1 + content[: content.find(b"\n") % (len(content) + 1)].count(separator.encode())) > MAX_COLUMNS:
         raise InvalidData(f"a CSV must have at most {MAX_COLUMNS:,} columns, but it has {n_columns:,}. Check the file.")
@@ -246,7 +246,7 @@ def utc_series(time_us: np.ndarray) -> pl.Series:
     return pl.Series(time_us, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
 
 
-# Where rows of a table stand in the file that it was read from, for messages that a person looks up there.
+# Where rows of a table are in the file that it was read from, for messages that a person looks up there.
 
 
 def timed(problems: list[Problem], bars: Bars, times_known: bool) -> list[Problem]:

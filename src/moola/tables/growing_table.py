@@ -1,4 +1,4 @@
-"""A bar table that grows, is rotated or is written anew: how far it is read, and whether it still is the same file.
+"""A bar table that grows, is rotated or is written again: how far it is read, and whether it still is the same file.
 
 A file is known by its header, by a hash of the last bytes read and, where it is looked for under another name, by its
 inode. A line is read once its end is there; a line that is no bar is counted and left out.
@@ -74,7 +74,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def goes_on(path: Path, place: Place) -> bool:
-    """Tell whether a file still begins with what was read of it; one of whom nothing is known is believed to."""
+    """Return whether a file still begins with what was read of it; one of whom nothing is known is believed to."""
     with path.open("rb") as file:
         if is_parquet(path):
             return place.header.startswith("parquet ") and place.known == _known_rows(path, place.n_rows)
@@ -108,7 +108,7 @@ def new_pieces(path: Path, place: Place, header: str = "") -> Iterator[Piece]:
     Parameters
     ----------
     header
-        That of the file before it under this name: a log that is emptied under its writer goes on without one.
+        That of the file before it under this name: a log that is emptied under its writer continues without one.
 
     Raises
     ------
@@ -128,8 +128,8 @@ def new_pieces(path: Path, place: Place, header: str = "") -> Iterator[Piece]:
 
 
 def _parquet(path: Path, place: Place) -> Iterator[Piece]:
-    with reading(path, "a bar file", "It is looked at again when it changes."):
-        rows = scan_frame(path, "a bar file", "It is looked at again when it changes.")
+    with reading(path, "a bar file", "It is read again when it changes."):
+        rows = scan_frame(path, "a bar file", "It is read again when it changes.")
         header = f"parquet {', '.join(rows.collect_schema().names())}"
         while True:
             frame = rows.slice(place.n_rows, PIECE_ROWS).collect()
@@ -143,7 +143,7 @@ def _parquet(path: Path, place: Place) -> Iterator[Piece]:
 def _known_rows(path: Path, n_rows: int) -> str:
     first = max(n_rows - KNOWN_ROWS, 0)
     columns = cs.by_name(*NAMES, "symbol", require_all=False)
-    with reading(path, "a bar file", "It is looked at again when it changes."):
+    with reading(path, "a bar file", "It is read again when it changes."):
         frame = pl.scan_parquet(path).select(columns).slice(first, n_rows - first).collect()
     if len(frame) < n_rows - first:
         return "shorter"

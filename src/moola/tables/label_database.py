@@ -111,7 +111,7 @@ def open_database(path: Path, must_exist: bool, timeout_s: float) -> sqlite3.Con
                 connection.execute(f"PRAGMA {pragma}")
             found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if found != "ok":
-                raise UntrustedFile(f"{path} must be a whole label store, but it is damaged ({found}). {ADVICE}")
+                raise UntrustedFile(f"{path} must be an intact label store, but it is damaged ({found}). {ADVICE}")
         except BaseException:
             connection.close()
             raise
@@ -127,11 +127,11 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise UntrustedFile(f"{path} must be a whole label store, but a text in it is no UTF-8. {ADVICE}") from error
+        raise UntrustedFile(f"{path} must be an intact label store, but a text in it is not UTF-8. {ADVICE}") from error
     except sqlite3.Error as error:
         # Extended codes carry the plain one in their last eight bits.
         if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in DAMAGED:
-            raise UntrustedFile(f"{path} must be a whole label store, but {error}. {ADVICE}") from error
+            raise UntrustedFile(f"{path} must be an intact label store, but {error}. {ADVICE}") from error
         raise OperationFailed(
             f"{path} must be free to read and write, but {error}; nothing was changed. "
             "Free space, or stop the other program that holds it, and try again."

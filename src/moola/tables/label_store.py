@@ -1,7 +1,7 @@
-"""The label store: what every annotator said of every window, every revision of it, in one SQLite file.
+"""The label store: how every annotator labelled every window, every revision of it, in one SQLite file.
 
 Append-only: a save adds a revision and moves the pointer to the current one, in one transaction. What `save` returned
-is on disk. Two pages (or processes) at once are told apart by the revision each has seen (compare-and-swap).
+is on disk. Two pages (or processes) at once are distinguished by the revision each has seen (compare-and-swap).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from moola.errors import InvalidData, LabelConflict, OperationFailed, UntrustedFile
 from moola.tables.label_database import ADDED, ADVICE, SCHEMA_VERSION, backup_database, identity_of, open_database, told
 
-# What one annotator says of one window: a class and two bar times for each expansion, a grade, a note.
+# How one annotator labels one window: a class and two bar times for each expansion, a grade, a note.
 
 
 GRADES = ("A", "B", "C", "D")
@@ -53,7 +53,7 @@ class Expansion:
 
 @dataclass(frozen=True)
 class WindowLabel:
-    """What one annotator says of one window.
+    """How one annotator labels one window.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class WindowLabel:
         return "+".join(expansion.label for expansion in ordered) or "none"
 
     def says_the_same(self, other: WindowLabel) -> bool:
-        """Tell whether two labels differ in nothing but the number and time of their save."""
+        """Return whether two labels differ in nothing but the number and time of their save."""
         return replace(self, revision=0, saved_us=0) == replace(other, revision=0, saved_us=0)
 
 
@@ -446,7 +446,7 @@ class LabelStore:
                 self._execute("ROLLBACK")
             raise
         log.warning(
-            "%s was brought to version %d: each revision has a hash now. The file as it was is %s.",
+            "%s was updated to version %d: each revision has a hash now. The file as it was is %s.",
             self.path, SCHEMA_VERSION, kept,
         )  # fmt: skip
 
@@ -501,7 +501,8 @@ class LabelStore:
             raise LabelConflict(
                 current,
                 f"window {label.window_id} must still be at revision {expected_revision} of {label.annotator}, but it "
-                f"is at {current.revision if current else 0}: another save was first. Load it again and save anew.",
+                f"is at {current.revision if current else 0}: it was saved elsewhere meanwhile. Load it again and "
+                f"save again.",
             )
         saved = replace(label, revision=expected_revision + 1, saved_us=time.time_ns() // 1000)
         number = self._execute(

@@ -14,7 +14,7 @@ from moola.core.windows import rows_of
 from moola.errors import InvalidData
 from moola.tables.frames import read_frame, utc_series, write_frame
 
-ADVICE = "Train the run anew."
+ADVICE = "Train the run again."
 POINTER_COLUMNS = ("predicted_start", "predicted_end", "start_prob", "end_prob")
 
 
@@ -69,7 +69,7 @@ class Predictions:
 
     @property
     def predicts_pointers(self) -> bool:
-        """Tell whether any pointer was predicted."""
+        """Return whether any pointer was predicted."""
         return bool((self.predicted_bar >= 0).any())
 
     def close_us(self, window_bars: int) -> np.ndarray | None:

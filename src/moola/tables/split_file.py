@@ -42,14 +42,14 @@ class SplitFile:
 
 
 def read_split(path: Path) -> SplitFile:
-    """Read a split file; its agreement with a window table is `verify_split`'s to judge."""
+    """Read a split file; its agreement with a window table is checked by `verify_split`."""
     content = read_json(path, "a split file", ADVICE)
     # Files of other programs, and old ones, do not say.
     version = content.get("format_version", FORMAT_VERSION)
     if version != FORMAT_VERSION:
         raise InvalidData(
             f"{path} must be a split file of format version {FORMAT_VERSION}, but it is of version {version!r}. "
-            "Use the moola that wrote it, or write one anew with `moola split`."
+            "Use the moola that wrote it, or write one again with `moola split`."
         )
     rows = {part: _indices(content, f"{part}_indices", path, part == "test") for part in PARTS}
     purge = content.get("purge_window", WINDOW_BARS - 1)
@@ -139,7 +139,7 @@ def verify_split(file: SplitFile, path: Path, table: WindowTable, data_sha256: s
         )
     if file.window_bars != table.window_bars:
         raise InvalidData(
-            f"{path} must be for windows of {table.window_bars} bars, but it says {file.window_bars}. "
+            f"{path} must be for windows of {table.window_bars} bars, but it is for {file.window_bars}. "
             "Run `moola split` on this data."
         )
     problems = index_problems(file.split, len(table))

@@ -59,7 +59,7 @@ class WindowTable:
 
     @property
     def window_bars(self) -> int:
-        """Bars a window."""
+        """Bars per window."""
         return int(self.values.shape[1])
 
     @property
@@ -77,12 +77,12 @@ class WindowTable:
 
     @property
     def has_pointers(self) -> bool:
-        """Tell whether any row has pointers."""
+        """Return whether any row has pointers."""
         return bool((self.expansion_start >= 0).any())
 
     @property
     def has_symbols(self) -> bool:
-        """Tell whether any row has a symbol."""
+        """Return whether any row has a symbol."""
         return bool((self.symbol != "").any())
 
     @property
@@ -153,7 +153,7 @@ class WindowTable:
 # The rules that windows obey: shape, prices, features, labels and pointers.
 
 
-ADVICE = "Mend the file, or cut windows anew with `moola windows` and `moola autolabel`."
+ADVICE = "Fix the file, or cut windows again with `moola windows` and `moola autolabel`."
 
 
 def nested_array(
@@ -171,7 +171,7 @@ def nested_array(
     wrong = n_bars != expected
     if wrong.any():
         first = int(wrong.argmax())
-        rule = f"{name} must have {expected} bars a window (--window-bars)"
+        rule = f"{name} must have {expected} bars per window (--window-bars)"
         problems.append(Problem(rule, int(wrong.sum()), first, f"found {int(n_bars[first])} bars"))
         return None
     bars = column.explode()
@@ -271,7 +271,7 @@ def _contradictions(table: WindowTable, group: np.ndarray) -> list[Problem]:
 
 
 def pointer_warning(table: WindowTable, n_bars: int) -> str:
-    """Say how many pointers lie outside the inner zone; the empty string when none does."""
+    """State how many pointers lie outside the inner zone; the empty string when none does."""
     first, last = inner_zone(n_bars)
     bars = np.stack([table.expansion_start, table.expansion_end])
     outside = ((bars >= 0) & ((bars < first) | (bars >= last))).any(axis=0)

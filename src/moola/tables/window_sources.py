@@ -24,7 +24,7 @@ class WindowSource(Protocol):
 
     @property
     def window_bars(self) -> int:
-        """Bars a window."""
+        """Bars per window."""
         ...
 
     @property
@@ -105,7 +105,7 @@ class TableSource:
 
     @property
     def window_bars(self) -> int:
-        """Bars a window."""
+        """Bars per window."""
         return self.table.window_bars
 
     @property
@@ -138,7 +138,7 @@ class TableSource:
 
 
 def open_source(path: Path, stride: int, max_gap_s: float | None, window_bars: int | None) -> WindowSource:
-    """Open windows or bars, told apart by their columns.
+    """Open windows or bars, distinguished by their columns.
 
     A longest gap of None is found from the bars; a length of None is 105.
     """

@@ -36,7 +36,7 @@ def prepare_device(name: str, threads: int) -> torch.device:
         )
     # cuBLAS is deterministic only with a fixed workspace, which must be set before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Every step asks for tens of megabytes anew; in pages of 4 kB, zeroing them took a third of the time.
+    # Every step asks for tens of megabytes again; in pages of 4 kB, zeroing them took a third of the time.
     # torch reads this at its first allocation, and it changes no result.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     torch.use_deterministic_algorithms(True)
@@ -72,7 +72,7 @@ def training_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def can_train_in_bfloat16() -> bool:
-    """Tell whether an LSTM runs in bfloat16 on this processor: without AVX-512, oneDNN has no such primitive."""
+    """Return whether an LSTM runs in bfloat16 on this processor: without AVX-512, oneDNN has no such primitive."""
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.random.fork_rng(devices=[]):
         try:
             torch.nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
@@ -192,7 +192,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Tell whether this process writes files and speaks."""
+        """Return whether this process writes files and speaks."""
         return self.rank == 0
 
     def share(self, n: int) -> slice:

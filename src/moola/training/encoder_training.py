@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from moola.core.seeds import generator
 from moola.models.network import BiLSTMEncoder, MaskingEncoder
-from moola.options.option_ranges import ArmName
+from moola.options.option_ranges import TaskName
 from moola.training.device import ALONE, Team, n_makers, side_by_side
 from moola.training.pretext_tasks import (
     Arm,
@@ -29,7 +29,7 @@ from moola.training.pretext_tasks import (
 from moola.training.structure_tasks import MovesArm, StructureArm
 from moola.training.ts2vec import Ts2VecArm
 
-# Pretraining arms: what an encoder can learn from bars without labels. One file, one entry in `ARMS`, one test.
+# Pretext tasks: what an encoder can learn from bars without labels. One file, one entry in `ARMS`, one test.
 
 
 ARMS: dict[str, type[Arm]] = {
@@ -40,7 +40,7 @@ ARMS: dict[str, type[Arm]] = {
     "ts2vec": Ts2VecArm,
 }
 # What pays (docs/log.md); `masked` hides bars from the others too.
-DEFAULT_ARMS: tuple[ArmName, ...] = ("masked", "structure", "moves")
+DEFAULT_ARMS: tuple[TaskName, ...] = ("masked", "structure", "moves")
 MASKED_ARMS = ("masked", "latent")
 # Pointing at moves is the hardest of the three to learn and pays most.
 ARM_WEIGHTS = {"moves": 3.0}
@@ -58,10 +58,10 @@ class PretrainPlan:
     mirror
         Show each window upside down every other time, at random; validation shows all as they are.
     epoch_windows
-        Windows an epoch, drawn anew each time where there are more; 0 takes all.
+        Windows per epoch, redrawn each time where there are more; 0 takes all.
     team
-        Processes that learn together; each sees its share of every batch of `batch_size` windows. Arms that tell
-        windows apart (`ts2vec`) do so within a share.
+        Processes that learn together; each sees its share of every batch of `batch_size` windows. Contrastive tasks
+        (`ts2vec`) contrast windows within a share.
     """
 
     masks: MaskPlan
@@ -75,7 +75,7 @@ class PretrainPlan:
 
 
 class PretrainModule(nn.Module):
-    """Everything that pretraining trains: the encoder with its mask token, and the arms' heads."""
+    """Everything that pretraining trains: the encoder with its mask token, and the pretext tasks' heads."""
 
     def __init__(self, encoder: BiLSTMEncoder, arms: dict[str, Arm], window_bars: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def build_pretraining(
     seed: int,
     settings: ArmSettings | None = None,
 ) -> PretrainModule:
-    """Put a mask token and the heads of some arms on an encoder, with weights that the seed alone decides."""
+    """Put a mask token and the heads of some pretext tasks on an encoder, with weights that the seed alone decides."""
     sizes = Sizes(encoder.architecture.input_dim, window_bars, encoder.output_dim)
     arms = {name: ARMS[name](sizes, seed) for name in names}
     for arm in arms.values():
@@ -108,7 +108,7 @@ Batch = tuple[Tensor, Tensor, dict[str, dict[str, Tensor]]]
 
 
 class Pretraining:
-    """Objective: the weighted mean of the arms' losses. Windows are cut, scaled and judged a batch at a time."""
+    """Objective: the weighted mean of the tasks' losses. Windows are cut, scaled and read a batch at a time."""
 
     def __init__(
         self,
@@ -181,14 +181,14 @@ class Pretraining:
             yield name, arm
 
     def fit_arms(self, rows: np.ndarray) -> None:
-        """Let the arms learn the scale of their targets from some training windows."""
+        """Let the pretext tasks learn the scale of their targets from some training windows."""
         windows = self.take(rows, np.zeros(len(rows), dtype=bool))
         for _, arm in self._arms():
             arm.fit(windows)
         self.module.to(self.plan.device)
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], int]:
-        """Each arm's loss, and their mean."""
+        """Each pretext task's loss, and their mean."""
         features, mask, targets = batch
         view = View(features, mask, self.module.masking)
         by_arm = {name: arm.loss(view, targets[name]) for name, arm in self._arms()}

@@ -63,7 +63,7 @@ class FinetunePlan:
     input_noise
         Spread of normal noise added to scaled features while training; none where the encoder is frozen.
     synthetic_ratio
-        Synthetic windows a real one in each epoch.
+        Synthetic windows per real window in each epoch.
     frozen_epochs
         Epochs at the beginning in which the heads train alone (gradual unfreezing, Howard and Ruder, ACL 2018).
     epoch_ratios
@@ -169,7 +169,7 @@ class ClassAndPointers:
         return {"loss": total, "class_loss": by_class, "pointer_loss": by_pointer}, len(inputs)
 
     def _outputs(self, inputs: Tensor) -> list[Outputs]:
-        """Every head's outputs while training, so that each learns on its own; their average when judged."""
+        """Every head's outputs while training, so that each learns on its own; their average when evaluated."""
         encoded = inputs
         if not self.plan.freeze_encoder:
             if self.module.training:
@@ -199,13 +199,13 @@ class EncoderProof:
         if self.frozen != (after == self.before):
             state = "frozen but its weights moved" if self.frozen else "trained but its weights did not move"
             raise OperationFailed(
-                f"the encoder must end as --freeze-encoder says, but it was {state} "
+                f"the encoder must end as --freeze-encoder asks, but it was {state} "
                 f"({self.before[:12]} -> {after[:12]}). Raise --learning-rate or --epochs."
             )
         return {"frozen": self.frozen, "digest_before": self.before, "digest_after": after}
 
 
-# Windows a pass; each pass is filled up to it, so that what is said of a window does not hang on its neighbours.
+# Windows a pass; each pass is filled up to it, so that the prediction of a window does not depend on its neighbours.
 PASS_WINDOWS = 64
 
 

@@ -298,8 +298,8 @@ def _resume(plan: FitPlan, module: nn.Module, optimiser: torch.optim.Optimizer) 
     content = read_sealed(plan.checkpoint, CHECKPOINT_KIND)
     if content["options"] != digest(plan.options):
         raise WrongUsage(
-            f"--resume must go on with the options it was started with, but {plan.checkpoint} was written "
-            "with others (or other data). Give the same options, or leave --resume out to start anew."
+            f"--resume must continue with the options it was started with, but {plan.checkpoint} was written "
+            "with others (or other data). Give the same options, or leave --resume out to start over."
         )
     module.load_state_dict(content["weights"], strict=True)
     optimiser.load_state_dict(content["optimiser"])

@@ -62,19 +62,19 @@ class View:
 
     @cached_property
     def encoded(self) -> Float[Tensor, "windows bars hidden"]:
-        """The encoder's vectors of the visible features; one pass, made by the first arm that asks."""
+        """The encoder's vectors of the visible features; one pass, made by the first pretext task that asks."""
         encoded: Tensor = self.masking(self.features, self.mask)
         return encoded
 
     @property
     def encode(self) -> BiLSTMEncoder:
-        """The encoder itself, for arms that look at something else or look again."""
+        """The encoder itself, for pretext tasks that look at something else or look again."""
         return self.masking.encoder
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What an arm's head is built for."""
+    """What a pretext task's head is built for."""
 
     n_features: int
     window_bars: int
@@ -83,7 +83,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class ArmSettings:
-    """What options say to arms.
+    """Options of the pretext tasks.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class ArmSettings:
 class Arm(nn.Module):
     """One pretext task: `prepare` and `fit` once, then `draw`, `targets` and `loss` a batch.
 
-    Losses are 1 for whoever knows nothing of the window, so that arms can be added up.
+    Losses are 1 for an uninformed baseline, so that pretext tasks can be added up.
     """
 
     needs_prices: ClassVar[bool] = False
@@ -113,7 +113,7 @@ class Arm(nn.Module):
         self.sizes, self.seed = sizes, seed
 
     def prepare(self, encoder: BiLSTMEncoder, settings: ArmSettings) -> None:
-        """Take what an arm needs beside its sizes, once: a copy of the untrained encoder, settings."""
+        """Take what a pretext task needs beside its sizes, once: a copy of the untrained encoder, settings."""
 
     def fit(self, windows: Windows) -> None:
         """Learn the scale of the targets from training windows, once."""
@@ -123,20 +123,21 @@ class Arm(nn.Module):
         return {}
 
     def targets(self, windows: Windows, drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Say what is to be predicted of a batch; hangs on no weights and no other batch, so any thread may ask."""
+        """State what is to be predicted of a batch; depends on no weights and no other batch, so any thread may ask."""
         return {}
 
     def loss(self, view: View, targets: dict[str, Tensor]) -> Float[Tensor, ""]:
-        """Say how far the encoder's vectors are from telling the targets."""
+        """State how far the encoder's vectors are from telling the targets."""
         raise NotImplementedError
 
 
 def prices_of(windows: Windows) -> Float[np.ndarray, "windows bars 4"]:
-    """Return the prices that an arm reads, or say which file lacks them."""
+    """Return the prices that a pretext task reads, or say which file lacks them."""
     if windows.ohlc is None:
         raise InvalidData(
-            "arms that read prices must have the bars of the windows, but this relative file carries features alone. "
-            "Convert the 4-D file anew with `moola convert`, or give --arms masked."
+            "pretext tasks that read prices must have the bars of the windows, but this relative file carries "
+            "features alone. "
+            "Convert the 4-D file again with `moola convert`, or give --arms masked."
         )
     return windows.ohlc
 
@@ -199,7 +200,7 @@ class LatentArm(Arm):
         self.register_buffer("n_steps", torch.zeros(()))
 
     def prepare(self, encoder: BiLSTMEncoder, settings: ArmSettings) -> None:
-        """Start the teacher as the encoder is; it is kept among this arm's weights, and so in checkpoints."""
+        """Start the teacher as the encoder is; it is kept among this pretext task's weights, and so in checkpoints."""
         self.teacher = copy.deepcopy(encoder).requires_grad_(False)
 
     @torch.no_grad()
@@ -222,7 +223,7 @@ class LatentArm(Arm):
 def standardised(vectors: Float[Tensor, "windows bars hidden"]) -> Float[Tensor, "windows bars hidden"]:
     """Put each value of the vectors at mean 0 at each bar of the batch, and spread 1 over the batch.
 
-    The mean is taken bar by bar: what a vector says of its place in the window is the easiest thing to predict
+    The mean is taken bar by bar: what a vector holds of its place in the window is the easiest thing to predict
     and tells nothing of the window. One window alone is centred on the mean of its own bars. Values that do
     not differ stay near 0.
     """
@@ -253,7 +254,7 @@ def random_mask(rng: np.random.Generator, n_windows: int, n_bars: int, mask_rati
 
 
 def block_mask(rng: np.random.Generator, n_windows: int, n_bars: int, mask_ratio: float, _patch_bars: int) -> Mask:
-    """Hide one run of bars a window."""
+    """Hide one run of bars in each window."""
     n_masked = _count(n_bars, mask_ratio)
     first = rng.integers(0, n_bars - n_masked + 1, size=(n_windows, 1))
     bars = np.arange(n_bars)[None, :]
@@ -261,7 +262,7 @@ def block_mask(rng: np.random.Generator, n_windows: int, n_bars: int, mask_ratio
 
 
 def patch_mask(rng: np.random.Generator, n_windows: int, n_bars: int, mask_ratio: float, patch_bars: int) -> Mask:
-    """Hide whole patches of bars side by side (PatchTST, Nie et al. 2023); the last may be shorter."""
+    """Hide whole adjacent patches of bars (PatchTST, Nie et al. 2023); the last may be shorter."""
     # At least two patches, so that one can be hidden and one seen.
     patch_bars = min(patch_bars, -(-n_bars // 2))
     n_patches = -(-n_bars // patch_bars)

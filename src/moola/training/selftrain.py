@@ -1,4 +1,4 @@
-"""Self-training: a noisy student learns what an averaged teacher says of windows without labels.
+"""Self-training: a noisy student learns what an averaged teacher predicts for windows without labels.
 
 Noisy student (Xie et al., CVPR 2020) with soft labels (Hinton et al. 2015): the teacher is clean and averaged,
 the student sees noise and hidden bars, and real labels stand in every batch.
@@ -28,7 +28,7 @@ LABELLED_WEIGHT = 2.0
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """What a teacher says of windows: probabilities, and curves over bars (None without pointers)."""
+    """What a teacher predicts for windows: probabilities, and curves over bars (None without pointers)."""
 
     class_prob: Float[np.ndarray, "windows classes"]
     curves: Float[np.ndarray, "windows bars 2"] | None
@@ -139,7 +139,7 @@ class SelfTraining:
 
 
 def confidence(class_prob: Float[np.ndarray, "windows classes"]) -> Float[np.ndarray, " windows"]:
-    """Say how far the largest probability is from a uniform guess: 0.05 there, 1 at certainty."""
+    """State how far the largest probability is from a uniform guess: 0.05 there, 1 at certainty."""
     n_classes = max(class_prob.shape[1], 2)
     found: np.ndarray = (class_prob.max(axis=1) * n_classes - 1) / (n_classes - 1)
     return np.maximum(found, LEAST_CONFIDENCE)

@@ -44,7 +44,7 @@ def displacements_and_ranges(prices: LogPrices) -> PerBar:
 
 
 def places_in_channels(prices: LogPrices) -> PerBar:
-    """Where each close stands in the high-low range of the next and the last 8 and 24 bars: 0 is its middle.
+    """Where each close is in the high-low range of the next and the last 8 and 24 bars: 0 is its middle.
 
     In units of half the range, at least half a pace (Donchian's channel).
     """
@@ -89,7 +89,7 @@ def first_passages(prices: LogPrices) -> PerBar:
 
 
 def structure_targets(prices: LogPrices) -> PerBar:
-    """All targets of the arm, side by side."""
+    """All targets of the task, concatenated."""
     parts = displacements_and_ranges(prices), places_in_channels(prices), first_passages(prices)
     return np.concatenate(parts, axis=-1, dtype=np.float32)
 

@@ -71,7 +71,7 @@ class Ts2VecArm(Arm):
 
 
 def draw_crops(n_windows: int, n_bars: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
-    """Draw two overlapping crops, of the same lengths for all windows of a batch and placed anew in each.
+    """Draw two overlapping crops, of the same lengths for all windows of a batch and placed again in each.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def nearness(
     tau: float,
     flipped: Bool[np.ndarray, " windows"] | None = None,
 ) -> Float[np.ndarray, "windows windows"]:
-    """Say how far each window is a positive of each other: sigmoid of the distance in time, in window lengths.
+    """State how far each window is a positive of each other: sigmoid of the distance in time, in window lengths.
 
     `MOST_OF_ANOTHER` in the same place, next to nothing beyond a window's length, 1 for a window and itself; 0
     where one of the two is shown upside down, for then it is another move.

@@ -34,7 +34,7 @@ function tellPointer() {
 
 function changed() {
   if (!keepDraft(settings.scope, annotator(), found.id, marks)) {
-    say("This browser keeps nothing: save before you leave the page.", true);
+    say("This browser cannot keep drafts: save before you leave the page.", true);
   }
   draw();
 }
@@ -57,7 +57,7 @@ function open(next, said = "") {
   history.replaceState(null, "", `#${encodeURIComponent(found.id)}`);
   if (visited.at(-1) !== found.id) visited.push(found.id);
   const draft = recall(settings.scope, annotator(), found.id, marks);
-  if (draft.other) offer(draft.other, "This window was saved elsewhere meanwhile. That is shown; your unsaved marks are kept.");
+  if (draft.other) offer(draft.other, "This window was saved elsewhere meanwhile. That version is shown; your unsaved marks are kept.");
   say(`${said} ${part("title").textContent}.${draft.laid ? " Marks that were not saved are here again." : ""}`.trim());
   draw();
   part("chart").focus({ preventScroll: true });
@@ -74,7 +74,7 @@ function conflict(error) {
   marks.stand(error.body.current);
   found.label = error.body.current;
   if (same(content, marks.content)) dropDraft(settings.scope, annotator(), found.id);
-  else offer(content, "Another page saved this window first. That is shown; your marks are kept.");
+  else offer(content, "Another page saved this window first. That version is shown; your marks are kept.");
   draw();
   say("Not saved: another page was first.", true);
 }
@@ -89,7 +89,7 @@ async function goOn(said = "") {
   const again = SECOND_LOOKS.includes(queue);
   part("queueLeft").textContent = `${next.left} left`;
   if (!next.window) {
-    say(again ? "Nothing waits here any more: Q chooses another queue."
+    say(again ? "This queue is empty: Q chooses another one."
       : "Every window is done. `moola labels export` writes them to a file.");
     return;
   }
@@ -100,7 +100,7 @@ async function goOn(said = "") {
 
 function named() {
   if (annotator()) return true;
-  say("Write your name first: labels are kept by annotator.", true);
+  say("Enter your name first: labels are stored per annotator.", true);
   part("annotator").focus();
   return false;
 }
@@ -136,11 +136,11 @@ const actions = {
   skip: () => named() && alone(async () => {
     // What has been labelled stays so: there, skipping is only going on.
     if (marks.status !== "labelled" && marks.status !== "rejected") await store("skipped");
-    const left = marks.changed ? "Marks that are not saved stay with that window in this browser." : "";
+    const left = marks.changed ? "Unsaved marks of that window stay in this browser." : "";
     await Promise.all([goOn(left), progress()]);
   }),
   back: () => alone(async () => {
-    if (visited.length < 2) return say("There is no window before this one.");
+    if (visited.length < 2) return say("There is no previous window.");
     visited.pop();
     open(await api.openWindow(visited.at(-1), asked()));
   }),
@@ -150,16 +150,16 @@ const actions = {
     if (comparison.opinions) comparison.hide();
     else await comparison.show(found.id, annotator());
   }),
-  take: () => { if (comparison.opinions) comparison.take(); else say("V compares first."); },
+  take: () => { if (comparison.opinions) comparison.take(); else say("Press V to compare first."); },
   agreement: () => named() && alone(() => comparison.agreement(annotator())),
-  undo: () => { if (marks.undo()) changed(); else say("Nothing to undo here. Shift+Z takes back the last save."); },
+  undo: () => { if (marks.undo()) changed(); else say("Nothing to undo here. Shift+Z undoes the last save."); },
   undoSave: () => alone(async () => {
     const before = await api.undoSave(found.id, { annotator: annotator(), expected_revision: marks.revision });
-    if (!before.label) return say("Nothing was saved before that.");
+    if (!before.label) return say("There is no earlier save.");
     dropDraft(settings.scope, annotator(), found.id);
     marks.stand(before.label);
     draw();
-    say("The save before the last one is here again.");
+    say("The previous save is restored.");
     await progress();
   }),
   add: () => {
@@ -171,7 +171,7 @@ const actions = {
     changed();
     tellPointer();
   },
-  remove: () => { if (marks.remove()) { changed(); say("Removed. Z brings it back."); } },
+  remove: () => { if (marks.remove()) { changed(); say("Removed. Z restores it."); } },
   start: () => { marks.side = "start"; draw(); tellPointer(); },
   end: () => { marks.side = "end"; draw(); tellPointer(); },
   before: () => { marks.step(-1); draw(); tellPointer(); },
@@ -214,7 +214,7 @@ const assisted = () => alone(async () => {
   found.model = (await api.openWindow(found.id, asked())).model;
   candles.open(found, settings.inner_zone, settings.window_bars);
   drawHead(found, settings);
-  say(found.model ? part("modelText").textContent : "The model's answer is hidden.");
+  say(found.model ? part("modelText").textContent : "The model's prediction is hidden.");
 });
 
 // The same window again, for another annotator.
@@ -250,7 +250,7 @@ function listen() {
   part("queue").addEventListener("change", () => {
     keep("queue", part("queue").value);
     part("queueLeft").textContent = "";
-    say("This queue holds from the next window on; Enter or Go goes there now.");
+    say("This queue applies from the next window on; Enter or Go goes there now.");
   });
   part("annotator").addEventListener("change", () => { walked = null; keepName(settings.scope, annotator()); reload(); });
   part("annotator").addEventListener("keydown", (event) => { if (event.key === "Enter") part("chart").focus(); });

@@ -7,6 +7,10 @@ const two = (number) => String(number).padStart(2, "0");
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 // 2017-01-03 10:00, with seconds only where there are any.
+// These classes are the state before the expansion that is marked.
+const PRIOR_STATES = ["consolidation", "retracement"];
+export const classText = (name) => (PRIOR_STATES.includes(name) ? `after ${name}` : name);
+
 export function utcText(seconds) {
   const text = new Date(Math.round(seconds * 1000)).toISOString();
   return `${text.slice(0, 10)} ${text.slice(11, seconds % 60 ? 19 : 16)}`;
@@ -227,7 +231,7 @@ export class Candles {
       const [left, right] = [this.edge(start), this.edge(end + 1)];
       context.fillStyle = colour("--other-edge");
       context.fillRect(left, top, Math.max(right - left, 2), 4);
-      context.fillText(`${opinion.annotator}: ${label}`, left, top + 16);
+      context.fillText(`${opinion.annotator}: ${classText(label)}`, left, top + 16);
     }
   }
 
@@ -243,6 +247,6 @@ export class Candles {
     if (number < 0) return;
     context.font = '12px system-ui, "DejaVu Sans", sans-serif';
     const row = 16 + 16 * (number % 6);
-    context.fillText(`${number + 1} ${mark.label}`, left + 9, row);
+    context.fillText(`${number + 1} ${classText(mark.label)}`, left + 9, row);
   }
 }

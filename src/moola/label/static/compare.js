@@ -1,13 +1,13 @@
 // What other annotators said: of the open window (with a button to take it over), and of all windows (agreement).
 
 import * as api from "./api.js";
-import { utcText } from "./chart.js";
+import { classText, utcText } from "./chart.js";
 import { made, part, say } from "./view.js";
 
 const spoken = ({ status, expansions }) => {
   if (status === "rejected") return "rejected";
   if (!expansions.length) return "no expansion";
-  return expansions.map(({ start, end, label }) => `${label} ${start} to ${end}`).join("; ");
+  return expansions.map(({ start, end, label }) => `${classText(label)} ${start} to ${end}`).join("; ");
 };
 
 export class Comparison {
@@ -44,12 +44,12 @@ export class Comparison {
       return item;
     }));
     this.candles.showOthers(this.opinions);
-    say(this.opinions.map((opinion) => `${opinion.annotator}: ${spoken(opinion)}`).join(". ") || "Nobody else judged it.");
+    say(this.opinions.map((opinion) => `${opinion.annotator}: ${spoken(opinion)}`).join(". ") || "Nobody else labelled it.");
   }
 
   // Take over the label of one annotator, or that of the next in turn.
   take(place = (this.taken + 1) % this.opinions.length) {
-    if (!this.opinions.length) return say("Nobody else judged it.");
+    if (!this.opinions.length) return say("Nobody else labelled it.");
     this.taken = place;
     this.on.take(this.opinions[place]);
     return say(`The marks of ${this.opinions[place].annotator}, not saved yet. Z goes back, Enter saves them as yours.`);

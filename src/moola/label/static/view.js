@@ -1,7 +1,7 @@
 // The page's parts beside the chart. Every text from data goes in as text, never as markup.
 
 import { KEYS } from "./keys.js";
-import { utcText } from "./chart.js";
+import { classText, utcText } from "./chart.js";
 
 export const part = (id) => document.getElementById(id);
 
@@ -48,7 +48,7 @@ export function fillChoices(settings, choose) {
 export function drawLabel(marks, candles, classNow, select) {
   const { expansions, grade, reason, note } = marks.content;
   const items = expansions.map((mark, i) => {
-    const button = made("button", `${i + 1}  ${mark.label}`, { type: "button", "aria-current": String(i === marks.active) });
+    const button = made("button", `${i + 1}  ${classText(mark.label)}`, { type: "button", "aria-current": String(i === marks.active) });
     const [first, last] = [candles.bar(mark.start), candles.bar(mark.end)];
     const where = `${mark.start} to ${mark.end}, ${mark.end - mark.start + 1} bars`;
     button.append(made("small", where), made("small", `${utcText(first.time)} to ${utcText(last.time)}`));
@@ -111,7 +111,7 @@ export function drawHead(found, settings) {
   const shares = found.model ? Object.entries(found.model.classes) : [];
   part("modelText").hidden = !found.model;
   part("modelText").textContent = found.model
-    ? `${found.model.out_of_fold ? "A model that did not learn from it" : `Model ${settings.model}`}: ${shares.map(([name, share]) => `${name} ${Math.round(share * 100)} %`).join(", ")}${
+    ? `${found.model.out_of_fold ? "A model that was not trained on it" : `Model ${settings.model}`}: ${shares.map(([name, share]) => `${name} ${Math.round(share * 100)} %`).join(", ")}${
       found.model.start === null ? "" : `; bars ${found.model.start} to ${found.model.end}`}${
       found.model.curves ? " (curves: start solid, end dashed)" : ""}`
     : "";

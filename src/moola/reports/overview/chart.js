@@ -2,6 +2,10 @@
 // Candles with events on a canvas: where there are more bars than room, a column shows what its bars span.
 const RIGHT = 68, BOTTOM = 24, TOP = 22, LEAST_BARS = 20;
 
+// These classes are the state before the event.
+const PRIOR_STATES = ["consolidation", "retracement"];
+const classText = (name) => (PRIOR_STATES.includes(name) ? `after ${name}` : name);
+
 class Chart {
   constructor(canvas, strip, onHover, onPick) {
     this.canvas = canvas;
@@ -261,7 +265,7 @@ class Chart {
     pen.textAlign = "left";
     let free = -Infinity;
     for (const event of near) {
-      const text = `${this.classes[event.label]} ${event.labelProb.toFixed(2)}`;
+      const text = `${classText(this.classes[event.label])} ${event.labelProb.toFixed(2)}`;
       const x = Math.max(this.x(event.start), 2);
       if (x < free) continue;
       pen.fillStyle = event === this.chosen ? colour.ink : colour.classes[event.label % 6];

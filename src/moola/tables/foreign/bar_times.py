@@ -137,7 +137,7 @@ def _no_unit(number: pl.Series, found: str | None, asked: str | None) -> Problem
         detail = f"found {first}; as {found} they run from {_day(said.min())} to {_day(said.max())}: say {found}"
     elif first is not None and EXCEL_DAYS[0] <= first < EXCEL_DAYS[1]:
         day = datetime(1899, 12, 30) + timedelta(days=int(first))
-        detail = f"found {first}; as a day of a spreadsheet (Excel) it is {day:%Y-%m-%d}: say --timestamp-unit excel"
+        detail = f"found {first}; as a day of a spreadsheet (Excel) it is {day:%Y-%m-%d}: set --timestamp-unit excel"
     else:
         detail = f"found {first}; name the column of times with --columns timestamp=<column>"
     return Problem(rule, len(number), 0, detail)
@@ -190,7 +190,7 @@ def utc_times(
 def _refuse_both(options: ImportOptions) -> None:
     if options.day_first is not None and options.timestamp_format is not None:
         raise WrongUsage(
-            "--day-first must stand without --timestamp-format, which says the order itself, but both are given. "
+            "--day-first must come without --timestamp-format, which gives the order itself, but both are given. "
             "Leave one out."
         )
 
@@ -223,7 +223,7 @@ def _unread(column: pl.Series, times: pl.Series, problems: list[Problem]) -> Non
 def _by_zone(
     naive: pl.Series, texts: pl.Series, options: ImportOptions, symbols: pl.Series | None, problems: list[Problem]
 ) -> pl.Series:
-    """Read times that stand beside a zone, each in its own; a zone is never dropped."""
+    """Read times that are beside a zone, each in its own; a zone is never dropped."""
     aware = pl.Series(naive.name, [None] * len(naive), dtype=pl.Datetime("us", "UTC"))
     found: dict[str, Zone] = {}
     for text in texts.filter(naive.is_not_null()).drop_nulls().unique(maintain_order=True).to_list():
@@ -231,7 +231,7 @@ def _by_zone(
         first = int(mine.arg_max() or 0)
         if zone is None:
             rule = f"the zone beside a time must have one known meaning ({text!r})"
-            advice = "write it into --timestamp-format as it stands, and say --timezone"
+            advice = "write it into --timestamp-format as it is, and set --timezone"
             problems.append(Problem(rule, int(mine.sum()), first, f"found {naive[first]} {text}; {advice}"))
             continue
         found[text] = zone

@@ -26,12 +26,12 @@ ISO_DAY = r"^(\d{4})[-./]?(\d{2})[-./]?(\d{2})$"
 
 
 def are_days(column: pl.Series) -> bool:
-    """Tell whether a column holds days without a time of day, as most of its cells say."""
+    """Return whether a column holds days without a time of day, as most of its cells say."""
     return _most(_day_text(column).str.contains(DAY))
 
 
 def belong_together(day: pl.Series, time: pl.Series) -> bool:
-    """Tell whether one column holds days alone and the other times of day alone."""
+    """Return whether one column holds days alone and the other times of day alone."""
     return are_days(day) and _most(_time_text(time).str.contains(TIME_OF_DAY))
 
 
@@ -85,7 +85,7 @@ def _most(fits: pl.Series) -> bool:
     return int(fits.sum() or 0) * 2 > len(fits) - fits.null_count()
 
 
-# What was read of a foreign file: its columns as they stand, and where each row stands in the file.
+# What was read of a foreign file: its columns as they stand, and where each row is in the file.
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class ForeignTable:
         return replace(self, frame=self.frame.filter(rows), lines=lines, broken=broken)
 
     def place(self, row: int) -> str:
-        """Say where a row stands in the file."""
+        """Say where a row is in the file."""
         return f"row {row}" if self.lines is None else f"line {self.lines[row]}"
 
     def located(self, problem: Problem, at: str = "") -> Problem:
@@ -251,7 +251,7 @@ class Names:
         if len(columns) > 1:
             raise InvalidData(
                 f"one column must be the {name}, but {self.options.input} has {len(columns)} that may be "
-                f"({', '.join(repr(column) for column in columns[:5])}). Say --columns {name}={columns[0]} or another."
+                f"({', '.join(repr(column) for column in columns[:5])}). Set --columns {name}={columns[0]} or another."
             )
         return columns[0] if columns else None
 

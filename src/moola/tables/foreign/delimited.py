@@ -32,7 +32,7 @@ NAMES = ("open", "high", "low", "close")
 
 
 def layout_of(rows: list[list[str]], columns: list[str], options: ImportOptions) -> dict[str, str]:
-    """Return the column of each name of the contract, for rows that begin with a time and go on with four prices.
+    """Return the column of each name of the contract, for rows that begin with a time and continue with four prices.
 
     That is how Binance, MetaTrader, histdata and exchanges' interfaces write bars; where high is not the highest or
     low not the lowest of the four, the order is another one, and `--columns` must say it.
@@ -52,7 +52,7 @@ def layout_of(rows: list[list[str]], columns: list[str], options: ImportOptions)
         raise InvalidData(
             f"columns without names must be a time, open, high, low and close, but {options.input} has "
             f"{len(columns)} columns of another order{_example(texts)}. "
-            f"Say --columns timestamp={columns[0]} open=... with column_1 to column_{len(columns)}."
+            f"Set --columns timestamp={columns[0]} open=... with column_1 to column_{len(columns)}."
         )
     times = {"date": columns[0], "time": columns[1]} if n_times == 2 else {"timestamp": columns[0]}
     layout = times | dict(zip(NAMES, places, strict=True))
@@ -65,7 +65,7 @@ def layout_of(rows: list[list[str]], columns: list[str], options: ImportOptions)
 
 
 def _is_bar(cells: list[str]) -> bool:
-    """Tell whether four cells can be open, high, low and close; empty ones say nothing against it."""
+    """Return whether four cells can be open, high, low and close; empty ones say nothing against it."""
     # Which of comma and point is the decimal mark does not change the order of prices written alike, nearly always.
     numbers = [_number(cell) for cell in cells]
     if any(number is None for number in numbers):
@@ -203,7 +203,7 @@ def _separator(lines: pl.DataFrame, options: ImportOptions, known: Knowing) -> s
     if len(rivals) > 1:
         shown = " and ".join(f"'{SHOWN.get(one, one)}'" for one in rivals)
         raise InvalidData(
-            f"one separator must fit, but {shown} both make bars of {options.input}. Say which: --separator."
+            f"one separator must fit, but {shown} both make bars of {options.input}. Choose one with --separator."
         )
     if best != ",":
         log.info("Columns are separated by '%s'.", SHOWN.get(best, best))
@@ -218,8 +218,8 @@ def _header(head: list[_Line], path: Path, known: Knowing) -> _Line | None:
             lost = [one for one in head if one.number < line.number and one.holds_bar and _width(one) == _width(line)]
             if lost:
                 raise InvalidData(
-                    f"bars must stand below their header, but {path} has {len(lost)} above it (header at line "
-                    f"{line.number}, first bar at line {lost[0].number}). Say --skip-rows {line.number - 1} to leave "
+                    f"bars must come below their header, but {path} has {len(lost)} above it (header at line "
+                    f"{line.number}, first bar at line {lost[0].number}). Set --skip-rows {line.number - 1} to leave "
                     "them out, or remove the header."
                 )
             return plain

@@ -98,7 +98,7 @@ def _bars(table: ForeignTable, raw: pl.DataFrame, times: pl.Series, options: Imp
         ]
         advice = "Fix the file or the options."
         if n_by_repair or same:
-            advice += " --repair drops or fixes rows that are no bars, and counts them."
+            advice += " --repair drops or fixes rows that are not bars, and counts them."
         raise InvalidData.from_problems(options.input, located, advice)
     frame = pl.DataFrame([utc.alias("timestamp"), *table.frame.get_columns()])
     frame = frame.filter(~is_repeat) if options.repair else frame
@@ -131,7 +131,7 @@ def _say_lost_volume(table: ForeignTable, raw: pl.DataFrame) -> None:
     if lost.any():
         first = int(lost.arg_max() or 0)
         said = (int(lost.sum()), table.place(first), str(raw["volume"][first]))
-        log.info("Volume is no number in %d rows and is left empty there (first at %s: %r).", *said)
+        log.info("Volume is not a number in %d rows and is left empty there (first at %s: %r).", *said)
 
 
 def _without_footer(table: ForeignTable) -> ForeignTable:
@@ -152,11 +152,11 @@ def _without_footer(table: ForeignTable) -> ForeignTable:
 
 
 def _way_out(columns: list[str], example: str) -> str:
-    """Say what finds the columns: another separator where one column holds them all, else their names."""
+    """State what finds the columns: another separator where one column holds them all, else their names."""
     found = [separator for separator in SEPARATORS if len(columns) == 1 and separator in columns[0]]
     if not found:
-        return f"Say --columns {example}."
+        return f"Set --columns {example}."
     most = max(found, key=columns[0].count)
     return (
-        f"It looks separated by '{SHOWN.get(most, most)}': say --separator '{SHOWN.get(most, most)}', or leave it out."
+        f"It looks separated by '{SHOWN.get(most, most)}': set --separator '{SHOWN.get(most, most)}', or leave it out."
     )

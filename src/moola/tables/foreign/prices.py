@@ -80,7 +80,7 @@ def _decimal_mark(table: ForeignTable, columns: dict[str, pl.Series], path: obje
         if points is not None and commas is not None:
             raise InvalidData(
                 f"numbers must have one decimal mark, but {path} has both: {points[1]!r} at {table.place(points[0])} "
-                f"and {commas[1]!r} at {table.place(commas[0])}. Fix the file, or say --decimal . or --decimal ,"
+                f"and {commas[1]!r} at {table.place(commas[0])}. Fix the file, or set --decimal . or --decimal ,"
             )
         if points is not None or commas is not None:
             mark = "." if points is not None else ","
@@ -95,7 +95,7 @@ def _decimal_mark(table: ForeignTable, columns: dict[str, pl.Series], path: obje
     assert doubtful is not None
     raise InvalidData(
         f"numbers must have one reading, but {doubtful[1]!r} of {path} ({table.place(doubtful[0])}) fits two: a comma "
-        "of thousands or a decimal one. Say --decimal . or --decimal ,"
+        "of thousands or a decimal one. Set --decimal . or --decimal ,"
     )
 
 

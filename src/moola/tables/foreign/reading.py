@@ -161,7 +161,7 @@ MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe",
 
 
 def read_foreign(options: ImportOptions, known: Knowing) -> ForeignTable:
-    """Read CSV of any shape, JSON, Feather or parquet, told apart by content and not by name.
+    """Read CSV of any shape, JSON, Feather or parquet, distinguished by content and not by name.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def _decoded(content: bytes, options: ImportOptions) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = _as(content, "cp1252", options)
-        log.info("Text is no UTF-8 and is taken as Windows-1252.")
+        log.info("Text is not UTF-8 and is read as Windows-1252.")
         return text
 
 

@@ -118,7 +118,7 @@ def _order(
         detail = (
             f"found {text[row]!r}, which is {ways}" if len(both) else f"found {text[row]!r}; no order fits every row"
         )
-        rule = "every date must read in one way alone (--day-first true or false, or --timestamp-format, says which)"
+        rule = "every date must have one reading (set --day-first true or false, or --timestamp-format)"
         problems.append(Problem(rule, len(text), int(rows[row]), detail))
     elif n_read[best[0]]:
         log.info("Dates such as %r are read %s: no other order fits every row (--day-first).", text[0], best[0])

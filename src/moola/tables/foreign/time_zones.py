@@ -39,7 +39,7 @@ class Zone:
 
 @lru_cache(maxsize=64)
 def is_known(name: str) -> bool:
-    """Tell whether a name is one of the IANA list."""
+    """Return whether a name is one of the IANA list."""
     try:
         pl.Series([datetime(2024, 1, 1)]).dt.replace_time_zone(name)
     except pl.exceptions.PolarsError:
@@ -67,7 +67,7 @@ def zone_of_option(text: str) -> Zone:
 
 
 def zone_of_text(text: str) -> Zone | None:
-    """Return the zone that stands beside a time: an offset, an abbreviation or a name; None where it is unknown."""
+    """Return the zone that is beside a time: an offset, an abbreviation or a name; None where it is unknown."""
     plain = text.strip().upper()
     if plain in ("Z", "UTC", "GMT"):
         return Zone("UTC")
@@ -112,7 +112,7 @@ def to_utc(
         day_later = _in_utc(local - timedelta(days=1), zone.name, "latest") + timedelta(days=1)
         early, late = (times.zip_with(~missing, day_later) for times in (early, late))
     elif missing.any():
-        where = "no such time: clocks go forward past it, so that the zone is likely another: see --timezone"
+        where = "no such time: clocks go forward past it, so the zone is probably wrong: see --timezone"
         problems.append(_problem(naive, missing, f"every time must exist once in {zone} ({where})"))
     if ambiguous in ("earliest", "latest"):
         return early if ambiguous == "earliest" else late
