@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from moola.core.bars import Bars, bar_interval_us
-from moola.core.windows import WINDOW_BARS, inner_zone, rows_of
+from moola.core.windows import WINDOW_BARS, inner_zone
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,16 @@ class Spans:
 
     def take(self, rows: np.ndarray) -> Spans:
         """Return some spans, in this order."""
-        names = ("start_us", "end_us", "label", "symbol", "annotator", "note", "place")
-        return replace(self, **{name: rows_of(getattr(self, name), rows) for name in names})
+        return Spans(
+            self.start_us[rows],
+            self.end_us[rows],
+            self.label[rows],
+            self.symbol[rows],
+            self.annotator[rows],
+            self.note[rows],
+            self.place[rows],
+            self.is_line,
+        )
 
     def on_bars(self, bars: Bars, placed: PlacedSpans) -> Spans:
         """Return the spans with the times of the bars that they mean; each must have met bars."""
@@ -170,7 +178,7 @@ SPAN_SHARE, WINDOW_SHARE = 0.95, 0.4
 
 def window_bars_for(n_bars: Int[np.ndarray, " spans"]) -> int:
     """Return the length of windows for spans of these lengths: 105, or more where long spans ask for it."""
-    long = float(np.quantile(n_bars, SPAN_SHARE, method="higher"))
+    long = float(np.quantile(n_bars, SPAN_SHARE, method="inverted_cdf"))
     return max(WINDOW_BARS, math.ceil(long / WINDOW_SHARE))
 
 

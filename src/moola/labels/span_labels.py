@@ -205,6 +205,7 @@ def _stretches(chart: ChartLabels) -> Stretches:
 def _spans(rows: dict[tuple[str, str, int, int, str], str]) -> Spans:
     ordered = sorted(rows, key=lambda key: (key[0], key[2], key[3], key[1], key[4]))
     symbol, annotator, start, end, label = (list(column) for column in zip(*ordered, strict=True))
-    texts = [np.array(column, dtype=object) for column in (label, symbol, annotator, [rows[key] for key in ordered])]
+    notes = [rows[key] for key in ordered]
+    texts = [np.array(column, dtype=object) for column in (label, symbol, annotator, notes)]
     times = [np.array(column, dtype=np.int64) for column in (start, end)]
-    return Spans(times[0], times[1], *texts, np.arange(len(rows)))
+    return Spans(times[0], times[1], texts[0], texts[1], texts[2], texts[3], np.arange(len(rows)))

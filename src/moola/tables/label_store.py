@@ -625,7 +625,7 @@ class LabelStore:
         """Return every revision of every chart, the first one first; each must be as it was saved."""
         rows = self._execute("SELECT * FROM charts ORDER BY number").fetchall()
         newest: Counter[tuple[str, str]] = Counter()
-        found = []
+        found: list[ChartLabels] = []
         for *row, sha256 in rows:
             number, symbol, annotator, revision, content, saved_us = row
             newest[symbol, annotator] += 1

@@ -78,7 +78,10 @@ def read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
     spans = Spans(
         start_us,
         end_us,
-        *(_texts(rows.frame, name) for name in ("label", "symbol", "annotator", "note")),
+        _texts(rows.frame, "label"),
+        _texts(rows.frame, "symbol"),
+        _texts(rows.frame, "annotator"),
+        _texts(rows.frame, "note"),
         rows.place,
         rows.is_line,
     )
@@ -452,8 +455,8 @@ class Stretches:
             for key in zip(one.symbol.tolist(), one.from_us.tolist(), one.to_us.tolist(), strict=True)
         }
         symbol, from_us, to_us = zip(*sorted(known), strict=True) if known else ((), (), ())
-        times = (np.array(values, dtype=np.int64) for values in (from_us, to_us))
-        return Stretches(*times, np.array(symbol, dtype=object))
+        times = [np.array(values, dtype=np.int64) for values in (from_us, to_us)]
+        return Stretches(times[0], times[1], np.array(symbol, dtype=object))
 
 
 def read_stretches(path: Path, reading: SpanReading, bars: Bars) -> Stretches:

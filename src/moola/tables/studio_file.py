@@ -264,7 +264,7 @@ def write_studio(path: Path, spans: Spans) -> None:
                 "id": i,
                 "completed_by": {"id": i, "email": person},
                 "was_cancelled": False,
-                "result": [_item(spans, row) for row in mine if spans.annotator[row] == person],
+                "result": [_item(spans, int(row)) for row in mine if spans.annotator[row] == person],
             }
             for i, person in enumerate(people, start=1)
         ]
