@@ -396,7 +396,7 @@ def _kind(options: LabelsImportOptions) -> Literal["windows", "tasks", "spans"]:
     content = read_bytes(options.input, "the input", "Check --input.", MAX_BYTES)
     if content.startswith(PARQUET_MAGIC):
         columns = scan_frame(options.input, "the input", "Check --input.").collect_schema().names()
-        return "windows" if "features" in columns else "spans"
+        return "windows" if {"features", "window_id"} & set(columns) else "spans"
     if kind_of(content) is not JSON and content.strip():
         return "spans"
     try:
