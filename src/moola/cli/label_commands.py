@@ -149,6 +149,11 @@ def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Consol
     result = stats(options)
     screen = Screen(console)
     screen.say(f"{result['n_labels']} labels of {result['n_windows']} windows in {result['store']}")
+    for chart in result["charts"]:
+        classes = ", ".join(f"{count} {name}" for name, count in chart["classes"].items())
+        of = f" on {chart['symbol']}" if chart["symbol"] else ""
+        stretches = f"{chart['n_stretches']} annotated stretches"
+        screen.say(f"{chart['n_spans']} spans of {chart['annotator']}{of} ({classes}), {stretches}")
     _show_counts(screen, result)
     _show_agreement(screen, result)
     _show_reasons(screen, "in conflict", result["conflicts"])
