@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from moola.options.option_fields import (
     DATA,
+    EVERYDAY,
     MACHINE,
     MODEL,
+    OUTPUT,
     Annotator,
     Bars,
     FilesLength,
@@ -18,28 +20,42 @@ from moola.options.option_fields import (
     NoExpansion,
     Output,
     Seed,
-    StoredLabels,
     Stride,
     Symbol,
+    WindowBars,
     WindowLength,
     advanced,
     everyday,
     says,
 )
 from moola.options.option_ranges import DEFAULT_SEED, MAX_CONTEXT, MAX_PORT, Range
+from moola.options.span_options import AnnotatedTimes, SpanReading, Stretches
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelsExportOptions(StoredLabels):
+class LabelsExportOptions(WindowLength):
     """Options of `labels export`."""
 
+    store: LabelStoreFile
+    output: Annotated[
+        Output, says("File to write: windows, a table of spans (.parquet or .csv), or JSON for Label Studio.")
+    ]
+    bars: Annotated[LabelledBars, says("Bars that the windows were labelled on; windows need them.")] | None = None
+    as_: Annotated[
+        Literal["windows", "spans", "label-studio"],
+        everyday(
+            "`windows` that were labelled, `spans` (imported ones, and the expansions of labelled windows), or the "
+            "same spans for `label-studio`.",
+            OUTPUT,
+        ),
+    ] = "windows"
+    stretches: Annotated[Path | None, advanced("File for the annotated stretches, beside spans.", OUTPUT)] = None
     annotator: Annotated[Annotator, says("Take the labels of this annotator alone.")] | None = None
     no_expansion: (
         Annotated[NoExpansion, says("Class to write for windows without an expansion; by default they are left out.")]
         | None
     ) = None
-
-    output: Annotated[Output, says("4-D window file to write.")]
+    symbol: Symbol | None = None
     min_grade: Annotated[
         Literal["A", "B", "C", "D"] | None, everyday("Leave out windows of a lower grade or without one.", DATA)
     ] = None
@@ -55,23 +71,27 @@ class LabelsExportOptions(StoredLabels):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelsImportOptions(StoredLabels):
+class LabelsImportOptions(SpanReading):
     """Options of `labels import`."""
 
     store: Annotated[LabelStoreFile, says("Label store to write; created when missing.")]
-    annotator: Annotated[Annotator, says("Who labelled; by default a window file's own column `annotator`.")] | None = (
-        None
-    )
-
+    bars: Annotated[LabelledBars, says("Bars that the labels were made on.")]
     input: Annotated[
-        Path, everyday("Labelled windows (parquet), or a JSON export of Label Studio with time-series labels.", DATA)
+        Path,
+        everyday(
+            "Spans (CSV, TSV, JSON, parquet with start, end and label; or a JSON, JSON-MIN or CSV export of Label "
+            "Studio with time-series labels), or labelled windows (parquet, or a Label Studio export with one window "
+            "per task).",
+            DATA,
+        ),
     ]
+    stretches: Annotated[Stretches, EVERYDAY] | None = None
+    annotated: Annotated[AnnotatedTimes, EVERYDAY] = ()
     overwrite: Annotated[
         bool, everyday("Save labels that differ as a new revision; by default the store's label stays.", DATA)
     ] = False
-    timestamp_unit: Annotated[
-        Literal["s", "ms", "us"], advanced("Unit of Label Studio's numeric times since 1970.", DATA)
-    ] = "ms"
+    no_expansion: NoExpansion | None = None
+    window_bars: WindowBars = 105
 
 
 @dataclass(frozen=True, kw_only=True)

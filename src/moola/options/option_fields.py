@@ -245,17 +245,6 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredLabels(WindowLength):
-    """A label store, and the bars that its windows were labelled on."""
-
-    store: LabelStoreFile
-    bars: LabelledBars
-    annotator: Annotator | None = None
-    no_expansion: NoExpansion | None = None
-    symbol: Symbol | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class LearnedFromRows(FilesLength):
     """What a network of a fold starts from and learns."""
 

@@ -22,12 +22,14 @@ from moola.options.option_fields import (
     SplitData,
     Stride,
     Symbol,
+    WindowBars,
     WindowLength,
     advanced,
     everyday,
     says,
 )
-from moola.options.option_ranges import BELOW_1, BETWEEN_0_AND_1, COUNT, COUNT_OR_NONE, DEFAULT_SEED
+from moola.options.option_ranges import BELOW_1, BETWEEN_0_AND_1, COUNT, COUNT_OR_NONE, DEFAULT_SEED, POSITIVE
+from moola.options.span_options import AnnotatedTimes, ForeignTimes, SpanReading, Stretches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,47 +41,11 @@ class SampleOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportOptions:
+class ImportOptions(ForeignTimes):
     """Options of `bars import`."""
 
     input: Annotated[Path, everyday("CSV of any layout, JSON, Feather or parquet, with any column names.", DATA)]
     output: Annotated[Output, says("Bar table to write (.parquet or .csv).")]
-    columns: Annotated[
-        tuple[str, ...],
-        everyday(
-            "Pairs `name=Column`, as `timestamp=Date open=Open`, or `date=Day time=Hour` for times in two columns. "
-            "Names that match without regard to case need no pair; without a header, columns are column_1, column_2, "
-            "...",
-            DATA,
-        ),
-    ] = ()
-    timezone: Annotated[
-        str,
-        everyday(
-            "Time zone of times without one, as `America/New_York`; also an offset from UTC or from a zone, as "
-            "`+02:00` or `America/New_York+7` (brokers whose day ends at 17:00 in New York).",
-            DATA,
-        ),
-    ] = "UTC"
-    timestamp_format: Annotated[
-        str | None, advanced("Format of text times, as `%d.%m.%Y %H:%M:%S`; found by default.", DATA)
-    ] = None
-    day_first: Annotated[
-        bool | None,
-        everyday("Whether 01/02/2024 is 1 February; found by default, where only one order fits every row.", DATA),
-    ] = None
-    timestamp_unit: Annotated[
-        Literal["auto", "s", "ms", "us", "ns", "excel"],
-        advanced(
-            "Unit of numeric times since 1970, or `excel` for the days of a spreadsheet; `auto` finds it from the "
-            "values.",
-            DATA,
-        ),
-    ] = "auto"
-    ambiguous: Annotated[
-        Literal["infer", "raise", "earliest", "latest"],
-        advanced("What to do with times that occur twice when clocks go back: `infer` uses the order of rows.", DATA),
-    ] = "infer"
     separator: Annotated[
         str | None, advanced("Column separator of a text file, as `;` or `\\t`; found by default.", DATA)
     ] = None
@@ -104,13 +70,48 @@ class ImportOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowsOptions(WindowLength):
+class WindowsOptions(SpanReading):
     """Options of `windows`."""
 
     bars: Bars
     output: Annotated[Output, says("Window file to write.")]
+    spans: (
+        Annotated[
+            Path,
+            everyday("File of spans: a labelled window is cut around each. Without it windows have no labels.", DATA),
+        ]
+        | None
+    ) = None
+    stretches: Annotated[Stretches, EVERYDAY] | None = None
+    annotated: Annotated[AnnotatedTimes, EVERYDAY] = ()
+    background: (
+        Annotated[
+            float,
+            POSITIVE,
+            everyday(
+                "Windows of the class `background`, without pointers: a number of them, or below 1 their share of all "
+                "windows. They lie in annotated stretches, and no span touches their inner zone.",
+                DATA,
+            ),
+        ]
+        | None
+    ) = None
     stride: Annotated[Stride, EVERYDAY] = 5
     max_gap_hours: Annotated[MaxGapHours, EVERYDAY] | None = None
+    window_bars: (
+        Annotated[
+            WindowBars,
+            everyday(
+                "Bars per window; by default 105, or more where spans need it: 95 of 100 spans take at most two fifths "
+                "of it.",
+                DATA,
+            ),
+        ]
+        | None
+    ) = None
+    seed: Annotated[Seed, says("Seed of the places of spans in their windows, and of the choice of background.")] = (
+        DEFAULT_SEED
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
