@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from moola.core.bars import Bars
+from moola.core.utc_times import utc_text
 from moola.evaluation.span_metrics import Chart, JudgedEvents, Pieces, judged_events, make_chart
+from moola.tables.event_table import Events, write_event_pieces
 from tests.slow_spans import SlowPiece
 
 HOUR_US = 3_600_000_000
@@ -54,9 +59,41 @@ def planted(seed: int, n_spans: int, n_bars: int, share_found: float, n_false: i
         length = int(rng.integers(5, 15))
         first = number * step + int(rng.integers(0, step // 2 - 15))
         spans.append(SlowPiece(first, first + length - 1, int(rng.integers(0, 2))))
-    n_found = round(share_found * n_spans)
-    events = [SlowPiece(one.first, one.last, one.label, 0.9 - 0.1 * float(rng.random())) for one in spans[:n_found]]
+    found = rng.permutation(n_spans)[: round(share_found * n_spans)].tolist()
+    events = [
+        SlowPiece(one.first, one.last, one.label, 0.9 - 0.1 * float(rng.random()))
+        for one in (spans[number] for number in sorted(found))
+    ]
     for number in range(n_false):
         first = (number % n_spans) * step + step // 2 + 20 * (number // n_spans)
         events.append(SlowPiece(first, first + 9, 0, 0.5 - 0.1 * float(rng.random())))
     return events, spans
+
+
+def write_events(path: Path, bars: Bars, slow: list[SlowPiece], class_names: list[str]) -> Path:
+    """Write the event table that a scan of these bars would write of these pieces."""
+    n, k = len(slow), len(class_names)
+    row = np.array([(one.first, one.last) for one in slow], dtype=np.int64).reshape(-1, 2)
+    time, none = bars.start_us[row], np.full(n, -1, dtype=np.int64)
+    prob = np.array([one.prob for one in slow], dtype=np.float64)
+    class_prob = np.full((n, k), 0.2 / k)
+    class_prob[np.arange(n), [one.label for one in slow]] += 0.8
+    one, no_gap = np.ones(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    ends = np.stack([prob, prob], axis=1).reshape(-1, 2)
+    symbol = bars.symbol[row[:, 0]].tolist()
+    cut = np.zeros(n, dtype=bool)
+    events = Events(symbol, time, time, time, class_names, class_prob, ends, prob, one, one, no_gap, cut, none, none)
+    write_event_pieces(path, iter([events]), class_names)
+    return path
+
+
+def write_spans(path: Path, bars: Bars, slow: list[SlowPiece], class_names: list[str]) -> Path:
+    """Write a table of spans; the end is a moment inside the last bar."""
+    lines = ["start,end,label"]
+    for one in slow:
+        start, end = (
+            utc_text(int(bars.start_us[row]) + late) for row, late in ((one.first, 0), (one.last, 60_000_000))
+        )
+        lines.append(f"{start},{end},{class_names[one.label]}")
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -142,11 +142,12 @@ def threshold_rows(judged: JudgedEvents) -> list[dict[str, float | int | None]]:
         "recall": recall_at,
         ALARMS: alarms_at,
     }
-    return [
-        {"threshold": threshold, "n_events": int((judged.events.prob >= threshold).sum())}
-        | {name: _known(make(threshold, True)(judged, ones)[0]) for name, make in makers.items()}
-        for threshold in THRESHOLDS
-    ]
+    rows = []
+    for threshold in THRESHOLDS:
+        row: dict[str, float | int | None] = {"threshold": threshold}
+        row["n_events"] = int((judged.events.prob >= threshold).sum())
+        rows.append(row | {name: _known(make(threshold, True)(judged, ones)[0]) for name, make in makers.items()})
+    return rows
 
 
 def curve_points(judged: JudgedEvents, with_class: bool) -> dict[str, list[float]]:

@@ -176,8 +176,8 @@ def _compare(
     mine, theirs = (float(metric(one, ones)[0]) for metric, one in zip(metrics, judged, strict=True))
     floor = None if np.isnan(random) else random
     if np.isnan(mine) or np.isnan(theirs):
-        known = [None if np.isnan(value) else value for value in (mine, theirs)]
-        return Comparison(name, *known, floor, None, None, None, False)
+        known, known_base = (None if np.isnan(value) else value for value in (mine, theirs))
+        return Comparison(name, known, known_base, floor, None, None, None, False)
     difference = mine - theirs
     low, high = None, None
     if weights is not None:

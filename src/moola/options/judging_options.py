@@ -34,16 +34,109 @@ class VerdictOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateOptions(VerdictOptions):
-    """Options of `gate`.
+class EventTruthOptions:
+    """What the events of a scan are evaluated against.
+
+    Parameters
+    ----------
+    truth
+        Spans that a person marked: a table with start, end, label and, where known, symbol (times in UTC).
+    stretches
+        Stretches that the person looked at whole: a table with from, to and, where known, symbol. Left out: from the
+        first span's start to the last span's end.
+    bars
+        Bars that were scanned. Left out: bars are taken to follow each other without gaps.
+    min_prob
+        Least event_prob for precision, recall and false alarms; average precision ranks all events.
+    """
+
+    truth: Path | None = None
+    stretches: Path | None = None
+    bars: Path | None = None
+    min_prob: float = 0.0
+
+    def truth_named(self) -> Path:
+        """Return the file of spans.
+
+        Raises
+        ------
+        WrongUsage
+            It is not named.
+        """
+        if self.truth is None:
+            raise WrongUsage("events must be evaluated with --truth, but it is not given. Name the spans of a person.")
+        return self.truth
+
+    def refuse_idle(self) -> None:
+        """Refuse options of events where no events are evaluated.
+
+        Raises
+        ------
+        WrongUsage
+            Names the first that was given.
+        """
+        idle = [name for name in ("truth", "stretches", "bars") if getattr(self, name) is not None]
+        if idle:
+            raise WrongUsage(f"--{idle[0]} must come with the events of a scan, but none are given. Leave it out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOrEventsOptions(EventTruthOptions):
+    """What is evaluated: a run, or the events of a scan.
 
     Parameters
     ----------
     run
-        The challenger: run id, or its folder under artifacts/runs.
+        Run id, or its folder under artifacts/runs.
+    events
+        In place of a run: the event table of `moola scan`, evaluated against --truth.
     """
 
-    run: Path
+    run: Path | None = None
+    events: Path | None = None
+
+    def run_named(self) -> Path:
+        """Return the run.
+
+        Raises
+        ------
+        WrongUsage
+            No run is named, or events or options of events came with it.
+        """
+        if self.run is None or self.events is not None:
+            given = "neither is" if self.events is None else "both are" if self.run else "--events is"
+            raise WrongUsage(f"one of --run and --events must be given, but {given}. Give one.")
+        self.refuse_idle()
+        return self.run
+
+    def events_named(self) -> Path:
+        """Return the event table.
+
+        Raises
+        ------
+        WrongUsage
+            No events are named, or a run came with them.
+        """
+        if self.events is None or self.run is not None:
+            given = "neither is" if self.run is None else "both are" if self.events else "--run is"
+            raise WrongUsage(f"one of --run and --events must be given, but {given}. Give one.")
+        return self.events
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions(RunOrEventsOptions, VerdictOptions):
+    """Options of `gate`.
+
+    Parameters
+    ----------
+    baseline_events
+        The event table to beat, of the same bars.
+    baseline_min_prob
+        Least event_prob of the baseline's events, where it is not --min-prob.
+    """
+
+    baseline_events: Path | None = None
+    baseline_min_prob: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,26 +187,23 @@ EventMetric = Literal["hit_at_pm3", "lead_lag", "pointer_f1", "event_map", "expa
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions:
+class EvalOptions(RunOrEventsOptions):
     """Options of `eval`.
 
     Parameters
     ----------
-    run
-        Run id, or its folder under artifacts/runs.
     metrics
         Class metrics to show.
     event_metrics
         Pointer metrics to show.
     save_metrics
-        JSON file for the figures; artifacts/metrics/<RUN_ID>.json when left out.
+        JSON file for the figures; artifacts/metrics/<RUN_ID>.json when left out, <events>.eval.json beside events.
     save_reliability_plot
         PNG file for the reliability diagram.
     seed
         Seed of the bootstrap.
     """
 
-    run: Path
     metrics: tuple[ClassMetric, ...] = get_args(ClassMetric)
     event_metrics: tuple[EventMetric, ...] = get_args(EventMetric)
     save_metrics: Path | None = None

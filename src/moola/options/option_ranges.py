@@ -69,7 +69,7 @@ RANGES: dict[str, Range] = {
     "devices": Range(1, MAX_DEVICES),
     "hidden_dim": Range(1, MAX_HIDDEN),
     "label_fractions": Range(0.0, 1.0, open_low=True),
-    "min_prob": Range(0.0, 1.0),
+    **dict.fromkeys(("baseline_min_prob", "min_prob"), Range(0.0, 1.0)),
     "n_heads": Range(1, MAX_HEADS),
     "num_layers": Range(1, MAX_LAYERS),
     "port": Range(0, MAX_PORT),

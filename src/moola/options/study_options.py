@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from moola.errors import WrongUsage
+from moola.options.judging_options import EventTruthOptions
 from moola.options.option_ranges import DEFAULT_SEED, DeviceName, EngineName
 from moola.options.toml_files import read_toml
 from moola.options.training_options import TrainOptions
@@ -125,7 +126,7 @@ class CvOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions:
+class CompareOptions(EventTruthOptions):
     """Options of `compare`.
 
     Parameters
