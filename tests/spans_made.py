@@ -1,99 +1,80 @@
-"""Events and spans made for tests: crowded ones at random, and a planted chart whose figures are known."""
+"""Files of spans as other programs write them, on bars with a gap."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from moola.core.bars import Bars
-from moola.core.utc_times import utc_text
-from moola.evaluation.span_metrics import Chart, JudgedEvents, Pieces, judged_events, make_chart
-from moola.tables.event_table import Events, write_event_pieces
-from tests.slow_spans import SlowPiece
+from moola.core.spans import Spans
+from tests.made import HOUR_US, random_walk_bars
 
-HOUR_US = 3_600_000_000
-
-
-def pieces_of(slow: list[SlowPiece]) -> Pieces:
-    bar = np.array([(one.first, one.last) for one in slow], dtype=np.int64).reshape(-1, 2)
-    return Pieces(bar, np.array([one.label for one in slow], dtype=np.int64), np.array([one.prob for one in slow]))
+# Hours 300 to 347 are missing, as over a weekend.
+GAP = (300, 348)
+HOURS = np.setdiff1d(np.arange(2400), np.arange(*GAP))
+MADE = random_walk_bars(2400, symbol="EURUSD")
+BARS = Bars(MADE.start_us[HOURS], MADE.ohlc[HOURS], MADE.symbol[HOURS])
+FIRST_US = int(BARS.start_us[0])
 
 
-def slow_of(pieces: Pieces) -> list[SlowPiece]:
-    rows = zip(pieces.bar.tolist(), pieces.label.tolist(), pieces.prob.tolist(), strict=True)
-    return [SlowPiece(first, last, label, prob) for (first, last), label, prob in rows]
+def at(hour: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """Write the time so many hours after the first bar, 2020-01-01 00:00 UTC."""
+    return np.datetime64(FIRST_US + round(hour * HOUR_US), "us").astype(object).strftime(form)
 
 
-def chart_of(n_bars: int, spans: Pieces, inside: set[int] | None = None) -> Chart:
-    """Hourly bars of one symbol, all of them looked at unless `inside` says which."""
-    rows = np.arange(n_bars)
-    looked = np.isin(rows, sorted(inside)) if inside is not None else np.ones(n_bars, dtype=bool)
-    return make_chart(rows * HOUR_US, np.zeros(n_bars, dtype=np.int64), looked, spans)
+def made_spans(*pieces: tuple[float, float, str], annotator: str = "ana", symbol: str = "EURUSD") -> Spans:
+    """Return spans of first hour, last hour and class."""
+    start, end, label = (list(column) for column in zip(*pieces, strict=True))
+    texts = (np.full(len(pieces), text, dtype=object) for text in (symbol, annotator, ""))
+    hours = [FIRST_US + np.round(np.array(values) * HOUR_US).astype(np.int64) for values in (start, end)]
+    return Spans(hours[0], hours[1], np.array(label, dtype=object), *texts, np.arange(len(pieces)))
 
 
-def judged_of(
-    events: list[SlowPiece], spans: list[SlowPiece], n_bars: int, inside: set[int] | None = None
-) -> JudgedEvents:
-    marked = pieces_of(spans)
-    return judged_events(pieces_of(events), marked, chart_of(n_bars, marked, inside))
+def forty(offset: int = 0) -> list[tuple[int, int, str]]:
+    """Return forty pieces, first and last hour and class, in two halves."""
+    return [(400 + 45 * i + offset, 404 + 45 * i + i % 9 + offset, "bull" if i % 3 else "bear") for i in range(40)]
 
 
-def crowded(seed: int, n: int, n_bars: int, n_probs: int = 4) -> list[SlowPiece]:
-    """Pieces that compete: short, close together, of two classes, with coarse probabilities, a few twice."""
-    rng = np.random.default_rng(seed)
-    made = []
-    for _ in range(n):
-        first, length = int(rng.integers(0, n_bars)), int(rng.integers(1, 9))
-        prob = int(rng.integers(0, n_probs + 1)) / n_probs
-        made.append(SlowPiece(first, min(first + length - 1, n_bars - 1), int(rng.integers(0, 2)), prob))
-    return made + made[: n // 6]
+def table(pieces: list[tuple[int, int, str]], separator: str = ",", form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """Write a table of spans as text."""
+    rows = [separator.join((at(a, form), at(b, form), label)) for a, b, label in pieces]
+    return "\n".join([separator.join(("start", "end", "label")), *rows]) + "\n"
 
 
-def planted(seed: int, n_spans: int, n_bars: int, share_found: float, n_false: int) -> tuple[list, list]:
-    """Spans of 5 to 14 bars with background between; the found ones are the most probable events, the rest false."""
-    rng = np.random.default_rng(seed)
-    step = n_bars // n_spans
-    spans = []
-    for number in range(n_spans):
-        length = int(rng.integers(5, 15))
-        first = number * step + int(rng.integers(0, step // 2 - 15))
-        spans.append(SlowPiece(first, first + length - 1, int(rng.integers(0, 2))))
-    found = rng.permutation(n_spans)[: round(share_found * n_spans)].tolist()
-    events = [
-        SlowPiece(one.first, one.last, one.label, 0.9 - 0.1 * float(rng.random()))
-        for one in (spans[number] for number in sorted(found))
+def mark(first: float, last: float, label: str) -> dict[str, Any]:
+    """Return a region of Label Studio."""
+    return {"start": at(first), "end": at(last), "instant": False, "timeserieslabels": [label]}
+
+
+def full_task(number: int, file: str, pieces: list[tuple[int, int, str]], *people: object) -> dict[str, Any]:
+    """Return a task of the JSON export, marked alike by some people."""
+    tag = {"type": "timeserieslabels", "from_name": "label", "to_name": "ts"}
+    result = [{"id": str(i), "value": mark(*piece)} | tag for i, piece in enumerate(pieces)]
+    annotations = [
+        {"id": 10 * number + i, "completed_by": person, "was_cancelled": False, "result": result}
+        for i, person in enumerate(people)
     ]
-    for number in range(n_false):
-        first = (number % n_spans) * step + step // 2 + 20 * (number // n_spans)
-        events.append(SlowPiece(first, first + 9, 0, 0.5 - 0.1 * float(rng.random())))
-    return events, spans
+    return {"id": number, "data": {"csv": f"/data/upload/1/0a1b2c3d-{file}"}, "annotations": annotations}
 
 
-def write_events(path: Path, bars: Bars, slow: list[SlowPiece], class_names: list[str]) -> Path:
-    """Write the event table that a scan of these bars would write of these pieces."""
-    n, k = len(slow), len(class_names)
-    row = np.array([(one.first, one.last) for one in slow], dtype=np.int64).reshape(-1, 2)
-    time, none = bars.start_us[row], np.full(n, -1, dtype=np.int64)
-    prob = np.array([one.prob for one in slow], dtype=np.float64)
-    class_prob = np.full((n, k), 0.2 / k)
-    class_prob[np.arange(n), [one.label for one in slow]] += 0.8
-    one, no_gap = np.ones(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    ends = np.stack([prob, prob], axis=1).reshape(-1, 2)
-    symbol = bars.symbol[row[:, 0]].tolist()
-    cut = np.zeros(n, dtype=bool)
-    events = Events(symbol, time, time, time, class_names, class_prob, ends, prob, one, one, no_gap, cut, none, none)
-    write_event_pieces(path, iter([events]), class_names)
-    return path
+def minimal_task(number: int, file: str, pieces: list[tuple[int, int, str]], person: object = 1) -> dict[str, Any]:
+    """Return a record of the JSON-MIN export."""
+    marks = [mark(*piece) for piece in pieces]
+    own = {"annotator": person, "annotation_id": number, "created_at": "2024-01-01T00:00:00Z", "lead_time": 3.5}
+    return {"id": number, "csv": f"/data/upload/1/0a1b2c3d-{file}", "label": marks, **own}
 
 
-def write_spans(path: Path, bars: Bars, slow: list[SlowPiece], class_names: list[str]) -> Path:
-    """Write a table of spans; the end is a moment inside the last bar."""
-    lines = ["start,end,label"]
-    for one in slow:
-        start, end = (
-            utc_text(int(bars.start_us[row]) + late) for row, late in ((one.first, 0), (one.last, 60_000_000))
-        )
-        lines.append(f"{start},{end},{class_names[one.label]}")
-    path.write_text("\n".join(lines) + "\n")
+def csv_export(records: list[dict[str, Any]]) -> str:
+    """Write JSON-MIN records as Label Studio's CSV export does."""
+    cells = [[value if isinstance(value, str) else json.dumps(value) for value in one.values()] for one in records]
+    lines = [",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in cells]
+    return "\n".join([",".join(records[0]), *lines]) + "\n"
+
+
+def write_json(path: Path, value: object) -> Path:
+    """Write JSON to a file."""
+    path.write_text(json.dumps(value))
     return path

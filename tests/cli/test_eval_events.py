@@ -14,7 +14,7 @@ from moola.core.utc_times import utc_text
 from moola.tables.bar_table import write_bars
 from tests.made import random_walk_bars
 from tests.slow_spans import SlowPiece
-from tests.spans_made import planted, write_events, write_spans
+from tests.charts_made import planted, write_events, write_spans
 
 N_BARS, CLASSES = 8000, ["bear", "bull"]
 ON_BARS = ("--truth", "spans.csv", "--bars", "bars.parquet")

@@ -37,7 +37,7 @@ from tests.slow_spans import (
     slow_span_ap,
     slow_spans,
 )
-from tests.spans_made import chart_of, crowded, judged_of, pieces_of, planted, slow_of
+from tests.charts_made import chart_of, crowded, judged_of, pieces_of, planted, slow_of
 from tests.strategies import QUICK
 
 SEEDS, COUNTS = st.integers(0, 10_000), st.integers(0, 25)

@@ -58,7 +58,7 @@ def test_the_file_is_written_ahead_flushed_and_marked_with_its_version(store):
         "journal_mode": "wal",
         "synchronous": 2,
         "foreign_keys": 1,
-        "user_version": 2,
+        "user_version": 3,
         "application_id": 0x6D6F6C61,
     }
     for name, value in pragmas.items():

@@ -11,6 +11,13 @@ from moola.options.command_lines import window_bars_words
 from moola.options.label_options import LabelOptions, LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 
 MAX_SHOWN = 20
+SPAN_WORDS = {
+    "n_in_gaps": "begin or end where the bars rest (check --timezone)",
+    "n_repeated": "repeat another and are left out",
+    "n_over_gaps": "lie over a gap of the bars",
+    "n_overlapping": "share bars with a span of another annotator",
+    "n_disagreeing": "of these share bars with a span of another class",
+}
 UNUSUAL = {
     "outside_inner_zone": "reach outside the inner zone",
     "one_bar": "have one bar",
@@ -19,7 +26,7 @@ UNUSUAL = {
 
 
 def export_labels(*, options: Annotated[LabelsExportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Write labelled windows from a label store and its bars.
+    """Write labelled windows from a label store and its bars, or its spans as a table or for Label Studio.
 
     Windows that cannot be written are left out and listed with the reason.
 
@@ -30,6 +37,8 @@ def export_labels(*, options: Annotated[LabelsExportOptions, Flat], console: Con
 
     result = export(options)
     screen = Screen(console)
+    if options.as_ != "windows":
+        return _show_spans(screen, result, options)
     classes = ", ".join(f"{count} {name}" for name, count in result["classes"].items())
     screen.say(f"{result['n_windows']} windows in {result['n_rows']} rows ({classes}) in {result['output']}")
     _show_reasons(screen, "left out", result["left_out"])
@@ -45,11 +54,12 @@ def export_labels(*, options: Annotated[LabelsExportOptions, Flat], console: Con
 
 
 def import_labels(*, options: Annotated[LabelsImportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Bring labels of a window file or of Label Studio into a label store.
+    """Bring spans, labels of a window file or labels of Label Studio into a label store.
 
-    Label Studio's JSON export is a list of tasks, each with data.window_id, data.start_ts (and data.end_ts and
-    data.symbol, where known) and one annotation of timeserieslabels; a choice A to D is the grade. An instant
-    within a bar means that bar. A file with problems is refused with all of them, and nothing is written.
+    A table of spans has start, end and label (and symbol, annotator, note). Label Studio's exports of long series are
+    read as they come; a task that is one window has data.window_id, data.start_ts (and data.end_ts and data.symbol,
+    where known) and one annotation of timeserieslabels; a choice A to D is the grade. An instant within a bar means
+    that bar. A file with problems is refused with all of them, and nothing is written.
 
     Example: moola labels import --store data/labels.db --bars data/raw/eurusd_1h_2017.parquet
     --input data/processed/labeled/train_latest.parquet --annotator ana
@@ -58,6 +68,8 @@ def import_labels(*, options: Annotated[LabelsImportOptions, Flat], console: Con
 
     result = label_import.import_labels(options)
     screen = Screen(console)
+    if "kept_spans" in result:
+        return _show_met(screen, result, options)
     screen.say(
         f"{result['added']} added, {result['overwritten']} overwritten, {result['unchanged']} unchanged, "
         f"{result['kept']} kept as they were in {result['store']}"
@@ -70,6 +82,59 @@ def import_labels(*, options: Annotated[LabelsImportOptions, Flat], console: Con
         screen.say(f"  and {result['kept'] - MAX_SHOWN} more")
     length = window_bars_words(options.window_bars)
     screen.next_command("moola", "labels", "stats", "--store", options.store, *length)
+    screen.result(result)
+    return 0
+
+
+def _show_met(screen: Screen, result: dict[str, Any], options: LabelsImportOptions) -> int:
+    """Say how spans met the bars, and what became of them in the store."""
+    classes = ", ".join(f"{count} {name}" for name, count in result["classes"].items())
+    people = ", ".join(result["annotators"])
+    screen.say(f"{result['n_spans']} spans ({classes}) by {people}; times without a zone are {result['timezone']}")
+    show_placed(screen, result)
+    screen.say(
+        f"{result['added']} added, {result['overwritten']} overwritten, {result['unchanged']} unchanged, "
+        f"{result['kept']} kept as they were in {result['store']}"
+    )
+    if result["kept"]:
+        screen.say("  kept: the store has other spans of that annotator on these bars (--overwrite takes the file's)")
+    if result["n_stretches"]:
+        screen.say(f"  {result['n_stretches']} annotated stretches: what is in no span there is background")
+    else:
+        screen.say("  no annotated stretch: bars in no span say nothing (--annotated FROM TO says what was looked at)")
+    words = ("moola", "labels", "export", "--store", options.store, "--as", "spans")
+    screen.next_command(*words, "--output", "<spans.csv>")
+    screen.result(result)
+    return 0
+
+
+def show_placed(screen: Screen, result: dict[str, Any]) -> None:
+    """Say how many spans met bars exactly, were moved and by how much, and met none."""
+    moved = f"{result['n_moved']} moved"
+    if result["n_moved"]:
+        moved += f" (usually by {_elapsed(result['usual_move_s'])}, at most by {_elapsed(result['longest_move_s'])})"
+    screen.say(f"  {result['n_exact']} met bars exactly, {moved}, {result['n_none']} met none and are left out")
+    for name, words in SPAN_WORDS.items():
+        if count := result[name]:
+            screen.say(f"  {count} {words}")
+
+
+def _elapsed(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _show_spans(screen: Screen, result: dict[str, Any], options: LabelsExportOptions) -> int:
+    classes = ", ".join(f"{count} {name}" for name, count in result["classes"].items())
+    screen.say(f"{result['n_spans']} spans ({classes}) by {', '.join(result['annotators'])} in {result['output']}")
+    if result["stretches"]:
+        screen.say(f"{result['n_stretches']} annotated stretches in {result['stretches']}")
+    if options.as_ == "spans":
+        words = ("moola", "windows", "--bars", options.bars or "<bars>", "--spans", options.output)
+        more = ("--stretches", options.stretches) if options.stretches else ()
+        screen.next_command(*words, *more, "--output", "<windows.parquet>")
     screen.result(result)
     return 0
 

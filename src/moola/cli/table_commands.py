@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.label_commands import show_placed
 from moola.options.command_lines import command_line, window_bars_words
 from moola.options.table_options import (
     AutolabelOptions,
@@ -16,6 +17,14 @@ from moola.options.table_options import (
     SplitOptions,
     WindowsOptions,
 )
+
+LEFT_OUT = {
+    "n_too_long": "spans are longer than a window and are left out (--window-bars)",
+    "n_dropped_gap": "spans fit no window without a long gap, or lie too near to an end of the bars, and are left out",
+    "n_contradicting": "spans would stand at the very place of another label and are left out",
+    "n_outside_zone": "spans reach outside the inner zone",
+    "n_holding_others": "windows hold another span whole, and have the class of the one that they were cut for",
+}
 
 
 def sample(*, options: Annotated[SampleOptions, Flat] = SampleOptions(), console: Console = ConsoleOptions()) -> int:
@@ -78,7 +87,9 @@ def import_bars(*, options: Annotated[ImportOptions, Flat], console: Console = C
 
 
 def windows(*, options: Annotated[WindowsOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Cut windows without labels from bars.
+    """Cut windows from bars: without labels, or labelled ones around the spans of a file.
+
+    A window holds its span whole, at a place drawn at random, so that the place tells nothing.
 
     Example: moola windows --bars data/raw/eurusd_1h_2017.parquet --output data/processed/unlabeled/windows.parquet
     """
@@ -86,9 +97,24 @@ def windows(*, options: Annotated[WindowsOptions, Flat], console: Console = Cons
 
     result = make_tables.cut(options)
     screen = Screen(console)
+    if options.spans is not None:
+        return _show_span_windows(screen, result, options)
     screen.say(f"{result['n_windows']} windows in {result['output']} ({result['n_dropped_gap']} dropped for gaps)")
     encoder, length = "artifacts/encoders/pretrained/encoder.pt", window_bars_words(options.window_bars)
     screen.next_command("moola", "pretrain-bilstm", "--input", options.output, "--output", encoder, *length)
+    screen.result(result)
+    return 0
+
+
+def _show_span_windows(screen: Screen, result: dict[str, Any], options: WindowsOptions) -> int:
+    classes = ", ".join(f"{count} {name}" for name, count in result["classes"].items())
+    screen.say(f"{result['n_windows']} windows of {result['window_bars']} bars ({classes}) in {result['output']}")
+    show_placed(screen, result)
+    for name, words in LEFT_OUT.items():
+        if count := result[name]:
+            screen.say(f"  {count} {words}")
+    length = window_bars_words(result["window_bars"])
+    screen.next_command("moola", "convert", "--input", options.output, "--output", "<relative.parquet>", *length)
     screen.result(result)
     return 0
 

@@ -14,6 +14,7 @@ from moola.core.windows import inner_zone, take_windows
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.labels.annotators import NotChosen, by_window, choose, disagreement, mean_marks, unlike
 from moola.labels.label_positions import BarPlaces, Mark, PlacedLabel, learn_bars, read_named_bars, require_same_bars
+from moola.labels.span_labels import export_spans
 from moola.options.label_options import LabelsExportOptions
 from moola.tables.label_store import GRADES, LabelStore, WindowLabel
 from moola.tables.window_file import WindowTable, label_problems, write_windows
@@ -66,7 +67,7 @@ class _Window:
 
 
 def export(options: LabelsExportOptions) -> dict[str, Any]:
-    """Write the labelled windows of a store with the bars that they were labelled on.
+    """Write the labelled windows of a store with the bars that they were labelled on, or its spans (`as_`).
 
     Positions are counted in the bar file, from the times in the store. Rows stand symbol by symbol in time order; a
     window with several expansions has as many rows, `<window>_exp_1` and so on.
@@ -76,7 +77,8 @@ def export(options: LabelsExportOptions) -> dict[str, Any]:
     dict
         `n_windows`, `n_rows`, `classes` (rows by class), `left_out` and `conflicts` (window and reason of each),
         `disagreements` (windows on which annotators differ where `resolve` took the label of one, and whose) and
-        `mark_warnings` (expansions outside the inner zone, of one bar, overlapping another of their window).
+        `mark_warnings` (expansions outside the inner zone, of one bar, overlapping another of their window); of spans
+        what `export_spans` returns.
 
     Raises
     ------
@@ -85,9 +87,19 @@ def export(options: LabelsExportOptions) -> dict[str, Any]:
     InvalidData
         No window is left to write, or two labels contradict each other; nothing is written.
     """
+    if options.as_ != "windows":
+        return export_spans(options)
+    if options.bars is None or options.stretches is not None:
+        wrong = "need --bars" if options.bars is None else "take no --stretches"
+        raise WrongUsage(f"windows {wrong}; spans do not (--as spans). Change the options.")
     places = BarPlaces(read_named_bars(options.bars, options.symbol), options.window_bars)
     with LabelStore(options.store, must_exist=True) as store:
         labels = _labels(store, options)
+        if not labels and store.charts():
+            raise InvalidData(
+                f"{options.store} must have labelled windows to export, but it has spans alone. Export them with --as "
+                "spans, and cut windows around them with `moola windows --spans`."
+            )
         require_same_bars(store, places, options.bars)
         result = _export(labels, places, options)
         learn_bars(store, places, options.bars)

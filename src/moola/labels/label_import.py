@@ -1,4 +1,4 @@
-"""`labels import`: labels of window files and of Label Studio into the label store."""
+"""`labels import`: labels of window files, of Label Studio and of spans into the label store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from moola.core.windows import take_windows
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import read_bytes
 from moola.labels.label_positions import PRICE_TOLERANCE, BarPlaces, learn_bars, read_named_bars, require_same_bars
+from moola.labels.span_labels import import_spans
 from moola.options.label_options import LabelsImportOptions
-from moola.tables.frames import PARQUET_MAGIC
+from moola.tables.file_kinds import JSON, kind_of
+from moola.tables.frames import PARQUET_MAGIC, scan_frame
 from moola.tables.label_store import GRADES, Expansion, LabelStore, WindowLabel, check_label
 from moola.tables.window_file import WindowTable, read_windows
 
@@ -190,7 +192,8 @@ def _grade(rows: list[int], table: WindowTable, drafts: Drafts) -> str:
 
 
 STUDIO_ADVICE = "Export it anew from Label Studio as JSON."
-PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
+# Label Studio counts in milliseconds where nobody says otherwise.
+PER_UNIT = {"auto": 1_000, "s": 1_000_000, "ms": 1_000, "us": 1}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_BYTES = 512 << 20
 
@@ -334,18 +337,19 @@ def _time(value: Any, name: str, options: LabelsImportOptions) -> int:
             raise _Unread(f"{name} must be a time", f"found {value[:40]!r}") from None
         aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
         return (aware - EPOCH) // timedelta(microseconds=1)
+    unit = PER_UNIT.get(options.timestamp_unit)
     known = isinstance(value, int | float) and not isinstance(value, bool)
     # NaN is within nothing; a whole number of any length can be compared, but not made a float.
-    if not known or not abs(value) * PER_UNIT[options.timestamp_unit] <= 2**62:
+    if unit is None or not known or not abs(value) * unit <= 2**62:
         raise _Unread(f"{name} must be a time", f"found {str(value)[:40]}")
-    return round(value * PER_UNIT[options.timestamp_unit])
+    return round(value * unit)
 
 
 ADVICE = "Nothing was imported: mend the file, or check --bars and --window-bars."
 
 
 def import_labels(options: LabelsImportOptions) -> dict[str, Any]:
-    """Save the labels of a window file or of a Label Studio export, all of them or none.
+    """Save the labels of a window file, of a Label Studio export or of a file of spans, all of them or none.
 
     A label that the store has already is left alone; one that differs is kept as the store has it, or saved as a
     new revision with `overwrite`. A note in the store survives that.
@@ -354,7 +358,7 @@ def import_labels(options: LabelsImportOptions) -> dict[str, Any]:
     -------
     dict
         `added`, `unchanged`, `overwritten`, `kept` (counts), `kept_windows` (window and annotator of each that differs)
-        and `passed_over` (counts by kind).
+        and `passed_over` (counts by kind); of spans what `import_spans` returns.
 
     Raises
     ------
@@ -363,9 +367,11 @@ def import_labels(options: LabelsImportOptions) -> dict[str, Any]:
     LabelConflict
         Somebody saved one of these windows meanwhile; nothing is written.
     """
+    holds = _kind(options)
+    if holds == "spans":
+        return import_spans(options)
     places = BarPlaces(read_named_bars(options.bars, options.symbol), options.window_bars)
-    is_parquet = read_bytes(options.input, "the input", "Check --input.").startswith(PARQUET_MAGIC)
-    drafts = (window_file_drafts if is_parquet else label_studio_drafts)(options, places)
+    drafts = (window_file_drafts if holds == "windows" else label_studio_drafts)(options, places)
     _repeated(drafts)
     if not drafts.labels and not drafts.broken:
         raise InvalidData(f"{options.input} must have labels, but it has none. Check --input.")
@@ -383,6 +389,24 @@ def import_labels(options: LabelsImportOptions) -> dict[str, Any]:
         result = _save(drafts, known, store, places, options)
         learn_bars(store, places, options.bars)
         return result
+
+
+def _kind(options: LabelsImportOptions) -> Literal["windows", "tasks", "spans"]:
+    """Tell what a file holds: labelled windows, tasks of Label Studio with a window each, or spans of a long chart."""
+    content = read_bytes(options.input, "the input", "Check --input.", MAX_BYTES)
+    if content.startswith(PARQUET_MAGIC):
+        columns = scan_frame(options.input, "the input", "Check --input.").collect_schema().names()
+        return "windows" if "features" in columns else "spans"
+    if kind_of(content) is not JSON and content.strip():
+        return "spans"
+    try:
+        records = json.loads(content)
+    except (ValueError, RecursionError):
+        return "tasks" if content.count(b"\n") < 2 else "spans"
+    if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
+        return "tasks" if not isinstance(records, dict) or not records else "spans"
+    has_window = any("window_id" in one["data"] for one in records if isinstance(one.get("data"), dict))
+    return "tasks" if has_window or not records else "spans"
 
 
 def _repeated(drafts: Drafts) -> None:

@@ -28,7 +28,7 @@ def command_words(options: dict[str, Any]) -> list[Any]:
     """Return options and their values as words; a list gives a word an entry."""
     words: list[Any] = []
     for name, value in options.items():
-        words += [f"--{name.replace('_', '-')}", *(value if isinstance(value, list | tuple) else [value])]
+        words += [f"--{name.strip('_').replace('_', '-')}", *(value if isinstance(value, list | tuple) else [value])]
     return words
 
 

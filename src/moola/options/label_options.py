@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from moola.options.option_ranges import DEFAULT_SEED, DeviceName
+from moola.options.span_options import SpanReading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +18,15 @@ class LabelsExportOptions:
     ----------
     store
         Label store that the labelling page writes.
-    bars
-        Bars that the windows were labelled on.
     output
-        4-D window file to write.
+        File to write: windows, a table of spans (.parquet or .csv), or JSON for Label Studio.
+    bars
+        Bars that the windows were labelled on; windows need them.
+    as_
+        `windows` that were labelled, `spans` (imported ones, and the expansions of labelled windows), or the same
+        spans for `label-studio`.
+    stretches
+        File for the annotated stretches, beside spans.
     annotator
         Take the labels of this annotator alone.
     min_grade
@@ -38,8 +44,10 @@ class LabelsExportOptions:
     """
 
     store: Path
-    bars: Path
     output: Path
+    bars: Path | None = None
+    as_: Literal["windows", "spans", "label-studio"] = "windows"
+    stretches: Path | None = None
     annotator: str | None = None
     min_grade: Literal["A", "B", "C", "D"] | None = None
     resolve: str = "latest"
@@ -49,7 +57,7 @@ class LabelsExportOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelsImportOptions:
+class LabelsImportOptions(SpanReading):
     """Options of `labels import`.
 
     Parameters
@@ -57,19 +65,18 @@ class LabelsImportOptions:
     store
         Label store to write; made where it is not there.
     bars
-        Bars that the windows were labelled on.
+        Bars that the labels were made on.
     input
-        Labelled windows (parquet), or a JSON export of Label Studio with time-series labels.
-    annotator
-        Who labelled; a window file's own column `annotator` when left out.
+        Spans (CSV, TSV, JSON, parquet with start, end and label; or a JSON, JSON-MIN or CSV export of Label Studio with
+        time-series labels), or labelled windows (parquet, or a Label Studio export with a window a task).
+    stretches
+        Table (from, to, symbol where known) of the stretches of which the annotators saw all bars.
+    annotated
+        The same as times FROM TO; further pairs may follow.
     overwrite
         Save what differs from the store as a new revision; without it the store's label stays.
-    timestamp_unit
-        Unit of Label Studio's numeric times since 1970.
     no_expansion
         Class that stands, in a window file, for windows without an expansion.
-    symbol
-        Symbol of bars that name none.
     window_bars
         Bars a window.
     """
@@ -77,11 +84,10 @@ class LabelsImportOptions:
     store: Path
     bars: Path
     input: Path
-    annotator: str | None = None
+    stretches: Path | None = None
+    annotated: tuple[str, ...] = ()
     overwrite: bool = False
-    timestamp_unit: Literal["s", "ms", "us"] = "ms"
     no_expansion: str | None = None
-    symbol: str | None = None
     window_bars: int = 105
 
 

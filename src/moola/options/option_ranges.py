@@ -58,7 +58,7 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(
         ("input_noise", "pointer_sigma", "pointer_weight", "poll_s", "timeout_minutes"), NOT_NEGATIVE
     ),
-    **dict.fromkeys(("max_gap_hours", "soft_tau", "soft_tau_windows"), POSITIVE),
+    **dict.fromkeys(("background", "max_gap_hours", "soft_tau", "soft_tau_windows"), POSITIVE),
     **dict.fromkeys(("encoder_rate", "learning_rate", "student_rate"), RATE),
     **dict.fromkeys(
         ("conformal_alpha", "initial_fraction", "mask_ratio", "val_fraction", "val"), BETWEEN_0_AND_1

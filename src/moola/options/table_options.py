@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from moola.options.span_options import SpanReading
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
@@ -79,7 +81,7 @@ class ImportOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowsOptions:
+class WindowsOptions(SpanReading):
     """Options of `windows`.
 
     Parameters
@@ -88,20 +90,38 @@ class WindowsOptions:
         Bar table.
     output
         Window file to write.
+    spans
+        File of spans: a labelled window is cut around each. Without it windows have no labels.
+    stretches
+        Table (from, to, symbol where known) of the stretches of which a person saw all bars: background comes from
+        these alone.
+    annotated
+        The same as times FROM TO; further pairs may follow.
+    background
+        Windows of the class `background`, without pointers: a number of them, or below 1 the share of all windows
+        that they are. They lie in annotated stretches, and no span touches their inner zone.
     stride
-        Bars from one window to the next.
+        Bars from one window without a label to the next.
     max_gap_hours
         Longest time between neighbouring bars inside a window; windows over a longer one are dropped. Left out, it is
         found from each symbol's bars: 72, or 11 usual bars or 1.4 usual breaks of a week where longer.
     window_bars
-        Bars a window.
+        Bars a window. Left out it is 105, or more where spans ask for it: 95 of 100 spans take two fifths of it or
+        less.
+    seed
+        Seed of the places of spans in their windows, and of the choice of background.
     """
 
     bars: Path
     output: Path
+    spans: Path | None = None
+    stretches: Path | None = None
+    annotated: tuple[str, ...] = ()
+    background: float | None = None
     stride: int = 5
     max_gap_hours: float | None = None
-    window_bars: int = 105
+    window_bars: int | None = None
+    seed: int = 17
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from moola.core.bars import Bars, bar_interval_us
 from moola.core.expansions import RULE_NAME, least_window_bars
 from moola.core.splits import PARTS, Split, forward_chain
 from moola.core.utc_times import utc_text
-from moola.core.windows import CutWindows
+from moola.core.windows import WINDOW_BARS, CutWindows
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import sha256_file, write_atomic
 from moola.options.option_ranges import refuse_number, refuse_out_of_range
@@ -28,6 +28,7 @@ from moola.options.table_options import (
     SplitOptions,
     WindowsOptions,
 )
+from moola.stages.span_windows import cut_around_spans
 from moola.tables.bar_table import bars_from_frame, read_bars
 from moola.tables.cutting import cut_within_gaps, label_by_rule, pieces_of_bars, rows_of_bars, windows_of_bars
 from moola.tables.foreign.importing import import_frame
@@ -102,7 +103,12 @@ def import_bars(options: ImportOptions) -> dict[str, Any]:
 
 
 def cut(options: WindowsOptions) -> dict[str, Any]:
-    """Cut windows without labels from bars."""
+    """Cut windows from bars: labelled ones around spans where a file of them is given, else without labels."""
+    if options.spans is not None:
+        return cut_around_spans(options, options.spans)
+    for name in ("stretches", "annotated", "background"):
+        if getattr(options, name):
+            raise WrongUsage(f"--{name} goes with --spans, but there is no file of spans. Give one, or leave it out.")
     bars = read_bars(options.bars)
     found = find_windows(bars, options)
     write_window_pieces(options.output, rows_of_bars(bars, found), pieces_of_bars(bars, found))
@@ -112,7 +118,9 @@ def cut(options: WindowsOptions) -> dict[str, Any]:
 def find_windows(bars: Bars, options: WindowsOptions | AutolabelOptions) -> CutWindows:
     """Find windows in bars; there must be one."""
     refuse_out_of_range(options)
-    return cut_within_gaps(bars, options.stride, options.window_bars, options.max_gap_hours, options.bars)
+    return cut_within_gaps(
+        bars, options.stride, options.window_bars or WINDOW_BARS, options.max_gap_hours, options.bars
+    )
 
 
 def convert(options: ConvertOptions) -> dict[str, Any]:

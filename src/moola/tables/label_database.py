@@ -11,7 +11,7 @@ from pathlib import Path
 
 from moola.errors import OperationFailed, UntrustedFile, WrongUsage
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # "mola" in ASCII, at its place in the header of every SQLite file.
 APPLICATION_ID = 0x6D6F6C61
 SQLITE_MAGIC = b"SQLite format 3\x00"
@@ -55,7 +55,7 @@ CREATE TRIGGER marks_stay BEFORE UPDATE ON expansions BEGIN SELECT RAISE(ABORT, 
 CREATE TRIGGER marks_last BEFORE DELETE ON expansions BEGIN SELECT RAISE(ABORT, 'revisions are never deleted'); END;
 """
 # What version 2 added: a hash a revision, and the bars that a label lies on (equal ones are kept once, by their hash).
-ADDED = """
+ADDED_2 = """
 CREATE TABLE hashes (
     number INTEGER PRIMARY KEY REFERENCES revisions (number),
     sha256 TEXT NOT NULL
@@ -77,7 +77,24 @@ CREATE TRIGGER hashes_last BEFORE DELETE ON hashes BEGIN SELECT RAISE(ABORT, 're
 CREATE TRIGGER bars_stay BEFORE UPDATE ON bars BEGIN SELECT RAISE(ABORT, 'bars are never changed'); END;
 CREATE TRIGGER bars_last BEFORE DELETE ON bars BEGIN SELECT RAISE(ABORT, 'bars are never deleted'); END;
 """
-SCHEMAS = {1: FIRST_SCHEMA, SCHEMA_VERSION: FIRST_SCHEMA + ADDED}
+# What version 3 added: what an annotator marked on a chart, spans and stretches of any length.
+ADDED_3 = """
+CREATE TABLE charts (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    symbol TEXT NOT NULL,
+    annotator TEXT NOT NULL CHECK (annotator <> ''),
+    revision INTEGER NOT NULL CHECK (revision >= 1),
+    content TEXT NOT NULL,
+    saved_us INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    UNIQUE (symbol, annotator, revision)
+);
+CREATE TRIGGER charts_stay BEFORE UPDATE ON charts BEGIN SELECT RAISE(ABORT, 'revisions are never changed'); END;
+CREATE TRIGGER charts_last BEFORE DELETE ON charts BEGIN SELECT RAISE(ABORT, 'revisions are never deleted'); END;
+"""
+# What each version added to the one before.
+ADDED = {2: ADDED_2, SCHEMA_VERSION: ADDED_3}
+SCHEMAS = {1: FIRST_SCHEMA, 2: FIRST_SCHEMA + ADDED_2, SCHEMA_VERSION: FIRST_SCHEMA + ADDED_2 + ADDED_3}
 
 
 def open_database(path: Path, must_exist: bool, timeout_s: float) -> sqlite3.Connection:

@@ -52,6 +52,42 @@ class Expansion:
 
 
 @dataclass(frozen=True)
+class ChartSpan:
+    """One piece of a chart with a class: times of its first and last bar, as of `Expansion`, and a note."""
+
+    start_us: int
+    end_us: int
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ChartLabels:
+    """What one annotator marked on one chart.
+
+    Attributes
+    ----------
+    symbol
+        Symbol of the chart's bars; the empty string where they name none.
+    annotator
+        Who marked it.
+    spans
+        Marked pieces, of any length.
+    stretches
+        First and last moment, microseconds since 1970 in UTC, of each stretch of which the annotator saw all bars.
+    revision, saved_us
+        As of `WindowLabel`.
+    """
+
+    symbol: str
+    annotator: str
+    spans: tuple[ChartSpan, ...]
+    stretches: tuple[tuple[int, int], ...] = ()
+    revision: int = 0
+    saved_us: int = 0
+
+
+@dataclass(frozen=True)
 class WindowLabel:
     """What one annotator says of one window.
 
@@ -162,13 +198,14 @@ def _mark_rules(label: WindowLabel) -> list[str]:
 
 
 log = logging.getLogger(__name__)
-__all__ = ["GRADES", "STATUSES", "Expansion", "LabelStore", "WindowLabel"]
+__all__ = ["GRADES", "STATUSES", "ChartLabels", "ChartSpan", "Expansion", "LabelStore", "WindowLabel"]
 
 COLUMNS = (
     "window_id, symbol, r.start_us, r.end_us, annotator, grade, reason, note, status, revision, saved_us, number, "
     "of_revision"
 )
 ALL_REVISIONS = "FROM revisions AS r"
+FIRST_WITH_HASHES = 2
 NO_BARS: Mapping[str, bytes] = {}
 APPEND = (
     "INSERT INTO revisions (window_id, annotator, revision, of_revision, symbol, start_us, end_us, grade, reason, "
@@ -207,7 +244,7 @@ class LabelStore:
         self._connection = open_database(self.path, must_exist, timeout_s)
         try:
             with self._lock, told(self.path):
-                if self._execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+                if self._version() < SCHEMA_VERSION:
                     self._upgrade()
                 # One state of the file, whoever saves meanwhile.
                 self._execute("BEGIN")
@@ -374,6 +411,39 @@ class LabelStore:
             rows = self._execute("SELECT DISTINCT annotator FROM current ORDER BY annotator").fetchall()
         return [row[0] for row in rows]
 
+    def charts(self) -> list[ChartLabels]:
+        """Return what every annotator marked on every chart, by symbol and annotator: the last saved of each."""
+        with self._lock, told(self.path):
+            newest = {(chart.symbol, chart.annotator): chart for chart in self._charts()}
+        return [newest[key] for key in sorted(newest)]
+
+    def save_charts(self, charts: Sequence[ChartLabels]) -> None:
+        """Add a revision of each chart: all of them or, on any error, none.
+
+        Raises
+        ------
+        LabelConflict
+            A chart's `revision` is not the one in the store: another save was first.
+        InvalidData
+            A chart has no annotator, or a span without a class.
+        """
+        for chart in charts:
+            if not chart.annotator.strip() or not all(span.label.strip() for span in chart.spans):
+                raise InvalidData(
+                    f"a chart must have an annotator and every span of it a class, but {chart.symbol!r} of "
+                    f"{chart.annotator!r} has not. Name them."
+                )
+        with self._transaction():
+            current = {(one.symbol, one.annotator): one.revision for one in self._charts()}
+            for chart in charts:
+                if (found := current.get((chart.symbol, chart.annotator), 0)) != chart.revision:
+                    raise LabelConflict(
+                        None,
+                        f"spans of {chart.annotator} on {chart.symbol or 'the chart'} must still be at revision "
+                        f"{chart.revision}, but they are at {found}: another save was first. Run it again.",
+                    )
+                self._append_chart(replace(chart, revision=found + 1, saved_us=time.time_ns() // 1000))
+
     def foreign_changes(self) -> int:
         """Return a number that changes when another process, or another store over this file, has saved."""
         with self._lock, told(self.path):
@@ -427,28 +497,33 @@ class LabelStore:
             )
 
     def _upgrade(self) -> None:
-        """Bring a store of version 1 to this one: a hash a revision; the first file stays beside it."""
-        kept = self.path.with_name(f"{self.path.name}.version-1")
+        """Bring a store of an older version to this one; the file as it was stays beside it."""
+        version = self._version()
+        kept = self.path.with_name(f"{self.path.name}.version-{version}")
         if not os.path.lexists(kept):
             backup_database(self._connection, kept)
         self._execute("BEGIN IMMEDIATE")
         try:
             # Another process may have been first.
-            if self._execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
-                for statement in ADDED.split(";\n"):
+            for added in range(self._version() + 1, SCHEMA_VERSION + 1):
+                for statement in ADDED[added].split(";\n"):
                     self._execute(statement)
-                for number, label, of_revision in self._numbered(f"SELECT {COLUMNS} {ALL_REVISIONS}", ()):
-                    self._seal(number, label, of_revision)
-                self._execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                if added == FIRST_WITH_HASHES:
+                    for number, label, of_revision in self._numbered(f"SELECT {COLUMNS} {ALL_REVISIONS}", ()):
+                        self._seal(number, label, of_revision)
+                self._execute(f"PRAGMA user_version = {added}")
             self._execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._execute("ROLLBACK")
             raise
         log.warning(
-            "%s was brought to version %d: each revision has a hash now. The file as it was is %s.",
-            self.path, SCHEMA_VERSION, kept,
+            "%s was brought from version %d to version %d. The file as it was is %s.",
+            self.path, version, SCHEMA_VERSION, kept,
         )  # fmt: skip
+
+    def _version(self) -> int:
+        return int(self._execute("PRAGMA user_version").fetchone()[0])
 
     def _verify(self) -> None:
         """Refuse a store of which a revision is not as it was saved, lacks, or is not the current one that it was."""
@@ -472,6 +547,7 @@ class LabelStore:
         for sha256, content in self._execute("SELECT sha256, content FROM bars"):
             if not isinstance(content, bytes) or hashlib.sha256(content).hexdigest() != sha256:
                 self._damaged("bars of a label are not as they were saved")
+        self._charts()
 
     def _damaged(self, what: str) -> None:
         raise UntrustedFile(f"{self.path} must hold every revision as it was saved, but {what}. {ADVICE}")
@@ -537,6 +613,33 @@ class LabelStore:
             self._lay_on(number, bars)
         return saved
 
+    def _append_chart(self, chart: ChartLabels) -> None:
+        number = 1 + self._execute("SELECT COUNT(*) FROM charts").fetchone()[0]
+        content = json.dumps(
+            {"spans": [astuple(span) for span in chart.spans], "stretches": chart.stretches}, default=int
+        )
+        row = (number, chart.symbol, chart.annotator, chart.revision, content, chart.saved_us)
+        self._execute("INSERT INTO charts VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, _row_hash(row)))
+
+    def _charts(self) -> list[ChartLabels]:
+        """Return every revision of every chart, the first one first; each must be as it was saved."""
+        rows = self._execute("SELECT * FROM charts ORDER BY number").fetchall()
+        newest: Counter[tuple[str, str]] = Counter()
+        found: list[ChartLabels] = []
+        for *row, sha256 in rows:
+            number, symbol, annotator, revision, content, saved_us = row
+            newest[symbol, annotator] += 1
+            if (number, revision, sha256) != (len(found) + 1, newest[symbol, annotator], _row_hash(tuple(row))):
+                self._damaged(f"spans of {annotator[:80]!r} on {symbol[:80]!r}, revision {revision}, are not")
+            held = json.loads(content)
+            spans = tuple(ChartSpan(*one) for one in held["spans"])
+            stretches = tuple((first, last) for first, last in held["stretches"])
+            found.append(ChartLabels(symbol, annotator, spans, stretches, revision, saved_us))
+        last = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'charts'").fetchone()
+        if (last[0] if last else 0) != len(found):
+            self._damaged(f"spans are there {len(found)} times where they were saved {last[0] if last else 0} times")
+        return found
+
     def _select(self, query: str, *values: Any) -> list[WindowLabel]:
         with self._lock, told(self.path):
             return [label for label, _ in self._rows(query, values)]
@@ -583,6 +686,10 @@ def _label(head: list[Any], expansions: tuple[Expansion, ...]) -> WindowLabel:
     return WindowLabel(
         window_id, symbol, start_us, end_us, annotator, grade, reason, note, expansions, status, revision, saved_us
     )
+
+
+def _row_hash(row: tuple[Any, ...]) -> str:
+    return hashlib.sha256(json.dumps(row, default=repr, ensure_ascii=True).encode()).hexdigest()
 
 
 def _content_hash(number: int, label: WindowLabel, of_revision: int) -> str:

@@ -181,7 +181,7 @@ def read_foreign(options: ImportOptions, known: Knowing) -> ForeignTable:
     if kind is FEATHER:
         with reading(options.input, WHAT, ADVICE):
             return ForeignTable(_feather(content, options))
-    text = _text(content, options)
+    text = text_of(content, options)
     # A line of JSON in a file of another encoding shows only now.
     return (
         read_json_bars(text, options)
@@ -200,7 +200,7 @@ def _feather(content: bytes, options: ImportOptions) -> pl.DataFrame:
     return frame
 
 
-def _text(content: bytes, options: ImportOptions) -> str:
+def text_of(content: bytes, options: ImportOptions) -> str:
     """Decode text by its mark, else as UTF-8, else as what Windows writes; line ends become those of Unix."""
     text = _decoded(content, options)
     if "\0" in text:
