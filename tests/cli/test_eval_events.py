@@ -12,9 +12,9 @@ import pytest
 from moola.core.bars import Bars
 from moola.core.utc_times import utc_text
 from moola.tables.bar_table import write_bars
+from tests.charts_made import planted, write_events, write_spans
 from tests.made import random_walk_bars
 from tests.slow_spans import SlowPiece
-from tests.charts_made import planted, write_events, write_spans
 
 N_BARS, CLASSES = 8000, ["bear", "bull"]
 ON_BARS = ("--truth", "spans.csv", "--bars", "bars.parquet")
@@ -177,4 +177,4 @@ def test_a_span_between_bars_is_refused_with_its_line(bars, moola):
     write_events(Path("e.parquet"), bars, [SlowPiece(10, 19, 0, 0.5)], CLASSES)
     answer = moola("eval", "--events", "e.parquet", "--truth", "spans.csv", "--bars", "gap.parquet")
     assert answer.code == 3
-    assert "a span must hold a bar, but 1 does not, first at line 3" in answer.err
+    assert "a span must meet a bar, but 1 does not, first at line 3" in answer.err

@@ -11,9 +11,9 @@ from moola.evaluation.event_figures import event_figures, reliability, threshold
 from moola.evaluation.event_gate import judge_events
 from moola.evaluation.event_references import random_pieces, strongest_moves
 from moola.evaluation.span_metrics import JudgedEvents, average_precision_at, judged_events
+from tests.charts_made import chart_of, judged_of, pieces_of, planted
 from tests.made import random_walk_bars
 from tests.slow_spans import SlowPiece
-from tests.charts_made import chart_of, judged_of, pieces_of, planted
 
 N_BARS = 20_000
 AP = average_precision_at(0.5, with_class=True)

@@ -27,6 +27,7 @@ from moola.evaluation.span_metrics import (
     recall_at,
     recall_at_alarms,
 )
+from tests.charts_made import chart_of, crowded, judged_of, pieces_of, planted, slow_of
 from tests.slow_spans import (
     SlowPiece,
     slow_counted,
@@ -37,7 +38,6 @@ from tests.slow_spans import (
     slow_span_ap,
     slow_spans,
 )
-from tests.charts_made import chart_of, crowded, judged_of, pieces_of, planted, slow_of
 from tests.strategies import QUICK
 
 SEEDS, COUNTS = st.integers(0, 10_000), st.integers(0, 25)

@@ -129,10 +129,15 @@ def _say_chart(screen: Screen, result: dict[str, Any]) -> None:
         f"  {result['n_bars']:,} bars looked at, {result['stretches_from']} to {result['stretches_to']}, in "
         f"{result['n_blocks']} blocks of time for the intervals"
     )
-    if result["stretches"] is None:
+    if len(result["annotators"]) > 1:
+        names = ", ".join(result["annotators"][:5])
+        screen.say(
+            f"  Spans of {len(result['annotators'])} annotators count together ({names}); --annotator takes one."
+        )
+    if result["stretches_assumed"]:
         screen.say(
             "  ASSUMED: a person looked at every bar from the first span to the last. Where that is not so, events "
-            "count as false that nobody looked for; name what was looked at with --stretches."
+            "count as false that nobody looked for; name what was looked at with --stretches or --annotated."
         )
     if result["bars"] is None:
         screen.say("  ASSUMED: bars follow each other without gaps, weekends included; name them with --bars.")
@@ -163,7 +168,8 @@ def _number(value: float | None) -> str:
 
 def _gate_words(options: EventTruthOptions, events: str, baseline: str) -> list[Any]:
     words: list[Any] = ["moola", "gate", "--events", events, "--baseline-events", baseline, "--truth", options.truth]
-    for name in ("stretches", "bars"):
-        if (path := getattr(options, name)) is not None:
-            words += [f"--{name}", path]
+    for name in ("stretches", "annotated", "bars", "timezone", "annotator"):
+        value = getattr(options, name)
+        if value and value != getattr(EventTruthOptions(), name):
+            words += [f"--{name}", *(value if isinstance(value, tuple) else (value,))]
     return words

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from moola.errors import WrongUsage
 from moola.options.option_ranges import DEFAULT_SEED, MIN_GAIN, PROMOTED_NAME, DeviceName
+from moola.options.span_options import SpanReading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +35,18 @@ class VerdictOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventTruthOptions:
+class EventTruthOptions(SpanReading):
     """What the events of a scan are evaluated against.
 
     Parameters
     ----------
     truth
-        Spans that a person marked: a table with start, end, label and, where known, symbol (times in UTC).
+        File of the spans that a person marked.
     stretches
-        Stretches that the person looked at whole: a table with from, to and, where known, symbol. Left out: from the
-        first span's start to the last span's end.
+        Table (from, to, symbol where known) of the stretches of which the person saw all bars. Without it and
+        --annotated: from the first span's start to the last span's end.
+    annotated
+        The same as times FROM TO; further pairs may follow.
     bars
         Bars that were scanned. Left out: bars are taken to follow each other without gaps.
     min_prob
@@ -52,6 +55,7 @@ class EventTruthOptions:
 
     truth: Path | None = None
     stretches: Path | None = None
+    annotated: tuple[str, ...] = ()
     bars: Path | None = None
     min_prob: float = 0.0
 
@@ -75,7 +79,7 @@ class EventTruthOptions:
         WrongUsage
             Names the first that was given.
         """
-        idle = [name for name in ("truth", "stretches", "bars") if getattr(self, name) is not None]
+        idle = [name for name in ("truth", "stretches", "annotated") if getattr(self, name)]
         if idle:
             raise WrongUsage(f"--{idle[0]} must come with the events of a scan, but none are given. Leave it out.")
 
