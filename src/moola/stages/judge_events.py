@@ -26,9 +26,9 @@ from moola.evaluation.event_figures import (
 from moola.evaluation.event_gate import judge_events
 from moola.evaluation.span_metrics import Chart, JudgedEvents, Pieces, judged_events, make_chart
 from moola.files import json_bytes, write_atomic
+from moola.labels.label_positions import read_named_bars
 from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOptions
 from moola.options.study_options import CompareOptions
-from moola.tables.bar_table import read_named_bars
 from moola.tables.event_table import read_events
 from moola.tables.frames import in_file, write_frame
 from moola.tables.span_file import (
