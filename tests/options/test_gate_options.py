@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from moola.errors import WrongUsage
-from moola.options.judging_options import GateOptions, PromoteOptions, ReportOptions, gate_options
+from moola.options.judging_options import GateOptions, PromoteOptions, ReportOptions, VerdictOptions, gate_options
 from moola.options.option_ranges import MIN_GAIN
 
 GIVEN = GateOptions(run=Path("r"), baseline=Path("b"), name="n.pt", seed=3, min_gain=0.05)
 
 
 def test_promote_passes_every_option_of_the_gate():
-    values = {field.name: getattr(GIVEN, field.name) for field in fields(GateOptions)}
+    values = {field.name: getattr(GIVEN, field.name) for field in fields(VerdictOptions)} | {"run": GIVEN.run}
     assert PromoteOptions(**values).gate_options() == GIVEN
     with pytest.raises(WrongUsage, match="must be given --run or --back"):
         PromoteOptions().gate_options()

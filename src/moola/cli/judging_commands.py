@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from moola.cli import event_judging
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.cli.progress import FitProgress
 from moola.errors import WrongUsage
@@ -15,11 +16,16 @@ from moola.options.study_options import CompareOptions, CvOptions
 NOT_PROMOTED = 4
 
 
-def evaluate(*, options: Annotated[EvalOptions, Flat], console: Console = ConsoleOptions()) -> int:
+def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: Console = ConsoleOptions()) -> int:
     """Show a run's metrics with 95 % intervals, and those of an uninformed baseline.
 
+    With --events, how well the events of a scan find the spans that a person marked.
+
     Example: moola eval --run artifacts/runs/<RUN_ID> --save-reliability-plot artifacts/plots/reliability.png
+    Example: moola eval --events events.parquet --truth spans.csv --bars data/raw/eurusd_1h_2017.parquet
     """
+    if options.events is not None:
+        return event_judging.evaluate(options, Screen(console))
     from moola.stages import evaluate
 
     result, evaluation = evaluate.evaluate_run(options)
@@ -76,9 +82,8 @@ def _plot(options: EvalOptions, result: dict[str, Any], evaluation: Any) -> None
     ]
     by = f", labelled by {', '.join(result['labelled_by'])}" if result["labelled_by"] else ""
     title = "Reliability: " + ", ".join(shown)
-    reliability_plot(
-        options.save_reliability_plot, evaluation, title, f"{result['n_windows']} windows of {result['part']}{by}"
-    )
+    note = f"{result['n_windows']} windows of {result['part']}{by}"
+    reliability_plot(options.save_reliability_plot, evaluation.reliability, title, note)
 
 
 def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
@@ -92,13 +97,16 @@ def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
         screen.say(f"  NOT LEAK-PROOF: {leak}.")
 
 
-def gate(*, options: Annotated[GateOptions, Flat], console: Console = ConsoleOptions()) -> int:
+def gate(*, options: Annotated[GateOptions, Flat] = GateOptions(), console: Console = ConsoleOptions()) -> int:
     """Compare a run with the baseline on the same windows, and give a verdict.
 
     Exit code 4 unless the verdict is promote.
 
     Example: moola gate --run artifacts/runs/<RUN_ID>
+    Example: moola gate --events new.parquet --baseline-events old.parquet --truth spans.csv --bars bars.parquet
     """
+    if options.events is not None:
+        return event_judging.gate(options, Screen(console))
     from moola.stages import evaluate
     from moola.stages.cv_gate import gate_cv, is_cv
 
@@ -278,7 +286,9 @@ def _covered(found: dict[str, Any], prefix: str = "") -> str | None:
 def compare(
     names: Annotated[
         list[str],
-        everyday("Runs or cvs, by id or folder; the first is the baseline unless --baseline names another.", DATA),
+        everyday(
+            "Runs or cvs, by id or folder; with --truth event tables. The first is the baseline by default.", DATA
+        ),
     ],
     /,
     *,
@@ -291,6 +301,9 @@ def compare(
 
     Example: moola compare <RUN_ID> <RUN_ID> <RUN_ID> --output compare.csv --plot compare.png
     """
+    if options.truth is not None:
+        return event_judging.compare(names, options, Screen(console))
+    options.refuse_idle()
     from moola.stages import compare
 
     result = compare.compare(names, options)
@@ -315,7 +328,7 @@ def compare(
     if options.plot is not None:
         from moola.reports.png_charts import comparison_plot
 
-        comparison_plot(options.plot, result)
+        comparison_plot(options.plot, result, f"{result['n_windows']} windows")
         screen.say(f"Plot in {options.plot}")
     screen.next_command("moola", "gate", "--run", result["best"], "--baseline", result["baseline"])
     screen.result(result)

@@ -53,7 +53,13 @@ def perfect_ece_range(predictions: Predictions, bins: str, seed: int, n_draws: i
     Outcomes are drawn with these confidences as their probabilities (consistency resampling, Bröcker
     and Smith 2007): a measured ECE inside the range is no evidence of miscalibration.
     """
-    sure, _ = confidence(predictions)
+    return perfect_range(confidence(predictions)[0], bins, seed, n_draws)
+
+
+def perfect_range(
+    sure: Float[np.ndarray, " windows"], bins: str, seed: int, n_draws: int = 2000
+) -> tuple[float, float]:
+    """Return `perfect_ece_range` of confidences alone, one at least."""
     bin_ = {"width": width_bin, "mass": mass_bin}[bins](sure)
     rng = generator(seed, "perfect ece", bins)
     drawn = rng.random((n_draws, len(sure))) < sure
@@ -65,7 +71,13 @@ def perfect_ece_range(predictions: Predictions, bins: str, seed: int, n_draws: i
 
 def reliability_bins(predictions: Predictions, seed: int) -> list[dict[str, float | int]]:
     """Return the non-empty equal-width bins: count, mean confidence, accuracy, band of a perfect model."""
-    sure, correct = confidence(predictions)
+    return bins_of_outcomes(*confidence(predictions), seed)
+
+
+def bins_of_outcomes(
+    sure: Float[np.ndarray, " windows"], correct: np.ndarray, seed: int
+) -> list[dict[str, float | int]]:
+    """Return `reliability_bins` of confidences and whether each was right."""
     bin_ = width_bin(sure)
     rng = generator(seed, "reliability band")
     bins = []

@@ -29,6 +29,16 @@ def weighted_share(numerator: Values, denominator: Values) -> Values:
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
 
 
+def weighted_quantile(values: Float[np.ndarray, " windows"], weights: Weights, quantile: float) -> Values:
+    """Return the smallest value with at least this share of the weight at or below it; NaN without weight."""
+    if not len(values):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(values, kind="stable")
+    mass = np.cumsum(weights[:, order], axis=1)
+    position = np.argmax(mass >= quantile * mass[:, -1:] - 1e-9, axis=1)
+    return np.where(mass[:, -1] > 0, values[order][position], np.nan)
+
+
 def average_precision(score: Float[np.ndarray, " windows"], positive: np.ndarray, weights: Weights) -> Values:
     """Average precision: the sum of precision times the gain in recall at each distinct score.
 

@@ -173,17 +173,30 @@ def _average_precisions(
     matched = matched_detections(predictions, tolerances, window)
     by_window = _window_weights(weights, window)
     n_true = by_window @ matched.n_true.astype(np.float64)
-    order = np.argsort(-matched.confidence, kind="stable")
-    ranked = matched.confidence[order]
-    group_end = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], np.ones(min(len(ranked), 1), dtype=bool)))
-    counts = by_window[:, matched.window[order]]
-    seen = np.cumsum(counts, axis=1)[:, group_end]
-    areas = []
-    for hit in matched.hit[:, order]:
-        hits = np.cumsum(counts * hit, axis=1)[:, group_end]
-        precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
-        areas.append(weighted_share((np.diff(hits, axis=1, prepend=0.0) * precision).sum(axis=1), n_true))
+    counts = by_window[:, matched.window]
+    areas = [precision_area(matched.confidence, hit, counts, n_true) for hit in matched.hit]
     return np.stack(areas)
+
+
+def precision_area(
+    confidence: Float[np.ndarray, " detections"],
+    hit: Bool[np.ndarray, " detections"],
+    counts: Float[np.ndarray, "resamples detections"],
+    n_true: Values,
+) -> Values:
+    """Average precision of ranked detections, sum_k (R_k - R_{k-1}) P_k over descending distinct confidences.
+
+    `counts` is how often each detection counts in a resample, `n_true` how many true ones there are. Equal confidences
+    enter together. NaN where nothing is true, 0 where something is and nothing was detected.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    ranked = confidence[order]
+    group_end = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], np.ones(min(len(ranked), 1), dtype=bool)))
+    counts = counts[:, order]
+    seen = np.cumsum(counts, axis=1)[:, group_end]
+    hits = np.cumsum(counts * hit[order], axis=1)[:, group_end]
+    precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
+    return weighted_share((np.diff(hits, axis=1, prepend=0.0) * precision).sum(axis=1), n_true)
 
 
 def average_precision_at(tolerance_bars: int, window: np.ndarray | None = None) -> Metric:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from moola.evaluation.class_metrics import Metric, Values, Weights, weighted_share
+from moola.evaluation.class_metrics import Metric, Values, Weights, weighted_quantile, weighted_share
 from moola.evaluation.event_detection import WindowRows, window_rows
 from moola.tables.prediction_table import Predictions
 
@@ -92,13 +92,7 @@ def lead_lag(which: str, quantile: float) -> Metric:
         distance = _distances(predictions, pairs).max(axis=1)
         known = pairs.over_window(np.minimum, distance) < FAR
         late = (predictions.predicted_bar - nearest_pointers(predictions))[:, ENDS.index(which)].astype(np.float64)
-        order = np.argsort(late, kind="stable")
-        order = order[known[order]]
-        mass = np.cumsum((weights / pairs.n_rows)[:, order], axis=1)
-        if not len(order):
-            return np.full(len(weights), np.nan)
-        position = np.argmax(mass >= quantile * mass[:, -1:] - 1e-9, axis=1)
-        return np.where(mass[:, -1] > 0, late[order][position], np.nan)
+        return weighted_quantile(late[known], (weights / pairs.n_rows)[:, known], quantile)
 
     return metric
 

@@ -21,7 +21,8 @@ from moola.options.option_fields import (
     everyday,
     says,
 )
-from moola.options.option_ranges import COUNT_OR_NONE, DEFAULT_SEED, PROMOTED_NAME
+from moola.options.option_ranges import COUNT_OR_NONE, DEFAULT_SEED, PROBABILITY, PROMOTED_NAME
+from moola.options.span_options import AnnotatedTimes, SpanReading, Stretches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,112 @@ class VerdictOptions(Comparison):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateOptions(VerdictOptions):
+class EventTruthOptions(SpanReading):
+    """What the events of a scan are evaluated against."""
+
+    truth: Annotated[Path | None, everyday("File of the spans that a person marked, for events.", EVALUATION)] = None
+    stretches: (
+        Annotated[
+            Stretches,
+            says(
+                "Table (from, to, symbol where known) of the stretches of which the person saw all bars. By default "
+                "from the first span's start to the last span's end."
+            ),
+        ]
+        | None
+    ) = None
+    annotated: AnnotatedTimes = ()
+    bars: (
+        Annotated[
+            Bars,
+            everyday(
+                "Bars that were scanned. By default bars are taken to follow each other without gaps.", EVALUATION
+            ),
+        ]
+        | None
+    ) = None
+    min_prob: Annotated[
+        float,
+        PROBABILITY,
+        everyday(
+            "Least event_prob for precision, recall and false alarms; average precision ranks all events.", EVALUATION
+        ),
+    ] = 0.0
+
+    def truth_named(self) -> Path:
+        """Return the file of spans.
+
+        Raises
+        ------
+        WrongUsage
+            It is not named.
+        """
+        if self.truth is None:
+            raise WrongUsage("events must be evaluated with --truth, but it is not given. Name the spans of a person.")
+        return self.truth
+
+    def refuse_idle(self) -> None:
+        """Refuse options of events where no events are evaluated.
+
+        Raises
+        ------
+        WrongUsage
+            Names the first that was given.
+        """
+        idle = [name for name in ("truth", "stretches", "annotated") if getattr(self, name)]
+        if idle:
+            raise WrongUsage(f"--{idle[0]} must come with the events of a scan, but none are given. Leave it out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOrEventsOptions(EventTruthOptions):
+    """What is evaluated: a run, or the events of a scan."""
+
+    run: Run | None = None
+    events: Annotated[
+        Path | None,
+        everyday("In place of a run: the event table of `moola scan`, evaluated against --truth.", EVALUATION),
+    ] = None
+
+    def run_named(self) -> Path:
+        """Return the run.
+
+        Raises
+        ------
+        WrongUsage
+            No run is named, or events or options of events came with it.
+        """
+        if self.run is None or self.events is not None:
+            given = "neither is" if self.events is None else "both are" if self.run else "--events is"
+            raise WrongUsage(f"one of --run and --events must be given, but {given}. Give one.")
+        self.refuse_idle()
+        return self.run
+
+    def events_named(self) -> Path:
+        """Return the event table.
+
+        Raises
+        ------
+        WrongUsage
+            No events are named, or a run came with them.
+        """
+        if self.events is None or self.run is not None:
+            given = "neither is" if self.run is None else "both are" if self.events else "--run is"
+            raise WrongUsage(f"one of --run and --events must be given, but {given}. Give one.")
+        return self.events
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions(RunOrEventsOptions, VerdictOptions):
     """Options of `gate`."""
 
-    run: Annotated[Run, says("Challenger: run id, or its folder under artifacts/runs.")]
+    run: Annotated[Run, says("Challenger: run id, or its folder under artifacts/runs.")] | None = None
+    baseline_events: Annotated[Path | None, everyday("The event table to beat, of the same bars.", EVALUATION)] = None
+    baseline_min_prob: Annotated[
+        float | None,
+        PROBABILITY,
+        everyday("Least event_prob of the baseline's events, where it is not --min-prob.", EVALUATION),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +186,19 @@ EventMetric = Literal["hit_at_pm3", "lead_lag", "pointer_f1", "event_map", "expa
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions:
+class EvalOptions(RunOrEventsOptions):
     """Options of `eval`."""
 
-    run: Run
     metrics: Annotated[tuple[ClassMetric, ...], everyday("Class metrics to show.", EVALUATION)] = get_args(ClassMetric)
     event_metrics: Annotated[tuple[EventMetric, ...], everyday("Pointer metrics to show.", EVALUATION)] = get_args(
         EventMetric
     )
     save_metrics: (
-        Annotated[Output, says("JSON file for the figures; by default artifacts/metrics/<RUN_ID>.json.")] | None
+        Annotated[
+            Output,
+            says("JSON file for the figures; by default under artifacts/metrics, or beside the events."),
+        ]
+        | None
     ) = None
     save_reliability_plot: Annotated[Output, says("PNG file for the reliability diagram.")] | None = None
     seed: BootstrapSeed = DEFAULT_SEED

@@ -44,6 +44,7 @@ COUNT, COUNT_OR_NONE, SEVERAL = Range(1), Range(0), Range(2)
 NOT_NEGATIVE, POSITIVE = Range(0.0), Range(0.0, open_low=True)
 BETWEEN_0_AND_1, BELOW_1 = Range(0.0, 1.0, True, True), Range(0.0, 1.0, open_high=True)
 SHARE = Range(0.0, 1.0, open_low=True)
+PROBABILITY = Range(0.0, 1.0)
 RATIO, RATE = Range(0.0, MAX_RATIO), Range(0.0, MAX_RATE, open_low=True)
 
 

@@ -23,7 +23,14 @@ from moola.options.option_fields import (
     everyday,
     says,
 )
-from moola.options.option_ranges import BELOW_1, COUNT, COUNT_OR_NONE, NOT_NEGATIVE, Range, refuse_out_of_range
+from moola.options.option_ranges import (
+    BELOW_1,
+    COUNT,
+    COUNT_OR_NONE,
+    NOT_NEGATIVE,
+    PROBABILITY,
+    refuse_out_of_range,
+)
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".jsonl")
 GROWING_SUFFIXES = (".csv", ".jsonl")
@@ -46,7 +53,7 @@ class ScanOptions(Machine):
     max_gap_hours: MaxGapHours | None = None
     min_prob: Annotated[
         float | None,
-        Range(0.0, 1.0),
+        PROBABILITY,
         everyday(
             "Least probability of an event, that both its pointers are within 3 bars; by default the square of the "
             "model's pointer threshold, and at least 0.1.",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from moola.errors import WrongUsage
+from moola.options.judging_options import EventTruthOptions
 from moola.options.option_fields import (
     DATA,
     EVALUATION,
@@ -104,7 +105,7 @@ class CvOptions(LearnedFromRows, ManyFits):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions:
+class CompareOptions(EventTruthOptions):
     """Options of `compare`."""
 
     baseline: Annotated[

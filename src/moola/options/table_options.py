@@ -78,7 +78,7 @@ class WindowsOptions(SpanReading):
     spans: (
         Annotated[
             Path,
-            everyday("File of spans: a labelled window is cut around each. Without it windows have no labels.", DATA),
+            everyday("File of spans: a labelled window is cut around each. By default windows have no labels.", DATA),
         ]
         | None
     ) = None

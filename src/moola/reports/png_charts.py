@@ -16,7 +16,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from moola.augment import Window
 from moola.core.expansions import class_text
 from moola.core.windows import inner_zone
-from moola.evaluation.figures import Evaluation
 from moola.files import write_atomic
 from moola.scan.event_views import EventPicture
 
@@ -34,9 +33,17 @@ def save_figure(path: Path, figure: Any) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def reliability_plot(path: Path, evaluation: Evaluation, title: str, note: str) -> None:
-    """Draw accuracy against confidence, with counts, diagonal and the band of a perfect model."""
-    bins = evaluation.reliability
+def reliability_plot(
+    path: Path,
+    bins: list[dict[str, float | int]],
+    title: str,
+    note: str,
+    words: tuple[str, str, str] = ("windows predicted right", "confidence of the predicted class", "windows"),
+) -> None:
+    """Draw accuracy against confidence, with counts, diagonal and the band of a perfect model.
+
+    `words` name what is right, the confidence, and what is counted.
+    """
     figure, (top, below) = plt.subplots(
         2, 1, figsize=(5.6, 6.6), height_ratios=(3, 1), sharex=True, layout="constrained"
     )
@@ -49,12 +56,12 @@ def reliability_plot(path: Path, evaluation: Evaluation, title: str, note: str) 
     confidence = [row["confidence"] for row in bins]
     accuracy = [row["accuracy"] for row in bins]
     top.plot(confidence, accuracy, color=MODEL, marker="o", linewidth=1.5, label="this run")
-    top.set(ylabel="share of windows predicted right", ylim=(0, 1.02), title=title)
+    top.set(ylabel=f"share of {words[0]}", ylim=(0, 1.02), title=title)
     top.legend(loc="upper left", frameon=False, fontsize=9)
     counts = [row["n"] for row in bins]
     bars = below.bar(centres, counts, width=0.09, color=MODEL)
     below.bar_label(bars, fontsize=8)
-    below.set(xlabel="confidence of the predicted class", ylabel="windows", xlim=(0, 1))
+    below.set(xlabel=words[1], ylabel=words[2], xlim=(0, 1))
     below.margins(y=0.25)
     figure.supxlabel(note, fontsize=8, color=INK)
     for axis in (top, below):
@@ -62,7 +69,28 @@ def reliability_plot(path: Path, evaluation: Evaluation, title: str, note: str) 
     save_figure(path, figure)
 
 
-def comparison_plot(path: Path, result: dict[str, Any]) -> None:
+def event_curve_plot(path: Path, result: dict[str, Any]) -> None:
+    """Draw precision by recall and false alarms by recall of events, with and without their class."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9), layout="constrained")
+    for name, style in (("with_class", "-"), ("without_class", ":")):
+        curve = result["curve"][name]
+        label = name.replace("_", " ")
+        left.plot(curve["recall"], curve["precision"], color=MODEL, linestyle=style, label=label)
+        right.plot(curve["recall"], curve["alarms"], color=MODEL, linestyle=style, label=label)
+    right.axhline(1, color=INK, linewidth=1, linestyle="--", label="1 false alarm")
+    left.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    right.set(xlabel="recall", ylabel="false alarms per 1,000 bars", xlim=(0, 1), ylim=(0, None))
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=8)
+    figure.supxlabel(
+        f"{result['n_events']} events, {result['n_spans']} spans, {result['n_bars']:,} bars; right at IoU .5",
+        fontsize=8,
+    )
+    save_figure(path, figure)
+
+
+def comparison_plot(path: Path, result: dict[str, Any], judged_on: str) -> None:
     """Draw each contestant's paired difference from the baseline with its 95 % interval, a panel a metric."""
     rows = [row for row in result["rows"] if row["difference"] is not None]
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
@@ -80,7 +108,7 @@ def comparison_plot(path: Path, result: dict[str, Any]) -> None:
         axis.axvline(0, color=INK, linewidth=1, linestyle="--")
         axis.set(title=metric, yticks=range(len(names)), yticklabels=names)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"Difference from {result['baseline']}, {result['n_windows']} windows", fontsize=9)
+    figure.suptitle(f"Difference from {result['baseline']}, {judged_on}", fontsize=9)
     save_figure(path, figure)
 
 

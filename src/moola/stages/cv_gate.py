@@ -63,7 +63,7 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
     InvalidData
         No baseline was named, or it is of other windows or folds.
     """
-    challenger_run = run_store.find_run(CV_ROOT, options.run)
+    challenger_run = run_store.find_run(CV_ROOT, options.run_named())
     if options.baseline is None:
         raise InvalidData(
             "the gate on a cv must have another cv as baseline, but --baseline is missing. "

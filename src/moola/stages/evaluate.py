@@ -77,7 +77,7 @@ def training_facts(run: run_store.Run) -> TrainingFacts:
 
 def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     """Evaluate a run on test (else val) and keep the figures."""
-    run = run_store.find_run(RUNS_ROOT, options.run)
+    run = run_store.find_run(RUNS_ROOT, options.run_named())
     assert run.manifest is not None
     predictions = judged_predictions(run)
     evaluation = evaluate(predictions, training_facts(run), options.metrics, options.event_metrics, options.seed)
@@ -106,7 +106,7 @@ class Baseline:
 
 def gate(options: GateOptions) -> dict[str, Any]:
     """Compare a run with a baseline on the same windows; the verdict is in the result."""
-    run = run_store.find_run(RUNS_ROOT, options.run)
+    run = run_store.find_run(RUNS_ROOT, options.run_named())
     assert run.manifest is not None
     challenger = judged_predictions(run)
     baseline = _find_baseline(options, run, challenger)
@@ -214,10 +214,10 @@ def promote(
         finished = finish_promotion(target)
         if finished is not None:
             log.info("The promotion of run %s was cut short: it is finished now.", finished["run_id"])
-            if finished["run_id"] == run_store.find_run(RUNS_ROOT, options.run).run_id:
+            if finished["run_id"] == run_store.find_run(RUNS_ROOT, options.run_named()).run_id:
                 return finished | {"promoted_to": str(target)}
         # Before the gate: what it costs must not be lost to a model in use already or a damaged log.
-        check_promotion(run_store.find_run(RUNS_ROOT, options.run).path(run_store.MODEL), target)
+        check_promotion(run_store.find_run(RUNS_ROOT, options.run_named()).path(run_store.MODEL), target)
         return _promote(options, accept_inconclusive, report, target)
 
 
@@ -250,7 +250,7 @@ def _promote(
         raise NotPromoted(
             f"a model must pass the gate to be promoted, but the verdict is {verdict}: {result['reason']}. {way}"
         )
-    run = run_store.find_run(RUNS_ROOT, options.run)
+    run = run_store.find_run(RUNS_ROOT, options.run_named())
     record = {
         key: result[key] for key in ("run_id", "verdict", "reason", "baseline", "baseline_kind", "part", "n_windows")
     }

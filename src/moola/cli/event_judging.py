@@ -1,0 +1,175 @@
+"""What `eval`, `gate` and `compare` show where they evaluate the events of a scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from moola.cli.console import Screen
+from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOptions
+from moola.options.study_options import CompareOptions
+
+NOT_PROMOTED = 4
+RULE = (
+    "  An event is right where it overlaps a span by at least half of the bars in either (IoU .5); each span is found "
+    "once, the most probable event first. Events and spans count with at least half of their bars in a stretch."
+)
+NO_MODEL = (
+    "  An event table names no model: that it was not trained on these stretches must be known from elsewhere "
+    "(moola scan says it)."
+)
+
+
+def evaluate(options: EvalOptions, screen: Screen) -> int:
+    """Show the figures of events with 95 % intervals, beside both references."""
+    from moola.stages import judge_events
+
+    result = judge_events.evaluate_events(options)
+    screen.say(f"{result['n_events']} events of {result['events']} against {result['n_spans']} spans")
+    _say_chart(screen, result)
+    screen.table(["figure", "value", "95 % interval", "random", "strongest moves"], _figure_rows(result["figures"]))
+    screen.say(RULE)
+    screen.say("  Random: events of the same lengths at random places. Strongest moves: of the spans' lengths, ranked.")
+    for name, figures in result["by_symbol"].items():
+        shown = [figures[key]["value"] for key in ("ap_iou50_class", "recall_at_1_per_1000_class", "event_ece")]
+        average, recall, ece = (_number(value) for value in shown)
+        screen.say(f"  {name}: AP at IoU .5 with class {average}, recall at 1 false alarm {recall}, ECE {ece}")
+    rows = [
+        [f"{row['threshold']:.1f}", str(row["n_events"]), *(_number(row[key]) for key in _AT_THRESHOLD)]
+        for row in result["by_threshold"]
+    ]
+    screen.table(["least event_prob", "events", "precision", "recall", "false per 1,000 bars"], rows)
+    if result["perfect_ece"] is not None:
+        low, high = result["perfect_ece"]
+        screen.say(f"  Perfectly calibrated probabilities would show ECE {low:.3f} .. {high:.3f} here.")
+    result |= _plots(options, result)
+    screen.say(
+        f"Figures in {result['metrics_file']}, precision and recall in {result['curve_plot']}, reliability in "
+        f"{result['reliability_plot'] or 'no plot (no event counts)'}"
+    )
+    screen.next_command(*_gate_words(options, result["events"], "<events to beat>"))
+    screen.result(result)
+    return 0
+
+
+_AT_THRESHOLD = ("precision", "recall", "alarms_per_1000")
+
+
+def _plots(options: EvalOptions, result: dict[str, Any]) -> dict[str, str | None]:
+    from moola.reports.png_charts import event_curve_plot, reliability_plot
+
+    beside = Path(result["metrics_file"])
+    stem = beside.name.removesuffix(".json")
+    curve = beside.with_name(f"{stem}.curve.png")
+    event_curve_plot(curve, result)
+    if not result["reliability"]:
+        return {"curve_plot": str(curve), "reliability_plot": None}
+    target = options.save_reliability_plot or beside.with_name(f"{stem}.reliability.png")
+    figures = result["figures"]
+    title = f"Reliability: ECE {figures['event_ece']['value']:.3f}, Brier {figures['event_brier']['value']:.3f}"
+    note = f"{result['n_events']} events, {result['n_spans']} spans; right at IoU .5, whatever the class"
+    reliability_plot(target, result["reliability"], title, note, ("events that are right", "event_prob", "events"))
+    return {"curve_plot": str(curve), "reliability_plot": str(target)}
+
+
+def gate(options: GateOptions, screen: Screen) -> int:
+    """Show the verdict on events; exit code 4 unless it is promote."""
+    from moola.stages import judge_events
+
+    result = judge_events.gate_events(options)
+    screen.say(f"Challenger {result['events']}")
+    screen.say(f"Baseline   {result['baseline_events']}")
+    screen.say(f"Evaluated on {result['n_spans']} spans")
+    _say_chart(screen, result)
+    screen.say(NO_MODEL)
+    rows = []
+    for row in result["comparisons"]:
+        values = [_number(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
+        interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
+        rows.append([row["metric"], *values, interval, "yes" if row["holds"] else "no"])
+    screen.table(["figure", "challenger", "baseline", "random", "difference", "95 % interval", "rule holds"], rows)
+    if result["detectable_gain"] is not None:
+        screen.say(f"  Minimum detectable gain in average precision at 80 % power: {result['detectable_gain']:.3f}")
+    screen.say(f"Verdict: {result['verdict']}: {result['reason']}.")
+    if result["verdict"] == "promote":
+        screen.next_step("moola scan with the challenger's model on further bars")
+    else:
+        screen.next_step("annotate longer stretches, or moola train with other options")
+    screen.result(result)
+    return 0 if result["verdict"] == "promote" else NOT_PROMOTED
+
+
+def compare(names: list[str], options: CompareOptions, screen: Screen) -> int:
+    """Show tables of events side by side, with differences from a baseline."""
+    from moola.stages import judge_events
+
+    result = judge_events.compare_events(names, options)
+    screen.say(f"Baseline {result['baseline']}, {result['n_spans']} spans")
+    _say_chart(screen, result)
+    rows = []
+    for row in result["rows"]:
+        interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
+        numbers = [_number(row[name]) for name in ("detectable", "p", "p_holm")]
+        rows.append([row["name"], row["metric"], _number(row["value"]), _number(row["difference"]), interval, *numbers])
+    screen.table(["events", "metric", "value", "difference", "95 % interval", "detectable", "p", "p (Holm)"], rows)
+    if options.output is not None:
+        screen.say(f"Table in {options.output}")
+    if options.plot is not None:
+        from moola.reports.png_charts import comparison_plot
+
+        comparison_plot(options.plot, result, f"{result['n_spans']} spans")
+        screen.say(f"Plot in {options.plot}")
+    screen.next_command(*_gate_words(options, result["best"], result["baseline"]))
+    screen.result(result)
+    return 0
+
+
+def _say_chart(screen: Screen, result: dict[str, Any]) -> None:
+    screen.say(
+        f"  {result['n_bars']:,} bars looked at, {result['stretches_from']} to {result['stretches_to']}, in "
+        f"{result['n_blocks']} blocks of time for the intervals"
+    )
+    if len(result["annotators"]) > 1:
+        names = ", ".join(result["annotators"][:5])
+        screen.say(
+            f"  Spans of {len(result['annotators'])} annotators count together ({names}); --annotator takes one."
+        )
+    if result["stretches_assumed"]:
+        screen.say(
+            "  ASSUMED: a person looked at every bar from the first span to the last. Where that is not so, events "
+            "count as false that nobody looked for; name what was looked at with --stretches or --annotated."
+        )
+    if result["bars"] is None:
+        screen.say("  ASSUMED: bars follow each other without gaps, weekends included; name them with --bars.")
+    for what in ("events", "spans"):
+        if n := result[f"n_{what}_outside"]:
+            screen.say(f"  {n} {what} do not count: outside the stretches, or the same span again.")
+    strange = sorted(set(result["event_class_names"]) - set(result["truth_class_names"]))
+    if strange:
+        screen.say(f"  No span has the class {', '.join(strange)}: such events are false where the class counts.")
+
+
+def _figure_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
+    rows = []
+    for name, figure in figures.items():
+        if figure["value"] is None:
+            rows.append([name, "-", figure["reason"], "", ""])
+            continue
+        form = "+.0f" if name.startswith("late_bars") else ".3f"
+        interval = "-" if figure["low"] is None else f"{figure['low']:{form}} .. {figure['high']:{form}}"
+        others = ["-" if figure[key] is None else f"{figure[key]:{form}}" for key in ("random", "moves")]
+        rows.append([name, f"{figure['value']:{form}}", interval, *others])
+    return rows
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _gate_words(options: EventTruthOptions, events: str, baseline: str) -> list[Any]:
+    words: list[Any] = ["moola", "gate", "--events", events, "--baseline-events", baseline, "--truth", options.truth]
+    for name in ("stretches", "annotated", "bars", "timezone", "annotator"):
+        value = getattr(options, name)
+        if value and value != getattr(EventTruthOptions(), name):
+            words += [f"--{name}", *(value if isinstance(value, tuple) else (value,))]
+    return words

@@ -1,0 +1,180 @@
+"""Every figure of events on a chart, with its interval over blocks of time and beside its references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from moola.evaluation.calibration import bins_of_outcomes, perfect_range
+from moola.evaluation.class_metrics import Weights
+from moola.evaluation.comparisons import N_RESAMPLES, block_weights, percentile_interval, without_resampling_bias
+from moola.evaluation.event_references import N_DRAWS, random_figure, random_pieces, strongest_moves
+from moola.evaluation.span_metrics import (
+    ENDS,
+    IOUS,
+    PER_BARS,
+    RIGHT_IOU,
+    JudgedEvents,
+    SpanMetric,
+    alarms_at,
+    average_precision_at,
+    event_brier,
+    event_curve,
+    event_ece,
+    event_outcomes,
+    late_bars,
+    precision_at,
+    recall_at,
+    recall_at_alarms,
+)
+
+THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+# Fewer blocks of time say nothing about how much a figure would differ on another stretch.
+LEAST_BLOCKS = 8
+QUARTILES = (("q25", 0.25), ("median", 0.5), ("q75", 0.75))
+# A curve of every distinct threshold would be most of the file.
+MAX_POINTS = 200
+AP_CLASS, ALARMS, ECE = "ap_iou50_class", "alarms_per_1000", "event_ece"
+
+
+def event_metric_table(threshold: float) -> dict[str, SpanMetric]:
+    """Every metric by name; those of `threshold` are of events at or above it, right with their class at IoU .5."""
+    table: dict[str, SpanMetric] = {}
+    for with_class, suffix in ((True, "_class"), (False, "")):
+        for iou in IOUS:
+            table[f"ap_iou{round(100 * iou)}{suffix}"] = average_precision_at(iou, with_class)
+    for with_class, suffix in ((True, "_class"), (False, "")):
+        table[f"recall_at_1_per_1000{suffix}"] = recall_at_alarms(1.0, with_class)
+    table |= {
+        "precision": precision_at(threshold, with_class=True),
+        "recall": recall_at(threshold, with_class=True),
+        ALARMS: alarms_at(threshold, with_class=True),
+        ECE: event_ece,
+        "event_brier": event_brier,
+    }
+    for which in ENDS:
+        table |= {f"late_bars_{which}_{label}": late_bars(which, quantile) for label, quantile in QUARTILES}
+    return table
+
+
+@dataclass(frozen=True)
+class EventFigure:
+    """One metric: its value (None with a reason), 95 % interval, and the same figure of both references."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    random: float | None
+    moves: float | None
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for a file."""
+        return asdict(self)
+
+
+# Probabilities of a reference are those of the events or ranks: how far they can be trusted is no figure of it.
+WITHOUT_REFERENCE = (ECE, "event_brier")
+WITHOUT_MOVES = (*WITHOUT_REFERENCE, "precision", "recall", ALARMS)
+
+
+def resampling_weights(judged: JudgedEvents, seed: int, n_resamples: int = N_RESAMPLES) -> Weights | None:
+    """Draw how often each block of time counts; None where there are fewer than `LEAST_BLOCKS`."""
+    n_blocks = len(judged.chart.bars_of_block)
+    return None if n_blocks < LEAST_BLOCKS else block_weights(n_blocks, 1, seed, n_resamples)
+
+
+def event_figures(
+    judged: JudgedEvents,
+    threshold: float,
+    seed: int,
+    ohlc: Float[np.ndarray, "bars 4"] | None,
+) -> list[EventFigure]:
+    """Judge events; without prices (`ohlc`) there are no strongest moves to compare with."""
+    weights = resampling_weights(judged, seed)
+    draws = [random_pieces(judged, seed, draw) for draw in range(N_DRAWS)]
+    moves = None if ohlc is None else strongest_moves(judged, ohlc)
+    figures = []
+    for name, metric in event_metric_table(threshold).items():
+        ones = np.ones((1, len(judged.chart.bars_of_block)))
+        value = _known(metric(judged, ones)[0])
+        if value is None:
+            figures.append(EventFigure(name, None, None, None, None, None, _undefined(judged)))
+            continue
+        low, high = _interval(name, metric, judged, weights, value) or (None, None)
+        random = None if name in WITHOUT_REFERENCE else _known(random_figure(judged, metric, draws))
+        against = None if moves is None or name in WITHOUT_MOVES else _known(metric(moves, ones)[0])
+        figures.append(EventFigure(name, value, low, high, random, against))
+    return figures
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _interval(
+    name: str, metric: SpanMetric, judged: JudgedEvents, weights: Weights | None, value: float
+) -> tuple[float, float] | None:
+    if weights is None:
+        return None
+    values = metric(judged, weights)
+    return percentile_interval(without_resampling_bias(values, value) if name == ECE else values)
+
+
+def _undefined(judged: JudgedEvents) -> str:
+    if not len(judged.spans):
+        return "no span lies in the stretches"
+    if not len(judged.events):
+        return "no event lies in the stretches"
+    return "no event is right, or none is at or above the threshold"
+
+
+def threshold_rows(judged: JudgedEvents) -> list[dict[str, float | int | None]]:
+    """Precision, recall and false alarms per 1,000 bars, with the class at IoU .5, at thresholds from 0 to 0.9."""
+    ones = np.ones((1, len(judged.chart.bars_of_block)))
+    makers: dict[str, Callable[[float, bool], SpanMetric]] = {
+        "precision": precision_at,
+        "recall": recall_at,
+        ALARMS: alarms_at,
+    }
+    rows = []
+    for threshold in THRESHOLDS:
+        row: dict[str, float | int | None] = {"threshold": threshold}
+        row["n_events"] = int((judged.events.prob >= threshold).sum())
+        rows.append(row | {name: _known(make(threshold, True)(judged, ones)[0]) for name, make in makers.items()})
+    return rows
+
+
+def curve_points(judged: JudgedEvents, with_class: bool) -> dict[str, list[float]]:
+    """Return the curve of precision and recall as plain values, at most 200 thresholds of it."""
+    curve = asdict(event_curve(judged, with_class))
+    n = len(curve["threshold"])
+    chosen = np.unique(np.linspace(0, n - 1, MAX_POINTS).round().astype(np.int64)) if n else np.zeros(0, dtype=np.int64)
+    return {name: values[chosen].tolist() for name, values in curve.items()}
+
+
+def reliability(judged: JudgedEvents, seed: int) -> tuple[list[dict[str, float | int]], tuple[float, float] | None]:
+    """Return bins of `event_prob` with the share that is right, and the 95 % range of ECE were it exactly right."""
+    prob, right = event_outcomes(judged)
+    if not len(prob):
+        return [], None
+    return bins_of_outcomes(prob, right, seed), perfect_range(prob, "width", seed)
+
+
+__all__ = [
+    "AP_CLASS",
+    "PER_BARS",
+    "RIGHT_IOU",
+    "EventFigure",
+    "curve_points",
+    "event_figures",
+    "event_metric_table",
+    "reliability",
+    "resampling_weights",
+    "threshold_rows",
+]

@@ -1,0 +1,353 @@
+"""`eval`, `gate` and `compare` of events: what a scan found beside the spans that a person marked on the same bars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from moola.core.bars import Bars
+from moola.core.spans import PlacedSpans, Spans, place_spans
+from moola.core.utc_times import utc_text
+from moola.errors import InvalidData, Problem, WrongUsage
+from moola.evaluation.comparisons import detectable_difference, holm, percentile_interval
+from moola.evaluation.event_figures import (
+    AP_CLASS,
+    curve_points,
+    event_figures,
+    event_metric_table,
+    reliability,
+    resampling_weights,
+    threshold_rows,
+)
+from moola.evaluation.event_gate import judge_events
+from moola.evaluation.span_metrics import Chart, JudgedEvents, Pieces, judged_events, make_chart
+from moola.files import json_bytes, write_atomic
+from moola.labels.label_positions import read_named_bars
+from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOptions
+from moola.options.study_options import CompareOptions
+from moola.tables.event_table import read_events
+from moola.tables.frames import in_file, write_frame
+from moola.tables.span_file import (
+    Stretches,
+    bars_of,
+    named_stretches,
+    read_spans,
+    read_stretches,
+    stretch_rows,
+)
+
+# Moments of a chart whose bars are not given; more of them mean that the times have no common distance.
+MAX_MOMENTS = 20_000_000
+
+
+@dataclass(frozen=True)
+class TimedEvents:
+    """Events of a table by time: `time_us` (events, 2) first and last bar's start, with class and probability."""
+
+    symbol: np.ndarray
+    time_us: np.ndarray
+    label: np.ndarray
+    prob: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.symbol)
+
+
+def read_timed_events(path: Path) -> TimedEvents:
+    """Read what is judged of the events of a scan.
+
+    Raises
+    ------
+    InvalidData
+        The table is not one of a scan, or a probability is not in [0, 1].
+    """
+    events = read_events(path)
+    names = np.array([*events.class_names, ""], dtype=object)
+    label = names[events.class_prob.argmax(axis=1)] if events.class_names else np.full(len(events), "", dtype=object)
+    wrong = ~((events.event_prob >= 0) & (events.event_prob <= 1))
+    if wrong.any():
+        problem = Problem("event_prob must be in [0, 1]", int(wrong.sum()), int(wrong.argmax()))
+        raise InvalidData.from_problems(path, in_file([problem], path), "Write it anew with `moola scan`.")
+    symbol = np.array(events.symbol, dtype=object)
+    return TimedEvents(symbol, events.time_us.reshape(-1, 2), label, events.event_prob)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Spans on their bars, and which bars were looked at."""
+
+    bars: Bars
+    spans: Pieces
+    inside: np.ndarray
+    class_names: list[str]
+    has_prices: bool
+    record: dict[str, Any]
+
+
+def read_truth(options: EventTruthOptions, tables: list[TimedEvents]) -> Truth:
+    """Read spans, stretches and bars; events say which further classes there are, and where bars are when not given.
+
+    Raises
+    ------
+    InvalidData
+        A file breaks its contract, no bar lies in a stretch, or a span between the first and the last bar meets none.
+    """
+    path = options.truth_named()
+    bars = _bars_without_gaps(tables) if options.bars is None else read_named_bars(options.bars, options.symbol)
+    spans = read_spans(path, options, bars)
+    if options.bars is None:
+        bars = _bars_without_gaps(tables, spans)
+    bars = bars_of(spans, bars)
+    stretches, is_assumed = _stretches(options, spans, bars)
+    rows = [stretch_rows(stretches, row, bars) for row in range(len(stretches))]
+    inside = np.zeros(len(bars), dtype=bool)
+    inside[np.concatenate(rows)] = True
+    if not inside.any():
+        raise InvalidData(
+            f"a stretch must hold bars, but none of {options.bars} lies between the first and the last span of {path}. "
+            "Give the bars that were scanned."
+        )
+    placed = place_spans(spans, bars)
+    _refuse_lost(spans, placed, path, options.drop_outside)
+    met = np.flatnonzero(placed.met)
+    names = sorted({*spans.label.tolist(), *(name for table in tables for name in table.label.tolist())})
+    bar = np.stack([placed.first[met], placed.last[met]], axis=1)
+    record = {
+        "truth": str(path),
+        "stretches_assumed": is_assumed,
+        "bars": None if options.bars is None else str(options.bars),
+        "n_stretches": len(stretches),
+        "stretches_from": utc_text(int(bars.start_us[inside].min())),
+        "stretches_to": utc_text(int(bars.start_us[inside].max())),
+        "truth_class_names": sorted(set(spans.label.tolist())),
+        "annotators": [name for name in spans.annotators if name],
+        "n_spans_given": len(spans),
+    }
+    marked = Pieces(bar, _numbers(spans.label[met], names), np.ones(len(met)))
+    return Truth(bars, marked, inside, names, options.bars is not None, record)
+
+
+def _numbers(labels: np.ndarray, names: list[str]) -> np.ndarray:
+    known = {name: number for number, name in enumerate(names)}
+    return np.array([known[label] for label in labels.tolist()], dtype=np.int64)
+
+
+def _stretches(options: EventTruthOptions, spans: Spans, bars: Bars) -> tuple[Stretches, bool]:
+    """Return the stretches that are named, else one a symbol from its first span to its last, which is assumed."""
+    named = [] if options.stretches is None else [read_stretches(options.stretches, options, bars)]
+    named += [named_stretches(options.annotated, options, bars)] if options.annotated else []
+    if named:
+        return Stretches.joined(named), False
+    symbols = spans.symbols
+    first = np.array([spans.start_us[spans.symbol == name].min() for name in symbols], dtype=np.int64)
+    last = np.array([spans.end_us[spans.symbol == name].max() for name in symbols], dtype=np.int64)
+    return Stretches(first, last, np.array(symbols, dtype=object)), True
+
+
+def _refuse_lost(spans: Spans, placed: PlacedSpans, path: Path, drop_outside: bool) -> None:
+    """Refuse spans that lie where the bars rest: they would be missed by any model. Those beyond the bars are said."""
+    lost = ~placed.met & ~placed.outside
+    if lost.any() and not drop_outside:
+        row = int(lost.argmax())
+        place = int(spans.place[row])
+        detail = f"from {utc_text(spans.start_us[row])} to {utc_text(spans.end_us[row])}"
+        problem = Problem("a span must meet a bar", int(lost.sum()), place, detail, place if spans.is_line else None)
+        advice = "Check --bars and --timezone; --drop-outside leaves these spans out and counts them."
+        raise InvalidData.from_problems(path, [problem], advice)
+
+
+def _bars_without_gaps(tables: list[TimedEvents], spans: Spans | None = None) -> Bars:
+    """Return moments at the distance that all events share, as far as events and spans go; prices are none."""
+    times = np.unique(np.concatenate([table.time_us.ravel() for table in tables]))
+    step = int(np.gcd.reduce(np.diff(times))) if len(times) > 1 else 0
+    first, last = (int(times[0]), int(times[-1])) if step else (0, 0)
+    if step and spans is not None:
+        first -= max(-(-(first - int(spans.start_us.min())) // step), 0) * step
+        last = max(last, int(spans.end_us.max()))
+    if not step or (last - first) // step > MAX_MOMENTS:
+        raise InvalidData(
+            "without --bars events must be a whole number of bars apart, but their common distance is "
+            f"{step / 1e6:g} s. Give --bars, the bars that were scanned."
+        )
+    moments = np.arange(first, last + 1, step)
+    symbols = sorted({name for table in tables for name in table.symbol.tolist()})
+    of_bar = np.repeat(np.array(symbols, dtype=object), len(moments))
+    return Bars(np.tile(moments, len(symbols)), np.ones((len(of_bar), 4)), of_bar)
+
+
+def place_events(path: Path, events: TimedEvents, truth: Truth, chart: Chart) -> JudgedEvents:
+    """Put events on the bars of the truth, and leave out what does not count.
+
+    Raises
+    ------
+    InvalidData
+        An event begins or ends at a time at which no bar begins: it is of other bars.
+    """
+    symbol = events.symbol
+    if len(truth.bars.symbols) == 1 and set(symbol.tolist()) == {""}:
+        symbol = np.full(len(symbol), truth.bars.symbols[0], dtype=object)
+    bar = np.full((len(events), 2), -1, dtype=np.int64)
+    outside = np.zeros(len(events), dtype=bool)
+    for name in truth.bars.symbols:
+        rows, mine = np.flatnonzero(truth.bars.symbol == name), np.flatnonzero(symbol == name)
+        times = truth.bars.start_us[rows]
+        at = np.searchsorted(times, events.time_us[mine]).clip(max=len(times) - 1)
+        bar[mine] = np.where(times[at] == events.time_us[mine], rows[at], -1)
+        outside[mine] = (events.time_us[mine, 0] < times[0]) | (events.time_us[mine, 1] > times[-1])
+    wrong = (bar < 0).any(axis=1) & ~outside
+    if wrong.any():
+        row = int(wrong.argmax())
+        detail = " to ".join(utc_text(time) for time in events.time_us[row].tolist())
+        detail = f"found {detail}{f' of {symbol[row]}' if symbol[row] else ''}"
+        problem = Problem("an event must begin and end with bars of --bars", int(wrong.sum()), row, detail)
+        raise InvalidData.from_problems(path, in_file([problem], path), "Give the bars that were scanned.")
+    rows = np.flatnonzero(~outside)
+    pieces = Pieces(bar[rows], _numbers(events.label[rows], truth.class_names), events.prob[rows])
+    return judged_events(pieces, truth.spans, chart)
+
+
+def _tables(paths: list[Path], options: EventTruthOptions) -> tuple[Truth, list[JudgedEvents], list[TimedEvents]]:
+    """Read tables of events and put all of them on one chart."""
+    given = [read_timed_events(path) for path in paths]
+    truth = read_truth(options, given)
+    known = {name: number for number, name in enumerate(truth.bars.symbols)}
+    symbol = np.array([known[name] for name in truth.bars.symbol.tolist()], dtype=np.int64)
+    chart = make_chart(truth.bars.start_us, symbol, truth.inside, truth.spans)
+    return truth, [place_events(path, one, truth, chart) for path, one in zip(paths, given, strict=True)], given
+
+
+def _counts(judged: JudgedEvents, truth: Truth, given: TimedEvents) -> dict[str, Any]:
+    return truth.record | {
+        "n_events": len(judged.events),
+        "n_events_outside": len(given) - len(judged.events),
+        "n_spans": len(judged.spans),
+        "n_spans_outside": truth.record["n_spans_given"] - len(judged.spans),
+        "n_bars": judged.chart.n_bars,
+        "n_blocks": len(judged.chart.bars_of_block),
+        "event_class_names": sorted(set(given.label.tolist())),
+    }
+
+
+def evaluate_events(options: EvalOptions) -> dict[str, Any]:
+    """Evaluate a table of events and write its figures beside it."""
+    path = options.events_named()
+    truth, (judged,), (given,) = _tables([path], options)
+    ohlc = truth.bars.ohlc if truth.has_prices else None
+    bins, perfect = reliability(judged, options.seed)
+    symbols = truth.bars.symbols
+    by_symbol = {}
+    for number, name in enumerate(symbols if len(symbols) > 1 else []):
+        of_symbol = judged.of_symbol(number)
+        if of_symbol.chart.n_bars:
+            figures = event_figures(of_symbol, options.min_prob, options.seed, ohlc)
+            by_symbol[name] = {figure.name: figure.as_dict() for figure in figures}
+    figures = event_figures(judged, options.min_prob, options.seed, ohlc)
+    result = {
+        "events": str(path),
+        "min_prob": options.min_prob,
+        **_counts(judged, truth, given),
+        "figures": {figure.name: figure.as_dict() for figure in figures},
+        "by_symbol": by_symbol,
+        "by_threshold": threshold_rows(judged),
+        "curve": {name: curve_points(judged, flag) for name, flag in (("with_class", True), ("without_class", False))},
+        "reliability": bins,
+        "perfect_ece": perfect,
+    }
+    target = options.save_metrics or path.with_name(f"{path.stem}.eval.json")
+    write_atomic(target, json_bytes(result))
+    return result | {"metrics_file": str(target)}
+
+
+def gate_events(options: GateOptions) -> dict[str, Any]:
+    """Compare two tables of events on the same spans; the verdict is in the result.
+
+    Raises
+    ------
+    WrongUsage
+        There is no table to beat.
+    """
+    path = options.events_named()
+    if options.baseline_events is None or options.baseline is not None:
+        raise WrongUsage(
+            "events must be compared with --baseline-events, but "
+            f"{'--baseline came' if options.baseline else 'it is not given'}. Name the event table to beat."
+        )
+    paths = [path, options.baseline_events]
+    truth, (challenger, baseline), given = _tables(paths, options)
+    theirs = options.min_prob if options.baseline_min_prob is None else options.baseline_min_prob
+    verdict = judge_events(challenger, baseline, (options.min_prob, theirs), options.seed, options.min_gain)
+    return {
+        "events": str(path),
+        "baseline_events": str(options.baseline_events),
+        "min_prob": options.min_prob,
+        "baseline_min_prob": theirs,
+        **_counts(challenger, truth, given[0]),
+        **verdict.as_dict(),
+    }
+
+
+# Lower is better; of everything else higher is.
+COMPARED = ("ap_iou30_class", AP_CLASS, "ap_iou70_class", "recall_at_1_per_1000_class", "alarms_per_1000", "event_ece")
+
+
+def compare_events(names: list[str], options: CompareOptions) -> dict[str, Any]:
+    """Compare tables of events with a baseline, the first one unless named, by a paired bootstrap over blocks of time.
+
+    Raises
+    ------
+    WrongUsage
+        Fewer than two tables.
+    """
+    wanted = list(dict.fromkeys([*([options.baseline] if options.baseline else []), *names]))
+    if len(wanted) < 2:
+        raise WrongUsage(f"compare must have at least two tables of events, but {len(wanted)} is named. Name another.")
+    truth, judged, given = _tables([Path(name) for name in wanted], options)
+    weights = resampling_weights(judged[0], options.seed)
+    table = event_metric_table(options.min_prob)
+    rows = [
+        _row(name, metric, table[metric], one, None if one is judged[0] else judged[0], weights)
+        for name, one in zip(wanted, judged, strict=True)
+        for metric in COMPARED
+    ]
+    tested = {row["name"]: row["p"] for row in rows if row["metric"] == AP_CLASS and row["p"] is not None}
+    corrected = holm(tested)
+    for row in rows:
+        row["p_holm"] = corrected.get(row["name"]) if row["metric"] == AP_CLASS else None
+    if options.output is not None:
+        write_frame(options.output, pl.DataFrame(rows))
+    of_ap = {row["name"]: row["value"] or 0.0 for row in rows if row["metric"] == AP_CLASS}
+    return {
+        **_counts(judged[0], truth, given[0]),
+        "baseline": wanted[0],
+        "best": max(wanted[1:], key=lambda name: of_ap[name]),
+        "min_prob": options.min_prob,
+        "rows": rows,
+    }
+
+
+def _row(
+    name: str, metric_name: str, metric: Any, mine: JudgedEvents, base: JudgedEvents | None, weights: Any
+) -> dict[str, Any]:
+    """One metric of one table; the test is two-sided, from the share of resamples beyond 0."""
+    ones = np.ones((1, len(mine.chart.bars_of_block)))
+    value = float(metric(mine, ones)[0])
+    row: dict[str, Any] = {"name": name, "metric": metric_name, "value": None if np.isnan(value) else value}
+    row |= dict.fromkeys(("difference", "low", "high", "detectable", "p"))
+    if base is None or np.isnan(value) or np.isnan(theirs := float(metric(base, ones)[0])):
+        return row
+    row["difference"] = value - theirs
+    if weights is None:
+        return row
+    differences = metric(mine, weights) - metric(base, weights)
+    known = differences[~np.isnan(differences)]
+    interval = percentile_interval(differences)
+    if interval is None:
+        return row
+    tail = max(min((known <= 0).mean(), (known >= 0).mean()), 1 / len(known))
+    row |= {"low": interval[0], "high": interval[1], "p": float(min(1.0, 2 * tail))}
+    row["detectable"] = float(detectable_difference(known))
+    return row

@@ -1,0 +1,180 @@
+"""`moola eval`, `compare` and `gate` of events: from files to figures, with what is assumed said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from moola.core.bars import Bars
+from moola.core.utc_times import utc_text
+from moola.tables.bar_table import write_bars
+from tests.charts_made import planted, write_events, write_spans
+from tests.made import random_walk_bars
+from tests.slow_spans import SlowPiece
+
+N_BARS, CLASSES = 8000, ["bear", "bull"]
+ON_BARS = ("--truth", "spans.csv", "--bars", "bars.parquet")
+
+
+@pytest.fixture
+def bars(tmp_path, monkeypatch) -> Bars:
+    """Make the folder of this test: bars, 80 spans, events that found 60 and events that found 30 of them."""
+    monkeypatch.chdir(tmp_path)
+    made = random_walk_bars(N_BARS)
+    write_bars(Path("bars.parquet"), made)
+    events, spans = planted(1, 80, N_BARS, 0.75, 16)
+    write_spans(Path("spans.csv"), made, spans, CLASSES)
+    write_events(Path("events.parquet"), made, events, CLASSES)
+    write_events(Path("poor.parquet"), made, planted(1, 80, N_BARS, 0.375, 24)[0], CLASSES)
+    whole = {"from": [utc_text(int(made.start_us[0]))], "to": [utc_text(int(made.start_us[-1]))]}
+    pl.DataFrame(whole).write_csv("stretches.csv")
+    return made
+
+
+def test_eval_shows_the_planted_figures_and_writes_them_beside_the_events(bars, moola):
+    answer = moola("eval", "--events", "events.parquet", *ON_BARS, "--stretches", "stretches.csv", "--json")
+    assert answer.code == 0, answer.err
+    result = json.loads(answer.out)
+    assert (result["n_spans"], result["n_events"], result["n_bars"]) == (80, 76, N_BARS)
+    figures = result["figures"]
+    assert figures["ap_iou50_class"]["value"] == pytest.approx(0.75)
+    assert figures["ap_iou50_class"]["low"] < 0.75 < figures["ap_iou50_class"]["high"]
+    assert figures["alarms_per_1000"]["value"] == pytest.approx(2)
+    assert figures["late_bars_end_median"]["value"] == 0
+    assert json.loads(Path("events.eval.json").read_text())["figures"] == figures
+    for plot in (result["curve_plot"], result["reliability_plot"]):
+        assert Path(plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_eval_without_stretches_says_what_it_assumes(bars, moola):
+    answer = moola("eval", "--events", "events.parquet", *ON_BARS)
+    assert answer.code == 0, answer.err
+    assert "ASSUMED: a person looked at every bar from the first span to the last" in answer.out
+    assert "moola gate --events events.parquet" in answer.out
+    stretched = moola("eval", "--events", "events.parquet", *ON_BARS, "--stretches", "stretches.csv")
+    assert "ASSUMED" not in stretched.out
+
+
+def test_eval_without_bars_counts_the_same_where_there_are_no_gaps(bars, moola):
+    words = ("eval", "--events", "events.parquet", "--truth", "spans.csv", "--stretches", "stretches.csv", "--json")
+    # Spans end a minute into their last bar: their common distance is a minute, of which a bar is 60.
+    frame = pl.read_csv("spans.csv").with_columns(pl.col("end").str.replace(":01:00", ":00:00"))
+    frame.write_csv("spans.csv")
+    answer = moola(*words)
+    assert answer.code == 0, answer.err
+    result = json.loads(answer.out)
+    assert result["bars"] is None
+    assert result["figures"]["ap_iou50_class"]["value"] == pytest.approx(0.75)
+    assert result["figures"]["ap_iou50_class"]["moves"] is None
+    assert "without gaps, weekends included" in moola(*words[:-1]).out
+
+
+def test_min_prob_cuts_precision_and_recall_and_leaves_average_precision(bars, moola):
+    words = ("eval", "--events", "events.parquet", *ON_BARS, "--stretches", "stretches.csv", "--json")
+    figures = json.loads(moola(*words, "--min-prob", "0.7").out)["figures"]
+    assert figures["precision"]["value"] == 1
+    assert figures["alarms_per_1000"]["value"] == 0
+    assert figures["ap_iou50_class"]["value"] == pytest.approx(0.75)
+
+
+def test_two_symbols_are_evaluated_together_and_each_by_itself(tmp_path, monkeypatch, moola):
+    monkeypatch.chdir(tmp_path)
+    events, spans = planted(1, 20, 2000, 1.0, 5)
+    both = []
+    for number, name in enumerate(("EURUSD", "USDJPY")):
+        one = random_walk_bars(2000, seed=number, symbol=name)
+        write_bars(Path(f"{name}.parquet"), one)
+        write_events(Path(f"{name}.events.parquet"), one, events if number else [], CLASSES)
+        write_spans(Path(f"{name}.csv"), one, spans, CLASSES)
+        both.append(pl.read_csv(f"{name}.csv").with_columns(symbol=pl.lit(name)))
+    pl.concat(both).write_csv("spans.csv")
+    pl.concat([pl.read_parquet(f"{name}.parquet") for name in ("EURUSD", "USDJPY")]).write_parquet("bars.parquet")
+    answer = moola("eval", "--events", "USDJPY.events.parquet", *ON_BARS, "--json")
+    assert answer.code == 0, answer.err
+    result = json.loads(answer.out)
+    assert result["figures"]["recall"]["value"] == pytest.approx(0.5)
+    assert {name: row["recall"]["value"] for name, row in result["by_symbol"].items()} == {"EURUSD": 0, "USDJPY": 1}
+
+
+def test_gate_promotes_better_events_and_holds_worse_ones(bars, moola):
+    words = (*ON_BARS, "--stretches", "stretches.csv", "--json")
+    better = moola("gate", "--events", "events.parquet", "--baseline-events", "poor.parquet", *words)
+    result = json.loads(better.out)
+    assert (better.code, result["verdict"]) == (0, "promote"), result["reason"]
+    assert [row["metric"] for row in result["comparisons"]] == ["ap_iou50_class", "alarms_per_1000", "event_ece"]
+    worse = moola("gate", "--events", "poor.parquet", "--baseline-events", "events.parquet", *words)
+    assert (worse.code, json.loads(worse.out)["verdict"]) == (4, "hold")
+
+
+def test_gate_says_that_events_name_no_model(bars, moola):
+    answer = moola("gate", "--events", "events.parquet", "--baseline-events", "poor.parquet", *ON_BARS)
+    assert "names no model" in answer.out
+    assert "Verdict: promote" in answer.out
+
+
+def test_compare_ranks_tables_of_events(bars, moola):
+    answer = moola(
+        "compare", "poor.parquet", "events.parquet", *ON_BARS, "--plot", "c.png", "--output", "c.csv", "--json"
+    )
+    assert answer.code == 0, answer.err
+    result = json.loads(answer.out)
+    assert (result["baseline"], result["best"]) == ("poor.parquet", "events.parquet")
+    row = next(r for r in result["rows"] if r["name"] == "events.parquet" and r["metric"] == "ap_iou50_class")
+    assert row["difference"] == pytest.approx(0.375)
+    assert 0 < row["low"] < row["difference"] < row["high"]
+    assert row["p_holm"] < 0.05
+    assert len(pl.read_csv("c.csv")) == len(result["rows"])
+    assert Path("c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_spans_outside_the_stretches_and_classes_without_spans_are_said(bars, moola):
+    half = {"from": [utc_text(int(bars.start_us[0]))], "to": [utc_text(int(bars.start_us[N_BARS // 2]))]}
+    pl.DataFrame(half).write_csv("half.csv")
+    write_events(Path("other.parquet"), bars, [SlowPiece(10, 19, 0, 0.9)], ["wedge"])
+    answer = moola("eval", "--events", "other.parquet", *ON_BARS, "--stretches", "half.csv")
+    assert answer.code == 0, answer.err
+    assert "40 spans do not count" in answer.out
+    assert "No span has the class wedge" in answer.out
+
+
+WRONG = {
+    "neither": (("eval",), 2, "one of --run and --events must be given, but neither is"),
+    "both": (("eval", "--run", "r", "--events", "e"), 2, "both are"),
+    "run-truth": (("eval", "--run", "r", "--truth", "spans.csv"), 2, "--truth must come with the events of a scan"),
+    "no-truth": (("eval", "--events", "events.parquet"), 2, "must be evaluated with --truth"),
+    "no-baseline": (("gate", "--events", "events.parquet", *ON_BARS), 2, "must be compared with --baseline-events"),
+    "one-table": (("compare", "events.parquet", *ON_BARS), 2, "at least two tables of events"),
+    "min-prob": (("eval", "--events", "e", *ON_BARS, "--min-prob", "2"), 2, "--min-prob must be within 0 to 1"),
+}
+
+
+@pytest.mark.parametrize(("words", "code", "says"), WRONG.values(), ids=WRONG)
+def test_options_that_do_not_go_together_are_wrong_usage(bars, moola, words, code, says):
+    answer = moola(*words)
+    assert answer.code == code, answer.err
+    assert says in answer.err
+
+
+def test_events_of_other_bars_are_refused(bars, moola):
+    later = replace(bars, start_us=bars.start_us + 1_800_000_000)
+    write_events(Path("later.parquet"), later, [SlowPiece(500, 510, 0, 0.9)], CLASSES)
+    answer = moola("eval", "--events", "later.parquet", *ON_BARS)
+    assert answer.code == 3
+    assert "an event must begin and end with bars of --bars, but 1 does not, first at row 0" in answer.err
+    assert not Path("later.eval.json").exists()
+
+
+def test_a_span_between_bars_is_refused_with_its_line(bars, moola):
+    kept = [row for row in range(N_BARS) if not 400 <= row < 500]
+    write_bars(Path("gap.parquet"), Bars(bars.start_us[kept], bars.ohlc[kept], bars.symbol[kept]))
+    write_spans(
+        Path("spans.csv"), bars, [SlowPiece(10, 19, 0), SlowPiece(420, 430, 1), SlowPiece(700, 720, 1)], CLASSES
+    )
+    write_events(Path("e.parquet"), bars, [SlowPiece(10, 19, 0, 0.5)], CLASSES)
+    answer = moola("eval", "--events", "e.parquet", "--truth", "spans.csv", "--bars", "gap.parquet")
+    assert answer.code == 3
+    assert "a span must meet a bar, but 1 does not, first at line 3" in answer.err
