@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from moola.models.network import (
     build_encoder,
 )
 from moola.models.sealed import digest, read_sealed, write_sealed
-from moola.options.option_ranges import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS
+from moola.options.option_ranges import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS, HeadKind
 
 ENCODER_KIND = "encoder"
 MODEL_KIND = "model"
@@ -129,6 +129,7 @@ def write_model(path: Path, model: ModelFile) -> bytes:
         "class_names": list(model.class_names),
         "predict_pointers": network.predict_pointers,
         "n_heads": len(network.heads),
+        "head": network.head_kind,
         "calibration": {"method": "temperature", "temperature": float(model.temperature)},
         "pointer_threshold": model.pointer_threshold,
         "training": model.training,
@@ -153,7 +154,11 @@ def read_model(path: Path) -> ModelFile:
             raise ValueError(f"{n_heads!r} heads")
         with NO_MEMORY:
             encoder = _empty_encoder(content["architecture"])
-            network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0, n_heads)
+            # Files of before linear heads do not say.
+            head_kind = content.get("head", "mlp")
+            if head_kind not in get_args(HeadKind):
+                raise ValueError(f"heads called {head_kind!r}")
+            network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0, n_heads, head_kind)
         _take_all(network, content["weights"])
         threshold, temperature = content["pointer_threshold"], content["calibration"]["temperature"]
         if not (0 < temperature < np.inf and (threshold is None or 0 <= threshold <= 1)):

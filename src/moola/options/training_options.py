@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from moola.options.option_ranges import DEFAULT_SEED, ArmName, DeviceName, EngineName, PrecisionName
+from moola.options.option_ranges import DEFAULT_SEED, ArmName, DeviceName, EngineName, HeadKind, PrecisionName
 from moola.options.table_options import AugmentationName
 
 
@@ -26,6 +26,10 @@ class TrainOptions:
         Encoder file to start from; without one the encoder starts from scratch.
     freeze_encoder
         Train the heads alone. On by default with an encoder file, off without.
+    head
+        linear: no hidden layer and one optimum, the same for every seed, with penalties and calibration from blocks of
+        time; the default on a frozen encoder. mlp: a hidden layer, trained over epochs; the default elsewhere.
+        --epochs, --patience, --n-heads, --dropout and rates belong to mlp.
     encoder_rate
         Learning rate of a pretrained, unfrozen encoder as a share of the heads'.
     frozen_epochs
@@ -128,6 +132,7 @@ class TrainOptions:
     model: Literal["enhanced_simple_lstm"] = "enhanced_simple_lstm"
     pretrained_encoder: Path | None = None
     freeze_encoder: bool | None = None
+    head: HeadKind | None = None
     encoder_rate: float = 0.25
     frozen_epochs: int = 5
     input_dim: int | None = None
