@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from moola.models.network import ByteDropout
+from moola.models.heads import ByteDropout
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.999])

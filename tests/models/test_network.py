@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from moola.models.network import NETWORKS, POINTERS, AttentionPool, Outputs, PointerPool, averaged, build_network
+from moola.models.heads import POINTERS, AttentionPool, Outputs, PointerPool, averaged
+from moola.models.network import NETWORKS, build_network
 from tests.networks_made import equal_weights, scaled_features, tiny_encoder, tiny_network
 
 FEATURES = torch.from_numpy(scaled_features(1, 4, 9))

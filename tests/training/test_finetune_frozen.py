@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from moola.models.heads import averaged
 from moola.models.model_files import weights_digest, weights_of
-from moola.models.network import EnhancedSimpleLSTM, averaged, class_loss
+from moola.models.network import EnhancedSimpleLSTM, class_loss
 from moola.training.finetune import PASS_WINDOWS, ClassAndPointers, Examples, encoded_once, run_network
 from moola.training.loop import FitPlan, fit
 from tests.networks_made import CPU, scaled_features, tiny_network

@@ -18,11 +18,10 @@ from moola.api.loaded_model import Model
 from moola.core.bar_lengths import closing_us
 from moola.core.splits import Intervals, make_folds
 from moola.errors import InvalidData, OperationFailed, WrongUsage
-from moola.files import sha256_file
 from moola.fit.fitting import fit_material
 from moola.fit.inputs import material_of, resolve_options
-from moola.models.model_files import read_encoder
-from moola.options.option_ranges import DEFAULT_SEED, DeviceName
+from moola.models.model_files import encoder_sha256, read_encoder
+from moola.options.option_ranges import DEFAULT_SEED, DeviceName, HeadKind
 from moola.options.training_options import TrainOptions
 from moola.stages.make_tables import divide
 from moola.tables.prediction_table import Predictions
@@ -41,11 +40,14 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     encoder
-        Encoder file of `moola pretrain-bilstm` to start from; without one the encoder starts from scratch. What it was
-        pretrained on it has seen: under cross-validation it must come from bars that end before the first test block,
-        or figures are too good. `fit` sees only the rows it is given and can warn of those alone.
+        Encoder file of `moola pretrain-bilstm` to start from, or `base` for the one inside the package; without
+        one the encoder starts from scratch. What it was pretrained on it has seen: under cross-validation it
+        must come from bars that end before the first test block, or figures are too good. `fit` sees only the
+        rows it is given and can warn of those alone.
     freeze_encoder
         Train the heads alone. On by default with an encoder file, off without.
+    head
+        `linear` (one optimum, no seeds; the default on a frozen encoder) or `mlp` (a hidden layer and epochs).
     hidden_dim, num_layers
         Sizes of the encoder: 64 and 1 from scratch, the encoder file's with one.
     n_heads
@@ -107,6 +109,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         *,
         encoder: Path | str | None = None,
         freeze_encoder: bool | None = None,
+        head: HeadKind | None = None,
         hidden_dim: int | None = None,
         num_layers: int | None = None,
         n_heads: int = 3,
@@ -126,6 +129,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
     ) -> None:
         self.encoder = encoder
         self.freeze_encoder = freeze_encoder
+        self.head = head
         self.hidden_dim = hidden_dim
         self.num_layers = num_layers
         self.n_heads = n_heads
@@ -178,7 +182,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         hashes = {
             "data_sha256": None,
             "split_sha256": None,
-            "encoder_sha256": sha256_file(Path(self.encoder)) if self.encoder is not None else None,
+            "encoder_sha256": encoder_sha256(None if self.encoder is None else Path(self.encoder)),
         }
         table = table.with_features()
         proved = True if table.start_us is not None else None

@@ -121,6 +121,8 @@ def fit_material(
     """
     split = material.split
     stages = Stages(options, material, device, checkpoint, deciding, on_epoch)
+    if options.head == "linear":
+        return _fit_linear(options, material, stages)
     network, proof = stages.finetune("train", split.train, split.val)
     val = material.table.take(split.val)
     chosen = _model(options, material, network, stages.scaler)
@@ -151,6 +153,25 @@ def fit_material(
     return Fitted(model, chosen, stages.state(), proof, facts)
 
 
+def _fit_linear(options: TrainOptions, material: Material, stages: Stages) -> Fitted:
+    """Fit linear heads to train rows, and with --refit to train and val rows together.
+
+    Penalties and temperature come from blocks of time inside the rows that each fit sees; val rows choose the pointer
+    threshold alone.
+    """
+    split, mirror = material.split, _class_mirror(options, material)
+    result, proof = stages.linear("train", split.train, mirror)
+    chosen = _model(options, material, result.network, stages.scaler)
+    chosen = replace(chosen, temperature=result.temperature)
+    facts = _facts(material.table.take(split.train), chosen, material.table.take(split.val), stages.device)
+    model = chosen = replace(chosen, pointer_threshold=facts.pointer_threshold)
+    if options.refit:
+        result, proof = stages.linear("refit", np.concatenate([split.train, split.val]), mirror)
+        training = chosen.training | {"trained_on": ["train", "val"]}
+        model = replace(chosen, network=result.network, temperature=result.temperature, training=training)
+    return Fitted(model, chosen, stages.state(), proof, facts)
+
+
 def _features(table: WindowTable) -> np.ndarray:
     assert table.features is not None
     return table.features
@@ -158,8 +179,6 @@ def _features(table: WindowTable) -> np.ndarray:
 
 def _model(options: TrainOptions, material: Material, network: EnhancedSimpleLSTM, scaler: RobustScaler) -> ModelFile:
     """A model file's content before val rows have their say."""
-    swaps = class_swaps(material.classes, options.mirror_classes)
-    mirror = [material.classes.index(swaps[name]) for name in material.classes] if options.mirror_average else None
     return ModelFile(
         network,
         options.model,
@@ -169,10 +188,18 @@ def _model(options: TrainOptions, material: Material, network: EnhancedSimpleLST
         1.0,
         None,
         _training_record(options, material),
-        mirror,
+        _class_mirror(options, material),
         _lengths(options, material),
         options.visible_bars,
     )
+
+
+def _class_mirror(options: TrainOptions, material: Material) -> list[int] | None:
+    """Class that each class becomes upside down; None where windows are read one way only."""
+    if not options.mirror_average:
+        return None
+    swaps = class_swaps(material.classes, options.mirror_classes)
+    return [material.classes.index(swaps[name]) for name in material.classes]
 
 
 def _lengths(options: TrainOptions, material: Material) -> np.ndarray | None:

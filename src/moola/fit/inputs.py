@@ -18,8 +18,8 @@ from moola.errors import InvalidData, WrongUsage
 from moola.evaluation.figures import TrainingFacts
 from moola.files import sha256_file
 from moola.fit.synthetic import check_cpsa
-from moola.models.model_files import EncoderFile, read_encoder
-from moola.options.option_ranges import refuse_out_of_range
+from moola.models.model_files import BASE_NAME, EncoderFile, encoder_sha256, read_encoder
+from moola.options.option_ranges import HeadKind, refuse_out_of_range
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import find_leaks
 from moola.tables.split_file import read_split, verify_split
@@ -136,7 +136,7 @@ def gather(options: TrainOptions) -> Material:
     hashes = {
         "data_sha256": data_sha256,
         "split_sha256": sha256_file(options.split),
-        "encoder_sha256": sha256_file(options.pretrained_encoder) if options.pretrained_encoder else None,
+        "encoder_sha256": encoder_sha256(options.pretrained_encoder),
     }
     if options.bars is not None:
         hashes["bars_sha256"] = sha256_file(options.bars)
@@ -197,6 +197,7 @@ def resolve_options(
             refit=bool(options.refit),
             hidden_dim=options.hidden_dim or SCRATCH_HIDDEN,
             num_layers=options.num_layers or SCRATCH_LAYERS,
+            head=_head_kind(options, frozen=False),
         )
     architecture = encoder.encoder.architecture
     for name in ("hidden_dim", "num_layers"):
@@ -206,20 +207,55 @@ def resolve_options(
                 f"--{name.replace('_', '-')} must agree with the encoder file, but it is {asked} and the file has "
                 f"{stored}. Leave it out."
             )
-    if encoder.window_bars != table.window_bars:
+    if encoder.window_bars != table.window_bars and options.pretrained_encoder == BASE_NAME:
+        # A bidirectional LSTM reads any length; what it knows of a bar reaches as far as its windows did.
+        lengths = encoder.window_bars, table.window_bars
+        log.info("The encoder base learned on windows of %d bars; these have %d.", *lengths)
+    elif encoder.window_bars != table.window_bars:
         raise InvalidData(
             f"the encoder must be for windows of {table.window_bars} bars, but {options.pretrained_encoder} is for "
             f"{encoder.window_bars}. Pretrain with --window-bars {table.window_bars}."
         )
     frozen = True if options.freeze_encoder is None else options.freeze_encoder
+    head = _head_kind(options, frozen)
+    if head == "linear":
+        # The mirror is part of the fit; there is one head, and its calibration is out of fold already.
+        options = replace(options, augment_data=False, n_heads=1, calibration_folds=0)
     return replace(
         options,
+        head=head,
         predict_pointers=pointers,
         freeze_encoder=frozen,
         refit=frozen and len(split.test) > 0 if options.refit is None else options.refit,
         hidden_dim=architecture.hidden_dim,
         num_layers=architecture.num_layers,
     )
+
+
+def _head_kind(options: TrainOptions, frozen: bool) -> HeadKind:
+    """Heads as asked; where nothing is asked, linear on a frozen encoder unless an option needs the other kind.
+
+    Raises
+    ------
+    WrongUsage
+        Linear heads are asked for with an encoder that learns, with self-training or with synthetic windows.
+    """
+    needs_mlp = [
+        name
+        for name, asked in (
+            ("an encoder that learns (--no-freeze-encoder, or none named)", not frozen),
+            ("--unlabelled", options.unlabelled is not None),
+            ("--augmentations beyond mirror", tuple(options.augmentations) != ("mirror",)),
+            ("--cpsa-schedule", bool(options.cpsa_schedule)),
+        )
+        if asked
+    ]
+    if options.head == "linear" and needs_mlp:
+        raise WrongUsage(
+            f"--head linear must have a frozen encoder and labelled windows alone, but there is {needs_mlp[0]}. "
+            "Leave that out, or pass --head mlp."
+        )
+    return options.head or ("mlp" if needs_mlp else "linear")
 
 
 def _mirror_average(options: TrainOptions, table: WindowTable, split: Split) -> bool:

@@ -74,10 +74,15 @@ def read_windows_both_ways(
     A model of visible bars is shown no others; its curves are 0 there.
     """
     n_bars, features = features.shape[1], features[:, : model.n_seen_bars]
-    logits, curves = run_network(model.network, model.scaler.transform(features), device)
+    upright = model.scaler.transform(features)
     if model.mirror is None:
+        logits, curves = run_network(model.network, upright, device)
         return logits, _as_long(curves, n_bars)
     turned = model.scaler.transform(mirrored_features(features))
+    if model.network.head_kind == "linear":
+        logits, curves = run_network(model.network, upright, device, turned=turned, class_mirror=model.mirror)
+        return logits, _as_long(curves, n_bars)
+    logits, curves = run_network(model.network, upright, device)
     logits_turned, curves_turned = run_network(model.network, turned, device)
     logits = (logits + logits_turned[:, model.mirror]) / 2
     if curves is None or curves_turned is None:

@@ -19,6 +19,7 @@ from moola.core.splits import Intervals, Split
 from moola.evaluation.calibration import calibrated
 from moola.files import sha256_file
 from moola.fit.inputs import Material, to_examples
+from moola.fit.linear_heads_fit import LinearResult, fit_on_windows
 from moola.fit.predicting import read_windows_both_ways
 from moola.fit.synthetic import epoch_ratios, synthetic_windows, taker
 from moola.models.model_files import ModelFile
@@ -131,6 +132,19 @@ class Stages:
     def finetune(self, stage: str, rows: np.ndarray, val_rows: np.ndarray) -> tuple[EnhancedSimpleLSTM, dict[str, Any]]:
         """Train a fresh network on some rows; val rows choose the epoch, the training loss where there are none."""
         return self._finetune(stage, rows, val_rows, self._plan(), self.options.n_heads)
+
+    def linear(self, stage: str, rows: np.ndarray, mirror: list[int] | None) -> tuple[LinearResult, dict[str, Any]]:
+        """Fit linear heads to some rows on the encoder as it came; nothing is drawn and nothing stopped early."""
+        network = self._network(self.options.seed, 1)
+        proof = EncoderProof(network, frozen=True)
+        table = self.material.table.take(rows)
+        result = fit_on_windows(
+            network, table, self.material.classes, self.scaler, mirror, self.options.visible_bars, self.device
+        )
+        row = result.history_row(stage)
+        self.states[stage] = FitState(1, 1, history=[row])
+        self.on_epoch({**row, "n_epochs": 1})
+        return result, proof.check()
 
     def fold(self, number: int, rows: np.ndarray) -> EnhancedSimpleLSTM:
         """Train a network of one head on some rows, without any to choose by: for out-of-fold calibration."""
@@ -249,7 +263,8 @@ class Stages:
         options, classes = self.options, self.material.classes
         build = NETWORKS[options.model]
         pointers = bool(options.predict_pointers)
-        return build(self._encoder(seed), len(classes), pointers, options.dropout, seed, n_heads)
+        assert options.head is not None
+        return build(self._encoder(seed), len(classes), pointers, options.dropout, seed, n_heads, options.head)
 
     def _encoder(self, seed: int) -> BiLSTMEncoder:
         options = self.options

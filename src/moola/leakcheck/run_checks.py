@@ -17,7 +17,7 @@ from moola.errors import MoolaError
 from moola.files import sha256_file
 from moola.fit.predicting import predict_windows, read_windows_both_ways
 from moola.leakcheck.subject import Finding, Subject
-from moola.models.model_files import EncoderFile, ModelFile, read_encoder, read_model
+from moola.models.model_files import EncoderFile, ModelFile, encoder_path, read_encoder, read_model
 from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import find_leaks, seen_among
 from moola.runs import run_store
@@ -217,7 +217,7 @@ def _expected(subject: Subject, run: run_store.Run, visible_bars: int | None) ->
     expected = (run.manifest or {}).get("encoder_sha256")
     if expected is None:
         return _fit(subject, subject.split.train, visible_bars), "that of the train rows"
-    path = Path(str(run.read(run_store.CONFIG).get("pretrained_encoder")))
+    path = encoder_path(Path(str(run.read(run_store.CONFIG).get("pretrained_encoder"))))
     if not path.is_file() or sha256_file(path) != expected:
         return None, f"the encoder that it comes from is not at {path} as it was"
     return read_encoder(path).scaler, "that of the encoder it started from"
@@ -253,7 +253,8 @@ def _of_run(subject: Subject, run: run_store.Run) -> list[Finding]:
     expected, path = run.manifest.get("encoder_sha256"), run.read(run_store.CONFIG).get("pretrained_encoder")
     if expected is None or path is None:
         return [Finding("encoder", "ok", f"run {run.run_id} started from scratch: no encoder saw anything")]
-    if not Path(str(path)).is_file() or sha256_file(Path(str(path))) != expected:
+    file = encoder_path(Path(str(path)))
+    if not file.is_file() or sha256_file(file) != expected:
         found = f"the encoder of run {run.run_id} is not at {path} as it was: only what the run recorded is known"
         return [Finding("encoder", "note", found, "Put the file back to check it.")]
     return judge_encoder(subject, read_encoder(Path(str(path))), str(path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from moola.core.features import FEATURE_NAMES, FEATURE_VERSION, RobustScaler
 from moola.errors import TrainingDiverged, UntrustedFile
+from moola.files import sha256_file
 from moola.models.network import (
     ENCODERS,
     NETWORKS,
@@ -21,12 +22,14 @@ from moola.models.network import (
     build_encoder,
 )
 from moola.models.sealed import digest, read_sealed, write_sealed
-from moola.options.option_ranges import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS
+from moola.options.option_ranges import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS, HeadKind
 
 ENCODER_KIND = "encoder"
 MODEL_KIND = "model"
 # Shapes alone: what a file declares about its sizes is compared with the weights it has before any memory is taken.
 NO_MEMORY = torch.device("meta")
+# The encoder inside the package, and the name that means it wherever an encoder is named.
+BASE_NAME, BASE_FILE = Path("base"), Path(__file__).with_name("base_encoder.pt")
 MAX_CLASSES, MAX_WINDOW_BARS = 1000, 100_000
 
 
@@ -108,8 +111,19 @@ def write_encoder(
     return write_sealed(path, ENCODER_KIND, content)
 
 
-def read_encoder(path: Path) -> EncoderFile:
-    """Read an encoder file: all its tensors are taken, or `UntrustedFile` and none."""
+def encoder_path(named: Path) -> Path:
+    """Return the file of a named encoder; `base` is the one inside the package."""
+    return BASE_FILE if named == BASE_NAME else named
+
+
+def encoder_sha256(named: Path | None) -> str | None:
+    """Return the hash of a named encoder's file; None where none is named."""
+    return None if named is None else sha256_file(encoder_path(named))
+
+
+def read_encoder(named: Path) -> EncoderFile:
+    """Read an encoder file, or `base`: all its tensors are taken, or `UntrustedFile` and none."""
+    path = encoder_path(named)
     content = read_sealed(path, ENCODER_KIND)
     with _Complete(path, ENCODER_KIND):
         scaler, window_bars = _read_shared(content)
@@ -129,6 +143,7 @@ def write_model(path: Path, model: ModelFile) -> bytes:
         "class_names": list(model.class_names),
         "predict_pointers": network.predict_pointers,
         "n_heads": len(network.heads),
+        "head": network.head_kind,
         "calibration": {"method": "temperature", "temperature": float(model.temperature)},
         "pointer_threshold": model.pointer_threshold,
         "training": model.training,
@@ -153,7 +168,11 @@ def read_model(path: Path) -> ModelFile:
             raise ValueError(f"{n_heads!r} heads")
         with NO_MEMORY:
             encoder = _empty_encoder(content["architecture"])
-            network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0, n_heads)
+            # Files of before linear heads do not say.
+            head_kind = content.get("head", "mlp")
+            if head_kind not in get_args(HeadKind):
+                raise ValueError(f"heads called {head_kind!r}")
+            network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0, n_heads, head_kind)
         _take_all(network, content["weights"])
         threshold, temperature = content["pointer_threshold"], content["calibration"]["temperature"]
         if not (0 < temperature < np.inf and (threshold is None or 0 <= threshold <= 1)):

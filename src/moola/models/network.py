@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from moola.core.seeds import derive_seed
+from moola.models.heads import POINTERS, Heads, Outputs, averaged
+from moola.models.linear_heads import LinearHeads
+from moola.options.option_ranges import HeadKind
 
 # Encoders: scaled features of a window to one vector a bar.
 
@@ -118,105 +121,6 @@ class MaskingEncoder(nn.Module):
         return encoded
 
 
-# Dropout with cheap random numbers: one random byte a value, eight of them from each number drawn.
-
-
-BYTE_VALUES = 256
-
-
-class ByteDropout(nn.Module):
-    """Set a share of the values to 0 while training and scale up the rest (Srivastava et al. 2014).
-
-    On a CPU torch draws one random number a value, which took half of the time of training heads. Here the
-    share is rounded to 1/256; the scale is that of the rounded share, so that the mean is kept. On other devices it is
-    torch's own dropout.
-    """
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Drop values of a tensor of any shape; a tensor of the same shape."""
-        if not self.training or self.share == 0:
-            return values
-        if values.device.type != "cpu":
-            return functional.dropout(values, self.share)
-        n_dropped = min(round(self.share * BYTE_VALUES), BYTE_VALUES - 1)
-        numbers = torch.empty(-(-values.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-        kept = numbers.view(torch.uint8)[: values.numel()].view(values.shape) >= n_dropped
-        return values * kept * (BYTE_VALUES / (BYTE_VALUES - n_dropped))
-
-
-POINTERS = ("start", "end")
-
-
-class Outputs(NamedTuple):
-    """Raw outputs of one forward pass; `pointer_logits` is None without pointer heads."""
-
-    class_logits: Float[Tensor, "windows classes"]
-    pointer_logits: Float[Tensor, "windows bars 2"] | None
-
-
-class AttentionPool(nn.Module):
-    """Weighted mean over bars, weights learned from each bar's vector (Bahdanau et al. 2015)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.weigh = nn.Sequential(nn.Linear(dim, dim // 2), nn.Tanh(), nn.Linear(dim // 2, 1))
-
-    def forward(self, encoded: Float[Tensor, "windows bars hidden"]) -> Float[Tensor, "windows hidden"]:
-        """Pool one vector a window."""
-        weight = torch.softmax(self.weigh(encoded), dim=1)
-        return (weight * encoded).sum(dim=1)
-
-
-class PointerPool(nn.Module):
-    """Mean of the bars' vectors under the start curve and under the end curve, concatenated.
-
-    Lets the class head look at the very bars that the pointer heads point at. No gradient runs back
-    into the curves: the class must not bend the pointers.
-    """
-
-    def forward(
-        self,
-        encoded: Float[Tensor, "windows bars hidden"],
-        pointer_logits: Float[Tensor, "windows bars 2"],
-    ) -> Float[Tensor, "windows pooled"]:
-        """Pool two vectors a window and lay them in a row."""
-        curves = torch.softmax(pointer_logits.detach(), dim=1)
-        return torch.einsum("wbh,wbp->wph", encoded, curves).flatten(1)
-
-
-class Heads(nn.Module):
-    """Everything behind the encoder: attention pooling, pointer curves and the class."""
-
-    def __init__(self, dim: int, n_classes: int, predict_pointers: bool, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.dropout = ByteDropout(dropout)
-        self.attention_pool = AttentionPool(dim)
-        pooled_dim = dim
-        self.pointer_head: nn.Module | None = None
-        self.pointer_pool: PointerPool | None = None
-        if predict_pointers:
-            self.pointer_head = nn.Sequential(nn.Linear(dim, dim // 2), nn.ReLU(), nn.Linear(dim // 2, 2))
-            self.pointer_pool = PointerPool()
-            pooled_dim += 2 * dim
-        self.class_head = nn.Sequential(
-            nn.Linear(pooled_dim, dim // 2), nn.ReLU(), ByteDropout(dropout), nn.Linear(dim // 2, n_classes)
-        )
-
-    def forward(self, encoded: Float[Tensor, "windows bars hidden"]) -> Outputs:
-        """Return class logits and, with a pointer head, a start and an end logit a bar."""
-        encoded = self.dropout(encoded)
-        pooled = [self.attention_pool(encoded)]
-        pointer_logits = None
-        if self.pointer_head is not None and self.pointer_pool is not None:
-            pointer_logits = self.pointer_head(encoded)
-            pooled.append(self.pointer_pool(encoded, pointer_logits))
-        return Outputs(self.class_head(torch.cat(pooled, dim=1)), pointer_logits)
-
-
 class EnhancedSimpleLSTM(nn.Module):
     """The network of `train --model enhanced_simple_lstm`: one encoder, and heads that are averaged.
 
@@ -224,7 +128,7 @@ class EnhancedSimpleLSTM(nn.Module):
     (Lakshminarayanan et al., NeurIPS 2017), and costs one encoder all the same.
     """
 
-    def __init__(self, encoder: BiLSTMEncoder, heads: list[Heads]) -> None:
+    def __init__(self, encoder: BiLSTMEncoder, heads: Sequence[Heads | LinearHeads]) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleList(heads)
@@ -238,27 +142,39 @@ class EnhancedSimpleLSTM(nn.Module):
         """Return what every head says."""
         return [head(encoded) for head in self.heads]
 
+    @property
+    def head_kind(self) -> HeadKind:
+        """Kind of the heads: with a hidden layer, or linear in the encoder's vectors."""
+        return "linear" if isinstance(self.heads[0], LinearHeads) else "mlp"
 
-def averaged(outputs: list[Outputs]) -> Outputs:
-    """Average class logits, and the probabilities of pointer curves; one alone stays as it is."""
-    if len(outputs) == 1:
-        return outputs[0]
-    class_logits = torch.stack([output.class_logits for output in outputs]).mean(dim=0)
-    curves = [
-        torch.log_softmax(output.pointer_logits, dim=1) for output in outputs if output.pointer_logits is not None
-    ]
-    if not curves:
-        return Outputs(class_logits, None)
-    return Outputs(class_logits, torch.logsumexp(torch.stack(curves), dim=0) - math.log(len(curves)))
+    def both_ways(
+        self,
+        features: Float[Tensor, "windows bars features"],
+        turned: Float[Tensor, "windows bars features"],
+        class_mirror: list[int],
+    ) -> Outputs:
+        """Read windows and their price mirrors at once with linear heads, as they were fitted."""
+        head = self.heads[0]
+        assert isinstance(head, LinearHeads)
+        return head.both_ways(self.encoder(features), self.encoder(turned), class_mirror)
 
 
 def build_network(
-    encoder: BiLSTMEncoder, n_classes: int, predict_pointers: bool, dropout: float, seed: int, n_heads: int = 1
+    encoder: BiLSTMEncoder,
+    n_classes: int,
+    predict_pointers: bool,
+    dropout: float,
+    seed: int,
+    n_heads: int = 1,
+    head_kind: HeadKind = "mlp",
 ) -> EnhancedSimpleLSTM:
     """Put fresh heads, with weights that the seed alone decides, on an encoder.
 
-    The first head of several is the one that a network of one head has.
+    The first head of several is the one that a network of one head has. Linear heads are one, and all zeros until
+    they are fitted.
     """
+    if head_kind == "linear":
+        return EnhancedSimpleLSTM(encoder, [LinearHeads(encoder.output_dim, n_classes, predict_pointers)])
     heads = []
     with torch.random.fork_rng(devices=[]):
         for number in range(n_heads):

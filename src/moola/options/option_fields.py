@@ -26,6 +26,7 @@ from moola.options.option_ranges import (
     RATIO,
     DeviceName,
     EngineName,
+    HeadKind,
     PrecisionName,
     Range,
 )
@@ -97,8 +98,18 @@ Embargo = Annotated[
 ]
 
 # Model.
-PretrainedEncoder = Annotated[Path, everyday("Encoder file to start from; by default from scratch.", MODEL)]
+PretrainedEncoder = Annotated[
+    Path, everyday("Encoder file to start from, or `base`, which comes with moola; by default from scratch.", MODEL)
+]
 FreezeEncoder = Annotated[bool, everyday("Train the heads alone; by default on with an encoder file.", MODEL)]
+Head = Annotated[
+    HeadKind,
+    everyday(
+        "linear: one optimum, the same for every seed, calibrated over blocks of time; default on a frozen encoder. "
+        "mlp: a hidden layer trained over epochs, which --epochs, --patience and --learning-rate belong to.",
+        MODEL,
+    ),
+]
 InputDim = Annotated[int, advanced("Features per bar; found from the data, and refused when it disagrees.", MODEL)]
 HiddenDim = Annotated[
     int, Range(1, MAX_HIDDEN), advanced("LSTM units per direction; by default 64, or as in the encoder file.", MODEL)
@@ -250,6 +261,7 @@ class LearnedFromRows(FilesLength):
 
     pretrained_encoder: PretrainedEncoder | None = None
     freeze_encoder: FreezeEncoder | None = None
+    head: Head | None = None
     hidden_dim: HiddenDim | None = None
     num_layers: NumLayers | None = None
     augment_data: AugmentData | None = None

@@ -100,6 +100,7 @@ DEFAULT_SEED = 17
 MIN_GAIN = 0.01
 
 TaskName = Literal["masked", "latent", "structure", "moves", "ts2vec"]
+HeadKind = Literal["linear", "mlp"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 EngineName = Literal["processes", "ray"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]

@@ -21,6 +21,7 @@ from moola.options.option_fields import (
     Epochs,
     FilesLength,
     FreezeEncoder,
+    Head,
     HiddenDim,
     InputDim,
     LabelledData,
@@ -72,6 +73,7 @@ class TrainOptions(SplitData):
     model: Annotated[Literal["enhanced_simple_lstm"], advanced("The network.", MODEL)] = "enhanced_simple_lstm"
     pretrained_encoder: PretrainedEncoder | None = None
     freeze_encoder: FreezeEncoder | None = None
+    head: Head | None = None
     encoder_rate: Annotated[
         float, RATE, advanced("Learning rate of a pretrained, unfrozen encoder as a share of the heads'.", TRAINING)
     ] = 0.25

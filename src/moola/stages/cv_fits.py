@@ -80,6 +80,7 @@ def train_options(options: CvOptions, task: FitTask) -> TrainOptions:
         split=task.split,
         pretrained_encoder=encoder,
         freeze_encoder=options.freeze_encoder,
+        head=options.head,
         hidden_dim=options.hidden_dim,
         num_layers=options.num_layers,
         epochs=options.epochs,

@@ -30,6 +30,7 @@ from moola.evaluation.calibration import calibrated
 from moola.evaluation.pointer_metrics import HIT_BARS
 from moola.files import sha256_file, write_atomic
 from moola.fit.predicting import PEAK_SHARE, read_windows_both_ways
+from moola.models.heads import Outputs
 from moola.models.model_files import ModelFile, read_model
 from moola.options.training_options import ExportOptions
 
@@ -61,9 +62,14 @@ class PredictionGraph(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, ...]:
         """Return calibrated class probabilities, and pointer curves where the network has pointer heads."""
-        logits, curves = self._read(features)
-        if self.mirror is not None:
-            turned = features.index_select(2, self.turned_from) * self.turned_sign
+        turned = features.index_select(2, self.turned_from) * self.turned_sign
+        if self.mirror is not None and self.network.head_kind == "linear":
+            logits, curves = _curved(
+                self.network.both_ways(self._scaled(features), self._scaled(turned), self.mirror.tolist())
+            )
+        else:
+            logits, curves = self._read(features)
+        if self.mirror is not None and self.network.head_kind == "mlp":
             logits_turned, curves_turned = self._read(turned)
             logits = (logits + logits_turned.index_select(1, self.mirror)) / 2
             if curves is not None and curves_turned is not None:
@@ -72,10 +78,15 @@ class PredictionGraph(nn.Module):
         return (class_prob,) if curves is None else (class_prob, curves)
 
     def _read(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        scaled = ((features - self.center) / self.scale).clamp(-self.clip, self.clip)
-        outputs = self.network(scaled)
-        pointers = outputs.pointer_logits
-        return outputs.class_logits, None if pointers is None else torch.softmax(pointers, dim=1)
+        return _curved(self.network(self._scaled(features)))
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        return ((features - self.center) / self.scale).clamp(-self.clip, self.clip)
+
+
+def _curved(outputs: Outputs) -> tuple[Tensor, Tensor | None]:
+    pointers = outputs.pointer_logits
+    return outputs.class_logits, None if pointers is None else torch.softmax(pointers, dim=1)
 
 
 def export(options: ExportOptions) -> dict[str, Any]:

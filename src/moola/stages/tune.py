@@ -273,7 +273,11 @@ def tune(options: TuneOptions, on_trial: OnTrial) -> dict[str, Any]:
         _run_trials(plan, study, options.trials, until, on_trial)
         trials = studies.finished(study)
     found = compare(plan, trials, options.confirm_seeds)
-    backup = write_settings(options.output, found.values, comment(plan, found, str(options.split)))
+    values = found.values
+    if options.pretrained_encoder is not None and values:
+        # Without it a frozen encoder would take linear heads, which these values do not concern.
+        values = values | {"head": "mlp"}
+    backup = write_settings(options.output, values, comment(plan, found, str(options.split)))
     return {
         "study": str(path),
         "metric": plan.metric,

@@ -23,7 +23,7 @@ from moola.evaluation.figures import TrainingFacts, evaluate, trivial_prediction
 from moola.files import sha256_file
 from moola.fit.fitting import fit_material, predict_held_out
 from moola.fit.inputs import Material, facts_of, require_trainable, resolve_options
-from moola.models.model_files import EncoderFile, read_encoder
+from moola.models.model_files import EncoderFile, encoder_sha256, read_encoder
 from moola.options.study_options import TuneOptions
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import seen_among
@@ -97,8 +97,8 @@ def gather_inner(options: TuneOptions) -> InnerFolds:
                 f"of {len(folds)} have one ({options.data}). Raise --initial-fraction, or label more windows."
             )
     encoder = read_encoder(options.pretrained_encoder) if options.pretrained_encoder else None
-    encoder_sha256 = sha256_file(options.pretrained_encoder) if options.pretrained_encoder else None
-    return InnerFolds(table, classes, folds, encoder, encoder_sha256, rows_digest(table))
+    encoder_hash = encoder_sha256(options.pretrained_encoder)
+    return InnerFolds(table, classes, folds, encoder, encoder_hash, rows_digest(table))
 
 
 def rows_digest(table: WindowTable) -> str:

@@ -283,6 +283,12 @@ def make_plan(options: TuneOptions) -> Plan:
     ranges = {name: found for name, found in ranges.items() if name not in single}
     held |= single
     inner = gather_inner(options)
+    # Linear heads choose their penalties themselves, so that only the other kind has anything to tune.
+    if options.head == "linear":
+        raise WrongUsage(
+            "tune must have --head mlp, but it is linear, which chooses its penalties itself. Run `moola train`."
+        )
+    held["head"] = "mlp"
     base = TrainOptions(
         data=options.data,
         split=options.split,

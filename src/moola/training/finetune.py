@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from moola.core.seeds import generator
 from moola.errors import OperationFailed
+from moola.models.heads import Outputs, averaged
 from moola.models.model_files import weights_digest
-from moola.models.network import EnhancedSimpleLSTM, Outputs, averaged, class_loss, pointer_loss
+from moola.models.network import EnhancedSimpleLSTM, class_loss, pointer_loss
 
 
 @dataclass(frozen=True)
@@ -211,17 +212,46 @@ PASS_WINDOWS = 64
 
 @torch.no_grad()
 def run_network(
-    network: EnhancedSimpleLSTM, features: np.ndarray, device: torch.device, batch_size: int = PASS_WINDOWS
+    network: EnhancedSimpleLSTM,
+    features: np.ndarray,
+    device: torch.device,
+    batch_size: int = PASS_WINDOWS,
+    turned: np.ndarray | None = None,
+    class_mirror: list[int] | None = None,
 ) -> tuple[Float[np.ndarray, "windows classes"], Float[np.ndarray, "windows bars 2"] | None]:
-    """Return raw class logits and softmaxed pointer curves for scaled features, as float64."""
+    """Return raw class logits and softmaxed pointer curves for scaled features, as float64.
+
+    With `turned`, the scaled features of the price mirrors, and the class that each class becomes upside down, linear
+    heads read both at once.
+    """
     network.to(device).eval()
     logits, curves = [], []
     for first in range(0, max(len(features), 1), batch_size):
-        piece = features[first : first + batch_size]
-        filled = np.zeros((batch_size, *features.shape[1:]), dtype=features.dtype)
-        filled[: len(piece)] = piece
-        outputs = network(torch.from_numpy(filled).to(device))
-        logits.append(outputs.class_logits[: len(piece)].double().cpu().numpy())
+        pieces = [_filled(given, first, batch_size) for given in (features, turned) if given is not None]
+        tensors = [torch.from_numpy(piece).to(device) for piece in pieces]
+        outputs = network(*tensors) if class_mirror is None else network.both_ways(tensors[0], tensors[1], class_mirror)
+        n_windows = min(batch_size, len(features) - first)
+        logits.append(outputs.class_logits[:n_windows].double().cpu().numpy())
         if outputs.pointer_logits is not None:
-            curves.append(torch.softmax(outputs.pointer_logits[: len(piece)].double(), dim=1).cpu().numpy())
+            curves.append(torch.softmax(outputs.pointer_logits[:n_windows].double(), dim=1).cpu().numpy())
     return np.concatenate(logits), np.concatenate(curves) if curves else None
+
+
+@torch.no_grad()
+def run_encoder(
+    encoder: nn.Module, features: np.ndarray, device: torch.device
+) -> Float[np.ndarray, "windows bars hidden"]:
+    """Return a frozen encoder's vectors of scaled features, each the same whatever windows are beside it."""
+    encoder.to(device).eval()
+    vectors = []
+    for first in range(0, len(features), PASS_WINDOWS):
+        encoded = encoder(torch.from_numpy(_filled(features, first, PASS_WINDOWS)).to(device))
+        vectors.append(encoded[: len(features) - first].cpu().numpy())
+    return np.concatenate(vectors)
+
+
+def _filled(features: np.ndarray, first: int, n_windows: int) -> np.ndarray:
+    piece = features[first : first + n_windows]
+    filled = np.zeros((n_windows, *features.shape[1:]), dtype=features.dtype)
+    filled[: len(piece)] = piece
+    return filled

@@ -1,0 +1,104 @@
+"""Linear heads on a frozen encoder: windows encoded once, heads at their one optimum, a temperature out of fold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from moola.core.expansions import NO_POINTER
+from moola.core.features import RobustScaler, mirrored_features
+from moola.evaluation.calibration import fit_temperature
+from moola.models.model_files import weights_digest
+from moola.models.network import BiLSTMEncoder, EnhancedSimpleLSTM
+from moola.tables.window_file import WindowTable
+from moola.training.finetune import run_encoder
+from moola.training.linear_fit import EncodedWindows, LinearFit, fit_linear_heads
+
+# Vectors of windows that this process has encoded, the latest ones; a fold or a second fit starts at once with them.
+CACHE_BYTES = 1 << 30
+_cached: OrderedDict[bytes, np.ndarray] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class LinearResult:
+    """What a fit of linear heads leaves.
+
+    Attributes
+    ----------
+    network
+        The encoder as it came, with the heads on it.
+    temperature
+        Fitted to the out-of-fold logits of the fit; 1 where no block of time could be held out.
+    """
+
+    network: EnhancedSimpleLSTM
+    temperature: float
+    fit: LinearFit
+
+    def history_row(self, stage: str) -> dict[str, Any]:
+        """Return the one line of history: out-of-fold log-losses at the penalties that were chosen."""
+        fit = self.fit
+        row: dict[str, Any] = {"stage": stage, "epoch": 1, "best": True, "class_penalty": fit.class_penalty}
+        if fit.class_loss:
+            row["out_of_fold_class_loss"] = float(min(fit.class_loss))
+        if fit.pointer_penalty is not None:
+            row["pointer_penalty"] = list(fit.pointer_penalty)
+        return row
+
+
+def fit_on_windows(
+    network: EnhancedSimpleLSTM,
+    table: WindowTable,
+    classes: list[str],
+    scaler: RobustScaler,
+    mirror: list[int] | None,
+    visible_bars: int | None,
+    device: torch.device,
+) -> LinearResult:
+    """Fit linear heads to every window of a table, on the network's encoder.
+
+    `mirror` is the class that each class becomes upside down; `None` reads windows one way only.
+    """
+    features = table.features
+    assert features is not None
+    n_seen = table.window_bars if visible_bars is None else visible_bars
+    seen = features[:, :n_seen]
+    upright = encoded(network.encoder, scaler.transform(seen), device)
+    turned = None if mirror is None else encoded(network.encoder, scaler.transform(mirrored_features(seen)), device)
+    bars = np.stack([table.expansion_start, table.expansion_end], axis=1)
+    class_index = np.array([classes.index(name) for name in table.label], dtype=np.int64)
+    windows = EncodedWindows(
+        upright,
+        turned,
+        class_index,
+        np.where((bars < n_seen).all(axis=1, keepdims=True), bars, NO_POINTER),
+        table.intervals(),
+        mirror,
+    )
+    if not network.predict_pointers:
+        windows = replace(windows, pointers=np.full_like(windows.pointers, NO_POINTER))
+    heads, fit = fit_linear_heads(windows, len(classes))
+    judged = fit.judged
+    temperature = fit_temperature(fit.out_of_fold_logits[judged], class_index[judged]) if judged.any() else 1.0
+    return LinearResult(EnhancedSimpleLSTM(network.encoder, [heads]).eval(), temperature, fit)
+
+
+def encoded(encoder: BiLSTMEncoder, scaled: np.ndarray, device: torch.device) -> np.ndarray:
+    """Return the encoder's vectors `(windows, bars, hidden)` of scaled features; those known already are not made."""
+    key = bytes.fromhex(weights_digest(encoder)) + device.type.encode()
+    keys = [hashlib.sha256(key + window.tobytes()).digest() for window in scaled]
+    new = [row for row, name in enumerate(keys) if name not in _cached]
+    if new:
+        for row, vectors in zip(new, run_encoder(encoder, scaled[new], device), strict=True):
+            _cached[keys[row]] = vectors
+    out = np.stack([_cached[name] for name in keys])
+    for name in keys:
+        _cached.move_to_end(name)
+    while len(_cached) * out[0].nbytes > CACHE_BYTES:
+        _cached.popitem(last=False)
+    return out
