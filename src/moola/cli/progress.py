@@ -60,7 +60,7 @@ class Progress:
         if is_first or done == self.n_steps or now - self.shown >= self.every_s:
             self.shown = now
             left = (now - self.started) / (done - self.done_before) * (self.n_steps - done)
-            line = f"{self.label}: {self.unit} {done} of {self.n_steps}, {said}, {left:.0f} s left"
+            line = f"{self.label}: {self.unit} {done} of {self.n_steps}{f', {said}' if said else ''}, {left:.0f} s left"
             print(line, file=sys.stderr, flush=True)
 
 
@@ -73,7 +73,7 @@ class EpochProgress(Progress):
     def __call__(self, row: dict[str, Any]) -> None:
         """Show one finished epoch."""
         stage = row.get("stage", self.label)
-        if stage != self.label:
+        if stage != self.label or row.get("n_epochs", self.n_steps) != self.n_steps:
             self.begin(stage, row["n_epochs"])
         losses = (f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss") if name in row)
         self.show(row["epoch"], ", ".join(losses))
