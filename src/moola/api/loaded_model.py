@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from moola.api.inputs_given import Times, Windows, table_of
+from moola.core.bars import Bars
 from moola.core.event_merging import MergedEvents
 from moola.fit.predicting import predict_windows
 from moola.models.model_files import ModelFile, read_model, write_model

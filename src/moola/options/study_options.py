@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from moola.errors import WrongUsage
 from moola.options.option_ranges import DEFAULT_SEED, DeviceName, EngineName
@@ -228,7 +228,6 @@ class BenchmarkOptions:
 
 TUNING_ROOT = Path("artifacts/tuning")
 TuneMetric = Literal["brier", "log_loss", "pr_auc", "hit_at_pm3_both"]
-TUNE_METRICS: tuple[str, ...] = get_args(TuneMetric)
 HIGHER_IS_BETTER = ("pr_auc", "hit_at_pm3_both")
 # Given on the command line, these are held for every trial in place of being tuned.
 HELD = (

@@ -162,7 +162,6 @@ def _mark_rules(label: WindowLabel) -> list[str]:
 
 
 log = logging.getLogger(__name__)
-__all__ = ["GRADES", "STATUSES", "Expansion", "LabelStore", "WindowLabel"]
 
 COLUMNS = (
     "window_id, symbol, r.start_us, r.end_us, annotator, grade, reason, note, status, revision, saved_us, number, "
@@ -362,11 +361,7 @@ class LabelStore:
 
     def history(self, window_id: str, annotator: str) -> list[WindowLabel]:
         """Return every revision of a window by an annotator, the first one first."""
-        return self._select(
-            f"SELECT {COLUMNS} {HISTORY}",
-            window_id,
-            annotator,
-        )
+        return self._select(f"SELECT {COLUMNS} {HISTORY}", window_id, annotator)
 
     def annotators(self) -> list[str]:
         """Return everybody who saved a label, sorted by name."""
@@ -404,17 +399,22 @@ class LabelStore:
     def _transaction(self) -> Iterator[None]:
         with self._lock, told(self.path):
             self._still_there()
-            # Takes the write lock at once: what is read inside is what is written upon.
-            self._execute("BEGIN IMMEDIATE")
-            try:
+            with self._writing():
                 yield
                 self._still_there()
-                self._execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._execute("ROLLBACK")
-                raise
             self._still_there()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        # Takes the write lock at once: what is read inside is what is written upon.
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK")
+            raise
 
     def _still_there(self) -> None:
         """Refuse to write where the path leads to another file than the open one: what went there would be lost."""
@@ -431,8 +431,7 @@ class LabelStore:
         kept = self.path.with_name(f"{self.path.name}.version-1")
         if not os.path.lexists(kept):
             backup_database(self._connection, kept)
-        self._execute("BEGIN IMMEDIATE")
-        try:
+        with self._writing():
             # Another process may have been first.
             if self._execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
                 for statement in ADDED.split(";\n"):
@@ -440,11 +439,6 @@ class LabelStore:
                 for number, label, of_revision in self._numbered(f"SELECT {COLUMNS} {ALL_REVISIONS}", ()):
                     self._seal(number, label, of_revision)
                 self._execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            self._execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._execute("ROLLBACK")
-            raise
         log.warning(
             "%s was brought to version %d: each revision has a hash now. The file as it was is %s.",
             self.path, SCHEMA_VERSION, kept,
