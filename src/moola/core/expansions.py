@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from moola.core.windows import inner_zone
 
 NO_POINTER = -1
+ENDS = ("start", "end")
 LENGTH_POWER = 0.2
 LENGTH_SPREAD_BARS = 3.0
 UNIFORM_SHARE = 0.02

@@ -27,11 +27,6 @@ class Split:
         """Return the rows of `train`, `val` or `test`."""
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
-    @property
-    def judged_part(self) -> str:
-        """Return the part that figures come from: test where there is one, else val."""
-        return "test" if len(self.test) else "val"
-
 
 @dataclass(frozen=True)
 class Intervals:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from moola.core.windows import HOUR_US
 from moola.labels.annotators import Marks, agreement, conflicts
 from moola.labels.label_positions import BarPlaces, Mark, learn_bars, read_named_bars, require_same_bars
 from moola.options.label_options import LabelsStatsOptions
 from moola.tables.label_store import GRADES, STATUSES, LabelStore, WindowLabel
 
-HOUR_US = 3_600_000_000
 # First hour (UTC, no summer time) of each session of the currency market.
 SESSIONS = ((0, "Asia"), (7, "London"), (12, "London and New York"), (16, "New York"), (21, "Asia"))
 

@@ -14,7 +14,7 @@ from moola.errors import InvalidData
 from moola.files import sha256_file
 from moola.options.command_lines import command_line as shell_line
 from moola.options.judging_options import ReportOptions
-from moola.stages.model_card import NEW_RUN, command_line, training_command
+from moola.stages.model_card import NEW_RUN, training_command
 from moola.tables.prediction_table import Predictions
 from moola.tables.window_file import read_windows
 
@@ -116,9 +116,6 @@ def judged_bars(config: dict[str, Any], data_sha256: str, predictions: Predictio
 
 
 # The lines that make a run and its page again.
-
-
-__all__ = ["command_line", "commands_of", "training_command"]
 
 
 def commands_of(manifest: dict[str, Any], config: dict[str, Any], options: ReportOptions) -> list[str]:

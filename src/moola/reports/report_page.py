@@ -16,9 +16,10 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from moola import __version__
+from moola.core.expansions import ENDS
 from moola.evaluation.class_metrics import PrecisionRecall, confusion, precision_recall
 from moola.evaluation.event_detection import first_rows
-from moola.evaluation.pointer_metrics import ENDS, nearest_pointers
+from moola.evaluation.pointer_metrics import nearest_pointers
 from moola.files import write_atomic
 from moola.reports import svg_charts
 from moola.reports.contents import ReportContent

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moola.core.utc_times import utc_text
+from moola.core.splits import PARTS
+from moola.core.utc_times import minute_text
 from moola.errors import InvalidData, MoolaError
 from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.files import read_bytes, sha256_file
@@ -29,7 +30,6 @@ from moola.tables.split_file import read_split
 from moola.tables.window_file import read_windows
 
 log = logging.getLogger(__name__)
-PARTS = ("train", "val", "test")
 LEAK_PROOF: dict[bool | None, str] = {True: "yes, proved", False: "no", None: "could not be checked"}
 GATE_HEADER = ("figure", "this run", "baseline", "class share", "difference", "95 % interval", "rule holds")
 
@@ -229,8 +229,4 @@ def _spans(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, tuple[
     if not path.is_file() or sha256_file(path) != manifest.get("split_sha256"):
         return {}
     ranges = read_split(path).time_range_us
-    return {part: (_minute(first), _minute(last)) for part, (first, last) in ranges.items()}
-
-
-def _minute(time_us: int) -> str:
-    return utc_text(time_us)[:16].replace("T", " ")
+    return {part: (minute_text(first), minute_text(last)) for part, (first, last) in ranges.items()}

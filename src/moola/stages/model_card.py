@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.core.splits import PARTS
-from moola.core.utc_times import utc_text
+from moola.core.utc_times import minute_text
 from moola.errors import OperationFailed
 from moola.evaluation.figures import Evaluation
 from moola.files import sha256_file, write_atomic
@@ -122,7 +122,7 @@ def gather_card(run: run_store.Run, evaluation: Evaluation) -> CardContent:
     references, spans = {}, {}
     if split is not None:
         file = read_split(split)
-        spans = {part: (_minute(first), _minute(last)) for part, (first, last) in file.time_range_us.items()}
+        spans = {part: (minute_text(first), minute_text(last)) for part, (first, last) in file.time_range_us.items()}
         if data is not None:
             table = read_windows(data, config.get("window_bars"))
             seed = int(run.manifest.get("seed") or 0)
@@ -135,10 +135,6 @@ def gather_card(run: run_store.Run, evaluation: Evaluation) -> CardContent:
 def _unchanged(manifest: dict[str, Any], config: dict[str, Any], name: str) -> Path | None:
     path = Path(str(config.get(name)))
     return path if path.is_file() and sha256_file(path) == manifest.get(f"{name}_sha256") else None
-
-
-def _minute(time_us: int) -> str:
-    return utc_text(time_us)[:16].replace("T", " ")
 
 
 def card_text(content: CardContent) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from moola.core.bars import Bars, bar_interval_us, price_problems
+from moola.core.bars import Bars, bar_interval_us, broken_rule, price_problems
 from moola.core.windows import allowed_gap_s
 from moola.errors import InvalidData, OperationFailed, Problem
 from moola.tables.bar_table import ADVICE, bar_frames, columns_of
@@ -126,11 +126,7 @@ class BarChecks:
             backward[rows], repeated[rows] = step < 0, step == 0
             self.last_us[symbol] = int(bars.start_us[rows[-1]])
         rules = ("timestamps must increase within a symbol", "a symbol and timestamp must have one bar")
-        return [
-            Problem(rule, int(broken.sum()), int(broken.argmax()))
-            for rule, broken in zip(rules, (backward, repeated), strict=True)
-            if broken.any()
-        ]
+        return broken_rule(rules[0], backward) + broken_rule(rules[1], repeated)
 
     def finish(self) -> None:
         """Raise with every broken rule at once."""

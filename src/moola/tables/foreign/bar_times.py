@@ -8,17 +8,17 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
+from moola.core.bars import broken_rule
 from moola.errors import Problem, WrongUsage
 from moola.options.table_options import ImportOptions
 from moola.tables.foreign.time_texts import read_formatted, read_texts
-from moola.tables.foreign.time_zones import Zone, to_utc, zone_of_option, zone_of_text
+from moola.tables.foreign.time_zones import DAY_US, Zone, to_utc, zone_of_option, zone_of_text
 
 # Times that are written as numbers: dates such as 20240304, and counts of s, ms, us or ns since 1970.
 
 
 log = logging.getLogger(__name__)
 PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-DAY_US = 86_400_000_000
 FIRST_US = DAY_US
 SHORTEST_BAR_US = 100_000
 # Spreadsheets count days since 1899-12-30: these are the years 1954 to 2119.
@@ -212,12 +212,9 @@ def _times(column: pl.Series, options: ImportOptions, problems: list[Problem]) -
 
 
 def _unread(column: pl.Series, times: pl.Series, problems: list[Problem]) -> None:
-    unread = times.is_null()
-    if unread.any():
-        first = int(unread.arg_max() or 0)
-        option = "--timestamp-unit" if column.dtype.is_numeric() else "--timestamp-format"
-        detail = f"found {column[first]!r}; see {option}"
-        problems.append(Problem("timestamp must be readable as a time", int(unread.sum()), first, detail))
+    option = "--timestamp-unit" if column.dtype.is_numeric() else "--timestamp-format"
+    rule = "timestamp must be readable as a time"
+    problems += broken_rule(rule, times.is_null(), lambda row: f"found {column[row]!r}; see {option}")
 
 
 def _by_zone(
@@ -238,10 +235,8 @@ def _by_zone(
         own = naive.zip_with(mine.fill_null(False), pl.Series([None], dtype=naive.dtype))
         aware = aware.zip_with(~mine.fill_null(False), to_utc(own, zone, options.ambiguous, symbols, problems))
     bare = texts.is_null() & naive.is_not_null()
-    if bare.any():
-        first = int(bare.arg_max() or 0)
-        rule = "timestamp must be readable as a time with its zone in every row, or in none"
-        problems.append(Problem(rule, int(bare.sum()), first, f"found {naive[first]} without one"))
+    rule = "timestamp must be readable as a time with its zone in every row, or in none"
+    problems += broken_rule(rule, bare, lambda row: f"found {naive[row]} without one")
     told = [f"{text} as {zone}" for text, zone in found.items() if text.strip().upper() != "Z"]
     log.info("Times carry their zone%s.", f" ({', '.join(told[:5])})" if told else "")
     return aware
@@ -257,7 +252,5 @@ def _plausible(times: pl.Series, problems: list[Problem]) -> pl.Series:
         "a bar must begin by tomorrow (see --day-first and --timestamp-format)": time_us >= tomorrow_us(),
     }
     for rule, broken in rules.items():
-        if broken.any():
-            first = int(broken.arg_max() or 0)
-            problems.append(Problem(rule, int(broken.sum()), first, f"found {times[first]:%Y-%m-%d %H:%M:%S}"))
+        problems += broken_rule(rule, broken, lambda row: f"found {times[row]:%Y-%m-%d %H:%M:%S}")
     return times

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from moola.core.bars import LEAST, MOST, OHLC, price_problems
+from moola.core.bars import LEAST, MOST, OHLC, broken_rule, price_problems
 from moola.errors import InvalidData, Problem
 from moola.tables.foreign.columns import ForeignTable
 from moola.tables.frames import with_prices
@@ -133,14 +133,12 @@ VALUES = (*OHLC, "volume")
 def row_problems(table: ForeignTable, raw: pl.DataFrame) -> list[Problem]:
     """Return what is wrong with the rows of a table of numbers; `raw` holds the cells that they were read from."""
     problems = []
-    if table.broken is not None and table.broken.any():
-        rule = "every line must have as many columns as the header"
-        problems.append(Problem(rule, int(table.broken.sum()), int(table.broken.arg_max() or 0)))
+    if table.broken is not None:
+        problems += broken_rule("every line must have as many columns as the header", table.broken)
     for name in OHLC:
+        cells = raw[name]
         lost = table.frame[name].is_null()
-        if lost.any():
-            first = int(lost.arg_max() or 0)
-            problems.append(Problem(f"{name} must be a number", int(lost.sum()), first, f"found {raw[name][first]!r}"))
+        problems += broken_rule(f"{name} must be a number", lost, lambda row, cells=cells: f"found {cells[row]!r}")
     prices = _prices(table)
     # A missing number is told above; the rules are of bars that have all four.
     whole = ~table.frame.select(pl.any_horizontal(pl.col(*OHLC).is_null())).to_series().to_numpy()

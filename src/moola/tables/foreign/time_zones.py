@@ -10,9 +10,9 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
+from moola.core.windows import HOUR_US
 from moola.errors import Problem, WrongUsage
 
-HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 # Abbreviations with one meaning, and those of RFC 2822; IST, BST and others have several, so that none is guessed.
 ABBREVIATIONS = {
