@@ -77,7 +77,7 @@ class TrainingDiverged(OperationFailed):
 
 
 class LabelConflict(OperationFailed):
-    """Another save was first; `current` is the label that stands now, None where none does."""
+    """Another save came first; `current` is the current label, None where none does."""
 
     def __init__(self, current: Any, message: str = "") -> None:
         super().__init__(message or "this window was saved elsewhere meanwhile. Load it again and save again.")

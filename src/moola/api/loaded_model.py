@@ -37,7 +37,7 @@ class Model:
     device
         cuda, cpu, or auto for a GPU where there is one.
     threads
-        CPU threads for this whole process, 0 for one a core; results depend on it in the last bits.
+        CPU threads for this whole process, 0 for one per core; results depend on it in the last bits.
 
     Examples
     --------
@@ -100,7 +100,7 @@ class Model:
         Returns
         -------
         polars.DataFrame
-            A row a window, in order: calibrated `prob_<class>`, `predicted_label`, and where the model points
+            A row per window, in order: calibrated `prob_<class>`, `predicted_label`, and where the model points
             `predicted_start`, `predicted_end` (bars of the window), the probability that each is within 3 bars, and
             the curves over bars; beside them the truth, where the table has it.
 

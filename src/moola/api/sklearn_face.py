@@ -76,7 +76,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
     device
         cuda, cpu, or auto for a GPU where there is one.
     threads
-        CPU threads for this whole process, 0 for one a core; results depend on it in the last bits.
+        CPU threads for this whole process, 0 for one per core; results depend on it in the last bits.
 
     Attributes
     ----------
@@ -199,7 +199,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         )
 
     def predict_proba(self, X: Windows) -> Float[np.ndarray, "windows classes"]:
-        """Return calibrated probabilities, a column a class of `classes_`."""
+        """Return calibrated probabilities, a column per class of `classes_`."""
         predictions = self._predictions(X)
         columns = [predictions.class_names.index(str(name)) for name in self.classes_]
         prob: np.ndarray = predictions.class_prob[:, columns]

@@ -117,7 +117,7 @@ class Source:
         return (min(lengths), max(lengths)) if lengths else (0, 0)
 
     def row_of(self, window: Window) -> int | None:
-        """Return the row of the window's first bar in the bar table, where exactly its bars stand there."""
+        """Return the row of the window's first bar in the bar table, where exactly its bars are there."""
         if self.bars is None or window.first_us is None:
             return None
         first, stop = self._block_of(window.symbol)
@@ -162,7 +162,7 @@ class Source:
 def training_ranges(
     train_us: Int[np.ndarray, "train 2"], held_out_us: Int[np.ndarray, "held 2"]
 ) -> Int[np.ndarray, "ranges 2"]:
-    """Return the time that training windows cover, cut wherever a held-out window stands.
+    """Return the time that training windows cover, cut wherever a held-out window is.
 
     Parameters
     ----------

@@ -148,7 +148,7 @@ def wicks_keeps_label(parent: Window, made: Window, _source: Source) -> str | No
     return None
 
 
-# Time warp: the expansion, and what stands before and after it, take more or fewer bars.
+# Time warp: the expansion, and what is before and after it, take more or fewer bars.
 
 
 # Shares of the parent's bars: inside, where the class says nothing of the pace, more than outside.

@@ -122,7 +122,7 @@ class RuleLabel:
 
 
 def label_window(ohlc: Float[np.ndarray, "bars 4"]) -> RuleLabel:
-    """Apply the rule to one window; the reason says which line of it decided."""
+    """Apply the rule to one window; the reason names the deciding line."""
     first, last = inner_zone(len(ohlc))
     if is_too_short(len(ohlc)):
         return RuleLabel(None, -1, -1, "window_too_short")

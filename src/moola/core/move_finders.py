@@ -281,7 +281,7 @@ def first_passage(
     return np.where(passed.any(axis=1), passed.argmax(axis=1), away.argmax(axis=1))
 
 
-# States: what stands before, in and after a definition's move, as numbers without a label.
+# States: what is before, in and after a definition's move, as numbers without a label.
 
 
 STATES = (

@@ -24,7 +24,7 @@ Work = Callable[[Any, OnEpoch, Team], dict[str, Any]]
 
 
 def tell(said: Any, team: Team, work: Callable[[OnEpoch], dict[str, Any]]) -> None:
-    """Do a member's work; the first member tells its epochs and its result, each tells what went wrong."""
+    """Do a member's work; the first member reports its epochs and its result, each reports errors."""
 
     def on_epoch(row: dict[str, Any]) -> None:
         if team.leads:
@@ -40,7 +40,7 @@ def tell(said: Any, team: Team, work: Callable[[OnEpoch], dict[str, Any]]) -> No
 
 
 def hear(said: Any, on_epoch: OnEpoch, why_ended: Callable[[], OperationFailed | None]) -> dict[str, Any]:
-    """Pass on what the members tell until there is a result; `why_ended` says why none can come any more."""
+    """Pass on what the members report until there is a result; `why_ended` says why none can come any more."""
     while True:
         # Asked first: what was told before the end is heard.
         ended = why_ended()
@@ -119,7 +119,7 @@ class _Fitting(threading.Thread):
             return
 
     def why_ended(self) -> OperationFailed | None:
-        """State why no member can tell anything any more, or nothing while one can."""
+        """State why no member can report anything any more, or nothing while one can."""
         if self.is_alive():
             return None
         return _died("no word" if self.failure is None else type(self.failure).__name__)

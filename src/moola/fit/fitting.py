@@ -157,7 +157,7 @@ def _features(table: WindowTable) -> np.ndarray:
 
 
 def _model(options: TrainOptions, material: Material, network: EnhancedSimpleLSTM, scaler: RobustScaler) -> ModelFile:
-    """A model file's content before val rows have their say."""
+    """A model file's content before val rows are used."""
     swaps = class_swaps(material.classes, options.mirror_classes)
     mirror = [material.classes.index(swaps[name]) for name in material.classes] if options.mirror_average else None
     return ModelFile(

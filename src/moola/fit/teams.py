@@ -92,7 +92,7 @@ def _joined(meeting: str, team: Team, options: Any) -> Iterator[Team]:
 
 
 def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
-    """Start the members, pass on what the first one says, and end all when one ends badly."""
+    """Start the members, pass on what the first one reports, and end all when one ends badly."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="moola-team-") as place:
         said = context.Queue()
@@ -129,7 +129,7 @@ def _why_ended(members: list[Any]) -> OperationFailed | None:
 
 
 def _member(work: Work, options: Any, team: Team, meeting: str, said: Any) -> None:
-    """One process: joins, works, and tells the starter what it needs to know."""
+    """One process: joins, works, and reports to the starter."""
     end_with_parent()
 
     def joined_work(on_epoch: OnEpoch) -> dict[str, Any]:

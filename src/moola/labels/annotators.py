@@ -126,7 +126,7 @@ def agreement(labels: Sequence[WindowLabel], marks: Marks) -> list[dict[str, Any
     Parameters
     ----------
     labels
-        Current labels, one a window and annotator.
+        Current labels, one per window and annotator.
     marks
         Their expansions as bars; pointers of labels that are not in it are not compared.
 

@@ -1,4 +1,4 @@
-"""Where labelled times stand in a bar table, and whether these are the bars that the labels were made on."""
+"""Where labelled times are in a bar table, and whether these are the bars that the labels were made on."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class BarPlaces:
         return rows
 
     def content(self, symbol: str, start_us: int, end_us: int) -> bytes | None:
-        """Return the bars from one time to another as the label store keeps them; None where either is no bar's."""
+        """Return the bars from one time to another as the label store keeps them; None where either is not a bar's."""
         first, last = self.row(symbol, start_us), self.row(symbol, end_us)
         if first is None or last is None:
             return None
@@ -185,7 +185,7 @@ NAME_THEM = (
 
 @dataclass(frozen=True)
 class _Compared:
-    """Bars that labels of one symbol lie on, looked up in a bar table."""
+    """Bars that labels of one symbol are on, looked up in a bar table."""
 
     n_labels: int
     n_found: int

@@ -1,4 +1,4 @@
-"""Features that know the future, and labels that are in the features."""
+"""Features that use the future, and labels that are in the features."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def label_in_features(subject: Subject) -> list[Finding]:
 
 
 def label_in_columns(subject: Subject) -> list[Finding]:
-    """Look for one feature whose values over a whole window tell a class of the held-out rows too well.
+    """Look for one feature whose values over a whole window predict a class of the held-out rows too well.
 
     A label that is spread over the bars of a column shows at no single bar. Two simple models read each column
     alone: the mean over its bars, and a ridge regression over them, fitted on train rows and evaluated on val and test

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from moola.core.seeds import derive_seed
 
-# Encoders: scaled features of a window to one vector a bar.
+# Encoders: scaled features of a window to one vector per bar.
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class AttentionPool(nn.Module):
         self.weigh = nn.Sequential(nn.Linear(dim, dim // 2), nn.Tanh(), nn.Linear(dim // 2, 1))
 
     def forward(self, encoded: Float[Tensor, "windows bars hidden"]) -> Float[Tensor, "windows hidden"]:
-        """Pool one vector a window."""
+        """Pool one vector per window."""
         weight = torch.softmax(self.weigh(encoded), dim=1)
         return (weight * encoded).sum(dim=1)
 
@@ -183,7 +183,7 @@ class PointerPool(nn.Module):
         encoded: Float[Tensor, "windows bars hidden"],
         pointer_logits: Float[Tensor, "windows bars 2"],
     ) -> Float[Tensor, "windows pooled"]:
-        """Pool two vectors a window and lay them in a row."""
+        """Pool two vectors per window and lay them in a row."""
         curves = torch.softmax(pointer_logits.detach(), dim=1)
         return torch.einsum("wbh,wbp->wph", encoded, curves).flatten(1)
 
@@ -207,7 +207,7 @@ class Heads(nn.Module):
         )
 
     def forward(self, encoded: Float[Tensor, "windows bars hidden"]) -> Outputs:
-        """Return class logits and, with a pointer head, a start and an end logit a bar."""
+        """Return class logits and, with a pointer head, a start and an end logit per bar."""
         encoded = self.dropout(encoded)
         pooled = [self.attention_pool(encoded)]
         pointer_logits = None
@@ -235,7 +235,7 @@ class EnhancedSimpleLSTM(nn.Module):
         return averaged(self.each(self.encoder(features)))
 
     def each(self, encoded: Float[Tensor, "windows bars hidden"]) -> list[Outputs]:
-        """Return what every head says."""
+        """Return every head's output."""
         return [head(encoded) for head in self.heads]
 
 

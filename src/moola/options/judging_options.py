@@ -26,7 +26,7 @@ from moola.options.option_ranges import COUNT_OR_NONE, DEFAULT_SEED, PROMOTED_NA
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictOptions(Comparison):
-    """What decides a verdict, whoever asks for it."""
+    """What decides a verdict, for every command."""
 
     name: Annotated[str, everyday("File name of the promoted model.", OUTPUT)] = PROMOTED_NAME
 

@@ -97,7 +97,7 @@ def headlines(figures: Mapping[str, Mapping[str, Any]]) -> list[Headline]:
 
 
 def better_when(code: str) -> str:
-    """Say whether `higher` or `lower` is better; empty for what has no better direction."""
+    """Return whether `higher` or `lower` is better; empty for what has no better direction."""
     if code.startswith(NO_DIRECTION):
         return ""
     return "lower" if code in LOWER_IS_BETTER else "higher"

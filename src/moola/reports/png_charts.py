@@ -116,7 +116,7 @@ PANEL_INCHES = (8.0, 2.7)
 
 
 def made_windows_plot(path: Path, pairs: list[tuple[Window, Window]], title: str) -> None:
-    """Draw each parent on the left and what was made of it on the right, a row a pair.
+    """Draw each parent on the left and what was made of it on the right, a row per pair.
 
     The expansion is shaded and named with its bars; on the right, dashed lines stand where the parent's
     began and ended, and a line above marks a context that came from another window. Both panels of a row

@@ -1,4 +1,4 @@
-"""Gathers what a run's report shows: the run folder, the gate, and the data file where it still stands."""
+"""Gathers what a run's report shows: the run folder, the gate, and the data file where it still exists."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def report_run(options: ReportOptions) -> dict[str, Any]:
 
 
 def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
-    """Collect all that the page shows; a missing baseline or data file is said, and stops nothing."""
+    """Collect all that the page shows; a missing baseline or data file is reported, and stops nothing."""
     assert run.manifest is not None
     manifest, config = run.manifest, run.read(run_store.CONFIG)
     predictions = judging.judged_predictions(run)

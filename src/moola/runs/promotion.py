@@ -160,7 +160,7 @@ def _put(target: Path, older: bytes | None, content: bytes) -> None:
 
 
 def _tell(target: Path, entry: dict[str, Any]) -> None:
-    """Append an entry to the log, unless it stands there."""
+    """Append an entry to the log, unless it is there."""
     if entry not in read_log(target.parent):
         told = _content_of(_log_path(target)) or b""
         # An editor may have left the last line without its end.
@@ -181,7 +181,7 @@ def _content_of(path: Path) -> bytes | None:
 
 
 def _put_back(before: dict[Path, bytes | None]) -> None:
-    """Bring all files back to what they were; one that cannot be written back stays as it is."""
+    """Restore all files; one that cannot be written back stays as it is."""
     for path, content in before.items():
         with contextlib.suppress(OperationFailed, OSError):
             if content is None:

@@ -54,7 +54,7 @@ class ScanPart:
 
     @classmethod
     def before_all(cls, n_classes: int, n_events: int = 0) -> ScanPart:
-        """Return what stands before a symbol's first part."""
+        """Return what is before a symbol's first part."""
         none = MergedEvents.none(n_classes)
         return cls(none, none, none, NO_BARS, n_events)
 
@@ -222,7 +222,7 @@ def reader_of(model: ModelFile, options: ScanOptions) -> WindowReader:
 
 
 def open_judging(options: ScanOptions, model: ModelFile) -> Judging:
-    """Return what an event must have, as the options or the model say."""
+    """Return what an event must have, as given by the options or the model."""
     # The model's threshold is one pointer's; an event has two, and its probability is of both.
     own = max((model.pointer_threshold or 0.0) ** 2, LEAST_PROB)
     least = own if options.min_prob is None else options.min_prob

@@ -1,4 +1,4 @@
-"""Stage `scan`: a model slid over bars, part by part; what its windows say becomes events."""
+"""Stage `scan`: a model slid over bars, part by part; what its windows predict becomes events."""
 
 from __future__ import annotations
 

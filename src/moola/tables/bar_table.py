@@ -93,7 +93,7 @@ def _numbers(column: pl.Series, name: str, problems: list[Problem]) -> np.ndarra
     numbers = column.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
     missing = ~np.isfinite(numbers)
     if missing.any():
-        # Said here and not by the price rules, because the text that stood there is known here.
+        # Said here and not by the price rules, because the text that was there is known here.
         first = int(missing.argmax())
         detail = f"found {column[first]!r}"
         problems.append(Problem(f"{name} must be a finite number", int(missing.sum()), first, detail))
@@ -140,7 +140,7 @@ PIECE_BYTES = 4 << 20
 
 
 def bar_frames(path: Path) -> Iterator[pl.DataFrame]:
-    """Yield a file's rows, some at a time; parquet and CSV are told by content.
+    """Yield a file's rows, some at a time; parquet and CSV are distinguished by content.
 
     Raises
     ------

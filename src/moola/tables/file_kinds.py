@@ -1,4 +1,4 @@
-"""Kinds of files told by their first bytes, and what a parquet file would grow to."""
+"""Kinds of files recognised by their first bytes, and what a parquet file would grow to."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def refuse_inflation(file: BinaryIO, path: Path, what: str, advice: str) -> None
 
 
 def refuse_growth(grown: int, n_bytes: int, path: Path, what: str, advice: str) -> None:
-    """Refuse a file of `n_bytes` that says it holds `grown` bytes, where that is beyond all measure."""
+    """Refuse a file of `n_bytes` that declares `grown` bytes, where that is beyond all measure."""
     if grown > max(SMALL_BYTES, MAX_GROWTH * n_bytes):
         raise InvalidData(
             f"{what} must grow to at most {MAX_GROWTH} times its size when it is read, but {path} of {n_bytes:,} bytes "

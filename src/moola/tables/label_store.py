@@ -250,7 +250,7 @@ class LabelStore:
         Raises
         ------
         LabelConflict
-            Another save was first; `current` is what it left.
+            Another save came first; `current` is what it left.
         InvalidData
             The label breaks a rule (see `check_label`).
         OperationFailed
@@ -318,7 +318,7 @@ class LabelStore:
             return int(self._execute("SELECT COUNT(*) FROM revisions").fetchone()[0])
 
     def undo(self, window_id: str, annotator: str, expected_revision: int) -> WindowLabel | None:
-        """Bring back what stood before the current content, as a new revision.
+        """Restore what stood before the current content, as a new revision.
 
         Undoing again goes further back; a save after an undo starts from what the undo brought back. Nothing is
         lost: every revision stays in `history`.
@@ -331,7 +331,7 @@ class LabelStore:
         Raises
         ------
         LabelConflict
-            Another save was first.
+            Another save came first.
         """
         with self._transaction():
             rows = self._rows(f"SELECT {COLUMNS} {HISTORY}", (window_id, annotator))

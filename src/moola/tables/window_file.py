@@ -21,7 +21,7 @@ from moola.core.windows import WINDOW_BARS, inner_zone, rows_of
 from moola.errors import InvalidData, Problem
 from moola.tables.frames import is_parquet, nested_column, reading, scan_frame, utc_series, write_frames
 
-# Windows of one length as arrays, with what is known of each: one row a label.
+# Windows of one length as arrays, with what is known of each: one row per label.
 
 
 @dataclass(frozen=True)

@@ -297,7 +297,7 @@ MASKS: dict[str, MaskStrategy] = {
 
 @dataclass(frozen=True)
 class MaskPlan:
-    """What is hidden: strategy, share of the bars (0 hides nothing), bars a patch."""
+    """What is hidden: strategy, share of the bars (0 hides nothing), bars per patch."""
 
     strategy: str
     mask_ratio: float

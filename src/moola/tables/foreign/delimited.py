@@ -1,4 +1,4 @@
-"""Text with one bar a line: separator, header, lines that are no bars, and columns without names.
+"""Text with one bar per line: separator, header, lines that are not bars, and columns without names.
 
 Whatever is found rather than given is said; what fits two readings is refused with the option that decides.
 """
@@ -117,7 +117,7 @@ class _Line:
 
     @property
     def holds_bar(self) -> bool:
-        # A bar without prices is one too, as it stands for a holiday.
+        # A bar without prices is one too, as it is for a holiday.
         return self.has_prices or (len(self.cells) >= 5 and any(TIME.match(cell) for cell in self.cells))
 
 
@@ -248,7 +248,7 @@ def _uncommented(line: _Line) -> _Line:
 
 
 def _names(head: list[_Line], header: _Line, known: Knowing) -> tuple[list[str], int]:
-    """Return the columns' names and the last line that names them; what stands above is said and left out.
+    """Return the columns' names and the last line that names them; what stands above is reported and skipped.
 
     Some headers are several lines: one of names, one of symbols or units, one that names the index alone.
     """
@@ -272,7 +272,7 @@ def _names(head: list[_Line], header: _Line, known: Knowing) -> tuple[list[str],
 
 
 def _before_first_bar(head: list[_Line], options: ImportOptions) -> int:
-    """Return the last line before the first bar of a file without a header; what is left out is said."""
+    """Return the last line before the first bar of a file without a header; what is skipped is reported."""
     content = [line for line in head if not line.text.startswith("#")]
     first = next((i for i, line in enumerate(content) if line.holds_bar), 0)
     if first:
