@@ -1,7 +1,7 @@
 """The one writer of artefacts, and hashes of files.
 
 A file appears atomically: temporary file in the same folder, flush to disk, read back and
-compared by hash, replace, flush of the folder. Whatever stood at the path before stays until then.
+compared by hash, replace, flush of the folder. Whatever was at the path before stays until then.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _shortened(name: str) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    # The new file stands already. Some file systems cannot flush folders, and then there is no more to do.
+    # The new file is in place. Some file systems cannot flush folders, and then there is no more to do.
     with contextlib.suppress(OSError):
         _flush(folder)
 

@@ -154,7 +154,7 @@ class Model:
         max_overlap
             Largest overlap of two events; of two that overlap more, the more probable one stays.
         live
-            Tell each event at the first moment at which enough is known of it, from the bars up to then alone. False
+            Report each event at the first moment at which enough is known of it, from the bars up to then alone. False
             looks back from the end of the bars: events then know what came after them, and no rule that trades on
             `start_ts` or `end_ts` could have.
         live_windows

@@ -244,7 +244,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
 class ForwardChaining:
     """Forward chaining as `moola cv` does it, for `cv=` of `cross_val_score`, `GridSearchCV` and the like.
 
-    Windows stand in time order; each fold trains on what was before its test block, less every window that shares a
+    Windows are in time order; each fold trains on what was before its test block, less every window that shares a
     bar with it (the purge). Every model that takes rows can be evaluated by it, whatever `X` is.
 
     Parameters

@@ -85,7 +85,7 @@ def from_logs(log_ohlc: Float[np.ndarray, "bars 4"]) -> Float[np.ndarray, "bars 
 # What synthetic windows may be made of: training rows, and bars inside the time of training rows.
 
 
-# The longest gap that `moola windows` lets stand inside a window.
+# The longest gap that `moola windows` allows inside a window.
 MAX_GAP_US = 72 * 3_600_000_000
 
 

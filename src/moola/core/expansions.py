@@ -92,7 +92,7 @@ def mass_near(
     return np.minimum((curve * (distance <= tolerance_bars)).sum(axis=1), 1.0)
 
 
-# The published rule of `moola autolabel`: what stood before the strongest expansion of a window.
+# The published rule of `moola autolabel`: what was before the strongest expansion of a window.
 
 
 RULE_NAME = "rule:prior-state-1"

@@ -50,7 +50,7 @@ def to_examples(
 
 
 def require_trainable(table: WindowTable, split: Split, path: Path) -> list[str]:
-    """Return the classes of the train rows, or say why these rows cannot be trained on.
+    """Return the classes of the train rows, or explain why these rows cannot be trained on.
 
     Raises
     ------

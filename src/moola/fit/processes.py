@@ -92,7 +92,7 @@ def _in_folder(folder: str, heard: Callable[..., Any], call: tuple[Any, ...]) ->
 
 
 def require_ray() -> Any:
-    """Return Ray, or say how to install it."""
+    """Return Ray, or explain how to install it."""
     try:
         import ray
     except ImportError as error:
@@ -126,7 +126,7 @@ def run_jobs(
     n_processes
         Processes at a time, 0 for one per core. With one, everything runs in this process.
     on_fit
-        Told how many are done, how many there are, and the name of the one that ended.
+        Called with how many are done, how many there are, and the name of the one that ended.
     n_done
         Jobs that were done before these.
     engine

@@ -22,7 +22,7 @@ from moola.errors import InvalidData, LabelConflict, MoolaError, OperationFailed
 from moola.label.page_state import Desk
 from moola.labels.label_positions import Mark
 
-# What stands before every request: this machine's own page and nobody else, and no body that could fill memory.
+# Checks before every request: this machine's own page and nobody else, and no body that could fill memory.
 
 
 MAX_BODY_BYTES = 1_000_000

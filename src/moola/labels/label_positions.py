@@ -159,7 +159,7 @@ class BarPlaces:
         return first
 
     def place(self, label: WindowLabel) -> PlacedLabel | str:
-        """Turn a label's times to positions, or say why that cannot be done."""
+        """Turn a label's times to positions, or explain why that cannot be done."""
         first = self.window(label.symbol, label.start_us, label.end_us)
         if isinstance(first, str):
             return first
@@ -194,10 +194,10 @@ class _Compared:
 
 
 def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, adds: Collection[str] = ()) -> None:
-    """Refuse bars that a store's labels were not made on, and say what was corrected; nothing is written.
+    """Refuse bars that a store's labels were not made on, and report what was corrected; nothing is written.
 
     Bars are compared by time and price (within 1e-6 of the price) under every label of their symbol. They may have
-    grown, lack what is older, or differ in a few prices: the last is said with its count. Labels of the first version
+    grown, lack what is older, or differ in a few prices: the last is reported and counted. Labels of the first version
     of the store have no bars until `learn_bars` gives them some.
 
     Parameters
@@ -289,7 +289,7 @@ def _compare(
 
 
 def learn_bars(store: LabelStore, places: BarPlaces, path: Path) -> None:
-    """Let labels that know no bars, those of the first version of the store, learn the ones that are given; said.
+    """Tie labels of the first version of the store, which record no bars, to the bars given; this is reported.
 
     Called where all else went well: a command that fails changes nothing.
     """

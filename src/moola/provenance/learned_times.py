@@ -262,7 +262,7 @@ def agreed_window_bars(asked: int | None, recorded: dict[Path, int]) -> int:
 def with_window_bars(options: Options) -> Options:
     """Return options whose `window_bars` is a number: as given, else as the files that they name record.
 
-    The length is said where it is another than the default.
+    The length is reported where it is another than the default.
 
     Raises
     ------

@@ -71,7 +71,7 @@ class ReportContent:
     facts
         Groups of facts: heading to name to text.
     fact_tables
-        Tables that stand with the facts (the parts of the split).
+        Tables shown with the facts (the parts of the split).
     commands
         Lines to type to make the same again.
     """

@@ -98,7 +98,7 @@ def build_report(content: ReportContent) -> bytes:
 
 
 def summary(evaluation: Mapping[str, Any]) -> str:
-    """Say in one sentence how much better the model is than the class share."""
+    """Summarise in one sentence how much better the model is than the class share."""
     n, part = evaluation["n_windows"], evaluation["part"]
     told = []
     for code, name in (("pr_auc", "PR-AUC"), ("brier", "Brier")):

@@ -54,7 +54,7 @@ def promote_file(model: Path, target: Path, record: dict[str, Any]) -> dict[str,
 
     All that can be refused is checked before anything is written (`check_promotion`). What is about to be done is
     written first, so that `finish_promotion` can end what a kill cut short; each file is then replaced whole, and a
-    failed write brings back what stood before.
+    failed write brings back what was before.
     """
     content = check_promotion(model, target)
     older = _content_of(target)

@@ -243,7 +243,7 @@ class Settling:
         """Settle what a part proposes; `last` is the part before it, None for the first."""
         stretch, reader = self.plan[number], self.reading.reader
         if last is None or self.plan[number - 1].symbol != stretch.symbol:
-            # Nothing of another symbol stands before a part but the count.
+            # Nothing of another symbol is before a part but the count.
             last = ScanPart.before_all(len(reader.model.class_names), last.n_events if last else 0)
         sliding, window_bars, judging = reader.sliding, reader.n_bars, self.reading.judging
         stop = stretch.last * sliding.stride

@@ -116,7 +116,7 @@ def _is_text(head: bytes) -> bool:
     return all(byte >= 32 or byte in b"\t\r\n" for byte in head)
 
 
-# What a parquet file says it grows to, read from its footer before anything of it is unpacked.
+# What a parquet file declares it grows to, read from its footer before anything of it is unpacked.
 
 
 # Windows that overlap by all but one bar pack to a sixtieth of what they hold; a file that packs far better is made
@@ -135,7 +135,7 @@ def refuse_inflation(file: BinaryIO, path: Path, what: str, advice: str) -> None
     Raises
     ------
     InvalidData
-        What it says it holds is more than `MAX_GROWTH` times its size, or its footer cannot be read.
+        What it declares is more than `MAX_GROWTH` times its size, or its footer cannot be read.
     """
     n_bytes = file.seek(0, 2)
     try:

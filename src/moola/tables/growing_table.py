@@ -68,7 +68,7 @@ class Piece:
 
 
 def is_parquet(path: Path) -> bool:
-    """Tell parquet from CSV by content."""
+    """Distinguish parquet from CSV by content."""
     with path.open("rb") as file:
         return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
 
@@ -161,7 +161,7 @@ def _starts_as(file: BinaryIO, header: str) -> bool:
     begin = _without_zeros(file)
     file.seek(begin)
     line = _line(file.readline(PIECE_BYTES))
-    # A file without a header of its own begins with a bar: its header was told by the file before it.
+    # A file without a header of its own begins with a bar: its header is that of the file before it.
     return line == header or not _is_header(line)
 
 

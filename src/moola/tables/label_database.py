@@ -161,7 +161,7 @@ def _judge_version(path: Path, version: int) -> None:
 
 
 def _judge_schema(path: Path, connection: sqlite3.Connection, version: int) -> None:
-    """Refuse tables, triggers and views that are not ours: a statement of ours could run what stands in them."""
+    """Refuse tables, triggers and views that are not ours: a statement of ours could run what is in them."""
     with contextlib.closing(sqlite3.connect(":memory:")) as ours:
         ours.executescript(SCHEMAS[version])
         expected = _objects(ours)

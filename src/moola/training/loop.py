@@ -59,7 +59,7 @@ class EpochMeans:
 
 
 class FiniteWatch:
-    """Stops training at a loss, gradient or weights that are no finite number or too large, and says at which batch.
+    """Stops training at a loss, gradient or weights that are not finite or too large, and reports at which batch.
 
     On a CPU each value is looked at as it comes; on other devices every `LOOK_EVERY` batches and at the end.
     """
@@ -159,7 +159,7 @@ class FitPlan:
 
 @dataclass
 class FitState:
-    """Where training stands after `epoch` epochs."""
+    """State of training after `epoch` epochs."""
 
     epoch: int = 0
     best_epoch: int = 0

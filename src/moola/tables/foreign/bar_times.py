@@ -164,7 +164,7 @@ def utc_times(
     options
         Unit, format, order of day and month, zone, and what an hour is that comes twice.
     symbols
-        Symbol of each row where the file names them: an hour that comes twice is told by the order of a symbol's rows.
+        Symbol of each row where the file names them: a repeated hour is resolved by the order of a symbol's rows.
 
     Returns
     -------

@@ -97,7 +97,7 @@ class ForeignTable:
     frame
         Columns as the file has them: text where the file is text.
     lines
-        Line of the file, from 1, that each row stands on; None where the file has no lines, and rows count from 0.
+        Line of the file, from 1, that each row is on; None where the file has no lines, and rows count from 0.
     layout
         Column by name of the contract, where no header names them and the values do.
     broken
@@ -120,7 +120,7 @@ class ForeignTable:
         return f"row {row}" if self.lines is None else f"line {self.lines[row]}"
 
     def located(self, problem: Problem, at: str = "") -> Problem:
-        """Return a problem whose first row is told as the file has it, with the time that is there."""
+        """Return a problem whose first row is given as the file has it, with the time that is there."""
         if problem.first_row is None or problem.first_row >= len(self.frame):
             return problem
         line = None if self.lines is None else int(self.lines[problem.first_row])

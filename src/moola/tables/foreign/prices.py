@@ -111,7 +111,7 @@ def _first(texts: list[pl.Series], pattern: str) -> tuple[int, str] | None:
 
 
 def _with_mark(text: pl.Series, mark: str) -> pl.Series:
-    """Read numbers with a decimal mark; the other one may stand between groups of three digits alone."""
+    """Read numbers with a decimal mark; the other one may be between groups of three digits alone."""
     other = "," if mark == "." else "."
     has_other = text.str.contains(other, literal=True)
     fits = ~has_other | text.str.contains(GROUPED[mark])
@@ -152,7 +152,7 @@ def row_problems(table: ForeignTable, raw: pl.DataFrame) -> list[Problem]:
 
 
 def repaired(table: ForeignTable, times: pl.Series) -> tuple[ForeignTable, pl.Series]:
-    """Drop rows that are not bars and fix rounded highs and lows; each kind is said with its count and first place.
+    """Drop rows that are not bars and fix rounded highs and lows; each kind is reported with its count and first place.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def repaired(table: ForeignTable, times: pl.Series) -> tuple[ForeignTable, pl.Se
 
 
 def repeats(table: ForeignTable, times: pl.Series) -> tuple[pl.Series, list[Problem], list[Problem]]:
-    """Find rows whose symbol and time stood before.
+    """Find rows that repeat the symbol and time of an earlier row.
 
     Returns
     -------
