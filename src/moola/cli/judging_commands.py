@@ -272,7 +272,7 @@ def _show_uncertainty(screen: Screen, found: dict[str, Any]) -> None:
 
 
 def _covered(found: dict[str, Any], prefix: str = "") -> str | None:
-    """Write a coverage with its interval and that of each fold; None where no window could be told."""
+    """Write a coverage with its interval and that of each fold; None where no window was usable."""
     share, low, high = (found[f"{prefix}coverage{end}"] for end in ("", "_low", "_high"))
     if share is None:
         return None

@@ -64,7 +64,7 @@ def price_problems(ohlc: Float[np.ndarray, "bars 4"]) -> list[Problem]:
 
 
 def broken_prices(ohlc: Float[np.ndarray, "bars 4"]) -> Bool[np.ndarray, " bars"]:
-    """Tell which bars break any price rule."""
+    """Return which bars break any price rule."""
     return np.logical_or.reduce([broken for _, broken in _price_rules(ohlc)])
 
 

@@ -43,7 +43,7 @@ class Drafts:
 
     @property
     def problems(self) -> list[Problem]:
-        """Every broken rule with its count, its first row and what stood there."""
+        """Every broken rule with its count, its first row and what was there."""
         return [Problem(rule, len(found), *min(found)) for rule, found in self.broken.items()]
 
 
@@ -199,7 +199,7 @@ MAX_BYTES = 512 << 20
 
 
 class _Unread(Exception):
-    """A task that breaks a rule: the rule and what stood there."""
+    """A task that breaks a rule: the rule and what was there."""
 
     def __init__(self, rule: str, detail: str = "") -> None:
         super().__init__(rule)

@@ -1,4 +1,4 @@
-"""What a label store holds, how far its annotators agree, whether it is whole, and a copy of it."""
+"""What a label store holds, how far its annotators agree, whether it is intact, and a copy of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stats(options: LabelsStatsOptions) -> dict[str, Any]:
     Returns
     -------
     dict
-        Counts over current labels (one a window and annotator), `annotators` (the same for each), `agreement` (each
+        Counts over current labels (one per window and annotator), `annotators` (the same for each), `agreement` (each
         pair: Cohen's kappa and share of equal classes over windows that both labelled, distances of the pointers
         where classes agree), `conflicts` (window and reason), `charts` (spans and annotated stretches of each symbol
         and annotator), and `pointers_from`: `bars` or `times`.

@@ -27,7 +27,7 @@ from moola.options.span_options import AnnotatedTimes, SpanReading, Stretches
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictOptions(Comparison):
-    """What decides a verdict, whoever asks for it."""
+    """What decides a verdict, for every command."""
 
     name: Annotated[str, everyday("File name of the promoted model.", OUTPUT)] = PROMOTED_NAME
 

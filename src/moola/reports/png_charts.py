@@ -143,15 +143,15 @@ def label_curve_plot(path: Path, result: dict[str, Any]) -> None:
 # Windows as candles: made windows beside their parents.
 
 
-# As in the report: rising, falling, expansion, and what stands outside the inner zone.
+# As in the report: rising, falling, expansion, and what is outside the inner zone.
 UP, DOWN, EXPANSION, OUTSIDE = "#2a8c82", "#b5502b", "#7a4fb5", "#e8edf0"
 PANEL_INCHES = (8.0, 2.7)
 
 
 def made_windows_plot(path: Path, pairs: list[tuple[Window, Window]], title: str) -> None:
-    """Draw each parent on the left and what was made of it on the right, a row a pair.
+    """Draw each parent on the left and what was made of it on the right, a row per pair.
 
-    The expansion is shaded and named with its bars; on the right, dashed lines stand where the parent's
+    The expansion is shaded and named with its bars; on the right, dashed lines are where the parent's
     began and ended, and a line above marks a context that came from another window. Both panels of a row
     have bars of the same height for the same return.
     """
@@ -306,7 +306,7 @@ def _time(picture: EventPicture, bar: int) -> datetime:
 
 
 def _time_at(picture: EventPicture, bar: float) -> str:
-    # Bars that stand where no bar is have no time.
+    # Positions without a bar have no time.
     inside = 0 <= bar <= len(picture.start_us) - 1
     return f"{_time(picture, int(bar)):%m-%d %H:%M}" if inside else ""
 

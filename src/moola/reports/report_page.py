@@ -74,7 +74,7 @@ N_SHADES = 10
 
 
 def report(path: Path, content: ReportContent) -> None:
-    """Build a page and put it at `path`, whole or not at all."""
+    """Build a page and put it at `path`, atomically."""
     write_atomic(path, build_report(content))
 
 
@@ -99,7 +99,7 @@ def build_report(content: ReportContent) -> bytes:
 
 
 def summary(evaluation: Mapping[str, Any]) -> str:
-    """Say in one sentence how far the model stands from the class share."""
+    """Summarise in one sentence how much better the model is than the class share."""
     n, part = evaluation["n_windows"], evaluation["part"]
     told = []
     for code, name in (("pr_auc", "PR-AUC"), ("brier", "Brier")):

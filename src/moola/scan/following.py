@@ -62,7 +62,7 @@ class Skipped:
 
     @property
     def n_wrong(self) -> int:
-        """Bars that say other than what was read."""
+        """Bars that differ from what was read."""
         return self.n_differing + self.n_late
 
     def __add__(self, other: Skipped) -> Skipped:

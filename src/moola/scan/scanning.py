@@ -1,4 +1,4 @@
-"""Stage `scan`: a model slid over bars, part by part; what its windows say becomes events."""
+"""Stage `scan`: a model slid over bars, part by part; what its windows predict becomes events."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Scan:
         return alone(lock_beside(self.options.output), f"scan into {self.options.output}")
 
     def run(self, on_part: OnPart) -> dict[str, Any]:
-        """Read every window, write the events, and say what was seen; `on_part` gets windows done, all, events.
+        """Read every window, write the events, and report what was seen; `on_part` gets windows done, all, events.
 
         What it laid out stays, for pictures, until `parts.clear`.
         """

@@ -1,4 +1,4 @@
-"""Networks that a benchmark compares, and their encoders: one a seed and set of options, shared by every draw."""
+"""Networks that a benchmark compares, and their encoders: one per seed and set of options, shared by every draw."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class EncoderJob:
 
     @property
     def record(self) -> Path:
-        """What pretraining said and took, written last."""
+        """Result and duration of pretraining, written last."""
         return self.options.output.with_suffix(".json")
 
     @property

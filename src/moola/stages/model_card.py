@@ -71,7 +71,7 @@ SHOWN = re.compile(
 
 @dataclass(frozen=True)
 class CardContent:
-    """All that a card says, as plain values.
+    """All content of a card, as plain values.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ def write_card(run: run_store.Run, evaluation: Evaluation) -> None:
 
 
 def gather_card(run: run_store.Run, evaluation: Evaluation) -> CardContent:
-    """Collect what the card says from the run's folder, and from data and split where they are still the run's."""
+    """Collect the content of the card from the run's folder, and from data and split where they are still the run's."""
     assert run.manifest is not None
     config, facts = run.read(run_store.CONFIG), run.read(run_store.FACTS)
     predictions = read_predictions(run.path(run_store.PREDICTIONS))
@@ -274,7 +274,7 @@ def _data(content: CardContent) -> str:
 
 
 def labelled_by(annotators: list[str]) -> str:
-    """Say who labelled the rows, and whether that is a rule or a person."""
+    """Name who labelled the rows, and whether that is a rule or a person."""
     if not annotators:
         return "the data does not name the annotator"
     said = [

@@ -132,7 +132,7 @@ PIECE_BYTES = 4 << 20
 
 
 def bar_frames(path: Path) -> Iterator[pl.DataFrame]:
-    """Yield a file's rows, some at a time; parquet and CSV are told by content.
+    """Yield a file's rows, some at a time; parquet and CSV are distinguished by content.
 
     Raises
     ------

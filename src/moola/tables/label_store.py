@@ -100,7 +100,7 @@ class WindowLabel:
     start_us, end_us
         Times of its first and last bar, microseconds since 1970 in UTC.
     annotator
-        Who says it.
+        The annotator.
     grade
         `A` to `D`; the empty string where it was not graded.
     reason
@@ -281,12 +281,12 @@ class LabelStore:
         Returns
         -------
         WindowLabel
-            The label as it now stands on disk, with its new revision and the time of the save.
+            The label as it now is on disk, with its new revision and the time of the save.
 
         Raises
         ------
         LabelConflict
-            Another save was first; `current` is what it left.
+            Another save came first; `current` is what it left.
         InvalidData
             The label breaks a rule (see `check_label`).
         OperationFailed
@@ -354,7 +354,7 @@ class LabelStore:
             return int(self._execute("SELECT COUNT(*) FROM revisions").fetchone()[0])
 
     def undo(self, window_id: str, annotator: str, expected_revision: int) -> WindowLabel | None:
-        """Bring back what stood before the current content, as a new revision.
+        """Restore what was before the current content, as a new revision.
 
         Undoing again goes further back; a save after an undo starts from what the undo brought back. Nothing is
         lost: every revision stays in `history`.
@@ -362,12 +362,12 @@ class LabelStore:
         Returns
         -------
         WindowLabel or None
-            The label as it now stands; None, with nothing changed, where nothing stood before.
+            The label as it is now; None, with nothing changed, where nothing was before.
 
         Raises
         ------
         LabelConflict
-            Another save was first.
+            Another save came first.
         """
         with self._transaction():
             rows = self._rows(f"SELECT {COLUMNS} {HISTORY}", (window_id, annotator))

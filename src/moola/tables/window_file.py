@@ -21,7 +21,7 @@ from moola.core.windows import WINDOW_BARS, inner_zone, rows_of
 from moola.errors import InvalidData, Problem
 from moola.tables.frames import is_parquet, nested_column, reading, scan_frame, utc_series, write_frames
 
-# Windows of one length as arrays, with what is known of each: one row a label.
+# Windows of one length as arrays, with what is known of each: one row per label.
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class WindowTable:
 
     @property
     def annotator(self) -> np.ndarray | None:
-        """Who labelled each row; None where the file does not say."""
+        """Who labelled each row; None where the file does not record it."""
         if "annotator" not in self.extra.columns:
             return None
         return self.extra["annotator"].to_numpy().astype(object)
@@ -101,7 +101,7 @@ class WindowTable:
 
     @property
     def annotators(self) -> list[str]:
-        """Who labelled the rows, sorted; empty where the file does not say."""
+        """Who labelled the rows, sorted; empty where the file does not record it."""
         if "annotator" not in self.extra.columns:
             return []
         return sorted(self.extra["annotator"].drop_nulls().unique().to_list())
@@ -159,7 +159,7 @@ ADVICE = "Fix the file, or cut windows again with `moola windows` and `moola aut
 def nested_array(
     column: pl.Series, name: str, width: int, window_bars: int | None, problems: list[Problem]
 ) -> np.ndarray | None:
-    """Turn a column of nested lists into `(rows, bars, width)`, or say which rows do not fit."""
+    """Turn a column of nested lists into `(rows, bars, width)`, or explain which rows do not fit."""
     nested = pl.List(pl.List(pl.Float64))
     with contextlib.suppress(pl.exceptions.PolarsError):
         column = column.cast(nested)
@@ -313,7 +313,7 @@ def times_column(frame: pl.DataFrame, name: str, problems: list[Problem]) -> np.
 
 
 def is_relative_frame(rows: pl.DataFrame, frame: pl.LazyFrame, path: Path | str) -> bool:
-    """Tell relative windows from 4-D ones by `feature_type`, or by the width of the first window's bars."""
+    """Distinguish relative windows from 4-D ones by `feature_type`, or by the width of the first window's bars."""
     if "feature_type" not in rows.columns:
         first = frame.select("features").drop_nulls().head(1).collect()["features"].to_list()
         row = first[0] if first else None

@@ -68,7 +68,7 @@ def read_numbers(column: pl.Series, options: ImportOptions, problems: list[Probl
 
 
 def _exact(column: pl.Series) -> pl.Series:
-    """Return whole numbers as such, for a float cannot hold the nanoseconds of today; what is no number is null."""
+    """Return whole numbers as such, for a float cannot hold the nanoseconds of today; what is not a number is null."""
     whole = column.cast(pl.Int64, strict=False)
     if column.dtype.is_integer() or (column.dtype == pl.String and whole.null_count() == column.null_count()):
         return whole
@@ -108,7 +108,7 @@ def _in_us(number: pl.Series, unit: str) -> pl.Series:
 
 
 def _checked(time_us: pl.Series, unit: str) -> pl.Series:
-    """Return times; those before 1970-01-02 or after tomorrow are no time of a bar in this unit, and null."""
+    """Return times; those before 1970-01-02 or after tomorrow are not times of a bar in this unit, and null."""
     within = (time_us >= (FIRST_US if unit in PER_S else -100 * 366 * DAY_US)) & (time_us < tomorrow_us())
     kept = pl.select(pl.when(within).then(time_us)).to_series()
     return kept.cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
@@ -128,7 +128,7 @@ def _unit(number: pl.Series) -> str | None:
 
 
 def _no_unit(number: pl.Series, found: str | None, asked: str | None) -> Problem:
-    """Say that the numbers are no times in the unit asked for, or in any, and what they may be."""
+    """Report that the numbers are not times in the unit asked for, or in any, and what they may be."""
     first = number.drop_nulls()[0] if number.null_count() < len(number) else None
     named = f"{asked} since 1970 (--timestamp-unit)" if asked else f"{', '.join(PER_S)} since 1970"
     rule = f"times must be counts of {named}, from 1970-01-02 to tomorrow, with bars of a tenth of a second or more"
@@ -164,7 +164,7 @@ def utc_times(
     options
         Unit, format, order of day and month, zone, and what an hour is that comes twice.
     symbols
-        Symbol of each row where the file names them: an hour that comes twice is told by the order of a symbol's rows.
+        Symbol of each row where the file names them: a repeated hour is resolved by the order of a symbol's rows.
 
     Returns
     -------

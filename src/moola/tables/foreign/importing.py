@@ -36,14 +36,14 @@ def import_frame(options: ImportOptions) -> pl.DataFrame:
     """Read, rename and convert a foreign file to the columns of the bar contract, sorted in time.
 
     What is found rather than given (separator, header, times of two columns, decimal mark) is logged. With `--repair`
-    rows that are no bars are dropped or fixed, and each kind is logged with its count.
+    rows that are not bars are dropped or fixed, and each kind is logged with its count.
 
     Raises
     ------
     WrongUsage
         A mapping that is no `name=Column` of the file.
     InvalidData
-        A needed column is not found, the file fits two readings, or rows are no bars of the contract; each rule with
+        A needed column is not found, the file fits two readings, or rows are not bars of the contract; each rule with
         the line of the file, the time and what was found.
     """
     names = Names(KNOWN, SYNONYMS, options)

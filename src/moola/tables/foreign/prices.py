@@ -1,4 +1,4 @@
-"""Prices as people write them, and rows that are no bars: found and told, or repaired with a count of each kind."""
+"""Prices as people write them, and rows that are not bars: reported, or repaired and counted by kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moola.tables.frames import with_prices
 
 log = logging.getLogger(__name__)
 
-# What programs write where there is no number; compared in small letters.
+# What programs write where there is not a number; compared in small letters.
 EMPTY = ("", "null", "nan", "na", "n/a", "#n/a", "none", "nil", "-", "--")
 SPACES = r"(\d)[\s'’\x{a0}\x{202f}](\d{3})"
 NUMBER = r"^[-+]?\d[\d.,]*$"
@@ -30,7 +30,7 @@ GROUPED = {
 
 
 def plain_text(column: pl.Series) -> pl.Series:
-    """Return cells without spaces and money signs, null where they say that there is no number."""
+    """Return cells without spaces and money signs, null where they say that there is not a number."""
     text = column.cast(pl.String).str.strip_chars()
     text = text.str.replace(r"^([-+]?)[$€£¥]", "$1").str.replace_all("−", "-", literal=True)
     # Groups of three overlap at one digit, so that each pass frees every other mark.
@@ -43,7 +43,7 @@ def _blanked(text: pl.Series, rows: pl.Series) -> pl.Series:
 
 
 def read_numbers(table: ForeignTable, columns: list[str], decimal: str | None, path: object) -> list[pl.Series]:
-    """Read columns of text as numbers; a cell that is no number is null.
+    """Read columns of text as numbers; a cell that is not a number is null.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def _first(texts: list[pl.Series], pattern: str) -> tuple[int, str] | None:
 
 
 def _with_mark(text: pl.Series, mark: str) -> pl.Series:
-    """Read numbers with a decimal mark; the other one may stand between groups of three digits alone."""
+    """Read numbers with a decimal mark; the other one may be between groups of three digits alone."""
     other = "," if mark == "." else "."
     has_other = text.str.contains(other, literal=True)
     fits = ~has_other | text.str.contains(GROUPED[mark])
@@ -119,7 +119,7 @@ def _with_mark(text: pl.Series, mark: str) -> pl.Series:
     return plain.cast(pl.Float64, strict=False)
 
 
-# Rows that are no bars: found and told, or dropped and fixed with a count of each kind (`--repair`).
+# Rows that are not bars: found and reported, or dropped and fixed with a count of each kind (`--repair`).
 
 
 # Farther than this from the body, relative to the price, a high or low is no matter of rounding: single precision
@@ -150,7 +150,7 @@ def row_problems(table: ForeignTable, raw: pl.DataFrame) -> list[Problem]:
 
 
 def repaired(table: ForeignTable, times: pl.Series) -> tuple[ForeignTable, pl.Series]:
-    """Drop rows that are no bars and fix rounded highs and lows; each kind is said with its count and first place.
+    """Drop rows that are not bars and fix rounded highs and lows; each kind is reported with its count and first place.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def repaired(table: ForeignTable, times: pl.Series) -> tuple[ForeignTable, pl.Se
 
 
 def repeats(table: ForeignTable, times: pl.Series) -> tuple[pl.Series, list[Problem], list[Problem]]:
-    """Find rows whose symbol and time stood before.
+    """Find rows that repeat the symbol and time of an earlier row.
 
     Returns
     -------
