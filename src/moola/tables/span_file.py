@@ -21,7 +21,7 @@ from moola.files import read_bytes
 from moola.options.span_options import SpanReading
 from moola.options.table_options import ImportOptions
 from moola.tables import studio_file
-from moola.tables.file_kinds import JSON, READABLE, kind_of
+from moola.tables.file_kinds import READABLE, kind_of
 from moola.tables.foreign.bar_times import utc_times
 from moola.tables.foreign.columns import as_numbers, refuse_same_names
 from moola.tables.foreign.delimited import SEPARATORS
@@ -157,7 +157,7 @@ def _read_table(path: Path, reading: SpanReading) -> tuple[pl.DataFrame, np.ndar
     if kind is not None and kind not in READABLE:
         raise InvalidData(f"{WHAT} must be CSV, JSON or parquet, but {path} is {kind.name}. {kind.way_on}")
     text = text_of(content, _import_options(path, reading))
-    if kind is JSON or text.lstrip()[:1] in ("[", "{"):
+    if text.lstrip()[:1] in ("[", "{"):
         records = _records(text, path)
         return _frame(records), np.arange(len(records)), False
     return _delimited(text, path)
