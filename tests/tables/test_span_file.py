@@ -99,6 +99,12 @@ def test_spans_are_moved_to_their_bars_and_it_is_said_by_how_much(tmp_path, capl
     assert rows_of(write(path, table([(290, 360, "bear")])))[1]["n_over_gaps"] == 1
 
 
+def test_days_without_a_time_of_day_mean_midnight_and_that_is_said(tmp_path, caplog):
+    path = write(tmp_path / "s.csv", "start,end,label\n2020-01-02,2020-01-03,bull\n")
+    assert rows_of(path)[0] == [(24, 48, "bull")]
+    assert "mean the bar at midnight" in caplog.text
+
+
 def test_spans_that_meet_no_bar_are_told_with_row_time_and_nearest_bar_or_left_out(tmp_path):
     path = write(tmp_path / "s.csv", table([(10, 20, "bull"), (310, 320, "bull"), (2390, 2500, "bear")]))
     with pytest.raises(InvalidData) as refused:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from moola.core.bars import Bars, bar_lengths_us
+from moola.core.bars import Bars, bar_interval_us, bar_lengths_us
 from moola.core.spans import PlacedSpans, Spans, place_spans, share_bars
 from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, Problem, WrongUsage
@@ -22,8 +22,8 @@ from moola.options.span_options import SpanReading
 from moola.options.table_options import ImportOptions
 from moola.tables import studio_file
 from moola.tables.file_kinds import READABLE, kind_of
-from moola.tables.foreign.bar_times import utc_times
-from moola.tables.foreign.columns import as_numbers, refuse_same_names
+from moola.tables.foreign.bar_times import DAY_US, utc_times
+from moola.tables.foreign.columns import are_days, as_numbers, refuse_same_names
 from moola.tables.foreign.delimited import SEPARATORS
 from moola.tables.foreign.reading import text_of
 from moola.tables.frames import PARQUET_MAGIC, plain_name, read_frame, utc_series, write_frame
@@ -98,6 +98,12 @@ def _read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
         detail = f"from {utc_text(start_us[at])} to {utc_text(end_us[at])}"
         problems.append(rows.problem("a span must not end before its start", backward, detail))
     problems += _unfit_labels(rows, spans)
+    if are_days(rows.frame["end"]) and bar_interval_us(bars.start_us) < DAY_US:
+        log.warning(
+            "Ends of spans are days without a time of day, and mean the bar at midnight, not the last one of the day. "
+            "Write times where a span ends later (%s).",
+            path,
+        )
     if problems:
         raise InvalidData.from_problems(path, problems, ADVICE)
     return _of_annotator(_of_symbols(spans, bars, path), path, reading)
