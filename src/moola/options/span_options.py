@@ -65,10 +65,18 @@ class ForeignTimes:
 class SpanReading(ForeignTimes):
     """How a file of spans is read."""
 
+    timestamp_unit: Annotated[
+        Literal["auto", "s", "ms", "us", "ns", "excel", "bars"],
+        advanced(
+            "Unit of numeric times since 1970, `excel` for the days of a spreadsheet, or `bars` where they count the "
+            "bars from 0; `auto` finds one since 1970 from the values.",
+            DATA,
+        ),
+    ] = "auto"
     task: Annotated[
         tuple[str, ...],
         advanced(
-            "Tasks of a Label Studio export to take, by id or by file name; by default found from the bars' symbol.",
+            "Tasks of a Label Studio export to take, by id or by file name; by default found from the bars' symbol or times.",
             DATA,
         ),
     ] = ()
