@@ -6,7 +6,7 @@ from tests.faults.bars import BARS
 from tests.faults.disk import DISK
 from tests.faults.events import EVENT_TABLES
 from tests.faults.fault import Fault
-from tests.faults.label_files import EXPORTS, STORES
+from tests.faults.label_files import EXPORTS, SPANS, STORES
 from tests.faults.names import NAMES, USAGE
 from tests.faults.numbers import NUMBERS
 from tests.faults.promotions import PROMOTIONS
@@ -29,6 +29,7 @@ CATALOGUE: dict[str, list[Fault]] = {
     "Followed files": FOLLOWED,
     "Studies and arms": STUDIES + BENCHMARKS,
     "Label Studio exports": EXPORTS,
+    "Files of spans": SPANS,
     "Label stores": STORES,
     "The disk": DISK,
     "Numbers and memory": NUMBERS,

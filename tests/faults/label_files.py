@@ -19,6 +19,7 @@ from tests.faults.fault import Fault, run
 Task = dict[str, Any]
 HOLDERS: list[sqlite3.Connection] = []
 IMPORT = "labels import --store labels.db --bars bars.parquet --annotator ana --input bad.json"
+SPANS_IN = "labels import --store new.db --bars bars.parquet --annotator ana --input bad.csv"
 EXPORT, STATS = "labels export --store bad.db --bars bars.parquet --output new.parquet", "labels stats --store bad.db"
 
 
@@ -90,6 +91,16 @@ def altered_prices(_patch: object) -> None:
     pl.read_parquet("bars.parquet").with_columns(pl.col(prices) * 1.3).write_parquet("bad.parquet")
 
 
+def spans(start: str, end: str) -> Callable[[object], None]:
+    """Make bad.csv: a table of one span."""
+    return text(f"start,end,label\n{start},{end},up\n", "bad.csv")
+
+
+def workbook(_patch: object) -> None:
+    """Make bad.csv: the beginning of an Excel workbook."""
+    Path("bad.csv").write_bytes(b"PK\x03\x04" + b"\0" * 30 + b"[Content_Types].xml xl/workbook.xml")
+
+
 def foreign(_patch: object) -> None:
     """Make bad.db: a database of other software."""
     connection = sqlite3.connect("bad.db")
@@ -144,6 +155,87 @@ EXPORTS = [
     ),
     Fault("studio-no-class", "no class", IMPORT, 3, "a label must have one class", mark(timeserieslabels=[])),
     Fault("studio-class-number", "a number as a class", IMPORT, 3, "must have one class", mark(timeserieslabels=[3])),
+]
+
+SPANS = [
+    Fault(
+        "spans-no-column", "no column of classes", SPANS_IN, 3, "names no label", text("start,end\n1,2\n", "bad.csv")
+    ),
+    Fault("spans-empty", "a header alone", SPANS_IN, 3, "must have rows", text("start,end,label\n", "bad.csv")),
+    Fault("spans-workbook", "an Excel workbook", SPANS_IN, 3, "Excel workbook", workbook),
+    Fault("spans-no-time", "a word in place of a time", SPANS_IN, 3, "end: found 'soon'", spans("2020-01-01", "soon")),
+    Fault(
+        "spans-two-orders",
+        "dates that read in two ways",
+        SPANS_IN,
+        3,
+        "every date must read in one way alone",
+        spans("01/02/2020", "02/03/2020"),
+    ),
+    Fault(
+        "spans-skipped-hour",
+        "an hour that the zone skips",
+        f"{SPANS_IN} --timezone America/New_York",
+        3,
+        "every time must exist once",
+        spans("2020-03-08 02:30", "2020-03-08 05:00"),
+    ),
+    Fault(
+        "spans-backward",
+        "an end before its start",
+        SPANS_IN,
+        3,
+        "a span must not end before its start",
+        spans("2020-01-02 05:00", "2020-01-02 03:00"),
+    ),
+    Fault(
+        "spans-outside",
+        "a span of a time that the bars have not",
+        SPANS_IN,
+        3,
+        "a span must lie within the bars, but 1 does not, first at line 2",
+        spans("1999-01-01", "1999-01-02"),
+    ),
+    Fault(
+        "spans-two-classes",
+        "two classes of one piece",
+        SPANS_IN,
+        3,
+        "one annotator must give the same bars one class",
+        text("start,end,label\n2020-01-02,2020-01-03,a\n2020-01-02,2020-01-03,b\n", "bad.csv"),
+    ),
+    Fault(
+        "spans-task",
+        "a task of an export that is none",
+        f"{SPANS_IN} --task 3",
+        2,
+        "--task must name tasks of a Label Studio export",
+        spans("2020-01-02", "2020-01-03"),
+    ),
+    Fault(
+        "spans-annotated",
+        "half a stretch",
+        f"{SPANS_IN} --annotated 2020-01-01",
+        2,
+        "--annotated must be pairs FROM TO",
+        spans("2020-01-02", "2020-01-03"),
+    ),
+    Fault(
+        "spans-background",
+        "background without an annotated stretch",
+        "windows --bars bars.parquet --spans bad.csv --background 9 --output new.parquet",
+        2,
+        "background comes from annotated stretches alone",
+        spans("2020-01-02", "2020-01-03"),
+    ),
+    Fault(
+        "spans-too-long",
+        "spans that are longer than a window",
+        "windows --bars bars.parquet --spans bad.csv --window-bars 20 --output new.parquet",
+        3,
+        "must have spans that fit windows of 20 bars",
+        spans("2020-01-02", "2020-01-09"),
+    ),
 ]
 
 STORES = [

@@ -221,9 +221,14 @@ def test_label_studio_files_that_are_none(here):
         (here / "studio.json").write_text(content)
         with pytest.raises(InvalidData, match="a list of tasks"):
             _import(here, "studio.json", annotator="ana")
-    for content in (b"\xff\xfe\x00", b"[" * 100_000, b"a,b\n1,2\n"):
+    others = {
+        b"\xff\xfe\x00": "in UTF-8 or UTF-16",
+        b"[" * 100_000: "parquet or JSON",
+        b"a,b\n1,2\n": "start, end, label",
+    }
+    for content, says in others.items():
         (here / "studio.json").write_bytes(content)
-        with pytest.raises(InvalidData, match="parquet or JSON"):
+        with pytest.raises(InvalidData, match=says):
             _import(here, "studio.json", annotator="ana")
     with pytest.raises(InvalidData, match="once for each annotator"):
         _studio(here, task(0), task(0))

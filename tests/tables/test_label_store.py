@@ -195,7 +195,7 @@ def _foreign(path):
 def _newer(path):
     LabelStore(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 4")
     connection.close()
 
 
@@ -211,7 +211,7 @@ def _damaged(path):
     ("make", "reason"),
     [
         (_foreign, "another database"),
-        (_newer, "version 3"),
+        (_newer, "version 4"),
         (_damaged, "damaged|malformed"),
         (lambda path: path.write_bytes(b""), "another kind of file"),
         (lambda path: path.write_bytes(b"PAR1" * 100), "another kind of file"),

@@ -18,7 +18,6 @@ from moola.files import read_bytes
 from moola.labels.label_positions import PRICE_TOLERANCE, BarPlaces, learn_bars, read_named_bars, require_same_bars
 from moola.labels.span_labels import import_spans
 from moola.options.label_options import LabelsImportOptions
-from moola.tables.file_kinds import JSON, kind_of
 from moola.tables.frames import PARQUET_MAGIC, scan_frame
 from moola.tables.label_store import GRADES, Expansion, LabelStore, WindowLabel, check_label
 from moola.tables.window_file import WindowTable, read_windows
@@ -396,8 +395,9 @@ def _kind(options: LabelsImportOptions) -> Literal["windows", "tasks", "spans"]:
     content = read_bytes(options.input, "the input", "Check --input.", MAX_BYTES)
     if content.startswith(PARQUET_MAGIC):
         columns = scan_frame(options.input, "the input", "Check --input.").collect_schema().names()
-        return "windows" if "features" in columns else "spans"
-    if kind_of(content) is not JSON and content.strip():
+        return "windows" if {"features", "window_id"} & set(columns) else "spans"
+    begins = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if begins and begins not in b"[{":
         return "spans"
     try:
         records = json.loads(content)

@@ -27,10 +27,11 @@ def stats(options: LabelsStatsOptions) -> dict[str, Any]:
     dict
         Counts over current labels (one a window and annotator), `annotators` (the same for each), `agreement` (each
         pair: Cohen's kappa and share of equal classes over windows that both labelled, distances of the pointers
-        where classes agree), `conflicts` (window and reason), and `pointers_from`: `bars` or `times`.
+        where classes agree), `conflicts` (window and reason), `charts` (spans and annotated stretches of each symbol
+        and annotator), and `pointers_from`: `bars` or `times`.
     """
     with LabelStore(options.store, must_exist=True) as store:
-        labels = store.all()
+        labels, charts = store.all(), store.charts()
         places = None
         if options.bars is not None:
             places = BarPlaces(read_named_bars(options.bars, options.symbol), options.window_bars)
@@ -47,6 +48,16 @@ def stats(options: LabelsStatsOptions) -> dict[str, Any]:
         ],
         "agreement": agreement(labels, marks),
         "conflicts": conflicts(labels, marks),
+        "charts": [
+            {
+                "symbol": chart.symbol,
+                "annotator": chart.annotator,
+                "n_spans": len(chart.spans),
+                "classes": dict(sorted(Counter(span.label for span in chart.spans).items())),
+                "n_stretches": len(chart.stretches),
+            }
+            for chart in charts
+        ],
         "pointers_from": "times" if options.bars is None else "bars",
     }
 

@@ -87,12 +87,16 @@ def option_sources(options: type) -> dict[str, str] | None:
     None where no command was typed, as in a notebook.
     """
     known = _sources.get()
-    return None if known is None else {field.name: known.get(field.name, "default") for field in fields(options)}
+    return (
+        None
+        if known is None
+        else {field.name: known.get(field.name.rstrip("_"), "default") for field in fields(options)}
+    )
 
 
 def option_names(command: str) -> set[str]:
-    """Return the keys of one command."""
-    return {field.name for field in fields(COMMAND_OPTIONS[command])}
+    """Return the keys of one command; a field that would be a word of Python has a mark behind it."""
+    return {field.name.rstrip("_") for field in fields(COMMAND_OPTIONS[command])}
 
 
 def boolean_options() -> set[str]:

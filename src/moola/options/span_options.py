@@ -22,11 +22,13 @@ class SpanReading:
     day_first
         Whether 01/02/2024 is 1 February; found when left out, where one order alone fits every row.
     timestamp_unit
-        Unit of numeric times since 1970, or `excel` for the days of a spreadsheet; `auto` finds it from the values.
+        Unit of numeric times since 1970, `excel` for the days of a spreadsheet, or `bars` where they count the bars
+        from 0; `auto` finds one since 1970 from the values.
     ambiguous
         What to do with times that come twice when clocks go back: `infer` goes by the order of the rows.
     task
-        Tasks of a Label Studio export to take, by id or by file name; found from the bars' symbol when left out.
+        Tasks of a Label Studio export to take, by id or by file name; found from the bars' symbol when left out, else
+        from the times of the bars.
     annotator
         Who marked the spans, where the file names nobody or one person; of several the one to take.
     drop_outside
@@ -39,7 +41,7 @@ class SpanReading:
     timezone: str = "UTC"
     timestamp_format: str | None = None
     day_first: bool | None = None
-    timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "excel"] = "auto"
+    timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "excel", "bars"] = "auto"
     ambiguous: Literal["infer", "raise", "earliest", "latest"] = "infer"
     task: tuple[str, ...] = ()
     annotator: str | None = None
