@@ -155,11 +155,15 @@ def _figure_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
         if figure["value"] is None:
             rows.append([name, "-", figure["reason"], "", ""])
             continue
-        form = "+.0f" if name.startswith("late_bars") else ".3f"
-        interval = "-" if figure["low"] is None else f"{figure['low']:{form}} .. {figure['high']:{form}}"
-        others = ["-" if figure[key] is None else f"{figure[key]:{form}}" for key in ("random", "moves")]
-        rows.append([name, f"{figure['value']:{form}}", interval, *others])
+        show = _bars if name.startswith("late_bars") else _number
+        interval = "-" if figure["low"] is None else f"{show(figure['low'])} .. {show(figure['high'])}"
+        rows.append([name, show(figure["value"]), interval, show(figure["random"]), show(figure["moves"])])
     return rows
+
+
+def _bars(value: float | None) -> str:
+    # Rounded first: a mean of -0.3 bars is no -0.
+    return "-" if value is None else f"{round(value):+d}"
 
 
 def _number(value: float | None) -> str:

@@ -19,10 +19,9 @@ NOT_PROMOTED = 4
 def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: Console = ConsoleOptions()) -> int:
     """Show a run's metrics with 95 % intervals, and those of an uninformed baseline.
 
-    With --events, how well the events of a scan find the spans that a person marked.
+    With --events, --truth and --bars: how well the events of a scan find the spans that a person marked.
 
     Example: moola eval --run artifacts/runs/<RUN_ID> --save-reliability-plot artifacts/plots/reliability.png
-    Example: moola eval --events events.parquet --truth spans.csv --bars data/raw/eurusd_1h_2017.parquet
     """
     if options.events is not None:
         return event_judging.evaluate(options, Screen(console))
@@ -100,10 +99,10 @@ def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
 def gate(*, options: Annotated[GateOptions, Flat] = GateOptions(), console: Console = ConsoleOptions()) -> int:
     """Compare a run with the baseline on the same windows, and give a verdict.
 
-    Exit code 4 unless the verdict is promote.
+    Exit code 4 unless the verdict is promote. With --events, --baseline-events, --truth and --bars: the events of two
+    scans on the spans that a person marked.
 
     Example: moola gate --run artifacts/runs/<RUN_ID>
-    Example: moola gate --events new.parquet --baseline-events old.parquet --truth spans.csv --bars bars.parquet
     """
     if options.events is not None:
         return event_judging.gate(options, Screen(console))
