@@ -47,14 +47,6 @@ class ForeignTimes:
         bool | None,
         everyday("Whether 01/02/2024 is 1 February; found by default, where only one order fits every row.", DATA),
     ] = None
-    timestamp_unit: Annotated[
-        Literal["auto", "s", "ms", "us", "ns", "excel"],
-        advanced(
-            "Unit of numeric times since 1970, or `excel` for the days of a spreadsheet; `auto` finds it from the "
-            "values.",
-            DATA,
-        ),
-    ] = "auto"
     ambiguous: Annotated[
         Literal["infer", "raise", "earliest", "latest"],
         advanced("What to do with times that occur twice when clocks go back: `infer` uses the order of rows.", DATA),
@@ -76,7 +68,7 @@ class SpanReading(ForeignTimes):
     task: Annotated[
         tuple[str, ...],
         advanced(
-            "Tasks of a Label Studio export to take, by id or by file name; by default found from the bars' symbol or times.",
+            "Tasks of a Label Studio export to take, by id or file name; by default found from the bars' symbol or times.",
             DATA,
         ),
     ] = ()

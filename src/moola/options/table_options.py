@@ -46,6 +46,14 @@ class ImportOptions(ForeignTimes):
 
     input: Annotated[Path, everyday("CSV of any layout, JSON, Feather or parquet, with any column names.", DATA)]
     output: Annotated[Output, says("Bar table to write (.parquet or .csv).")]
+    timestamp_unit: Annotated[
+        Literal["auto", "s", "ms", "us", "ns", "excel"],
+        advanced(
+            "Unit of numeric times since 1970, or `excel` for the days of a spreadsheet; `auto` finds it from the "
+            "values.",
+            DATA,
+        ),
+    ] = "auto"
     separator: Annotated[
         str | None, advanced("Column separator of a text file, as `;` or `\\t`; found by default.", DATA)
     ] = None

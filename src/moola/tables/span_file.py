@@ -22,10 +22,11 @@ from moola.options.span_options import SpanReading
 from moola.options.table_options import ImportOptions
 from moola.tables import studio_file
 from moola.tables.file_kinds import READABLE, kind_of
-from moola.tables.foreign.bar_times import DAY_US, utc_times
+from moola.tables.foreign.bar_times import utc_times
 from moola.tables.foreign.columns import are_days, as_numbers, refuse_same_names
 from moola.tables.foreign.delimited import SEPARATORS
 from moola.tables.foreign.reading import text_of
+from moola.tables.foreign.time_zones import DAY_US
 from moola.tables.frames import PARQUET_MAGIC, plain_name, read_frame, utc_series, write_frame
 from moola.tables.frames import reading as table_reading
 
