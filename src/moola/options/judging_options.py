@@ -79,9 +79,11 @@ class EventTruthOptions(SpanReading):
         WrongUsage
             Names the first that was given.
         """
-        idle = [name for name in ("truth", "stretches", "annotated") if getattr(self, name)]
+        idle = [name for name in ("truth", "stretches", "annotated", "save_gallery") if getattr(self, name, None)]
         if idle:
-            raise WrongUsage(f"--{idle[0]} must come with the events of a scan, but none are given. Leave it out.")
+            raise WrongUsage(
+                f"--{idle[0].replace('_', '-')} must come with the events of a scan, but none are given. Leave it out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +206,8 @@ class EvalOptions(RunOrEventsOptions):
         JSON file for the figures; artifacts/metrics/<RUN_ID>.json when left out, <events>.eval.json beside events.
     save_reliability_plot
         PNG file for the reliability diagram.
+    save_gallery
+        PNG file for found, missed and false pieces of the chart, with --events and --bars.
     seed
         Seed of the bootstrap.
     """
@@ -212,6 +216,7 @@ class EvalOptions(RunOrEventsOptions):
     event_metrics: tuple[EventMetric, ...] = get_args(EventMetric)
     save_metrics: Path | None = None
     save_reliability_plot: Path | None = None
+    save_gallery: Path | None = None
     seed: int = DEFAULT_SEED
 
 
