@@ -13,7 +13,7 @@ from moola.core.bars import Bars
 from moola.core.utc_times import utc_text
 from moola.evaluation.event_figures import Example, chosen_examples
 from moola.evaluation.span_metrics import JudgedEvents
-from moola.reports.png_charts import INK, MODEL, candles, save_figure
+from moola.reports.png_charts import INK, MODEL, draw_bars, save_figure
 
 matplotlib.use("Agg")
 N_EACH, CONTEXT_BARS = 3, 30
@@ -42,7 +42,7 @@ def _panel(axis: Any, example: Example, judged: JudgedEvents, bars: Bars) -> Non
     mine = np.flatnonzero(bars.symbol == bars.symbol[first])
     low, high = max(first - CONTEXT_BARS, int(mine[0])), min(last + CONTEXT_BARS, int(mine[-1]))
     axis.set_axis_on()
-    candles(axis, bars.ohlc[low : high + 1])
+    draw_bars(axis, bars.ohlc[low : high + 1])
     for pieces, is_event in ((judged.spans, False), (judged.events, True)):
         near = np.flatnonzero((pieces.bar[:, 1] >= low) & (pieces.bar[:, 0] <= high))
         # Of the events around only the one that the panel is of, and what was found of a missed span, if anything.

@@ -140,7 +140,7 @@ def label_curve_plot(path: Path, result: dict[str, Any]) -> None:
     save_figure(path, figure)
 
 
-# Windows as candles: made windows beside their parents.
+# Windows as draw_bars: made windows beside their parents.
 
 
 # As in the report: rising, falling, expansion, and what is outside the inner zone.
@@ -161,7 +161,7 @@ def made_windows_plot(path: Path, pairs: list[tuple[Window, Window]], title: str
     for row, (parent, made) in zip(axes, pairs, strict=True):
         percent = _half_range(parent), _half_range(made)
         for axis, window, origin in zip(row, (parent, made), (None, parent), strict=True):
-            _draw_bars(axis, window.ohlc)
+            draw_bars(axis, window.ohlc)
             _pointers(axis, window, origin)
             _scale(axis, window, max(percent))
         if "transplant" in _chain_of(parent, made):
@@ -176,7 +176,7 @@ def made_windows_plot(path: Path, pairs: list[tuple[Window, Window]], title: str
     save_figure(path, figure)
 
 
-def _draw_bars(axis: Any, ohlc: np.ndarray) -> None:
+def draw_bars(axis: Any, ohlc: np.ndarray) -> None:
     """Draw wicks and bodies; a bar that closed where it opened still shows a line."""
     open_, high, low, close = ohlc.T
     bars = np.arange(len(ohlc))
@@ -249,7 +249,7 @@ def _chain_of(parent: Window, made: Window) -> str:
     return chain.replace("+", ", then ")
 
 
-# Events of a scan: candles with the event and its intervals, the merged curves below.
+# Events of a scan: draw_bars with the event and its intervals, the merged curves below.
 
 
 END_COLOURS = dict(zip(ENDS, (MODEL, DOWN), strict=True))
@@ -264,7 +264,7 @@ def event_plot(folder: Path, picture: EventPicture) -> Path:
         2, 1, figsize=(9.0, 5.4), height_ratios=(3, 1), sharex=True, layout="constrained"
     )
     start, end = (int(bar) for bar in picture.bar)
-    _draw_bars(top, picture.ohlc)
+    draw_bars(top, picture.ohlc)
     for axis in (top, below):
         axis.axvspan(start - 0.5, end + 0.5, color=EXPANSION, alpha=0.2, linewidth=0, zorder=0)
         axis.tick_params(labelsize=8, colors=INK)
