@@ -140,7 +140,7 @@ def label_curve_plot(path: Path, result: dict[str, Any]) -> None:
     save_figure(path, figure)
 
 
-# Windows as draw_bars: made windows beside their parents.
+# Synthetic windows as bars: made windows beside their parents.
 
 
 # As in the report: rising, falling, expansion, and what is outside the inner zone.
@@ -249,7 +249,7 @@ def _chain_of(parent: Window, made: Window) -> str:
     return chain.replace("+", ", then ")
 
 
-# Events of a scan: draw_bars with the event and its intervals, the merged curves below.
+# Events of a scan: bars with the event and its intervals, the merged curves below.
 
 
 END_COLOURS = dict(zip(ENDS, (MODEL, DOWN), strict=True))

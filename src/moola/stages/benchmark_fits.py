@@ -27,7 +27,7 @@ from moola.files import json_bytes, read_json, sha256_file, write_atomic
 from moola.fit.inputs import gather
 from moola.fit.predicting import predict
 from moola.fit.reference_fits import class_numbers, with_common_pointers
-from moola.models.model_files import read_encoder, read_model
+from moola.models.model_files import BASE_NAME, read_encoder, read_model
 from moola.models.references import LEARNERS, PEERS
 from moola.models.sealed import digest
 from moola.options.study_options import BenchmarkOptions
@@ -184,7 +184,10 @@ def network_job(
     if encoder is not None:
         given["pretrained_encoder"] = encoder.options.output
     # A fit runs in a folder of its own.
-    given = {key: value.absolute() if isinstance(value, Path) else value for key, value in given.items()}
+    given = {
+        key: value.absolute() if isinstance(value, Path) and value != BASE_NAME else value
+        for key, value in given.items()
+    }
     settings = TrainOptions(
         data=draw.data.absolute(),
         split=draw.split.absolute(),
