@@ -1,6 +1,6 @@
 """What a GPU does: `python benchmarks/gpu.py --bars FILE [--seconds 120] [--json FILE]`.
 
-Pretraining of 2 x 128 in windows a second and as a share of the card's product of bfloat16 matrices; 50 epochs of
+Pretraining of 2 x 128 in windows a second and as a share of the device's product of matrices of the same type (bfloat16 on a GPU); 50 epochs of
 11,873 windows with targets made by the host; and how far its figures are from the CPU's. Without a GPU it says so and
 measures the CPU.
 """
@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from moola.core.bars import Bars
 from moola.core.features import N_FEATURES, RobustScaler
 from moola.core.windows import WINDOW_BARS
 from moola.fit.synthetic import taker
 from moola.models.network import BiLSTMEncoder, EncoderArchitecture, build_encoder
+from moola.tables.bar_table import read_bars
 from moola.tables.cutting import cut_within_gaps
 from moola.tables.window_sources import BarSource
 from moola.training.device import prepare_device, training_dtype
@@ -57,10 +57,10 @@ def seconds_of(call: Callable[[], object], device: torch.device, repeats: int) -
     return (time.perf_counter() - begun) / repeats
 
 
-def product_rate(device: torch.device) -> float:
-    """Operations a second of a square product of bfloat16 matrices."""
+def product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of a square product of matrices."""
     rows = PRODUCT_ROWS[device.type]
-    left, right = (torch.randn(rows, rows, device=device, dtype=torch.bfloat16) for _ in range(2))
+    left, right = (torch.randn(rows, rows, device=device, dtype=dtype) for _ in range(2))
     return 2 * rows**3 / seconds_of(lambda: left @ right, device, 10)
 
 
@@ -72,10 +72,11 @@ def operations_a_window(encoder: BiLSTMEncoder) -> int:
 
 def encoder_rates(device: torch.device, repeats: int) -> dict[str, Any]:
     """Windows a second of 2 x 128, forward and backward with its optimiser's step, by batch size."""
-    product, found = product_rate(device), {}
+    dtype = training_dtype("auto", device)
+    product, found = product_rate(device, dtype), {}
     for batch in (128, 256, 1024, 4096) if device.type == "cuda" else (128,):
         encoder = build_encoder(EncoderArchitecture("bilstm", N_FEATURES, 128, 2), 0).to(device)
-        encoder.training_dtype = training_dtype("auto", device)
+        encoder.training_dtype = dtype
         features = torch.randn(batch, WINDOW_BARS, N_FEATURES, device=device)
         optimiser = torch.optim.AdamW(encoder.parameters())
 
@@ -93,7 +94,7 @@ def encoder_rates(device: torch.device, repeats: int) -> dict[str, Any]:
             "windows_per_s": round(rate),
             "share_of_product": rate * operations_a_window(encoder) / product,
         }
-    return {"bfloat16_product_tflops": product / 1e12, "dtype": str(training_dtype("auto", device)), "batches": found}
+    return {"product_tflops": product / 1e12, "dtype": str(dtype), "batches": found}
 
 
 def objective_of(
@@ -111,7 +112,7 @@ def objective_of(
 
 
 def whole_pretraining(source: BarSource, device: torch.device, seconds: float) -> dict[str, Any]:
-    """50 epochs of 11,873 windows with the default arms, targets made by the host; stops when the seconds are over."""
+    """50 epochs of 11,873 windows with the default tasks, targets made by the host; stops when the seconds are over."""
     rows = np.arange(min(len(source), N_WINDOWS + 500))
     objective = objective_of(source, rows, device, 1024, 0, "auto")
     begun, took = time.monotonic(), []
@@ -166,16 +167,7 @@ def against_cpu(source: BarSource, device: torch.device) -> dict[str, Any]:
 
 def source_of(path: Path) -> BarSource:
     """Cut windows of bars at stride 1."""
-    if path.suffix == ".npz":
-        with np.load(path) as file:
-            names = sorted(name.removesuffix("_us") for name in file.files if name.endswith("_us"))
-            chosen = names[-1]
-            ohlc, start_us = file[f"{chosen}_ohlc"], file[f"{chosen}_us"]
-        bars = Bars(start_us, ohlc, np.full(len(start_us), chosen, dtype=object))
-    else:
-        from moola.tables.bar_table import read_bars
-
-        bars = read_bars(path)
+    bars = read_bars(path)
     return BarSource(bars, cut_within_gaps(bars, 1, WINDOW_BARS, None, path).first_bar, WINDOW_BARS)
 
 

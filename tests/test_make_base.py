@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,15 @@ def series(base):
 @pytest.fixture(scope="module")
 def recipe(base):
     return base.Recipe(hidden_dim=6, num_layers=1, epochs=1, epoch_windows=64, batch_size=16)
+
+
+def test_the_defaults_are_the_recipe_of_the_shipped_file(base):
+    record = read_encoder(Path("base")).pretraining
+    assert asdict(base.Recipe()) == record["recipe"]
+    assert base.ARM_WEIGHTS["moves"] == record["moves_weight"]
+    assert list(base.TIMEFRAMES) == record["timeframes"]
+    assert (record["until"], record["licence"]) == (base.UNTIL, base.LICENCE)
+    assert record["mask"] == f"patch {base.Recipe().mask_ratio:g}"
 
 
 def test_every_symbol_and_timeframe_is_there_and_over_in_time(base, series):

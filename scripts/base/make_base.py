@@ -29,9 +29,10 @@ from moola.fit.synthetic import taker
 from moola.models.model_files import write_encoder
 from moola.models.network import EncoderArchitecture, build_encoder
 from moola.provenance.learned_times import spread, times_learned
+from moola.tables.bar_table import read_bars
 from moola.tables.window_sources import BarSource
 from moola.training.device import prepare_device, training_dtype
-from moola.training.encoder_training import PretrainModule, PretrainPlan
+from moola.training.encoder_training import ARM_WEIGHTS, PretrainModule, PretrainPlan
 from moola.training.loop import FitPlan, FitState, OnEpoch, fit
 from moola.training.pretext_tasks import ArmSettings, MaskedArm, MaskPlan, Sizes
 from moola.training.structure_tasks import MovesArm, StructureArm, WideMovesArm
@@ -60,12 +61,12 @@ ARM_OF = {"many": WideMovesArm, "plain": MovesArm}
 
 
 def moves_arm(recipe: Recipe, encoded_dim: int) -> MovesArm:
-    """Build the arm with its definitions, which the seed decides."""
+    """Build the task `moves` with its definitions, which the seed decides."""
     return ARM_OF[recipe.definitions](Sizes(N_FEATURES, WINDOW_BARS, encoded_dim), recipe.seed)
 
 
 def build(recipe: Recipe) -> PretrainModule:
-    """Build the encoder and the arms' heads."""
+    """Build the encoder and the heads of its tasks."""
     encoder = build_encoder(
         EncoderArchitecture("bilstm", N_FEATURES, recipe.hidden_dim, recipe.num_layers), recipe.seed
     )
@@ -141,6 +142,7 @@ def record_of(recipe: Recipe, series: Series, state: FitState, seconds: float, d
         "best_epoch": state.best_epoch,
         "val_loss": state.best_loss,
         "seed": recipe.seed,
+        "moves_weight": ARM_WEIGHTS["moves"],
         "recipe": asdict(recipe),
         "made_on": device.type,
         "seconds": round(seconds),
@@ -149,8 +151,6 @@ def record_of(recipe: Recipe, series: Series, state: FitState, seconds: float, d
 
 def read_folder(folder: Path) -> Series:
     """Read the hourly bars of a folder; files that begin after the last moment give none."""
-    from moola.tables.bar_table import read_bars
-
     hourly = [hourly_of(path, read_bars(path)) for path in sorted(folder.glob("*_1h_*.parquet"))]
     return all_series([bars for bars in hourly if len(bars)])
 
@@ -194,7 +194,8 @@ def main() -> None:
     parser.add_argument("--bars", type=Path, required=True, help="folder with hourly bars, SYMBOL_1h_*.parquet")
     parser.add_argument("--output", type=Path, required=True, help="encoder file to write")
     for name, value in asdict(Recipe()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+        choices = list(ARM_OF) if name == "definitions" else None
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, choices=choices)
     parser.add_argument("--windows", type=int, default=0, help="windows to learn from, drawn by the seed; 0 takes all")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--workers", type=int, default=1, help="processes that make targets")

@@ -1,6 +1,6 @@
 """Windows and their targets made once, so that nothing but the network is left to do in each epoch.
 
-A window is shown many times, and what the arms ask of it never changes: a GPU would wait for the making.
+A window is shown many times, and what the tasks ask of it never changes: a GPU would wait for the making.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SHARED: list = []
 
 
 def store(folder: Path, source: WindowSource, scaler: RobustScaler, arms: dict[str, MovesArm], n_workers: int) -> None:
-    """Write features both ways up, structure targets, and each arm's pointers and states, as .npy files of a folder."""
+    """Write features both ways up, structure targets, and pointers and states of each task, as .npy files."""
     folder.mkdir(parents=True, exist_ok=True)
     n, bars = len(source), source.window_bars
     shapes = {
@@ -76,7 +76,7 @@ def _store_piece(first: int) -> None:
 
 
 def stored_in(folder: Path, arm: str, device: torch.device) -> dict[str, Tensor]:
-    """Load what `store` wrote, with the pointers and states of one arm."""
+    """Load what `store` wrote, with the pointers and states of one task."""
     names = {"upright": "upright", "turned": "turned", "structure": "structure"}
     names |= {"pointers": f"pointers_{arm}", "states": f"states_{arm}"}
     return {name: torch.from_numpy(np.load(folder / f"{file}.npy")).to(device) for name, file in names.items()}

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from moola.core.move_finders import FINDERS, LogPrices, Pointers, StrongestSpans, sliding_extreme
-from moola.core.random_definitions import Definition, check_room, repeats_a_rule
+from moola.core.move_finders import FINDERS, Definition, LogPrices, Pointers, StrongestSpans, sliding_extreme
+from moola.core.random_definitions import check_room, repeats_a_rule
 from moola.core.seeds import generator
 from moola.core.windows import WINDOW_BARS
 
