@@ -1,8 +1,8 @@
 """What a GPU does: `python benchmarks/gpu.py --bars FILE [--seconds 120] [--json FILE]`.
 
-Pretraining of 2 x 128 in windows a second and as a share of the device's product of matrices of the same type (bfloat16 on a GPU); 50 epochs of
-11,873 windows with targets made by the host; and how far its figures are from the CPU's. Without a GPU it says so and
-measures the CPU.
+Pretraining of 2 x 128 in windows a second and as a share of the device's product of matrices of the same type (bfloat16
+on a GPU); 50 epochs of 11,873 windows with targets made by the host; and how far its figures are from the CPU's.
+Without a GPU it says so and measures the CPU.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The folder holds hourly bars (`eurusd_1h_2007_2018.parquet` and so on). They are resampled to 2, 4 and 8 hours and days,
 and only bars that are over by 2014-06-01 are seen. Pretext tasks masked, structure and moves, the last with wide
-definitions. The defaults are the recipe of the shipped file; it was made on a GPU (decision 0015). The same recipe on
-another device, or another build of torch, gives an equivalent encoder but not the same bytes.
+definitions. The defaults are the recipe of the shipped file, which was made on a GPU (decision 0015): run on a GPU too,
+they make it again, but the same bytes are not promised, least of all on another device or build of torch.
 """
 
 from __future__ import annotations
