@@ -37,7 +37,7 @@ GUARDS = (
     Guard("files.py", 'not SAFE_NAME.fullmatch(name) or ".." in name or RESERVED_NAME.fullmatch(name)',
           ("name-promote-up", "name-promote-reserved")),
     Guard("options/option_ranges.py",
-          "allowed is not None and isinstance(number, int | float) and number not in allowed",
+          "isinstance(number, int | float) and number not in allowed",
           ("usage-epochs-0", "usage-mask", "usage-huge-network")),
     Guard("tables/frames.py", "grown > max(SMALL_BYTES, MAX_GROWTH * n_bytes)",
           ("bars-parquet-bomb",)),

@@ -246,8 +246,9 @@ def table(soak: Soak) -> str:
     day = time.strftime("%Y-%m-%d", time.gmtime())
     lines = [
         f"{day}, moola {__version__}, {soak.minutes:g} minutes: {soak.writer.n_done:,} bars appended, "
-        f"{soak.n_events():,} events told; {n_saves:,} saves acknowledged in {n_requests:,} requests, {n_refused:,} "
-        f"saves on an old revision refused; {soak.n_windows} windows, {len(soak.follower.samples)} samples.",
+        f"{soak.n_events():,} events reported; {n_saves:,} saves acknowledged in {n_requests:,} requests, "
+        f"{n_refused:,} saves on an old revision refused; {soak.n_windows} windows, "
+        f"{len(soak.follower.samples)} samples.",
         "",
         "| process | memory, second sixth | last sixth | growth (bound) | descriptors, both | its files | its log |",
         "|---|---|---|---|---|---|---|",

@@ -140,3 +140,11 @@ def headings(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.M)
     words = [re.sub(r"[^\w\- ]", "", title.lower()) for title in titles]
     return {re.sub(r"[ -]+", "-", one) for one in words}
+
+
+def test_cited_sections_of_the_specification_exist():
+    sections = set(re.findall(r"^## (\d+)\. ", (ROOT / "docs/specification.md").read_text(), flags=re.M))
+    assert len(sections) >= 14
+    for path in [*SOURCE, *(ROOT / "tests").rglob("*.py")]:
+        for cited in re.findall(r"\bspecification (\d+)", path.read_text()):
+            assert cited in sections, f"{path}: specification {cited}"

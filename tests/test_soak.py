@@ -99,4 +99,4 @@ def test_some_seconds_under_load_lose_nothing(soak, monkeypatch, capsys):
     assert soak.main(["--minutes", "0.2"]) == 0
     out = capsys.readouterr().out
     assert "moola label" in out
-    assert "0 events told" not in out
+    assert "0 events reported" not in out

@@ -28,7 +28,7 @@ __all__ = [
 class Problem:
     """One broken rule: the rule as a sentence, how many rows break it and the first of them.
 
-    `first_row` counts rows of the table from 0; `line` is the line of the text file, from 1, that this row stands on,
+    `first_row` counts rows of the table from 0; `line` is the line of the text file, from 1, that this row is on,
     and `at` the time of its bar, where they are known.
     """
 
@@ -48,7 +48,7 @@ class Problem:
 
     @staticmethod
     def gather(problems: dict[str, Problem], found: list[Problem], n_before: int) -> None:
-        """Add what a further piece of a file breaks, by rule; `n_before` rows of the file stand before the piece."""
+        """Add what a further piece of a file breaks, by rule; `n_before` rows of the file are before the piece."""
         for problem in found:
             before = problems.get(problem.rule)
             problems[problem.rule] = (
@@ -77,7 +77,7 @@ class TrainingDiverged(OperationFailed):
 
 
 class LabelConflict(OperationFailed):
-    """Another save was first; `current` is the label that stands now, None where none does."""
+    """Another save came first; `current` is the current label, None where none does."""
 
     def __init__(self, current: Any, message: str = "") -> None:
         super().__init__(message or "this window was saved elsewhere meanwhile. Load it again and save again.")

@@ -1,7 +1,7 @@
 """The one writer of artefacts, and hashes of files.
 
-A file appears whole or not at all: temporary file in the same folder, flush to disk, read back and
-compared by hash, replace, flush of the folder. Whatever stood at the path before stays until then.
+A file appears atomically: temporary file in the same folder, flush to disk, read back and
+compared by hash, replace, flush of the folder. Whatever was at the path before stays until then.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def sha256_file(path: Path) -> str:
 
 
 def read_bytes(path: Path, what: str, advice: str, max_bytes: int = 2 << 30) -> bytes:
-    """Read a whole file that a user named; missing or unreadable is said plainly."""
+    """Read a whole file that a user named; missing or unreadable is reported plainly."""
     try:
         if not path.is_file():
             raise OperationFailed(f"{what} must exist, but there is no file {path}. Check the path.")
@@ -55,7 +55,7 @@ def read_bytes(path: Path, what: str, advice: str, max_bytes: int = 2 << 30) -> 
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, whole or not at all; raises `OperationFailed` with the old file kept."""
+    """Put `content` at `path`, atomically; raises `OperationFailed` with the old file kept."""
     write_atomic_pieces(path, (content,))
 
 
@@ -77,7 +77,7 @@ class _HashedFile(io.RawIOBase):
         self.sha256 = hashlib.sha256()
 
     def writable(self) -> bool:
-        """Tell that this can be written to."""
+        """Report that this can be written to."""
         return True
 
     def write(self, content: Any) -> int:
@@ -154,7 +154,7 @@ def _shortened(name: str) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    # The new file stands already. Some file systems cannot flush folders, and then there is no more to do.
+    # The new file is in place. Some file systems cannot flush folders, and then there is no more to do.
     with contextlib.suppress(OSError):
         _flush(folder)
 

@@ -62,7 +62,7 @@ def test_tables_show_spread_and_paired_differences(benchmark):
     answer = benchmark(*CHEAP, "--against", "prevalence", "--positive", "b")
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
-    assert lines[0].startswith("2 draws of 30 labels, judged on 16 test windows, seed 17; 4 fits")
+    assert lines[0].startswith("2 draws of 30 labels, evaluated on 16 test windows, seed 17; 4 fits")
     heads = next(line for line in lines if "PR-AUC" in line and "fit s" in line)
     assert [heads.index(name) for name in ("Brier", "ECE", "accuracy", "log-loss", "hit@3 both", "predict s")]
     assert any(line.strip().startswith("logistic - prevalence") and "/2)" in line for line in lines)

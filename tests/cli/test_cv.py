@@ -41,7 +41,7 @@ def test_cv_judges_every_later_window_once_and_shows_references(cv, monkeypatch)
     monkeypatch.setattr(training_controls, "HIDDEN", 4)
     answer = cv("--epochs", "1", "--label-fractions", "0.5", "--controls", "--save-curve", "curve.png")
     assert "controls found no leak" in answer.out
-    assert "Conformal answers" in answer.out
+    assert "Conformal sets" in answer.out
     assert Path("curve.png").read_bytes().startswith(b"\x89PNG")
     run = folder(answer.last_line)
     assert "prevalence" in answer.out
@@ -215,5 +215,5 @@ def test_compare_shows_paired_differences_and_writes_table_and_plot(cv, moola, t
     run = train("--epochs", "1").last_line
     mixed = moola("compare", first, run)
     assert mixed.code == 3
-    assert "must be judged on the same windows" in mixed.err
+    assert "must be evaluated on the same windows" in mixed.err
     assert moola("compare", first).code == 2

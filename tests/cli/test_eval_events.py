@@ -50,6 +50,16 @@ def test_eval_shows_the_planted_figures_and_writes_them_beside_the_events(bars, 
         assert Path(plot).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_gallery_shows_found_missed_and_false_pieces(bars, moola):
+    answer = moola("eval", "--events", "events.parquet", *ON_BARS, "--save-gallery", "gallery.png")
+    assert answer.code == 0, answer.err
+    assert Path("gallery.png").read_bytes().startswith(b"\x89PNG")
+    assert "in gallery.png" in answer.out
+    without = moola("eval", "--events", "events.parquet", "--truth", "spans.csv", "--save-gallery", "no.png")
+    assert without.code == 2
+    assert "--save-gallery must come with --bars" in without.err
+
+
 def test_eval_without_stretches_says_what_it_assumes(bars, moola):
     answer = moola("eval", "--events", "events.parquet", *ON_BARS)
     assert answer.code == 0, answer.err

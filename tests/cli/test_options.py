@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moola.cli.arguments import join_booleans
-from moola.options.option_sources import COMMAND_OPTIONS, boolean_options
+from moola.options.option_sources import COMMAND_OPTIONS, boolean_options, option_names
 from tests.conftest import DATA, SPLIT
 
 
@@ -45,9 +45,9 @@ def test_option_before_environment_before_file_before_default(sample, train, mon
 
 
 def test_every_key_of_every_command_is_an_option(sample, moola):
-    for command, options in COMMAND_OPTIONS.items():
+    for command in COMMAND_OPTIONS:
         text = moola(*command.split(), "--help-all").out
-        for name in options.__dataclass_fields__:
+        for name in option_names(command):
             assert f"--{name.replace('_', '-')}" in text, (command, name)
 
 

@@ -52,7 +52,7 @@ def test_planted_pattern_is_found_promoted_and_the_one_before_kept(planted, mool
     model = shelf / "enhanced_baseline_v2_relative.pt"
     refused = moola("promote", "--run", weak, "--baseline", strong, "--accept", "inconclusive")
     assert refused.code == 4
-    assert "There is no way past hold" in refused.err
+    assert "Nothing overrides hold" in refused.err
     assert not shelf.exists()
     model.parent.mkdir(parents=True)
     model.write_bytes((Path("artifacts/runs") / weak / "model.pkl").read_bytes())

@@ -43,7 +43,7 @@ def test_page_of_a_run(run_id, ask, train, capsys):
         "a rule, not a person",
         "summary_trees",
         "No verdict.",
-        "Every figure",
+        "All metrics",
         "Class loss",
         "Pointer loss",
         "2017-07-07",

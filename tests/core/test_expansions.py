@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.core.expansions import NO_POINTER, best_pair, mass_near, soft_curve
+from moola.core.expansions import NO_POINTER, best_pair, class_text, mass_near, soft_curve
 from tests.oracles import naive_best_pair
 from tests.strategies import QUICK
 
@@ -80,3 +80,11 @@ def test_mass_near_sums_the_bars_within_the_tolerance(values, bar, tolerance):
 def test_mass_near_is_never_above_1():
     curve = np.full((1, 10), 0.1) + 1e-12
     assert mass_near(curve, np.array([5]), 20)[0] == 1.0
+
+
+def test_a_class_that_is_the_state_before_is_named_as_such():
+    assert [class_text(name) for name in ("consolidation", "retracement", "bull")] == [
+        "after consolidation",
+        "after retracement",
+        "bull",
+    ]

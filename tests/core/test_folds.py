@@ -133,7 +133,7 @@ def test_too_few_windows_and_no_times_are_refused():
         make_folds(windows(range(0, 20), length=100), "expanding", 2, 0.4, 0.0, 0)
     times = np.arange(50)
     for start, end in ((None, None), (times, None), (None, times)):
-        with pytest.raises(InvalidData, match="must know when windows are"):
+        with pytest.raises(InvalidData, match="must have windows with times"):
             make_folds(Intervals(start, end, np.arange(50)), "expanding", 5, 0.4, 0.2, 0)
 
 

@@ -102,11 +102,9 @@ def test_equal_bars_under_different_times_are_not_put_on_two_sides():
     assert chain_problems(split, intervals, list("abcdefgh")) == []
 
 
-def test_without_a_test_part_val_is_the_latest_and_is_judged():
+def test_without_a_test_part_val_is_the_latest():
     split = forward_chain(timed(range(0, 100, 10)), 0.3, 0.0)
     assert (split.train.tolist(), split.val.tolist(), len(split.test)) == ([0, 1, 2, 3, 4, 5, 6], [7, 8, 9], 0)
-    assert split.judged_part == "val"
-    assert forward_chain(timed(range(0, 100, 10)), 0.3, 0.2).judged_part == "test"
 
 
 def test_without_times_rows_go_in_order():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from moola.evaluation.event_figures import event_figures, reliability, threshold_rows
+from moola.evaluation.event_figures import chosen_examples, event_figures, reliability, threshold_rows
 from moola.evaluation.event_gate import judge_events
 from moola.evaluation.event_references import random_pieces, strongest_moves
 from moola.evaluation.span_metrics import JudgedEvents, average_precision_at, judged_events
@@ -182,3 +182,21 @@ def test_figures_without_spans_or_events_are_null_with_a_reason():
     assert figures["ap_iou50_class"].value is None
     assert "no span" in figures["ap_iou50_class"].reason
     assert figures["alarms_per_1000"].value == 1
+
+
+def test_examples_are_what_their_groups_say_and_none_is_in_two():
+    (judged,) = tables((0.6, 60))
+    groups = chosen_examples(judged, 3)
+    found = judged.found(0.5, with_class=False)
+    assert {name: len(rows) for name, rows in groups.items()} == dict.fromkeys(groups, 3)
+    for name, is_right in (("Found", True), ("False", False), ("Most probable false", False)):
+        for one in groups[name]:
+            assert (found[one.event] >= 0) == is_right
+            assert tuple(judged.events.bar[one.event]) == one.bar
+    assert all(one.span not in found and tuple(judged.spans.bar[one.span]) == one.bar for one in groups["Missed"])
+    false = judged.events.prob[found < 0]
+    assert max(judged.events.prob[one.event] for one in groups["Most probable false"]) == false.max()
+    events = [one.event for rows in groups.values() for one in rows if one.event is not None]
+    assert len(set(events)) == len(events)
+    nothing = judged_of([], [SlowPiece(10, 19, 0)], 1000)
+    assert [len(rows) for rows in chosen_examples(nothing, 3).values()] == [0, 1, 0, 0]

@@ -270,7 +270,7 @@ def test_other_windows_labels_or_classes_are_refused() -> None:
         random_table(0, 20, THREE),
     ]
     for other in others:
-        with pytest.raises(InvalidData, match="must be judged on the same windows, labels and classes"):
+        with pytest.raises(InvalidData, match="must be evaluated on the same windows"):
             verdict_of(table, other)
 
 

@@ -388,7 +388,7 @@ BARS = [
         "dates of which nobody knows the month",
         IMPORT,
         3,
-        "every date must read in one way alone",
+        "every date must have one reading",
         times("01/02/2024 09:30", "01/02/2024 10:30"),
     ),
     Fault(
@@ -420,7 +420,7 @@ BARS = [
         "a format and an order of day and month",
         f"{IMPORT} --timestamp-format %Y-%m-%d --day-first true",
         2,
-        "--day-first must stand without",
+        "--day-first must come without",
         times("2024-03-04"),
     ),
     Fault("bars-to-come", "a bar of next century", IMPORT, 3, "must begin by tomorrow", times("2124-03-04")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.faults.bars import BARS
 from tests.faults.disk import DISK
+from tests.faults.events import EVENT_TABLES
 from tests.faults.fault import Fault
 from tests.faults.label_files import EXPORTS, SPANS, STORES
 from tests.faults.names import NAMES, USAGE
@@ -24,6 +25,7 @@ CATALOGUE: dict[str, list[Fault]] = {
     "Runs and manifests": RUNS,
     "Promotions": PROMOTIONS,
     "Predictions to label by": PREDICTIONS,
+    "Events and what they are evaluated against": EVENT_TABLES,
     "Followed files": FOLLOWED,
     "Studies and arms": STUDIES + BENCHMARKS,
     "Label Studio exports": EXPORTS,

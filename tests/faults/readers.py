@@ -259,6 +259,13 @@ BENCHMARKS = [
     ),
     Fault("arms-key", "an option that does not exist", ARMS, 2, "epochs", text("[a.train]\nepoch = 5", "bad.toml")),
     Fault("arms-kind", "a word as a number", ARMS, 2, "epochs", text('[a.train]\nepochs = "many"', "bad.toml")),
-    Fault("arms-name", "a name that leads up", ARMS, 2, "the name of an arm must be", text('["../x"]', "bad.toml")),
+    Fault(
+        "arms-name",
+        "a name that leads up",
+        ARMS,
+        2,
+        "the name of a configuration must be",
+        text('["../x"]', "bad.toml"),
+    ),
     Fault("arms-folder", "a folder", "benchmark --train relative.parquet --arms artifacts", 2, "it is a folder"),
 ]

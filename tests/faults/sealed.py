@@ -243,7 +243,7 @@ ENCODERS = [
         "sizes of a 10 GB network, with the weights of a small one",
         TRAIN,
         5,
-        "must be a whole moola encoder file",
+        "must be an intact moola encoder file",
         resealed(large),
     ),
     Fault(
@@ -317,7 +317,7 @@ ENCODERS = [
         "times of its pretraining that are none, by which leaks are found",
         TRAIN,
         5,
-        "bad.pt must be a whole moola encoder file",
+        "bad.pt must be an intact moola encoder file",
         resealed(lambda content: content["pretraining"].update(time_range=["yesterday", "today"])),
     ),
     Fault(

@@ -71,8 +71,8 @@ def test_labels_of_the_first_version_learn_the_bars_of_the_first_opening(tmp_pat
         assert store.bars() == {}
         learn_bars(store, BarPlaces(bars, 105), "bars.parquet")
         assert len(store.bars()) > 0
-        assert "did not know their bars yet" in caplog.text
-        assert "brought to version 2" in caplog.text
+        assert "were not yet tied to bars" in caplog.text
+        assert "from version 1 to version 3" in caplog.text
         with pytest.raises(InvalidData, match="other prices"):
             ask(store, bars.start_us, bars.ohlc * 2, bars.symbol)
     assert (tmp_path / "labels.db.version-1").read_bytes()[:16] == b"SQLite format 3\x00"

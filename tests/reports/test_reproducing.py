@@ -6,7 +6,8 @@ import shlex
 from pathlib import Path
 
 from moola.options.judging_options import ReportOptions
-from moola.reports.contents import commands_of, training_command
+from moola.reports.contents import commands_of
+from moola.stages.model_card import training_command
 
 
 def test_training_line_names_what_is_not_at_its_default():

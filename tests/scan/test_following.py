@@ -207,7 +207,7 @@ def test_parquet_that_is_not_whole_yet_waits(folder, caplog):
     whole = Path("bars.parquet").read_bytes()
     Path("bars.parquet").write_bytes(whole[:-100])
     follow("bars.parquet")
-    assert "looked at again when it changes" in caplog.text
+    assert "read again when it changes" in caplog.text
     Path("bars.parquet").write_bytes(whole)
     follow("bars.parquet")
     assert Path("events.jsonl").read_bytes() == scanned()

@@ -439,7 +439,7 @@ def test_what_train_leaves_to_the_data_is_left_to_each_fold(options: TuneOptions
 
 def test_what_the_encoder_saw_is_said_and_it_is_not_written_as_chosen(options: TuneOptions, quick: None) -> None:
     result = tune.tune(with_encoder(options), quiet)
-    assert "pretrained, without labels, on times that 18 of 18 judged inner windows lie in" in result["notes"][0]
+    assert "pretrained, without labels, on times of 18 of 18 inner test windows" in result["notes"][0]
     assert "pretrained_encoder =" not in options.output.read_text()
     held = make_plan(replace(with_encoder(options), freeze_encoder=True))
     assert not {"freeze_encoder", "encoder_rate"} & set(held.ranges)

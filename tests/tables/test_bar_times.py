@@ -180,7 +180,7 @@ def test_what_is_no_time_of_a_bar_is_a_problem_and_says_a_way_on(values, options
         ({"timezone": ""}, "--timezone must be a name"),
         ({"timezone": "UTC+99"}, "--timezone must be a name"),
         ({"timestamp_format": "%H:%M"}, "must read a day with its year"),
-        ({"timestamp_format": "%Y-%m-%d", "day_first": True}, "--day-first must stand without"),
+        ({"timestamp_format": "%Y-%m-%d", "day_first": True}, "--day-first must come without"),
     ],
 )
 def test_options_that_cannot_work_are_wrong_usage(options, said):

@@ -94,7 +94,7 @@ def test_a_panic_of_the_reader_is_invalid_data_and_an_interrupt_stays_one(tmp_pa
         monkeypatch.setattr(pl, "scan_parquet", fail)
 
     fail_with(panic("index out of bounds"))
-    with pytest.raises(InvalidData, match=r"must be whole parquet, but .* is damaged"):
+    with pytest.raises(InvalidData, match=r"must be complete parquet, but .* is damaged"):
         read(tmp_path / "t.parquet")
     fail_with(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):

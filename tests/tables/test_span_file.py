@@ -99,6 +99,12 @@ def test_spans_are_moved_to_their_bars_and_it_is_said_by_how_much(tmp_path, capl
     assert rows_of(write(path, table([(290, 360, "bear")])))[1]["n_over_gaps"] == 1
 
 
+def test_days_without_a_time_of_day_mean_midnight_and_that_is_said(tmp_path, caplog):
+    path = write(tmp_path / "s.csv", "start,end,label\n2020-01-02,2020-01-03,bull\n")
+    assert rows_of(path)[0] == [(24, 48, "bull")]
+    assert "mean the bar at midnight" in caplog.text
+
+
 def test_spans_that_meet_no_bar_are_told_with_row_time_and_nearest_bar_or_left_out(tmp_path):
     path = write(tmp_path / "s.csv", table([(10, 20, "bull"), (310, 320, "bull"), (2390, 2500, "bear")]))
     with pytest.raises(InvalidData) as refused:
@@ -176,8 +182,34 @@ def test_tasks_on_several_files_are_told_by_the_symbol_in_their_name(tmp_path):
     path = write_json(tmp_path / "export.json", tasks)
     assert rows_of(path)[0] == PIECES[:5]
     assert rows_of(path, SpanReading(task=("gbpusd.csv",)))[0] == PIECES[5:]
-    with pytest.raises(WrongUsage, match=r"nothing says which of .* Name them with --task"):
+    with pytest.raises(WrongUsage, match=r"the spans of 2 of them fit these bars .* Name them with --task"):
         rows_of(path, bars=NAMELESS)
+
+
+def test_tasks_that_name_no_symbol_are_told_by_their_bars(tmp_path):
+    later = [(a + 9000, b + 9000, name) for a, b, name in PIECES]
+    path = write_json(tmp_path / "e.json", exports("JSON", (1, "one.csv", later, 1), (2, "two.csv", PIECES, 1)))
+    assert rows_of(path, bars=NAMELESS)[0] == PIECES
+    path = write_json(tmp_path / "e.json", exports("JSON", (1, "one.csv", later, 1), (2, "two.csv", later, 1)))
+    with pytest.raises(WrongUsage, match="the spans of none of them fit"):
+        rows_of(path)
+
+
+def test_places_of_a_series_without_times_count_bars(tmp_path):
+    task = minimal_task(1, "EURUSD.csv", PIECES[:2])
+    for mark, (a, b, _) in zip(task["label"], PIECES, strict=False):
+        mark |= {"start": a - 48, "end": b - 48}
+    path = write_json(tmp_path / "e.json", [task])
+    assert rows_of(path, SpanReading(timestamp_unit="bars"))[0] == PIECES[:2]
+    task["label"][1]["end"] = 5000
+    with pytest.raises(InvalidData, match=r"end must count bars from 0 to 2351 .* found 5000"):
+        rows_of(write_json(path, [task]), SpanReading(timestamp_unit="bars"))
+
+
+def test_a_task_of_a_thousand_regions_is_one_cell_of_a_csv(tmp_path):
+    pieces = [(400 + i, 404 + i, "bull") for i in range(1500)]
+    path = write(tmp_path / "e.csv", csv_export([minimal_task(1, "EURUSD.csv", pieces)]))
+    assert len(rows_of(path)[0]) == 1500
 
 
 def test_several_annotators_keep_their_names_and_cancelled_marks_stay_out(tmp_path):

@@ -88,14 +88,14 @@ def report(
     pointer_threshold: float | None = None,
     seed: int = DEFAULT_SEED,
 ) -> Path:
-    """Write one HTML page of predictions: figures, charts and windows; it opens without a network.
+    """Write one HTML page of predictions: figures, charts and windows; it works offline.
 
     A verdict needs a run and a baseline: `moola report --run` writes their page.
 
     Parameters
     ----------
     path
-        Page to write, whole or not at all.
+        Page to write, atomically.
     predictions, train, pointer_threshold, seed
         As in `evaluate`.
     windows
@@ -152,7 +152,7 @@ def _trained_on(train: pl.DataFrame) -> WindowTable:
 
 
 def _leaks(judged: Predictions, train: WindowTable) -> list[str] | None:
-    """Say that train windows share bars with evaluated ones; None where times are not known."""
+    """Report that train windows share bars with evaluated ones; None where times are not known."""
     train_close, judged_close = train.close_us, judged.close_us(train.window_bars)
     if judged.start_us is None or judged_close is None or train.start_us is None or train_close is None:
         return None

@@ -156,7 +156,7 @@ def split(windows: Windows, *, val: float = 0.2, test: float = 0.25, purge_windo
     ----------
     windows
         Window table. Windows without times (arrays) are taken in row order, and only equal ones are kept together:
-        rows that overlap may then stand on both sides, and figures on them are too good.
+        rows that overlap may then be on both sides, and figures on them are too good.
     val, test
         Shares of the windows; the latest are test.
     purge_window

@@ -38,7 +38,7 @@ class Model:
     device
         cuda, cpu, or auto for a GPU where there is one.
     threads
-        CPU threads for this whole process, 0 for one a core; results depend on it in the last bits.
+        CPU threads for this whole process, 0 for one per core; results depend on it in the last bits.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class Model:
         Returns
         -------
         polars.DataFrame
-            A row a window, in order: calibrated `prob_<class>`, `predicted_label`, and where the model points
+            A row per window, in order: calibrated `prob_<class>`, `predicted_label`, and where the model points
             `predicted_start`, `predicted_end` (bars of the window), the probability that each is within 3 bars, and
             the curves over bars; beside them the truth, where the table has it.
 
@@ -155,7 +155,7 @@ class Model:
         max_overlap
             Largest overlap of two events; of two that overlap more, the more probable one stays.
         live
-            Tell each event at the first moment at which enough is known of it, from the bars up to then alone. False
+            Report each event at the first moment at which enough is known of it, from the bars up to then alone. False
             looks back from the end of the bars: events then know what came after them, and no rule that trades on
             `start_ts` or `end_ts` could have.
         live_windows

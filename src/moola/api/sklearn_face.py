@@ -78,7 +78,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
     device
         cuda, cpu, or auto for a GPU where there is one.
     threads
-        CPU threads for this whole process, 0 for one a core; results depend on it in the last bits.
+        CPU threads for this whole process, 0 for one per core; results depend on it in the last bits.
 
     Attributes
     ----------
@@ -203,7 +203,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         )
 
     def predict_proba(self, X: Windows) -> Float[np.ndarray, "windows classes"]:
-        """Return calibrated probabilities, a column a class of `classes_`."""
+        """Return calibrated probabilities, a column per class of `classes_`."""
         predictions = self._predictions(X)
         columns = [predictions.class_names.index(str(name)) for name in self.classes_]
         prob: np.ndarray = predictions.class_prob[:, columns]
@@ -248,7 +248,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
 class ForwardChaining:
     """Forward chaining as `moola cv` does it, for `cv=` of `cross_val_score`, `GridSearchCV` and the like.
 
-    Windows stand in time order; each fold trains on what was before its test block, less every window that shares a
+    Windows are in time order; each fold trains on what was before its test block, less every window that shares a
     bar with it (the purge). Every model that takes rows can be evaluated by it, whatever `X` is.
 
     Parameters

@@ -36,7 +36,7 @@ from moola.core.seeds import generator
 from moola.errors import InvalidData, WrongUsage
 from moola.tables.window_file import WindowTable
 
-# How many synthetic windows an epoch has, and how many are made to choose from.
+# How many synthetic windows per epoch has, and how many are made to choose from.
 
 
 MAX_VARIANTS = 4

@@ -85,7 +85,7 @@ def from_logs(log_ohlc: Float[np.ndarray, "bars 4"]) -> Float[np.ndarray, "bars 
 # What synthetic windows may be made of: training rows, and bars inside the time of training rows.
 
 
-# The longest gap that `moola windows` lets stand inside a window.
+# The longest gap that `moola windows` allows inside a window.
 MAX_GAP_US = 72 * 3_600_000_000
 
 
@@ -117,7 +117,7 @@ class Source:
         return (min(lengths), max(lengths)) if lengths else (0, 0)
 
     def row_of(self, window: Window) -> int | None:
-        """Return the row of the window's first bar in the bar table, where exactly its bars stand there."""
+        """Return the row of the window's first bar in the bar table, where exactly its bars are there."""
         if self.bars is None or window.first_us is None:
             return None
         first, stop = self._block_of(window.symbol)
@@ -162,7 +162,7 @@ class Source:
 def training_ranges(
     train_us: Int[np.ndarray, "train 2"], held_out_us: Int[np.ndarray, "held 2"]
 ) -> Int[np.ndarray, "ranges 2"]:
-    """Return the time that training windows cover, cut wherever a held-out window stands.
+    """Return the time that training windows cover, cut wherever a held-out window is.
 
     Parameters
     ----------

@@ -148,10 +148,10 @@ def wicks_keeps_label(parent: Window, made: Window, _source: Source) -> str | No
     return None
 
 
-# Time warp: the expansion, and what stands before and after it, take more or fewer bars.
+# Time warp: the expansion, and what is before and after it, take more or fewer bars.
 
 
-# Shares of the parent's bars: inside, where the class says nothing of the pace, more than outside.
+# Shares of the parent's bars: inside, where the class has no information on the pace, more than outside.
 INSIDE = (0.7, 1.4)
 BEFORE = (0.85, 1.18)
 AFTER = (0.7, 1.4)
@@ -288,9 +288,9 @@ LEAST_BARS = 5
 def transplant(window: Window, source: Source, rng: np.random.Generator) -> Window | None:
     """Replace the bars before the prior state by another training window's, joined on returns.
 
-    The donor's bars stand before its own expansion; they are shifted to end at the close that the
+    The donor's bars are before its own expansion; they are shifted to end at the close that the
     parent's prior state follows on, so that the gap there is the parent's, and rescaled to the mean bar
-    range of those they replace. `None` where hardly a bar stands before the prior state, or no donor fits.
+    range of those they replace. `None` where hardly a bar is before the prior state, or no donor fits.
     """
     join = window.start_bar - window.prior_bars
     if not window.has_pointers or join < LEAST_BARS:

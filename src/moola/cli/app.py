@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt as stop:
         code = _fail("Interrupted. Existing files are unchanged.", exit_code(stop), debug, as_json)
     except Exception as error:
-        # Where the reader has left nothing more can be told; any other broken pipe is news.
+        # Where the reader has left nothing more can be reported; any other broken pipe is news.
         is_news = not (isinstance(error, BrokenPipeError) and reader_left())
         code = _fail(_unforeseen(error, command), 1, debug, as_json) if is_news else 1
     finally:
@@ -163,7 +163,7 @@ def _unforeseen(error: Exception, command: str) -> str:
     """State what ended a command that no rule foresaw: memory that ran out, or a fault of ours."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk must have room for what {command} writes, but {error.strerror}. Free space and run it again."
-    # Told by name, because torch is imported only where a command needs it; its CPU has no error of its own.
+    # Recognised by name, because torch is imported only where a command needs it; its CPU has no error of its own.
     ran_out = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if not ran_out and "can't allocate memory" not in str(error):
         return f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it."

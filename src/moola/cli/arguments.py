@@ -42,7 +42,7 @@ def join_booleans(arguments: list[str]) -> list[str]:
 
 
 def from_file(app: Any, commands: tuple[str, ...], arguments: Any) -> None:
-    """Fill options that neither command line nor environment gave from `moola.toml`; say which were not typed."""
+    """Fill options that neither command line nor environment gave from `moola.toml`; report which were not typed."""
     from cyclopts.config import Dict
 
     settings = file_settings(" ".join(commands))

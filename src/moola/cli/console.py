@@ -1,4 +1,4 @@
-"""What a person or a machine reads: text or one JSON object on stdout, logs on stderr; and what a stop says."""
+"""What a person or a machine reads: text or one JSON object on stdout, logs on stderr; and the messages of a stop."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def close_logging() -> None:
 
 
 class _LazyFile(logging.FileHandler):
-    """A log file that is made once there is more to tell than warnings, so that wrong usage leaves nothing on disk."""
+    """A log file that is made once there is more than warnings, so that wrong usage leaves nothing on disk."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", delay=True)
@@ -92,7 +92,7 @@ class _LazyFile(logging.FileHandler):
         self.has_begun = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hold what is said while files are read; results and epochs come as debug, the end as error."""
+        """Hold messages while files are read; results and epochs come as debug, the end as error."""
         self.held.append(record)
         if record.levelno in (logging.DEBUG, logging.ERROR) or len(self.held) > MOST_HELD:
             self.has_begun = True
@@ -109,7 +109,7 @@ class _LazyFile(logging.FileHandler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002
-        """Report once that the log ends here; what the command does is told on the screen all the same."""
+        """Report once that the log ends here; what the command does is shown on the screen all the same."""
         root = logging.getLogger("moola")
         if self in root.handlers:
             root.removeHandler(self)
@@ -124,7 +124,7 @@ class _LazyFile(logging.FileHandler):
 
 class _Stderr(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Leave it: there is no other place to tell of a screen that takes nothing."""
+        """Leave it: there is no other place to report a screen that takes nothing."""
 
 
 class _Dated(logging.Formatter):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.cli.console import Screen
+from moola.errors import WrongUsage
 from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOptions
 from moola.options.study_options import CompareOptions
 
@@ -24,7 +25,9 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
     """Show the figures of events with 95 % intervals, beside both references."""
     from moola.stages import judge_events
 
-    result = judge_events.evaluate_events(options)
+    if options.save_gallery is not None and options.bars is None:
+        raise WrongUsage("--save-gallery must come with --bars, but it is not given. Name the bars that were scanned.")
+    result, judged, truth = judge_events.evaluate_events(options)
     screen.say(f"{result['n_events']} events of {result['events']} against {result['n_spans']} spans")
     _say_chart(screen, result)
     screen.table(["figure", "value", "95 % interval", "random", "strongest moves"], _figure_rows(result["figures"]))
@@ -47,6 +50,11 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
         f"Figures in {result['metrics_file']}, precision and recall in {result['curve_plot']}, reliability in "
         f"{result['reliability_plot'] or 'no plot (no event counts)'}"
     )
+    if options.save_gallery is not None:
+        from moola.reports.event_gallery import event_gallery
+
+        event_gallery(options.save_gallery, judged, truth.bars, truth.class_names)
+        screen.say(f"Found, missed and false pieces of the chart in {options.save_gallery}")
     screen.next_command(*_gate_words(options, result["events"], "<events to beat>"))
     screen.result(result)
     return 0
@@ -155,11 +163,15 @@ def _figure_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
         if figure["value"] is None:
             rows.append([name, "-", figure["reason"], "", ""])
             continue
-        form = "+.0f" if name.startswith("late_bars") else ".3f"
-        interval = "-" if figure["low"] is None else f"{figure['low']:{form}} .. {figure['high']:{form}}"
-        others = ["-" if figure[key] is None else f"{figure[key]:{form}}" for key in ("random", "moves")]
-        rows.append([name, f"{figure['value']:{form}}", interval, *others])
+        show = _bars if name.startswith("late_bars") else _number
+        interval = "-" if figure["low"] is None else f"{show(figure['low'])} .. {show(figure['high'])}"
+        rows.append([name, show(figure["value"]), interval, show(figure["random"]), show(figure["moves"])])
     return rows
+
+
+def _bars(value: float | None) -> str:
+    # Rounded first: a mean of -0.3 bars is no -0.
+    return "-" if value is None else f"{round(value):+d}"
 
 
 def _number(value: float | None) -> str:

@@ -19,10 +19,9 @@ NOT_PROMOTED = 4
 def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: Console = ConsoleOptions()) -> int:
     """Show a run's metrics with 95 % intervals, and those of an uninformed baseline.
 
-    With --events, how well the events of a scan find the spans that a person marked.
+    With --events, --truth and --bars: how well the events of a scan find the spans that a person marked.
 
     Example: moola eval --run artifacts/runs/<RUN_ID> --save-reliability-plot artifacts/plots/reliability.png
-    Example: moola eval --events events.parquet --truth spans.csv --bars data/raw/eurusd_1h_2017.parquet
     """
     if options.events is not None:
         return event_judging.evaluate(options, Screen(console))
@@ -100,10 +99,10 @@ def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
 def gate(*, options: Annotated[GateOptions, Flat] = GateOptions(), console: Console = ConsoleOptions()) -> int:
     """Compare a run with the baseline on the same windows, and give a verdict.
 
-    Exit code 4 unless the verdict is promote.
+    Exit code 4 unless the verdict is promote. With --events, --baseline-events, --truth and --bars: the events of two
+    scans on the spans that a person marked.
 
     Example: moola gate --run artifacts/runs/<RUN_ID>
-    Example: moola gate --events new.parquet --baseline-events old.parquet --truth spans.csv --bars bars.parquet
     """
     if options.events is not None:
         return event_judging.gate(options, Screen(console))
@@ -201,9 +200,6 @@ def _back(options: PromoteOptions, screen: Screen) -> int:
 # Commands that evaluate over folds and compare: cv, compare.
 
 
-COLUMNS = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
-
-
 def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
     """Cross-validate in time: purged folds, several seeds, pooled metrics.
 
@@ -229,6 +225,8 @@ def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions
 
 
 def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
+    from moola.stages.cross_validate import SHOWN
+
     screen.say(
         f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} seeds, {result['n_pooled']} of "
         f"{result['n_labelled']} windows predicted out of fold, {result['seconds']:.0f} s"
@@ -240,25 +238,25 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     if result["labelled_by"]:
         screen.say(f"  Labels by {', '.join(result['labelled_by'])}.")
     rows = []
-    for name in COLUMNS:
+    for name in SHOWN:
         figure = result["figures"][name]
         shown = [_number(figure[key]) for key in ("value", "low", "high")]
         references = [_number(row[name]) for row in result["references"].values()]
         rows.append([name, shown[0], f"{shown[1]} .. {shown[2]}", *references])
     screen.table(["pooled figure", "value", "95 % interval", *result["references"]], rows)
     for title, key, first in (("fold", "by_fold", "fold"), ("path", "by_path", "path"), ("seed", "by_seed", "seed")):
-        table = [[str(row[first]), *(_number(row[name]) for name in COLUMNS)] for row in result[key]]
-        screen.table([title, *COLUMNS], table)
+        table = [[str(row[first]), *(_number(row[name]) for name in SHOWN)] for row in result[key]]
+        screen.table([title, *SHOWN], table)
     forward = result["calibrated_forward"]
     both = ", ".join(f"{name} {_number(forward[name])}" for name in ("brier", "ece"))
     screen.say(f"  Calibrated on earlier folds alone, as in use: {both}.")
     _show_uncertainty(screen, result["uncertainty"])
     if len(result["label_efficiency"]) > 1:
         table = [
-            [f"{row['label_fraction']:g}", f"{row['n_train_windows']:.0f}", *(_number(row[name]) for name in COLUMNS)]
+            [f"{row['label_fraction']:g}", f"{row['n_train_windows']:.0f}", *(_number(row[name]) for name in SHOWN)]
             for row in result["label_efficiency"]
         ]
-        screen.table(["share of labels", "train windows", *COLUMNS], table)
+        screen.table(["share of labels", "train windows", *SHOWN], table)
 
 
 def _show_uncertainty(screen: Screen, found: dict[str, Any]) -> None:
@@ -273,7 +271,7 @@ def _show_uncertainty(screen: Screen, found: dict[str, Any]) -> None:
 
 
 def _covered(found: dict[str, Any], prefix: str = "") -> str | None:
-    """Write a coverage with its interval and that of each fold; None where no window could be told."""
+    """Write a coverage with its interval and that of each fold; None where no window was usable."""
     share, low, high = (found[f"{prefix}coverage{end}"] for end in ("", "_low", "_high"))
     if share is None:
         return None

@@ -100,7 +100,7 @@ def _show_met(screen: Screen, result: dict[str, Any], options: LabelsImportOptio
     if result["kept"]:
         screen.say("  kept: the store has other spans of that annotator on these bars (--overwrite takes the file's)")
     if result["n_stretches"]:
-        screen.say(f"  {result['n_stretches']} annotated stretches: what is in no span there is background")
+        screen.say(f"  annotated stretches: {result['n_stretches']}; what is in no span there is background")
     else:
         screen.say("  no annotated stretch: bars in no span say nothing (--annotated FROM TO says what was looked at)")
     words = ("moola", "labels", "export", "--store", options.store, "--as", "spans")
@@ -131,7 +131,7 @@ def _show_spans(screen: Screen, result: dict[str, Any], options: LabelsExportOpt
     classes = ", ".join(f"{count} {name}" for name, count in result["classes"].items())
     screen.say(f"{result['n_spans']} spans ({classes}) by {', '.join(result['annotators'])} in {result['output']}")
     if result["stretches"]:
-        screen.say(f"{result['n_stretches']} annotated stretches in {result['stretches']}")
+        screen.say(f"annotated stretches: {result['n_stretches']} in {result['stretches']}")
     if options.as_ == "spans":
         words = ("moola", "windows", "--bars", options.bars or "<bars>", "--spans", options.output)
         more = ("--stretches", options.stretches) if options.stretches else ()
@@ -153,7 +153,7 @@ def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Consol
     for chart in result["charts"]:
         classes = ", ".join(f"{count} {name}" for name, count in chart["classes"].items())
         of = f" on {chart['symbol']}" if chart["symbol"] else ""
-        stretches = f"{chart['n_stretches']} annotated stretches"
+        stretches = f"annotated stretches: {chart['n_stretches']}"
         screen.say(f"{chart['n_spans']} spans of {chart['annotator']}{of} ({classes}), {stretches}")
     _show_counts(screen, result)
     _show_agreement(screen, result)

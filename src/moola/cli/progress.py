@@ -14,12 +14,12 @@ log = logging.getLogger("moola.cli")
 
 
 class Progress:
-    """Steps done of so many; `with` it, so that the bar is gone when the command says its result."""
+    """Steps done of so many; `with` it, so that the bar is gone when the command prints its result."""
 
     def __init__(self, label: str, unit: str, n_steps: int = 0, every_s: float = PLAIN_EVERY_S) -> None:
         self.label, self.unit, self.n_steps, self.every_s = label, unit, n_steps, every_s
         self.started = self.shown = time.monotonic()
-        # Steps done before this command, which tell nothing of its speed.
+        # Steps done before this command, which do not count for its speed.
         self.done_before: int | None = None
         self.bar: Any = None
         if sys.stderr.isatty():
@@ -60,7 +60,7 @@ class Progress:
         if is_first or done == self.n_steps or now - self.shown >= self.every_s:
             self.shown = now
             left = (now - self.started) / (done - self.done_before) * (self.n_steps - done)
-            line = f"{self.label}: {self.unit} {done} of {self.n_steps}, {said}, {left:.0f} s left"
+            line = f"{self.label}: {self.unit} {done} of {self.n_steps}{f', {said}' if said else ''}, {left:.0f} s left"
             print(line, file=sys.stderr, flush=True)
 
 
@@ -73,7 +73,7 @@ class EpochProgress(Progress):
     def __call__(self, row: dict[str, Any]) -> None:
         """Show one finished epoch."""
         stage = row.get("stage", self.label)
-        if stage != self.label:
+        if stage != self.label or row.get("n_epochs", self.n_steps) != self.n_steps:
             self.begin(stage, row["n_epochs"])
         losses = (f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss") if name in row)
         self.show(row["epoch"], ", ".join(losses))
@@ -118,6 +118,6 @@ class WindowProgress(Progress):
     def __call__(self, n_done: int, n_windows: int, n_events: int) -> None:
         """Show one finished part."""
         if not self.n_steps:
-            # A resumed scan begins anywhere, and its first part tells no speed.
+            # A resumed scan begins anywhere, and its first part gives no speed.
             self.n_steps, self.done_before, self.started = n_windows, n_done - 1, time.monotonic()
         self.show(n_done, f"{n_events} events")

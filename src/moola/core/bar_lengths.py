@@ -26,7 +26,7 @@ def window_bar_interval_s(
 
 
 def interval_warning(learned_s: float | None, read_s: float | None) -> str:
-    """Say that a model learned on bars of another length than it reads; empty where it did not or it is not known."""
+    """Report that a model learned on bars of another length than it reads; empty if not or unknown."""
     if not learned_s or not read_s or 1 / MOST_APART <= read_s / learned_s <= MOST_APART:
         return ""
     return (

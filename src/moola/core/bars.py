@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike
 
 from moola.errors import Problem
 
@@ -51,19 +52,19 @@ class Bars:
         return cls(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), np.zeros(0, dtype=object))
 
 
-def _problem(rule: str, broken: Bool[np.ndarray, " bars"], detail: str = "") -> list[Problem]:
-    if not broken.any():
-        return []
-    return [Problem(rule, int(broken.sum()), int(np.argmax(broken)), detail)]
+def broken_rule(rule: str, broken: ArrayLike, found: Callable[..., str] = lambda _row: "") -> list[Problem]:
+    """Return the rule with the rows that break it, and what `found` says of the first; nothing where none does."""
+    rows = np.flatnonzero(np.asarray(broken))
+    return [Problem(rule, len(rows), int(rows[0]), found(int(rows[0])))] if len(rows) else []
 
 
 def price_problems(ohlc: Float[np.ndarray, "bars 4"]) -> list[Problem]:
     """Return every price rule that these bars break, with its count and its first row."""
-    return [problem for rule, broken in _price_rules(ohlc) for problem in _problem(rule, broken)]
+    return [problem for rule, broken in _price_rules(ohlc) for problem in broken_rule(rule, broken)]
 
 
 def broken_prices(ohlc: Float[np.ndarray, "bars 4"]) -> Bool[np.ndarray, " bars"]:
-    """Tell which bars break any price rule."""
+    """Return which bars break any price rule."""
     return np.logical_or.reduce([broken for _, broken in _price_rules(ohlc)])
 
 
@@ -95,8 +96,8 @@ def bar_problems(bars: Bars) -> list[Problem]:
         repeated = np.ones(len(rows), dtype=bool)
         repeated[first] = False
         duplicate[rows] = repeated
-    problems += _problem("timestamps must increase within a symbol", backward)
-    problems += _problem("a symbol and timestamp must have one bar", duplicate)
+    problems += broken_rule("timestamps must increase within a symbol", backward)
+    problems += broken_rule("a symbol and timestamp must have one bar", duplicate)
     return problems
 
 

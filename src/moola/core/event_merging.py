@@ -20,7 +20,7 @@ INTERVAL_REACH_BARS = 10
 
 @dataclass(frozen=True)
 class WindowCurves:
-    """What windows said, in the order of their first bars.
+    """Predictions of windows, in the order of their first bars.
 
     Attributes
     ----------

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from moola.core.windows import inner_zone
 
 NO_POINTER = -1
+ENDS = ("start", "end")
 LENGTH_POWER = 0.2
 LENGTH_SPREAD_BARS = 3.0
 UNIFORM_SHARE = 0.02
@@ -92,7 +93,7 @@ def mass_near(
     return np.minimum((curve * (distance <= tolerance_bars)).sum(axis=1), 1.0)
 
 
-# The published rule of `moola autolabel`: what stood before the strongest expansion of a window.
+# The published rule of `moola autolabel`: what was before the strongest expansion of a window.
 
 
 RULE_NAME = "rule:prior-state-1"
@@ -122,7 +123,7 @@ class RuleLabel:
 
 
 def label_window(ohlc: Float[np.ndarray, "bars 4"]) -> RuleLabel:
-    """Apply the rule to one window; the reason says which line of it decided."""
+    """Apply the rule to one window; the reason names the deciding line."""
     first, last = inner_zone(len(ohlc))
     if is_too_short(len(ohlc)):
         return RuleLabel(None, -1, -1, "window_too_short")

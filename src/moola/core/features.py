@@ -148,7 +148,7 @@ HEADS_AT_A_TIME = 512
 class BarFeatures:
     """The eleven features of every bar of a table, and of any of its windows.
 
-    Costs 88 bytes a bar, whatever the number of windows. A bar's features are the same in every window that holds
+    Costs 88 bytes per bar, whatever the number of windows. A bar's features are the same in every window that holds
     19 bars before it; the first bars of a window are fixed (specification 3: returns of the first bar are 0, z-scores
     before there are 20 bars are over all so far). Equal to `relative_features` of the windows but for rounding
     (1e-9 of a z-score). `turned` gives the features of the bars upside down.
@@ -176,7 +176,7 @@ class BarFeatures:
         return features
 
     def _seen(self, ohlc: Float[np.ndarray, "windows bars 4"]) -> Float[np.ndarray, "windows bars 4"]:
-        # Turned where they are read: a turned copy of the table would cost 32 bytes a bar.
+        # Turned where they are read: a turned copy of the table would cost 32 bytes per bar.
         return upside_down(ohlc) if self.turned else ohlc
 
 

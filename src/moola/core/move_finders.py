@@ -193,7 +193,7 @@ def volatility_shift(prices: LogPrices, definition: Definition) -> Pointers:
 def sharpest_turn(prices: LogPrices, definition: Definition) -> Pointers:
     """From the bar after the sharpest turn up to the farthest close; none where no bar is a turn.
 
-    A turn stands between two opposite moves of closes; the larger the smaller of both, the sharper.
+    A turn is between two opposite moves of closes; the larger the smaller of both, the sharper.
     """
     close, n_bars = prices.close, prices.close.shape[1]
     arm = max(definition.look_bars // 2, 2)
@@ -281,7 +281,7 @@ def first_passage(
     return np.where(passed.any(axis=1), passed.argmax(axis=1), away.argmax(axis=1))
 
 
-# States: what stands before, in and after a definition's move, as numbers without a label.
+# States: what is before, in and after a definition's move, as numbers without a label.
 
 
 STATES = (
@@ -317,7 +317,7 @@ def states(
     net = close[rows, end] - base
     direction = np.where(net >= 0, 1.0, -1.0).astype(np.float32)
     size = np.maximum(np.abs(net), 0.1 * prices.pace)
-    # Bars around each move; beyond the window its edge stands in, which changes no extreme.
+    # Bars around each move; beyond the window its edge is used, which changes no extreme.
     before = np.maximum(base_bar[:, None] - np.arange(look_bars), 0)
     after = np.minimum(end[:, None] + np.arange(look_bars + 1), close.shape[1] - 1)
     path = np.maximum(prices.walked[rows, end] - prices.walked[rows, base_bar], size * 0.1)

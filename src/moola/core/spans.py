@@ -162,11 +162,14 @@ def _nearest(times: np.ndarray, moment: np.ndarray) -> np.ndarray:
     return np.where(np.abs(times[before] - moment) <= np.abs(times[after] - moment), before, after)
 
 
-def share_bars(first: Int[np.ndarray, " spans"], last: Int[np.ndarray, " spans"]) -> Bool[np.ndarray, "spans spans"]:
-    """Tell which spans share a bar with which others; none does with itself."""
-    shared = (first[:, None] <= last[None, :]) & (first[None, :] <= last[:, None])
-    np.fill_diagonal(shared, False)
-    return shared
+def share_bars(
+    first: Int[np.ndarray, " spans"],
+    last: Int[np.ndarray, " spans"],
+    other_first: Int[np.ndarray, " others"],
+    other_last: Int[np.ndarray, " others"],
+) -> Bool[np.ndarray, "spans others"]:
+    """Tell which pieces share a bar with which others, all given by rows of their first and last bar."""
+    return (first[:, None] <= other_last[None, :]) & (other_first[None, :] <= last[:, None])
 
 
 # How long windows of spans are, and where in a window a span stands.

@@ -27,11 +27,6 @@ class Split:
         """Return the rows of `train`, `val` or `test`."""
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
-    @property
-    def judged_part(self) -> str:
-        """Return the part that figures come from: test where there is one, else val."""
-        return "test" if len(self.test) else "val"
-
 
 @dataclass(frozen=True)
 class Intervals:
@@ -175,7 +170,7 @@ N_TEST_GROUPS = 2
 def near_any(
     intervals: Intervals, rows: Int[np.ndarray, " rows"], held: Int[np.ndarray, " held"], embargo_us: int
 ) -> Bool[np.ndarray, " rows"]:
-    """Tell which rows share time with a held window, or lie within the embargo before or after one.
+    """Return which rows share time with a held window, or lie within the embargo before or after one.
 
     Counts, for each row, the held windows that start before it ends less those that are over when it starts.
     """

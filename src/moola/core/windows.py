@@ -122,7 +122,7 @@ def intersects(
     first_us: int,
     until_us: int,
 ) -> Bool[np.ndarray, " windows"]:
-    """Tell which intervals `[start, end)` share time with `[first_us, until_us)`."""
+    """Return which intervals `[start, end)` share time with `[first_us, until_us)`."""
     return (start_us < until_us) & (end_us > first_us)
 
 

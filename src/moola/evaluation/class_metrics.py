@@ -140,7 +140,7 @@ def accuracy(predictions: Predictions, weights: Weights) -> Values:
 
 
 def mcc(predictions: Predictions, weights: Weights) -> Values:
-    """Matthews correlation of the predicted with the true class, in [-1, 1]; 0 tells nothing apart.
+    """Matthews correlation of the predicted with the true class, in [-1, 1]; 0 is no better than chance.
 
     (c s - sum_k p_k t_k) / sqrt((s^2 - sum_k p_k^2) (s^2 - sum_k t_k^2)) with s windows, c of them right, t_k of
     class k and p_k said to be (Gorodkin 2004). 0 where one class alone is predicted, NaN where one alone is there.
@@ -354,7 +354,7 @@ def calibration_slope_intercept(predictions: Predictions, weights: Weights, clas
 
 
 def _overlap(x: Float[np.ndarray, " windows"], true: np.ndarray, weights: Weights) -> np.ndarray:
-    """Tell in which resamples each class reaches beyond the other's nearest value."""
+    """Return in which resamples each class reaches beyond the other's nearest value."""
     if not len(x):
         return np.zeros(len(weights), dtype=np.bool_)
     counted = weights > 0

@@ -176,7 +176,7 @@ def drawn_block(n_windows: int, block: int) -> int:
 
 
 def resample_size(n_windows: int, block: int) -> int:
-    """Windows a resample, so that its figures spread as widely as the figure of `n_windows` truly would.
+    """Windows per resample, so that its figures spread as widely as the figure of `n_windows` truly would.
 
     A resample of m < n windows spreads by sqrt(n / m) more, which makes up for three shortfalls of n windows
     drawn in pieces of l (`drawn_block`), all of them large when windows overlap and are few:

@@ -87,7 +87,7 @@ def class_sets(
 
 
 def class_answers(sets: Sets, class_names: list[str]) -> list[str]:
-    """Say the one class of each set, or "unknown" where the set holds several."""
+    """Return the one class of each set, or "unknown" where the set holds several."""
     return [class_names[int(row.argmax())] if row.sum() == 1 else CANNOT_TELL for row in sets]
 
 
@@ -128,7 +128,7 @@ def class_coverage(sets: Sets, class_index: Int[np.ndarray, " windows"], weights
 
 
 def mean_set_size(sets: Sets, weights: Weights) -> Values:
-    """Mean number of classes a set; 1 where every window has an answer. NaN without windows."""
+    """Mean number of classes per set; 1 where every window has an answer. NaN without windows."""
     return weighted_share(weights @ sets.sum(axis=1).astype(np.float64), weights.sum(axis=1))
 
 
@@ -207,7 +207,7 @@ def forward_turns(fold: Int[np.ndarray, " windows"], apart: Apart | None = None)
 
 @dataclass(frozen=True)
 class VennAbers:
-    """Probabilities of the second of two classes, one pair a window.
+    """Probabilities of the second of two classes, one pair per window.
 
     Attributes
     ----------

@@ -91,7 +91,7 @@ class WindowRows:
     n_rows: Int[np.ndarray, " windows"]
 
     def over_window(self, reduce: np.ufunc, values: np.ndarray) -> np.ndarray:
-        """Reduce a value a pair to a value a row, over all rows of the row's window."""
+        """Reduce a value per pair to a value per row, over all rows of the row's window."""
         if not len(self.row):
             return values
         return np.asarray(reduce.reduceat(values, np.cumsum(self.n_rows) - self.n_rows, axis=0))

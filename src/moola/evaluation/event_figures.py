@@ -166,11 +166,51 @@ def reliability(judged: JudgedEvents, seed: int) -> tuple[list[dict[str, float |
     return bins_of_outcomes(prob, right, seed), perfect_range(prob, "width", seed)
 
 
+@dataclass(frozen=True)
+class Example:
+    """One event, one span, or both where the event found the span; `bar` is the rows to look at."""
+
+    bar: tuple[int, int]
+    event: int | None
+    span: int | None
+
+
+def chosen_examples(judged: JudgedEvents, n_each: int) -> dict[str, list[Example]]:
+    """Choose events and spans to look at, at most `n_each` a group; ties go to the earlier bar.
+
+    The most probable events that are right; missed spans spread over the time; the false events of the middle
+    probability, as most of them are; and the most probable false ones, none of which is in another group.
+    """
+    found = judged.found(RIGHT_IOU, with_class=False)
+    order = np.lexsort((judged.events.bar[:, 0], -judged.events.prob))
+    right, false = order[found[order] >= 0], order[found[order] < 0]
+    missed = np.setdiff1d(np.arange(len(judged.spans)), found)
+    missed = missed[np.argsort(judged.spans.bar[missed, 0], kind="stable")]
+    sure, others = false[:n_each], false[n_each:]
+    middle = others[max(len(others) // 2 - n_each // 2, 0) :][:n_each]
+    spread = missed[np.linspace(0, len(missed) - 1, min(n_each, len(missed))).round().astype(np.int64)]
+
+    def of_events(rows: np.ndarray) -> list[Example]:
+        spans = [int(found[row]) if found[row] >= 0 else None for row in rows]
+        bars = judged.events.bar[rows].tolist()
+        return [Example((a, b), int(row), span) for row, span, (a, b) in zip(rows, spans, bars, strict=True)]
+
+    of_spans = zip(spread.tolist(), judged.spans.bar[spread].tolist(), strict=True)
+    return {
+        "Found": of_events(right[:n_each]),
+        "Missed": [Example((first, last), None, row) for row, (first, last) in of_spans],
+        "False": of_events(middle),
+        "Most probable false": of_events(sure),
+    }
+
+
 __all__ = [
     "AP_CLASS",
     "PER_BARS",
     "RIGHT_IOU",
     "EventFigure",
+    "Example",
+    "chosen_examples",
     "curve_points",
     "event_figures",
     "event_metric_table",

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from moola.core.expansions import ENDS
 from moola.evaluation import class_metrics, event_detection, pointer_metrics
 from moola.evaluation import class_metrics as proper_scores
 from moola.evaluation.calibration import perfect_ece_range, reliability_bins
@@ -19,7 +20,7 @@ from moola.evaluation.comparisons import (
     percentile_interval,
     without_resampling_bias,
 )
-from moola.evaluation.pointer_metrics import ENDS, HIT_BARS, TOLERANCES
+from moola.evaluation.pointer_metrics import HIT_BARS, TOLERANCES
 from moola.options.judging_options import ClassMetric, EventMetric
 from moola.tables.prediction_table import Predictions
 

@@ -66,7 +66,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says, why, and from what.
+    """The gate's verdict, its reason and its figures.
 
     Attributes
     ----------

@@ -40,7 +40,7 @@ def confident_class(
 def suspected(
     class_index: Int[np.ndarray, " windows"], class_prob: Float[np.ndarray, "windows classes"]
 ) -> Bool[np.ndarray, " windows"]:
-    """Tell which windows stand off the diagonal of the confident joint: confidently of another class than given."""
+    """Return which windows are off the diagonal of the confident joint: confidently of another class than given."""
     found = confident_class(class_index, class_prob)
     off: np.ndarray = (found >= 0) & (found != class_index)
     return off

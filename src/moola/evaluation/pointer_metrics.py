@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from moola.core.expansions import ENDS
 from moola.evaluation.class_metrics import Metric, Values, Weights, weighted_quantile, weighted_share
 from moola.evaluation.event_detection import WindowRows, window_rows
 from moola.tables.prediction_table import Predictions
 
 TOLERANCES = (1, 2, 3, 5)
 HIT_BARS = 3
-ENDS = ("start", "end")
 # Above every bar; a distance and a bar together still fit 64 bits.
 FAR = 1 << 31
 

@@ -34,7 +34,7 @@ from moola.training.loop import FitState, OnEpoch
 # A temperature from all labels: each window is evaluated by a network that saw neither it nor a bar of it.
 
 
-# A block of fewer windows, or a network without both classes, tells nothing of the model that is kept.
+# A block of fewer windows, or a network without both classes, has no information on the model that is kept.
 LEAST_A_BLOCK = 5
 
 

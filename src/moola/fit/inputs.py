@@ -50,7 +50,7 @@ def to_examples(
 
 
 def require_trainable(table: WindowTable, split: Split, path: Path) -> list[str]:
-    """Return the classes of the train rows, or say why these rows cannot be trained on.
+    """Return the classes of the train rows, or explain why these rows cannot be trained on.
 
     Raises
     ------
@@ -171,7 +171,7 @@ SCRATCH_HIDDEN, SCRATCH_LAYERS = 64, 1
 def resolve_options(
     options: TrainOptions, table: WindowTable, split: Split, encoder: EncoderFile | None
 ) -> TrainOptions:
-    """Fill in what was left open, so that `config.json` says all, and refuse contradictions."""
+    """Fill in what was left open, so that `config.json` has all, and refuse contradictions."""
     _check_numbers(options, table.window_bars)
     train_has_pointers = bool((table.expansion_start[split.train] >= 0).any())
     if options.predict_pointers and not train_has_pointers:

@@ -1,4 +1,4 @@
-"""Many independent fits in processes of one thread each, here or on a Ray cluster; their warnings are told once."""
+"""Many independent fits in processes of one thread each, here or on a Ray cluster; their warnings are reported once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 from moola.errors import OperationFailed
 from moola.options.option_ranges import EngineName
 
-# Jobs on a Ray cluster (`--engine ray`, extra `ray`): one task a job, done again where a worker dies, counted once.
+# Jobs on a Ray cluster (`--engine ray`, extra `ray`): one task per job, done again where a worker dies, counted once.
 
 
 RETRIES = 3
@@ -92,7 +92,7 @@ def _in_folder(folder: str, heard: Callable[..., Any], call: tuple[Any, ...]) ->
 
 
 def require_ray() -> Any:
-    """Return Ray, or say how to install it."""
+    """Return Ray, or explain how to install it."""
     try:
         import ray
     except ImportError as error:
@@ -124,9 +124,9 @@ def run_jobs(
     jobs
         Its arguments, a tuple a call.
     n_processes
-        Processes at a time, 0 for one a core. With one, everything runs in this process.
+        Processes at a time, 0 for one per core. With one, everything runs in this process.
     on_fit
-        Told how many are done, how many there are, and the name of the one that ended.
+        Called with how many are done, how many there are, and the name of the one that ended.
     n_done
         Jobs that were done before these.
     engine
@@ -207,14 +207,14 @@ def end_with_parent() -> None:
 
     def wait() -> None:
         parent.join()
-        # Files are written whole or not at all, so that there is nothing to tidy.
+        # Files are written atomically, so that there is nothing to tidy.
         os._exit(1)
 
     threading.Thread(target=wait, name="end with parent", daemon=True).start()
 
 
 class _Hearing(logging.Handler):
-    """Keeps warnings, so that one that every fit gives is told once."""
+    """Keeps warnings, so that one that every fit gives is reported once."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

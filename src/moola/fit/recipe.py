@@ -71,7 +71,7 @@ def open_unlabelled(options: TrainOptions) -> Unlabelled:
 
 
 def soft_labels(teachers: list[ModelFile], unlabelled: Unlabelled, device: torch.device) -> SoftLabels:
-    """Let teachers say, on average, calibrated class probabilities and pointer curves of every usable window."""
+    """Let teachers predict, on average, calibrated class probabilities and pointer curves of every usable window."""
     prob, curves = [], []
     for rows in _pieces(unlabelled.rows):
         features = unlabelled.source.features(rows)

@@ -47,7 +47,7 @@ def epoch_ratios(options: TrainOptions) -> tuple[float, ...]:
 
 
 def synthetic_windows(options: TrainOptions, table: WindowTable, split: Split) -> WindowTable:
-    """Make the synthetic windows that `train` chooses from in each epoch, and say how many were rejected."""
+    """Make the synthetic windows that `train` chooses from in each epoch, and report how many were rejected."""
     made = make_synthetic(options, table, split, max(options.cpsa_schedule or (options.cpsa_ratio,)))
     log.info("%s", made.summary(len(split.train)))
     return made.table

@@ -86,7 +86,7 @@ def _joined(meeting: str, team: Team, options: Any) -> Iterator[Team]:
 
 
 def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
-    """Start the members, pass on what the first one says, and end all when one ends badly."""
+    """Start the members, pass on what the first one reports, and end all when one ends badly."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="moola-team-") as place:
         said = context.Queue()

@@ -1,4 +1,4 @@
-"""What models say of the page's windows: for the queues that ask them, and for the assist mode."""
+"""What models predict for the page's windows: for the queues that ask them, and for the assist mode."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CHUNK = 1024
-# Windows that tell how far bars stand apart.
+# Windows that separates how far bars stand.
 LOOKED_AT = 2000
 
 

@@ -35,7 +35,7 @@ class Queues:
     shelf
         Windows to order.
     answers
-        What models say of them; None leaves `uncertainty` out, and a single head leaves `disagreement` out.
+        What models predict for them; None leaves `uncertainty` out, and a single head leaves `disagreement` out.
     seed
         Seed of `random`, and of what follows the diverse windows.
     out_of_fold

@@ -22,7 +22,7 @@ from moola.errors import InvalidData, LabelConflict, MoolaError, OperationFailed
 from moola.label.page_state import Desk
 from moola.labels.label_positions import Mark
 
-# What stands before every request: this machine's own page and nobody else, and no body that could fill memory.
+# Checks before every request: this machine's own page and nobody else, and no body that could fill memory.
 
 
 MAX_BODY_BYTES = 1_000_000
@@ -186,7 +186,7 @@ class Refusal(BaseModel):
 
 
 class Conflict(Refusal):
-    """Another save was first: the label that stands."""
+    """Another save came first: the current label."""
 
     current: dict[str, Any] | None
 
@@ -274,7 +274,7 @@ def make_app(desk: Desk, port: int) -> FastAPI:
     """Return the application for one desk, which answers under this port of loopback alone.
 
     Errors are JSON `{"error": ...}`: 400 for what is no JSON, 403 foreign Host or Origin, 404 no such window, 409
-    another save was first (with `current`, the label that stands), 413 too large, 415 not JSON by its type, 422 a
+    another save was first (with `current`, the current label), 413 too large, 415 not JSON by its type, 422 a
     broken rule, 503 the store could not be written and nothing was changed.
     """
     for ending in SCRIPT_ENDINGS:

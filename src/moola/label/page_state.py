@@ -118,7 +118,7 @@ class Desk:
         WrongUsage
             A mark is outside the window or its class unknown; grade D and `rejected` do not go together.
         LabelConflict
-            Another save was first.
+            Another save came first.
         """
         number = self._number[window_id]
         before = self.store.get(window_id, annotator)
@@ -148,7 +148,7 @@ class Desk:
         return [text for _, text in mark_warnings(marks, self.shelf.window_bars)]
 
     def undo(self, window_id: str, annotator: str, expected: int) -> dict[str, Any] | None:
-        """Bring back what was saved before; None where nothing was."""
+        """Restore what was saved before; None where nothing was."""
         found = self.store.undo(window_id, annotator, expected)
         return None if found is None else self._remember(found)
 

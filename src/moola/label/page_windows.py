@@ -81,7 +81,7 @@ class Shelf:
 def cut_shelf(bars: Bars, window_bars: int, stride: int | None, max_gap_hours: float | None) -> Shelf:
     """Cut the windows to label from the bars.
 
-    The stride is the inner zone's length unless told: then each bar is in the inner zone of one window.
+    The stride is the inner zone's length unless given: then each bar is in the inner zone of one window.
 
     Raises
     ------

@@ -61,7 +61,7 @@ def choose(labels: Sequence[WindowLabel], resolve: str) -> list[WindowLabel] | N
 
 
 def unlike(opinions: Sequence[WindowLabel]) -> str | None:
-    """Say in what several labels of one window cannot be compared: other bars, or rejected by some alone."""
+    """Report in what several labels of one window cannot be compared: other bars, or rejected by some alone."""
     if len({(one.symbol, one.start_us, one.end_us) for one in opinions}) > 1:
         return "annotators saw other bars under this id"
     rejected = sorted(one.annotator for one in opinions if one.status == "rejected")
@@ -126,7 +126,7 @@ def agreement(labels: Sequence[WindowLabel], marks: Marks) -> list[dict[str, Any
     Parameters
     ----------
     labels
-        Current labels, one a window and annotator.
+        Current labels, one per window and annotator.
     marks
         Their expansions as bars; pointers of labels that are not in it are not compared.
 

@@ -19,7 +19,7 @@ from moola.options.label_options import LabelsExportOptions
 from moola.tables.label_store import GRADES, LabelStore, WindowLabel
 from moola.tables.window_file import WindowTable, label_problems, write_windows
 
-# Marks that a window may have and that are often a slip: said where they are saved and where they are exported.
+# Marks that a window may have and that are often a slip: reported where they are saved and where they are exported.
 
 
 # The text of each kind.
@@ -69,7 +69,7 @@ class _Window:
 def export(options: LabelsExportOptions) -> dict[str, Any]:
     """Write the labelled windows of a store with the bars that they were labelled on, or its spans (`as_`).
 
-    Positions are counted in the bar file, from the times in the store. Rows stand symbol by symbol in time order; a
+    Positions are counted in the bar file, from the times in the store. Rows are symbol by symbol in time order; a
     window with several expansions has as many rows, `<window>_exp_1` and so on.
 
     Returns

@@ -18,7 +18,6 @@ from moola.files import read_bytes
 from moola.labels.label_positions import PRICE_TOLERANCE, BarPlaces, learn_bars, read_named_bars, require_same_bars
 from moola.labels.span_labels import import_spans
 from moola.options.label_options import LabelsImportOptions
-from moola.tables.file_kinds import JSON, kind_of
 from moola.tables.frames import PARQUET_MAGIC, scan_frame
 from moola.tables.label_store import GRADES, Expansion, LabelStore, WindowLabel, check_label
 from moola.tables.window_file import WindowTable, read_windows
@@ -43,7 +42,7 @@ class Drafts:
 
     @property
     def problems(self) -> list[Problem]:
-        """Every broken rule with its count, its first row and what stood there."""
+        """Every broken rule with its count, its first row and what was there."""
         return [Problem(rule, len(found), *min(found)) for rule, found in self.broken.items()]
 
 
@@ -199,7 +198,7 @@ MAX_BYTES = 512 << 20
 
 
 class _Unread(Exception):
-    """A task that breaks a rule: the rule and what stood there."""
+    """A task that breaks a rule: the rule and what was there."""
 
     def __init__(self, rule: str, detail: str = "") -> None:
         super().__init__(rule)
@@ -397,7 +396,8 @@ def _kind(options: LabelsImportOptions) -> Literal["windows", "tasks", "spans"]:
     if content.startswith(PARQUET_MAGIC):
         columns = scan_frame(options.input, "the input", "Check --input.").collect_schema().names()
         return "windows" if {"features", "window_id"} & set(columns) else "spans"
-    if kind_of(content) is not JSON and content.strip():
+    begins = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if begins and begins not in b"[{":
         return "spans"
     try:
         records = json.loads(content)

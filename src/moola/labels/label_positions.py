@@ -1,4 +1,4 @@
-"""Where labelled times stand in a bar table, and whether these are the bars that the labels were made on."""
+"""Where labelled times are in a bar table, and whether these are the bars that the labels were made on."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class BarPlaces:
         return rows
 
     def content(self, symbol: str, start_us: int, end_us: int) -> bytes | None:
-        """Return the bars from one time to another as the label store keeps them; None where either is no bar's."""
+        """Return the bars from one time to another as the label store keeps them; None where either is not a bar's."""
         first, last = self.row(symbol, start_us), self.row(symbol, end_us)
         if first is None or last is None:
             return None
@@ -159,7 +159,7 @@ class BarPlaces:
         return first
 
     def place(self, label: WindowLabel) -> PlacedLabel | str:
-        """Turn a label's times to positions, or say why that cannot be done."""
+        """Turn a label's times to positions, or explain why that cannot be done."""
         first = self.window(label.symbol, label.start_us, label.end_us)
         if isinstance(first, str):
             return first
@@ -185,7 +185,7 @@ NAME_THEM = (
 
 @dataclass(frozen=True)
 class _Compared:
-    """Bars that labels of one symbol lie on, looked up in a bar table."""
+    """Bars that labels of one symbol are on, looked up in a bar table."""
 
     n_labels: int
     n_found: int
@@ -194,10 +194,10 @@ class _Compared:
 
 
 def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, adds: Collection[str] = ()) -> None:
-    """Refuse bars that a store's labels were not made on, and say what was corrected; nothing is written.
+    """Refuse bars that a store's labels were not made on, and report what was corrected; nothing is written.
 
     Bars are compared by time and price (within 1e-6 of the price) under every label of their symbol. They may have
-    grown, lack what is older, or differ in a few prices: the last is said with its count. Labels of the first version
+    grown, lack what is older, or differ in a few prices: the last is reported and counted. Labels of the first version
     of the store have no bars until `learn_bars` gives them some.
 
     Parameters
@@ -289,7 +289,7 @@ def _compare(
 
 
 def learn_bars(store: LabelStore, places: BarPlaces, path: Path) -> None:
-    """Let labels that know no bars, those of the first version of the store, learn the ones that are given; said.
+    """Tie labels of the first version of the store, which record no bars, to the bars given; this is reported.
 
     Called where all else went well: a command that fails changes nothing.
     """

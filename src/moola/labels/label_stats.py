@@ -1,4 +1,4 @@
-"""What a label store holds, how far its annotators agree, whether it is whole, and a copy of it."""
+"""What a label store holds, how far its annotators agree, whether it is intact, and a copy of it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from moola.core.windows import HOUR_US
 from moola.labels.annotators import Marks, agreement, conflicts
 from moola.labels.label_positions import BarPlaces, Mark, learn_bars, read_named_bars, require_same_bars
 from moola.options.label_options import LabelsStatsOptions
 from moola.tables.label_store import GRADES, STATUSES, LabelStore, WindowLabel
 
-HOUR_US = 3_600_000_000
 # First hour (UTC, no summer time) of each session of the currency market.
 SESSIONS = ((0, "Asia"), (7, "London"), (12, "London and New York"), (16, "New York"), (21, "Asia"))
 
@@ -25,7 +25,7 @@ def stats(options: LabelsStatsOptions) -> dict[str, Any]:
     Returns
     -------
     dict
-        Counts over current labels (one a window and annotator), `annotators` (the same for each), `agreement` (each
+        Counts over current labels (one per window and annotator), `annotators` (the same for each), `agreement` (each
         pair: Cohen's kappa and share of equal classes over windows that both labelled, distances of the pointers
         where classes agree), `conflicts` (window and reason), `charts` (spans and annotated stretches of each symbol
         and annotator), and `pointers_from`: `bars` or `times`.

@@ -1,4 +1,4 @@
-"""Features that know the future, and labels that are in the features."""
+"""Features that use the future, and labels that are in the features."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _ratio_sums(subject: Subject, stored: Features) -> list[Finding]:
 
 
 def rebuilt_features(stored: Features) -> tuple[Features, Bool[np.ndarray, "windows bars features"]]:
-    """Return what stored returns say the features must be, and where they say it.
+    """Return what the features must be by the stored returns, and where these determine it.
 
     Returns at the first bar must be 0; prices up to their scale follow from the returns, and z-scores
     know no scale. Bars whose last 20 prices hardly differ are left out: there rounding decides.
@@ -236,11 +236,11 @@ def label_in_features(subject: Subject) -> list[Finding]:
 
 
 def label_in_columns(subject: Subject) -> list[Finding]:
-    """Look for one feature whose values over a whole window tell a class of the held-out rows too well.
+    """Look for one feature whose values over a whole window predict a class of the held-out rows too well.
 
     A label that is spread over the bars of a column shows at no single bar. Two simple models read each column
     alone: the mean over its bars, and a ridge regression over them, fitted on train rows and evaluated on val and test
-    rows. A leak is an AUROC of at least 0.98, and for body and wicks, which say next to nothing of what comes, of at
+    rows. A leak is an AUROC of at least 0.98, and for body and wicks, which hardly depend on what comes, of at
     least 0.9, where no permutation of the labels comes to three quarters of its distance from 0.5.
     """
     what, table = "label in columns", subject.table

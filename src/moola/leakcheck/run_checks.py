@@ -288,7 +288,7 @@ LIVE_ADVICE = "Report it: live events must depend on past bars alone."
 
 
 def hidden_bars(subject: Subject) -> list[Finding]:
-    """Change the bars that the run's model does not see: what it says must stay as it is, to the bit."""
+    """Change the bars that the run's model does not see: its predictions must stay as they are, to the bit."""
     if subject.run is None:
         return [Finding(HIDDEN, "note", "no --run whose model could be shown other bars")]
     model = read_model(subject.run.path(run_store.MODEL))
@@ -321,7 +321,7 @@ def _said(subject: Subject, model: ModelFile, features: np.ndarray) -> list[np.n
 
 
 def live_scan(subject: Subject) -> list[Finding]:
-    """Scan bars live, then with other bars after some moments, then with none: what was told must be the same."""
+    """Scan bars live, then with other bars after some moments, then with none: the reported events must be the same."""
     if subject.run is None or subject.options.bars is None:
         return [Finding(LIVE, "note", "no --run and --bars to scan live", "Give both to have it proved.")]
     model = subject.run.path(run_store.MODEL)

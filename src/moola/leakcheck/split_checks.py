@@ -188,7 +188,7 @@ def duplicates(subject: Subject) -> list[Finding]:
 
 
 def near_duplicates(subject: Subject) -> list[Finding]:
-    """Stretches of bars that windows of two parts share at any offset and scale, whatever their times say."""
+    """Stretches of bars that windows of two parts share at any offset and scale, whatever their times."""
     findings = _shared_stretches(subject, bar_numbers(subject), "")
     if not findings and subject.table.ohlc is not None:
         findings = _shared_stretches(subject, move_numbers(subject.table.ohlc), " at another scale")

@@ -81,7 +81,7 @@ def open_subject(options: LeakcheckOptions) -> Subject:
     return Subject(options, table, file, sha256_file(options.data), sha256_file(options.split), encoder, run, device)
 
 
-# What a check says: `ok`, `note` or `leak`, with the row, bar and feature where there is one.
+# The result of a check: `ok`, `note` or `leak`, with the row, bar and feature where there is one.
 
 
 State = Literal["ok", "note", "leak"]

@@ -17,7 +17,7 @@ from moola.models.heads import POINTERS, Heads, Outputs, averaged
 from moola.models.linear_heads import LinearHeads
 from moola.options.option_ranges import HeadKind
 
-# Encoders: scaled features of a window to one vector a bar.
+# Encoders: scaled features of a window to one vector per bar.
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class EnhancedSimpleLSTM(nn.Module):
         return averaged(self.each(self.encoder(features)))
 
     def each(self, encoded: Float[Tensor, "windows bars hidden"]) -> list[Outputs]:
-        """Return what every head says."""
+        """Return every head's output."""
         return [head(encoded) for head in self.heads]
 
     @property

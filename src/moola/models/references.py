@@ -43,7 +43,7 @@ def summary_features(features: Float[np.ndarray, "windows bars features"]) -> Fl
 
 
 def prevalence(_train: np.ndarray, train_class: np.ndarray, _seed: int) -> Predictor:
-    """Say the class shares of the training windows, whatever the window."""
+    """Predict the class shares of the training windows, whatever the window."""
     shares = np.bincount(train_class) / len(train_class)
     return lambda judged: np.tile(shares, (len(judged), 1))
 
@@ -70,7 +70,7 @@ def summary_trees(train: np.ndarray, train_class: np.ndarray, seed: int) -> Pred
 
 
 def nearest(train: np.ndarray, train_class: np.ndarray, _seed: int) -> Predictor:
-    """Say the class shares among the 15 nearest training windows (Fix and Hodges 1951) by summary features."""
+    """Predict the class shares among the 15 nearest training windows (Fix and Hodges 1951) by summary features."""
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -208,7 +208,7 @@ def _ridge_with_platt(scaler: Any, found: Float[np.ndarray, "train columns"], tr
     """Fit ridge on all rows, and Platt's sigmoid on the scores of folds that it did not see.
 
     Folds are stretches of the order given within each class, so that windows in time order that share bars mostly
-    stay on one side. With more than two classes there is a sigmoid a class, and the sum is made 1.
+    stay on one side. With more than two classes there is a sigmoid per class, and the sum is made 1.
 
     Raises
     ------

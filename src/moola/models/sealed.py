@@ -113,7 +113,7 @@ def seal(kind: str, content: dict[str, Any]) -> bytes:
 
 
 def _canonical(value: Any) -> Any:
-    """Return equal content in equal objects: torch's archives tell shared objects and views from copies."""
+    """Return equal content in equal objects: torch's archives distinguish shared objects and views from copies."""
     if isinstance(value, Tensor):
         return value.detach().cpu().contiguous().clone()
     if isinstance(value, dict):

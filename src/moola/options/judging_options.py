@@ -27,7 +27,7 @@ from moola.options.span_options import AnnotatedTimes, SpanReading, Stretches
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictOptions(Comparison):
-    """What decides a verdict, whoever asks for it."""
+    """What decides a verdict, for every command."""
 
     name: Annotated[str, everyday("File name of the promoted model.", OUTPUT)] = PROMOTED_NAME
 
@@ -85,9 +85,11 @@ class EventTruthOptions(SpanReading):
         WrongUsage
             Names the first that was given.
         """
-        idle = [name for name in ("truth", "stretches", "annotated") if getattr(self, name)]
+        idle = [name for name in ("truth", "stretches", "annotated", "save_gallery") if getattr(self, name, None)]
         if idle:
-            raise WrongUsage(f"--{idle[0]} must come with the events of a scan, but none are given. Leave it out.")
+            raise WrongUsage(
+                f"--{idle[0].replace('_', '-')} must come with the events of a scan, but none are given. Leave it out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +203,10 @@ class EvalOptions(RunOrEventsOptions):
         | None
     ) = None
     save_reliability_plot: Annotated[Output, says("PNG file for the reliability diagram.")] | None = None
+    save_gallery: (
+        Annotated[Output, says("PNG file for found, missed and false pieces of the chart, with --events and --bars.")]
+        | None
+    ) = None
     seed: BootstrapSeed = DEFAULT_SEED
 
 

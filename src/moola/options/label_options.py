@@ -29,7 +29,7 @@ from moola.options.option_fields import (
     says,
 )
 from moola.options.option_ranges import DEFAULT_SEED, MAX_CONTEXT, MAX_PORT, Range
-from moola.options.span_options import AnnotatedTimes, SpanReading, Stretches
+from moola.options.span_options import AnnotatedTimes, SpanReading, Stretches, Timezone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,8 @@ class LabelsImportOptions(SpanReading):
             DATA,
         ),
     ]
-    stretches: Annotated[Stretches, EVERYDAY] | None = None
+    timezone: Annotated[Timezone, EVERYDAY] = "UTC"
+    stretches: Stretches | None = None
     annotated: Annotated[AnnotatedTimes, EVERYDAY] = ()
     overwrite: Annotated[
         bool, everyday("Save labels that differ as a new revision; by default the store's label stays.", DATA)

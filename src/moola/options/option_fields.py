@@ -105,8 +105,7 @@ FreezeEncoder = Annotated[bool, everyday("Train the heads alone; by default on w
 Head = Annotated[
     HeadKind,
     everyday(
-        "linear: one optimum, the same for every seed, calibrated over blocks of time; default on a frozen encoder. "
-        "mlp: a hidden layer trained over epochs, which --epochs, --patience and --learning-rate belong to.",
+        "linear (one optimum, calibrated; default on a frozen encoder) or mlp (hidden layer, trained over epochs).",
         MODEL,
     ),
 ]

@@ -6,6 +6,7 @@ import os
 from contextvars import ContextVar
 from dataclasses import fields
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -100,12 +101,13 @@ def option_names(command: str) -> set[str]:
     return {field.name.rstrip("_") for field in fields(COMMAND_OPTIONS[command])}
 
 
-def boolean_options() -> set[str]:
+@cache
+def boolean_options() -> frozenset[str]:
     """Return every boolean option of every command, as written on the command line."""
     names = {"json", "debug"}
     for options in COMMAND_OPTIONS.values():
         names |= {name for name, hint in get_type_hints(options).items() if plain_kind(hint) is bool}
-    return {f"--{name.replace('_', '-')}" for name in names}
+    return frozenset(f"--{name.replace('_', '-')}" for name in names)
 
 
 def file_settings(command: str, path: Path = CONFIG_FILE) -> dict[str, Any]:

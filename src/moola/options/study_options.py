@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from moola.errors import WrongUsage
 from moola.options.judging_options import EventTruthOptions
@@ -208,7 +208,6 @@ class BenchmarkOptions(WindowLength, ManyFits):
 
 TUNING_ROOT = Path("artifacts/tuning")
 TuneMetric = Literal["brier", "log_loss", "pr_auc", "hit_at_pm3_both"]
-TUNE_METRICS: tuple[str, ...] = get_args(TuneMetric)
 HIGHER_IS_BETTER = ("pr_auc", "hit_at_pm3_both")
 # Given on the command line, these are held for every trial in place of being tuned.
 HELD = (

@@ -29,7 +29,7 @@ from moola.options.option_fields import (
     says,
 )
 from moola.options.option_ranges import BELOW_1, BETWEEN_0_AND_1, COUNT, COUNT_OR_NONE, DEFAULT_SEED, POSITIVE
-from moola.options.span_options import AnnotatedTimes, ForeignTimes, SpanReading, Stretches
+from moola.options.span_options import AnnotatedTimes, Columns, DayFirst, ForeignTimes, SpanReading, Stretches, Timezone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,17 @@ class ImportOptions(ForeignTimes):
 
     input: Annotated[Path, everyday("CSV of any layout, JSON, Feather or parquet, with any column names.", DATA)]
     output: Annotated[Output, says("Bar table to write (.parquet or .csv).")]
+    columns: Annotated[Columns, EVERYDAY] = ()
+    timezone: Annotated[Timezone, EVERYDAY] = "UTC"
+    day_first: Annotated[DayFirst, EVERYDAY] = None
+    timestamp_unit: Annotated[
+        Literal["auto", "s", "ms", "us", "ns", "excel"],
+        advanced(
+            "Unit of numeric times since 1970, or `excel` for the days of a spreadsheet; `auto` finds it from the "
+            "values.",
+            DATA,
+        ),
+    ] = "auto"
     separator: Annotated[
         str | None, advanced("Column separator of a text file, as `;` or `\\t`; found by default.", DATA)
     ] = None
@@ -82,7 +93,7 @@ class WindowsOptions(SpanReading):
         ]
         | None
     ) = None
-    stretches: Annotated[Stretches, EVERYDAY] | None = None
+    stretches: Stretches | None = None
     annotated: Annotated[AnnotatedTimes, EVERYDAY] = ()
     background: (
         Annotated[

@@ -35,7 +35,7 @@ def times_learned(start_us: np.ndarray | None, close_us: np.ndarray | None) -> d
     Raises
     ------
     ValueError
-        There are no times at all.
+        There are not times at all.
     """
     if start_us is None or close_us is None:
         return {"time_range": None}
@@ -43,7 +43,7 @@ def times_learned(start_us: np.ndarray | None, close_us: np.ndarray | None) -> d
 
 
 def seen_among(record: dict[str, Any], start_us: np.ndarray | None, close_us: np.ndarray | None) -> np.ndarray | None:
-    """Tell which of these intervals `[start, close)` share time with what was learned from.
+    """Return which of these intervals `[start, close)` share time with what was learned from.
 
     `record` is what an encoder records of its pretraining or a model of its training. Of which bars those times were is
     not on it: bars of another symbol at the same times count too. A record of an older version says when its last bar
@@ -99,7 +99,7 @@ def find_leaks(
 def _seen_by(
     encoder: EncoderFile, table: WindowTable, held_out: np.ndarray, data_sha256: str | None, split_sha256: str | None
 ) -> int:
-    """Count held-out windows that the encoder may have seen; without times, what files and splits can tell."""
+    """Count held-out windows that the encoder may have seen; without times, what files and splits can show."""
     seen = seen_among(encoder.pretraining, rows_of(table.start_us, held_out), rows_of(table.close_us, held_out))
     if seen is not None:
         return int(seen.sum())
@@ -192,7 +192,7 @@ def compare_bar_intervals(
     end_us: np.ndarray | None,
     warn: Callable[[str], None] = log.warning,
 ) -> dict[str, float | str | None]:
-    """Warn where windows are of bars of another length than the model's; a model that does not say one is silent.
+    """Warn where windows are of bars of another length than the model's; a model without one gives no warning.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def compare_bar_intervals(
 
 
 def recorded_interval_s(training: dict[str, Any]) -> float | None:
-    """Return the bar length that a record of training says, None for files written before it was kept."""
+    """Return the bar length that a record of training holds, None for files written before it was kept."""
     found = training.get("bar_interval_s")
     return float(found) if isinstance(found, int | float) and found > 0 else None
 
@@ -232,7 +232,7 @@ NAMES = ("data", "input", "split", "pretrained_encoder")
 
 
 def agreed_window_bars(asked: int | None, recorded: dict[Path, int]) -> int:
-    """Return the length that `--window-bars` and every file agree on; 105 bars where neither says one.
+    """Return the length that `--window-bars` and every file agree on; 105 bars where neither has one.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def agreed_window_bars(asked: int | None, recorded: dict[Path, int]) -> int:
 def with_window_bars(options: Options) -> Options:
     """Return options whose `window_bars` is a number: as given, else as the files that they name record.
 
-    The length is said where it is another than the default.
+    The length is reported where it is another than the default.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from moola.errors import InvalidData
 from moola.files import sha256_file
 from moola.options.command_lines import command_line as shell_line
 from moola.options.judging_options import ReportOptions
-from moola.stages.model_card import NEW_RUN, command_line, training_command
+from moola.stages.model_card import NEW_RUN, training_command
 from moola.tables.prediction_table import Predictions
 from moola.tables.window_file import read_windows
 
@@ -65,13 +65,13 @@ class ReportContent:
     references
         Further columns beside the trivial one: heading to figure name to value.
     history
-        One row an epoch, with `epoch` and `train_*_loss`, `val_*_loss`, `best`.
+        One row per epoch, with `epoch` and `train_*_loss`, `val_*_loss`, `best`.
     tables
         Further tables (folds, seeds, the gate), shown behind the figures.
     facts
         Groups of facts: heading to name to text.
     fact_tables
-        Tables that stand with the facts (the parts of the split).
+        Tables shown with the facts (the parts of the split).
     commands
         Lines to type to make the same again.
     """
@@ -93,7 +93,7 @@ class ReportContent:
     commands: Sequence[str] = ()
 
 
-# The prices of evaluated windows, from the data file where it still stands.
+# The prices of evaluated windows, from the data file where it still exists.
 
 
 def judged_bars(config: dict[str, Any], data_sha256: str, predictions: Predictions) -> tuple[np.ndarray | None, str]:
@@ -116,9 +116,6 @@ def judged_bars(config: dict[str, Any], data_sha256: str, predictions: Predictio
 
 
 # The lines that make a run and its page again.
-
-
-__all__ = ["command_line", "commands_of", "training_command"]
 
 
 def commands_of(manifest: dict[str, Any], config: dict[str, Any], options: ReportOptions) -> list[str]:

@@ -6,14 +6,15 @@ from typing import Any
 
 from moola.options.judging_options import ReportOptions, gate_options
 from moola.options.study_options import CV_ROOT, CompareOptions, CvOptions
-from moola.reports.contents import ReportContent, ShownTable, ShownVerdict, command_line, judged_bars
+from moola.reports.contents import ReportContent, ShownTable, ShownVerdict, judged_bars
 from moola.reports.figure_rows import figure_name, shown
 from moola.runs import run_store
 from moola.stages.compare import compare
+from moola.stages.cross_validate import SHOWN
 from moola.stages.cv_gate import gate_cv
+from moola.stages.model_card import command_line
 from moola.tables.prediction_table import read_predictions
 
-SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
 COMPARED = ("value", "difference", "low", "high", "detectable", "p", "p_holm")
 
 

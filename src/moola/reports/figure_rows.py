@@ -79,7 +79,7 @@ def _row(code: str, figure: Mapping[str, Any], references: Mapping[str, Mapping[
     if value is None:
         return FigureRow(name, code, better, "–", "", others, str(figure.get("reason") or "not known"), Markup())
     strip = Markup()
-    # A strip runs from 0 to 1: only shares and errors of that range stand on one scale.
+    # A strip runs from 0 to 1: only shares and errors of that range are on one scale.
     if better and code not in ("log_loss", "brier_skill"):
         strip = interval_strip(value, figure.get("low"), figure.get("high"), [v for v in known if v is not None])
     return FigureRow(name, code, better, shown(code, value), interval_text(code, figure), others, "", strip)
@@ -97,7 +97,7 @@ def headlines(figures: Mapping[str, Mapping[str, Any]]) -> list[Headline]:
 
 
 def better_when(code: str) -> str:
-    """Say whether `higher` or `lower` is better; empty for what has no better direction."""
+    """Return whether `higher` or `lower` is better; empty for what has no better direction."""
     if code.startswith(NO_DIRECTION):
         return ""
     return "lower" if code in LOWER_IS_BETTER else "higher"

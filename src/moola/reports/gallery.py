@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from moola.core.expansions import class_text
-from moola.core.utc_times import utc_text
+from moola.core.utc_times import minute_text
 from moola.core.windows import WINDOW_BARS
 from moola.evaluation.class_metrics import brier_by_window
 from moola.evaluation.event_detection import first_rows
@@ -131,7 +131,7 @@ def _card(predictions: Predictions, near: np.ndarray, ohlc: np.ndarray | None, r
         late = f"Brier {loss:.3f}{'; ' + late if late else ''}"
     lines.append(late)
     start = None if predictions.start_us is None else predictions.start_us[row]
-    when = "" if start is None else f"from {utc_text(start)[:16].replace('T', ' ')} UTC"
+    when = "" if start is None else f"from {minute_text(start)} UTC"
     label = f"Window {predictions.window_id[row]}. {'. '.join(text for text in lines if text)}."
     return Card(
         predictions.window_id[row],

@@ -14,9 +14,10 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from moola.augment import Window
-from moola.core.expansions import class_text
+from moola.core.expansions import ENDS, class_text
 from moola.core.windows import inner_zone
 from moola.files import write_atomic
+from moola.reports.svg_charts import BODY_SHARE
 from moola.scan.event_views import EventPicture
 
 matplotlib.use("Agg")
@@ -31,6 +32,12 @@ def save_figure(path: Path, figure: Any) -> None:
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
     plt.close(figure)
     write_atomic(path, buffer.getvalue())
+
+
+def _plain_frame(*axes: Any) -> None:
+    """Take the frame's upper and right line away, in every chart alike."""
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
 
 
 def reliability_plot(
@@ -64,8 +71,7 @@ def reliability_plot(
     below.set(xlabel=words[1], ylabel=words[2], xlim=(0, 1))
     below.margins(y=0.25)
     figure.supxlabel(note, fontsize=8, color=INK)
-    for axis in (top, below):
-        axis.spines[["top", "right"]].set_visible(False)
+    _plain_frame(top, below)
     save_figure(path, figure)
 
 
@@ -107,7 +113,7 @@ def comparison_plot(path: Path, result: dict[str, Any], judged_on: str) -> None:
                 axis.plot([row["difference"]], [place], color=MODEL, marker="o")
         axis.axvline(0, color=INK, linewidth=1, linestyle="--")
         axis.set(title=metric, yticks=range(len(names)), yticklabels=names)
-        axis.spines[["top", "right"]].set_visible(False)
+        _plain_frame(axis)
     figure.suptitle(f"Difference from {result['baseline']}, {judged_on}", fontsize=9)
     save_figure(path, figure)
 
@@ -125,7 +131,7 @@ def label_curve_plot(path: Path, result: dict[str, Any]) -> None:
             if value is not None:
                 axis.axhline(value, color=INK, linewidth=1, linestyle=style, label=f"{reference}, all labels")
         axis.set(xlabel="training windows per fold (mean)", title=name)
-        axis.spines[["top", "right"]].set_visible(False)
+        _plain_frame(axis)
     axes[0].legend(frameon=False, fontsize=8)
     by = ", ".join(result["labelled_by"]) or "unknown"
     figure.supxlabel(
@@ -134,28 +140,28 @@ def label_curve_plot(path: Path, result: dict[str, Any]) -> None:
     save_figure(path, figure)
 
 
-# Windows as candles: made windows beside their parents.
+# Windows as draw_bars: made windows beside their parents.
 
 
-# As in the report: rising, falling, expansion, and what stands outside the inner zone.
+# As in the report: rising, falling, expansion, and what is outside the inner zone.
 UP, DOWN, EXPANSION, OUTSIDE = "#2a8c82", "#b5502b", "#7a4fb5", "#e8edf0"
-BODY_SHARE = 0.7
 PANEL_INCHES = (8.0, 2.7)
 
 
 def made_windows_plot(path: Path, pairs: list[tuple[Window, Window]], title: str) -> None:
-    """Draw each parent on the left and what was made of it on the right, a row a pair.
+    """Draw each parent on the left and what was made of it on the right, a row per pair.
 
-    The expansion is shaded and named with its bars; on the right, dashed lines stand where the parent's
+    The expansion is shaded and named with its bars; on the right, dashed lines are where the parent's
     began and ended, and a line above marks a context that came from another window. Both panels of a row
     have bars of the same height for the same return.
     """
     width, height = PANEL_INCHES
-    figure, axes = _panels(len(pairs), (2 * width, height * len(pairs) + 0.7))
+    size = (2 * width, height * len(pairs) + 0.7)
+    figure, axes = plt.subplots(len(pairs), 2, figsize=size, squeeze=False, layout="constrained")
     for row, (parent, made) in zip(axes, pairs, strict=True):
         percent = _half_range(parent), _half_range(made)
         for axis, window, origin in zip(row, (parent, made), (None, parent), strict=True):
-            candles(axis, window.ohlc)
+            draw_bars(axis, window.ohlc)
             _pointers(axis, window, origin)
             _scale(axis, window, max(percent))
         if "transplant" in _chain_of(parent, made):
@@ -170,13 +176,7 @@ def made_windows_plot(path: Path, pairs: list[tuple[Window, Window]], title: str
     save_figure(path, figure)
 
 
-def _panels(n_rows: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    from matplotlib import pyplot as plt
-
-    return plt.subplots(n_rows, 2, figsize=size, squeeze=False, layout="constrained")
-
-
-def candles(axis: Any, ohlc: np.ndarray) -> None:
+def draw_bars(axis: Any, ohlc: np.ndarray) -> None:
     """Draw wicks and bodies; a bar that closed where it opened still shows a line."""
     open_, high, low, close = ohlc.T
     bars = np.arange(len(ohlc))
@@ -231,7 +231,7 @@ def _scale(axis: Any, window: Window, half_range: float) -> None:
     axis.yaxis.set_major_formatter(FuncFormatter(lambda price, _place: f"{price:.5g}"))
     axis.yaxis.set_minor_formatter(FuncFormatter(lambda _price, _place: ""))
     axis.tick_params(labelsize=8, colors=INK)
-    axis.spines[["top", "right"]].set_visible(False)
+    _plain_frame(axis)
 
 
 def _window_title(window: Window) -> str:
@@ -249,10 +249,10 @@ def _chain_of(parent: Window, made: Window) -> str:
     return chain.replace("+", ", then ")
 
 
-# Events of a scan: candles with the event and its intervals, the merged curves below.
+# Events of a scan: draw_bars with the event and its intervals, the merged curves below.
 
 
-START, END = "#1f6f8b", "#b5502b"
+END_COLOURS = dict(zip(ENDS, (MODEL, DOWN), strict=True))
 
 
 def event_plot(folder: Path, picture: EventPicture) -> Path:
@@ -264,11 +264,11 @@ def event_plot(folder: Path, picture: EventPicture) -> Path:
         2, 1, figsize=(9.0, 5.4), height_ratios=(3, 1), sharex=True, layout="constrained"
     )
     start, end = (int(bar) for bar in picture.bar)
-    candles(top, picture.ohlc)
+    draw_bars(top, picture.ohlc)
     for axis in (top, below):
         axis.axvspan(start - 0.5, end + 0.5, color=EXPANSION, alpha=0.2, linewidth=0, zorder=0)
-        axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8, colors=INK)
+    _plain_frame(top, below)
     _curves(below, picture)
     top.set_title(_event_title(picture), loc="left", fontsize=10)
     top.set(ylabel="price", xlim=(-0.5, len(picture.ohlc) - 0.5))
@@ -283,7 +283,7 @@ def event_plot(folder: Path, picture: EventPicture) -> Path:
 def _curves(axis: Any, picture: EventPicture) -> None:
     bars = np.arange(len(picture.curves))
     height = float(picture.curves.max()) * 1.25 or 1.0
-    for i, (name, colour) in enumerate((("start", START), ("end", END))):
+    for i, (name, colour) in enumerate(END_COLOURS.items()):
         axis.plot(bars, picture.curves[:, i], color=colour, linewidth=1.4, label=name)
         place = height * (0.97 - 0.07 * i)
         axis.plot([picture.low[i] - 0.5, picture.high[i] + 0.5], [place, place], color=colour, linewidth=3)
@@ -306,7 +306,7 @@ def _time(picture: EventPicture, bar: int) -> datetime:
 
 
 def _time_at(picture: EventPicture, bar: float) -> str:
-    # Bars that stand where no bar is have no time.
+    # Positions without a bar have no time.
     inside = 0 <= bar <= len(picture.start_us) - 1
     return f"{_time(picture, int(bar)):%m-%d %H:%M}" if inside else ""
 

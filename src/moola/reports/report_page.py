@@ -16,9 +16,10 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from moola import __version__
+from moola.core.expansions import ENDS
 from moola.evaluation.class_metrics import PrecisionRecall, confusion, precision_recall
 from moola.evaluation.event_detection import first_rows
-from moola.evaluation.pointer_metrics import ENDS, nearest_pointers
+from moola.evaluation.pointer_metrics import nearest_pointers
 from moola.files import write_atomic
 from moola.reports import svg_charts
 from moola.reports.contents import ReportContent
@@ -73,7 +74,7 @@ N_SHADES = 10
 
 
 def report(path: Path, content: ReportContent) -> None:
-    """Build a page and put it at `path`, whole or not at all."""
+    """Build a page and put it at `path`, atomically."""
     write_atomic(path, build_report(content))
 
 
@@ -98,7 +99,7 @@ def build_report(content: ReportContent) -> bytes:
 
 
 def summary(evaluation: Mapping[str, Any]) -> str:
-    """Say in one sentence how far the model stands from the class share."""
+    """Summarise in one sentence how much better the model is than the class share."""
     n, part = evaluation["n_windows"], evaluation["part"]
     told = []
     for code, name in (("pr_auc", "PR-AUC"), ("brier", "Brier")):

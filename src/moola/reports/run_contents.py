@@ -1,4 +1,4 @@
-"""Gathers what a run's report shows: the run folder, the gate, and the data file where it still stands."""
+"""Gathers what a run's report shows: the run folder, the gate, and the data file where it still exists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moola.core.utc_times import utc_text
+from moola.core.splits import PARTS
+from moola.core.utc_times import minute_text
 from moola.errors import InvalidData, MoolaError
 from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.files import read_bytes, sha256_file
@@ -29,13 +30,12 @@ from moola.tables.split_file import read_split
 from moola.tables.window_file import read_windows
 
 log = logging.getLogger(__name__)
-PARTS = ("train", "val", "test")
 LEAK_PROOF: dict[bool | None, str] = {True: "yes, proved", False: "no", None: "could not be checked"}
 GATE_HEADER = ("figure", "this run", "baseline", "class share", "difference", "95 % interval", "rule holds")
 
 
 def report_run(options: ReportOptions) -> dict[str, Any]:
-    """Write the page of a run or a cv, with a comparison where it is asked, and say what it says."""
+    """Write the page of a run or a cv, with a comparison where it is asked, and report what it says."""
     if is_cv(str(options.run)):
         run_id, content = Path(str(options.run).rstrip("/")).name, gather_cv(options)
     else:
@@ -61,7 +61,7 @@ def report_run(options: ReportOptions) -> dict[str, Any]:
 
 
 def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
-    """Collect all that the page shows; a missing baseline or data file is said, and stops nothing."""
+    """Collect all that the page shows; a missing baseline or data file is reported, and stops nothing."""
     assert run.manifest is not None
     manifest, config = run.manifest, run.read(run_store.CONFIG)
     predictions = judging.judged_predictions(run)
@@ -196,14 +196,14 @@ def _facts(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, dict[s
 def _synthetic(config: dict[str, Any]) -> str:
     if not config.get("augment_data"):
         return "none"
-    # Runs of before there was a choice say nothing of it: theirs were mirrored.
+    # Older runs do not record the choice: theirs were mirrored.
     ways = ", ".join(config.get("augmentations") or ["mirror"])
     ratios = config.get("cpsa_schedule") or [config.get("cpsa_ratio")]
     return f"{', then '.join(map(str, ratios))} per real window ({ways})"
 
 
 def _parts_table(run: run_store.Run, config: dict[str, Any], facts: TrainingFacts) -> ShownTable:
-    """Lay out the parts: windows, classes, and first and last bar where the split file still says them."""
+    """Lay out the parts: windows, classes, and first and last bar where the split file still has them."""
     assert run.manifest is not None
     everything = read_predictions(run.path(run_store.PREDICTIONS))
     spans = _spans(run.manifest, config)
@@ -229,8 +229,4 @@ def _spans(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, tuple[
     if not path.is_file() or sha256_file(path) != manifest.get("split_sha256"):
         return {}
     ranges = read_split(path).time_range_us
-    return {part: (_minute(first), _minute(last)) for part, (first, last) in ranges.items()}
-
-
-def _minute(time_us: int) -> str:
-    return utc_text(time_us)[:16].replace("T", " ")
+    return {part: (minute_text(first), minute_text(last)) for part, (first, last) in ranges.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
+from moola.core.expansions import ENDS
 from moola.core.windows import inner_zone
 from moola.evaluation.class_metrics import PrecisionRecall
 
@@ -243,7 +244,6 @@ PRICE_TOP, PRICE_HEIGHT = 20.0, 130.0
 CURVE_HEIGHT = 38.0
 BODY_SHARE = 0.7
 DOJI_HEIGHT = 0.8
-ENDS = ("start", "end")
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def promote_file(model: Path, target: Path, record: dict[str, Any]) -> dict[str,
 
     All that can be refused is checked before anything is written (`check_promotion`). What is about to be done is
     written first, so that `finish_promotion` can end what a kill cut short; each file is then replaced whole, and a
-    failed write brings back what stood before.
+    failed write brings back what was before.
     """
     content = check_promotion(model, target)
     older = _content_of(target)
@@ -160,7 +160,7 @@ def _put(target: Path, older: bytes | None, content: bytes) -> None:
 
 
 def _tell(target: Path, entry: dict[str, Any]) -> None:
-    """Append an entry to the log, unless it stands there."""
+    """Append an entry to the log, unless it is there."""
     if entry not in read_log(target.parent):
         told = _content_of(_log_path(target)) or b""
         # An editor may have left the last line without its end.
@@ -181,7 +181,7 @@ def _content_of(path: Path) -> bytes | None:
 
 
 def _put_back(before: dict[Path, bytes | None]) -> None:
-    """Bring all files back to what they were; one that cannot be written back stays as it is."""
+    """Restore all files; one that cannot be written back stays as it is."""
     for path, content in before.items():
         with contextlib.suppress(OperationFailed, OSError):
             if content is None:

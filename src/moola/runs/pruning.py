@@ -74,7 +74,7 @@ def _size(folder: Path) -> int:
 
 
 def remove(run: Run) -> None:
-    """Remove a run, whole or not at all.
+    """Remove a run, atomically.
 
     Raises
     ------

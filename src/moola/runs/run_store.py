@@ -1,4 +1,4 @@
-"""The run store: one folder a run, complete when its manifest is there and every file is as it says."""
+"""The run store: one folder per run, complete when its manifest is there and every file is as recorded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from moola.files import (
 )
 from moola.locks import alone, lock_beside
 
-# What a run's manifest must say, and that every file is as it says.
+# What a run's manifest must say, and that every file is as recorded.
 
 
 # What every manifest has.
@@ -40,7 +40,7 @@ OWN_HASH = "manifest_sha256"
 
 
 def own_hash(manifest: dict[str, Any]) -> str:
-    """Return the SHA-256 of all else that a manifest says."""
+    """Return the SHA-256 of all else in a manifest."""
     return sha256_bytes(json_bytes({key: value for key, value in manifest.items() if key != OWN_HASH}))
 
 
@@ -262,7 +262,7 @@ def list_runs(root: Path) -> list[Run]:
 
 
 def _manifest_of(folder: Path) -> dict[str, Any] | None:
-    """Read a manifest; one that cannot be read is said, and must not hide the other runs."""
+    """Read a manifest; one that cannot be read is reported, and must not hide the other runs."""
     path = folder / MANIFEST
     if not path.is_file():
         return None

@@ -55,7 +55,7 @@ class SymbolState:
 
 @dataclass(frozen=True)
 class FollowState:
-    """Everything that a follower knows; `n_bytes` of output stand already, `pending` is to follow them."""
+    """Everything that a follower knows; `n_bytes` of output are there already, `pending` is to follow them."""
 
     places: dict[str, Place] = field(default_factory=dict)
     symbols: dict[str, SymbolState] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class FollowState:
     n_events: int = 0
 
     def told(self, text: str, n_events: int) -> FollowState:
-        """Return the state with more text to append, once what was pending stands."""
+        """Return the state with more text to append, once what was pending is there."""
         n_bytes = self.n_bytes + len(self.pending.encode())
         return replace(self, n_bytes=n_bytes, pending=text, n_events=self.n_events + n_events)
 
@@ -79,7 +79,7 @@ class FollowFolder:
         self.held = contextlib.ExitStack()
 
     def open(self) -> FollowState:
-        """Take the folder, and return the state that stands; a new one where there is none.
+        """Take the folder, and return the current state; a new one where there is none.
 
         Raises
         ------

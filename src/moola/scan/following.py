@@ -16,6 +16,7 @@ from jaxtyping import Int
 
 from moola.core.bars import Bars, bar_interval_us
 from moola.core.event_merging import MergedEvents, not_yet_told
+from moola.core.utc_times import minute_text
 from moola.core.windows import allowed_gap_s, cut_windows
 from moola.errors import InvalidData, OperationFailed
 from moola.files import sha256_file
@@ -61,7 +62,7 @@ class Skipped:
 
     @property
     def n_wrong(self) -> int:
-        """Bars that say other than what was read."""
+        """Bars that differ from what was read."""
         return self.n_differing + self.n_late
 
     def __add__(self, other: Skipped) -> Skipped:
@@ -74,7 +75,7 @@ class Skipped:
             return text
         return (
             f"{text}; {self.n_differing} of them differ from the bar read for their time and {self.n_late} are out of "
-            f"order, the first at {_time(self.first_us)}"
+            f"order, the first at {minute_text(self.first_us)} UTC"
         )
 
 
@@ -91,7 +92,7 @@ class Gaps:
         return Gaps(self.n + other.n, self.n_bars + other.n_bars, longest)
 
     def __str__(self) -> str:
-        first, last = map(_time, self.longest_us)
+        first, last = (f"{minute_text(time_us)} UTC" for time_us in self.longest_us)
         return (
             f"{self.n} gap{'' if self.n == 1 else 's'} with about {self.n_bars} bars missing, the longest between "
             f"the bars of {first} and {last}"
@@ -123,11 +124,6 @@ def gaps_of(start_us: Int[np.ndarray, " bars"], usual_us: int) -> Gaps:
     at = int(steps.argmax())
     missing = np.rint(steps[wide] / usual_us).astype(np.int64) - 1
     return Gaps(int(wide.sum()), int(missing.sum()), (int(start_us[at]), int(start_us[at + 1])))
-
-
-def _time(time_us: int) -> str:
-    minute = str(np.datetime64(time_us, "us").astype("datetime64[m]"))
-    return f"{minute.replace('T', ' ')} UTC"
 
 
 log = logging.getLogger(__name__)

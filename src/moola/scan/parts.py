@@ -54,7 +54,7 @@ class ScanPart:
 
     @classmethod
     def before_all(cls, n_classes: int, n_events: int = 0) -> ScanPart:
-        """Return what stands before a symbol's first part."""
+        """Return what is before a symbol's first part."""
         none = MergedEvents.none(n_classes)
         return cls(none, none, none, NOTHING_TOLD, n_events)
 

@@ -1,4 +1,4 @@
-"""Stage `scan`: a model slid over bars, part by part; what its windows say becomes events."""
+"""Stage `scan`: a model slid over bars, part by part; what its windows predict becomes events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from moola.models.model_files import read_model
 from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_with_bars, seen_among
 from moola.scan.parts import PartReader, ScanParts, counted_windows, propose, reader_and_judging, settle, timed
-from moola.scan.window_reading import Stretch, WindowCounts, stretches
+from moola.scan.window_reading import Stretch, stretches
 from moola.tables.bar_spool import SpooledBars, spool_bars, symbol_interval_us
 from moola.tables.event_table import Events, write_event_pieces
 
@@ -58,7 +58,7 @@ class Scan:
         return alone(lock_beside(self.options.output), f"scan into {self.options.output}")
 
     def run(self, on_part: OnPart) -> dict[str, Any]:
-        """Read every window, write the events, and say what was seen; `on_part` gets windows done, all, events.
+        """Read every window, write the events, and report what was seen; `on_part` gets windows done, all, events.
 
         What it laid out stays, for pictures, until `parts.clear`.
         """
@@ -66,6 +66,8 @@ class Scan:
         n_done = self.parts.begin(self.options.resume)
         try:
             self.spool = spool_bars(self.options.bars, self.parts.folder)
+            self.plan = stretches(self.spool, self.reader.sliding, self.reader.n_bars)
+            counts = counted_windows(self.reading, self.plan, str(self.options.bars))
         except InvalidData:
             self.parts.clear()
             raise
@@ -74,8 +76,6 @@ class Scan:
         sliding = self.reader.sliding
         beginning = self.spool.read(longest, 0, sliding.batch_windows * sliding.stride + self.reader.n_bars)
         intervals = compare_with_bars(self.reader.model, beginning.start_us)
-        self.plan = stretches(self.spool, self.reader.sliding, self.reader.n_bars)
-        counts = self._counted()
         read = np.cumsum(counts.by_part)
         with closing(self._proposals(n_done)) as proposals:
             for number, found in in_order(proposals, n_done):
@@ -149,13 +149,6 @@ class Scan:
         jobs = [(*given, number, self.plan[number]) for number in range(n_done, len(self.plan))]
         with closing(results(propose, jobs, options.processes, options.engine)) as found:
             yield from found
-
-    def _counted(self) -> WindowCounts:
-        try:
-            return counted_windows(self.reading, self.plan, str(self.options.bars))
-        except InvalidData:
-            self.parts.clear()
-            raise
 
     def _deciding(self, bars: Path) -> dict[str, Any]:
         """Everything that the events depend on."""

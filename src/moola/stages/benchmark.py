@@ -156,7 +156,7 @@ def _table(header: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-# Where each model stands: mean and spread over draws, the average of its seeds as a model of its own.
+# Results of each model: mean and spread over draws, the average of its seeds as a model of its own.
 
 
 AVERAGED = "seeds averaged"

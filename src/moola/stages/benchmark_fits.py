@@ -19,10 +19,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from moola import __version__
+from moola.core.expansions import ENDS
 from moola.evaluation import class_metrics, pointer_metrics
-from moola.evaluation import class_metrics as proper_scores
 from moola.evaluation.class_metrics import Metric
-from moola.evaluation.pointer_metrics import ENDS, HIT_BARS
+from moola.evaluation.pointer_metrics import HIT_BARS
 from moola.files import json_bytes, read_json, sha256_file, write_atomic
 from moola.fit.inputs import gather
 from moola.fit.predicting import predict
@@ -35,7 +35,7 @@ from moola.options.training_options import PredictOptions, TrainOptions
 from moola.provenance.learned_times import seen_among
 from moola.runs import run_store, tracking
 from moola.stages.benchmark_draws import Draw
-from moola.stages.benchmark_networks import Arm, EncoderJob, SeenBars, deciding, with_bars
+from moola.stages.benchmark_networks import ADVICE, Arm, EncoderJob, SeenBars, deciding, with_bars
 from moola.stages.train import train
 from moola.tables.prediction_table import Predictions, read_predictions, write_predictions
 from moola.tables.window_file import read_windows
@@ -50,7 +50,7 @@ CLASS_FIGURES: dict[str, Metric] = {
     "brier": class_metrics.brier,
     "ece": class_metrics.ece,
     "accuracy": class_metrics.accuracy,
-    "log_loss": proper_scores.log_loss,
+    "log_loss": class_metrics.log_loss,
 }
 POINTER_FIGURES: dict[str, Metric] = {
     f"hit_at_pm{HIT_BARS}_{which}": pointer_metrics.hit_at(HIT_BARS, which) for which in (*ENDS, "both")
@@ -130,7 +130,6 @@ def paired(
     return found
 
 
-ADVICE = "Run the benchmark again."
 LENGTHS = "length_weight"
 PART = "new"
 

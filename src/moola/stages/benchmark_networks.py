@@ -1,4 +1,4 @@
-"""Networks that a benchmark compares, and their encoders: one a seed and set of options, shared by every draw."""
+"""Networks that a benchmark compares, and their encoders: one per seed and set of options, shared by every draw."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from moola.core.bars import bar_lengths_us
 from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, safe_name, sha256_file, write_atomic
+from moola.models.model_files import BASE_NAME
 from moola.models.references import LEARNERS, PEERS
 from moola.models.sealed import digest
 from moola.options.study_options import BenchmarkOptions
@@ -127,7 +128,7 @@ def _as_type(value: Any, hint: Any, what: str, path: Path) -> Any:
     if origin is tuple and isinstance(value, list):
         return tuple(_as_type(one, inner[0], what, path) for one in value)
     if hint is Path and isinstance(value, str):
-        return Path(value) if value == BARS else Path(value).absolute()
+        return Path(value) if value in (BARS, str(BASE_NAME)) else Path(value).absolute()
     if hint is float and type(value) in (int, float):
         return float(value)
     if hint in (bool, int, str) and type(value) is hint:
@@ -179,7 +180,7 @@ class EncoderJob:
 
     @property
     def record(self) -> Path:
-        """What pretraining said and took, written last."""
+        """Result and duration of pretraining, written last."""
         return self.options.output.with_suffix(".json")
 
     @property

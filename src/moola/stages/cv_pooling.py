@@ -45,7 +45,7 @@ def average(members: list[Predictions]) -> Predictions:
 
 
 def pool(by_fold: list[Predictions]) -> tuple[Predictions, Int[np.ndarray, " windows"]]:
-    """Lay the folds' test windows out in time order, and say which block of time each is of.
+    """Lay the folds' test windows out in time order, and report which block of time each is of.
 
     A window that several folds evaluate (combinatorial) is averaged over them; its block is the first fold
     that evaluates it.

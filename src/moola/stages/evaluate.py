@@ -184,7 +184,7 @@ def _of_model(path: Path, kind: str, run: run_store.Run, challenger: Predictions
 
 
 def _trained_on_judged(model: ModelFile, kind: str, challenger: Predictions) -> str:
-    """Say when the baseline learned from times it is evaluated on: that flatters it, not the challenger."""
+    """Report when the baseline learned from times it is evaluated on: that flatters it, not the challenger."""
     seen = seen_among(model.training, challenger.start_us, challenger.close_us(model.window_bars))
     if seen is None or not seen.any():
         return ""

@@ -232,8 +232,8 @@ def _counts(judged: JudgedEvents, truth: Truth, given: TimedEvents) -> dict[str,
     }
 
 
-def evaluate_events(options: EvalOptions) -> dict[str, Any]:
-    """Evaluate a table of events and write its figures beside it."""
+def evaluate_events(options: EvalOptions) -> tuple[dict[str, Any], JudgedEvents, Truth]:
+    """Evaluate a table of events and write its figures beside it; what they are of comes with them, for pictures."""
     path = options.events_named()
     truth, (judged,), (given,) = _tables([path], options)
     ohlc = truth.bars.ohlc if truth.has_prices else None
@@ -259,7 +259,7 @@ def evaluate_events(options: EvalOptions) -> dict[str, Any]:
     }
     target = options.save_metrics or path.with_name(f"{path.stem}.eval.json")
     write_atomic(target, json_bytes(result))
-    return result | {"metrics_file": str(target)}
+    return result | {"metrics_file": str(target)}, judged, truth
 
 
 def gate_events(options: GateOptions) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def autolabel(options: AutolabelOptions) -> dict[str, Any]:
 
 
 def label_windows(table: WindowTable, n_windows: int | None, name: Path | str) -> tuple[WindowTable, dict[str, int]]:
-    """Label windows by the published rule, and count what it said; it must label one."""
+    """Label windows by the published rule, and count its answers; it must label one."""
     refuse_number("n_windows", COUNT, n_windows)
     labelled, counts = label_by_rule(table, n_windows)
     if not len(labelled):
@@ -215,7 +215,7 @@ def _span(table: WindowTable, rows: np.ndarray) -> tuple[str | None, str | None]
 def sample(options: SampleOptions) -> dict[str, Any]:
     """Write the embedded sample: real bars, windows, labels by the published rule, and a split.
 
-    Everything is made in a temporary folder first and compared with what stands at its place.
+    Everything is made in a temporary folder first and compared with what is at its place.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.core.splits import PARTS
-from moola.core.utc_times import utc_text
+from moola.core.utc_times import minute_text
 from moola.errors import OperationFailed
 from moola.evaluation.figures import Evaluation
 from moola.files import sha256_file, write_atomic
@@ -71,7 +71,7 @@ SHOWN = re.compile(
 
 @dataclass(frozen=True)
 class CardContent:
-    """All that a card says, as plain values.
+    """All content of a card, as plain values.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ def write_card(run: run_store.Run, evaluation: Evaluation) -> None:
 
 
 def gather_card(run: run_store.Run, evaluation: Evaluation) -> CardContent:
-    """Collect what the card says from the run's folder, and from data and split where they are still the run's."""
+    """Collect the content of the card from the run's folder, and from data and split where they are still the run's."""
     assert run.manifest is not None
     config, facts = run.read(run_store.CONFIG), run.read(run_store.FACTS)
     predictions = read_predictions(run.path(run_store.PREDICTIONS))
@@ -122,7 +122,7 @@ def gather_card(run: run_store.Run, evaluation: Evaluation) -> CardContent:
     references, spans = {}, {}
     if split is not None:
         file = read_split(split)
-        spans = {part: (_minute(first), _minute(last)) for part, (first, last) in file.time_range_us.items()}
+        spans = {part: (minute_text(first), minute_text(last)) for part, (first, last) in file.time_range_us.items()}
         if data is not None:
             table = read_windows(data, config.get("window_bars"))
             seed = int(run.manifest.get("seed") or 0)
@@ -135,10 +135,6 @@ def gather_card(run: run_store.Run, evaluation: Evaluation) -> CardContent:
 def _unchanged(manifest: dict[str, Any], config: dict[str, Any], name: str) -> Path | None:
     path = Path(str(config.get(name)))
     return path if path.is_file() and sha256_file(path) == manifest.get(f"{name}_sha256") else None
-
-
-def _minute(time_us: int) -> str:
-    return utc_text(time_us)[:16].replace("T", " ")
 
 
 def card_text(content: CardContent) -> str:
@@ -278,7 +274,7 @@ def _data(content: CardContent) -> str:
 
 
 def labelled_by(annotators: list[str]) -> str:
-    """Say who labelled the rows, and whether that is a rule or a person."""
+    """Name who labelled the rows, and whether that is a rule or a person."""
     if not annotators:
         return "the data does not name the annotator"
     said = [

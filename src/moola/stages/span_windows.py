@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from moola.tables.cutting import windows_of_bars
 from moola.tables.span_file import Stretches, bars_of, read_spans, spans_on_bars, stretch_rows
 from moola.tables.window_file import WindowTable, write_windows
 
+log = logging.getLogger(__name__)
 BACKGROUND = "background"
 
 
@@ -66,6 +68,8 @@ def cut_around_spans(options: WindowsOptions, path: Path) -> dict[str, Any]:
     if BACKGROUND in spans.label and options.background is not None:
         raise InvalidData(f"no span may have the class {BACKGROUND!r} beside --background. Rename it.")
     stretches = asked_stretches(options.stretches, options.annotated, options, bars)
+    if len(stretches) and options.background is None:
+        log.info("Annotated stretches matter to background alone, and none is asked for (--background).")
     placed = place_spans(spans, bars)
     window_bars = options.window_bars or window_bars_for(placed.last - placed.first + 1)
     starts = _starts(bars, window_bars, options.max_gap_hours)

@@ -117,7 +117,7 @@ def _by_fold(plan: Plan, values: dict[str, Value], seeds: list[int]) -> np.ndarr
 
 
 def sentence(plan: Plan, found: Outcome) -> str:
-    """Say in one sentence what the study came to."""
+    """Summarise in one sentence what the study came to."""
     best, row, n_trials = found.best, found.confirmed, found.n_trials
     if best is None:
         return f"None of {n_trials} trials was completed: the defaults stay."
@@ -230,7 +230,7 @@ def write_settings(path: Path, values: dict[str, Any], comment: list[str]) -> Pa
     Returns
     -------
     Path or None
-        The copy of what stood before.
+        The copy of what was before.
     """
     new = merged(path, values, comment).encode()
     backup = None
@@ -273,7 +273,7 @@ def tune(options: TuneOptions, on_trial: OnTrial) -> dict[str, Any]:
         _run_trials(plan, study, options.trials, until, on_trial)
         trials = studies.finished(study)
     found = compare(plan, trials, options.confirm_seeds)
-    values = found.values
+    values: dict[str, Any] = dict(found.values)
     if options.pretrained_encoder is not None and values:
         # Without it a frozen encoder would take linear heads, which these values do not concern.
         values = values | {"head": "mlp"}

@@ -142,7 +142,7 @@ def _require_study_or_nothing(path: Path) -> None:
     tables = {name for name, kind in found if kind == "table"}
     if tables and not {"studies", "trials", "version_info"} <= tables:
         raise UntrustedFile(f"--study must be a study, but {path} is another SQLite file. Name another.")
-    # Optuna makes none: a statement of its own would run what stands in them.
+    # Optuna makes none: a statement of its own would run what is in them.
     foreign = sorted(f"{kind} {name}"[:80] for name, kind in found if kind in ("trigger", "view"))
     if foreign:
         raise UntrustedFile(

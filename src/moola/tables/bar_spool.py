@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from moola.core.bars import Bars, bar_interval_us, price_problems
+from moola.core.bars import Bars, bar_interval_us, broken_rule, price_problems
 from moola.core.windows import allowed_gap_s
 from moola.errors import InvalidData, OperationFailed, Problem
 from moola.tables.bar_table import ADVICE, bar_frames, columns_of
@@ -36,7 +36,7 @@ class LaidOutBars(Protocol):
 
     @property
     def usual_gap_s(self) -> list[float]:
-        """Longest gap inside a window of each symbol, as its first bars tell it."""
+        """Longest gap inside a window of each symbol, found from its first bars."""
         ...
 
     def read(self, symbol: int, first: int, stop: int) -> Bars:
@@ -45,12 +45,12 @@ class LaidOutBars(Protocol):
 
 
 def symbol_interval_us(bars: LaidOutBars, symbol: int) -> int:
-    """Return a symbol's usual time from bar to bar, as its first bars tell it."""
+    """Return a symbol's usual time from bar to bar, found from its first bars."""
     return bar_interval_us(bars.read(symbol, 0, INTERVAL_BARS).start_us)
 
 
 def symbol_gap_s(bars: LaidOutBars, symbol: int, max_gap_hours: float | None) -> float:
-    """Return the longest gap inside a window of a symbol: the one asked for, or as its first bars tell it."""
+    """Return the longest gap inside a window of a symbol: the one asked for, or found from its first bars."""
     return bars.usual_gap_s[symbol] if max_gap_hours is None else max_gap_hours * 3600
 
 
@@ -73,7 +73,7 @@ class HeldBars:
 
 @dataclass(frozen=True)
 class SpooledBars:
-    """Bars of a checked bar file in a folder, one file of records a symbol.
+    """Bars of a checked bar file in a folder, one file of records per symbol.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class SpooledBars:
     n_bars
         Bars of each symbol.
     usual_gap_s
-        Longest gap inside a window of each symbol, as its first bars tell it.
+        Longest gap inside a window of each symbol, found from its first bars.
     """
 
     folder: Path
@@ -126,11 +126,7 @@ class BarChecks:
             backward[rows], repeated[rows] = step < 0, step == 0
             self.last_us[symbol] = int(bars.start_us[rows[-1]])
         rules = ("timestamps must increase within a symbol", "a symbol and timestamp must have one bar")
-        return [
-            Problem(rule, int(broken.sum()), int(broken.argmax()))
-            for rule, broken in zip(rules, (backward, repeated), strict=True)
-            if broken.any()
-        ]
+        return broken_rule(rules[0], backward) + broken_rule(rules[1], repeated)
 
     def finish(self) -> None:
         """Raise with every broken rule at once."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from moola.core.bars import OHLC, Bars, bar_problems, price_problems
+from moola.core.bars import OHLC, Bars, bar_problems, broken_rule, price_problems
 from moola.errors import InvalidData, OperationFailed, Problem
 from moola.tables.frames import (
     FIRST_ROWS,
@@ -77,11 +77,8 @@ def _times(column: pl.Series, problems: list[Problem]) -> np.ndarray:
         return np.zeros(len(column), dtype=np.int64)
     if column.dtype.time_zone is None:
         column = column.dt.replace_time_zone("UTC")
-    n_null = column.null_count()
-    if n_null:
-        first = int(column.is_null().arg_max() or 0)
-        detail = f"found {given[first]!r}"
-        problems.append(Problem("timestamp must be there and readable as UTC", n_null, first, detail))
+    rule = "timestamp must be there and readable as UTC"
+    problems += broken_rule(rule, column.is_null(), lambda row: f"found {given[row]!r}")
     return column.dt.timestamp("us").fill_null(0).to_numpy()
 
 
@@ -91,12 +88,9 @@ def _numbers(column: pl.Series, name: str, problems: list[Problem]) -> np.ndarra
         problems.append(Problem(rule, len(column), 0, f"found {column.dtype}"))
         return np.full(len(column), np.nan)
     numbers = column.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
-    missing = ~np.isfinite(numbers)
-    if missing.any():
-        # Said here and not by the price rules, because the text that stood there is known here.
-        first = int(missing.argmax())
-        detail = f"found {column[first]!r}"
-        problems.append(Problem(f"{name} must be a finite number", int(missing.sum()), first, detail))
+    # Said here and not by the price rules, because the text that stood there is known here.
+    rule = f"{name} must be a finite number"
+    problems += broken_rule(rule, ~np.isfinite(numbers), lambda row: f"found {column[row]!r}")
     return numbers
 
 
@@ -104,9 +98,7 @@ def _symbols(frame: pl.DataFrame, problems: list[Problem]) -> np.ndarray:
     if "symbol" not in frame.columns:
         return np.full(len(frame), "", dtype=object)
     column = frame["symbol"].cast(pl.String)
-    if column.null_count():
-        first = int(column.is_null().arg_max() or 0)
-        problems.append(Problem("symbol must be there where the file has one", column.null_count(), first))
+    problems += broken_rule("symbol must be there where the file has one", column.is_null())
     return column.fill_null("").to_numpy().astype(object)
 
 
@@ -140,7 +132,7 @@ PIECE_BYTES = 4 << 20
 
 
 def bar_frames(path: Path) -> Iterator[pl.DataFrame]:
-    """Yield a file's rows, some at a time; parquet and CSV are told by content.
+    """Yield a file's rows, some at a time; parquet and CSV are distinguished by content.
 
     Raises
     ------

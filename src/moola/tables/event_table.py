@@ -11,12 +11,12 @@ import polars as pl
 
 from moola.core.bars import Bars
 from moola.core.event_merging import MergedEvents
+from moola.core.expansions import ENDS
 from moola.errors import InvalidData
 from moola.files import read_bytes, write_atomic_pieces
 from moola.tables.frames import read_frame, utc_series, write_frames
 
 ADVICE = "Write it again with `moola scan`."
-ENDS = ("start", "end")
 TIMES = ("start_ts", "end_ts", "start_low_ts", "start_high_ts", "end_low_ts", "end_high_ts", "known_ts")
 COLUMNS = ("symbol", *TIMES, "predicted_label", "event_prob", "start_prob", "end_prob")
 COUNTS = ("n_windows_agree", "n_windows_saw", "longest_gap_hours", "cut", "n_bars_after")

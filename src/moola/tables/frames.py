@@ -137,7 +137,7 @@ def is_parquet(path: Path) -> bool:
 
 @contextlib.contextmanager
 def reading(path: Path | str, what: str, advice: str) -> Iterator[None]:
-    """Say plainly what the reader of tables found wrong with a file."""
+    """Report plainly what the reader of tables found wrong with a file."""
     try:
         yield
     except (pl.exceptions.PolarsError, OSError, UnicodeError, OverflowError) as error:

@@ -1,7 +1,7 @@
 """A bar table that grows, is rotated or is written again: how far it is read, and whether it still is the same file.
 
 A file is known by its header, by a hash of the last bytes read and, where it is looked for under another name, by its
-inode. A line is read once its end is there; a line that is no bar is counted and left out.
+inode. A line is read once its end is there; a line that is not a bar is counted and left out.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Piece:
 
 
 def is_parquet(path: Path) -> bool:
-    """Tell parquet from CSV by content."""
+    """Distinguish parquet from CSV by content."""
     with path.open("rb") as file:
         return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
 
@@ -161,7 +161,7 @@ def _starts_as(file: BinaryIO, header: str) -> bool:
     begin = _without_zeros(file)
     file.seek(begin)
     line = _line(file.readline(PIECE_BYTES))
-    # A file without a header of its own begins with a bar: its header was told by the file before it.
+    # A file without a header of its own begins with a bar: its header is that of the file before it.
     return line == header or not _is_header(line)
 
 
@@ -262,7 +262,7 @@ def good_bars(frame: pl.DataFrame, path: Path) -> tuple[Bars, tuple[str, ...]]:
     Raises
     ------
     InvalidData
-        The table lacks a column, or its times are no times at all.
+        The table lacks a column, or its times are not times at all.
     """
     if frame.schema.get("timestamp") == pl.String:
         frame = frame.with_columns(_moments(frame["timestamp"]))

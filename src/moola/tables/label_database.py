@@ -178,7 +178,7 @@ def _judge_version(path: Path, version: int) -> None:
 
 
 def _judge_schema(path: Path, connection: sqlite3.Connection, version: int) -> None:
-    """Refuse tables, triggers and views that are not ours: a statement of ours could run what stands in them."""
+    """Refuse tables, triggers and views that are not ours: a statement of ours could run what is in them."""
     with contextlib.closing(sqlite3.connect(":memory:")) as ours:
         ours.executescript(SCHEMAS[version])
         expected = _objects(ours)
@@ -197,7 +197,7 @@ def _objects(connection: sqlite3.Connection) -> set[tuple[str, str, str, str | N
 
 
 def backup_database(source: sqlite3.Connection, target: Path) -> None:
-    """Copy an open store, whoever saves meanwhile, to a path where no file is yet: whole or not at all.
+    """Copy an open store, whoever saves meanwhile, to a path where no file is yet: atomically.
 
     Raises
     ------
@@ -232,7 +232,7 @@ def identity_of(path: Path) -> Places:
 
 
 def _make(path: Path) -> None:
-    """Put an empty store at the path, whole or not at all; where another process was first, its store stays."""
+    """Put an empty store at the path, atomically; where another process was first, its store stays."""
     with _put_in_place(path, None) as name, told(path), contextlib.closing(sqlite3.connect(name)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(

@@ -100,7 +100,7 @@ class WindowLabel:
     start_us, end_us
         Times of its first and last bar, microseconds since 1970 in UTC.
     annotator
-        Who says it.
+        The annotator.
     grade
         `A` to `D`; the empty string where it was not graded.
     reason
@@ -198,7 +198,6 @@ def _mark_rules(label: WindowLabel) -> list[str]:
 
 
 log = logging.getLogger(__name__)
-__all__ = ["GRADES", "STATUSES", "ChartLabels", "ChartSpan", "Expansion", "LabelStore", "WindowLabel"]
 
 COLUMNS = (
     "window_id, symbol, r.start_us, r.end_us, annotator, grade, reason, note, status, revision, saved_us, number, "
@@ -282,12 +281,12 @@ class LabelStore:
         Returns
         -------
         WindowLabel
-            The label as it now stands on disk, with its new revision and the time of the save.
+            The label as it now is on disk, with its new revision and the time of the save.
 
         Raises
         ------
         LabelConflict
-            Another save was first; `current` is what it left.
+            Another save came first; `current` is what it left.
         InvalidData
             The label breaks a rule (see `check_label`).
         OperationFailed
@@ -355,7 +354,7 @@ class LabelStore:
             return int(self._execute("SELECT COUNT(*) FROM revisions").fetchone()[0])
 
     def undo(self, window_id: str, annotator: str, expected_revision: int) -> WindowLabel | None:
-        """Bring back what stood before the current content, as a new revision.
+        """Restore what was before the current content, as a new revision.
 
         Undoing again goes further back; a save after an undo starts from what the undo brought back. Nothing is
         lost: every revision stays in `history`.
@@ -363,12 +362,12 @@ class LabelStore:
         Returns
         -------
         WindowLabel or None
-            The label as it now stands; None, with nothing changed, where nothing stood before.
+            The label as it is now; None, with nothing changed, where nothing was before.
 
         Raises
         ------
         LabelConflict
-            Another save was first.
+            Another save came first.
         """
         with self._transaction():
             rows = self._rows(f"SELECT {COLUMNS} {HISTORY}", (window_id, annotator))
@@ -399,11 +398,7 @@ class LabelStore:
 
     def history(self, window_id: str, annotator: str) -> list[WindowLabel]:
         """Return every revision of a window by an annotator, the first one first."""
-        return self._select(
-            f"SELECT {COLUMNS} {HISTORY}",
-            window_id,
-            annotator,
-        )
+        return self._select(f"SELECT {COLUMNS} {HISTORY}", window_id, annotator)
 
     def annotators(self) -> list[str]:
         """Return everybody who saved a label, sorted by name."""
@@ -474,17 +469,22 @@ class LabelStore:
     def _transaction(self) -> Iterator[None]:
         with self._lock, told(self.path):
             self._still_there()
-            # Takes the write lock at once: what is read inside is what is written upon.
-            self._execute("BEGIN IMMEDIATE")
-            try:
+            with self._writing():
                 yield
                 self._still_there()
-                self._execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._execute("ROLLBACK")
-                raise
             self._still_there()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        # Takes the write lock at once: what is read inside is what is written upon.
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK")
+            raise
 
     def _still_there(self) -> None:
         """Refuse to write where the path leads to another file than the open one: what went there would be lost."""
@@ -502,8 +502,7 @@ class LabelStore:
         kept = self.path.with_name(f"{self.path.name}.version-{version}")
         if not os.path.lexists(kept):
             backup_database(self._connection, kept)
-        self._execute("BEGIN IMMEDIATE")
-        try:
+        with self._writing():
             # Another process may have been first.
             for added in range(self._version() + 1, SCHEMA_VERSION + 1):
                 for statement in ADDED[added].split(";\n"):
@@ -512,11 +511,6 @@ class LabelStore:
                     for number, label, of_revision in self._numbered(f"SELECT {COLUMNS} {ALL_REVISIONS}", ()):
                         self._seal(number, label, of_revision)
                 self._execute(f"PRAGMA user_version = {added}")
-            self._execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._execute("ROLLBACK")
-            raise
         log.warning(
             "%s was brought from version %d to version %d. The file as it was is %s.",
             self.path, version, SCHEMA_VERSION, kept,

@@ -1,4 +1,4 @@
-"""The prediction table of a run: one row a window of val and test, with truth beside prediction."""
+"""The prediction table of a run: one row per window of val and test, with truth beside prediction."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Predictions:
         return closing_us(self.start_us, self.end_us, window_bars)
 
     def decoded_with(self, length_weight: Sequence[float] | np.ndarray | None) -> Predictions:
-        """Return the table with the weights of lengths, one a bar of the window, that decoded it."""
+        """Return the table with the weights of lengths, one per bar of the window, that decoded it."""
         if length_weight is None:
             return replace(self, length_weight=None)
         weight = np.asarray(length_weight, dtype=np.float64)
@@ -119,11 +119,11 @@ class Predictions:
         )
 
     def of_part(self, part: str) -> Predictions:
-        """Return the rows of one part, in time order (row order where there are no times)."""
+        """Return the rows of one part, in time order (row order where there are not times)."""
         return self.take(np.flatnonzero(self.part == part)).in_time_order()
 
     def in_time_order(self) -> Predictions:
-        """Return all rows in time order (row order where there are no times)."""
+        """Return all rows in time order (row order where there are not times)."""
         key = self.row if self.start_us is None else self.start_us
         return self.take(np.argsort(key, kind="stable"))
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from moola.core.bars import Bars, bar_lengths_us
+from moola.core.bars import Bars, bar_interval_us, bar_lengths_us
 from moola.core.spans import PlacedSpans, Spans, place_spans, share_bars
 from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, Problem, WrongUsage
@@ -21,15 +21,18 @@ from moola.files import read_bytes
 from moola.options.span_options import SpanReading
 from moola.options.table_options import ImportOptions
 from moola.tables import studio_file
-from moola.tables.file_kinds import JSON, READABLE, kind_of
+from moola.tables.file_kinds import READABLE, kind_of
 from moola.tables.foreign.bar_times import utc_times
-from moola.tables.foreign.columns import as_numbers, refuse_same_names
+from moola.tables.foreign.columns import are_days, as_numbers, refuse_same_names
 from moola.tables.foreign.delimited import SEPARATORS
 from moola.tables.foreign.reading import text_of
+from moola.tables.foreign.time_zones import DAY_US
 from moola.tables.frames import PARQUET_MAGIC, plain_name, read_frame, utc_series, write_frame
+from moola.tables.frames import reading as table_reading
 
 log = logging.getLogger(__name__)
 WHAT, ADVICE = "a file of spans", "Mend the file or the options."
+PIECE = 1024
 NEEDED, OTHERS = ("start", "end", "label"), ("symbol", "annotator", "note")
 # What other programs call the columns; spaces and hyphens count as underscores.
 SYNONYMS = {
@@ -72,9 +75,14 @@ def read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
     InvalidData
         The file is no table of spans, or rows break rules: each with its count, its first row and what stands there.
     """
+    with table_reading(path, WHAT, ADVICE):
+        return _read_spans(path, reading, bars)
+
+
+def _read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
     rows = _studio_rows(path, reading, bars) or _table_rows(path, reading, NEEDED, OTHERS)
     problems = _missing(rows, ("start", "end", "label"))
-    start_us, end_us = _times(rows, reading, path, problems)
+    start_us, end_us = _times(rows, reading, path, problems, bars)
     spans = Spans(
         start_us,
         end_us,
@@ -91,6 +99,12 @@ def read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
         detail = f"from {utc_text(start_us[at])} to {utc_text(end_us[at])}"
         problems.append(rows.problem("a span must not end before its start", backward, detail))
     problems += _unfit_labels(rows, spans)
+    if are_days(rows.frame["end"]) and bar_interval_us(bars.start_us) < DAY_US:
+        log.warning(
+            "Ends of spans are days without a time of day, and mean the bar at midnight, not the last one of the day. "
+            "Write times where a span ends later (%s).",
+            path,
+        )
     if problems:
         raise InvalidData.from_problems(path, problems, ADVICE)
     return _of_annotator(_of_symbols(spans, bars, path), path, reading)
@@ -157,7 +171,7 @@ def _read_table(path: Path, reading: SpanReading) -> tuple[pl.DataFrame, np.ndar
     if kind is not None and kind not in READABLE:
         raise InvalidData(f"{WHAT} must be CSV, JSON or parquet, but {path} is {kind.name}. {kind.way_on}")
     text = text_of(content, _import_options(path, reading))
-    if kind is JSON or text.lstrip()[:1] in ("[", "{"):
+    if text.lstrip()[:1] in ("[", "{"):
         records = _records(text, path)
         return _frame(records), np.arange(len(records)), False
     return _delimited(text, path)
@@ -193,12 +207,16 @@ def _delimited(text: str, path: Path) -> tuple[pl.DataFrame, np.ndarray, bool]:
         log.info("Columns are separated by %r.", separator)
     reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     rows: list[tuple[int, list[str]]] = []
+    # All regions of a task of Label Studio stand in one cell.
+    limit = csv.field_size_limit(studio_file.MAX_BYTES)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 rows.append((reader.line_num, [cell.strip() for cell in cells]))
     except csv.Error as error:
         raise InvalidData(f"{WHAT} must be text with a separator, but {path} is not ({error}). {ADVICE}") from error
+    finally:
+        csv.field_size_limit(limit)
     (_, header), *body = rows
     refuse_same_names(header, path)
     wide = [line for line, cells in body if len(cells) > len(header) and any(cells[len(header) :])]
@@ -220,26 +238,41 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _times(
-    rows: Rows, reading: SpanReading, path: Path, problems: list[Problem], names: tuple[str, str] = ("start", "end")
+    rows: Rows, reading: SpanReading, path: Path, problems: list[Problem], bars: Bars
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return both columns of times in UTC; they are read as one, so that an order of day and month fits both."""
+    if reading.timestamp_unit == "bars":
+        return _counted(rows, "start", problems, bars), _counted(rows, "end", problems, bars)
     n = len(rows.frame)
-    columns = [rows.frame[name].alias("time") for name in names]
+    columns = [rows.frame[name].alias("time") for name in ("start", "end")]
     if columns[0].dtype != columns[1].dtype:
         columns = [column.cast(pl.String) for column in columns]
-    both = pl.concat(columns)
     # A row's start, then its end: clocks that go back are told by the order.
     order = np.arange(2 * n).reshape(2, n).T.ravel()
     found: list[Problem] = []
-    before = len(found)
-    times = utc_times(as_numbers(both[order]), _import_options(path, reading), found)
-    for problem in found[before:]:
+    times = utc_times(as_numbers(pl.concat(columns)[order]), _import_options(path, reading), found)
+    for problem in found:
         row = None if problem.first_row is None else int(rows.place[min(problem.first_row // 2, n - 1)])
         line = row if rows.is_line else None
-        side = "" if problem.first_row is None else f"{names[problem.first_row % 2]}: "
+        side = "" if problem.first_row is None else f"{('start', 'end')[problem.first_row % 2]}: "
         problems.append(replace(problem, first_row=row, line=line, detail=f"{side}{problem.detail}"))
     time_us = times.dt.timestamp("us").fill_null(0).to_numpy().reshape(n, 2)
     return time_us[:, 0].copy(), time_us[:, 1].copy()
+
+
+def _counted(rows: Rows, name: str, problems: list[Problem], bars: Bars) -> np.ndarray:
+    """Return the times of bars that a column counts from 0, as Label Studio does where a series has no times."""
+    if len(bars.symbols) > 1:
+        raise WrongUsage(
+            f"--timestamp-unit bars must count the bars of one symbol, but there are {len(bars.symbols)} "
+            f"({', '.join(bars.symbols[:5])}). Give the bars of one."
+        )
+    number = rows.frame[name].cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+    unfit = ~((number >= 0) & (number < len(bars)) & (number == np.round(number)))
+    if unfit.any():
+        rule = f"{name} must count bars from 0 to {len(bars) - 1} (--timestamp-unit bars)"
+        problems.append(rows.problem(rule, unfit, f"found {rows.frame[name][int(unfit.argmax())]}"))
+    return bars.start_us[np.where(unfit, 0, number).astype(np.int64)]
 
 
 def _import_options(path: Path, reading: SpanReading) -> ImportOptions:
@@ -427,9 +460,16 @@ def _over_gaps(bars: Bars, placed: PlacedSpans) -> int:
 
 
 def _overlaps(spans: Spans, placed: PlacedSpans) -> dict[str, int]:
-    shared = share_bars(placed.first, placed.last) & (spans.annotator[:, None] != spans.annotator[None, :])
-    other = shared & (spans.label[:, None] != spans.label[None, :])
-    return {"n_overlapping": int(shared.any(axis=1).sum()), "n_disagreeing": int(other.any(axis=1).sum())}
+    found, disagree = np.zeros(len(spans), dtype=bool), np.zeros(len(spans), dtype=bool)
+    for who in spans.annotators:
+        other = np.flatnonzero(spans.annotator != who)
+        # Some at a time, for the table of pairs grows with the square.
+        for first in range(0, len(spans), PIECE) if len(other) else ():
+            mine = first + np.flatnonzero(spans.annotator[first : first + PIECE] == who)
+            shared = share_bars(placed.first[mine], placed.last[mine], placed.first[other], placed.last[other])
+            found[mine] = shared.any(axis=1)
+            disagree[mine] = (shared & (spans.label[mine][:, None] != spans.label[other][None, :])).any(axis=1)
+    return {"n_overlapping": int(found.sum()), "n_disagreeing": int(disagree.sum())}
 
 
 # Annotated stretches: from one moment to another a person looked at all bars.
@@ -467,10 +507,15 @@ def read_stretches(path: Path, reading: SpanReading, bars: Bars) -> Stretches:
     InvalidData
         The file is no such table, or a stretch ends before it begins or holds no bar.
     """
+    with table_reading(path, "a file of annotated stretches", ADVICE):
+        return _read_stretches(path, reading, bars)
+
+
+def _read_stretches(path: Path, reading: SpanReading, bars: Bars) -> Stretches:
     plain = replace(reading, columns=())
     rows = _table_rows(path, plain, ("start", "end"), ("symbol",))
     problems = _missing(rows, ("start", "end"))
-    from_us, to_us = _times(rows, reading, path, problems)
+    from_us, to_us = _times(rows, reading, path, problems, bars)
     if problems:
         raise InvalidData.from_problems(path, problems, ADVICE)
     nothing = np.full(len(from_us), "", dtype=object)
@@ -494,7 +539,7 @@ def named_stretches(words: tuple[str, ...], reading: SpanReading, bars: Bars) ->
         raise WrongUsage(f"--annotated must be pairs FROM TO, but it has {len(words)} times. Give one more.")
     n = len(words) // 2
     rows = Rows(pl.DataFrame({"start": words[::2], "end": words[1::2]}), np.arange(n), False)
-    from_us, to_us = _times(rows, reading, Path("--annotated"), problems)
+    from_us, to_us = _times(rows, reading, Path("--annotated"), problems, bars)
     if problems:
         said = "; ".join(problem.detail or problem.rule for problem in problems)
         raise WrongUsage(f"--annotated must be two times, but {' '.join(words)!r} is not ({said}). Write them anew.")
@@ -534,7 +579,29 @@ def _studio_rows(path: Path, reading: SpanReading, bars: Bars) -> Rows | None:
         if reading.task:
             raise WrongUsage(f"--task must name tasks of a Label Studio export, but {path} is none. Leave it out.")
         return None
-    regions, problems = studio_file.regions(studio_file.chosen(tasks, reading.task, bars.symbols, path), path)
+    groups = studio_file.chosen(tasks, reading.task, bars.symbols, path)
+    if len(groups) > 1:
+        groups = [group for group in groups if _on_bars(_rows_of_tasks(group, path), reading, path, bars)]
+    if len(groups) != 1:
+        raise WrongUsage(
+            f"tasks of several series need to be told apart, but the spans of {len(groups) or 'none'} of them fit "
+            f"these bars ({', '.join(dict.fromkeys(task.name for task in tasks))[:300]}, in {path}). Name them with "
+            "--task, or the bars with --symbol."
+        )
+    return _rows_of_tasks(groups[0], path)
+
+
+def _on_bars(rows: Rows, reading: SpanReading, path: Path, bars: Bars) -> bool:
+    """Tell whether all spans of a series lie on the bars."""
+    problems: list[Problem] = []
+    start_us, end_us = _times(rows, reading, path, problems, bars)
+    symbol = np.full(len(start_us), bars.symbols[0], dtype=object)
+    spans = Spans(start_us, end_us, symbol, symbol, symbol, symbol, rows.place)
+    return not problems and len(bars.symbols) == 1 and bool(place_spans(spans, bars).met.all())
+
+
+def _rows_of_tasks(tasks: list[studio_file.Task], path: Path) -> Rows:
+    regions, problems = studio_file.regions(tasks, path)
     if problems:
         raise InvalidData.from_problems(path, problems, "Mend these regions in Label Studio, and export anew.")
     names = (*NEEDED, *OTHERS)

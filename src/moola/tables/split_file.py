@@ -28,7 +28,7 @@ class SplitFile:
     Attributes
     ----------
     bar_interval_us
-        Usual time between the bars of the data, which the purge counts; None where the file does not say it.
+        Usual time between the bars of the data, which the purge counts; None where the file does not record it.
     """
 
     name: str

@@ -154,21 +154,21 @@ def _person(value: Any) -> str:
 # Which tasks are of the bars.
 
 
-def chosen(tasks: list[Task], asked: tuple[str, ...], symbols: list[str], path: Path) -> list[Task]:
-    """Return the tasks that were asked for, by id or file name; else those of the bars' symbols.
+def chosen(tasks: list[Task], asked: tuple[str, ...], symbols: list[str], path: Path) -> list[list[Task]]:
+    """Return the tasks that were asked for, by id or file name; else those of the bars' symbols; as one group.
 
-    A task belongs to the symbol that its data or its file name tells. Where bars or tasks name none, all tasks must be
-    of one file.
+    A task belongs to the symbol that its data or its file name tells. Where bars or tasks name none, each series is a
+    group of its own, and the bars must tell which is theirs.
 
     Raises
     ------
     WrongUsage
-        A task that was asked for is not there, or nothing tells which tasks are of the bars.
+        A task that was asked for is not there.
     InvalidData
         The export has no marks, or none of its tasks is of the bars' symbols.
     """
     if asked:
-        return _asked(tasks, asked, symbols, path)
+        return [_asked(tasks, asked, symbols, path)]
     if not any(task.marks for task in tasks):
         raise InvalidData(f"a Label Studio export must have {LABELS}, but {path} has none. {ADVICE}")
     known = [(task, _symbol_of(task, symbols)) for task in tasks]
@@ -177,20 +177,19 @@ def chosen(tasks: list[Task], asked: tuple[str, ...], symbols: list[str], path: 
         if left_out:
             said = (len(left_out), ", ".join(dict.fromkeys(left_out)))
             log.info("%d tasks of other series are passed over: %s (--task takes them).", *said)
-        return [replace(task, symbol=symbol) for task, symbol in known if symbol]
+        return [[replace(task, symbol=symbol) for task, symbol in known if symbol]]
     named = sorted({task.symbol for task, _ in known if task.symbol})
     if named and symbols != [""]:
         raise InvalidData(
             f"tasks must be of the bars' symbols ({', '.join(symbols[:5])}), but {path} has {', '.join(named[:5])} "
             "alone. Give the bars that they were marked on, or name tasks with --task."
         )
-    if len({(task.file, task.symbol) for task in tasks}) > 1:
-        names = ", ".join(dict.fromkeys(task.name for task in tasks))
-        raise WrongUsage(
-            f"tasks of several series need to be told apart, but nothing says which of {path} are of these bars "
-            f"({names[:300]}). Name them with --task, or the bars with --symbol."
-        )
-    return tasks if symbols == [""] else [replace(task, symbol="") for task in tasks]
+    groups: dict[tuple[str, str], list[Task]] = {}
+    for task in tasks:
+        if task.marks:
+            kept = task if symbols == [""] else replace(task, symbol="")
+            groups.setdefault((task.file, task.symbol), []).append(kept)
+    return list(groups.values())
 
 
 def _asked(tasks: list[Task], asked: tuple[str, ...], symbols: list[str], path: Path) -> list[Task]:

@@ -14,14 +14,14 @@ import polars as pl
 import polars.selectors as cs
 
 from moola.core.bar_lengths import closing_us
-from moola.core.bars import price_problems
+from moola.core.bars import broken_rule, price_problems
 from moola.core.features import FEATURE_NAMES, FEATURE_TYPE, N_FEATURES, ZSCORE_CLIP, relative_features
 from moola.core.splits import Intervals, content_hashes, groups_of_equal, same_but_for_scale
 from moola.core.windows import WINDOW_BARS, inner_zone, rows_of
 from moola.errors import InvalidData, Problem
 from moola.tables.frames import is_parquet, nested_column, reading, scan_frame, utc_series, write_frames
 
-# Windows of one length as arrays, with what is known of each: one row a label.
+# Windows of one length as arrays, with what is known of each: one row per label.
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class WindowTable:
 
     @property
     def annotator(self) -> np.ndarray | None:
-        """Who labelled each row; None where the file does not say."""
+        """Who labelled each row; None where the file does not record it."""
         if "annotator" not in self.extra.columns:
             return None
         return self.extra["annotator"].to_numpy().astype(object)
@@ -101,7 +101,7 @@ class WindowTable:
 
     @property
     def annotators(self) -> list[str]:
-        """Who labelled the rows, sorted; empty where the file does not say."""
+        """Who labelled the rows, sorted; empty where the file does not record it."""
         if "annotator" not in self.extra.columns:
             return []
         return sorted(self.extra["annotator"].drop_nulls().unique().to_list())
@@ -159,7 +159,7 @@ ADVICE = "Fix the file, or cut windows again with `moola windows` and `moola aut
 def nested_array(
     column: pl.Series, name: str, width: int, window_bars: int | None, problems: list[Problem]
 ) -> np.ndarray | None:
-    """Turn a column of nested lists into `(rows, bars, width)`, or say which rows do not fit."""
+    """Turn a column of nested lists into `(rows, bars, width)`, or explain which rows do not fit."""
     nested = pl.List(pl.List(pl.Float64))
     with contextlib.suppress(pl.exceptions.PolarsError):
         column = column.cast(nested)
@@ -168,11 +168,9 @@ def nested_array(
         return None
     n_bars = column.list.len().fill_null(0).to_numpy()
     expected = window_bars or WINDOW_BARS
-    wrong = n_bars != expected
-    if wrong.any():
-        first = int(wrong.argmax())
-        rule = f"{name} must have {expected} bars per window (--window-bars)"
-        problems.append(Problem(rule, int(wrong.sum()), first, f"found {int(n_bars[first])} bars"))
+    rule = f"{name} must have {expected} bars per window (--window-bars)"
+    if wrong := broken_rule(rule, n_bars != expected, lambda row: f"found {int(n_bars[row])} bars"):
+        problems += wrong
         return None
     bars = column.explode()
     widths = bars.list.len().fill_null(0).to_numpy()
@@ -233,22 +231,13 @@ def label_problems(table: WindowTable, n_bars: int, group: np.ndarray | None) ->
     problems = []
     start, end = table.expansion_start, table.expansion_end
     for name, bars in (("expansion_start", start), ("expansion_end", end)):
-        outside = (bars < -1) | (bars >= n_bars)
-        if outside.any():
-            first = int(outside.argmax())
-            rule = f"{name} must be within 0..{n_bars - 1}"
-            problems.append(Problem(rule, int(outside.sum()), first, f"found {int(bars[first])}"))
-    lone = (start < 0) != (end < 0)
-    if lone.any():
-        rule = "expansion_start and expansion_end must come together"
-        problems.append(Problem(rule, int(lone.sum()), int(lone.argmax())))
+        rule, outside = f"{name} must be within 0..{n_bars - 1}", (bars < -1) | (bars >= n_bars)
+        problems += broken_rule(rule, outside, lambda row, bars=bars: f"found {int(bars[row])}")
+    problems += broken_rule("expansion_start and expansion_end must come together", (start < 0) != (end < 0))
     crossed = (start > end) & (end >= 0)
-    if crossed.any():
-        rule = "expansion_start must be at most expansion_end"
-        problems.append(Problem(rule, int(crossed.sum()), int(crossed.argmax())))
-    empty = np.array([isinstance(name, str) and not name.strip() for name in table.label])
-    if empty.any():
-        problems.append(Problem("label must be a word or missing", int(empty.sum()), int(empty.argmax())))
+    problems += broken_rule("expansion_start must be at most expansion_end", crossed)
+    empty = [isinstance(name, str) and not name.strip() for name in table.label]
+    problems += broken_rule("label must be a word or missing", empty)
     return problems + (_contradictions(table, group) if group is not None and table.classes else [])
 
 
@@ -301,8 +290,8 @@ def optional_column(
     lost = whole.is_null() & column.is_not_null()
     if column.dtype.is_float():
         lost = lost | (column != whole.cast(column.dtype)).fill_null(False)
-    if problems is not None and lost.any():
-        problems.append(Problem(f"{name} must be whole numbers", int(lost.sum()), int(lost.arg_max() or 0)))
+    if problems is not None:
+        problems += broken_rule(f"{name} must be whole numbers", lost)
     return whole
 
 
@@ -316,7 +305,7 @@ def times_column(frame: pl.DataFrame, name: str, problems: list[Problem]) -> np.
         problems.append(Problem(rule, len(column), 0, str(column.dtype)))
         return None
     if column.null_count():
-        problems.append(Problem(rule, column.null_count(), int(column.is_null().arg_max() or 0)))
+        problems += broken_rule(rule, column.is_null())
         return None
     if column.dtype.time_zone is None:
         column = column.dt.replace_time_zone("UTC")
@@ -324,7 +313,7 @@ def times_column(frame: pl.DataFrame, name: str, problems: list[Problem]) -> np.
 
 
 def is_relative_frame(rows: pl.DataFrame, frame: pl.LazyFrame, path: Path | str) -> bool:
-    """Tell relative windows from 4-D ones by `feature_type`, or by the width of the first window's bars."""
+    """Distinguish relative windows from 4-D ones by `feature_type`, or by the width of the first window's bars."""
     if "feature_type" not in rows.columns:
         first = frame.select("features").drop_nulls().head(1).collect()["features"].to_list()
         row = first[0] if first else None
@@ -502,14 +491,14 @@ def piece_rows(n_windows: int) -> Iterator[np.ndarray]:
 
 
 def _assemble(frame: pl.DataFrame, problems: list[Problem]) -> WindowTable:
-    n = len(frame)
     identifier = frame["window_id"].cast(pl.String)
-    if identifier.null_count() or identifier.n_unique() < n:
-        wrong = identifier.is_null() | ~identifier.is_first_distinct()
-        count, where = int(wrong.sum()), int(wrong.arg_max() or 0)
-        name = identifier[where]
-        detail = "" if name is None else f"{name[:60]!r} is row {(identifier == name).arg_max()} already"
-        problems.append(Problem("window_id must be there and name one row each", count, where, detail))
+    again = identifier.is_null() | ~identifier.is_first_distinct()
+
+    def first_of(row: int) -> str:
+        name = identifier[row]
+        return "" if name is None else f"{name[:60]!r} is row {(identifier == name).arg_max()} already"
+
+    problems += broken_rule("window_id must be there and name one row each", again, first_of)
     label = np.array(optional_column(frame, "label", pl.String).to_list(), dtype=object)
     first, last = (
         optional_column(frame, name, pl.Int64, problems).fill_null(-1).to_numpy()
@@ -518,9 +507,8 @@ def _assemble(frame: pl.DataFrame, problems: list[Problem]) -> WindowTable:
     start_us, end_us = (times_column(frame, name, problems) for name in ("start_ts", "end_ts"))
     if (start_us is None) != (end_us is None):
         problems.append(Problem("start_ts and end_ts must come together", 1))
-    elif start_us is not None and end_us is not None and (end_us < start_us).any():
-        backward = end_us < start_us
-        problems.append(Problem("end_ts must not be before start_ts", int(backward.sum()), int(backward.argmax())))
+    elif start_us is not None and end_us is not None:
+        problems += broken_rule("end_ts must not be before start_ts", end_us < start_us)
     symbol = optional_column(frame, "symbol", pl.String).fill_null("").to_numpy().astype(object)
     extra = frame.select([name for name in EXTRA_COLUMNS if name in frame.columns])
     return WindowTable(

@@ -115,7 +115,7 @@ class TableSource:
 
     @property
     def position(self) -> np.ndarray:
-        """First bar's time in usual bar intervals; the row times the window's length where there are no times."""
+        """First bar's time in usual bar intervals; the row times the window's length where there are not times."""
         start_us, end_us = self.table.start_us, self.table.end_us
         if start_us is None or end_us is None or self.window_bars < 2:
             return np.arange(len(self)) * self.window_bars

@@ -25,7 +25,7 @@ def prepare_device(name: str, threads: int) -> torch.device:
     Parameters
     ----------
     threads
-        CPU threads; 0 takes one a core. Results depend on it in the last bits, so it is recorded.
+        CPU threads; 0 takes one per core. Results depend on it in the last bits, so it is recorded.
     """
     if threads < 0:
         raise WrongUsage(f"--threads must be at least 0, but it is {threads}. Give 0 for one a core.")

@@ -1,6 +1,6 @@
 """The one training loop: epochs, early stopping, checkpoints, history, and its lines of progress.
 
-What is learned is an `Objective`; the loop knows nothing of windows, masks or pointers.
+What is learned is an `Objective`; the loop has no information on windows, masks or pointers.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class EpochMeans:
 
 
 class FiniteWatch:
-    """Stops training at a loss, gradient or weights that are no finite number or too large, and says at which batch.
+    """Stops training at a loss, gradient or weights that are not finite or too large, and reports at which batch.
 
     On a CPU each value is looked at as it comes; on other devices every `LOOK_EVERY` batches and at the end.
     """
@@ -116,7 +116,7 @@ class Objective(Protocol):
         ...
 
     def n_train_batches(self) -> int:
-        """Return how many batches an epoch has."""
+        """Return how many batches per epoch has."""
         ...
 
     def val_batches(self) -> Iterable[Any]:
@@ -141,7 +141,7 @@ class FitPlan:
     options
         What decides the result; a checkpoint of other options is refused.
     n_passing
-        Epochs at the beginning that are never kept: a part that is to be trained stands still in them.
+        Epochs at the beginning that are never kept: a part that is to be trained does not move in them.
     team
         The processes that train together; each batch of the objective is this process's share of it.
     """
@@ -159,7 +159,7 @@ class FitPlan:
 
 @dataclass
 class FitState:
-    """Where training stands after `epoch` epochs."""
+    """State of training after `epoch` epochs."""
 
     epoch: int = 0
     best_epoch: int = 0

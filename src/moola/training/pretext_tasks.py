@@ -104,7 +104,7 @@ class Arm(nn.Module):
     """
 
     needs_prices: ClassVar[bool] = False
-    # Told from the other windows of the batch: a batch of neighbours is another task than one from all over.
+    # Distinguished from the other windows of the batch: a batch of neighbours is another task than one from all over.
     contrasts_windows: ClassVar[bool] = False
     source: ClassVar[str] = ""
 
@@ -132,7 +132,7 @@ class Arm(nn.Module):
 
 
 def prices_of(windows: Windows) -> Float[np.ndarray, "windows bars 4"]:
-    """Return the prices that a pretext task reads, or say which file lacks them."""
+    """Return the prices that a pretext task reads, or explain which file lacks them."""
     if windows.ohlc is None:
         raise InvalidData(
             "pretext tasks that read prices must have the bars of the windows, but this relative file carries "
@@ -142,7 +142,7 @@ def prices_of(windows: Windows) -> Float[np.ndarray, "windows bars 4"]:
     return windows.ohlc
 
 
-# Arm `masked`: say what the hidden bars were.
+# Task `masked`: predict the hidden bars.
 
 
 class MaskedArm(Arm):
@@ -170,7 +170,7 @@ class MaskedArm(Arm):
         return masked_loss(self.reconstruct(view.encoded), view.features, view.mask) / self.spread
 
 
-# Arm `latent`: say what an averaged teacher makes of the hidden bars.
+# Task `latent`: predict an averaged teacher's vectors of the hidden bars.
 
 
 # I-JEPA's; a step's weights count for 250 steps or so.
@@ -224,7 +224,7 @@ def standardised(vectors: Float[Tensor, "windows bars hidden"]) -> Float[Tensor,
     """Put each value of the vectors at mean 0 at each bar of the batch, and spread 1 over the batch.
 
     The mean is taken bar by bar: what a vector holds of its place in the window is the easiest thing to predict
-    and tells nothing of the window. One window alone is centred on the mean of its own bars. Values that do
+    and has no information on the window. One window alone is centred on the mean of its own bars. Values that do
     not differ stay near 0.
     """
     center = vectors.mean(dim=0 if len(vectors) > 1 else 1, keepdim=True)
@@ -297,7 +297,7 @@ MASKS: dict[str, MaskStrategy] = {
 
 @dataclass(frozen=True)
 class MaskPlan:
-    """What is hidden: strategy, share of the bars (0 hides nothing), bars a patch."""
+    """What is hidden: strategy, share of the bars (0 hides nothing), bars per patch."""
 
     strategy: str
     mask_ratio: float

@@ -1,7 +1,7 @@
 """Self-training: a noisy student learns what an averaged teacher predicts for windows without labels.
 
 Noisy student (Xie et al., CVPR 2020) with soft labels (Hinton et al. 2015): the teacher is clean and averaged,
-the student sees noise and hidden bars, and real labels stand in every batch.
+the student sees noise and hidden bars, and real labels are in every batch.
 """
 
 from __future__ import annotations

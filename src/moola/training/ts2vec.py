@@ -1,4 +1,4 @@
-"""Arm `ts2vec`: tell bars and windows apart across two crops, softly where they are near in time."""
+"""Arm `ts2vec`: separates bars and windows across two crops, softly where they are near in time."""
 
 from __future__ import annotations
 

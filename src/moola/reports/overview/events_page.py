@@ -25,7 +25,7 @@ DIGITS = 7
 
 
 def write_overview(path: Path, content: Overview) -> int:
-    """Write the page, whole or not at all, and return its size in bytes."""
+    """Write the page, atomically, and return its size in bytes."""
     page = build_overview(content)
     write_atomic(path, page)
     return len(page)

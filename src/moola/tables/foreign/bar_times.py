@@ -8,17 +8,17 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
+from moola.core.bars import broken_rule
 from moola.errors import Problem, WrongUsage
 from moola.options.table_options import ImportOptions
 from moola.tables.foreign.time_texts import read_formatted, read_texts
-from moola.tables.foreign.time_zones import Zone, to_utc, zone_of_option, zone_of_text
+from moola.tables.foreign.time_zones import DAY_US, Zone, to_utc, zone_of_option, zone_of_text
 
 # Times that are written as numbers: dates such as 20240304, and counts of s, ms, us or ns since 1970.
 
 
 log = logging.getLogger(__name__)
 PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-DAY_US = 86_400_000_000
 FIRST_US = DAY_US
 SHORTEST_BAR_US = 100_000
 # Spreadsheets count days since 1899-12-30: these are the years 1954 to 2119.
@@ -68,7 +68,7 @@ def read_numbers(column: pl.Series, options: ImportOptions, problems: list[Probl
 
 
 def _exact(column: pl.Series) -> pl.Series:
-    """Return whole numbers as such, for a float cannot hold the nanoseconds of today; what is no number is null."""
+    """Return whole numbers as such, for a float cannot hold the nanoseconds of today; what is not a number is null."""
     whole = column.cast(pl.Int64, strict=False)
     if column.dtype.is_integer() or (column.dtype == pl.String and whole.null_count() == column.null_count()):
         return whole
@@ -108,7 +108,7 @@ def _in_us(number: pl.Series, unit: str) -> pl.Series:
 
 
 def _checked(time_us: pl.Series, unit: str) -> pl.Series:
-    """Return times; those before 1970-01-02 or after tomorrow are no time of a bar in this unit, and null."""
+    """Return times; those before 1970-01-02 or after tomorrow are not times of a bar in this unit, and null."""
     within = (time_us >= (FIRST_US if unit in PER_S else -100 * 366 * DAY_US)) & (time_us < tomorrow_us())
     kept = pl.select(pl.when(within).then(time_us)).to_series()
     return kept.cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
@@ -128,7 +128,7 @@ def _unit(number: pl.Series) -> str | None:
 
 
 def _no_unit(number: pl.Series, found: str | None, asked: str | None) -> Problem:
-    """Say that the numbers are no times in the unit asked for, or in any, and what they may be."""
+    """Report that the numbers are not times in the unit asked for, or in any, and what they may be."""
     first = number.drop_nulls()[0] if number.null_count() < len(number) else None
     named = f"{asked} since 1970 (--timestamp-unit)" if asked else f"{', '.join(PER_S)} since 1970"
     rule = f"times must be counts of {named}, from 1970-01-02 to tomorrow, with bars of a tenth of a second or more"
@@ -164,7 +164,7 @@ def utc_times(
     options
         Unit, format, order of day and month, zone, and what an hour is that comes twice.
     symbols
-        Symbol of each row where the file names them: an hour that comes twice is told by the order of a symbol's rows.
+        Symbol of each row where the file names them: a repeated hour is resolved by the order of a symbol's rows.
 
     Returns
     -------
@@ -212,12 +212,9 @@ def _times(column: pl.Series, options: ImportOptions, problems: list[Problem]) -
 
 
 def _unread(column: pl.Series, times: pl.Series, problems: list[Problem]) -> None:
-    unread = times.is_null()
-    if unread.any():
-        first = int(unread.arg_max() or 0)
-        option = "--timestamp-unit" if column.dtype.is_numeric() else "--timestamp-format"
-        detail = f"found {column[first]!r}; see {option}"
-        problems.append(Problem("timestamp must be readable as a time", int(unread.sum()), first, detail))
+    option = "--timestamp-unit" if column.dtype.is_numeric() else "--timestamp-format"
+    rule = "timestamp must be readable as a time"
+    problems += broken_rule(rule, times.is_null(), lambda row: f"found {column[row]!r}; see {option}")
 
 
 def _by_zone(
@@ -238,10 +235,8 @@ def _by_zone(
         own = naive.zip_with(mine.fill_null(False), pl.Series([None], dtype=naive.dtype))
         aware = aware.zip_with(~mine.fill_null(False), to_utc(own, zone, options.ambiguous, symbols, problems))
     bare = texts.is_null() & naive.is_not_null()
-    if bare.any():
-        first = int(bare.arg_max() or 0)
-        rule = "timestamp must be readable as a time with its zone in every row, or in none"
-        problems.append(Problem(rule, int(bare.sum()), first, f"found {naive[first]} without one"))
+    rule = "timestamp must be readable as a time with its zone in every row, or in none"
+    problems += broken_rule(rule, bare, lambda row: f"found {naive[row]} without one")
     told = [f"{text} as {zone}" for text, zone in found.items() if text.strip().upper() != "Z"]
     log.info("Times carry their zone%s.", f" ({', '.join(told[:5])})" if told else "")
     return aware
@@ -257,7 +252,5 @@ def _plausible(times: pl.Series, problems: list[Problem]) -> pl.Series:
         "a bar must begin by tomorrow (see --day-first and --timestamp-format)": time_us >= tomorrow_us(),
     }
     for rule, broken in rules.items():
-        if broken.any():
-            first = int(broken.arg_max() or 0)
-            problems.append(Problem(rule, int(broken.sum()), first, f"found {times[first]:%Y-%m-%d %H:%M:%S}"))
+        problems += broken_rule(rule, broken, lambda row: f"found {times[row]:%Y-%m-%d %H:%M:%S}")
     return times

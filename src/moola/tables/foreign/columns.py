@@ -1,4 +1,4 @@
-"""Which column of a foreign file is which: by `--columns`, by its name, or by its place; and where its rows stand."""
+"""Which column of a foreign file is which: by `--columns`, by its name, or by its place; and where its rows are."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _most(fits: pl.Series) -> bool:
     return int(fits.sum() or 0) * 2 > len(fits) - fits.null_count()
 
 
-# What was read of a foreign file: its columns as they stand, and where each row is in the file.
+# What was read of a foreign file: its columns as they are, and where each row is in the file.
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ForeignTable:
     frame
         Columns as the file has them: text where the file is text.
     lines
-        Line of the file, from 1, that each row stands on; None where the file has no lines, and rows count from 0.
+        Line of the file, from 1, that each row is on; None where the file has no lines, and rows count from 0.
     layout
         Column by name of the contract, where no header names them and the values do.
     broken
@@ -116,11 +116,11 @@ class ForeignTable:
         return replace(self, frame=self.frame.filter(rows), lines=lines, broken=broken)
 
     def place(self, row: int) -> str:
-        """Say where a row is in the file."""
+        """Return where a row is in the file."""
         return f"row {row}" if self.lines is None else f"line {self.lines[row]}"
 
     def located(self, problem: Problem, at: str = "") -> Problem:
-        """Return a problem whose first row is told as the file has it, with the time that stands there."""
+        """Return a problem whose first row is given as the file has it, with the time that is there."""
         if problem.first_row is None or problem.first_row >= len(self.frame):
             return problem
         line = None if self.lines is None else int(self.lines[problem.first_row])

@@ -1,4 +1,4 @@
-"""Text with one bar a line: separator, header, lines that are no bars, and columns without names.
+"""Text with one bar per line: separator, header, lines that are not bars, and columns without names.
 
 Whatever is found rather than given is said; what fits two readings is refused with the option that decides.
 """
@@ -20,7 +20,7 @@ from moola.options.table_options import ImportOptions
 from moola.tables.foreign.columns import ForeignTable, refuse_same_names
 from moola.tables.foreign.prices import EMPTY
 
-# Columns without names, told by what stands in them: time, open, high, low, close, volume.
+# Columns without names, recognised by what is in them: time, open, high, low, close, volume.
 
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ HEAD_LINES = 200
 MOST_HEADER_LINES = 3
 NUMBER = re.compile(r"[-+]?[$€£¥]?(\d[\d.,'’ \u00a0\u202f]*|\.\d+)([eE][-+]?\d+)?")
 TIME = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}|\d{8}\b|\d{1,2}:\d{2}|\d{9,}")
-# In polars' regular expressions, which know no possessive forms: what stands between quotes.
+# In polars' regular expressions, which know no possessive forms: what is between quotes.
 QUOTED = r'"[^"]*"'
 # How many of the contract's names a list of column names holds.
 Knowing = Callable[[list[str]], set[str]]
@@ -117,7 +117,7 @@ class _Line:
 
     @property
     def holds_bar(self) -> bool:
-        # A bar without prices is one too, as it stands for a holiday.
+        # A bar without prices is one too, as it is for a holiday.
         return self.has_prices or (len(self.cells) >= 5 and any(TIME.match(cell) for cell in self.cells))
 
 
@@ -191,7 +191,7 @@ def _separator(lines: pl.DataFrame, options: ImportOptions, known: Knowing) -> s
         if not any(separator in line for line in head):
             continue
         share[separator] = sum(line.has_prices and len(line.cells) >= 5 for line in cells) / len(head)
-        # A file without bars, or without numbers in them, is told by its header.
+        # A file without bars, or without numbers in them, is recognised by its header.
         has_names = any(len(known(line.cells)) >= 4 for line in cells)
         share[separator] = max(share[separator], 0.5 / len(head) if has_names else 0.0)
     fitting = [separator for separator, value in share.items() if value > 0]
@@ -248,7 +248,7 @@ def _uncommented(line: _Line) -> _Line:
 
 
 def _names(head: list[_Line], header: _Line, known: Knowing) -> tuple[list[str], int]:
-    """Return the columns' names and the last line that names them; what stands above is said and left out.
+    """Return the columns' names and the last line that names them; what is above is reported and skipped.
 
     Some headers are several lines: one of names, one of symbols or units, one that names the index alone.
     """
@@ -272,7 +272,7 @@ def _names(head: list[_Line], header: _Line, known: Knowing) -> tuple[list[str],
 
 
 def _before_first_bar(head: list[_Line], options: ImportOptions) -> int:
-    """Return the last line before the first bar of a file without a header; what is left out is said."""
+    """Return the last line before the first bar of a file without a header; what is skipped is reported."""
     content = [line for line in head if not line.text.startswith("#")]
     first = next((i for i, line in enumerate(content) if line.holds_bar), 0)
     if first:

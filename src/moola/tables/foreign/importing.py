@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from moola.core.bars import OHLC
+from moola.core.bars import OHLC, broken_rule
 from moola.errors import InvalidData, Problem
 from moola.options.table_options import ImportOptions
 from moola.tables.foreign.bar_times import utc_times
@@ -36,14 +36,14 @@ def import_frame(options: ImportOptions) -> pl.DataFrame:
     """Read, rename and convert a foreign file to the columns of the bar contract, sorted in time.
 
     What is found rather than given (separator, header, times of two columns, decimal mark) is logged. With `--repair`
-    rows that are no bars are dropped or fixed, and each kind is logged with its count.
+    rows that are not bars are dropped or fixed, and each kind is logged with its count.
 
     Raises
     ------
     WrongUsage
         A mapping that is no `name=Column` of the file.
     InvalidData
-        A needed column is not found, the file fits two readings, or rows are no bars of the contract; each rule with
+        A needed column is not found, the file fits two readings, or rows are not bars of the contract; each rule with
         the line of the file, the time and what was found.
     """
     names = Names(KNOWN, SYNONYMS, options)
@@ -118,10 +118,7 @@ def _symbols(raw: pl.DataFrame, options: ImportOptions) -> list[pl.Series]:
 
 def _without_symbol(table: ForeignTable) -> list[Problem]:
     lost = table.frame["symbol"].is_null() if "symbol" in table.frame.columns else pl.Series([], dtype=pl.Boolean)
-    if not lost.any():
-        return []
-    rule = "symbol must be there where the file has one"
-    return [Problem(rule, int(lost.sum()), int(lost.arg_max() or 0))]
+    return broken_rule("symbol must be there where the file has one", lost)
 
 
 def _say_lost_volume(table: ForeignTable, raw: pl.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""Prices as people write them, and rows that are no bars: found and told, or repaired with a count of each kind."""
+"""Prices as people write them, and rows that are not bars: reported, or repaired and counted by kind."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from moola.core.bars import LEAST, MOST, OHLC, price_problems
+from moola.core.bars import LEAST, MOST, OHLC, broken_rule, price_problems
 from moola.errors import InvalidData, Problem
 from moola.tables.foreign.columns import ForeignTable
 from moola.tables.frames import with_prices
 
 log = logging.getLogger(__name__)
 
-# What programs write where there is no number; compared in small letters.
+# What programs write where there is not a number; compared in small letters.
 EMPTY = ("", "null", "nan", "na", "n/a", "#n/a", "none", "nil", "-", "--")
 SPACES = r"(\d)[\s'’\x{a0}\x{202f}](\d{3})"
 NUMBER = r"^[-+]?\d[\d.,]*$"
@@ -30,7 +30,7 @@ GROUPED = {
 
 
 def plain_text(column: pl.Series) -> pl.Series:
-    """Return cells without spaces and money signs, null where they say that there is no number."""
+    """Return cells without spaces and money signs, null where they say that there is not a number."""
     text = column.cast(pl.String).str.strip_chars()
     text = text.str.replace(r"^([-+]?)[$€£¥]", "$1").str.replace_all("−", "-", literal=True)
     # Groups of three overlap at one digit, so that each pass frees every other mark.
@@ -43,7 +43,7 @@ def _blanked(text: pl.Series, rows: pl.Series) -> pl.Series:
 
 
 def read_numbers(table: ForeignTable, columns: list[str], decimal: str | None, path: object) -> list[pl.Series]:
-    """Read columns of text as numbers; a cell that is no number is null.
+    """Read columns of text as numbers; a cell that is not a number is null.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def _first(texts: list[pl.Series], pattern: str) -> tuple[int, str] | None:
 
 
 def _with_mark(text: pl.Series, mark: str) -> pl.Series:
-    """Read numbers with a decimal mark; the other one may stand between groups of three digits alone."""
+    """Read numbers with a decimal mark; the other one may be between groups of three digits alone."""
     other = "," if mark == "." else "."
     has_other = text.str.contains(other, literal=True)
     fits = ~has_other | text.str.contains(GROUPED[mark])
@@ -119,7 +119,7 @@ def _with_mark(text: pl.Series, mark: str) -> pl.Series:
     return plain.cast(pl.Float64, strict=False)
 
 
-# Rows that are no bars: found and told, or dropped and fixed with a count of each kind (`--repair`).
+# Rows that are not bars: found and reported, or dropped and fixed with a count of each kind (`--repair`).
 
 
 # Farther than this from the body, relative to the price, a high or low is no matter of rounding: single precision
@@ -133,14 +133,12 @@ VALUES = (*OHLC, "volume")
 def row_problems(table: ForeignTable, raw: pl.DataFrame) -> list[Problem]:
     """Return what is wrong with the rows of a table of numbers; `raw` holds the cells that they were read from."""
     problems = []
-    if table.broken is not None and table.broken.any():
-        rule = "every line must have as many columns as the header"
-        problems.append(Problem(rule, int(table.broken.sum()), int(table.broken.arg_max() or 0)))
+    if table.broken is not None:
+        problems += broken_rule("every line must have as many columns as the header", table.broken)
     for name in OHLC:
+        cells = raw[name]
         lost = table.frame[name].is_null()
-        if lost.any():
-            first = int(lost.arg_max() or 0)
-            problems.append(Problem(f"{name} must be a number", int(lost.sum()), first, f"found {raw[name][first]!r}"))
+        problems += broken_rule(f"{name} must be a number", lost, lambda row, cells=cells: f"found {cells[row]!r}")
     prices = _prices(table)
     # A missing number is told above; the rules are of bars that have all four.
     whole = ~table.frame.select(pl.any_horizontal(pl.col(*OHLC).is_null())).to_series().to_numpy()
@@ -152,7 +150,7 @@ def row_problems(table: ForeignTable, raw: pl.DataFrame) -> list[Problem]:
 
 
 def repaired(table: ForeignTable, times: pl.Series) -> tuple[ForeignTable, pl.Series]:
-    """Drop rows that are no bars and fix rounded highs and lows; each kind is said with its count and first place.
+    """Drop rows that are not bars and fix rounded highs and lows; each kind is reported with its count and first place.
 
     Parameters
     ----------
@@ -197,7 +195,7 @@ def repaired(table: ForeignTable, times: pl.Series) -> tuple[ForeignTable, pl.Se
 
 
 def repeats(table: ForeignTable, times: pl.Series) -> tuple[pl.Series, list[Problem], list[Problem]]:
-    """Find rows whose symbol and time stood before.
+    """Find rows that repeat the symbol and time of an earlier row.
 
     Returns
     -------

@@ -34,7 +34,7 @@ ORDERS = {"day first": (2, 1, 0), "month first": (2, 0, 1), "year first": (0, 1,
 
 
 def read_texts(text: pl.Series, options: ImportOptions, problems: list[Problem]) -> tuple[pl.Series, pl.Series | None]:
-    """Read times without being told their format.
+    """Read times without knowing their format.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def _order(
     dates = {
         name: _date(_century(found[year]), found[month], found[day])
         for name, (year, month, day) in ORDERS.items()
-        # A year of four digits stands last here.
+        # A year of four digits is last here.
         if name != "year first" or (found[2] < 100).all()
     }
     n_read = {name: int((~np.isnat(read)).sum()) for name, read in dates.items()}

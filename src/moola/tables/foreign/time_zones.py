@@ -10,9 +10,9 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
+from moola.core.windows import HOUR_US
 from moola.errors import Problem, WrongUsage
 
-HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 # Abbreviations with one meaning, and those of RFC 2822; IST, BST and others have several, so that none is guessed.
 ABBREVIATIONS = {
@@ -178,7 +178,7 @@ def _of_one_symbol(time_us: np.ndarray, shift_us: np.ndarray, twice: np.ndarray)
 def _of_one_night(
     times: np.ndarray, shift_us: int, before: int | None, after: int | None, usual: int
 ) -> np.ndarray | int:
-    """Tell which of the rows of one night, in order, are of the second hour: where the clock goes back, it begins."""
+    """Return which of the rows of one night, in order, are of the second hour: where the clock goes back, it begins."""
     back = np.flatnonzero(np.diff(times) <= 0)
     if len(back):
         return (np.arange(len(times)) > back[0]).astype(int) if len(back) == 1 else -1
