@@ -42,7 +42,7 @@ class Vendored:
 
 
 STATIC = "src/moola/label/static/vendor"
-BARS = "src/moola/data/sample_bars"
+BARS = "src/moola/tables/sample_bars"
 VENDORED = (
     Vendored(
         f"{STATIC}/lightweight-charts.standalone.production.mjs",

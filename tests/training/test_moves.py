@@ -128,7 +128,7 @@ def test_states_are_standardised_by_the_windows_that_have_a_move():
     windows = toy_windows(60, 40)
     arm = fitted(windows)
     numbers = np.arange(N_DEFINITIONS)
-    pointers, state = arm._labels(windows, numbers)
+    pointers, state = arm.labels(windows, numbers)
     for number in numbers:
         having = state[pointers[:, number, 0] >= 0, number]
         if len(having):

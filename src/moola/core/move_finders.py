@@ -63,7 +63,7 @@ def log_prices(ohlc: Float[np.ndarray, "windows bars 4"]) -> LogPrices:
     return LogPrices(high, low, close, walked, np.maximum((high - low).mean(axis=1), 1e-6))
 
 
-class _Best:
+class StrongestSpans:
     """The strongest span so far of each window, stronger than `above`."""
 
     def __init__(self, n_windows: int, above: float) -> None:
@@ -82,7 +82,7 @@ class _Best:
 
 def strongest_move(prices: LogPrices, definition: Definition) -> Pointers:
     """The run of bars with the largest net move of closes per `bars ** exponent`."""
-    best = _Best(len(prices.close), above=0.0)
+    best = StrongestSpans(len(prices.close), above=0.0)
     first, last = max(definition.first_bar, 1), definition.last_bar
     for n_bars in range(definition.shortest, min(definition.longest, last - first) + 1):
         before = prices.close[:, first - 1 : last - n_bars]
@@ -96,7 +96,7 @@ def calmest_stretch(prices: LogPrices, definition: Definition) -> Pointers:
 
     A stretch is at least four bars longer than the definition's shortest move, where the window has room.
     """
-    best = _Best(len(prices.close), above=-np.inf)
+    best = StrongestSpans(len(prices.close), above=-np.inf)
     first, last = definition.first_bar, definition.last_bar
     high, low = prices.high[:, first:last].copy(), prices.low[:, first:last].copy()
     longest = min(definition.longest, last - first)
@@ -115,7 +115,7 @@ def largest_leg(prices: LogPrices, definition: Definition) -> Pointers:
     close, rows = prices.close, np.arange(len(prices.close))
     turn = (prices.pace * definition.reach)[:, None]
     first, last = definition.first_bar, definition.last_bar
-    best = _Best(len(close), above=0.0)
+    best = StrongestSpans(len(close), above=0.0)
     # Of both directions, the extreme since the last turn: [windows, (up, down)]. No direction (-1) at first.
     signed = np.stack([close, -close], axis=-1)
     extreme, extreme_bar = signed[:, first].copy(), np.full((len(close), 2), first)
@@ -139,7 +139,7 @@ def largest_leg(prices: LogPrices, definition: Definition) -> Pointers:
     return best.pointers
 
 
-def _close_leg(best: _Best, signed: np.ndarray, rows: np.ndarray, begin: np.ndarray, end: np.ndarray) -> None:
+def _close_leg(best: StrongestSpans, signed: np.ndarray, rows: np.ndarray, begin: np.ndarray, end: np.ndarray) -> None:
     size = signed[rows, end[rows]] - signed[rows, begin[rows]]
     better = (size > best.strength[rows]) & (end[rows] > begin[rows])
     kept = rows[better]

@@ -15,7 +15,6 @@ from moola.core.seeds import generator
 from moola.core.windows import WINDOW_BARS
 from moola.errors import WrongUsage
 
-# Shorter windows have no room for a state before, a move and a state after.
 LEAST_WINDOW_BARS = 8
 # How many definitions of nine belong to each family.
 FAMILIES = {"move": 3, "leg": 1, "breakout": 1, "calm": 1, "shift": 1, "turn": 1, "shock": 1}
@@ -44,11 +43,7 @@ def draw_definitions(n_definitions: int, window_bars: int, seed: int) -> list[De
     WrongUsage
         Windows are shorter than 8 bars.
     """
-    if window_bars < LEAST_WINDOW_BARS:
-        raise WrongUsage(
-            f"windows must have at least {LEAST_WINDOW_BARS} bars for moves of random definitions, but they have "
-            f"{window_bars}. Give longer windows, or --arms without moves."
-        )
+    check_room(window_bars)
     rng = generator(seed, "definitions")
     scale = window_bars / WINDOW_BARS
     order = [family for family, count in FAMILIES.items() for _ in range(count)]
@@ -69,6 +64,15 @@ def draw_definitions(n_definitions: int, window_bars: int, seed: int) -> list[De
         if not repeats_a_rule(definition, window_bars):
             drawn.append(definition)
     return drawn
+
+
+def check_room(window_bars: int) -> None:
+    """Refuse windows with no room for a state before, a move and a state after."""
+    if window_bars < LEAST_WINDOW_BARS:
+        raise WrongUsage(
+            f"windows must have at least {LEAST_WINDOW_BARS} bars for moves of random definitions, but they have "
+            f"{window_bars}. Give longer windows, or --arms without moves."
+        )
 
 
 def repeats_a_rule(definition: Definition, window_bars: int = WINDOW_BARS) -> bool:

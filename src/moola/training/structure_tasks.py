@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moola.core.move_finders import FINDERS, STATES, LogPrices, log_prices, sliding_extreme, states
+from moola.core.move_finders import STATES, Definition, LogPrices, log_prices, sliding_extreme, states
 from moola.core.random_definitions import draw_definitions
 from moola.core.seeds import derive_seed
+from moola.core.wide_definitions import WIDE_FINDERS, draw_wide
 from moola.training.pretext_tasks import Arm, Sizes, View, Windows, prices_of
 
 HORIZONS = (2, 4, 8, 16)
@@ -153,22 +154,28 @@ class MovesArm(Arm):
 
     needs_prices = True
     source = "Ratner et al., NeurIPS 2016"
+    n_at_a_time = N_AT_A_TIME
 
     def __init__(self, sizes: Sizes, seed: int) -> None:
         super().__init__(sizes, seed)
-        self.definitions = draw_definitions(N_DEFINITIONS, sizes.window_bars, seed)
-        shape = (N_DEFINITIONS, sizes.encoded_dim)
+        self.definitions = self.drawn(sizes.window_bars, seed)
+        n_definitions = len(self.definitions)
+        shape = (n_definitions, sizes.encoded_dim)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "moves"))
             self.curves = nn.Parameter(torch.randn(*shape, 2) / math.sqrt(shape[1]))
             self.readers = nn.Parameter(torch.randn(shape[0], 2 * shape[1], len(STATES)) / math.sqrt(8 * shape[1]))
-        self.bias = nn.Parameter(torch.zeros(N_DEFINITIONS, len(STATES)))
-        self.register_buffer("center", torch.zeros(N_DEFINITIONS, len(STATES)))
-        self.register_buffer("spread", torch.ones(N_DEFINITIONS, len(STATES)))
+        self.bias = nn.Parameter(torch.zeros(n_definitions, len(STATES)))
+        self.register_buffer("center", torch.zeros(n_definitions, len(STATES)))
+        self.register_buffer("spread", torch.ones(n_definitions, len(STATES)))
+
+    def drawn(self, window_bars: int, seed: int) -> list[Definition]:
+        """Draw the definitions."""
+        return draw_definitions(N_DEFINITIONS, window_bars, seed)
 
     def fit(self, windows: Windows) -> None:
         """Learn mean and spread of every state."""
-        pointers, state = self._labels(windows, np.arange(N_DEFINITIONS))
+        pointers, state = self.labels(windows, np.arange(len(self.definitions)))
         found = (pointers[..., :1] >= 0).astype(np.float64)
         n_found = np.maximum(found.sum(axis=0), 1)
         center = (state * found).sum(axis=0) / n_found
@@ -178,19 +185,20 @@ class MovesArm(Arm):
 
     def draw(self, n_windows: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Choose the definitions whose turn it is."""
-        return {"chosen": np.sort(rng.choice(N_DEFINITIONS, N_AT_A_TIME, replace=False))}
+        return {"chosen": np.sort(rng.choice(len(self.definitions), self.n_at_a_time, replace=False))}
 
     def targets(self, windows: Windows, drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return pointers `(windows, chosen, 2)` and states of the chosen definitions, and which."""
-        pointers, state = self._labels(windows, drawn["chosen"])
+        pointers, state = self.labels(windows, drawn["chosen"])
         return {"pointers": pointers, "states": state, **drawn}
 
-    def _labels(self, windows: Windows, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def labels(self, windows: Windows, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return pointers `(windows, chosen, 2)` and states `(windows, chosen, states)` of some definitions."""
         prices = log_prices(prices_of(windows))
         pointers, measured = [], []
         for number in chosen:
             definition = self.definitions[number]
-            pointers.append(FINDERS[definition.family](prices, definition))
+            pointers.append(WIDE_FINDERS[definition.family](prices, definition))
             measured.append(states(prices, pointers[-1], definition.look_bars))
         return np.stack(pointers, axis=1), np.stack(measured, axis=1)
 
@@ -211,3 +219,17 @@ class MovesArm(Arm):
         telling = functional.smooth_l1_loss(said, true, reduction="none").mean(dim=2)
         telling = 2 * (telling * found).sum() / n_found
         return (CURVE_WEIGHT * pointing + telling) / (CURVE_WEIGHT + 1)
+
+
+class WideMovesArm(MovesArm):
+    """The same with the definitions of `draw_wide`: for an encoder that is to serve many markets.
+
+    Its targets cost some 20 times as much; `scripts/base` makes them once for all epochs.
+    """
+
+    n_definitions = 90
+    n_at_a_time = 20
+
+    def drawn(self, window_bars: int, seed: int) -> list[Definition]:
+        """Draw the definitions."""
+        return draw_wide(self.n_definitions, window_bars, seed)
