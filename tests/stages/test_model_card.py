@@ -75,14 +75,14 @@ TEXT = """\
 
 `enhanced_simple_lstm` reads a window of 105 bars and says its class and the first and last bar of its expansion. \
 Classes: consolidation, retracement. Encoder: 2 LSTM layer(s) of 128 units each way, pretrained (`encoder.pt`), \
-frozen. Finished 2026-01-02T03:04:05+00:00, epoch 7 of 40 kept.
+frozen. Finished 2026-01-02T03:04:05+00:00; best epoch 7 of 40.
 
 ## Figures
 
 On 10 windows of test. Intervals are 95 %, by bootstrap over blocks of 2 windows. The class share and the most common \
 pointers of the train rows are given beside them, as are cheap references fitted on the same rows.
 
-| figure | value | 95 % interval | class share | logistic |
+| metric | value | 95 % interval | class share | logistic |
 |---|---|---|---|---|
 | brier | 0.200 | 0.100 to 0.300 | 0.250 | 0.220 |
 | ece | 0.050 | - | - | - |
@@ -210,7 +210,7 @@ def test_train_writes_it_eval_refreshes_it_and_the_run_stays_whole(sample, moola
     second = card.read_text()
     assert second != first
     assert "On 44 windows of test." in second
-    assert "| figure | value | 95 % interval | class share | logistic | summary_trees |" in second
+    assert "| metric | value | 95 % interval | class share | logistic | summary_trees |" in second
     assert "not a person" in second
     assert moola(*EVAL, name).code == 0
     assert card.read_text() == second
@@ -231,7 +231,7 @@ def test_without_the_data_there_are_no_references_and_no_times(sample, moola, tr
         path.unlink()
     assert moola(*EVAL, name).code == 0
     text = (Path("artifacts/runs") / name / run_store.CARD).read_text()
-    assert "| figure | value | 95 % interval | class share |" in text
+    assert "| metric | value | 95 % interval | class share |" in text
     assert "| train | 94 | 43 consolidation, 51 retracement | - | - |" in text
 
 
