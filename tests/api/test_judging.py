@@ -74,6 +74,6 @@ def test_tables_that_cannot_be_judged_are_refused(said, tmp_path):
         evaluate(said[:0], TRAIN)
     with pytest.raises(InvalidData, match="every train window must have a label, but 28 of 28 have none"):
         evaluate(said, TRAIN.drop("label"))
-    with pytest.raises(InvalidData, match=r"prices of every judged window, but 2 are missing, first made_0028"):
+    with pytest.raises(InvalidData, match=r"prices of every evaluated window, but 2 are missing, first made_0028"):
         report(tmp_path / "report.html", said, TRAIN, TEST[2:])
     assert list(tmp_path.iterdir()) == []

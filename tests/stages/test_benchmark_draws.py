@@ -123,7 +123,7 @@ def test_what_cannot_be_judged_is_refused(tmp_path):
     bare = replace(train, label=np.array([None] + ["a", "b"] * 14 + ["a"], dtype=object))
     with pytest.raises(InvalidData, match="1 of 30 have none"):
         lay_out(options(tmp_path, bare, test))
-    with pytest.raises(InvalidData, match="judge, but draw 0 has none"):
+    with pytest.raises(InvalidData, match="evaluate on, but draw 0 has none"):
         lay_out(options(tmp_path, windows(12, stride=1), judge="other-draws"))
     halves = replace(train, extra=pl.DataFrame({"draw": np.arange(30) / 2}))
     with pytest.raises(InvalidData, match="whole number"):

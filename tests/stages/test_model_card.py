@@ -127,7 +127,7 @@ was never asked.
 ```bash
 git checkout deadbeef
 moola train --data windows.parquet --split split.json --pretrained-encoder encoder.pt --hidden-dim 128 --num-layers 2 \
---predict-pointers true --augment-data true --cpsa-ratio 0.5
+--predict-pointers true --augment-data true --cpsa-ratio 0.5 --window-bars 105
 moola eval --run <RUN_ID>
 ```
 
