@@ -175,6 +175,25 @@ def test_val_figures_are_said_to_flatter() -> None:
     assert "flatter" not in TEXT
 
 
+def test_linear_heads_are_said_by_their_penalties_and_no_epoch_is() -> None:
+    penalties = {"start": 0.15, "end": 0.6, "class": 1.0, "by_blocks": True}
+    manifest = MADE.manifest | {"head": "linear", "penalties": penalties, "epochs_run": 1, "best_epoch": 1}
+    config = MADE.config | {"head": "linear", "augment_data": False}
+    linear = replace(MADE, manifest=manifest, config=config, training={"trained_on": ["train", "val"]})
+    text = card_text(linear)
+    assert "; linear heads: penalties start 0.15, end 0.6, class 1 chosen over blocks of time." in text
+    assert "fitted on 39 train and val windows, each evaluated by heads that did not see its block of time." in text
+    val = card_text(replace(linear, evaluation=MADE.evaluation | {"part": "val"}))
+    assert "**These windows selected the pointer threshold: the metrics are optimistic.**" in val
+    assert "epoch" not in text + val
+    # Without blocks of time there is nothing to choose by, and without pointers nothing is left to val rows.
+    alone = manifest | {"penalties": {"class": 1.0, "by_blocks": False}}
+    text = card_text(replace(linear, manifest=alone, evaluation=MADE.evaluation | {"part": "val"}))
+    assert "linear heads: penalties class 1 as usual, for there are no blocks of time to choose by." in text
+    assert "which was not fitted, for no block of time could be held out." in text
+    assert "These windows selected" not in text
+
+
 def test_a_better_model_has_no_line_that_it_is_not() -> None:
     figures = MADE.evaluation["figures"] | {"brier": {"value": 0.2, **FIGURE, "high": 0.24}}
     assert "do not show it" not in card_text(replace(MADE, evaluation=MADE.evaluation | {"figures": figures}))
@@ -223,6 +242,23 @@ def test_train_writes_it_eval_refreshes_it_and_the_run_stays_whole(sample, moola
     assert card.read_text() == second
     card.with_name(run_store.METRICS).write_text("{}")
     assert moola(*EVAL, name).code == 5
+
+
+def test_train_report_and_card_say_what_linear_heads_were_fitted_by(sample, moola, train) -> None:
+    told = train("--pretrained-encoder", "base")
+    said = "inear heads: penalties start "
+    assert f"L{said}" in told.out
+    assert "epoch" not in (told.out + told.err).lower()
+    name = told.last_line
+    run = run_store.find_run(RUNS_ROOT, name)
+    assert run.manifest is not None
+    assert run.manifest["head"] == "linear"
+    assert set(run.manifest["penalties"]) == {"start", "end", "class", "by_blocks"}
+    assert "epoch" not in run.path(run_store.CARD).read_text()
+    assert moola("report", "--run", name, "--output", "report.html").code == 0
+    page = Path("report.html").read_text()
+    assert f"l{said}" in page
+    assert "epoch" not in page.replace("--epochs", "")
 
 
 def test_without_the_data_there_are_no_references_and_no_times(sample, moola, train) -> None:
