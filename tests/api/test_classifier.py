@@ -146,7 +146,7 @@ def test_a_pretrained_encoder_stays_as_it_came_and_the_fit_then_has_all_rows(tmp
 def test_an_encoder_that_saw_the_rows_that_choose_is_warned_of(tmp_path, caplog):
     path = encoder_file(tmp_path / "encoder.pt", ["2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z"])
     tiny(hidden_dim=None, encoder=path).fit(WINDOWS, LABELS)
-    assert "Not leak-proof: the encoder was pretrained on times that 8 of 8 val and test windows" in caplog.text
+    assert "Not leak-proof: the encoder was pretrained on times of 8 of 8 val and test windows" in caplog.text
 
 
 def test_what_cannot_be_learned_from_is_refused(fitted, tmp_path):

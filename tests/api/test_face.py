@@ -15,7 +15,7 @@ import pytest
 import moola
 from moola import api
 
-MODULES = ("bars", "chaining", "classifier", "cutting", "judging", "model")
+MODULES = ("evaluate_frames", "frames", "loaded_model", "sklearn_face")
 NAMES = [
     "FEATURE_NAMES",
     "ForwardChaining",

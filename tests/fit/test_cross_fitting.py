@@ -58,13 +58,13 @@ def test_each_row_is_judged_once_by_rows_that_share_no_bar_with_its_block(judged
 
 
 def test_overconfident_folds_cool_the_model_and_only_where_it_refits(monkeypatch):
-    plain = fitted(material_of())
+    plain = fitted(material_of(), head="mlp")
     assert plain.model.temperature == plain.chosen.temperature
     monkeypatch.setattr(fitting, "fit_temperature", lambda _logits, _true: 1.7)
-    folded = fitted(material_of(), calibration_folds=4)
+    folded = fitted(material_of(), head="mlp", calibration_folds=4)
     assert (folded.model.temperature, folded.chosen.temperature) == (1.7, plain.chosen.temperature)
     assert [row["stage"] for row in folded.state.history][-4:] == [f"fold-{number}" for number in (1, 2, 3, 4)]
-    alone = fitted(material_of(), refit=False, calibration_folds=4)
+    alone = fitted(material_of(), head="mlp", refit=False, calibration_folds=4)
     assert alone.model.temperature == plain.chosen.temperature
 
 

@@ -40,7 +40,7 @@ def files(tmp_path, monkeypatch):
 
 
 def test_refit_trains_on_val_rows_and_what_judges_them_never_does():
-    clean, other = fitted(material_of()), fitted(material_of(poisoned(SPLIT.val)))
+    clean, other = (fitted(m, head="mlp") for m in (material_of(), material_of(poisoned(SPLIT.val))))
     assert clean.model is not clean.chosen
     assert same_weights(clean.chosen.network, other.chosen.network)
     assert not same_weights(clean.model.network, other.model.network)
@@ -51,8 +51,8 @@ def test_refit_trains_on_val_rows_and_what_judges_them_never_does():
 
 
 def test_without_refit_val_rows_choose_and_teach_nothing():
-    clean = fitted(material_of(), refit=False)
-    other = fitted(material_of(poisoned(SPLIT.val)), refit=False)
+    clean = fitted(material_of(), refit=False, head="mlp")
+    other = fitted(material_of(poisoned(SPLIT.val)), refit=False, head="mlp")
     assert clean.model is clean.chosen
     assert same_weights(clean.model.network, other.model.network)
     # They have their say in the temperature alone.
@@ -162,7 +162,7 @@ def test_made_windows_come_from_the_rows_of_their_stage_alone(monkeypatch):
         return made
 
     monkeypatch.setattr(recipe, "synthetic_windows", recorded)
-    fitted(material_of(), augment_data=True)
+    fitted(material_of(), augment_data=True, head="mlp")
     (first, _), (second, made) = seen
     assert first.train.tolist() == SPLIT.train.tolist()
     assert second.train.tolist() == [*SPLIT.train, *SPLIT.val]

@@ -38,7 +38,7 @@ def stages_of(
     checkpoint: Path | None = None, on_epoch: Callable[[dict[str, Any]], None] = lambda _row: None, **changes: Any
 ) -> Stages:
     material = material_of(pretrained=changes.pop("pretrained", True))
-    return Stages(options_of(material, **changes), material, CPU, checkpoint, {"seed": 17}, on_epoch)
+    return Stages(options_of(material, **{"head": "mlp"} | changes), material, CPU, checkpoint, {"seed": 17}, on_epoch)
 
 
 def test_an_encoder_that_was_to_be_trained_is_never_kept_as_it_stood(monkeypatch):
@@ -135,7 +135,7 @@ def test_soft_labels_are_the_calibrated_mean_of_the_teachers(unlabelled):
 
     from moola.fit.predicting import read_windows_both_ways
 
-    teachers = [fitted(material_of(), seed=seed).model for seed in (1, 2)]
+    teachers = [fitted(material_of(), head="mlp", seed=seed).model for seed in (1, 2)]
     teachers[0] = replace(teachers[0], temperature=1.7)
     said = soft_labels(teachers, unlabelled, CPU)
     assert len(unlabelled.rows) == len(said) == 20
@@ -152,7 +152,7 @@ def test_both_ways_is_the_mean_of_a_window_and_its_mirror(unlabelled):
     from moola.core.features import mirrored_features
     from moola.fit.predicting import read_windows_both_ways
 
-    model = fitted(material_of()).model
+    model = fitted(material_of(), head="mlp").model
     features = unlabelled.source.features(unlabelled.rows[:5])
     alone = replace(model, mirror=None)
     for mirror in ([0, 1], [1, 0]):

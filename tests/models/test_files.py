@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from moola.models.model_files import (
     write_encoder,
     write_model,
 )
+from moola.models.network import build_network
 from moola.models.sealed import read_sealed, seal
 from moola.training.finetune import run_network
 from tests.networks_made import CPU, equal_weights, made_scaler, scaled_features, tiny_encoder, tiny_network
@@ -209,7 +211,7 @@ def test_an_encoder_file_that_is_not_whole_is_refused_behind_a_right_seal(
     encoder_path: Path, change: Callable[[Content], Any]
 ) -> None:
     reseal(encoder_path, ENCODER_KIND, change)
-    with pytest.raises(UntrustedFile, match=r"(?s)whole moola encoder file.*Nothing of it was used"):
+    with pytest.raises(UntrustedFile, match=r"(?s)intact moola encoder file.*Nothing of it was used"):
         read_encoder(encoder_path)
 
 
@@ -244,6 +246,10 @@ MODEL_CHANGES: dict[str, Callable[[Content], Any]] = {
     "a head more than there are": put("n_heads", value=2),
     "heads in words": put("n_heads", value="1"),
     "heads by truth": put("n_heads", value=True),
+    "heads of another kind": put("head", value="linear"),
+    "heads of no kind": put("head", value=None),
+    "heads of an unknown kind": put("head", value="forest"),
+    "heads of a list of kinds": put("head", value=["mlp"]),
     "no word of a mirror": drop("mirror"),
     "mirror short": put("mirror", value=[0]),
     "mirror of one class twice": put("mirror", value=[0, 0]),
@@ -258,8 +264,27 @@ def test_a_model_file_that_is_not_whole_is_refused_behind_a_right_seal(
     model_path: Path, change: Callable[[Content], Any]
 ) -> None:
     reseal(model_path, MODEL_KIND, change)
-    with pytest.raises(UntrustedFile, match=r"(?s)whole moola model file.*Nothing of it was used"):
+    with pytest.raises(UntrustedFile, match=r"(?s)intact moola model file.*Nothing of it was used"):
         read_model(model_path)
+
+
+def test_a_file_of_before_linear_heads_says_no_kind_and_linear_heads_say_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "model.pkl"
+    write_model(path, made_model())
+    reseal(path, MODEL_KIND, drop("head"))
+    assert equal_weights(read_model(path).network, made_model().network)
+    linear = build_network(tiny_encoder(5), 2, True, 0.0, 0, head_kind="linear")
+    with torch.no_grad():
+        for number, weights in enumerate(linear.heads.parameters()):
+            weights.fill_(number + 0.5)
+    write_model(path, replace(made_model(), network=linear))
+    assert equal_weights(read_model(path).network, linear)
+    assert read_model(path).network.head_kind == "linear"
+    for change in (put("n_heads", value=2), drop("head"), put("head", value="mlp")):
+        write_model(path, replace(made_model(), network=linear))
+        reseal(path, MODEL_KIND, change)
+        with pytest.raises(UntrustedFile, match=r"(?s)intact moola model file.*Nothing of it was used"):
+            read_model(path)
 
 
 def test_heads_beyond_reason_are_refused_before_memory_is_taken(model_path: Path) -> None:

@@ -30,10 +30,10 @@ def test_a_file_says_it_and_105_is_for_none() -> None:
 
 def test_what_disagrees_is_refused() -> None:
     with pytest.raises(
-        InvalidData, match=r"must have the 90 bars of model\.pt, but --window-bars says 105\. Leave it out"
+        InvalidData, match=r"must have the 90 bars of model\.pt, but --window-bars has 105\. Leave it out"
     ):
         agreed_window_bars(105, {MODEL: 90})
-    with pytest.raises(InvalidData, match=r"the 60 bars of other\.pt, but model\.pt says 90"):
+    with pytest.raises(InvalidData, match=r"the 60 bars of other\.pt, but model\.pt has 90"):
         agreed_window_bars(None, {MODEL: 90, OTHER: 60})
 
 
@@ -61,7 +61,7 @@ def files(tmp_path, monkeypatch):
 def test_every_command_takes_it_from_its_windows_and_says_so_once(options, caplog):
     caplog.set_level("INFO")
     assert with_window_bars(options).window_bars == 30
-    assert caplog.messages == ["Windows have 30 bars, as windows.parquet says."]
+    assert caplog.messages == ["Windows have 30 bars, as in windows.parquet."]
     assert with_window_bars(replace(options, window_bars=12)) == replace(options, window_bars=12)
 
 
@@ -69,7 +69,7 @@ def test_bars_leave_it_to_the_split_and_nothing_is_said_of_105(caplog):
     caplog.set_level("INFO")
     options = PretrainOptions(input=BARS, output=Path("encoder.pt"), split=SPLIT)
     assert with_window_bars(options).window_bars == 30
-    assert caplog.messages == ["Windows have 30 bars, as split.json says."]
+    assert caplog.messages == ["Windows have 30 bars, as in split.json."]
     caplog.clear()
     assert with_window_bars(replace(options, split=None)).window_bars == 105
     assert caplog.messages == []
@@ -78,7 +78,7 @@ def test_bars_leave_it_to_the_split_and_nothing_is_said_of_105(caplog):
 def test_a_split_of_another_length_is_refused_with_both_files_named():
     SPLIT.write_text(json.dumps({"window_bars": 60}))
     with pytest.raises(
-        InvalidData, match=r"the 60 bars of split\.json, but windows\.parquet says 30\. Name files of one"
+        InvalidData, match=r"the 60 bars of split\.json, but windows\.parquet has 30\. Name files of one"
     ):
         with_window_bars(OF_DATA[0])
     # One that does not say is no other length; and what else is amiss is its reader's to say.

@@ -75,14 +75,14 @@ TEXT = """\
 
 `enhanced_simple_lstm` reads a window of 105 bars and says its class and the first and last bar of its expansion. \
 Classes: consolidation, retracement. Encoder: 2 LSTM layer(s) of 128 units each way, pretrained (`encoder.pt`), \
-frozen. Finished 2026-01-02T03:04:05+00:00, epoch 7 of 40 kept.
+frozen. Finished 2026-01-02T03:04:05+00:00; best epoch 7 of 40.
 
 ## Figures
 
 On 10 windows of test. Intervals are 95 %, by bootstrap over blocks of 2 windows. The class share and the most common \
 pointers of the train rows are given beside them, as are cheap references fitted on the same rows.
 
-| figure | value | 95 % interval | class share | logistic |
+| metric | value | 95 % interval | class share | logistic |
 |---|---|---|---|---|
 | brier | 0.200 | 0.100 to 0.300 | 0.250 | 0.220 |
 | ece | 0.050 | - | - | - |
@@ -127,7 +127,7 @@ was never asked.
 ```bash
 git checkout deadbeef
 moola train --data windows.parquet --split split.json --pretrained-encoder encoder.pt --hidden-dim 128 --num-layers 2 \
---predict-pointers true --augment-data true --cpsa-ratio 0.5
+--predict-pointers true --augment-data true --cpsa-ratio 0.5 --window-bars 105
 moola eval --run <RUN_ID>
 ```
 
@@ -175,6 +175,25 @@ def test_val_figures_are_said_to_flatter() -> None:
     assert "flatter" not in TEXT
 
 
+def test_linear_heads_are_said_by_their_penalties_and_no_epoch_is() -> None:
+    penalties = {"start": 0.15, "end": 0.6, "class": 1.0, "by_blocks": True}
+    manifest = MADE.manifest | {"head": "linear", "penalties": penalties, "epochs_run": 1, "best_epoch": 1}
+    config = MADE.config | {"head": "linear", "augment_data": False}
+    linear = replace(MADE, manifest=manifest, config=config, training={"trained_on": ["train", "val"]})
+    text = card_text(linear)
+    assert "; linear heads: penalties start 0.15, end 0.6, class 1 chosen over blocks of time." in text
+    assert "fitted on 39 train and val windows, each evaluated by heads that did not see its block of time." in text
+    val = card_text(replace(linear, evaluation=MADE.evaluation | {"part": "val"}))
+    assert "**These windows selected the pointer threshold: the metrics are optimistic.**" in val
+    assert "epoch" not in text + val
+    # Without blocks of time there is nothing to choose by, and without pointers nothing is left to val rows.
+    alone = manifest | {"penalties": {"class": 1.0, "by_blocks": False}}
+    text = card_text(replace(linear, manifest=alone, evaluation=MADE.evaluation | {"part": "val"}))
+    assert "linear heads: penalties class 1 as usual, for there are no blocks of time to choose by." in text
+    assert "which was not fitted, for no block of time could be held out." in text
+    assert "These windows selected" not in text
+
+
 def test_a_better_model_has_no_line_that_it_is_not() -> None:
     figures = MADE.evaluation["figures"] | {"brier": {"value": 0.2, **FIGURE, "high": 0.24}}
     assert "do not show it" not in card_text(replace(MADE, evaluation=MADE.evaluation | {"figures": figures}))
@@ -210,7 +229,7 @@ def test_train_writes_it_eval_refreshes_it_and_the_run_stays_whole(sample, moola
     second = card.read_text()
     assert second != first
     assert "On 44 windows of test." in second
-    assert "| figure | value | 95 % interval | class share | logistic | summary_trees |" in second
+    assert "| metric | value | 95 % interval | class share | logistic | summary_trees |" in second
     assert "not a person" in second
     assert moola(*EVAL, name).code == 0
     assert card.read_text() == second
@@ -225,13 +244,30 @@ def test_train_writes_it_eval_refreshes_it_and_the_run_stays_whole(sample, moola
     assert moola(*EVAL, name).code == 5
 
 
+def test_train_report_and_card_say_what_linear_heads_were_fitted_by(sample, moola, train) -> None:
+    told = train("--pretrained-encoder", "base")
+    said = "inear heads: penalties start "
+    assert f"L{said}" in told.out
+    assert "epoch" not in (told.out + told.err).lower()
+    name = told.last_line
+    run = run_store.find_run(RUNS_ROOT, name)
+    assert run.manifest is not None
+    assert run.manifest["head"] == "linear"
+    assert set(run.manifest["penalties"]) == {"start", "end", "class", "by_blocks"}
+    assert "epoch" not in run.path(run_store.CARD).read_text()
+    assert moola("report", "--run", name, "--output", "report.html").code == 0
+    page = Path("report.html").read_text()
+    assert f"l{said}" in page
+    assert "epoch" not in page.replace("--epochs", "")
+
+
 def test_without_the_data_there_are_no_references_and_no_times(sample, moola, train) -> None:
     name = train().last_line
     for path in (Path("data/processed/labeled/train_latest_relative.parquet"), Path("data/splits/fwd_chain_v3.json")):
         path.unlink()
     assert moola(*EVAL, name).code == 0
     text = (Path("artifacts/runs") / name / run_store.CARD).read_text()
-    assert "| figure | value | 95 % interval | class share |" in text
+    assert "| metric | value | 95 % interval | class share |" in text
     assert "| train | 94 | 43 consolidation, 51 retracement | - | - |" in text
 
 

@@ -45,7 +45,7 @@ def written(folder: Path, table: WindowTable, base: WindowTable | None = None) -
     return TuneOptions(
         data=data,
         split=split,
-        tune_study=folder / "study.db",
+        study=folder / "study.db",
         output=folder / "moola.toml",
         window_bars=BARS,
         trials=3,
@@ -259,7 +259,7 @@ def test_the_best_beats_the_defaults_or_they_stay(options: TuneOptions, quick: N
     assert not kept["beats_defaults"]
     # What was given is not chosen: it is not written where every later `train` would take it.
     assert kept["chosen"] == {}
-    assert kept["held"] == {"hidden_dim": 4, "epochs": 1, "n_heads": 1, "window_bars": BARS}
+    assert kept["held"] == {"hidden_dim": 4, "epochs": 1, "n_heads": 1, "head": "mlp", "window_bars": BARS}
     assert not set(tomllib.loads(options.output.read_text())["train"]) & set(kept["held"])
     text = options.output.read_text()
     assert "does not beat the defaults" in text
@@ -425,6 +425,17 @@ def test_an_encoder_is_never_changed_and_a_frozen_one_has_no_rate(options: TuneO
     training = replace(made.base, freeze_encoder=False)
     first = judge_fold(made.inner, 0, training, "brier", 3, made.device)
     assert judge_fold(made.inner, 0, training, "brier", 3, made.device) == first
+
+
+def test_linear_heads_have_nothing_to_choose_and_what_is_chosen_is_for_the_others(
+    options: TuneOptions, quick: None
+) -> None:
+    with pytest.raises(WrongUsage, match="tune must have --head mlp, but it is linear"):
+        tune.tune(replace(with_encoder(options), head="linear"), quiet)
+    found = tune.tune(replace(with_encoder(options), trials=9), quiet)
+    assert found["beats_defaults"]
+    # On a frozen encoder `train` would take linear heads, which what was chosen does not concern.
+    assert tomllib.loads(options.output.read_text())["train"] == found["chosen"] | {"head": "mlp"}
 
 
 def test_what_train_leaves_to_the_data_is_left_to_each_fold(options: TuneOptions) -> None:

@@ -31,7 +31,7 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
     screen = Screen(console)
     screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {result['part']}")
     if result["part"] == "val":
-        screen.say("  There is no test part: these windows also selected the epoch and the calibration.")
+        screen.say(f"  There is no test part: these windows also selected {result['chosen_by_val']}.")
     _say_provenance(screen, result)
     rows = [_figure_row(figure) for figure in evaluation.figures]
     screen.table(["metric", "value", "95 % interval", "uninformed"], rows)

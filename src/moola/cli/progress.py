@@ -75,6 +75,11 @@ class EpochProgress(Progress):
         stage = row.get("stage", self.label)
         if stage != self.label or row.get("n_epochs", self.n_steps) != self.n_steps:
             self.begin(stage, row["n_epochs"])
+        if "class_penalty" in row:
+            # Linear heads have one optimum, and no epochs on the way.
+            self.unit, self.n_steps = "fit", row["n_epochs"]
+            self.show(row["epoch"], "linear heads")
+            return
         losses = (f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss") if name in row)
         self.show(row["epoch"], ", ".join(losses))
 

@@ -68,13 +68,14 @@ def _pretrain(options: PretrainOptions, screen: Screen) -> int:
 
 
 def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Fine-tune on labelled windows, calibrate, and keep the run.
+    """Train on labelled windows, calibrate, and keep the run.
 
     The last line on stdout is the run's id.
 
     Example: moola train --data data/processed/labeled/train_latest_relative.parquet
     --split data/splits/fwd_chain_v3.json
     """
+    from moola.runs import run_store
     from moola.stages import train
 
     with EpochProgress("train", options.epochs) as progress:
@@ -88,10 +89,11 @@ def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleO
     if options.visible_bars is not None:
         screen.say(f"The network sees the first {options.visible_bars} of {options.window_bars} bars.")
     counts = result["n_windows"]
+    how = run_store.how_fitted(result)
+    how = f"{how[:1].upper()}{how[1:]}"
     screen.say(
-        f"Best epoch {result['best_epoch']} of {result['epochs_run']} on {counts['train']} train and "
-        f"{counts['val']} val windows, temperature {result['temperature']:.2f}, "
-        f"{result['seconds']:.0f} s on {result['device']}."
+        f"{how} on {counts['train']} train and {counts['val']} val windows, "
+        f"temperature {result['temperature']:.2f}, {result['seconds']:.0f} s on {result['device']}."
     )
     if "val" in result["trained_on"]:
         screen.say(
@@ -101,8 +103,7 @@ def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleO
     elif not counts["test"]:
         screen.say(
             "There is no test part, so the kept model is trained on train rows alone and evaluated on val rows, which "
-            "also "
-            "selected its epoch and temperature."
+            f"also selected {run_store.chosen_by_val(result)}."
         )
     if result["labelled_by"]:
         screen.say(f"Labels by {', '.join(result['labelled_by'])}.")

@@ -44,6 +44,7 @@ class LinearResult:
         """Return the one line of history: out-of-fold log-losses at the penalties that were chosen."""
         fit = self.fit
         row: dict[str, Any] = {"stage": stage, "epoch": 1, "best": True, "class_penalty": fit.class_penalty}
+        row["by_blocks"] = bool(fit.class_loss)
         if fit.class_loss:
             row["out_of_fold_class_loss"] = float(min(fit.class_loss))
         if fit.pointer_penalty is not None:

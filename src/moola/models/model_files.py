@@ -172,6 +172,8 @@ def read_model(path: Path) -> ModelFile:
             head_kind = content.get("head", "mlp")
             if head_kind not in get_args(HeadKind):
                 raise ValueError(f"heads called {head_kind!r}")
+            if head_kind == "linear" and n_heads != 1:
+                raise ValueError(f"{n_heads} linear heads, which are one")
             network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0, n_heads, head_kind)
         _take_all(network, content["weights"])
         threshold, temperature = content["pointer_threshold"], content["calibration"]["temperature"]
@@ -274,7 +276,8 @@ def _take_all(module: nn.Module, weights: dict[str, Tensor]) -> int:
         raise ValueError(f"missing weights {sorted(missing)}, surplus weights {sorted(surplus)}")
     for name, tensor in expected.items():
         if tensor.shape != weights[name].shape or tensor.dtype != weights[name].dtype:
-            raise ValueError(f"weights {name} of shape {tuple(weights[name].shape)}, not {tuple(tensor.shape)}")
+            found, due = (f"{tuple(one.shape)} of {one.dtype}" for one in (weights[name], tensor))
+            raise ValueError(f"weights {name} of shape {found}, not {due}")
         if not torch.isfinite(weights[name]).all():
             raise ValueError(f"weights {name} are not finite")
     module.load_state_dict(weights, strict=True, assign=True)

@@ -64,6 +64,8 @@ class ReportContent:
         Why there are no prices.
     references
         Further columns beside the trivial one: heading to figure name to value.
+    chosen_by_val
+        What val rows chose, for a page on val rows.
     history
         One row per epoch, with `epoch` and `train_*_loss`, `val_*_loss`, `best`.
     tables
@@ -86,6 +88,7 @@ class ReportContent:
     ohlc: np.ndarray | None = None
     no_ohlc: str = ""
     references: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    chosen_by_val: str = "the epoch and the temperature"
     history: Sequence[Mapping[str, Any]] = ()
     tables: Sequence[ShownTable] = ()
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

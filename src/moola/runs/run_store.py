@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -127,6 +127,25 @@ class Run:
     def read(self, name: str) -> dict[str, Any]:
         """Read one of the run's JSON files."""
         return read_json(self.path(name), f"{name} of run {self.run_id}", "Train the run again.")
+
+
+def how_fitted(record: Mapping[str, Any]) -> str:
+    """Say how a run was fitted, by its manifest: the epoch that is kept, or the penalties of linear heads."""
+    found = record.get("penalties")
+    if found is None:
+        return f"best epoch {record.get('best_epoch')} of {record.get('epochs_run')}"
+    penalties = ", ".join(f"{name} {found[name]:g}" for name in ("start", "end", "class") if name in found)
+    by = (
+        "chosen over blocks of time" if found["by_blocks"] else "as usual, for there are no blocks of time to choose by"
+    )
+    return f"linear heads: penalties {penalties} {by}"
+
+
+def chosen_by_val(record: Mapping[str, Any]) -> str:
+    """Say what val rows chose for a run, by its manifest."""
+    if record.get("penalties") is None:
+        return "the epoch and the temperature"
+    return "the pointer threshold" if "start" in record["penalties"] else "nothing"
 
 
 def new_run_id(model: str, seed: int, options_digest: str) -> str:

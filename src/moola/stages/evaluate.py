@@ -84,7 +84,7 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     path = options.save_metrics or METRICS_ROOT / f"{run.run_id}.json"
     facts = {
         key: run.manifest.get(key) for key in ("leak_proof", "leaks", "labelled_by", "data_sha256", "split_sha256")
-    }
+    } | {"chosen_by_val": run_store.chosen_by_val(run.manifest)}
     said = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
     content = {"run_id": run.run_id, **facts, **evaluation.as_dict(), "predicted": dict(sorted(said.items()))}
     write_atomic(path, json_bytes(content))

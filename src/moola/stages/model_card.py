@@ -173,8 +173,7 @@ def _what_it_is(content: CardContent) -> str:
         f"`{manifest['model']}` reads a window of {config.get('window_bars')} bars and says {says}. "
         f"Classes: {', '.join(_plain(name) for name in content.class_counts['train'])}. Encoder: "
         f"{config.get('num_layers')} LSTM layer(s) of {config.get('hidden_dim')} units each way, {encoder}. "
-        f"Finished {manifest.get('finished_at')}, epoch {manifest.get('best_epoch')} of "
-        f"{manifest.get('epochs_run')} kept."
+        f"Finished {manifest.get('finished_at')}; {run_store.how_fitted(manifest)}."
     )
 
 
@@ -186,7 +185,9 @@ def _judged_on(content: CardContent) -> str:
         f"beside them, as are cheap references fitted on the same rows."
     )
     if found["part"] == "val":
-        text += " **These windows selected the epoch and the temperature: the metrics are optimistic.**"
+        chosen = run_store.chosen_by_val(content.manifest)
+        if chosen != "nothing":
+            text += f" **These windows selected {chosen}: the metrics are optimistic.**"
         if content.config.get("refit"):
             text += " They are of the model before it was retrained on them."
         if (content.manifest.get("n_windows") or {}).get("test"):
@@ -219,6 +220,15 @@ def _calibration(content: CardContent) -> str:
     text = f"Logits are divided by a temperature of {content.temperature:.2f}, "
     if content.training.get("unlabelled_sha256"):
         text += f"for the student learned probabilities that were calibrated on {counts.get('val')} val windows."
+    elif content.manifest.get("penalties"):
+        parts = content.training.get("trained_on") or ["train"]
+        n_windows = sum(counts.get(part) or 0 for part in parts)
+        text += (
+            f"fitted on {n_windows} {' and '.join(parts)} windows, each evaluated by heads that did not see its block "
+            "of time."
+            if content.manifest["penalties"]["by_blocks"]
+            else "which was not fitted, for no block of time could be held out."
+        )
     else:
         text += f"fitted on {counts.get('val')} val windows."
     ece, perfect = found["figures"].get("ece"), (found.get("perfect_ece") or {}).get("width")
@@ -261,7 +271,7 @@ def _data(content: CardContent) -> str:
     elif not (manifest.get("n_windows") or {}).get("test"):
         lines.append(
             "- There is no test part: the model was trained on train rows alone and is evaluated on val rows, which "
-            "also selected its epoch and temperature."
+            f"also selected {run_store.chosen_by_val(manifest)}."
         )
     if content.training.get("unlabelled_sha256"):
         lines.append(

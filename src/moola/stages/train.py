@@ -37,7 +37,7 @@ VAL_METRICS = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
 
 
 def train(options: TrainOptions, on_epoch: OnEpoch, judged_elsewhere: bool = False) -> dict[str, Any]:
-    """Fine-tune on train rows, choose the epoch and calibrate on val rows, keep the run.
+    """Train on train rows, let val rows choose what the kind of heads leaves to them, keep the run.
 
     `judged_elsewhere` says that windows outside the split evaluate the model, so that it may take every part of it.
 
@@ -139,7 +139,16 @@ def _record(options: TrainOptions, material: Material, fitted: Fitted, device: t
         "n_windows": {part: len(material.split.part(part)) for part in ("train", "val", "test")},
         "epochs_run": state.epoch,
         "best_epoch": state.best_epoch,
+        "head": options.head,
+        "penalties": _penalties(state) if options.head == "linear" else None,
     }
+
+
+def _penalties(state: FitState) -> dict[str, Any]:
+    """Penalties of the linear heads that are kept, and whether blocks of time chose them."""
+    last = state.history[-1]
+    pointers = dict(zip(("start", "end"), last.get("pointer_penalty", ()), strict=False))
+    return pointers | {"class": last["class_penalty"], "by_blocks": last["by_blocks"]}
 
 
 def _write_run(

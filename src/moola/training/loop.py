@@ -326,6 +326,7 @@ def epoch_lines(label: str, every_s: float = EVERY_S) -> Callable[[dict[str, Any
             shown = now
             stage = f", {row['stage']}" if "stage" in row else ""
             of = f" of {row['n_epochs']}" if "n_epochs" in row else ""
-            print(f"{label}{stage}: epoch {row['epoch']}{of}", file=sys.stderr, flush=True)
+            unit = "fit of linear heads" if "class_penalty" in row else "epoch"
+            print(f"{label}{stage}: {unit} {row['epoch']}{of}", file=sys.stderr, flush=True)
 
     return show
