@@ -15,10 +15,11 @@ import polars as pl
 from contract_rules import bar_rules, window_rules
 from page_commands import run
 
+from moola.core.bars import Bars
 from moola.core.event_merging import MergedEvents
 from moola.core.features import FEATURE_NAMES
 from moola.core.windows import WINDOW_BARS, inner_zone
-from moola.tables.event_table import NO_BARS, events_frame, events_of
+from moola.tables.event_table import events_frame, events_of
 
 SMALL = {"MOOLA_HIDDEN_DIM": "4", "MOOLA_NUM_LAYERS": "1", "MOOLA_EPOCHS": "1", "MOOLA_DEVICE": "cpu"}
 DATA = "data/processed/labeled/train_latest_relative.parquet"
@@ -87,7 +88,7 @@ def page(folder: Path) -> str:
     first, last = inner_zone(WINDOW_BARS)
     made = next((folder / "artifacts/runs").iterdir())
     predictions = pl.read_parquet(made / "predictions.parquet")
-    events = events_frame(events_of(MergedEvents.none(len(CLASSES)), NO_BARS, list(CLASSES)))
+    events = events_frame(events_of(MergedEvents.none(len(CLASSES)), Bars.none(), list(CLASSES)))
     manifest = json.loads((made / "manifest.json").read_text())
     files = {path.name: f"{path.suffix[1:]}" for path in made.iterdir()}
     zones = (

@@ -68,7 +68,7 @@ def test_the_file_is_written_ahead_flushed_and_marked_with_its_version(store):
 def test_who_was_second_is_told_what_the_first_one_saved(store):
     first = store.save(LABEL, 0)
     for stale in (0, 2, -1):
-        with pytest.raises(LabelConflict, match="another save was first") as refused:
+        with pytest.raises(LabelConflict, match="saved elsewhere meanwhile") as refused:
             store.save(replace(LABEL, note="mine"), stale)
         assert refused.value.current == first
     with pytest.raises(LabelConflict) as refused:
