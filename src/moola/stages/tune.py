@@ -273,7 +273,7 @@ def tune(options: TuneOptions, on_trial: OnTrial) -> dict[str, Any]:
         _run_trials(plan, study, options.trials, until, on_trial)
         trials = studies.finished(study)
     found = compare(plan, trials, options.confirm_seeds)
-    values = found.values
+    values: dict[str, Any] = dict(found.values)
     if options.pretrained_encoder is not None and values:
         # Without it a frozen encoder would take linear heads, which these values do not concern.
         values = values | {"head": "mlp"}
