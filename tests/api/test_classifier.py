@@ -16,7 +16,7 @@ from sklearn.utils import estimator_checks
 
 from moola import ForwardChaining, WindowClassifier, read_windows, relative_features
 from moola.errors import InvalidData, OperationFailed, UntrustedFile
-from moola.models.model_files import read_model, write_encoder
+from moola.models.model_files import BASE_NAME, read_encoder, read_model, write_encoder
 from moola.options.training_options import TrainOptions
 from tests.api.faced import LABELS, N_BARS, TABLE, TINY, WINDOWS, tiny
 from tests.networks_made import equal_weights, made_scaler, tiny_encoder
@@ -67,6 +67,18 @@ def test_the_network_is_the_one_that_train_makes_of_the_same_rows(sample, moola)
     assert again.model_.file.temperature == kept.temperature
     assert again.model_.file.pointer_threshold == kept.pointer_threshold
     assert again.model_.file.mirror == kept.mirror
+
+
+def test_the_encoder_in_the_package_is_taken_by_its_name_and_its_heads_are_linear():
+    base = [WindowClassifier(encoder="base", device="cpu", seed=seed).fit(WINDOWS, LABELS) for seed in (1, 2)]
+    network = base[0].model_.file.network
+    assert (network.head_kind, len(network.heads)) == ("linear", 1)
+    assert equal_weights(network.encoder, read_encoder(BASE_NAME).encoder)
+    assert equal_weights(network, base[1].model_.file.network)
+    assert base[0].predict_proba(WINDOWS).shape == (40, 2)
+    assert base[0].predict_pointers(WINDOWS).shape == (40, 2)
+    other = WindowClassifier(encoder="base", head="mlp", n_heads=2, epochs=1, device="cpu").fit(WINDOWS, LABELS)
+    assert (other.model_.file.network.head_kind, len(other.model_.file.network.heads)) == ("mlp", 2)
 
 
 def test_every_form_of_the_same_windows_gives_the_same_model(fitted):

@@ -244,7 +244,11 @@ def test_train_writes_it_eval_refreshes_it_and_the_run_stays_whole(sample, moola
     assert moola(*EVAL, name).code == 5
 
 
-def test_train_report_and_card_say_what_linear_heads_were_fitted_by(sample, moola, train) -> None:
+def test_train_report_and_card_say_what_linear_heads_were_fitted_by(
+    sample, moola, train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MOOLA_HIDDEN_DIM", "MOOLA_NUM_LAYERS", "MOOLA_EPOCHS"):
+        monkeypatch.delenv(name)
     told = train("--pretrained-encoder", "base")
     said = "inear heads: penalties start "
     assert f"L{said}" in told.out

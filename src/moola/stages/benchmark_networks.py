@@ -19,7 +19,7 @@ from moola.core.bars import bar_lengths_us
 from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, safe_name, sha256_file, write_atomic
-from moola.models.model_files import BASE_NAME
+from moola.models.model_files import BASE_NAME, encoder_path
 from moola.models.references import LEARNERS, PEERS
 from moola.models.sealed import digest
 from moola.options.study_options import BenchmarkOptions
@@ -283,6 +283,8 @@ def with_bars(given: Any, seen: SeenBars | None) -> dict[str, Any]:
 def deciding(options: Any, without: Iterable[str]) -> dict[str, str]:
     """Return options as text, a file by its content: what an encoder or a fit depends on."""
     values = {field.name: getattr(options, field.name) for field in fields(options)}
+    if values.get("pretrained_encoder") is not None:
+        values["pretrained_encoder"] = encoder_path(values["pretrained_encoder"])
     return {key: _told(value) for key, value in values.items() if key not in without}
 
 

@@ -19,7 +19,7 @@ from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.files import sha256_file
 from moola.fit.processes import OnFit
 from moola.leakcheck.checking import leakcheck
-from moola.models.model_files import read_encoder
+from moola.models.model_files import encoder_sha256, read_encoder
 from moola.models.references import REFERENCES
 from moola.models.sealed import digest
 from moola.options.judging_options import LeakcheckOptions
@@ -152,9 +152,8 @@ def _check(options: CvOptions) -> None:
 
 def _opened(options: CvOptions, data_sha256: str) -> contextlib.AbstractContextManager[run_store.Run]:
     deciding = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST}
-    for name in ("pretrained_encoder", "pretrain_bars"):
-        path = getattr(options, name)
-        deciding[name] = sha256_file(path) if path else ""
+    deciding["pretrained_encoder"] = encoder_sha256(options.pretrained_encoder) or ""
+    deciding["pretrain_bars"] = sha256_file(options.pretrain_bars) if options.pretrain_bars else ""
     key = digest(deciding | {"data_sha256": data_sha256})
     config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
     config |= {"digest": key, "option_sources": option_sources(CvOptions)}
