@@ -97,8 +97,8 @@ def test_a_label_store_of_a_later_version_is_refused_with_what_to_do(tmp_path):
     path = tmp_path / "labels.db"
     shutil.copy(VERSIONS[-1] / "labels.db", path)
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 3")
+    connection.execute("PRAGMA user_version = 4")
     connection.commit()
     connection.close()
-    with pytest.raises(UntrustedFile, match=r"of version 3; it was left as it is\. Use the moola that made it"):
+    with pytest.raises(UntrustedFile, match=r"of version 4; it was left as it is\. Use the moola that made it"):
         LabelStore(path)
