@@ -55,7 +55,7 @@ def test_everything_is_on_the_page(page):
     text = Page(page).text
     for said in (
         "Verdict: inconclusive. The evidence is thin.",
-        "30 of 30 judged windows were labelled by rule:prior-state-1: a rule, not a person",
+        "30 of 30 evaluated windows were labelled by rule:prior-state-1: a rule, not a person",
         "Reliability",
         "Precision and recall",
         "Confusion",
