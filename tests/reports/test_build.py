@@ -75,7 +75,7 @@ def test_everything_is_on_the_page(page):
 
 def test_verdict_stands_before_every_figure(page):
     text = Page(page).text
-    assert text.index("Verdict:") < text.index("judged windows") < text.index("Reliability")
+    assert text.index("Verdict:") < text.index("evaluated windows") < text.index("Reliability")
 
 
 def test_nothing_is_asked_of_a_network(page):
@@ -170,8 +170,8 @@ def test_val_is_said_to_have_chosen():
     predictions = table_with_curves()
     predictions = replace(predictions, part=np.full(len(predictions), "val", dtype=object), annotator=None)
     text = Page(build_report(content_of(predictions))).text
-    assert "Judged on val" in text
-    assert "does not say who labelled" in text
+    assert "Evaluated on val" in text
+    assert "does not name the annotator" in text
 
 
 @pytest.mark.parametrize(
