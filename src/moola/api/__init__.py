@@ -4,9 +4,9 @@ None may be that of a package under moola (`reports`, `label`): importing the pa
 """
 
 from moola.api.evaluate_frames import evaluate, report
-from moola.api.frames import autolabel, read_bars, read_windows, relative_features, sample_bars, split, windows
 from moola.api.loaded_model import Model
 from moola.api.sklearn_face import ForwardChaining, WindowClassifier
+from moola.api.window_frames import autolabel, read_bars, read_windows, relative_features, sample_bars, split, windows
 from moola.core.features import FEATURE_NAMES
 
 __all__ = [

@@ -166,12 +166,28 @@ def material_of(
 
 
 SCRATCH_HIDDEN, SCRATCH_LAYERS = 64, 1
+HIDDEN_LAYER_OPTIONS = (
+    "epochs",
+    "patience",
+    "n_heads",
+    "batch_size",
+    "learning_rate",
+    "dropout",
+    "weight_decay",
+    "pointer_weight",
+    "pointer_sigma",
+    "label_smoothing",
+    "input_noise",
+    "cpsa_ratio",
+    "calibration_folds",
+)
 
 
 def resolve_options(
     options: TrainOptions, table: WindowTable, split: Split, encoder: EncoderFile | None
 ) -> TrainOptions:
     """Fill in what was left open, so that `config.json` has all, and refuse contradictions."""
+    asked = options
     _check_numbers(options, table.window_bars)
     train_has_pointers = bool((table.expansion_start[split.train] >= 0).any())
     if options.predict_pointers and not train_has_pointers:
@@ -219,6 +235,7 @@ def resolve_options(
     frozen = True if options.freeze_encoder is None else options.freeze_encoder
     head = _head_kind(options, frozen)
     if head == "linear":
+        _say_idle(asked)
         # The mirror is part of the fit; there is one head, and its calibration is out of fold already.
         options = replace(options, augment_data=False, n_heads=1, calibration_folds=0)
     return replace(
@@ -230,6 +247,15 @@ def resolve_options(
         hidden_dim=architecture.hidden_dim,
         num_layers=architecture.num_layers,
     )
+
+
+def _say_idle(options: TrainOptions) -> None:
+    """Say which options that were given do nothing to linear heads."""
+    idle = [name for name in HIDDEN_LAYER_OPTIONS if getattr(options, name) != getattr(TrainOptions, name)]
+    idle += ["augment_data"] if options.augment_data else []
+    if idle:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        log.info("Linear heads make no use of %s: that is for --head mlp.", names)
 
 
 def _head_kind(options: TrainOptions, frozen: bool) -> HeadKind:
