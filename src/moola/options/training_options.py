@@ -72,7 +72,12 @@ class TrainOptions:
     augmentations
         How synthetic windows are made; of several, each window takes a chain drawn at random.
     bars
-        Bars that the windows were cut from; `recut` needs them.
+        Bars that the windows were cut from; `recut` needs them, and --spans.
+    spans
+        Spans that a person marked on --bars (symbol, start, end, label in UTC): the model learns where nothing is, and
+        a scan tells how probable it is that a person would have marked an event.
+    stretches
+        Annotated stretches of --bars (symbol, from, to): what in them is in no span is background. No other bar is.
     mirror_classes
         How the price mirror treats classes: `same`, or swaps such as `bull:bear`. Without it only
         consolidation and retracement are mirrored.
@@ -151,6 +156,8 @@ class TrainOptions:
     cpsa_schedule: tuple[float, ...] = ()
     augmentations: tuple[AugmentationName, ...] = ("mirror",)
     bars: Path | None = None
+    spans: Path | None = None
+    stretches: Path | None = None
     mirror_classes: tuple[str, ...] = ()
     mirror_average: bool | None = None
     refit: bool | None = None
