@@ -61,7 +61,9 @@ class BarVectors:
         """Return the mean vectors each way, and which bars a window has."""
         is_inner = (self.n_inner > 0)[:, None]
         count = np.maximum(np.where(self.n_inner > 0, self.n_inner, self.n_whole), 1)[:, None].astype(np.float32)
-        found = tuple(np.where(is_inner, inner, whole) / count for inner, whole in zip(self.inner, self.whole, strict=True))
+        found = tuple(
+            np.where(is_inner, inner, whole) / count for inner, whole in zip(self.inner, self.whole, strict=True)
+        )
         return found, self.n_whole > 0
 
 

@@ -416,7 +416,9 @@ def _fit_forest(
             "Give stretches with spans and with bars between them."
         )
     drawn = derive_seed(seed, "presence", pair[0], purpose) % 2**32
-    trees = ExtraTreesClassifier(N_TREES, min_samples_leaf=LEAF, max_features=FEATURE_SHARE, random_state=drawn, n_jobs=1)
+    trees = ExtraTreesClassifier(
+        N_TREES, min_samples_leaf=LEAF, max_features=FEATURE_SHARE, random_state=drawn, n_jobs=1
+    )
     return forest_of(trees.fit(values, right))
 
 
@@ -458,7 +460,9 @@ def _calibrated(
     for place, one in enumerate(learned):
         own = rows.chart[kept] == place
         inside = one.span_block >= 0
-        right[own] = matched(rows.bar[kept][own], label[own], best[own], one.marked.bar[inside], one.marked.class_index[inside])
+        right[own] = matched(
+            rows.bar[kept][own], label[own], best[own], one.marked.bar[inside], one.marked.class_index[inside]
+        )
     slope, intercept = fit_platt(score_logit(best), right.astype(np.int64))
     prob = np.asarray(expit(slope * score_logit(best) + intercept))
     threshold, f1 = _best_threshold(prob, right, int(counts.sum()))
@@ -479,7 +483,9 @@ def _without_overlap(rows: _Candidates, score: np.ndarray) -> Iterator[np.ndarra
     for place in np.unique(rows.chart):
         own = np.flatnonzero(rows.chart == place)
         events = replace(_as_events(rows.bar[own], score[own]))
-        stays, _ = suppress(events, np.zeros((0, 2), dtype=np.int64), MAX_OVERLAP, int(rows.bar[own].max(initial=0)) + 1)
+        stays, _ = suppress(
+            events, np.zeros((0, 2), dtype=np.int64), MAX_OVERLAP, int(rows.bar[own].max(initial=0)) + 1
+        )
         yield own[stays]
 
 

@@ -84,7 +84,9 @@ def _charts(bars: Bars, annotated: np.ndarray, span_rows: np.ndarray, class_inde
     n_annotated = np.concatenate([[0], np.cumsum(annotated)])
     whole = n_annotated[span_rows[:, 1] + 1] - n_annotated[span_rows[:, 0]] == span_rows[:, 1] - span_rows[:, 0] + 1
     if not whole.all():
-        log.warning("%d of %d spans do not lie in annotated stretches: they are left out.", int((~whole).sum()), len(whole))
+        log.warning(
+            "%d of %d spans do not lie in annotated stretches: they are left out.", int((~whole).sum()), len(whole)
+        )
     charts = []
     for name in bars.symbols:
         own = np.flatnonzero(bars.symbol == name)

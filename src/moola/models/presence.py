@@ -184,9 +184,7 @@ def pair_scores(stage: BarStage, logits: Float[np.ndarray, "bars 3"]) -> Float[n
         running = running[: n_bars - n] + logits[n:, RUNS]
         if n + 1 < stage.shortest:
             continue
-        found[: n_bars - n, n] = (
-            start[: n_bars - n] + end[n:] + stage.log_length[n] + RUN_WEIGHT * running / (n + 1)
-        )
+        found[: n_bars - n, n] = start[: n_bars - n] + end[n:] + stage.log_length[n] + RUN_WEIGHT * running / (n + 1)
     return found
 
 
@@ -212,13 +210,18 @@ def _shifted(scores: np.ndarray, by_start: int, by_length: int) -> np.ndarray:
     rows = slice(max(-by_start, 0), min(n_bars - by_start, n_bars))
     columns = slice(max(-by_length, 0), min(n_lengths - by_length, n_lengths))
     if rows.start < rows.stop and columns.start < columns.stop:
-        there = scores[rows.start + by_start : rows.stop + by_start, columns.start + by_length : columns.stop + by_length]
+        there = scores[
+            rows.start + by_start : rows.stop + by_start, columns.start + by_length : columns.stop + by_length
+        ]
         found[rows, columns] = there
     return found
 
 
 def side_values(
-    stage: BarStage, own: Float[np.ndarray, "bars 3"], other: Float[np.ndarray, "bars 3"], bar: Int[np.ndarray, "spans 2"]
+    stage: BarStage,
+    own: Float[np.ndarray, "bars 3"],
+    other: Float[np.ndarray, "bars 3"],
+    bar: Int[np.ndarray, "spans 2"],
 ) -> Float[np.ndarray, "spans values"]:
     """Return what the first stage says around each candidate, of the bars as they are read and of their mirror."""
     start, end = bar[:, 0], bar[:, 1]
@@ -327,7 +330,7 @@ def class_scores(
     return {one: joined_logits(tuple(by_way), ways_of(detector, one)) for one in classes_of(detector)}
 
 
-def unique_spans(found: list[Int[np.ndarray, "spans 2"]]) -> Int[np.ndarray, "spans 2"]:
+def unique_spans(found: list[np.ndarray]) -> Int[np.ndarray, "spans 2"]:
     """Return each span once, by start, then end."""
     return np.unique(np.concatenate(found), axis=0).reshape(-1, 2)
 
@@ -413,7 +416,9 @@ def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:
         raise ValueError(f"a detector of the classes {upright!r} and {turned!r}")
     width = n_hidden * (1 + (turned is not None)) + N_BAR_VALUES
     n_values = N_SPAN_VALUES + N_SIDE_VALUES
-    return Detector(upright, turned, _restored_bars(content["bars"], width), _restored_forest(content["forest"], n_values))
+    return Detector(
+        upright, turned, _restored_bars(content["bars"], width), _restored_forest(content["forest"], n_values)
+    )
 
 
 def _array(tensor: Tensor, dtype: type, *shape: int | None) -> np.ndarray:
@@ -443,7 +448,9 @@ def _restored_forest(content: dict[str, Any], n_values: int) -> Forest:
     inner = left >= 0
     node = np.arange(n_nodes)
     # Children stand behind their parent: no walk is without end.
-    sound = (left[inner] > node[inner]) & (right[inner] > node[inner]) & (right[inner] < n_nodes) & (left[inner] < n_nodes)
+    sound = (
+        (left[inner] > node[inner]) & (right[inner] > node[inner]) & (right[inner] < n_nodes) & (left[inner] < n_nodes)
+    )
     sound &= (feature[inner] >= 0) & (feature[inner] < n_values)
     in_range = len(root) and n_nodes <= MOST_NODES and root.min() >= 0 and root.max() < n_nodes
     if not (in_range and sound.all() and (share >= 0).all() and (share <= 1).all()):

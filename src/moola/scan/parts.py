@@ -158,9 +158,7 @@ class PartReader:
     spool: LaidOutBars
     live: bool
 
-    def said(
-        self, symbol: int, first: int, last: int, sums_of: SumsOf | None = None
-    ) -> tuple[WindowCurves, Bars, int]:
+    def said(self, symbol: int, first: int, last: int, sums_of: SumsOf | None = None) -> tuple[WindowCurves, Bars, int]:
         """Read the windows at the places `[first, last)` of a symbol; return them, their bars and the bars' place.
 
         `sums_of` gives, for these bars and their place, what their vectors are added to.

@@ -61,9 +61,7 @@ def _times(frame: pl.DataFrame, name: str, path: Path) -> np.ndarray:
     return column.dt.timestamp("us").to_numpy()
 
 
-def _on_bars(
-    frame: pl.DataFrame, path: Path, bars: Bars, ends: tuple[str, str]
-) -> tuple[np.ndarray, np.ndarray]:
+def _on_bars(frame: pl.DataFrame, path: Path, bars: Bars, ends: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
     times = np.stack([_times(frame, name, path) for name in ends], axis=1)
     backward = times[:, 0] > times[:, 1]
     if backward.any():
@@ -72,7 +70,9 @@ def _on_bars(
             f"{int(backward.argmax())}. {ADVICE}"
         )
     names = bars.symbols
-    symbol = frame["symbol"].cast(pl.String).fill_null("").to_numpy().astype(object) if "symbol" in frame.columns else None
+    symbol = (
+        frame["symbol"].cast(pl.String).fill_null("").to_numpy().astype(object) if "symbol" in frame.columns else None
+    )
     if symbol is None and len(names) > 1:
         raise InvalidData(f"{path} must have a column symbol, for the bars are of {len(names)} symbols. {ADVICE}")
     rows = np.full((len(frame), 2), -1, dtype=np.int64)
@@ -84,7 +84,9 @@ def _on_bars(
         first = np.searchsorted(start_us, times[mine, 0], side="right") - 1
         last = np.searchsorted(start_us, times[mine, 1], side="right") - 1
         rows[mine] = np.where(
-            ((last >= 0) & (times[mine, 0] <= start_us[-1]))[:, None], own[np.stack([np.maximum(first, 0), last], axis=1)], -1
+            ((last >= 0) & (times[mine, 0] <= start_us[-1]))[:, None],
+            own[np.stack([np.maximum(first, 0), np.maximum(last, 0)], axis=1)],
+            -1,
         )
     known = np.ones(len(frame), dtype=bool) if symbol is None else np.isin(symbol, names) | (names == [""])
     outside = known & (rows[:, 0] < 0)
