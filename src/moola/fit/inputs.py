@@ -140,6 +140,9 @@ def gather(options: TrainOptions) -> Material:
     }
     if options.bars is not None:
         hashes["bars_sha256"] = sha256_file(options.bars)
+    for name in ("spans", "stretches"):
+        if (path := getattr(options, name)) is not None:
+            hashes[f"{name}_sha256"] = sha256_file(path)
     if options.unlabelled is not None:
         hashes["unlabelled_sha256"] = sha256_file(options.unlabelled)
     return material_of(table, split_file.split, split_file.name, encoder, hashes, leak_proof, options.data)

@@ -21,6 +21,7 @@ from moola.models.network import (
     EnhancedSimpleLSTM,
     build_encoder,
 )
+from moola.models.presence import Presence, restored, stored
 from moola.models.sealed import digest, read_sealed, write_sealed
 from moola.options.option_ranges import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS, HeadKind
 
@@ -62,6 +63,8 @@ class ModelFile:
     length_weight: np.ndarray | None = None
     # First bars of a window that the network reads; None reads all.
     visible_bars: int | None = None
+    # Where nothing is; None where the model learned from windows alone.
+    presence: Presence | None = None
 
     @property
     def n_seen_bars(self) -> int:
@@ -150,6 +153,7 @@ def write_model(path: Path, model: ModelFile) -> bytes:
         "mirror": model.mirror,
         "length_weight": None if model.length_weight is None else torch.from_numpy(model.length_weight.copy()),
         "visible_bars": model.visible_bars,
+        "presence": stored(model.presence),
     }
     return write_sealed(path, MODEL_KIND, content)
 
@@ -194,6 +198,7 @@ def read_model(path: Path) -> ModelFile:
             mirror,
             _read_length_weight(content["length_weight"], window_bars),
             _read_visible_bars(content["visible_bars"], window_bars),
+            restored(content.get("presence"), len(names), mirror is not None, encoder.output_dim),
         )
 
 

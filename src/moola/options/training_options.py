@@ -64,6 +64,7 @@ from moola.options.option_ranges import (
     Range,
     TaskName,
 )
+from moola.options.span_options import Stretches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,19 @@ class TrainOptions(SplitData):
         advanced("Ratios instead of --cpsa-ratio, as 0.25 0.5 1.0: equal stages over the epochs.", TRAINING),
     ] = ()
     augmentations: Augmentations = ("mirror",)
-    bars: CutBars | None = None
+    bars: Annotated[CutBars, says("Bars that the windows were cut from; `recut` and --spans need them.")] | None = None
+    spans: (
+        Annotated[
+            Path,
+            everyday(
+                "Spans that a person marked on --bars: the model learns where nothing is, and a scan gives each event "
+                "the probability that a person would have marked it.",
+                DATA,
+            ),
+        ]
+        | None
+    ) = None
+    stretches: Stretches | None = None
     mirror_classes: MirrorClasses = ()
     mirror_average: Annotated[
         bool | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,9 +12,12 @@ import numpy as np
 
 from moola.core.bars import Bars
 from moola.core.event_merging import MergedEvents, WindowCurves, not_yet_told, suppress
+from moola.core.span_shapes import LOOK_AHEAD, LOOK_BACK, PACE_BARS
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, remove_leftovers, sha256_bytes, sha256_file, write_atomic
+from moola.fit.chart_reading import BarVectors, n_ways
 from moola.models.model_files import ModelFile, read_model
+from moola.models.presence import RIVAL_BARS, SIDE_BARS, Chart, Presence, chart_of, read_chart
 from moola.options.scan_options import ScanOptions
 from moola.scan.window_reading import Judging, Sliding, Stretch, WindowCounts, WindowReader, count_windows, stretches
 from moola.tables.bar_spool import LaidOutBars, SpooledBars, symbol_gap_s
@@ -141,6 +144,9 @@ def events_from_json(stored: dict[str, Any]) -> MergedEvents:
 
 # A threshold chosen where every window has an expansion can be next to nothing; between them most windows have none.
 LEAST_PROB = 0.1
+# Bars before and after those whose shapes are read, that these hang on.
+SHAPE_BACK, SHAPE_AHEAD = LOOK_BACK + PACE_BARS, LOOK_AHEAD + 1
+SumsOf = Callable[[int, int], BarVectors]
 
 
 @dataclass(frozen=True)
@@ -152,25 +158,65 @@ class PartReader:
     spool: LaidOutBars
     live: bool
 
-    def said(self, symbol: int, first: int, last: int) -> tuple[WindowCurves, Bars, int]:
-        """Read the windows at the places `[first, last)` of a symbol; return them, their bars and the bars' place."""
+    def said(self, symbol: int, first: int, last: int, sums_of: SumsOf | None = None) -> tuple[WindowCurves, Bars, int]:
+        """Read the windows at the places `[first, last)` of a symbol; return them, their bars and the bars' place.
+
+        `sums_of` gives, for these bars and their place, what their vectors are added to.
+        """
         stride = self.reader.sliding.stride
         n_places = self.reader.sliding.n_places(self.spool.n_bars[symbol], self.reader.n_bars)
         first, last = max(first, 0), min(last, n_places)
         bars = self.spool.read(symbol, first * stride, (last - 1) * stride + self.reader.n_bars)
         max_gap_s = symbol_gap_s(self.spool, symbol, self.reader.sliding.max_gap_hours)
-        return self.reader.read(bars, first * stride, max_gap_s), bars, first * stride
+        sums = None if sums_of is None else sums_of(len(bars), first * stride)
+        return self.reader.read(bars, first * stride, max_gap_s, sums), bars, first * stride
 
     def proposed(self, stretch: Stretch) -> MergedEvents:
         """Return the events of a part: in hindsight all that are probable enough, live all that can be reported."""
         sliding = self.reader.sliding
         reach = sliding.reach(self.reader.n_bars)
         own = slice(stretch.first * sliding.stride, stretch.last * sliding.stride)
+        if self.reader.model.presence is not None:
+            return self._present(stretch.symbol, own, stretch.last, self.reader.model.presence)
         if self.live:
             said, _, _ = self.said(stretch.symbol, stretch.first - reach, stretch.last)
             return self.judging.as_known(said, own)
         said, _, _ = self.said(stretch.symbol, stretch.first - reach, stretch.last + reach)
         return self.judging.in_hindsight(said, own)
+
+    def _present(self, symbol: int, own: slice, last: int, presence: Presence) -> MergedEvents:
+        """Return the events of a part that begin at its own bars, by a model that knows where nothing is."""
+        stride, n_seen = self.reader.sliding.stride, self.reader.n_bars
+        if last == self.reader.sliding.n_places(self.spool.n_bars[symbol], n_seen):
+            own = slice(own.start, self.spool.n_bars[symbol])
+        # All windows that have a bar of which either stage reads the vector.
+        need = slice(own.start - SIDE_BARS - RIVAL_BARS, own.stop + presence.longest + SIDE_BARS + RIVAL_BARS)
+        sums: list[BarVectors] = []
+
+        def sums_of(n_bars: int, _: int) -> BarVectors:
+            model = self.reader.model
+            sums.append(BarVectors(n_bars, model.network.encoder.output_dim, n_ways(model), self.reader.zone))
+            return sums[0]
+
+        first_place, last_place = (need.start - n_seen) // stride, need.stop // stride + 1
+        said, _, place = self.said(symbol, first_place, last_place, sums_of)
+        vectors, seen = sums[0].means()
+        chart, offset = self._chart(symbol, need, vectors, seen, place)
+        bar, prob = read_chart(
+            presence, chart, len(self.reader.model.class_names), own.start - offset, own.stop - offset
+        )
+        return self.judging.present(said, bar + offset, prob)
+
+    def _chart(
+        self, symbol: int, need: slice, vectors: tuple[np.ndarray, ...], seen: np.ndarray, place: int
+    ) -> tuple[Chart, int]:
+        """Put vectors beside all bars that shapes of the needed ones hang on; bars without a window have zeros."""
+        first = max(need.start - SHAPE_BACK, 0)
+        bars = self.spool.read(symbol, first, need.stop + SHAPE_AHEAD)
+        row = np.arange(len(bars)) + first - place
+        known = (row >= 0) & (row < len(seen))
+        spread = tuple(np.where(known[:, None], one[np.clip(row, 0, len(seen) - 1)], 0.0) for one in vectors)
+        return chart_of(bars.ohlc, spread, known & seen[np.clip(row, 0, len(seen) - 1)]), first
 
 
 def propose(
@@ -212,9 +258,16 @@ def reader_and_judging(model: ModelFile, options: ScanOptions) -> tuple[WindowRe
             f"a scan must have a model that predicts pointers, but {options.model} was trained without. "
             "Train one with --predict-pointers true."
         )
+    if model.presence is not None and (options.live or options.follow is not None):
+        raise WrongUsage(
+            f"--live and --follow must have a model without presence, but {options.model} learned from spans on "
+            "annotated stretches: its probability of a piece depends on bars after it. Scan without them."
+        )
     reader = WindowReader(model, device, Sliding(options.stride, options.max_gap_hours, options.batch_windows))
     # The model's threshold is one pointer's; an event has two, and its probability is of both.
     own = max((model.pointer_threshold or 0.0) ** 2, LEAST_PROB)
+    if model.presence is not None:
+        own = model.presence.threshold
     least = own if options.min_prob is None else options.min_prob
     return reader, Judging(least, options.max_overlap, options.live_windows)
 

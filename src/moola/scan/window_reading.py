@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from moola.core.bars import Bars
-from moola.core.event_merging import MergedEvents, WindowCurves, live_events, merge_windows
+from moola.core.event_merging import MergedEvents, WindowCurves, judge, live_events, merge_windows, seen_by
 from moola.core.features import relative_features
-from moola.core.windows import cut_windows, inner_zone, take_windows
+from moola.core.windows import cut_windows, take_windows
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.pointer_metrics import HIT_BARS
+from moola.fit.chart_reading import BarVectors, heard, n_ways, vectors_heard, zone_of
 from moola.fit.predicting import decode, read_windows_both_ways
 from moola.models.model_files import ModelFile
 from moola.tables.bar_spool import LaidOutBars, symbol_gap_s, symbol_interval_us
@@ -52,10 +53,9 @@ class WindowReader:
     @property
     def zone(self) -> tuple[int, int]:
         """Bars of a window in which its pointers are trusted: the inner zone, as far as the model sees it."""
-        first, last = inner_zone(self.model.window_bars)
-        return first, min(last, self.n_bars)
+        return zone_of(self.model)
 
-    def read(self, bars: Bars, offset: int, max_gap_s: float) -> WindowCurves:
+    def read(self, bars: Bars, offset: int, max_gap_s: float, sums: BarVectors | None = None) -> WindowCurves:
         """Read the windows of one symbol's bars.
 
         Parameters
@@ -67,6 +67,8 @@ class WindowReader:
             the symbol's first bar.
         max_gap_s
             Longest gap inside a window, the same for all bars of the symbol.
+        sums
+            Where vectors of these bars are added up, if they are wanted.
         """
         cut = cut_windows(bars, self.sliding.stride, self.n_bars, max_gap_s)
         pieces = [
@@ -76,7 +78,10 @@ class WindowReader:
             rows = cut.first_bar[i : i + self.sliding.batch_windows]
             # Features look back only, so those of the bars that the model sees need no others.
             features = relative_features(take_windows(bars.ohlc, rows, self.n_bars))
-            logits, curves = read_windows_both_ways(self.model, features, self.device)
+            with heard(self.model.network.encoder) as vectors:
+                logits, curves = read_windows_both_ways(self.model, features, self.device)
+            if sums is not None:
+                sums.add(rows, vectors_heard(vectors, len(rows), n_ways(self.model)))
             assert curves is not None
             pair, _ = decode(curves, len(curves), self.model.length_weight)
             pieces.append((curves, calibrated(logits, self.model.temperature), pair))
@@ -96,6 +101,18 @@ class Judging:
         """Evaluate what windows that begin at the bars of `own` propose; they may overlap still."""
         found = merge_windows(said, _begin_in(said, own), HIT_BARS)
         return found.take(np.flatnonzero(found.event_prob >= self.min_prob))
+
+    def present(self, said: WindowCurves, bar: np.ndarray, prob: np.ndarray) -> MergedEvents:
+        """Judge candidates with the probability of each class that a person would have marked them so.
+
+        Windows say where their ends are and how sure that is; a candidate that no window has is left out.
+        """
+        first, last, cut = seen_by(said.first_bar, bar, said.n_seen, said.zone)
+        rows = np.flatnonzero((prob.max(axis=1, initial=0.0) >= self.min_prob) & (last > first))
+        found = judge(said, bar[rows], first[rows], last[rows], cut[rows], HIT_BARS)
+        prob = prob[rows]
+        total = np.maximum(prob.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        return replace(found, event_prob=prob.max(axis=1, initial=0.0), class_prob=prob / total)
 
     def as_known(self, said: WindowCurves, own: slice) -> MergedEvents:
         """Find the events that can be reported with the windows that begin at the bars of `own`."""

@@ -17,6 +17,7 @@ from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic
 from moola.fit.fitting import Fitted, fit_material, predict_held_out
 from moola.fit.inputs import Material, gather, resolve_options
+from moola.fit.presence_inputs import check_presence_options, with_presence
 from moola.models.model_files import read_model, write_model
 from moola.models.sealed import digest
 from moola.options.option_ranges import RUNS_ROOT
@@ -31,7 +32,7 @@ from moola.training.loop import FitState, OnEpoch
 
 log = logging.getLogger(__name__)
 NOT_IN_DIGEST = ("resume", "save_run")
-HASHED_FILES = ("data", "split", "pretrained_encoder", "bars", "unlabelled")
+HASHED_FILES = ("data", "split", "pretrained_encoder", "bars", "unlabelled", "spans", "stretches")
 # Figures of val steer; what takes longest to resample is left to `eval`.
 VAL_METRICS = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
 
@@ -51,6 +52,7 @@ def train(options: TrainOptions, on_epoch: OnEpoch, judged_elsewhere: bool = Fal
     options = with_window_bars(options)
     material = gather(options)
     options = resolve_options(options, material.table, material.split, material.encoder)
+    check_presence_options(options)
     if not judged_elsewhere:
         _refuse_unjudged(options, material)
     deciding = _deciding(options, material)
@@ -79,6 +81,8 @@ def _train(
 ) -> dict[str, Any]:
     checkpoint = run.path(run_store.CHECKPOINT) if run is not None else None
     fitted = fit_material(options, material, device, checkpoint, deciding, on_epoch)
+    if options.spans is not None:
+        fitted = replace(fitted, model=with_presence(options, material, fitted.model, device))
     facts, state = fitted.facts, fitted.state
     if run is not None:
         fitted = _written(run, fitted)
@@ -91,6 +95,7 @@ def _train(
         "run_id": run.run_id if run is not None else None,
         "run": str(run.folder) if run is not None else None,
         "temperature": fitted.model.temperature,
+        "presence": None if fitted.model.presence is None else fitted.model.presence.record,
         "val": evaluation.as_dict(),
     }
 

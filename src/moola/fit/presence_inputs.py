@@ -1,0 +1,127 @@
+"""What presence learns from: bars, spans and annotated stretches of `train`, without the bars of test windows."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from moola.core.bars import Bars
+from moola.core.spans import place_spans
+from moola.core.utc_times import time_us, utc_text
+from moola.errors import InvalidData, WrongUsage
+from moola.fit.inputs import Material
+from moola.fit.presence import Marked, fit_presence
+from moola.models.model_files import ModelFile
+from moola.models.presence import Presence
+from moola.options.span_options import SpanReading
+from moola.options.training_options import TrainOptions
+from moola.tables.bar_table import read_bars
+from moola.tables.span_file import read_spans, read_stretches, spans_on_bars, stretch_rows
+
+log = logging.getLogger(__name__)
+# Bars beside annotated ones that windows and shapes of these reach.
+CONTEXT_BARS = 300
+# Files that other commands wrote: times in UTC.
+READING = SpanReading()
+
+
+def check_presence_options(options: TrainOptions) -> None:
+    """Refuse spans without stretches or bars, and an encoder that learns.
+
+    Raises
+    ------
+    WrongUsage
+        Names what is missing.
+    """
+    if (options.spans is None) != (options.stretches is None) or (options.spans is not None and options.bars is None):
+        raise WrongUsage(
+            "--spans, --stretches and --bars must come together, but one of them is missing. Without annotated "
+            "stretches nobody knows where nothing is."
+        )
+    if options.spans is not None and not options.freeze_encoder:
+        raise WrongUsage(
+            "--spans must come with a frozen encoder, but this one learns from the labels: what it says of bars "
+            "that it learned from is not what it says of others. Give --pretrained-encoder and --freeze-encoder."
+        )
+    if options.spans is not None and options.unlabelled is not None:
+        raise WrongUsage("--spans must come without --unlabelled, but both were given: students change the encoder.")
+
+
+def with_presence(options: TrainOptions, material: Material, model: ModelFile, device: torch.device) -> ModelFile:
+    """Add presence to a model, and what it has seen to its record."""
+    assert options.bars is not None
+    assert options.spans is not None
+    assert options.stretches is not None
+    bars = read_bars(options.bars)
+    spans, _ = spans_on_bars(read_spans(options.spans, READING, bars), bars, options.spans, drop_outside=False)
+    placed, labels = place_spans(spans, bars), spans.label
+    span_rows = np.stack([placed.first, placed.last], axis=1)
+    stretches = read_stretches(options.stretches, READING, bars)
+    if unknown := sorted(set(labels.tolist()) - set(model.class_names)):
+        raise InvalidData(
+            f"spans must have the classes of the windows ({', '.join(model.class_names)}), but {options.spans} has "
+            f"{', '.join(map(str, unknown[:5]))}. Cut windows around these spans, or leave them out."
+        )
+    annotated = np.zeros(len(bars), dtype=bool)
+    for row in range(len(stretches)):
+        annotated[stretch_rows(stretches, row, bars)] = True
+    n_held_out = _without_test(annotated, material, bars)
+    if n_held_out:
+        log.info("%d annotated bars lie in test windows: presence does not learn from them.", n_held_out)
+    charts = _charts(bars, annotated, span_rows, np.array([model.class_names.index(name) for name in labels]))
+    presence = fit_presence(model, charts, device, options.seed)
+    return _recorded(model, presence, bars.start_us[annotated])
+
+
+def _without_test(annotated: np.ndarray, material: Material, bars: Bars) -> int:
+    table, before = material.table, int(annotated.sum())
+    start_us, close_us = table.start_us, table.close_us
+    if start_us is None or close_us is None:
+        raise InvalidData("windows must have times where presence is learned, but these have none. Cut them anew.")
+    for row in material.split.test:
+        inside = (bars.start_us >= start_us[row]) & (bars.start_us < close_us[row])
+        annotated[inside] = False
+    return before - int(annotated.sum())
+
+
+def _charts(bars: Bars, annotated: np.ndarray, span_rows: np.ndarray, class_index: np.ndarray) -> list[Marked]:
+    """Cut bars symbol by symbol; spans that leave the annotated bars are left out with a word."""
+    n_annotated = np.concatenate([[0], np.cumsum(annotated)])
+    whole = n_annotated[span_rows[:, 1] + 1] - n_annotated[span_rows[:, 0]] == span_rows[:, 1] - span_rows[:, 0] + 1
+    if not whole.all():
+        log.warning(
+            "%d of %d spans do not lie in annotated stretches: they are left out.", int((~whole).sum()), len(whole)
+        )
+    charts = []
+    for name in bars.symbols:
+        own = np.flatnonzero(bars.symbol == name)
+        first, stop = int(own[0]), int(own[-1]) + 1
+        mine = whole & (span_rows[:, 0] >= first) & (span_rows[:, 0] < stop)
+        if not annotated[first:stop].any():
+            continue
+        # Bars beside the annotated ones are read, for windows reach there, and never learned from.
+        known = np.flatnonzero(annotated[first:stop])
+        cut = slice(first + max(int(known[0]) - CONTEXT_BARS, 0), min(first + int(known[-1]) + 1 + CONTEXT_BARS, stop))
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], annotated[cut], [False]]).astype(np.int8)))
+        order = np.argsort(span_rows[mine, 0], kind="stable")
+        charts.append(
+            Marked(
+                Bars(bars.start_us[cut], bars.ohlc[cut], bars.symbol[cut]),
+                span_rows[mine][order] - cut.start,
+                class_index[mine][order],
+                edges.reshape(-1, 2),
+            )
+        )
+    return charts
+
+
+def _recorded(model: ModelFile, presence: Presence, learned_us: np.ndarray) -> ModelFile:
+    span = model.training.get("time_range")
+    first, last = int(learned_us.min()), int(learned_us.max())
+    if span is not None:
+        first, last = min(first, time_us(span[0])), max(last, time_us(span[1]))
+    training = model.training | {"time_range": [utc_text(first), utc_text(last)]}
+    return replace(model, presence=presence, training=training)

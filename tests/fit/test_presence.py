@@ -1,0 +1,243 @@
+"""Presence: what is learned where nothing is, kept in a model file, and told by a scan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from moola.core.bars import Bars, upside_down
+from moola.core.features import RobustScaler, relative_features
+from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span_shapes
+from moola.core.windows import take_windows
+from moola.errors import InvalidData, UntrustedFile
+from moola.fit.presence import Marked, average_precision, fit_presence, forest_of, matched
+from moola.models.model_files import ModelFile, read_model, write_model
+from moola.models.network import EncoderArchitecture, build_encoder, build_network
+from moola.models.presence import candidates_of, pair_scores, stored
+from moola.models.sealed import read_sealed, write_sealed
+from moola.options.scan_options import ScanOptions
+from moola.scan.scanning import Scan
+from moola.tables.event_table import Events, read_events
+
+HOUR_US = 3_600_000_000
+CPU = torch.device("cpu")
+N_BARS, TAUGHT = 9_000, 5_000
+
+
+def planted_chart(seed: int) -> tuple[Bars, np.ndarray, np.ndarray]:
+    """Noise with pushes of 6 to 12 bars, up (1) and down (0), one in about 70 bars."""
+    rng = np.random.default_rng(seed)
+    step = rng.normal(0, 1.0, N_BARS)
+    spans, classes, at = [], [], 120
+    while at < N_BARS - 160:
+        n_bars, up = int(rng.integers(6, 13)), int(rng.integers(0, 2))
+        step[at : at + n_bars] = (3.0 if up else -3.0) + rng.normal(0, 0.3, n_bars)
+        spans.append((at, at + n_bars - 1))
+        classes.append(up)
+        at += n_bars + int(rng.integers(40, 80))
+    close = 1.1 * np.exp(1e-4 * np.cumsum(step))
+    open_ = np.concatenate([close[:1], close[:-1]])
+    wick = 1e-4 * rng.uniform(0.05, 0.3, (2, N_BARS))
+    ohlc = np.stack([open_, np.maximum(open_, close) + wick[0], np.minimum(open_, close) - wick[1], close], axis=1)
+    start_us = np.arange(N_BARS, dtype=np.int64) * HOUR_US + 1_500_000_000_000_000
+    return Bars(start_us, ohlc, np.full(N_BARS, "X", dtype=object)), np.array(spans), np.array(classes)
+
+
+def small_model(bars: Bars) -> ModelFile:
+    """A model whose encoder has learned nothing: what presence learns, it learns from shapes and its vectors."""
+    encoder = build_encoder(EncoderArchitecture("bilstm", 11, 4, 1), 3)
+    features = relative_features(take_windows(bars.ohlc, np.arange(0, 500, 50), 105))
+    network = build_network(encoder, 2, True, 0.0, 3)
+    return ModelFile(network.eval(), "enhanced_simple_lstm", RobustScaler.fit(features), 105, ["down", "up"], 1.0, 0.5,
+                     {"time_range": None}, [1, 0])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def taught() -> tuple[ModelFile, Bars, np.ndarray, np.ndarray]:
+    bars, spans, classes = planted_chart(5)
+    model = small_model(bars)
+    inside = spans[:, 1] < TAUGHT
+    known = Bars(bars.start_us[:TAUGHT], bars.ohlc[:TAUGHT], bars.symbol[:TAUGHT])
+    marked = Marked(known, spans[inside], classes[inside], np.array([[0, TAUGHT]]))
+    return replace(model, presence=fit_presence(model, [marked], CPU, 11)), bars, spans, classes
+
+
+def scanned(folder: Path, model: ModelFile, bars: Bars, **options: object) -> Events:
+    write_model(folder / "model.pt", model)
+    table = {"timestamp": pl.Series(bars.start_us).cast(pl.Datetime("us", "UTC")), "symbol": bars.symbol.tolist()}
+    names = ("open", "high", "low", "close")
+    pl.DataFrame(table | {name: bars.ohlc[:, i] for i, name in enumerate(names)}).write_parquet(folder / "bars.parquet")
+    chosen = {"model": folder / "model.pt", "bars": folder / "bars.parquet", "output": folder / "events.parquet"}
+    work = Scan(ScanOptions(**chosen, **options))
+    work.run(lambda *_: None)
+    work.finish()
+    return read_events(folder / "events.parquet")
+
+
+def rows_of(events: Events, bars: Bars) -> np.ndarray:
+    return np.searchsorted(bars.start_us, events.time_us)
+
+
+def test_planted_pattern_is_found_on_later_bars(taught: tuple, tmp_path: Path) -> None:
+    model, bars, spans, classes = taught
+    events = scanned(tmp_path, model, bars, min_prob=0.0)
+    bar = rows_of(events, bars)
+    later = bar[:, 0] >= TAUGHT
+    held = spans[:, 0] >= TAUGHT
+    label = events.class_prob[later].argmax(axis=1)
+    right = matched(bar[later], label, events.event_prob[later], spans[held], classes[held])
+    assert average_precision(events.event_prob[later], right, int(held.sum())) >= 0.95
+    told = scanned(tmp_path, model, bars)
+    assert (told.event_prob >= model.presence.threshold).all()
+    assert 0.8 * len(spans) <= len(told) <= 1.2 * len(spans)
+
+
+def test_parts_and_processes_give_the_same_events(taught: tuple, tmp_path: Path) -> None:
+    model, bars, _, _ = taught
+    whole = scanned(tmp_path, model, bars, batch_windows=4096)
+    as_one = (tmp_path / "events.parquet").read_bytes()
+    for options in ({"batch_windows": 97}, {"batch_windows": 500, "processes": 2}):
+        parts = scanned(tmp_path, model, bars, **options)
+        assert (tmp_path / "events.parquet").read_bytes() == as_one
+        assert np.array_equal(parts.event_prob, whole.event_prob)
+
+
+def test_shuffled_spans_teach_nothing(tmp_path: Path) -> None:
+    bars, spans, classes = planted_chart(6)
+    rng = np.random.default_rng(2)
+    length = spans[:, 1] - spans[:, 0]
+    start = np.sort(rng.choice(np.arange(150, N_BARS - 200, 25), len(spans), replace=False))
+    placed, named = np.stack([start, start + rng.permutation(length)], axis=1), rng.permutation(classes)
+    inside = placed[:, 1] < TAUGHT
+    model = small_model(bars)
+    known = Bars(bars.start_us[:TAUGHT], bars.ohlc[:TAUGHT], bars.symbol[:TAUGHT])
+    presence = fit_presence(model, [Marked(known, placed[inside], named[inside], np.array([[0, TAUGHT]]))], CPU, 11)
+    events = scanned(tmp_path, replace(model, presence=presence), bars, min_prob=0.0)
+    bar, held = rows_of(events, bars), placed[:, 0] >= TAUGHT
+    later = bar[:, 0] >= TAUGHT
+    bar, prob, label = bar[later], events.event_prob[later], events.class_prob[later].argmax(axis=1)
+    own = average_precision(prob, matched(bar, label, prob, placed[held], named[held]), int(held.sum()))
+    others = []
+    for _ in range(20):
+        move = rng.integers(TAUGHT, N_BARS - 60, len(bar))
+        piece = np.stack([move, move + bar[:, 1] - bar[:, 0]], axis=1)
+        others.append(average_precision(prob, matched(piece, label, prob, placed[held], named[held]), int(held.sum())))
+    assert own <= max(others) + 0.03
+
+
+def test_model_file_keeps_presence_and_refuses_a_broken_one(taught: tuple, tmp_path: Path) -> None:
+    model, *_ = taught
+    path = tmp_path / "model.pt"
+    write_model(path, model)
+    first = path.read_bytes()
+    again = read_model(path)
+    write_model(path, again)
+    assert path.read_bytes() == first
+    content = read_sealed(path, "model")
+    for break_it in (_circle, _no_number, _other_class, _short):
+        broken = content | {"presence": stored(model.presence)}
+        break_it(broken["presence"])
+        write_sealed(path, "model", broken)
+        with pytest.raises(UntrustedFile):
+            read_model(path)
+
+
+def _circle(presence: dict) -> None:
+    presence["detectors"][0]["forest"]["left"][0] = 0
+
+
+def _no_number(presence: dict) -> None:
+    presence["detectors"][0]["bars"]["weights"][0, 0] = float("nan")
+
+
+def _other_class(presence: dict) -> None:
+    presence["detectors"][0]["upright"] = 1
+
+
+def _short(presence: dict) -> None:
+    presence["detectors"][0]["bars"]["center"] = presence["detectors"][0]["bars"]["center"][:-1]
+
+
+def test_too_few_spans_are_refused() -> None:
+    bars, spans, classes = planted_chart(7)
+    few = Marked(bars, spans[:8], classes[:8], np.array([[0, 1000]]))
+    with pytest.raises(InvalidData, match="10 spans of each class"):
+        fit_presence(small_model(bars), [few], CPU, 1)
+
+
+def test_same_seed_gives_the_same_presence(taught: tuple) -> None:
+    model, bars, spans, classes = taught
+    inside = spans[:, 1] < TAUGHT
+    known = Bars(bars.start_us[:TAUGHT], bars.ohlc[:TAUGHT], bars.symbol[:TAUGHT])
+    again = fit_presence(model, [Marked(known, spans[inside], classes[inside], np.array([[0, TAUGHT]]))], CPU, 11)
+    assert np.array_equal(again.detectors[0].forest.cut, model.presence.detectors[0].forest.cut)
+    assert (again.slope, again.threshold) == (model.presence.slope, model.presence.threshold)
+
+
+def test_shapes_are_those_of_a_slow_twin_and_hang_on_bars_near_alone() -> None:
+    bars, _, _ = planted_chart(8)
+    spans = np.array([[400, 405], [410, 431], [700, 700]])
+    found = span_shapes(bars.ohlc, spans)
+    assert found.shape == (3, N_SPAN_VALUES)
+    assert np.isfinite(found).all()
+    for row, (start, end) in enumerate(spans):
+        assert found[row, :6] == pytest.approx(slow_inside(bars.ohlc, start, end), abs=1e-5)
+    whole, part = bar_shapes(bars.ohlc), bar_shapes(bars.ohlc[200:1200])
+    assert whole.shape[1] == N_BAR_VALUES
+    assert np.array_equal(whole[400:1000], part[200:800])
+    assert np.array_equal(span_shapes(bars.ohlc[200:1200], spans - 200), found)
+
+
+def slow_inside(ohlc: np.ndarray, start: int, end: int) -> list[float]:
+    logs = np.log(ohlc)
+    unit = np.mean([logs[bar, 1] - logs[bar, 2] for bar in range(start - 50, start)])
+    base = logs[start - 1, 3]
+    high = max(logs[bar, 1] for bar in range(start, end + 1)) - base
+    low = min(logs[bar, 2] for bar in range(start, end + 1)) - base
+    path = sum(abs(logs[bar + 1, 3] - logs[bar, 3]) for bar in range(start, end))
+    n_bars = end - start + 1
+    plain = [n_bars, (logs[end, 3] - base) / unit, high / unit, -low / unit, (high - low) / unit, path / unit / n_bars]
+    return [float(np.sign(value) * np.log1p(abs(value))) for value in plain]
+
+
+def test_shapes_of_the_mirror_swap_up_and_down() -> None:
+    bars, _, _ = planted_chart(9)
+    spans = np.array([[400, 409]])
+    up, down = span_shapes(bars.ohlc, spans), span_shapes(upside_down(bars.ohlc), spans)
+    assert up[0, [1, 2, 3]] == pytest.approx([-down[0, 1], down[0, 3], down[0, 2]], abs=1e-6)
+
+
+def test_candidates_are_the_best_of_their_neighbours(taught: tuple) -> None:
+    stage = taught[0].presence.detectors[0].bars
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-2, 2, (300, 3))
+    scores = pair_scores(stage, logits)
+    start, end = 17, 17 + stage.shortest + 1
+    slow = (
+        -np.logaddexp(0, -logits[start, 0])
+        - np.logaddexp(0, -logits[end, 1])
+        + stage.log_length[end - start]
+        + 0.5 * logits[start : end + 1, 2].mean()
+    )
+    assert scores[start, end - start] == pytest.approx(slow)
+    found = candidates_of(replace(stage, floor=-1e9), logits)
+    assert len(found)
+    assert (found[:, 1] - found[:, 0] + 1 >= stage.shortest).all()
+    part = candidates_of(replace(stage, floor=-1e9), logits[50:250]) + 50
+    middle = [tuple(row) for row in found.tolist() if row[0] >= 100 and row[1] < 200]
+    assert middle == [tuple(row) for row in part.tolist() if row[0] >= 100 and row[1] < 200]
+
+
+def test_a_forest_says_what_its_trees_say() -> None:
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(200, 5)).astype(np.float32)
+    trees = ExtraTreesClassifier(20, random_state=0).fit(values, values[:, 0] + values[:, 1] ** 2 > 0.5)
+    new = rng.normal(size=(100, 5)).astype(np.float32)
+    assert forest_of(trees).score(new) == pytest.approx(trees.predict_proba(new)[:, 1])
