@@ -169,7 +169,7 @@ SPANS = [
         "dates that read in two ways",
         SPANS_IN,
         3,
-        "every date must read in one way alone",
+        "every date must have one reading",
         spans("01/02/2020", "02/03/2020"),
     ),
     Fault(

@@ -349,7 +349,7 @@ ENCODERS = [
         "an encoder for windows of 50 bars",
         TRAIN,
         3,
-        "windows must have the 50 bars of bad.pt, but relative.parquet says 105. Name files of one length",
+        "windows must have the 50 bars of bad.pt, but relative.parquet has 105. Name files of one length",
         resealed(lambda content: content.update(window_bars=50)),
     ),
     Fault(
@@ -486,7 +486,7 @@ RUNS = [
         "a manifest that has files and nothing else",
         "eval --run {run}",
         5,
-        "must be whole",
+        "must be complete",
         manifest(lambda content: [content.pop(key) for key in list(content) if key != "files"]),
     ),
     Fault(

@@ -432,7 +432,7 @@ SPLITS = [
         "a split of windows of 50 bars",
         TRAIN,
         3,
-        "windows must have the 50 bars of bad.json, but relative.parquet says 105. Name files of one length",
+        "windows must have the 50 bars of bad.json, but relative.parquet has 105. Name files of one length",
         split(lambda content: content.update(window_bars=50)),
     ),
     Fault(

@@ -27,10 +27,17 @@ def heard(encoder: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def vectors_heard(said: list[Tensor], n_windows: int, n_ways: int) -> list[Vectors]:
-    """Return the vectors of windows each way, from the passes in which they were read one way after the other."""
-    by_way = len(said) // n_ways
-    pieces = [said[way * by_way : (way + 1) * by_way] for way in range(n_ways)]
+def vectors_heard(said: list[Tensor], n_windows: int, model: ModelFile) -> list[Vectors]:
+    """Return the vectors of windows each way, from the passes in which they were read.
+
+    Linear heads read a pass of windows both ways before the next pass; others read all windows one way, then the other.
+    """
+    ways = n_ways(model)
+    by_way = len(said) // ways
+    if model.network.head_kind == "linear":
+        pieces = [said[way::ways] for way in range(ways)]
+    else:
+        pieces = [said[way * by_way : (way + 1) * by_way] for way in range(ways)]
     return [torch.cat(piece)[:n_windows].numpy() for piece in pieces]
 
 

@@ -190,7 +190,7 @@ def resolve_options(
     options: TrainOptions, table: WindowTable, split: Split, encoder: EncoderFile | None
 ) -> TrainOptions:
     """Fill in what was left open, so that `config.json` has all, and refuse contradictions."""
-    asked = options
+    given = options
     _check_numbers(options, table.window_bars)
     train_has_pointers = bool((table.expansion_start[split.train] >= 0).any())
     if options.predict_pointers and not train_has_pointers:
@@ -238,7 +238,7 @@ def resolve_options(
     frozen = True if options.freeze_encoder is None else options.freeze_encoder
     head = _head_kind(options, frozen)
     if head == "linear":
-        _say_idle(asked)
+        _say_idle(given)
         # The mirror is part of the fit; there is one head, and its calibration is out of fold already.
         options = replace(options, augment_data=False, n_heads=1, calibration_folds=0)
     return replace(

@@ -162,7 +162,7 @@ def read_chart_of(model: ModelFile, bars: Bars, device: torch.device) -> Chart:
         rows = cut.first_bar[first : first + WINDOWS_AT_A_TIME]
         with heard(model.network.encoder) as said:
             read_windows_both_ways(model, relative_features(take_windows(bars.ohlc, rows, n_seen)), device)
-        sums.add(rows, vectors_heard(said, len(rows), ways))
+        sums.add(rows, vectors_heard(said, len(rows), model))
     return chart_of(bars.ohlc, *sums.means())
 
 

@@ -2,7 +2,7 @@
 
 Two stages, both learned where it is known that nothing else is there (`fit.presence`). The first is linear in what a
 bar is and says where pieces start, end and run; pairs that it finds likely are candidates. The second is a forest of
-trees over the shape of a candidate and what the first stage says around it; its scores are calibrated by Platt's sigmoid.
+trees over the shape of a candidate and what the first stage says around it; Platt's sigmoid calibrates its scores.
 """
 
 from __future__ import annotations

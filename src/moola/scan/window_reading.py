@@ -14,7 +14,7 @@ from moola.core.features import relative_features
 from moola.core.windows import cut_windows, take_windows
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.pointer_metrics import HIT_BARS
-from moola.fit.chart_reading import BarVectors, heard, n_ways, vectors_heard, zone_of
+from moola.fit.chart_reading import BarVectors, heard, vectors_heard, zone_of
 from moola.fit.predicting import decode, read_windows_both_ways
 from moola.models.model_files import ModelFile
 from moola.tables.bar_spool import LaidOutBars, symbol_gap_s, symbol_interval_us
@@ -81,7 +81,7 @@ class WindowReader:
             with heard(self.model.network.encoder) as vectors:
                 logits, curves = read_windows_both_ways(self.model, features, self.device)
             if sums is not None:
-                sums.add(rows, vectors_heard(vectors, len(rows), n_ways(self.model)))
+                sums.add(rows, vectors_heard(vectors, len(rows), self.model))
             assert curves is not None
             pair, _ = decode(curves, len(curves), self.model.length_weight)
             pieces.append((curves, calibrated(logits, self.model.temperature), pair))
