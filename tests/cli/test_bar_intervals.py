@@ -59,7 +59,7 @@ def test_predict_takes_the_length_of_the_model(model, moola):
     assert "learned on bars 1 hour apart and reads bars 1 day apart" in answer.err
     refused = moola(*words, "--window-bars", "105")
     assert refused.code == 3
-    assert f"windows must have the {n_bars} bars of hourly.pt, but --window-bars says 105. Leave it out" in refused.err
+    assert f"windows must have the {n_bars} bars of hourly.pt, but --window-bars has 105. Leave it out" in refused.err
 
 
 def test_training_takes_the_length_from_its_files(tmp_path, monkeypatch, moola):
@@ -75,7 +75,7 @@ def test_training_takes_the_length_from_its_files(tmp_path, monkeypatch, moola):
     ):  # fmt: skip
         done = moola(*words)
         assert done.code == 0, done.err
-        assert ("Windows have 30 bars, as windows.parquet says." in done.err) == (words[0] != "split")
+        assert ("Windows have 30 bars, as in windows.parquet." in done.err) == (words[0] != "split")
     config = json.loads((Path(done.json["run"]) / "config.json").read_text())
     assert config["window_bars"] == 30
 

@@ -160,7 +160,7 @@ def test_an_encoder_that_saw_judged_windows_is_named(benchmark, moola):
     assert moola("pretrain-bilstm", *args).code == 0
     Path("arms.toml").write_text('[seen.train]\npretrained_encoder = "all.pt"\nepochs = 1')
     answer = benchmark("--models", "seen", "--arms", "arms.toml", "--draws", "0")
-    assert "NOT LEAK-PROOF: seen: the encoder was pretrained on times that" in answer.out
+    assert "NOT LEAK-PROOF: seen: the encoder was pretrained on times of" in answer.out
 
 
 @pytest.mark.slow

@@ -145,7 +145,7 @@ def test_the_samples_labels_go_in_and_come_out_unchanged(moola, sample):
 
 
 def test_a_store_is_checked_and_copied(moola, here):
-    assert "is whole" in moola("labels", "check", "--store", "labels.db").out
+    assert "is intact" in moola("labels", "check", "--store", "labels.db").out
     answer = moola("labels", "backup", "labels.db", "copy.db")
     assert answer.code == 0, answer.err
     assert moola("labels", "backup", "--store", "labels.db", "--to", "copy.db").code == 2

@@ -113,7 +113,7 @@ def test_a_damaged_part_is_refused(scan, monkeypatch):
     Path("events.csv.checkpoint/part_000003.json").write_text('{"kept": {}}')
     answer = scan("--output", "events.csv", "--batch-windows", "5", "--resume")
     assert answer.code == 3
-    assert "must be whole" in answer.err
+    assert "must be intact" in answer.err
 
 
 def test_refusals_and_their_codes(scan, moola):

@@ -58,7 +58,7 @@ def test_the_page_of_options_has_the_help_of_every_command():
     command = [sys.executable, str(ROOT / "scripts/docs/make_commands.py")]
     page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for name in generator("make_commands").command_names():
-        assert f"Usage: moola {name} " in page
+        assert re.search(rf"^Usage: moola {name}( |$)", page, flags=re.MULTILINE)
 
 
 def test_the_page_of_errors_has_a_row_for_each_with_its_exit_code():
@@ -117,10 +117,10 @@ def test_summaries_of_commands_fit_their_line():
     environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "moola.cli", "--help"]
     out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    rows = re.findall(r"^│ ([a-z][a-z0-9-]+)  +\S.*│$", out, flags=re.MULTILINE)
+    rows = re.findall(r"^  ([a-z][a-z0-9-]+)  +\S", out, flags=re.MULTILINE)
     assert rows == list(COMMANDS)
     # A line that continues would begin with spaces.
-    assert not re.search(r"^│ {5,}\S", out, flags=re.MULTILINE)
+    assert not re.search(r"^ {5,}\S", out, flags=re.MULTILINE)
 
 
 @pytest.mark.slow

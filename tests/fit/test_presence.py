@@ -75,7 +75,7 @@ def scanned(folder: Path, model: ModelFile, bars: Bars, **options: object) -> Ev
     chosen = {"model": folder / "model.pt", "bars": folder / "bars.parquet", "output": folder / "events.parquet"}
     work = Scan(ScanOptions(**chosen, **options))
     work.run(lambda *_: None)
-    work.finish()
+    work.parts.clear()
     return read_events(folder / "events.parquet")
 
 

@@ -60,7 +60,7 @@ def test_the_page_takes_their_length_and_names_how_many_speak():
 def test_models_that_do_not_belong_together_are_named_and_leave_no_store():
     write_model(OTHER, replace(read_model(OTHER), window_bars=40))
     with pytest.raises(
-        InvalidData, match=r"must have the 40 bars of other\.pt, but one\.pt says 35\. Name files of one"
+        InvalidData, match=r"must have the 40 bars of other\.pt, but one\.pt has 35\. Name files of one"
     ):
         open_desk(options(ONE, OTHER))
     write_model(OTHER, replace(read_model(ONE), class_names=["down", "up"]))

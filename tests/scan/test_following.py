@@ -475,7 +475,7 @@ def test_the_state_of_an_older_follower_is_gone_on_with(folder):
 def test_what_does_not_fit_is_refused(folder):
     append(BARS)
     Path("events.jsonl").write_text("mine")
-    with pytest.raises(WrongUsage, match="stands already"):
+    with pytest.raises(WrongUsage, match="already exists"):
         follow()
     Path("events.jsonl").unlink()
     follow()

@@ -19,7 +19,7 @@ from moola.models.presence import Presence
 from moola.options.span_options import SpanReading
 from moola.options.training_options import TrainOptions
 from moola.tables.bar_table import read_bars
-from moola.tables.span_file import read_spans, read_stretches, spans_on_bars, stretch_rows
+from moola.tables.span_file import bars_of, read_spans, read_stretches, spans_on_bars, stretch_rows
 
 log = logging.getLogger(__name__)
 # Bars beside annotated ones that windows and shapes of these reach.
@@ -56,7 +56,10 @@ def with_presence(options: TrainOptions, material: Material, model: ModelFile, d
     assert options.spans is not None
     assert options.stretches is not None
     bars = read_bars(options.bars)
-    spans, _ = spans_on_bars(read_spans(options.spans, READING, bars), bars, options.spans, drop_outside=False)
+    spans = read_spans(options.spans, READING, bars)
+    # Bars that name no symbol are those of the spans.
+    bars = bars_of(spans, bars)
+    spans, _ = spans_on_bars(spans, bars, options.spans, drop_outside=False)
     placed, labels = place_spans(spans, bars), spans.label
     span_rows = np.stack([placed.first, placed.last], axis=1)
     stretches = read_stretches(options.stretches, READING, bars)

@@ -288,7 +288,8 @@ def make_plan(options: TuneOptions) -> Plan:
         raise WrongUsage(
             "tune must have --head mlp, but it is linear, which chooses its penalties itself. Run `moola train`."
         )
-    held["head"] = "mlp"
+    if with_encoder:
+        held["head"] = "mlp"
     base = TrainOptions(
         data=options.data,
         split=options.split,
