@@ -485,7 +485,7 @@ def test_what_does_not_fit_is_refused(folder):
     with pytest.raises(InvalidData, match="it was changed"):
         follow()
     (folder_of(Path("events.jsonl")) / "state.json").write_text("{}")
-    with pytest.raises(InvalidData, match="must be whole"):
+    with pytest.raises(InvalidData, match="must be intact"):
         follow()
     with pytest.raises(OperationFailed, match="there is no none"):
         follow("none.csv", "other.jsonl")
