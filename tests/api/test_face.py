@@ -15,7 +15,7 @@ import pytest
 import moola
 from moola import api
 
-MODULES = ("evaluate_frames", "frames", "loaded_model", "sklearn_face")
+MODULES = ("evaluate_frames", "window_frames", "loaded_model", "sklearn_face")
 NAMES = [
     "FEATURE_NAMES",
     "ForwardChaining",

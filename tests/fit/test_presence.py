@@ -18,7 +18,7 @@ from moola.errors import InvalidData, UntrustedFile
 from moola.fit.presence import Marked, average_precision, fit_presence, forest_of, matched
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.network import EncoderArchitecture, build_encoder, build_network
-from moola.models.presence import candidates_of, pair_scores, stored
+from moola.models.presence_part import candidates_of, pair_scores, stored
 from moola.models.sealed import read_sealed, write_sealed
 from moola.options.scan_options import ScanOptions
 from moola.scan.scanning import Scan

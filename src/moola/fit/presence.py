@@ -31,7 +31,7 @@ from moola.evaluation.calibration import fit_platt
 from moola.fit.chart_reading import BarVectors, heard, n_ways, vectors_heard, zone_of
 from moola.fit.predicting import read_windows_both_ways
 from moola.models.model_files import ModelFile
-from moola.models.presence import (
+from moola.models.presence_part import (
     ENDS,
     RUNS,
     STARTS,

@@ -15,7 +15,7 @@ from moola.errors import InvalidData, WrongUsage
 from moola.fit.inputs import Material
 from moola.fit.presence import Marked, fit_presence
 from moola.models.model_files import ModelFile
-from moola.models.presence import Presence
+from moola.models.presence_part import Presence
 from moola.options.span_options import SpanReading
 from moola.options.training_options import TrainOptions
 from moola.tables.bar_table import read_bars

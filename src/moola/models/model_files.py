@@ -21,7 +21,7 @@ from moola.models.network import (
     EnhancedSimpleLSTM,
     build_encoder,
 )
-from moola.models.presence import Presence, restored, stored
+from moola.models.presence_part import Presence, restored, stored
 from moola.models.sealed import digest, read_sealed, write_sealed
 from moola.options.option_ranges import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS, HeadKind
 

@@ -17,7 +17,7 @@ from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, remove_leftovers, sha256_bytes, sha256_file, write_atomic
 from moola.fit.chart_reading import BarVectors, n_ways
 from moola.models.model_files import ModelFile, read_model
-from moola.models.presence import RIVAL_BARS, SIDE_BARS, Chart, Presence, chart_of, read_chart
+from moola.models.presence_part import RIVAL_BARS, SIDE_BARS, Chart, Presence, chart_of, read_chart
 from moola.options.scan_options import ScanOptions
 from moola.scan.window_reading import Judging, Sliding, Stretch, WindowCounts, WindowReader, count_windows, stretches
 from moola.tables.bar_spool import LaidOutBars, SpooledBars, symbol_gap_s
