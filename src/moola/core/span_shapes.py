@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.lib.stride_tricks import sliding_window_view
 
+from moola.core.bars import upside_down
+
 # Bars that a bar is compared with on each side.
 BAR_REACHES = (1, 2, 3, 5, 8, 13, 21, 34)
 # The pace is the mean range of so many bars before.
@@ -22,7 +24,7 @@ LOOK_BACK, LOOK_AHEAD = MOST_BEFORE + 1, max(MOST_AFTER, BAR_REACHES[-1])
 POLE_BARS = 5
 LEAST_PACE = 1e-7
 PIECES_AT_A_TIME = 512
-N_BAR_VALUES, N_SPAN_VALUES = 2 + 8 * len(BAR_REACHES), 153
+N_BAR_VALUES, N_SPAN_VALUES = 2 + 8 * len(BAR_REACHES), 2 * 153
 
 
 def _logs(ohlc: Float[np.ndarray, "bars 4"]) -> Float[np.ndarray, "bars 4"]:
@@ -69,8 +71,9 @@ def span_shapes(
 ) -> Float[np.ndarray, "spans values"]:
     """Return the shape of pieces of a chart and of what stands before and after each, as float32.
 
-    Moves and ranges are over the pace before the piece and count from the close before it; all but shares are then
-    compressed (sign times log(1 + size)), so that products of them are sums.
+    Moves and ranges are over the pace before the piece and count from the close before it; all are then compressed
+    (sign times log(1 + size)), so that products of them are sums. Rises and highs are looked at more closely than falls
+    and lows, so the same values of the bars upside down stand behind: a pattern may point either way.
 
     Parameters
     ----------
@@ -79,14 +82,15 @@ def span_shapes(
     bar
         First and last bar of each piece.
     """
+    both = np.concatenate([_upward(ohlc, bar), _upward(upside_down(ohlc), bar)], axis=1)
+    return np.asarray(np.sign(both) * np.log1p(np.abs(both)), dtype=np.float32)
+
+
+def _upward(ohlc: np.ndarray, bar: np.ndarray) -> np.ndarray:
     logs = _logs(ohlc)
     unit = pace(logs)
-    pieces = [
-        _shapes_of(logs, unit, bar[first : first + PIECES_AT_A_TIME])
-        for first in range(0, max(len(bar), 1), PIECES_AT_A_TIME)
-    ]
-    found = np.concatenate(pieces)
-    return np.asarray(np.sign(found) * np.log1p(np.abs(found)), dtype=np.float32)
+    starts = range(0, max(len(bar), 1), PIECES_AT_A_TIME)
+    return np.concatenate([_shapes_of(logs, unit, bar[first : first + PIECES_AT_A_TIME]) for first in starts])
 
 
 def _shapes_of(logs: np.ndarray, unit: np.ndarray, bar: np.ndarray) -> np.ndarray:

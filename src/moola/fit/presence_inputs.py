@@ -47,7 +47,9 @@ def check_presence_options(options: TrainOptions) -> None:
             "that it learned from is not what it says of others. Give --pretrained-encoder and --freeze-encoder."
         )
     if options.spans is not None and options.unlabelled is not None:
-        raise WrongUsage("--spans must come without --unlabelled, but both were given: students change the encoder.")
+        raise WrongUsage(
+            "--spans must come without --unlabelled, but both were given: students change the encoder. Leave one out."
+        )
 
 
 def with_presence(options: TrainOptions, material: Material, model: ModelFile, device: torch.device) -> ModelFile:
