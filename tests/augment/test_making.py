@@ -10,7 +10,7 @@ from moola.augment import AUGMENTATIONS, MakingPlan, can_synthesise, make_window
 from moola.core.bars import price_problems
 from moola.core.features import relative_features
 from moola.errors import InvalidData, WrongUsage
-from moola.options.table_options import AugmentationName
+from moola.options.option_fields import AugmentationName
 from tests.augment.sources_made import all_time, cut_table, planted, scaled
 
 TABLE = planted(16)

@@ -117,7 +117,7 @@ def test_likely_errors_come_first_and_leave_when_judged_again(tmp_path, serve, p
         seen.append(save_untouched(page))
     assert seen == [names[i] for i in (1, 2, 0, 3)]
     press(page, "n", "Enter")
-    page.wait_for_selector("#status:has-text('Nothing waits here any more')")
+    page.wait_for_selector("#status:has-text('This queue is empty')")
 
 
 def test_two_annotators_are_compared_and_a_third_decides(serve, page_of):
@@ -143,7 +143,7 @@ def test_two_annotators_are_compared_and_a_third_decides(serve, page_of):
     page.wait_for_selector("#status:has-text('The marks of ben')")
     assert "52 to 61" in page.inner_text("#expansions")
     press(page, "e", "ArrowLeft", "Enter")
-    page.wait_for_selector("#status:has-text('Nothing waits here any more')")
+    page.wait_for_selector("#status:has-text('This queue is empty')")
     # All three stay in the store.
     assert [marked_bars(served, 0, name) for name in ("anna", "ben", "cem")] == [
         [(52, 56, "consolidation")], [(52, 61, "consolidation")], [(52, 60, "consolidation")],
