@@ -7,7 +7,7 @@ as a pretext, after Ratner et al., NeurIPS 2016; many cheap targets, after Asano
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from moola.core import expansions
 from moola.core.move_finders import Definition
@@ -43,15 +43,11 @@ def draw_definitions(n_definitions: int, window_bars: int, seed: int) -> list[De
     WrongUsage
         Windows are shorter than 8 bars.
     """
-    check_room(window_bars)
     rng = generator(seed, "definitions")
     scale = window_bars / WINDOW_BARS
-    order = [family for family, count in FAMILIES.items() for _ in range(count)]
-    drawn: list[Definition] = []
-    while len(drawn) < n_definitions:
-        family = order[len(drawn) % len(order)]
-        low, high = REACHES.get(family, (0.0, 0.0))
-        definition = Definition(
+
+    def draw(family: str) -> Definition:
+        return Definition(
             family,
             round(rng.uniform(*FIRST_SHARE) * window_bars),
             round(rng.uniform(*LAST_SHARE) * window_bars),
@@ -59,20 +55,34 @@ def draw_definitions(n_definitions: int, window_bars: int, seed: int) -> list[De
             max(round(rng.integers(*LONGEST_BARS, endpoint=True) * scale), 2),
             float(rng.uniform(*EXPONENTS)),
             max(round(rng.integers(*LOOK_BARS, endpoint=True) * scale), 2),
-            float(rng.uniform(low, high)),
+            float(rng.uniform(*REACHES.get(family, (0.0, 0.0)))),
         )
-        if not repeats_a_rule(definition, window_bars):
-            drawn.append(definition)
-    return drawn
+
+    return drawn_in_turn(FAMILIES, draw, n_definitions, window_bars)
 
 
-def check_room(window_bars: int) -> None:
-    """Refuse windows with no room for a state before, a move and a state after."""
+def drawn_in_turn(
+    families: dict[str, int], draw: Callable[[str], Definition], n_definitions: int, window_bars: int
+) -> list[Definition]:
+    """Draw definitions of families in turn, each as often as its count; those that repeat a rule are drawn again.
+
+    Raises
+    ------
+    WrongUsage
+        Windows have no room for a state before, a move and a state after.
+    """
     if window_bars < LEAST_WINDOW_BARS:
         raise WrongUsage(
             f"windows must have at least {LEAST_WINDOW_BARS} bars for moves of random definitions, but they have "
             f"{window_bars}. Give longer windows, or --arms without moves."
         )
+    order = [family for family, count in families.items() for _ in range(count)]
+    drawn: list[Definition] = []
+    while len(drawn) < n_definitions:
+        definition = draw(order[len(drawn) % len(order)])
+        if not repeats_a_rule(definition, window_bars):
+            drawn.append(definition)
+    return drawn
 
 
 def repeats_a_rule(definition: Definition, window_bars: int = WINDOW_BARS) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from moola.core.move_finders import FINDERS, Definition, LogPrices, Pointers, StrongestSpans, sliding_extreme
-from moola.core.random_definitions import check_room, repeats_a_rule
+from moola.core.random_definitions import drawn_in_turn
 from moola.core.seeds import generator
 from moola.core.windows import WINDOW_BARS
 
@@ -53,16 +53,13 @@ def draw_wide(n_definitions: int, window_bars: int, seed: int) -> list[Definitio
     WrongUsage
         Windows are shorter than 8 bars.
     """
-    check_room(window_bars)
     rng = generator(seed, "wide definitions")
     scale = window_bars / WINDOW_BARS
-    order = [family for family, count in WIDE_FAMILIES.items() for _ in range(count)]
-    drawn: list[Definition] = []
-    while len(drawn) < n_definitions:
-        family = order[len(drawn) % len(order)]
+
+    def draw(family: str) -> Definition:
         shortest = float(np.exp(rng.uniform(*np.log(SHORTEST_BARS))))
         longest = min(max(shortest * rng.uniform(*TIMES_LONGER), LONGEST_BARS[0]), LONGEST_BARS[1])
-        definition = Definition(
+        return Definition(
             family,
             round(rng.uniform(*FIRST_SHARE) * window_bars),
             round(rng.uniform(*LAST_SHARE) * window_bars),
@@ -72,9 +69,8 @@ def draw_wide(n_definitions: int, window_bars: int, seed: int) -> list[Definitio
             max(round(rng.integers(*LOOK_BARS, endpoint=True) * scale), 2),
             float(rng.uniform(*REACHES.get(family, (0.0, 0.0)))),
         )
-        if not repeats_a_rule(definition, window_bars):
-            drawn.append(definition)
-    return drawn
+
+    return drawn_in_turn(WIDE_FAMILIES, draw, n_definitions, window_bars)
 
 
 def pole_and_drift(prices: LogPrices, definition: Definition) -> Pointers:
