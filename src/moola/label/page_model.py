@@ -139,12 +139,18 @@ def _read_part(models: list[ModelFile], shelf: Shelf, numbers: np.ndarray, devic
 
 
 def _member_prob(model: ModelFile, features: np.ndarray, device: torch.device) -> np.ndarray:
-    """Return the class probabilities of each head alone, read one way up: `(heads, windows, classes)`."""
+    """Return the class probabilities of each head alone: `(heads, windows, classes)`.
+
+    Heads with a hidden layer read windows one way up. Linear heads are one, fitted to both ways at once, and read so.
+    """
     import torch
 
     from moola.evaluation.calibration import calibrated
+    from moola.fit.predicting import read_windows_both_ways
     from moola.training.finetune import PASS_WINDOWS
 
+    if model.network.head_kind == "linear":
+        return calibrated(read_windows_both_ways(model, features, device)[0], model.temperature)[None]
     scaled = torch.from_numpy(model.scaler.transform(features[:, : model.n_seen_bars]))
     network = model.network.to(device).eval()
     logits = []
