@@ -15,7 +15,7 @@ from moola.core.features import RobustScaler, relative_features
 from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span_shapes
 from moola.core.windows import take_windows
 from moola.errors import InvalidData, UntrustedFile
-from moola.fit.presence import Marked, average_precision, fit_presence, forest_of, matched
+from moola.fit.presence import Marked, average_precision, fit_presence, forest_of, matched, read_chart_of
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.network import EncoderArchitecture, build_encoder, build_network
 from moola.models.presence_part import candidates_of, pair_scores, stored
@@ -105,6 +105,18 @@ def test_parts_and_processes_give_the_same_events(taught: tuple, tmp_path: Path)
         parts = scanned(tmp_path, model, bars, **options)
         assert (tmp_path / "events.parquet").read_bytes() == as_one
         assert np.array_equal(parts.event_prob, whole.event_prob)
+
+
+def test_a_chart_has_the_same_vectors_whatever_the_heads() -> None:
+    # Linear heads read a pass of windows both ways before the next one; others read all one way first.
+    bars, _, _ = planted_chart(7)
+    few = Bars(bars.start_us[:1_000], bars.ohlc[:1_000], bars.symbol[:1_000])
+    model = small_model(bars)
+    linear = build_network(model.network.encoder, 2, True, 0.0, 3, head_kind="linear").eval()
+    one, other = (read_chart_of(each, few, CPU) for each in (model, replace(model, network=linear)))
+    assert len(one.values) == 2
+    for values, expected in zip(other.values, one.values, strict=True):
+        assert np.array_equal(values, expected)
 
 
 def test_shuffled_spans_teach_nothing(tmp_path: Path) -> None:

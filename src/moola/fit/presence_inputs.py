@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from moola.core.bars import Bars
+from moola.core.bars import Bars, bar_lengths_us
 from moola.core.spans import place_spans
 from moola.core.utc_times import time_us, utc_text
 from moola.errors import InvalidData, WrongUsage
@@ -22,7 +22,7 @@ from moola.tables.bar_table import read_bars
 from moola.tables.span_file import bars_of, read_spans, read_stretches, spans_on_bars, stretch_rows
 
 log = logging.getLogger(__name__)
-# Bars beside annotated ones that windows and shapes of these reach.
+# Bars beside annotated ones that shapes of these reach; windows may be longer.
 CONTEXT_BARS = 300
 # Files that other commands wrote: times in UTC.
 READING = SpanReading()
@@ -70,29 +70,40 @@ def with_presence(options: TrainOptions, material: Material, model: ModelFile, d
             f"spans must have the classes of the windows ({', '.join(model.class_names)}), but {options.spans} has "
             f"{', '.join(map(str, unknown[:5]))}. Cut windows around these spans, or leave them out."
         )
+    if unmarked := sorted(set(model.class_names) - set(labels.tolist())):
+        raise InvalidData(
+            f"presence must have spans of every class of the windows, but {options.spans} has none of "
+            f"{', '.join(unmarked[:5])}. Background comes from --stretches: cut windows without --background and split "
+            "them again, or leave --spans out."
+        )
     annotated = np.zeros(len(bars), dtype=bool)
     for row in range(len(stretches)):
         annotated[stretch_rows(stretches, row, bars)] = True
     n_held_out = _without_test(annotated, material, bars)
     if n_held_out:
         log.info("%d annotated bars lie in test windows: presence does not learn from them.", n_held_out)
-    charts = _charts(bars, annotated, span_rows, np.array([model.class_names.index(name) for name in labels]))
+    class_index = np.array([model.class_names.index(name) for name in labels])
+    charts = _charts(bars, annotated, span_rows, class_index, max(CONTEXT_BARS, model.window_bars))
     presence = fit_presence(model, charts, device, options.seed)
-    return _recorded(model, presence, bars.start_us[annotated])
+    return _recorded(model, presence, bars, annotated)
 
 
 def _without_test(annotated: np.ndarray, material: Material, bars: Bars) -> int:
     table, before = material.table, int(annotated.sum())
     start_us, close_us = table.start_us, table.close_us
     if start_us is None or close_us is None:
-        raise InvalidData("windows must have times where presence is learned, but these have none. Cut them anew.")
+        raise InvalidData(
+            "windows must have times where presence is learned, but these have none. Cut them again from bars."
+        )
     for row in material.split.test:
         inside = (bars.start_us >= start_us[row]) & (bars.start_us < close_us[row])
         annotated[inside] = False
     return before - int(annotated.sum())
 
 
-def _charts(bars: Bars, annotated: np.ndarray, span_rows: np.ndarray, class_index: np.ndarray) -> list[Marked]:
+def _charts(
+    bars: Bars, annotated: np.ndarray, span_rows: np.ndarray, class_index: np.ndarray, context_bars: int
+) -> list[Marked]:
     """Cut bars symbol by symbol; spans that leave the annotated bars are left out with a word."""
     n_annotated = np.concatenate([[0], np.cumsum(annotated)])
     whole = n_annotated[span_rows[:, 1] + 1] - n_annotated[span_rows[:, 0]] == span_rows[:, 1] - span_rows[:, 0] + 1
@@ -109,7 +120,7 @@ def _charts(bars: Bars, annotated: np.ndarray, span_rows: np.ndarray, class_inde
             continue
         # Bars beside the annotated ones are read, for windows reach there, and never learned from.
         known = np.flatnonzero(annotated[first:stop])
-        cut = slice(first + max(int(known[0]) - CONTEXT_BARS, 0), min(first + int(known[-1]) + 1 + CONTEXT_BARS, stop))
+        cut = slice(first + max(int(known[0]) - context_bars, 0), min(first + int(known[-1]) + 1 + context_bars, stop))
         edges = np.flatnonzero(np.diff(np.concatenate([[False], annotated[cut], [False]]).astype(np.int8)))
         order = np.argsort(span_rows[mine, 0], kind="stable")
         charts.append(
@@ -123,9 +134,11 @@ def _charts(bars: Bars, annotated: np.ndarray, span_rows: np.ndarray, class_inde
     return charts
 
 
-def _recorded(model: ModelFile, presence: Presence, learned_us: np.ndarray) -> ModelFile:
+def _recorded(model: ModelFile, presence: Presence, bars: Bars, annotated: np.ndarray) -> ModelFile:
+    """Widen the times that the model learned from, to when the last annotated bar is over."""
+    closes_us = bars.start_us + bar_lengths_us(bars)
+    first, last = int(bars.start_us[annotated].min()), int(closes_us[annotated].max())
     span = model.training.get("time_range")
-    first, last = int(learned_us.min()), int(learned_us.max())
     if span is not None:
         first, last = min(first, time_us(span[0])), max(last, time_us(span[1]))
     training = model.training | {"time_range": [utc_text(first), utc_text(last)]}

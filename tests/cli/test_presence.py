@@ -1,0 +1,89 @@
+"""`train --spans`: presence from files, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from moola.core.utc_times import time_us
+from moola.models.model_files import read_model
+from moola.runs.run_store import MODEL
+from tests.fit.test_presence import HOUR_US, planted_chart
+
+N_BARS, LAST_ANNOTATED = 3_000, 2_800
+TRAIN = ("train", "--data", "windows.parquet", "--split", "split.json", "--pretrained-encoder", "encoder.pt")
+WITH = ("--bars", "bars.parquet", "--spans", "spans.csv", "--stretches", "stretches.csv")
+
+
+def text_of(us: int) -> str:
+    return str(np.datetime64(int(us), "us"))
+
+
+@pytest.fixture
+def chart(tmp_path, monkeypatch, moola) -> np.ndarray:
+    """Bars, spans and their stretch, labelled windows and an encoder in a folder; returns when the bars begin."""
+    monkeypatch.chdir(tmp_path)
+    bars, spans, classes = planted_chart(5)
+    start_us = bars.start_us[:N_BARS]
+    table = {"timestamp": pl.Series(start_us).cast(pl.Datetime("us", "UTC")), "symbol": ["X"] * N_BARS}
+    names = ("open", "high", "low", "close")
+    pl.DataFrame(table | {name: bars.ohlc[:N_BARS, i] for i, name in enumerate(names)}).write_parquet("bars.parquet")
+    # Windows of the last spans reach no further than the last annotated bar but one.
+    known = spans[:, 1] < LAST_ANNOTATED - 110
+    rows = [
+        {"symbol": "X", "start": text_of(start_us[a]), "end": text_of(start_us[b]), "label": ("down", "up")[one]}
+        for (a, b), one in zip(spans[known], classes[known], strict=True)
+    ]
+    pl.DataFrame(rows).write_csv("spans.csv")
+    ends = {"from": [text_of(start_us[0])], "to": [text_of(start_us[LAST_ANNOTATED])]}
+    pl.DataFrame({"symbol": ["X"]} | ends).write_csv("stretches.csv")
+    assert moola("windows", "--bars", "bars.parquet", "--spans", "spans.csv", "--output", "windows.parquet").code == 0
+    assert moola("split", "--data", "windows.parquet", "--output", "split.json").code == 0
+    small = ("--epochs", "1", "--hidden-dim", "4", "--num-layers", "1", "--stride", "50")
+    assert moola("pretrain-bilstm", "--input", "bars.parquet", "--output", "encoder.pt", *small).code == 0
+    return start_us
+
+
+def test_presence_from_files_is_recorded_to_the_last_bar_and_leads_a_scan(chart, moola):
+    answer = moola(*TRAIN, *WITH, "--mirror-classes", "down:up", "--json")
+    assert answer.code == 0, answer.err
+    file = Path(answer.json["run"]) / MODEL
+    model = read_model(file)
+    assert model.presence is not None
+    assert time_us(model.training["time_range"][1]) == chart[LAST_ANNOTATED] + HOUR_US
+    assert "annotated bars lie in test windows" in answer.err
+    scan = ("scan", "--model", str(file), "--bars", "bars.parquet", "--output")
+    found = moola(*scan, "events.parquet", "--json")
+    assert found.code == 0, found.err
+    assert found.json["min_prob"] == pytest.approx(model.presence.threshold)
+    prob = pl.read_parquet("events.parquet")["event_prob"]
+    assert len(prob)
+    assert prob.min() >= model.presence.threshold
+    live = moola(*scan, "live.parquet", "--live")
+    assert (live.code, "without presence" in live.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--bars", "bars.parquet", "--spans", "spans.csv"), "--stretches"),
+        ((*WITH, "--no-freeze-encoder"), "frozen encoder"),
+        ((*WITH, "--unlabelled", "bars.parquet"), "--unlabelled"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(chart, moola, options, says):
+    answer = moola(*TRAIN, *options)
+    assert (answer.code, says in answer.err) == (2, True), answer.err
+
+
+def test_background_windows_are_refused_with_where_background_comes_from(chart, moola):
+    cut = ("windows", "--bars", "bars.parquet", "--spans", "spans.csv", "--stretches", "stretches.csv")
+    assert moola(*cut, "--background", "10", "--output", "windows.parquet").code == 0
+    assert moola("split", "--data", "windows.parquet", "--output", "split.json").code == 0
+    answer = moola(*TRAIN, *WITH)
+    assert answer.code == 3
+    assert "none of background" in answer.err
+    assert "without --background" in answer.err
