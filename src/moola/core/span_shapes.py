@@ -19,7 +19,7 @@ PACE_BARS = 50
 # Bars before and after a piece that its shape looks at, at these distances and at multiples of its length.
 BEFORE, AFTER = (2, 3, 5, 8, 13, 21, 34), (1, 2, 3, 5, 8)
 MOST_BEFORE, MOST_AFTER = 96, 48
-# Bars from the piece's start or end that anything of it hangs on.
+# Bars from the piece's start or end on which anything of it depends.
 LOOK_BACK, LOOK_AHEAD = MOST_BEFORE + 1, max(MOST_AFTER, BAR_REACHES[-1])
 POLE_BARS = 5
 LEAST_PACE = 1e-7

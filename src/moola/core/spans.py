@@ -175,7 +175,7 @@ def share_bars(
 # How long windows of spans are, and where in a window a span stands.
 
 
-# Of spans this share must be within this share of a window: what is left is what stood before and what came after.
+# Of spans this share must be within this share of a window: the rest is what came before and after.
 SPAN_SHARE, WINDOW_SHARE = 0.95, 0.4
 
 

@@ -1,4 +1,4 @@
-"""Events on a chart judged against the spans that a person marked on it (SPEC.md 13).
+"""Events on a chart evaluated against the spans that a person marked on it (specification 13).
 
 An event is right where it overlaps a span that no event with a larger probability has taken. Only what lies in a
 stretch that was looked at whole is counted: an event or a span counts where at least half of its bars lie in stretches.

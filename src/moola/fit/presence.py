@@ -1,4 +1,4 @@
-"""Learning where nothing is: presence from spans on annotated stretches (SPEC.md 13).
+"""Learning where nothing is: presence from spans on annotated stretches (specification 13).
 
 Blocks of time are held out by turns. The first stage is fitted without a block and proposes candidates in it; each is
 right where it overlaps a span of its class at IoU 0.5. The forest learns from these alone, so from what the first stage

@@ -11,7 +11,7 @@ from moola.tables.window_file import WindowTable
 
 WHAT = "place in window"
 LEAST_ROWS, N_BINS, N_SHUFFLES = 40, 5, 1000
-ADVICE = "Cut windows anew at random places: moola windows --spans."
+ADVICE = "Cut windows again at random places: moola windows --spans."
 
 
 def place_in_window(subject: Subject) -> list[Finding]:

@@ -164,9 +164,9 @@ def _compared(subject: Subject, predictions: Predictions, judges: dict[str, Mode
     for part in np.unique(predictions.part.astype(str)):
         mine = np.flatnonzero(predictions.part == part)
         stored = predictions.take(mine)
-        anew = predict_windows(judges[str(part)], subject.table, stored.row, stored.part, subject.device)
-        off[mine] = np.abs(anew.class_prob - stored.class_prob).max(axis=1)
-        moved[mine] = (anew.predicted_bar != stored.predicted_bar).any(axis=1) & (tolerance == TOLERANCE)
+        again = predict_windows(judges[str(part)], subject.table, stored.row, stored.part, subject.device)
+        off[mine] = np.abs(again.class_prob - stored.class_prob).max(axis=1)
+        moved[mine] = (again.predicted_bar != stored.predicted_bar).any(axis=1) & (tolerance == TOLERANCE)
     differs = off > tolerance
     if differs.any() or moved.any():
         first = int(predictions.row[differs | moved][0])

@@ -1,4 +1,4 @@
-"""Heads without a hidden layer: pointer curves and a class that are linear in the encoder's vectors (SPEC.md 11)."""
+"""Heads without a hidden layer: pointers and class that are linear in the encoder's vectors (specification 11)."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def build_network(
 NETWORKS = {"enhanced_simple_lstm": build_network}
 
 
-# Losses: each divided by what a predictor that knows nothing would get, so that 1 means "learned nothing".
+# Losses: each divided by what an uninformed predictor gets, so that 1 means "learned nothing".
 
 
 def class_loss(

@@ -144,7 +144,7 @@ def events_from_json(stored: dict[str, Any]) -> MergedEvents:
 
 # A threshold chosen where every window has an expansion can be next to nothing; between them most windows have none.
 LEAST_PROB = 0.1
-# Bars before and after those whose shapes are read, that these hang on.
+# Bars before and after those whose shapes are read, on which the shapes depend.
 SHAPE_BACK, SHAPE_AHEAD = LOOK_BACK + PACE_BARS, LOOK_AHEAD + 1
 SumsOf = Callable[[int, int], BarVectors]
 
@@ -210,7 +210,7 @@ class PartReader:
     def _chart(
         self, symbol: int, need: slice, vectors: tuple[np.ndarray, ...], seen: np.ndarray, place: int
     ) -> tuple[Chart, int]:
-        """Put vectors beside all bars that shapes of the needed ones hang on; bars without a window have zeros."""
+        """Put vectors beside all bars on which shapes of the needed ones depend; bars without a window have zeros."""
         first = max(need.start - SHAPE_BACK, 0)
         bars = self.spool.read(symbol, first, need.stop + SHAPE_AHEAD)
         row = np.arange(len(bars)) + first - place

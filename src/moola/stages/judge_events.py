@@ -71,7 +71,7 @@ def read_timed_events(path: Path) -> TimedEvents:
     wrong = ~((events.event_prob >= 0) & (events.event_prob <= 1))
     if wrong.any():
         problem = Problem("event_prob must be in [0, 1]", int(wrong.sum()), int(wrong.argmax()))
-        raise InvalidData.from_problems(path, in_file([problem], path), "Write it anew with `moola scan`.")
+        raise InvalidData.from_problems(path, in_file([problem], path), "Write it again with `moola scan`.")
     symbol = np.array(events.symbol, dtype=object)
     return TimedEvents(symbol, events.time_us.reshape(-1, 2), label, events.event_prob)
 

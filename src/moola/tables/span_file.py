@@ -31,7 +31,7 @@ from moola.tables.frames import PARQUET_MAGIC, plain_name, read_frame, utc_serie
 from moola.tables.frames import reading as table_reading
 
 log = logging.getLogger(__name__)
-WHAT, ADVICE = "a file of spans", "Mend the file or the options."
+WHAT, ADVICE = "a file of spans", "Fix the file or the options."
 PIECE = 1024
 NEEDED, OTHERS = ("start", "end", "label"), ("symbol", "annotator", "note")
 # What other programs call the columns; spaces and hyphens count as underscores.
@@ -542,7 +542,7 @@ def named_stretches(words: tuple[str, ...], reading: SpanReading, bars: Bars) ->
     from_us, to_us = _times(rows, reading, Path("--annotated"), problems, bars)
     if problems:
         said = "; ".join(problem.detail or problem.rule for problem in problems)
-        raise WrongUsage(f"--annotated must be two times, but {' '.join(words)!r} is not ({said}). Write them anew.")
+        raise WrongUsage(f"--annotated must be two times, but {' '.join(words)!r} is not ({said}). Write them again.")
     symbols = np.array(bars.symbols, dtype=object)
     found = Stretches(from_us.repeat(len(symbols)), to_us.repeat(len(symbols)), np.tile(symbols, n))
     return _with_bars(found, bars, "--annotated")
@@ -603,7 +603,7 @@ def _on_bars(rows: Rows, reading: SpanReading, path: Path, bars: Bars) -> bool:
 def _rows_of_tasks(tasks: list[studio_file.Task], path: Path) -> Rows:
     regions, problems = studio_file.regions(tasks, path)
     if problems:
-        raise InvalidData.from_problems(path, problems, "Mend these regions in Label Studio, and export anew.")
+        raise InvalidData.from_problems(path, problems, "Fix these regions in Label Studio, and export again.")
     names = (*NEEDED, *OTHERS)
     cells = [{name: getattr(one, name) for name in names} for one in regions]
     frame = pl.DataFrame(cells, schema=dict.fromkeys(names, pl.String))

@@ -21,7 +21,7 @@ from moola.files import json_bytes, write_atomic
 log = logging.getLogger(__name__)
 MAX_BYTES = 512 << 20
 LABELS = "timeserieslabels"
-ADVICE = "Export it anew from Label Studio."
+ADVICE = "Export it again from Label Studio."
 # What JSON-MIN and CSV say of an annotation besides the fields of its task.
 OWN_FIELDS = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time")
 

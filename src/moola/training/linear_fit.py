@@ -1,4 +1,4 @@
-"""Fitting heads without a hidden layer: two convex problems, each with one optimum (SPEC.md 11).
+"""Fitting heads without a hidden layer: two convex problems, each with one optimum (specification 11).
 
 Pointers. With x_nt the standardised vector of bar t of window n and q_n the target curve (a Gaussian of `sigma_bars`
 around the pointer), u is the minimum of
@@ -6,17 +6,15 @@ around the pointer), u is the minimum of
     mean_n [ -sum_t q_nt ln softmax_t(u.x_nt) ] + penalty / 2 |u|^2.
 
 Class. With v_n the vectors pooled under the start curve, under the end curve and over all bars, standardised (the last
-to a deviation of .3), W and b
-are the minimum of the multinomial logistic regression
+to a deviation of .3), W and b are the minimum of the multinomial logistic regression
 
     mean_n [ -ln softmax_k(W v_n + b)[class of n] ] + penalty / 2 |W|^2.
 
 The curves that pool v_n are half the true pointers' and half predicted, by pointers fitted without the window's block
 of time: true ones alone are surer than any that the class will be read under, predicted ones alone often miss where
-labels are few. Penalties are judged under predicted ones, and windows are read
-by `mixed_logits`. Penalties are those with the least out-of-fold
-log-loss over blocks of time; windows that share a bar with a block are left out of its fit (purged). A window and its
-price mirror are one observation: both encodings are averaged before they are scored, as `LinearHeads.both_ways` does.
+labels are few. Windows are read by `mixed_logits`. Penalties are those with the least out-of-fold log-loss over blocks
+of time, under predicted curves; windows that share a bar with a block are left out of its fit (purged). A window and
+its price mirror are one observation: both encodings are averaged before they are scored, as by `LinearHeads.both_ways`.
 
 Nothing is drawn at random, and rows are put in order of time first: the same windows in any order give the same bytes.
 """

@@ -21,7 +21,7 @@ from moola.training.encoder_training import TakeWindows
 from moola.training.finetune import ClassAndPointers, Examples, FinetunePlan
 from moola.training.pretext_tasks import MaskPlan, draw_mask
 
-# A window of which the teacher knows nothing still shows what windows look like.
+# A window on which the teacher is uninformed still shows what windows look like.
 LEAST_CONFIDENCE = 0.05
 LABELLED_WEIGHT = 2.0
 
