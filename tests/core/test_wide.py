@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moola.core import random_definitions
 from moola.core import wide_definitions as wide
 from moola.core.move_finders import LogPrices, log_prices
 from moola.core.random_definitions import Definition, repeats_a_rule
@@ -156,7 +157,7 @@ def test_no_draw_of_many_seeds_is_a_published_rule_even_where_most_would_be(monk
     drawn = [one for one in draw_wide(60, 105, 0) if one.family == "move"]
     assert drawn
     assert not any(repeats_a_rule(one) for one in drawn)
-    monkeypatch.setattr(wide, "repeats_a_rule", lambda *_: False)
+    monkeypatch.setattr(random_definitions, "repeats_a_rule", lambda *_: False)
     assert any(repeats_a_rule(one) for one in draw_wide(60, 105, 0) if one.family == "move")
 
 

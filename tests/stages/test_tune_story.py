@@ -259,7 +259,7 @@ def test_the_best_beats_the_defaults_or_they_stay(options: TuneOptions, quick: N
     assert not kept["beats_defaults"]
     # What was given is not chosen: it is not written where every later `train` would take it.
     assert kept["chosen"] == {}
-    assert kept["held"] == {"hidden_dim": 4, "epochs": 1, "n_heads": 1, "head": "mlp", "window_bars": BARS}
+    assert kept["held"] == {"hidden_dim": 4, "epochs": 1, "n_heads": 1, "window_bars": BARS}
     assert not set(tomllib.loads(options.output.read_text())["train"]) & set(kept["held"])
     text = options.output.read_text()
     assert "does not beat the defaults" in text
