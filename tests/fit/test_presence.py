@@ -179,7 +179,7 @@ def _short(presence: dict) -> None:
 def test_too_few_spans_are_refused() -> None:
     bars, spans, classes = planted_chart(7)
     few = Marked(bars, spans[:8], classes[:8], np.array([[0, 1000]]))
-    with pytest.raises(InvalidData, match="10 spans of each class"):
+    with pytest.raises(InvalidData, match="10 spans of a class"):
         fit_presence(small_model(bars), [few], CPU, 1)
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from moola.cli.console import Screen
+from moola.cli.progress import FitProgress
 from moola.errors import WrongUsage
 from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOptions
-from moola.options.study_options import CompareOptions
+from moola.options.study_options import CompareOptions, CvOptions
 
 NOT_PROMOTED = 4
 RULE = (
@@ -105,6 +106,34 @@ def gate(options: GateOptions, screen: Screen) -> int:
         screen.next_step("annotate longer stretches, or moola train with other options")
     screen.result(result)
     return 0 if result["verdict"] == "promote" else NOT_PROMOTED
+
+
+def cross_validate(options: CvOptions, screen: Screen) -> int:
+    """Show the pooled figures of events on later blocks, and those of each block."""
+    from moola.stages import cv_events
+
+    with FitProgress("cv") as progress:
+        result = cv_events.cross_validate_events(options, progress)
+    screen.say(
+        f"{result['n_folds']} blocks of later time, each scanned by a model of what came before it: "
+        f"{result['n_events']} events against {result['n_spans']} spans, {result['seconds']:.0f} s"
+    )
+    _say_chart(screen, result)
+    screen.table(["figure", "value", "95 % interval", "random", "strongest moves"], _figure_rows(result["figures"]))
+    screen.say(RULE)
+    screen.say(f"  Precision, recall and false alarms at the folds' mean threshold, {result['min_prob']:.3f}.")
+    rows = [
+        [str(row["fold"]), row["from"][:16], str(row["n_spans"]), *(_number(row[name]) for name in cv_events.SHOWN)]
+        for row in result["by_fold"]
+    ]
+    screen.table(["fold", "from", "spans", *cv_events.SHOWN], rows)
+    screen.say(f"Events and figures in {result['cv']}")
+    words = ("--truth", f"{result['cv']}/{cv_events.SPANS}", "--stretches", f"{result['cv']}/{cv_events.STRETCHES}")
+    bars = ("--bars", f"{result['cv']}/bars.parquet")
+    screen.next_command("moola", "compare", f"{result['cv']}/{cv_events.EVENTS}", "<other events>", *words, *bars)
+    screen.say(result["cv_id"])
+    screen.result(result)
+    return 0
 
 
 def compare(names: list[str], options: CompareOptions, screen: Screen) -> int:

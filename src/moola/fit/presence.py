@@ -63,14 +63,16 @@ def fit_presence(model: ModelFile, charts: list[Marked], device: torch.device, s
     """
     n_classes = len(model.class_names)
     counts = np.bincount(np.concatenate([one.class_index for one in charts]), minlength=n_classes)
-    if counts.min() < LEAST_SPANS:
-        least = int(counts.argmin())
+    pairs = _detector_classes(model)
+    by_pair = [int(counts[classes_found(pair)].sum()) for pair in pairs]
+    if min(by_pair) < LEAST_SPANS:
+        least = int(np.argmin(by_pair))
+        names = " or ".join(model.class_names[one] for one in classes_found(pairs[least]))
         raise InvalidData(
-            f"presence must have {LEAST_SPANS} spans of each class that it may learn from, but there are "
-            f"{counts[least]} of {model.class_names[least]}. Mark more, or leave --spans out."
+            f"presence must have {LEAST_SPANS} spans of a class (or of two that mirror each other) that it may learn "
+            f"from, but there are {by_pair[least]} of {names}. Mark more, or leave --spans out."
         )
     learned = _with_blocks(charts, [read_chart_of(model, one.bars, device) for one in charts])
-    pairs = _detectorclasses_found(model)
     everywhere = np.arange(-1, N_BLOCKS)
     stages = [fit_stage(learned, pair, np.setdiff1d(everywhere, [-1])) for pair in pairs]
     annotated = charts[0].annotated
@@ -89,7 +91,7 @@ def fit_presence(model: ModelFile, charts: list[Marked], device: torch.device, s
     return _calibrated(detectors, learned, rows, score, counts, model)
 
 
-def _detectorclasses_found(model: ModelFile) -> list[tuple[int, int | None]]:
+def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
     """Return the classes of each detector: a class and the one that it is upside down share one."""
     if model.mirror is None:
         return [(one, None) for one in range(len(model.class_names))]

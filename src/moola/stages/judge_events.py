@@ -234,6 +234,15 @@ def _counts(judged: JudgedEvents, truth: Truth, given: TimedEvents) -> dict[str,
 
 def evaluate_events(options: EvalOptions) -> tuple[dict[str, Any], JudgedEvents, Truth]:
     """Evaluate a table of events and write its figures beside it; what they are of comes with them, for pictures."""
+    result, judged, truth = evaluated(options)
+    path = options.events_named()
+    target = options.save_metrics or path.with_name(f"{path.stem}.eval.json")
+    write_atomic(target, json_bytes(result))
+    return result | {"metrics_file": str(target)}, judged, truth
+
+
+def evaluated(options: EvalOptions) -> tuple[dict[str, Any], JudgedEvents, Truth]:
+    """Evaluate a table of events."""
     path = options.events_named()
     truth, (judged,), (given,) = _tables([path], options)
     ohlc = truth.bars.ohlc if truth.has_prices else None
@@ -257,9 +266,12 @@ def evaluate_events(options: EvalOptions) -> tuple[dict[str, Any], JudgedEvents,
         "reliability": bins,
         "perfect_ece": perfect,
     }
-    target = options.save_metrics or path.with_name(f"{path.stem}.eval.json")
-    write_atomic(target, json_bytes(result))
-    return result | {"metrics_file": str(target)}, judged, truth
+    return result, judged, truth
+
+
+def judged_alone(options: EvalOptions) -> JudgedEvents:
+    """Return the events of one table on the chart of their spans."""
+    return _tables([options.events_named()], options)[1][0]
 
 
 def gate_events(options: GateOptions) -> dict[str, Any]:
