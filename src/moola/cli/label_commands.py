@@ -248,7 +248,7 @@ def _show_reasons(screen: Screen, what: str, entries: list[dict[str, str]]) -> N
 
 
 def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Label windows in the browser; the label store keeps every save.
+    """Label in the browser; the label store keeps every save.
 
     Serves a page on 127.0.0.1 until Ctrl-C. Needs the extra: pip install "moola[label]".
 

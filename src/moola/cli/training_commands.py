@@ -23,7 +23,7 @@ from moola.options.training_options import (
 
 
 def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Pretrain an encoder on bars without labels (self-supervised).
+    """Pretrain an encoder on bars without labels.
 
     Example: moola pretrain-bilstm --input data/processed/unlabeled/windows.parquet
     --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt
@@ -32,7 +32,7 @@ def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Conso
 
 
 def pretrain_ts2vec(*, options: Annotated[PretrainTs2VecOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Pretrain an encoder by contrastive learning (TS2Vec with soft weights).
+    """Pretrain an encoder by contrastive learning (TS2Vec).
 
     Example: moola pretrain-ts2vec --input data/processed/unlabeled/windows.parquet
     --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/ts2vec_11d_v1.pt
@@ -137,10 +137,10 @@ def predict(*, options: Annotated[PredictOptions, Flat], console: Console = Cons
 
 
 def tune(*, options: Annotated[TuneOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Tune hyperparameters of train on purged inner folds of the train rows.
+    """Tune options of train on purged folds inside the train rows.
 
-    Val and test rows are never used. The defaults stay unless the best trial beats them with fresh seeds. An option
-    of train given here is fixed. Needs the extra: pip install "moola[tune]".
+    Val and test rows are never used. The defaults stay unless the best trial
+    beats them. An option given here is fixed. Needs the extra "moola[tune]".
 
     Example: moola tune --data data/processed/labeled/train_latest_relative.parquet
     --split data/splits/fwd_chain_v3.json --trials 30
@@ -204,7 +204,7 @@ WIDEST = 400
 
 
 def benchmark(*, options: Annotated[BenchmarkOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Compare references, peers and networks on few labels, over several draws and seeds.
+    """Compare references, peers and networks on few labels.
 
     Example: moola benchmark --train train.parquet --test test.parquet --models summary_trees scratch
     --seeds 17 18 19 --against summary_trees
