@@ -252,25 +252,53 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def export(*, options: Annotated[ExportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Export a model to ONNX, for other platforms.
+    """Export a model to ONNX, MetaTrader 5 or freqtrade.
 
-    Raw features in, calibrated probabilities out; the file's metadata defines the features. Needs the extra: pip
-    install "moola[onnx]".
+    Calibrated probabilities come out; the graph's metadata says all else. Needs the extra: pip install "moola[onnx]"
+    (freqtrade needs none).
 
-    Example: moola export --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt --output model.onnx
+    Example: moola export --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt --input ohlc
+    --output model.onnx
     """
-    from moola.stages import export_onnx
+    from moola.stages import export_platforms
 
-    result = export_onnx.export(options)
+    result = export_platforms.export_for(options)
     screen = Screen(console)
+    {"onnx": _show_graph, "mt5": _show_mt5, "freqtrade": _show_freqtrade}[options.format](screen, result)
+    screen.result(result)
+    return 0
+
+
+def _show_graph(screen: Screen, result: dict[str, Any]) -> None:
     [(name, shape)] = result["input"].items()
     sizes = ", ".join(str(size) for size in shape)
-    screen.say(f"{result['output']} ({result['size_bytes'] / 1e3:.0f} kB): {name} [{sizes}] in, "
-               f"{' and '.join(result['outputs'])} out; classes {', '.join(result['class_names'])}.")  # fmt: skip
+    *others, last = result["outputs"]
+    said = f"{', '.join(others)} and {last}" if others else last
+    screen.say(
+        f"{result['output']} ({result['size_bytes'] / 1e3:.0f} kB): {name} [{sizes}] in, {said} out; classes "
+        f"{', '.join(result['class_names'])}."
+    )
     off = result["largest_difference"]
     if off is None:
         screen.say("Not compared with the model: onnxruntime is not installed.")
     else:
         screen.say(f"In onnxruntime its probabilities are those of the model to {off:.1g}.")
-    screen.result(result)
-    return 0
+
+
+def _show_mt5(screen: Screen, result: dict[str, Any]) -> None:
+    _show_graph(screen, result)
+    screen.say(f"{len(result['files'])} files for MetaTrader 5:")
+    for path in result["files"]:
+        screen.say(f"  {path}")
+    screen.next_step(
+        f"copy {result['output']}/MQL5 over the MQL5 of File > Open Data Folder, compile both sources in MetaEditor, "
+        f"run the script moola_check ({result['n_windows']} windows; it says PASSED), then put moola_events on a chart."
+    )
+
+
+def _show_freqtrade(screen: Screen, result: dict[str, Any]) -> None:
+    screen.say(
+        f"Strategy MoolaEvents in {result['output']}: candles of {result['timeframe']}, events of {result['events']} "
+        f"from the candle on at whose close each was known; classes {', '.join(result['class_names'])}."
+    )
+    screen.next_step(result["follow"])
