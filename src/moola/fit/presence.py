@@ -103,8 +103,12 @@ class _Learned:
         return np.flatnonzero(self.span_block == block)
 
 
-def fit_presence(model: ModelFile, charts: list[Marked], device: torch.device, seed: int) -> Presence:
+def fit_presence(
+    model: ModelFile, charts: list[Marked], device: torch.device, seed: int, read: list[Chart] | None = None
+) -> Presence:
     """Learn the presence part of a model whose encoder has not learned from these spans.
+
+    `read` holds the charts as the encoder reads them, where that is known already.
 
     Raises
     ------
@@ -119,7 +123,8 @@ def fit_presence(model: ModelFile, charts: list[Marked], device: torch.device, s
             f"presence must have {LEAST_SPANS} spans of each class inside annotated stretches, but there are "
             f"{counts[least]} of {model.class_names[least]}. Mark more, or leave --stretches out."
         )
-    learned = _with_blocks(charts, [read_chart_of(model, one.bars, device) for one in charts])
+    read = [read_chart_of(model, one.bars, device) for one in charts] if read is None else read
+    learned = _with_blocks(charts, read)
     pairs = _detector_classes(model)
     everywhere = np.arange(-1, N_BLOCKS)
     stages = [_fit_stage(learned, pair, np.setdiff1d(everywhere, [-1])) for pair in pairs]

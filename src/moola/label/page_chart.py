@@ -72,6 +72,14 @@ class RenameIn(BaseModel):
     new: ClassName
 
 
+class FilesIn(BaseModel):
+    """What to write, of whose labels."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    annotator: Annotator
+    what: Literal["spans", "windows", "label-studio", "train"]
+
+
 def make_chart_router(desk: Desk) -> APIRouter:
     """Return the requests of the chart over one desk."""
     router = APIRouter(prefix="/api/chart", responses=REFUSALS)
@@ -111,6 +119,32 @@ def make_chart_router(desk: Desk) -> APIRouter:
     @router.post("/rename")
     def rename(asked: RenameIn) -> dict[str, int]:
         return {"renamed": desk.chart.rename(asked.annotator, asked.old, asked.new)}
+
+    @router.get("/proposals")
+    def proposals(
+        annotator: Annotated[Annotator, Query()],
+        symbol: Annotated[str, Query(max_length=100)] = "",
+        around: Annotated[int, Query(ge=0, le=2**40)] = 0,
+        version: Annotated[int, Query(ge=-1, le=2**53)] = -1,
+    ) -> JSONResponse:
+        return JSONResponse(desk.learner.told(symbol, annotator, around, version))
+
+    @router.get("/next")
+    def next_place(
+        annotator: Annotated[Annotator, Query()],
+        queue: Literal["mixed", "unsure", "different", "errors", "annotators", "unseen"],
+        symbol: Annotated[str, Query(max_length=100)] = "",
+        after: Annotated[int, Query(ge=-(2**40), le=2**40)] = 0,
+    ) -> JSONResponse:
+        return JSONResponse(desk.learner.next(symbol, annotator, queue, after))
+
+    @router.post("/files")
+    def write(asked: FilesIn) -> JSONResponse:
+        return JSONResponse(desk.files.start(asked.what, asked.annotator))
+
+    @router.get("/files")
+    def written() -> JSONResponse:
+        return JSONResponse(desk.files.told())
 
     @router.get("/all")
     def everything() -> JSONResponse:

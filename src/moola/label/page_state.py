@@ -14,6 +14,8 @@ from moola.core.windows import inner_zone
 from moola.errors import OperationFailed, WrongUsage
 from moola.files import sha256_bytes
 from moola.label.page_bars import ChartBars
+from moola.label.page_files import PageFiles
+from moola.label.page_learning import Learner
 from moola.label.page_model import ModelAnswers, OutOfFold, read_answers, read_out_of_fold
 from moola.label.page_queue import SECOND_LOOKS, LabelsHere, Queues, Review, next_look, tell
 from moola.label.page_spans import ChartDesk
@@ -42,12 +44,16 @@ class Desk:
     model_name: str | None = None
     out_of_fold: OutOfFold | None = None
     volume: np.ndarray | None = None
+    bars_path: Path | None = None
+    learns: bool = False
     _number: dict[str, int] = field(init=False)
     _labels: LabelsHere = field(init=False)
     _saved_here: dict[str, set[str]] = field(init=False, default_factory=dict)
     queues: Queues = field(init=False)
     review: Review = field(init=False)
     chart: ChartDesk = field(init=False)
+    learner: Learner = field(init=False)
+    files: PageFiles = field(init=False)
 
     def __post_init__(self) -> None:
         self._number = {name: i for i, name in enumerate(self.shelf.window_id)}
@@ -55,6 +61,8 @@ class Desk:
         self._labels = LabelsHere(self.shelf, self.store, self._number)
         self.review = Review(self.shelf, self.store, self._labels, self._number)
         self.chart = ChartDesk(ChartBars(self.shelf.bars, self.volume), self.store)
+        self.learner = Learner(self.chart, self.seed, is_on=self.learns)
+        self.files = PageFiles(self.store.path, self.bars_path, self.shelf.window_bars)
 
     def settings(self) -> dict[str, Any]:
         """Return what the page needs once."""
@@ -282,6 +290,8 @@ def open_desk(options: LabelOptions) -> Desk:
             _name_of(options.model),
             out_of_fold,
             read_volume(options.bars),
+            options.bars,
+            not options.no_model,
         )
     except BaseException:
         store.close()

@@ -58,6 +58,27 @@ def seen_among(record: dict[str, Any], start_us: np.ndarray | None, close_us: np
     return intersects(start_us, close_us, first_us, last_us if closed else last_us + 1)
 
 
+# Under these names a model records what its encoder was pretrained on.
+ENCODER_RECORD = {"encoder_time_range": "time_range", "encoder_time_range_end": "time_range_end"}
+
+
+def encoder_times(encoder: EncoderFile | None) -> dict[str, Any]:
+    """Return what a model records of the times of its encoder's pretraining; nothing where they are not known."""
+    known = {} if encoder is None else encoder.pretraining
+    return {mine: known[theirs] for mine, theirs in ENCODER_RECORD.items() if known.get(theirs) is not None}
+
+
+def learned_until_us(record: dict[str, Any]) -> int | None:
+    """Return when the last of what was learned from was over; None where the record has no times.
+
+    A record of an older version says when its last bar began: the moment after that is returned.
+    """
+    if record.get("time_range") is None:
+        return None
+    last_us = time_us(record["time_range"][1])
+    return last_us if UNTIL_CLOSE.items() <= record.items() else last_us + 1
+
+
 def seen_sentence(n_seen: int | None, of: str, span: list[str] | None) -> str:
     """State how many windows or events a model has learned from; empty where none or unknown."""
     if not n_seen or span is None:

@@ -106,7 +106,7 @@ export class Rest {
   async poll() {
     clearTimeout(this.timer);
     try {
-      const found = await api.proposals({ ...this.page.place(), version: this.found ? this.found.version : -1 });
+      const found = await api.proposals({ ...this.page.place(), around: Math.max(0, Math.round((this.page.view.from + this.page.view.to) / 2)), version: this.found ? this.found.version : -1 });
       if (found.proposals) { this.found = found; this.settled = []; this.chosen = -1; }
       else this.found = { ...this.found, ...found, proposals: this.found ? this.found.proposals : [] };
       this.show();
