@@ -53,8 +53,12 @@ LEAST_SPANS = 10
 WINDOWS_AT_A_TIME = 1024
 
 
-def fit_presence(model: ModelFile, charts: list[Marked], device: torch.device, seed: int) -> Presence:
+def fit_presence(
+    model: ModelFile, charts: list[Marked], device: torch.device, seed: int, read: list[Chart] | None = None
+) -> Presence:
     """Learn the presence part of a model whose encoder has not learned from these spans.
+
+    `read` holds the charts as the encoder reads them, where that is known already.
 
     Raises
     ------
@@ -69,8 +73,9 @@ def fit_presence(model: ModelFile, charts: list[Marked], device: torch.device, s
             f"presence must have {LEAST_SPANS} spans of each class that it may learn from, but there are "
             f"{counts[least]} of {model.class_names[least]}. Mark more, or leave --spans out."
         )
-    learned = _with_blocks(charts, [read_chart_of(model, one.bars, device) for one in charts])
-    pairs = _detectorclasses_found(model)
+    read = [read_chart_of(model, one.bars, device) for one in charts] if read is None else read
+    learned = _with_blocks(charts, read)
+    pairs = _detector_classes(model)
     everywhere = np.arange(-1, N_BLOCKS)
     stages = [fit_stage(learned, pair, np.setdiff1d(everywhere, [-1])) for pair in pairs]
     annotated = charts[0].annotated
@@ -89,7 +94,7 @@ def fit_presence(model: ModelFile, charts: list[Marked], device: torch.device, s
     return _calibrated(detectors, learned, rows, score, counts, model)
 
 
-def _detectorclasses_found(model: ModelFile) -> list[tuple[int, int | None]]:
+def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
     """Return the classes of each detector: a class and the one that it is upside down share one."""
     if model.mirror is None:
         return [(one, None) for one in range(len(model.class_names))]

@@ -15,9 +15,7 @@ from moola.files import sha256_file
 from moola.fit.predicting import predict_windows
 from moola.models.model_files import (
     ModelFile,
-    each_encoder,
-    encoder_path,
-    encoder_sha256,
+    is_as_it_was,
     read_encoder,
     read_model,
     recorded_encoders,
@@ -157,7 +155,7 @@ def _encoder_record(run: run_store.Run, model: ModelFile) -> dict[str, Any] | No
     # Models of before this was in their record: the encoder file, where it still is the one.
     named = recorded_encoders(run.read(run_store.CONFIG).get("pretrained_encoder"))
     try:
-        if all(encoder_path(one).is_file() for one in each_encoder(named)) and encoder_sha256(named) == sha256:
+        if named is not None and is_as_it_was(named, sha256):
             return read_encoder(named).pretraining
     except UntrustedFile:
         log.warning("The encoder %s cannot be read: whether it saw these windows is not known.", named)
