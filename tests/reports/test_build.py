@@ -17,9 +17,10 @@ from moola.reports.figure_rows import better_when, figure_name
 from moola.reports.gallery import chosen_rows, missed_windows
 from moola.reports.report_page import build_report
 from moola.stages.judge_events import evaluated
+from moola.tables.bar_table import write_bars
 from moola.tables.prediction_table import Predictions
 from tests.charts_made import planted, write_events, write_spans
-from tests.made import random_walk_bars, write_bars
+from tests.made import random_walk_bars
 from tests.predictions_made import THREE, table_of
 from tests.reports.pages_made import Page, content_of, table_with_curves, walk
 

@@ -53,8 +53,12 @@ LEAST_SPANS = 10
 WINDOWS_AT_A_TIME = 1024
 
 
-def fit_presence(model: ModelFile, charts: list[Marked], device: torch.device, seed: int) -> Presence:
+def fit_presence(
+    model: ModelFile, charts: list[Marked], device: torch.device, seed: int, read: list[Chart] | None = None
+) -> Presence:
     """Learn the presence part of a model whose encoder has not learned from these spans.
+
+    `read` holds the charts as the encoder reads them, where that is known already.
 
     Raises
     ------
@@ -72,7 +76,8 @@ def fit_presence(model: ModelFile, charts: list[Marked], device: torch.device, s
             f"presence must have {LEAST_SPANS} spans of a class (or of two that mirror each other) that it may learn "
             f"from, but there are {by_pair[least]} of {names}. Mark more, or leave --spans out."
         )
-    learned = _with_blocks(charts, [read_chart_of(model, one.bars, device) for one in charts])
+    read = [read_chart_of(model, one.bars, device) for one in charts] if read is None else read
+    learned = _with_blocks(charts, read)
     everywhere = np.arange(-1, N_BLOCKS)
     stages = [fit_stage(learned, pair, np.setdiff1d(everywhere, [-1])) for pair in pairs]
     annotated = charts[0].annotated
