@@ -108,7 +108,8 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
         assert (first - bars["timestamp"].max()).total_seconds() / 3600 == 105
         assert taught["end"].dt.replace_time_zone("UTC").max() <= bars["timestamp"].max()
     events = pl.read_parquet(folder / "events.parquet")
-    assert len(events) == sum(row["n_events"] for row in rows)
+    # Events behind the last annotated bar are found, and do not count.
+    assert len(events) >= answer.json["n_events"] == sum(row["n_events"] for row in rows)
     assert events.select("start_ts", "end_ts").is_unique().all()
     missing = moola(*cv)
     assert (missing.code, "--stretches" in missing.err) == (2, True)

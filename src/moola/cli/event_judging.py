@@ -38,6 +38,7 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
         shown = [figures[key]["value"] for key in ("ap_iou50_class", "recall_at_1_per_1000_class", "event_ece")]
         average, recall, ece = (_number(value) for value in shown)
         screen.say(f"  {name}: AP at IoU .5 with class {average}, recall at 1 false alarm {recall}, ECE {ece}")
+    say_people(screen, result["agreement"], result["ap_by_annotator"])
     rows = [
         [f"{row['threshold']:.1f}", str(row["n_events"]), *(_number(row[key]) for key in _AT_THRESHOLD)]
         for row in result["by_threshold"]
@@ -63,6 +64,22 @@ def _say_perfect_ece(screen: Screen, result: dict[str, Any]) -> None:
     if result["perfect_ece"] is not None:
         low, high = result["perfect_ece"]
         screen.say(f"  Perfectly calibrated probabilities would show ECE {low:.3f} .. {high:.3f} here.")
+
+
+def say_people(screen: Screen, agreement: list[dict[str, Any]], events: dict[str, float | None]) -> None:
+    """Show how far people agree with each other, the ceiling of a model of them, and events with each of them."""
+    rows = []
+    for row in agreement:
+        counts = [str(row[name]) for name in ("n_first", "n_second", "n_same")]
+        rows.append([row["first"], row["second"], *counts, _number(row["mean_iou"]), _number(row["ap"])])
+    if rows:
+        screen.table(["annotator", "against", "spans", "spans there", "same", "mean IoU", "AP"], rows)
+        known = [row["ap"] for row in agreement if row["ap"] is not None]
+        mean = f"on average AP {sum(known) / len(known):.3f}" if known else "no pair has spans"
+        screen.say(f"  People against each other: {mean}, which a model of them can hardly exceed.")
+    if events:
+        against = ", ".join(f"{name} {_number(value)}" for name, value in events.items())
+        screen.say(f"  AP of the events against each alone: {against}.")
 
 
 _AT_THRESHOLD = ("precision", "recall", "alarms_per_1000")
