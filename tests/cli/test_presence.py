@@ -115,11 +115,14 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
     assert (missing.code, "--stretches" in missing.err) == (2, True)
 
 
-def test_background_windows_are_refused_with_where_background_comes_from(chart, moola):
+def test_windows_of_the_background_go_with_presence_which_knows_no_such_event(chart, moola):
     cut = ("windows", "--bars", "bars.parquet", "--spans", "spans.csv", "--stretches", "stretches.csv")
     assert moola(*cut, "--background", "10", "--output", "windows.parquet").code == 0
     assert moola("split", "--data", "windows.parquet", "--output", "split.json").code == 0
-    answer = moola(*TRAIN, *WITH)
-    assert answer.code == 3
-    assert "none of background" in answer.err
-    assert "without --background" in answer.err
+    answer = moola(*TRAIN, *WITH, "--mirror-classes", "down:up", "background:same", "--json")
+    assert answer.code == 0, answer.err
+    model = Path(answer.json["run"]) / MODEL
+    assert read_model(model).class_names == ["background", "down", "up"]
+    found = moola("scan", "--model", str(model), "--bars", "bars.parquet", "--output", "e.parquet", "--json")
+    assert found.code == 0, found.err
+    assert set(found.json["predicted"]) == {"down", "up"}

@@ -26,6 +26,7 @@ from scipy.special import expit
 from moola.core.bars import Bars
 from moola.core.event_merging import MergedEvents, overlap, suppress
 from moola.core.features import relative_features
+from moola.core.spans import BACKGROUND
 from moola.core.windows import allowed_gap_s, cut_windows, take_windows
 from moola.errors import InvalidData
 from moola.evaluation.calibration import fit_platt
@@ -86,7 +87,7 @@ def fit_presence(
     stages = [replace(stage, floor=floor_of(found, number)) for number, stage in enumerate(stages)]
     rows = Candidates.joined([one.kept(stages) for one in found])
     seconds = [fit_second(rows, pair, np.ones(len(rows), dtype=bool), seed, "all", annotated) for pair in pairs]
-    score = np.full((len(rows), n_classes), np.nan)
+    score = np.zeros((len(rows), n_classes))
     for block in range(N_BLOCKS):
         own = rows.block == block
         for pair in pairs:
@@ -98,10 +99,10 @@ def fit_presence(
 
 
 def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
-    """Return the classes of each detector: a class and the one that it is upside down share one."""
-    if model.mirror is None:
-        return [(one, None) for one in range(len(model.class_names))]
-    return [(one, other) for one, other in enumerate(model.mirror) if one <= other]
+    """Return the classes of each detector, one for a class and what it is upside down; background has none."""
+    mirror: list[int | None] = list(model.mirror or [None] * len(model.class_names))
+    pairs = [(one, other) for one, other in enumerate(mirror) if other is None or one <= other]
+    return [pair for pair in pairs if model.class_names[pair[0]] != BACKGROUND]
 
 
 def read_chart_of(model: ModelFile, bars: Bars, device: torch.device) -> Chart:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from moola.core.bars import Bars, bar_lengths_us
-from moola.core.spans import place_spans
+from moola.core.spans import BACKGROUND, place_spans
 from moola.core.utc_times import time_us, utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.fit.inputs import Material
@@ -71,11 +71,10 @@ def with_presence(options: TrainOptions, material: Material, model: ModelFile, d
             f"spans must have the classes of the windows ({', '.join(model.class_names)}), but {options.spans} has "
             f"{', '.join(map(str, unknown[:5]))}. Cut windows around these spans, or leave them out."
         )
-    if unmarked := sorted(set(model.class_names) - set(labels.tolist())):
+    if unmarked := sorted(set(model.class_names) - set(labels.tolist()) - {BACKGROUND}):
         raise InvalidData(
             f"presence must have spans of every class of the windows, but {options.spans} has none of "
-            f"{', '.join(unmarked[:5])}. Background comes from --stretches: cut windows without --background and split "
-            "them again, or leave --spans out."
+            f"{', '.join(unmarked[:5])}. Mark some, or cut windows around these spans alone."
         )
     known = _known_bars(options, bars, span_rows)
     n_held_out = _without_test(known, material, bars)

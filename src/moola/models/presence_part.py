@@ -466,7 +466,7 @@ def restored(content: dict[str, Any] | None, n_classes: int, both_ways: bool, n_
         raise ValueError(f"presence with slope {slope}, intercept {intercept} and threshold {threshold}")
     detectors = [_restored_detector(one, n_hidden) for one in content["detectors"]]
     found = [one for detector in detectors for one in {detector.upright, detector.turned} - {None}]
-    if sorted(found) != list(range(n_classes)):  # type: ignore[type-var]
+    if not found or len(set(found)) < len(found) or not set(found) <= set(range(n_classes)):
         raise ValueError(f"presence of the classes {found} of {n_classes}")
     if any((one.turned is not None) != both_ways for one in detectors):
         raise ValueError("presence that reads bars in other ways than the model")
