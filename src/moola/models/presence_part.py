@@ -18,6 +18,7 @@ from torch import Tensor
 
 from moola.core.bars import upside_down
 from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span_shapes
+from moola.core.spans import BACKGROUND
 from moola.errors import WrongUsage
 
 # What the first stage says of a bar.
@@ -32,6 +33,7 @@ RUN_WEIGHT = 0.5
 LEAST_SCORE_PROB = 1e-3
 BARS_AT_A_TIME = 4096
 MOST_NODES = 5_000_000
+MOST_AHEAD = 1000
 N_SIDE_VALUES = 13
 # What `event_prob` is.
 PROBABILITY = "probability that a person would have marked it"
@@ -176,6 +178,8 @@ class Presence:
         What it learned from and what was chosen how, for people.
     people
         Of several annotators, each one's own part.
+    ahead
+        Bars after a bar on which what is read of it depends; None for as many as there are.
     """
 
     detectors: list[Detector]
@@ -184,6 +188,12 @@ class Presence:
     threshold: float
     record: dict[str, Any]
     people: dict[str, Person] = field(default_factory=dict)
+    ahead: int | None = None
+
+    @property
+    def lag(self) -> int:
+        """Bars after the end of a piece on which anything of it depends, where that is limited."""
+        return lag_of(self.ahead) if self.ahead is not None else 0
 
     def of_person(self, name: str) -> Presence:
         """Return what says how probable it is that this annotator would have marked a piece.
@@ -215,6 +225,11 @@ class Presence:
     def calibrated(self, score: np.ndarray) -> np.ndarray:
         """Turn scores of second stages into probabilities."""
         return np.asarray(expit(self.slope * score_logit(score) + self.intercept))
+
+
+def lag_of(ahead: int) -> int:
+    """Bars after its end at which a piece is known: its ends are compared with those of rivals."""
+    return ahead + RIVAL_BARS
 
 
 def score_logit(score: np.ndarray) -> np.ndarray:
@@ -275,8 +290,12 @@ def side_values(
     own: Float[np.ndarray, "bars 3"],
     other: Float[np.ndarray, "bars 3"],
     bar: Int[np.ndarray, "spans 2"],
+    side: int = SIDE_BARS,
 ) -> Float[np.ndarray, "spans values"]:
-    """Return what the first stage says around each candidate, of the bars as they are read and of their mirror."""
+    """Return what the first stage says around each candidate, of the bars as they are read and of their mirror.
+
+    `side` bars after it count.
+    """
     start, end = bar[:, 0], bar[:, 1]
     last = len(own) - 1
 
@@ -298,8 +317,8 @@ def side_values(
         mean(end, -1, 2, ENDS),
         runs.sum(axis=1) / n_bars,
         mean(start, -SIDE_BARS, 0, RUNS),
-        mean(end, 1, SIDE_BARS + 1, RUNS),
-        mean(end, 1, SIDE_BARS + 1, ENDS),
+        mean(end, 1, side + 1, RUNS),
+        mean(end, 1, side + 1, ENDS),
         mean(start, -SIDE_BARS, 0, STARTS),
         ends.max(axis=1) - at(own, end, ENDS),
         at(other, start, STARTS),
@@ -324,26 +343,32 @@ class Chart:
         What the first stage reads of each bar, each way.
     seen
         Whether a window has the bar.
+    ahead
+        As of `Presence`.
     """
 
     ohlc: tuple[Float[np.ndarray, "bars 4"], ...]
     values: tuple[Float[np.ndarray, "bars values"], ...]
     seen: np.ndarray
+    ahead: int | None = None
 
     def __len__(self) -> int:
         return len(self.seen)
 
 
 def chart_of(
-    ohlc: Float[np.ndarray, "bars 4"], vectors: tuple[Float[np.ndarray, "bars hidden"], ...], seen: np.ndarray
+    ohlc: Float[np.ndarray, "bars 4"],
+    vectors: tuple[Float[np.ndarray, "bars hidden"], ...],
+    seen: np.ndarray,
+    ahead: int | None = None,
 ) -> Chart:
     """Put shapes of bars beside their vectors: the own ones first, then, where there are two ways, the other's."""
     prices = (ohlc, upside_down(ohlc))[: len(vectors)]
     values = [
-        np.concatenate([*(vectors[way:] + vectors[:way]), bar_shapes(prices[way])], axis=1)
+        np.concatenate([*(vectors[way:] + vectors[:way]), bar_shapes(prices[way], ahead)], axis=1)
         for way in range(len(vectors))
     ]
-    return Chart(prices, tuple(values), seen)
+    return Chart(prices, tuple(values), seen, ahead)
 
 
 def ways_of(detector: Detector, class_index: int) -> tuple[int, ...]:
@@ -371,8 +396,12 @@ def span_values(
 ) -> Float[np.ndarray, "spans values"]:
     """Return what the second stage reads of candidates, one way."""
     other = logits[1 - way] if len(logits) > 1 else logits[way]
-    around = side_values(stage, logits[way], other, bar)
-    return np.concatenate([span_shapes(chart.ohlc[way], bar), around], axis=1)
+    if chart.ahead is None:
+        around, shapes = side_values(stage, logits[way], other, bar), span_shapes(chart.ohlc[way], bar)
+    else:
+        around = side_values(stage, logits[way], other, bar, RIVAL_BARS)
+        shapes = span_shapes(chart.ohlc[way], bar, lag_of(chart.ahead))
+    return np.concatenate([shapes, around], axis=1)
 
 
 def class_scores(
@@ -427,6 +456,7 @@ def stored(presence: Presence | None) -> dict[str, Any] | None:
         "intercept": float(presence.intercept),
         "threshold": float(presence.threshold),
         "record": presence.record,
+        "ahead": presence.ahead,
         "people": {
             name: {"intercept": float(one.intercept), "threshold": float(one.threshold)}
             for name, one in presence.people.items()
@@ -451,7 +481,7 @@ def _stored_trees(trees: Trees) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.array(getattr(trees, name))) for name in ARRAYS_OF_TREES}
 
 
-def restored(content: dict[str, Any] | None, n_classes: int, both_ways: bool, n_hidden: int) -> Presence | None:
+def restored(content: dict[str, Any] | None, class_names: list[str], both_ways: bool, n_hidden: int) -> Presence | None:
     """Read back what `stored` gave.
 
     Raises
@@ -466,8 +496,8 @@ def restored(content: dict[str, Any] | None, n_classes: int, both_ways: bool, n_
         raise ValueError(f"presence with slope {slope}, intercept {intercept} and threshold {threshold}")
     detectors = [_restored_detector(one, n_hidden) for one in content["detectors"]]
     found = [one for detector in detectors for one in {detector.upright, detector.turned} - {None}]
-    if not found or len(set(found)) < len(found) or not set(found) <= set(range(n_classes)):
-        raise ValueError(f"presence of the classes {found} of {n_classes}")
+    if sorted(found) != [one for one, name in enumerate(class_names) if name != BACKGROUND]:  # type: ignore[type-var]
+        raise ValueError(f"presence of the classes {found} of {class_names}")
     if any((one.turned is not None) != both_ways for one in detectors):
         raise ValueError("presence that reads bars in other ways than the model")
     people = {}
@@ -476,7 +506,10 @@ def restored(content: dict[str, Any] | None, n_classes: int, both_ways: bool, n_
         if type(name) is not str or not np.isfinite(person.intercept) or not 0 <= person.threshold <= 1:
             raise ValueError(f"presence of an annotator {name!r} with {person}")
         people[name] = person
-    return Presence(detectors, slope, intercept, threshold, dict(content["record"]), people)
+    ahead = content["ahead"]
+    if not (ahead is None or (type(ahead) is int and 0 <= ahead <= MOST_AHEAD)):
+        raise ValueError(f"presence that looks {ahead!r} bars ahead")
+    return Presence(detectors, slope, intercept, threshold, dict(content["record"]), people, ahead)
 
 
 def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:
