@@ -24,7 +24,7 @@ NOT_PROMOTED = 4
 
 
 def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: Console = ConsoleOptions()) -> int:
-    """Show a run's metrics with 95 % intervals, and those of an uninformed baseline.
+    """Show a run's metrics with intervals, or judge events by spans.
 
     With --data: on labelled windows that came later than all it learned from. With --events, --truth and --bars: how
     well the events of a scan find the spans that a person marked.
@@ -112,7 +112,7 @@ def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
 
 
 def gate(*, options: Annotated[GateOptions, Flat] = GateOptions(), console: Console = ConsoleOptions()) -> int:
-    """Compare a run with the baseline on the same windows, and give a verdict.
+    """Compare a run with the baseline, and give a verdict.
 
     Exit code 4 unless the verdict is promote. With --data: on labelled windows that came later. With --events,
     --baseline-events, --truth and --bars: the events of two scans on the spans that a person marked.
@@ -199,7 +199,7 @@ def promote(
     ] = None,
     console: Console = ConsoleOptions(),
 ) -> int:
-    """Gate a run and put its model into use; --back returns to the previous model.
+    """Gate a run and put its model into use, or return to the last.
 
     Example: moola promote --run artifacts/runs/<RUN_ID>
     """
@@ -235,7 +235,7 @@ def _back(options: PromoteOptions, screen: Screen) -> int:
 
 
 def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Cross-validate in time: purged folds, several seeds, pooled metrics.
+    """Cross-validate in time: purged folds, pooled metrics.
 
     Metrics are out of fold; the last line on stdout is the cv's id.
 
@@ -327,7 +327,7 @@ def compare(
     options: Annotated[CompareOptions, Flat] = CompareOptions(),
     console: Console = ConsoleOptions(),
 ) -> int:
-    """Compare runs or cvs on the same windows by paired differences.
+    """Compare runs or cvs on the same windows.
 
     Gives the minimum detectable effect, and corrects for multiple tests (Holm).
 
@@ -371,7 +371,7 @@ def compare(
 
 
 def report(*, options: Annotated[ReportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Write an HTML report of a run: verdict, metrics, charts and windows.
+    """Write an HTML report: verdict, metrics, charts, windows.
 
     The page works offline.
 
