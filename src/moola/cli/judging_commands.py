@@ -33,9 +33,10 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
     """
     if options.events is not None:
         return event_judging.evaluate(options, Screen(console))
-    from moola.stages import evaluate
+    from moola.evaluation.trust import Trust
+    from moola.stages.evaluate_run import evaluate_run
 
-    result, evaluation = evaluate.evaluate_run(options)
+    result, evaluation = evaluate_run(options)
     screen = Screen(console)
     of = result["part"] if result.get("data") is None else result["data"]
     screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {of}")
@@ -63,6 +64,7 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
             f"  It predicts {next(iter(result['predicted']))} for all windows: it does not separate the classes."
         )
     screen.say(f"Figures in {result['metrics_file']}")
+    screen.say(str(Trust(**result["trust"])))
     screen.next_command("moola", "gate", "--run", options.run, *_later_words(options))
     screen.result(result)
     return 0
@@ -157,6 +159,8 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     screen.say(f"Evaluated on {result['n_windows']} windows of {of}, in blocks of {result['block_windows']}.")
     if result["leak_proof"] is None:
         screen.say("  There are no times: whether the model saw these windows could not be checked.")
+    from moola.evaluation.trust import Trust
+
     rows = []
     for row in result["comparisons"]:
         values = [_number(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
@@ -184,6 +188,8 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     for row in result.get("judgements", []):
         screen.say(f"  {row['what']}: {row['verdict']} ({row['reason']})")
     screen.say(f"Verdict: {result['verdict']}: {result['reason']}.")
+    if "trust" in result:
+        screen.say(str(Trust(**result["trust"])))
 
 
 def _number(value: float | None) -> str:
@@ -259,6 +265,7 @@ def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions
 
 
 def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
+    from moola.evaluation.trust import Trust
     from moola.stages.cross_validate import SHOWN
 
     screen.say(
@@ -285,6 +292,9 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     both = ", ".join(f"{name} {_number(forward[name])}" for name in ("brier", "ece"))
     screen.say(f"  Calibrated on earlier folds alone, as in use: {both}.")
     _show_uncertainty(screen, result["uncertainty"])
+    against = result["against_reference"]
+    screen.say(f"Verdict against {against['reference']}: {against['verdict']}: {against['reason']}.")
+    screen.say(str(Trust(**result["trust"])))
     if len(result["label_efficiency"]) > 1:
         table = [
             [f"{row['label_fraction']:g}", f"{row['n_train_windows']:.0f}", *(_number(row[name]) for name in SHOWN)]

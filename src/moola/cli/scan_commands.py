@@ -57,9 +57,23 @@ def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, An
         from moola.reports.overview.events_page import write_overview
         from moola.scan.event_views import overview
 
-        size = write_overview(options.overview, overview(work, options.overview_bars))
+        about = _about(options, work, result)
+        size = write_overview(options.overview, overview(work, options.overview_bars, about))
         result["overview"] = str(options.overview)
         screen.say(f"Overview in {options.overview} ({size / 1e6:.1f} MB); any browser opens it, without a network.")
+
+
+def _about(options: ScanOptions, work: Scan, result: dict[str, Any]) -> list[str]:
+    """Say of the model what the reader of a page must know: its run, its labels, and whether it can be trusted."""
+    from moola.provenance.learned_times import seen_sentence
+    from moola.stages.trust_of_run import origin_of_model
+
+    origin = origin_of_model(options.model, work.reader.model.training)
+    result |= {"run_id": origin.run_id, "trust": origin.trust}
+    run = f"run {origin.run_id}" if origin.run_id else "its run is not here"
+    labelled = f"labels by {', '.join(origin.labelled_by)}" if origin.labelled_by else "who labelled is not recorded"
+    seen = seen_sentence(result["n_learned"], f"{result['n_events']} events", result["learned_time_range"])
+    return [f"Model {origin.model}: {run}; {labelled}.", origin.trust, *([seen] if seen else [])]
 
 
 def _follow(options: ScanOptions, screen: Screen) -> int:
