@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -197,7 +198,8 @@ def test_each_event_of_a_follower_goes_to_a_program_and_reading_does_not_wait(sc
         if Path("slow.jsonl").read_bytes().count(b"\n") == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(scan_following.time, "sleep", slept)
+    # Its own name for the module alone: the program's thread sleeps too.
+    monkeypatch.setattr(scan_following, "time", SimpleNamespace(sleep=slept))
     answer = follow(moola, "--output", "slow.jsonl", *hanging)
     assert answer.code == 130
     assert Path("slow.jsonl").read_bytes() == Path("live.jsonl").read_bytes()

@@ -87,6 +87,8 @@ class EventProgram:
         self.failure: MoolaError | None = None
         self.stopping, self.draining = threading.Event(), threading.Event()
         self.news = threading.Condition()
+        # Held while a program is started: none is after `stopping`, and `stop` finds the one that was.
+        self.starting = threading.Lock()
         self.running: subprocess.Popen[bytes] | None = None
         self.thread = threading.Thread(target=self._run, name="on-event", daemon=True)
 
@@ -127,8 +129,9 @@ class EventProgram:
     def stop(self) -> None:
         """End at once: a program that runs is stopped, and its event is handed on at the next start."""
         self.stopping.set()
-        if (running := self.running) is not None:
-            _kill(running)
+        with self.starting:
+            if self.running is not None:
+                _kill(self.running)
         self.look()
         if self.thread.is_alive():
             self.thread.join()
@@ -195,18 +198,22 @@ class EventProgram:
             given.seek(0)
             try:
                 # A session of its own, so that whatever it starts can be stopped with it.
-                self.running = subprocess.Popen(
-                    self.words, stdin=given, stdout=printed, stderr=printed, start_new_session=True
-                )
+                with self.starting:
+                    if self.stopping.is_set():
+                        return "stopped", ""
+                    running = self.running = subprocess.Popen(
+                        self.words, stdin=given, stdout=printed, stderr=printed, start_new_session=True
+                    )
             except OSError as error:
                 return f"it cannot be run ({error.strerror})", ""
             try:
-                code = self.running.wait(self.timeout_s)
+                code = running.wait(self.timeout_s)
                 failed = f"exit code {code}" if code else ""
             except subprocess.TimeoutExpired:
-                _kill(self.running)
+                _kill(running)
                 failed = f"not done after {self.timeout_s:g} s"
-            self.running = None
+            with self.starting:
+                self.running = None
             printed.seek(max(printed.seek(0, os.SEEK_END) - SAID_BYTES, 0))
             return failed, printed.read().decode(errors="replace")
 
