@@ -270,6 +270,7 @@ def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleO
                 f"{found['n_windows']} windows, {done['left']} left for {desk.annotator}; labels in {found['store']}"
             )
             screen.say(f"Open {found['url']} (Ctrl-C stops; ? on the page shows the keys)")
+            screen.say(f"Open {found['url']}chart.html for the chart of all bars, where any piece can be marked")
             screen.result(found)
             sys.stdout.flush()
             try:
