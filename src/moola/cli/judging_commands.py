@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from moola.cli import event_judging
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.named_runs import full
 from moola.cli.progress import FitProgress
 from moola.errors import WrongUsage
 from moola.options.command_lines import command_line, window_bars_words
@@ -348,7 +349,7 @@ def compare(
     options.refuse_idle()
     from moola.stages import compare
 
-    result = compare.compare(names, options)
+    result = compare.compare([full(name) for name in names], options)
     screen = Screen(console)
     screen.say(
         f"Baseline {result['baseline']}, {result['n_windows']} windows of {result['part']}, "

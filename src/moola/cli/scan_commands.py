@@ -77,6 +77,7 @@ def _about(options: ScanOptions, work: Scan, result: dict[str, Any]) -> list[str
 
 
 def _follow(options: ScanOptions, screen: Screen) -> int:
+    from moola.scan.event_program import dead_letters_of
     from moola.scan.following import Follower
 
     follower = Follower(options)
@@ -96,6 +97,10 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
         )
     if result["n_dropped_gap"]:
         screen.say(f"{result['n_dropped_gap']} windows were dropped for gaps (--max-gap-hours).")
+    if result["n_handed_on"] is not None:
+        screen.say(f"{result['n_handed_on']} events handed to the program of --on-event.")
+    if result["n_dead"]:
+        screen.say(f"{result['n_dead']} it did not take are in {dead_letters_of(options.output)}.")
     screen.result(result)
     return 0
 

@@ -28,6 +28,7 @@ from moola.options.option_ranges import (
     COUNT,
     COUNT_OR_NONE,
     NOT_NEGATIVE,
+    POSITIVE,
     PROBABILITY,
     refuse_out_of_range,
 )
@@ -87,6 +88,20 @@ class ScanOptions(Machine):
     polls: Annotated[
         int, COUNT_OR_NONE, advanced("Reads after which --follow ends; 0: only when interrupted.", DATA)
     ] = 0
+    on_event: Annotated[
+        str | None,
+        everyday(
+            "With --follow, a program of yours, run without a shell for each event: one JSON line on its stdin.", OUTPUT
+        ),
+    ] = None
+    on_event_timeout_s: Annotated[
+        float, POSITIVE, advanced("Seconds that the program may take; then it is stopped and counts as failed.", OUTPUT)
+    ] = 10.0
+    on_event_retries: Annotated[
+        int,
+        COUNT_OR_NONE,
+        advanced("Further attempts where it fails; then the event goes to <output>.dead.jsonl.", OUTPUT),
+    ] = 3
     overview: Annotated[
         Path | None, everyday("HTML page of the events on their bars, with zoom and a table; works offline.", OUTPUT)
     ] = None
@@ -124,6 +139,12 @@ class ScanOptions(Machine):
             )
         if self.strict and self.follow is None:
             raise WrongUsage("--strict must come with --follow, but --bars came. A scan refuses such bars anyway.")
+        if self.on_event is not None and (self.follow is None or self.output.suffix != ".jsonl"):
+            given = "--bars came" if self.follow is None else f"the output is {self.output}"
+            raise WrongUsage(
+                f"--on-event must come with --follow and an output in .jsonl, but {given}. Correct that or leave "
+                "--on-event out."
+            )
         suffixes = OUTPUT_SUFFIXES if self.follow is None else GROWING_SUFFIXES
         if self.output.suffix not in suffixes:
             raise WrongUsage(f"--output must end in {', '.join(suffixes)}, but it is {self.output}. Give another one.")
