@@ -227,9 +227,10 @@ def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions
 def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     from moola.stages.cross_validate import SHOWN
 
+    seeds = "seed" if result["n_seeds"] == 1 else "seeds"
     screen.say(
-        f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} "
-        f"{'seed' if result['n_seeds'] == 1 else 'seeds'}, {result['n_pooled']} of {result['n_labelled']} windows predicted out of fold, {result['seconds']:.0f} s"
+        f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} {seeds}, {result['n_pooled']} of "
+        f"{result['n_labelled']} windows predicted out of fold, {result['seconds']:.0f} s"
     )
     if result["seedless"]:
         screen.say("  No seed changes linear heads: each fold is fitted once, whatever --seeds is.")
