@@ -11,9 +11,10 @@ one kind neither is farther: theta = P(d_block < d_read) is .5.
 
 The test is on the mean of theta over the blocks. Its variance is that over the blocks, corrected for fits that share
 windows (Nadeau and Bengio 2003), and that of the windows read over `N_BLOCKS` blocks of their time (placements of
-DeLong, DeLong and Clarke-Pearson 1988 in clusters, as Obuchowski 1997), with Welch's degrees of freedom: windows near in
-time are alike, and count as the one block that they are in. Simulated with 20 to 174 calibrating windows whose vectors
-depend on those before and whose spread changes slowly, at most 4 in 100 tests warned without cause (docs/log.md).
+DeLong, DeLong and Clarke-Pearson 1988, in clusters as Obuchowski 1997), with Welch's degrees of freedom: windows near
+in time are alike, and count as the one block that they are in. Simulated with 20 to 174 calibrating windows whose
+vectors depend on those before and whose spread changes slowly, at most 4 in 100 tests warned without cause
+(docs/log.md).
 """
 
 from __future__ import annotations
