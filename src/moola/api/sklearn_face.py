@@ -12,9 +12,12 @@ import polars as pl
 from jaxtyping import Float, Int, Shaped
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
 
+from moola.api.frames_given import is_frame, polars_of
 from moola.api.inputs_given import Times, Windows, table_of, time_us_of, with_labels
 from moola.api.loaded_model import Model
+from moola.api.shared_bars import FittedBars
 from moola.core.bar_lengths import closing_us
 from moola.core.splits import Intervals, make_folds
 from moola.errors import InvalidData, OperationFailed, WrongUsage
@@ -30,6 +33,10 @@ from moola.training.device import prepare_device
 
 OWN = ("encoder", "val_fraction")
 IN_MEMORY = Path("X")
+
+
+class NotFitted(OperationFailed, NotFittedError):
+    """A classifier was asked to predict before it was fitted."""
 
 
 class WindowClassifier(ClassifierMixin, BaseEstimator):
@@ -187,6 +194,8 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
             "encoder_sha256": encoder_sha256(named),
         }
         table = table.with_features()
+        assert table.features is not None
+        self._fitted_bars = FittedBars(table.features)
         proved = True if table.start_us is not None else None
         material = material_of(table, split, "in memory", encoder, hashes, proved, IN_MEMORY)
         options = resolve_options(self._options(table), table, split, encoder)
@@ -236,8 +245,12 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
 
     def _predictions(self, X: Windows) -> Predictions:
         if not hasattr(self, "model_"):
-            raise OperationFailed("a classifier must be fitted before it predicts, but it is not. Call fit(X, y).")
-        return self.model_.predictions(X)
+            raise NotFitted("a classifier must be fitted before it predicts, but it is not. Call fit(X, y).")
+        table = table_of(X, name="windows").with_features()
+        assert table.features is not None
+        if table.window_bars == self.model_.window_bars:
+            self._fitted_bars.warn_of(table.features, 4)
+        return self.model_.predictions_of(table)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -321,11 +334,11 @@ class ForwardChaining:
         InvalidData
             Times are not known, or a fold has no train or test windows after the purge.
         """
-        n = len(X)
-        if groups is None:
-            groups = self.times
-        if groups is None and isinstance(X, pl.DataFrame) and {"start_ts", "end_ts"} <= set(X.columns):
-            groups = X
+        groups = self.times if groups is None else groups
+        rows = polars_of(X, "X") if is_frame(X) else X
+        if groups is None and isinstance(rows, pl.DataFrame) and {"start_ts", "end_ts"} <= set(rows.columns):
+            groups = rows
+        n = len(rows)
         if groups is None:
             raise InvalidData(
                 f"folds must have the times of windows, but {n} rows came without times. Pass "
@@ -333,7 +346,7 @@ class ForwardChaining:
             )
         start_us, last_us = time_us_of(groups, n).T
         # Equal bars have equal times here, so rows need no other groups.
-        close_us = closing_us(start_us, last_us, _window_bars(X), _symbols(X))
+        close_us = closing_us(start_us, last_us, _window_bars(rows), _symbols(rows))
         intervals = Intervals(start_us, close_us, np.arange(n))
         embargo_us = round(self.embargo_hours * 3.6e9)
         for fold in make_folds(intervals, self.scheme, self.n_splits, self.initial_fraction, 0.0, embargo_us):

@@ -58,7 +58,7 @@ def says(text: str) -> Parameter:
 EVERYDAY = Parameter(show=True)
 
 # Data.
-LabelledData = Annotated[Path, everyday("Labelled windows, relative or 4-D (features are then computed).", DATA)]
+LabelledData = Annotated[Path, everyday("Labelled windows, relative or 4-D.", DATA)]
 SplitFile = Annotated[Path, everyday("Split file.", DATA)]
 Bars = Annotated[Path, everyday("Bar table.", DATA)]
 LabelledBars = Annotated[Path, everyday("Bars that the windows were labelled on.", DATA)]
@@ -113,16 +113,14 @@ def _words(_kind: Any, value: str) -> list[str]:
 
 PretrainedEncoder = Annotated[
     Path | tuple[Path, ...],
-    everyday(
-        "Encoder file to start from, or `base`, which comes with moola; two stand side by side. Default: none.", MODEL
-    ),
+    everyday("Encoder file, or `base`, which comes with moola; two stand side by side.", MODEL),
     Parameter(converter=_one_or_two, consume_multiple=True, n_tokens=-1, metavar="PATH [PATH]", env_var_split=_words),
 ]
-FreezeEncoder = Annotated[bool, everyday("Train the heads alone; by default on with an encoder file.", MODEL)]
+FreezeEncoder = Annotated[bool, everyday("Train the heads alone; default with an encoder.", MODEL)]
 Head = Annotated[
     HeadKind,
     everyday(
-        "linear (one optimum, calibrated; default on a frozen encoder) or mlp (hidden layer, trained over epochs).",
+        "linear (default on a frozen encoder) or mlp (hidden layer).",
         MODEL,
     ),
 ]
@@ -143,17 +141,17 @@ VisibleBars = Annotated[
 ModelFile = Annotated[Path, everyday("Model file: a promoted .pt, or the model.pkl of a run.", MODEL)]
 
 # Training.
-Epochs = Annotated[int, COUNT, everyday("Passes over the data; the best epoch is kept.", TRAINING)]
+Epochs = Annotated[int, COUNT, everyday("Passes over the data; the best one is kept.", TRAINING)]
 Patience = Annotated[
     int, COUNT_OR_NONE, advanced("Stop after this many epochs without a lower validation loss; 0: never.", TRAINING)
 ]
-BatchSize = Annotated[int, COUNT, everyday("Batch size.", TRAINING)]
+BatchSize = Annotated[int, COUNT, advanced("Batch size.", TRAINING)]
 LearningRate = Annotated[float, RATE, everyday("Peak learning rate.", TRAINING)]
 Seed = Annotated[int, everyday("Random seed.", TRAINING)]
 AugmentData = Annotated[
     bool,
     everyday(
-        "Add synthetic windows (CPSA) of training rows; by default where possible.",
+        "Add synthetic windows (CPSA); by default where possible.",
         TRAINING,
     ),
 ]
@@ -192,7 +190,7 @@ MinGain = Annotated[
 # Output and machine.
 Output = Annotated[Path, everyday("File to write.", OUTPUT)]
 Overwrite = Annotated[bool, everyday("Replace existing files that differ.", OUTPUT)]
-Device = Annotated[DeviceName, everyday("auto takes a GPU where there is one.", MACHINE)]
+Device = Annotated[DeviceName, everyday("auto: a GPU where there is one.", MACHINE)]
 Threads = Annotated[
     int,
     COUNT_OR_NONE,

@@ -145,8 +145,16 @@ def file_settings(command: str, path: Path = CONFIG_FILE) -> dict[str, Any]:
         _refuse_unknown(_plain(table), option_names(name), path, f"option of {name}")
     if command not in COMMAND_OPTIONS:
         return {}
-    mine = {key: value for key, value in _plain(shared).items() if key in option_names(command)}
+    mine = {key: value for key, value in _plain(shared).items() if key in option_names(command) - own_only(command)}
     return mine | _plain(tables.get(command, {}))
+
+
+def own_only(command: str) -> set[str]:
+    """Return the keys that a command takes from its own line or its own table alone.
+
+    The data of a project is what it trains on: named for every command it would be taken for windows that came later.
+    """
+    return {"data", "allow_overlap"} if command in ("eval", "gate", "promote") else set()
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

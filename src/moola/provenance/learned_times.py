@@ -73,6 +73,36 @@ def _seen_by_one(record: dict[str, Any], start_us: np.ndarray | None, close_us: 
     return intersects(start_us, close_us, first_us, last_us if closed else last_us + 1)
 
 
+# Under these names a model records what its encoder, or each of its encoders, was pretrained on.
+ENCODER_RECORD = {
+    "encoder_time_range": "time_range",
+    "encoder_time_range_end": "time_range_end",
+    "encoder_also_learned": "also_learned",
+}
+
+
+def encoder_times(encoder: EncoderFile | None) -> dict[str, Any]:
+    """Return what a model records of the times of its encoder's pretraining; nothing where they are not known."""
+    known = {} if encoder is None else encoder.pretraining
+    return {mine: known[theirs] for mine, theirs in ENCODER_RECORD.items() if known.get(theirs) is not None}
+
+
+def learned_until_us(record: dict[str, Any]) -> int | None:
+    """Return when the last of all that was learned from was over; None where any of it has no times.
+
+    A record of an older version says when its last bar began: the moment after that is returned.
+    """
+    ends = [_until_us(part) for part in records_of(record)]
+    return None if None in ends else max(end for end in ends if end is not None)
+
+
+def _until_us(record: dict[str, Any]) -> int | None:
+    if record.get("time_range") is None:
+        return None
+    last_us = time_us(record["time_range"][1])
+    return last_us if UNTIL_CLOSE.items() <= record.items() else last_us + 1
+
+
 def seen_times(record: dict[str, Any]) -> str:
     """State the times that were learned from, those of each record; empty where none is known."""
     spans = sorted({tuple(part["time_range"]) for part in records_of(record) if part.get("time_range")})
