@@ -269,10 +269,13 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     from moola.evaluation.trust import Trust
     from moola.stages.cross_validate import SHOWN
 
+    seeds = "seed" if result["n_seeds"] == 1 else "seeds"
     screen.say(
-        f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} seeds, {result['n_pooled']} of "
+        f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} {seeds}, {result['n_pooled']} of "
         f"{result['n_labelled']} windows predicted out of fold, {result['seconds']:.0f} s"
     )
+    if result["seedless"]:
+        screen.say("  No seed changes linear heads: each fold is fitted once, whatever --seeds is.")
     for leak in [*result["leaks"], *result["controls"]["leaks"]]:
         screen.say(f"  NOT LEAK-PROOF: {leak}.")
     if result["controls"]["run"] and not result["controls"]["leaks"]:

@@ -32,7 +32,7 @@ from moola.options.study_options import CV_ROOT, CvOptions
 from moola.options.training_options import PretrainOptions
 from moola.provenance.learned_times import with_window_bars
 from moola.runs import run_store, tracking
-from moola.stages.cv_fits import FitTask, read_fit, run_grid, tasks_of
+from moola.stages.cv_fits import FitTask, read_fit, run_grid, seedless, tasks_of
 from moola.stages.cv_pooling import average, calibrate_out_of_fold, paths, pool, single_windows, uncertainty
 from moola.stages.pretrain import pretrain
 from moola.tables.frames import write_frame
@@ -305,6 +305,7 @@ def summarise(
         "by_fold": by_fold,
         "by_path": by_path,
         "by_seed": [{"seed": seed, **_shown(one, pooled.facts)} for seed, one in pooled.by_seed.items()],
+        "seedless": seedless(options),
         "references": {name: _shown(part.predictions, part.facts) for name, part in references.items()},
         "label_efficiency": curve,
         "calibrators": [vars(calibrator) for calibrator in pooled.calibrators],
