@@ -241,13 +241,15 @@ def _back(options: PromoteOptions, screen: Screen) -> int:
 # Commands that evaluate over folds and compare: cv, compare.
 
 
-def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
+def cv(*, options: Annotated[CvOptions, Flat] = CvOptions(), console: Console = ConsoleOptions()) -> int:
     """Cross-validate in time: purged folds, pooled metrics.
 
-    Metrics are out of fold; the last line on stdout is the cv's id.
+    The last line on stdout is the cv's id. With --spans, --stretches and --bars: events on later annotated stretches.
 
     Example: moola cv --data data/processed/labeled/train_latest_relative.parquet --folds 5 --seeds 5
     """
+    if options.spans is not None:
+        return event_judging.cross_validate(options, Screen(console))
     from moola.stages import cross_validate
 
     with FitProgress("cv") as progress:

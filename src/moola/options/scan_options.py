@@ -63,6 +63,14 @@ class ScanOptions(Machine):
             MODEL,
         ),
     ] = None
+    annotator: Annotated[
+        str | None,
+        advanced(
+            "Of several people whose spans the model learned, the one by whom events would have been marked; by "
+            "default any one of them.",
+            MODEL,
+        ),
+    ] = None
     max_overlap: Annotated[
         float,
         BELOW_1,
