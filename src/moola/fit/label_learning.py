@@ -211,9 +211,7 @@ def fit_heads(learned: EncodedWindows, n_classes: int) -> tuple[LinearHeads, Lin
     """Fit linear heads and the temperature by what was held out."""
     heads, fit = fit_linear_heads(learned, n_classes)
     judged = fit.judged
-    temperature = (
-        fit_temperature(fit.out_of_fold_logits[judged], learned.class_index[judged]) if judged.any() else 1.0
-    )
+    temperature = fit_temperature(fit.out_of_fold_logits[judged], learned.class_index[judged]) if judged.any() else 1.0
     return heads, fit, temperature
 
 
@@ -302,7 +300,9 @@ def _by_windows(
     if n_known < len(learned.class_names):
         says += f" and {int((learned.span < 0).sum())} windows of background."
     else:
-        says += ". Nothing says where nothing is: press L where you have looked at all bars shown, or reject a proposal."
+        says += (
+            ". Nothing says where nothing is: press L where you have looked at all bars shown, or reject a proposal."
+        )
     if not len(first_bar):
         return Proposals.none(says)
     logits, curves = read_heads(heads, vectors, learned.windows.class_mirror)
@@ -425,7 +425,9 @@ def _suspicion(learned: LearnedWindows, fit: LinearFit, temperature: float) -> l
     return learned.span[rows[by_suspicion(learned.windows.class_index[rows], prob)]].tolist()
 
 
-def _far_bars(marks: PersonMarks, reader: WindowEncoder, learned: LearnedWindows, near: slice, n: int = 20) -> list[int]:
+def _far_bars(
+    marks: PersonMarks, reader: WindowEncoder, learned: LearnedWindows, near: slice, n: int = 20
+) -> list[int]:
     """Return the middle bars of windows that are farthest from those of labels, and from each other."""
     first_bar, vectors = _slide(marks, reader, near)
     low, high = inner_zone(reader.window_bars)
@@ -438,7 +440,7 @@ def _far_bars(marks: PersonMarks, reader: WindowEncoder, learned: LearnedWindows
     spread = known.std(axis=0) + 1e-6
     means, known = means / spread, known / spread
     apart = np.min([((means - one) ** 2).sum(axis=1) for one in known], axis=0)
-    chosen = []
+    chosen: list[int] = []
     for _ in range(min(n, len(means))):
         row = int(apart.argmax())
         chosen.append(int(first_bar[free][row]) + (low + high) // 2)
