@@ -29,7 +29,8 @@ from moola.evaluation.pointer_metrics import HIT_BARS
 from moola.fit.chart_reading import BarVectors
 from moola.fit.linear_heads_fit import encoded
 from moola.fit.predicting import decode
-from moola.fit.presence import LEAST_SPANS, MAX_OVERLAP, Marked, fit_presence
+from moola.fit.presence import LEAST_SPANS, MAX_OVERLAP, fit_presence
+from moola.fit.presence_stages import Marked
 from moola.models.linear_heads import LinearHeads
 from moola.models.model_files import EncoderFile, ModelFile
 from moola.models.network import EnhancedSimpleLSTM

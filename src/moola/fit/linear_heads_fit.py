@@ -15,7 +15,7 @@ from moola.core.expansions import NO_POINTER
 from moola.core.features import RobustScaler, mirrored_features
 from moola.evaluation.calibration import fit_temperature
 from moola.models.model_files import weights_digest
-from moola.models.network import BiLSTMEncoder, EnhancedSimpleLSTM
+from moola.models.network import Encoder, EnhancedSimpleLSTM
 from moola.tables.window_file import WindowTable
 from moola.training.finetune import run_encoder
 from moola.training.linear_fit import EncodedWindows, LinearFit, fit_linear_heads
@@ -91,7 +91,7 @@ def fit_on_windows(
     return LinearResult(EnhancedSimpleLSTM(network.encoder, [heads]).eval(), temperature, fit)
 
 
-def encoded(encoder: BiLSTMEncoder, scaled: np.ndarray, device: torch.device) -> np.ndarray:
+def encoded(encoder: Encoder, scaled: np.ndarray, device: torch.device) -> np.ndarray:
     """Return the encoder's vectors `(windows, bars, hidden)` of scaled features; those known already are not made."""
     key = bytes.fromhex(weights_digest(encoder)) + device.type.encode()
     keys = [hashlib.sha256(key + window.tobytes()).digest() for window in scaled]

@@ -6,9 +6,10 @@ Annotations of options are objects, not text (no ``from __future__ import annota
 inherited field in the namespace of the class that inherits it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -98,8 +99,18 @@ Embargo = Annotated[
 ]
 
 # Model.
+
+
+def _one_or_two(_kind: Any, tokens: Sequence[Any]) -> Path | tuple[Path, ...]:
+    """One name is that file; several, which a frozen encoder alone takes, stand side by side."""
+    paths = tuple(Path(token.value) for token in tokens)
+    return paths[0] if len(paths) == 1 else paths
+
+
 PretrainedEncoder = Annotated[
-    Path, everyday("Encoder file, or `base`, which comes with moola; by default from scratch.", MODEL)
+    Path | tuple[Path, ...],
+    everyday("Encoder file, or `base`, which comes with moola; two stand side by side.", MODEL),
+    Parameter(converter=_one_or_two, consume_multiple=True, n_tokens=-1, metavar="PATH [PATH]"),
 ]
 FreezeEncoder = Annotated[bool, everyday("Train the heads alone; default with an encoder.", MODEL)]
 Head = Annotated[

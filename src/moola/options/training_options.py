@@ -206,8 +206,20 @@ class PretrainingOptions(FilesLength, Machine):
     ]
     output: Annotated[Output, says("Encoder file to write.")]
     input_dim: InputDim | None = None
-    hidden_dim: Annotated[HiddenDim, says("LSTM units per direction.")] = 128
-    num_layers: Annotated[NumLayers, says("LSTM layers.")] = 2
+    start_from: (
+        Annotated[
+            Path,
+            everyday(
+                "Encoder file whose weights to go on from, or `base`, which comes with moola; by default from scratch.",
+                MODEL,
+            ),
+        ]
+        | None
+    ) = None
+    hidden_dim: Annotated[
+        HiddenDim | None, says("LSTM units per direction; by default 128, or as in --start-from.")
+    ] = None
+    num_layers: Annotated[NumLayers | None, says("LSTM layers; by default 2, or as in --start-from.")] = None
     mirror_windows: Annotated[
         bool | None, advanced("Show every other window upside down; on where windows have prices.", TRAINING)
     ] = None
