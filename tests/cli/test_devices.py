@@ -52,8 +52,9 @@ def test_what_no_process_could_learn_from_is_refused_before_any_is_started(
 
 
 def test_two_processes_learn_what_one_does(bars, moola):
-    one = moola(*ARGUMENTS, "--output", "one.pt", "--json")
-    two = moola(*ARGUMENTS, "--output", "two.pt", "--json", "--devices", "2")
+    arms = ("--arms", "masked", "structure")
+    one = moola(*ARGUMENTS, *arms, "--output", "one.pt", "--json")
+    two = moola(*ARGUMENTS, *arms, "--output", "two.pt", "--json", "--devices", "2")
     assert (one.code, two.code) == (0, 0), two.err
     for name in ("val_loss", "best_epoch", "n_train_windows", "epochs_run"):
         assert one.json[name] == pytest.approx(two.json[name], rel=1e-3)
