@@ -16,6 +16,8 @@ import torch
 from hypothesis import settings
 
 from moola.cli import main
+from moola.evaluation import figures
+from moola.evaluation.comparisons import block_weights
 from moola.models import references
 
 # The same examples each time and no clock: a slow machine is no failure.
@@ -31,6 +33,7 @@ SMALL = {
     "MOOLA_DEVICE": "cpu",
 }
 FEW_TREES = 20
+FEW_RESAMPLES = 200
 DATA = "data/processed/labeled/train_latest_relative.parquet"
 SPLIT = "data/splits/fwd_chain_v3.json"
 
@@ -69,10 +72,11 @@ def sample_made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stay_small(patch: pytest.MonkeyPatch) -> None:
-    """Let networks be tiny, and the forest that every run's card is compared with have few trees."""
+    """Let networks be tiny, intervals of figures rough, and the forest of every run's card have few trees."""
     for name, value in SMALL.items():
         patch.setenv(name, value)
     patch.setattr(references, "N_TREES", FEW_TREES)
+    patch.setattr(figures, "block_weights", functools.partial(block_weights, n_resamples=FEW_RESAMPLES))
 
 
 @pytest.fixture

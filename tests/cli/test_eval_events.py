@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from moola.core.bars import Bars
 from moola.core.utc_times import utc_text
+from moola.evaluation import event_figures
 from moola.tables.bar_table import write_bars
 from tests.charts_made import planted, write_events, write_spans
 from tests.made import random_walk_bars
@@ -33,6 +35,12 @@ def made(tmp_path_factory) -> tuple[Path, Bars]:
     whole = {"from": [utc_text(int(bars.start_us[0]))], "to": [utc_text(int(bars.start_us[-1]))]}
     pl.DataFrame(whole).write_csv(folder / "stretches.csv")
     return folder, bars
+
+
+@pytest.fixture(autouse=True)
+def _rough_intervals(monkeypatch) -> None:
+    few = functools.partial(event_figures.resampling_weights, n_resamples=200)
+    monkeypatch.setattr(event_figures, "resampling_weights", few)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from moola.core.utc_times import time_us
+from moola.fit import presence
 from moola.models.model_files import read_model
 from moola.runs.run_store import MODEL
 from tests.faults.fault import run
@@ -38,11 +39,12 @@ def chart(made, tmp_path, monkeypatch) -> np.ndarray:
     """Work in a folder with all of it; returns when the bars begin."""
     shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presence, "N_TREES", 30)
     return made[1]
 
 
 def write_chart() -> np.ndarray:
-    bars, spans, classes = planted_chart(5)
+    bars, spans, classes = planted_chart(5, 9_000)
     start_us = bars.start_us[:N_BARS]
     table = {"timestamp": pl.Series(start_us).cast(pl.Datetime("us", "UTC")), "symbol": ["X"] * N_BARS}
     names = ("open", "high", "low", "close")
