@@ -3,8 +3,9 @@
 For each number of windows and each true gain in Brier: the share of verdicts `promote`, the share in which
 Brier alone was better with probability 0.95, the median of the gate's own figure of windows that would show this
 gain in 80 % of cases, and the share of simulations of so many windows that do show it. A gain of 0 is a model as
-good as the baseline with errors of its own: its promotes are the gate's false alarms, at most 5 % by design. Prints
-a markdown table. With a stride of 26 bars a window shares bars with the next 4.
+good as the baseline with errors of its own: its promotes are the gate's false alarms, at most 5 % by design. Both
+models are perfectly calibrated, so that each time the ECE rule is broken is by chance: verdicts of `--ece-rule noise`
+stand beside the contract's. Prints a markdown table. With a stride of 26 bars a window shares bars with the next 4.
 """
 
 from __future__ import annotations
@@ -34,23 +35,30 @@ def row_of(n: int, gain: float, options: argparse.Namespace) -> str:
     """Return the table's line for one number of windows and one true gain."""
     blurs = (blur_of(options.baseline_brier - gain), blur_of(options.baseline_brier))
     n_simulations = options.simulations if gain else options.null_simulations
-    verdicts = []
+    verdicts, noise = [], []
     for number in range(n_simulations):
         rng = generator(options.seed, "gate", n, str(gain), number)
-        challenger, baseline = simulate(rng, n, options.stride, blurs)
-        verdicts.append(gates.judge(challenger, baseline, FACTS, [], options.seed, min_gain=options.min_gain))
+        tables = simulate(rng, n, options.stride, blurs)
+        for found, rule in ((verdicts, "contract"), (noise, "noise")):
+            found.append(gates.judge(*tables, FACTS, [], options.seed, min_gain=options.min_gain, ece_rule=rule))
     known = [verdict for verdict in verdicts if verdict.comparisons]
-    words = [verdict.verdict for verdict in verdicts]
+    broken = np.mean([not row.holds for verdict in known for row in verdict.comparisons if row.is_ece])
     sure = np.mean([(verdict.probability_brier_better or 0.0) >= gates.SURE for verdict in known])
-    shares = " | ".join(
-        f"{100 * words.count(word) / n_simulations:.1f}" for word in ("promote", "inconclusive", "hold")
+    shares = " | ".join(shares_of([verdict.verdict for verdict in found]) for found in (verdicts, noise))
+    return (
+        f"| {n} | {gain:g} | {n_simulations} | {100 * broken:.1f} | {shares} | {100 * sure:.1f} | "
+        f"{power_of(n, gain, blurs, options)} |"
     )
-    return f"| {n} | {gain:g} | {n_simulations} | {shares} | {100 * sure:.1f} | {power_of(n, gain, blurs, options)} |"
+
+
+def shares_of(words: list[str]) -> str:
+    """Return the shares of the three verdicts in percent, as three columns."""
+    return " | ".join(f"{100 * words.count(word) / len(words):.1f}" for word in ("promote", "inconclusive", "hold"))
 
 
 def power_of(n: int, gain: float, blurs: tuple[float, float], options: argparse.Namespace) -> str:
     """Return how many windows would show this gain by the gate's figure from `n`, and how often so many do."""
-    if not gain:
+    if not gain or not options.power_simulations:
         return " | "
     needed = []
     for number in range(options.power_simulations):
@@ -86,10 +94,11 @@ def main() -> None:
         return block_weights(n_windows, block, seed, options.resamples)
 
     print(
-        "| windows | true gain | simulations | promote % | inconclusive % | hold % | Brier sure % "
+        "| windows | true gain | simulations | ECE rule broken % | promote % | inconclusive % | hold % "
+        "| noise: promote % | inconclusive % | hold % | Brier sure % "
         "| windows that show it in 80 % | of so many do % |"
     )
-    print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     with patch.object(gates, "block_weights", fewer_resamples):
         for n in options.windows:
             for gain in options.gains:

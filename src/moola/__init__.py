@@ -1,6 +1,7 @@
 """moola finds a trader's own chart patterns from few labels.
 
-The names below are the Python face of the commands (docs/python.md): tables are polars frames, the rest numpy arrays.
+The names below are the Python face of the commands (docs/python.md): tables are frames of pandas,
+polars or numpy, as the caller has them, the rest numpy arrays.
 """
 
 from __future__ import annotations
@@ -14,15 +15,22 @@ if TYPE_CHECKING:
         FEATURE_NAMES,
         ForwardChaining,
         Model,
+        OverlapWarning,
         WindowClassifier,
         autolabel,
         evaluate,
+        gate,
+        import_bars,
+        plot,
+        pretrain,
         read_bars,
+        read_spans,
         read_windows,
         relative_features,
         report,
         sample_bars,
         split,
+        to_pandas,
         windows,
     )
 
@@ -32,16 +40,23 @@ __all__ = [
     "ForwardChaining",
     "Model",
     "MoolaError",
+    "OverlapWarning",
     "WindowClassifier",
     "__version__",
     "autolabel",
     "evaluate",
+    "gate",
+    "import_bars",
+    "plot",
+    "pretrain",
     "read_bars",
+    "read_spans",
     "read_windows",
     "relative_features",
     "report",
     "sample_bars",
     "split",
+    "to_pandas",
     "windows",
 ]
 

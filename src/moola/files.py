@@ -7,6 +7,8 @@ compared by hash, replace, flush of the folder. Whatever was at the path before 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -211,3 +213,64 @@ def safe_name(name: str, what: str) -> str:
             "Choose a plain name without folders."
         )
     return name
+
+
+# Records that grow by a line: one JSON object each.
+
+
+def read_json_lines(path: Path, what: str, advice: str) -> list[dict[str, Any]]:
+    """Read a file of one JSON object a line, such as `the promotion log`; empty where there is no file.
+
+    Raises
+    ------
+    InvalidData
+        A line is no JSON object, such as the half line of a copy that was cut short.
+    """
+    if not path.is_file():
+        return []
+    lines = read_bytes(path, what, "Fix its permissions.").split(b"\n")
+    entries, broken = [], []
+    for number, line in enumerate(lines[:-1] if not lines[-1] else lines, start=1):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        entries.append(entry)
+        if not isinstance(entry, dict):
+            broken.append(number)
+    if broken:
+        raise InvalidData(
+            f"{what} must hold a JSON object a line, but {len(broken)} of {len(entries)} lines are none "
+            f"({path}, first line {broken[0]}). {advice}"
+        )
+    return entries
+
+
+def append_json_line(path: Path, entry: dict[str, Any]) -> None:
+    """Append one JSON object to a file that several processes may append to; a failed write leaves it as it was.
+
+    Raises
+    ------
+    OperationFailed
+        The file cannot be written.
+    """
+    line = json.dumps(entry, sort_keys=True, allow_nan=False).encode() + b"\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            # An editor may have left the last line without its end.
+            line = b"\n" + line if size and file.read(1) != b"\n" else line
+            try:
+                written = file.write(line)
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
+            if written != len(line):
+                file.truncate(size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise OperationFailed(f"{path} must be written, but {_reason(error)}.") from error

@@ -15,22 +15,38 @@ import pytest
 import moola
 from moola import api
 
-MODULES = ("evaluate_frames", "window_frames", "loaded_model", "sklearn_face")
+MODULES = (
+    "evaluate_frames",
+    "frames_given",
+    "loaded_model",
+    "plotting",
+    "shared_bars",
+    "sklearn_face",
+    "stage_doors",
+    "window_frames",
+)
 NAMES = [
     "FEATURE_NAMES",
     "ForwardChaining",
     "Model",
     "MoolaError",
+    "OverlapWarning",
     "WindowClassifier",
     "__version__",
     "autolabel",
     "evaluate",
+    "gate",
+    "import_bars",
+    "plot",
+    "pretrain",
     "read_bars",
+    "read_spans",
     "read_windows",
     "relative_features",
     "report",
     "sample_bars",
     "split",
+    "to_pandas",
     "windows",
 ]
 
@@ -56,8 +72,14 @@ def test_another_name_is_no_attribute():
 
 @pytest.mark.parametrize("line", ["import moola", "import moola; moola.MoolaError, moola.__version__, dir(moola)"])
 def test_importing_loads_nothing_heavy(line):
-    code = f"{line}\nimport sys; sys.exit(bool({{'torch', 'numpy', 'polars', 'sklearn'}} & set(sys.modules)))"
+    code = f"{line}\nimport sys; sys.exit(bool({{'torch', 'numpy', 'polars', 'pandas', 'sklearn'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_pandas_and_pyplot_are_not_imported_before_they_are_asked_for():
+    code = "import moola, sys\nmoola.windows(moola.sample_bars(), stride=1000)\n"
+    code += "assert not {'pandas', 'pyarrow', 'matplotlib.pyplot'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_package_says_that_it_is_typed():

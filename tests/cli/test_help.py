@@ -10,7 +10,7 @@ from typing import get_args, get_type_hints
 import pytest
 from cyclopts import Parameter
 
-from moola.cli.app import COMMANDS
+from moola.cli.app import COMMANDS, app
 from moola.options.option_sources import COMMAND_OPTIONS
 from tests.docs.pages import examples
 
@@ -19,7 +19,9 @@ SCREEN = 40
 
 @pytest.mark.parametrize("command", ["", *examples()])
 def test_help_fits_a_screen(moola, command, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
+    # The console is made once a process, as wide as the terminal was then.
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(app, "_fallback_console", None)
     answer = moola(*command.split(), "--help")
     assert answer.code == 0
     assert len(answer.out.strip().splitlines()) <= SCREEN

@@ -10,11 +10,10 @@ import polars as pl
 import pytest
 
 from moola.core.utc_times import time_us
-from moola.fit import presence
 from moola.models.model_files import read_model
 from moola.runs.run_store import MODEL
 from tests.faults.fault import run
-from tests.fit.test_presence import HOUR_US, planted_chart
+from tests.fit.test_presence import HOUR_US, few_trees, planted_chart
 
 N_BARS, LAST_ANNOTATED = 3_000, 2_800
 TRAIN = ("train", "--data", "windows.parquet", "--split", "split.json", "--pretrained-encoder", "encoder.pt")
@@ -39,7 +38,7 @@ def chart(made, tmp_path, monkeypatch) -> np.ndarray:
     """Work in a folder with all of it; returns when the bars begin."""
     shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presence, "N_TREES", 30)
+    few_trees(monkeypatch)
     return made[1]
 
 
@@ -84,10 +83,23 @@ def test_presence_from_files_is_recorded_to_the_last_bar_and_leads_a_scan(chart,
     assert (live.code, "without presence" in live.err) == (2, True)
 
 
+def test_without_stretches_events_are_ranked_and_what_cannot_be_known_is_told(chart, moola):
+    answer = moola(*TRAIN, *WITH[:4], "--mirror-classes", "down:up", "--json")
+    assert answer.code == 0, answer.err
+    assert "unlabelled, not background" in answer.err
+    assert "cannot be known" in answer.err
+    record = answer.json["presence"]
+    assert record["event_prob"] == "rank among marked pieces"
+    assert "held_out_ap" not in record
+    found = moola("scan", "--model", answer.json["run"] + "/model.pkl", "--bars", "bars.parquet", "--output", "e.csv")
+    assert (found.code, "event_prob ranks" in found.out) == (0, True), found.err
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--bars", "bars.parquet", "--spans", "spans.csv"), "--stretches"),
+        (("--spans", "spans.csv"), "--bars"),
+        (("--bars", "bars.parquet", "--stretches", "stretches.csv"), "--stretches"),
         ((*WITH, "--no-freeze-encoder"), "frozen encoder"),
         ((*WITH, "--unlabelled", "bars.parquet"), "--unlabelled"),
     ],

@@ -350,7 +350,7 @@ def test_promotion_asks_for_the_probability_of_ninety_five_in_a_hundred(monkeypa
 def test_every_outcome_has_one_of_three_verdicts() -> None:
     verdicts = {outcome.name: outcome.verdict for outcome in Outcome}
     holds = {"HOLD_RULE", "HOLD_TRIVIAL", "HOLD_LEAK", "HOLD_SAME", "HOLD_UNDEFINED"}
-    thin = {"INCONCLUSIVE", "INCONCLUSIVE_SMALL"}
+    thin = {"INCONCLUSIVE", "INCONCLUSIVE_SMALL", "INCONCLUSIVE_ECE"}
     assert verdicts == {"PROMOTE": "promote", **dict.fromkeys(thin, "inconclusive"), **dict.fromkeys(holds, "hold")}
 
 
@@ -362,3 +362,32 @@ def test_a_verdict_is_plain_values_and_repeats_itself() -> None:
     assert content["verdict"] == verdict.verdict
     assert [row["metric"] for row in content["comparisons"]] == ["pr_auc", "brier", "ece"]
     assert verdict != judge(challenger, baseline, EVEN, [], seed=1)
+
+
+def test_the_noise_rule_turns_a_broken_ece_rule_alone_into_inconclusive_within_the_range_of_a_perfect_model() -> None:
+    """40 windows of which 34 are right and 0.95 sure: ECE 0.1, against a baseline right as often as it says."""
+    challenger, baseline = right(40, 0.85, 0.95), right(40, 0.6, 0.6, seed=1)
+    held = verdict_of(challenger, baseline)
+    assert (held.verdict, broken_rules(held)) == ("hold", ["ece"])
+    low, high = held.perfect_ece
+    assert low < high
+    assert comparison(held, "ece").challenger == pytest.approx(0.1)
+    noise = judge(challenger, baseline, EVEN, [], ece_rule="noise")
+    assert (noise.verdict == "inconclusive") == (high >= 0.1)
+    # The edge itself is inside, a hair above it is not.
+    for move, word in ((0.0, "inconclusive"), (-1e-9, "hold")):
+        with pytest.MonkeyPatch.context() as patch:
+            edge = comparison(held, "ece").challenger + move
+            patch.setattr("moola.evaluation.gates.perfect_ece_range", lambda *_, edge=edge: (0.0, edge))
+            assert judge(challenger, baseline, EVEN, [], ece_rule="noise").verdict == word
+            assert judge(challenger, baseline, EVEN, []).verdict == "hold"
+
+
+def test_the_noise_rule_forgives_nothing_but_ece() -> None:
+    worse = judge(right(200, 0.6, 0.95, seed=1), right(200, 0.9, 0.9), EVEN, [], ece_rule="noise")
+    assert worse.verdict == "hold"
+    leak = judge(right(40, 0.85, 0.95), right(40, 0.6, 0.6, seed=1), EVEN, ["seen"], ece_rule="noise")
+    assert leak.verdict == "hold"
+    for rule in ("contract", "noise"):
+        better = judge(right(200, 0.9, 0.9), right(200, 0.6, 0.6, seed=1), EVEN, [], ece_rule=rule)
+        assert (better.verdict, better.ece_rule) == ("promote", rule)

@@ -16,11 +16,12 @@ from moola.core.features import RobustScaler, relative_features
 from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span_shapes
 from moola.core.windows import take_windows
 from moola.errors import InvalidData, UntrustedFile
-from moola.fit import presence
-from moola.fit.presence import Marked, average_precision, fit_presence, forest_of, matched, read_chart_of
+from moola.fit import presence_stages
+from moola.fit.presence import average_precision, fit_presence, matched, read_chart_of
+from moola.fit.presence_stages import Marked, trees_of
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.network import EncoderArchitecture, build_encoder, build_network
-from moola.models.presence_part import candidates_of, pair_scores, stored
+from moola.models.presence_part import SecondStage, candidates_of, pair_scores, score_logit, stored
 from moola.models.sealed import read_sealed, write_sealed
 from moola.options.scan_options import ScanOptions
 from moola.scan.scanning import Scan
@@ -59,10 +60,16 @@ def small_model(bars: Bars) -> ModelFile:
                      {"time_range": None}, [1, 0])  # fmt: skip
 
 
+def few_trees(patch: pytest.MonkeyPatch) -> None:
+    """Let the second stage learn in a moment."""
+    patch.setattr(presence_stages, "N_TREES", 30)
+    patch.setitem(presence_stages.BOOSTING, "n_estimators", 60)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _few_trees() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(presence, "N_TREES", 30)
+        few_trees(patch)
         yield
 
 
@@ -201,7 +208,7 @@ def test_same_seed_gives_the_same_presence(taught: tuple) -> None:
     inside = spans[:, 1] < TAUGHT
     known = Bars(bars.start_us[:TAUGHT], bars.ohlc[:TAUGHT], bars.symbol[:TAUGHT])
     again = fit_presence(model, [Marked(known, spans[inside], classes[inside], np.array([[0, TAUGHT]]))], CPU, 11)
-    assert np.array_equal(again.detectors[0].forest.cut, model.presence.detectors[0].forest.cut)
+    assert np.array_equal(again.detectors[0].second.forest.cut, model.presence.detectors[0].second.forest.cut)
     assert (again.slope, again.threshold) == (model.presence.slope, model.presence.threshold)
 
 
@@ -259,11 +266,42 @@ def test_candidates_are_the_best_of_their_neighbours(taught: tuple) -> None:
     assert middle == [tuple(row) for row in part.tolist() if row[0] >= 100 and row[1] < 200]
 
 
-def test_a_forest_says_what_its_trees_say() -> None:
-    from sklearn.ensemble import ExtraTreesClassifier
+def test_a_second_stage_says_what_its_trees_say() -> None:
+    from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier
 
     rng = np.random.default_rng(1)
     values = rng.normal(size=(200, 5)).astype(np.float32)
-    trees = ExtraTreesClassifier(20, random_state=0).fit(values, values[:, 0] + values[:, 1] ** 2 > 0.5)
+    right = values[:, 0] + values[:, 1] ** 2 > 0.5
+    forest = ExtraTreesClassifier(20, random_state=0).fit(values, right)
+    boosted = GradientBoostingClassifier(n_estimators=9, learning_rate=0.2, random_state=0).fit(values, right)
     new = rng.normal(size=(100, 5)).astype(np.float32)
-    assert forest_of(trees).score(new) == pytest.approx(trees.predict_proba(new)[:, 1])
+    plain = SecondStage(trees_of(forest.estimators_))
+    assert plain.score(new) == pytest.approx(forest.predict_proba(new)[:, 1])
+    bias = float(np.log(right.mean() / (1 - right.mean())))
+    both = replace(plain, boosted=trees_of(boosted.estimators_[:, 0].tolist(), 0.2), bias=bias)
+    mean = (score_logit(plain.score(new)) + boosted.decision_function(new)) / 2
+    assert both.score(new) == pytest.approx(1 / (1 + np.exp(-mean)))
+
+
+def test_pieces_that_nobody_marked_are_never_background(tmp_path: Path) -> None:
+    """Half of the planted pieces are marked, nothing is known of the rest: both halves must be told alike."""
+    taught = 5_000
+    bars, spans, classes = planted_chart(5, 9_000)
+    model, inside = small_model(bars), spans[:, 1] < taught
+    marked = inside & (np.random.default_rng(3).random(len(spans)) < 0.5)
+    known = Bars(bars.start_us[:taught], bars.ohlc[:taught], bars.symbol[:taught])
+    given = Marked(known, spans[marked], classes[marked], np.array([[0, taught]]), annotated=False)
+    presence = fit_presence(model, [given], CPU, 11)
+    assert presence.is_rank
+    assert "Lee and Liu" in presence.record["threshold_rule"]
+    events = scanned(tmp_path, replace(model, presence=presence), bars, min_prob=0.0)
+    bar, later = rows_of(events, bars), spans[:, 0] >= taught
+    own = bar[:, 0] >= taught
+    bar_later, prob, label = bar[own], events.event_prob[own], events.class_prob[own].argmax(axis=1)
+    right = matched(bar_later, label, prob, spans[later], classes[later])
+    assert average_precision(prob, right, int(later.sum())) >= 0.9
+    told = right & (prob >= presence.threshold)
+    assert told.sum() >= 0.8 * later.sum()
+    unmarked = inside & ~marked
+    hit = matched(bar, events.class_prob.argmax(axis=1), events.event_prob, spans[unmarked], classes[unmarked])
+    assert np.median(events.event_prob[hit]) >= np.median(prob[right]) - 0.1

@@ -4,8 +4,12 @@ None may be that of a package under moola (`reports`, `label`): importing the pa
 """
 
 from moola.api.evaluate_frames import evaluate, report
+from moola.api.frames_given import to_pandas
 from moola.api.loaded_model import Model
+from moola.api.plotting import plot
+from moola.api.shared_bars import OverlapWarning
 from moola.api.sklearn_face import ForwardChaining, WindowClassifier
+from moola.api.stage_doors import gate, import_bars, pretrain, read_spans
 from moola.api.window_frames import autolabel, read_bars, read_windows, relative_features, sample_bars, split, windows
 from moola.core.features import FEATURE_NAMES
 
@@ -13,14 +17,21 @@ __all__ = [
     "FEATURE_NAMES",
     "ForwardChaining",
     "Model",
+    "OverlapWarning",
     "WindowClassifier",
     "autolabel",
     "evaluate",
+    "gate",
+    "import_bars",
+    "plot",
+    "pretrain",
     "read_bars",
+    "read_spans",
     "read_windows",
     "relative_features",
     "report",
     "sample_bars",
     "split",
+    "to_pandas",
     "windows",
 ]

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from moola.api.inputs_given import table_of
+from moola.api.frames_given import Frame, FrameT, like, path_given, polars_of
+from moola.api.inputs_given import Windows, table_of
 from moola.core.splits import Intervals, near_any
 from moola.errors import InvalidData
 from moola.evaluation import figures
@@ -26,14 +27,14 @@ SCHEMA = {"name": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.
 
 
 def evaluate(
-    predictions: pl.DataFrame,
-    train: pl.DataFrame,
+    predictions: FrameT,
+    train: Windows,
     *,
     metrics: tuple[str, ...] = CLASS_METRICS,
     event_metrics: tuple[str, ...] = EVENT_METRICS,
     pointer_threshold: float | None = None,
     seed: int = DEFAULT_SEED,
-) -> pl.DataFrame:
+) -> FrameT:
     """Evaluate predictions as `moola eval` does: every figure with its 95 % interval, beside the uninformed baseline's.
 
     Parameters
@@ -52,8 +53,9 @@ def evaluate(
 
     Returns
     -------
-    polars.DataFrame
-        A row a figure: `name`, `value` (null with a `reason`), `low`, `high`, `trivial`.
+    frame
+        A row a figure: `name`, `value` (missing with a `reason`), `low`, `high`, `trivial`; of the kind of the
+        predictions.
 
     Raises
     ------
@@ -71,18 +73,19 @@ def evaluate(
     >>> figures.columns
     ['name', 'value', 'low', 'high', 'trivial', 'reason']
     """
-    judged, trained = _judged(predictions), _trained_on(train)
+    judged, trained = judged_of(predictions), _trained_on(train)
     for leak in _leaks(judged, trained) or []:
         log.warning("Not leak-proof: %s.", leak)
     found = figures.evaluate(judged, facts_of(trained, pointer_threshold), metrics, event_metrics, seed).figures
-    return pl.DataFrame([asdict(figure) for figure in found], schema={**SCHEMA, "reason": pl.String})
+    rows = pl.DataFrame([asdict(figure) for figure in found], schema={**SCHEMA, "reason": pl.String})
+    return like(predictions, rows)
 
 
 def report(
     path: Path | str,
-    predictions: pl.DataFrame,
-    train: pl.DataFrame,
-    windows: pl.DataFrame | None = None,
+    predictions: Frame,
+    train: Windows,
+    windows: Windows | None = None,
     *,
     title: str = "Predictions",
     pointer_threshold: float | None = None,
@@ -118,7 +121,7 @@ def report(
     >>> moola.report("report.html", small.model_.predict(test), train, test).name
     'report.html'
     """
-    judged, trained = _judged(predictions), _trained_on(train)
+    judged, trained = judged_of(predictions), _trained_on(train)
     leaks = _leaks(judged, trained)
     content = ReportContent(
         title=title,
@@ -129,18 +132,20 @@ def report(
         leak_proof=None if leaks is None else not leaks,
         ohlc=None if windows is None else _ohlc(windows, judged),
     )
-    write_page(Path(path), content)
-    return Path(path)
+    page = path_given(path, "path")
+    write_page(page, content)
+    return page
 
 
-def _judged(predictions: pl.DataFrame) -> Predictions:
-    judged = predictions_from_frame(predictions, "predictions").in_time_order()
+def judged_of(predictions: Frame) -> Predictions:
+    """Return predictions in time order."""
+    judged = predictions_from_frame(polars_of(predictions, "predictions"), "predictions").in_time_order()
     if not len(judged):
         raise InvalidData("predictions must have windows to evaluate on, but there are 0. Give windows with labels.")
     return judged
 
 
-def _trained_on(train: pl.DataFrame) -> WindowTable:
+def _trained_on(train: Windows) -> WindowTable:
     table = table_of(train, name="train")
     unlabelled = [row for row, name in enumerate(table.label.tolist()) if name is None]
     if unlabelled:
@@ -162,7 +167,7 @@ def _leaks(judged: Predictions, train: WindowTable) -> list[str] | None:
     return [f"{int(near.sum())} of {len(train)} train windows share bars with evaluated ones"] if near.any() else []
 
 
-def _ohlc(windows: pl.DataFrame, judged: Predictions) -> np.ndarray:
+def _ohlc(windows: Windows, judged: Predictions) -> np.ndarray:
     """Return the prices of the evaluated windows, in their order."""
     table = table_of(windows, name="windows")
     place = {name: row for row, name in enumerate(table.window_id)}

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from numpy.typing import ArrayLike
 
+from moola.api.frames_given import is_frame, kind_of, polars_of
 from moola.core.expansions import NO_POINTER
 from moola.core.features import N_FEATURES
 from moola.errors import InvalidData
 from moola.tables.window_file import ADVICE, WindowTable, feature_problems, label_problems, windows_from_frame
 
-# A window table, or prices `(windows, bars, 4)`, or features `(windows, bars, 11)`.
-Windows: TypeAlias = pl.DataFrame | Float[np.ndarray, "windows bars values"]
-Times: TypeAlias = pl.DataFrame | Shaped[np.ndarray, "windows 2"]
+# A window table of any kind, or an array of prices `(windows, bars, 4)` or features `(windows, bars, 11)`.
+Windows: TypeAlias = Any
+# A frame with `start_ts` and `end_ts`, or an array `(windows, 2)`.
+Times: TypeAlias = Any
 WINDOWS_ADVICE = "Cut windows with `moola.windows`, or give `moola.relative_features` of them."
 TIMES_ADVICE = 'Give `windows.select("start_ts", "end_ts")`, or datetime64 in UTC.'
 
@@ -30,14 +32,18 @@ def table_of(given: Windows, times: Times | None = None, name: str = "X") -> Win
     InvalidData
         The windows break a rule, or are no windows.
     """
-    table = windows_from_frame(given, name) if isinstance(given, pl.DataFrame) else _table_of_array(given, name)
+    if is_frame(given):
+        table = windows_from_frame(polars_of(given, name), name)
+    else:
+        kind_of(given, name)
+        table = _table_of_array(given, name)
     if times is None:
         return table
     start_us, end_us = time_us_of(times, len(table)).T
     return replace(table, start_us=start_us, end_us=end_us)
 
 
-def _table_of_array(given: np.ndarray, name: str) -> WindowTable:
+def _table_of_array(given: Any, name: str) -> WindowTable:
     shape = np.shape(given)
     if len(shape) != 3 or shape[2] not in (4, N_FEATURES) or not all(shape):
         raise InvalidData(
@@ -72,7 +78,8 @@ def time_us_of(times: Times, n_windows: int) -> Int[np.ndarray, "windows 2"]:
     InvalidData
         They are not two times a window, or a window ends before it starts.
     """
-    if isinstance(times, pl.DataFrame):
+    if is_frame(times):
+        times = polars_of(times, "times")
         missing = [name for name in ("start_ts", "end_ts") if name not in times.columns]
         if missing:
             raise InvalidData(
@@ -80,6 +87,8 @@ def time_us_of(times: Times, n_windows: int) -> Int[np.ndarray, "windows 2"]:
             )
         times = times.select("start_ts", "end_ts").to_numpy()
     times = np.asarray(times)
+    if times.dtype == object and times.ndim == 2:
+        times = _of_datetimes(times)
     is_time = np.issubdtype(times.dtype, np.datetime64) or np.issubdtype(times.dtype, np.integer)
     if times.shape != (n_windows, 2) or not is_time:
         raise InvalidData(
@@ -95,6 +104,18 @@ def time_us_of(times: Times, n_windows: int) -> Int[np.ndarray, "windows 2"]:
             f"row {int(wrong.argmax())}). {TIMES_ADVICE}"
         )
     return time_us.astype(np.int64)
+
+
+def _of_datetimes(times: np.ndarray) -> np.ndarray:
+    """Return datetimes with a zone, as pandas has them, in UTC; what holds other things is returned as it is."""
+    try:
+        flat = pl.Series(times.ravel().tolist())
+    except (TypeError, pl.exceptions.PolarsError):
+        return times
+    if not isinstance(flat.dtype, pl.Datetime):
+        return times
+    utc = flat if flat.dtype.time_zone is None else flat.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return utc.to_numpy().reshape(times.shape)
 
 
 # Labels and pointers as scikit-learn gives them, put into a window table.

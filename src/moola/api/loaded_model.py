@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from moola.api.bars_given import bars_of
+from moola.api.frames_given import FrameT, like, path_given
 from moola.api.inputs_given import Times, Windows, table_of
+from moola.api.records import table_html
 from moola.core.bars import Bars
 from moola.core.event_merging import MergedEvents
 from moola.fit.predicting import predict_windows
@@ -19,9 +22,9 @@ from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_bar_intervals, compare_with_bars
 from moola.scan.parts import PartReader, reader_and_judging, scan_held
 from moola.tables.bar_spool import HeldBars
-from moola.tables.bar_table import bars_from_frame
 from moola.tables.event_table import events_frame, events_of
 from moola.tables.prediction_table import Predictions, predictions_frame
+from moola.tables.window_file import WindowTable
 from moola.training.device import prepare_device
 
 
@@ -69,11 +72,11 @@ class Model:
         UntrustedFile
             It is not exactly a moola model file; nothing of it was used.
         """
-        return cls(read_model(Path(path)), str(path), device, threads)
+        return cls(read_model(path_given(path, "path")), str(path), device, threads)
 
     def save(self, path: Path | str) -> None:
         """Write the model file that `moola predict`, `scan`, `export` and `Model.load` read."""
-        write_model(Path(path), self.file)
+        write_model(path_given(path, "path"), self.file)
 
     @property
     def class_names(self) -> list[str]:
@@ -90,7 +93,20 @@ class Model:
         """Least probability of a pointer that counts, chosen on val rows; None where the model does not point."""
         return self.file.pointer_threshold
 
-    def predict(self, windows: Windows) -> pl.DataFrame:
+    def _repr_html_(self) -> str:
+        network, training = self.file.network, self.file.training
+        known = ("time_range", "labelled_by", "n_train_windows", "bar_interval_s")
+        rows = [
+            ("classes", self.class_names),
+            ("bars of a window", self.window_bars),
+            ("heads", network.head_kind),
+            ("points to bars", network.predict_pointers),
+            ("pointer threshold", self.pointer_threshold),
+            *((name.replace("_", " "), training[name]) for name in known if training.get(name) is not None),
+        ]
+        return table_html(f"moola model: {self.name}", (), rows)
+
+    def predict(self, windows: FrameT) -> FrameT:
         """Predict windows, as `moola predict` does.
 
         Parameters
@@ -100,10 +116,11 @@ class Model:
 
         Returns
         -------
-        polars.DataFrame
-            A row per window, in order: calibrated `prob_<class>`, `predicted_label`, and where the model points
-            `predicted_start`, `predicted_end` (bars of the window), the probability that each is within 3 bars, and
-            the curves over bars; beside them the truth, where the table has it.
+        frame
+            Of the kind that came (a structured array for an array), a row per window, in order: calibrated
+            `prob_<class>`, `predicted_label`, and where the model points `predicted_start`, `predicted_end` (bars of
+            the window), the probability that each is within 3 bars, and the curves over bars; beside them the truth,
+            where the table has it.
 
         Warns
         -----
@@ -115,11 +132,14 @@ class Model:
         InvalidData
             The windows break a rule, or have another length than the model's.
         """
-        return predictions_frame(self.predictions(windows))
+        return like(windows, predictions_frame(self.predictions(windows)))
 
     def predictions(self, windows: Windows, times: Times | None = None) -> Predictions:
         """Return what `predict` lays out."""
-        table = table_of(windows, times, "windows")
+        return self.predictions_of(table_of(windows, times, "windows"))
+
+    def predictions_of(self, table: WindowTable) -> Predictions:
+        """Return the same of a table that is read already."""
         rows = np.arange(len(table))
         part = np.full(len(rows), "new", dtype=object)
         found = predict_windows(self.file, table, rows, part, prepare_device(self.device, self.threads))
@@ -128,7 +148,7 @@ class Model:
 
     def scan(
         self,
-        bars: pl.DataFrame,
+        bars: FrameT,
         *,
         stride: int = 5,
         max_gap_hours: float | None = None,
@@ -137,13 +157,13 @@ class Model:
         live: bool = False,
         live_windows: int = 2,
         batch_windows: int = 1024,
-    ) -> pl.DataFrame:
+    ) -> FrameT:
         """Find events in bars in memory, as `moola scan` does in files of any size: the same events.
 
         Parameters
         ----------
         bars
-            Bar table, any number of symbols.
+            Bars as a frame of pandas, polars or numpy, any number of symbols.
         stride
             Bars from one window to the next; smaller lets more windows evaluate an event and takes longer.
         max_gap_hours
@@ -165,9 +185,9 @@ class Model:
 
         Returns
         -------
-        polars.DataFrame
-            A row an event: symbol, UTC times and the 80 % range of each pointer, class, probabilities, how many
-            windows agree; `known_ts` where `live`.
+        frame
+            Of the kind that came, a row an event: symbol, UTC times and the 80 % range of each pointer, class,
+            probabilities, how many windows agree; `known_ts` where `live`.
 
         Warns
         -----
@@ -196,13 +216,13 @@ class Model:
             threads=self.threads,
         )
         options.check()
-        held = HeldBars(bars_from_frame(bars, "the bars"))
+        held = HeldBars(bars_of(bars))
         reading = PartReader(*reader_and_judging(self.file, options), held, live)
         longest = int(np.argmax(held.n_bars))
         compare_with_bars(self.file, held.read(longest, 0, held.n_bars[longest]).start_us, _warn)
         nothing = events_of(MergedEvents.none(len(self.class_names)), Bars.none(), self.class_names)
         frames = [events_frame(events) for events in scan_held(reading, "the bars")]
-        return pl.concat([events_frame(nothing), *frames])
+        return like(bars, pl.concat([events_frame(nothing), *frames]))
 
 
 def _warn(sentence: str) -> None:

@@ -12,15 +12,18 @@ import polars as pl
 from jaxtyping import Float, Int, Shaped
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
 
+from moola.api.frames_given import is_frame, polars_of
 from moola.api.inputs_given import Times, Windows, table_of, time_us_of, with_labels
 from moola.api.loaded_model import Model
+from moola.api.shared_bars import FittedBars
 from moola.core.bar_lengths import closing_us
 from moola.core.splits import Intervals, make_folds
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.fit.fitting import fit_material
 from moola.fit.inputs import material_of, resolve_options
-from moola.models.model_files import encoder_sha256, read_encoder
+from moola.models.model_files import NamedEncoders, encoder_sha256, read_encoder, recorded_encoders
 from moola.options.option_ranges import DEFAULT_SEED, DeviceName, HeadKind
 from moola.options.training_options import TrainOptions
 from moola.stages.make_tables import divide
@@ -32,6 +35,10 @@ OWN = ("encoder", "val_fraction")
 IN_MEMORY = Path("X")
 
 
+class NotFitted(OperationFailed, NotFittedError):
+    """A classifier was asked to predict before it was fitted."""
+
+
 class WindowClassifier(ClassifierMixin, BaseEstimator):
     """The network of `moola train` on windows in memory, to fit, predict and cross-validate with scikit-learn.
 
@@ -40,8 +47,9 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     encoder
-        Encoder file of `moola pretrain-bilstm` to start from, or `base` for the one inside the package; without
-        one the encoder starts from scratch. What it was pretrained on it has seen: under cross-validation it
+        Encoder file of `moola pretrain-bilstm` to start from, or `base` for the one inside the package; a tuple
+        of two, whose vectors stand side by side (`("base", "own.pt")`, on frozen encoders alone); without one the
+        encoder starts from scratch. What it was pretrained on it has seen: under cross-validation it
         must come from bars that end before the first test block, or figures are too good. `fit` sees only the
         rows it is given and can warn of those alone.
     freeze_encoder
@@ -107,7 +115,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        encoder: Path | str | None = None,
+        encoder: Path | str | tuple[Path | str, ...] | None = None,
         freeze_encoder: bool | None = None,
         head: HeadKind | None = None,
         hidden_dim: int | None = None,
@@ -177,14 +185,17 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         """
         table, self.classes_ = with_labels(table_of(X, times), y, pointers)
         device = prepare_device(self.device, self.threads)
-        encoder = read_encoder(Path(self.encoder)) if self.encoder is not None else None
+        named = self._named()
+        encoder = None if named is None else read_encoder(named)
         split, _ = divide(table, self.val_fraction, 0.0, None)
         hashes = {
             "data_sha256": None,
             "split_sha256": None,
-            "encoder_sha256": encoder_sha256(None if self.encoder is None else Path(self.encoder)),
+            "encoder_sha256": encoder_sha256(named),
         }
         table = table.with_features()
+        assert table.features is not None
+        self._fitted_bars = FittedBars(table.features)
         proved = True if table.start_us is not None else None
         material = material_of(table, split, "in memory", encoder, hashes, proved, IN_MEMORY)
         options = resolve_options(self._options(table), table, split, encoder)
@@ -197,10 +208,12 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         # Nobody evaluates val rows here, so the fit may have them as soon as it is chosen.
         if self.refit is None:
             chosen["refit"] = self.encoder is not None and self.freeze_encoder is not False
-        encoder = None if self.encoder is None else Path(self.encoder)
         return TrainOptions(
-            data=IN_MEMORY, split=IN_MEMORY, pretrained_encoder=encoder, window_bars=table.window_bars, **chosen
+            data=IN_MEMORY, split=IN_MEMORY, pretrained_encoder=self._named(), window_bars=table.window_bars, **chosen
         )
+
+    def _named(self) -> NamedEncoders | None:
+        return recorded_encoders(list(self.encoder) if isinstance(self.encoder, tuple) else self.encoder)
 
     def predict_proba(self, X: Windows) -> Float[np.ndarray, "windows classes"]:
         """Return calibrated probabilities, a column per class of `classes_`."""
@@ -232,8 +245,12 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
 
     def _predictions(self, X: Windows) -> Predictions:
         if not hasattr(self, "model_"):
-            raise OperationFailed("a classifier must be fitted before it predicts, but it is not. Call fit(X, y).")
-        return self.model_.predictions(X)
+            raise NotFitted("a classifier must be fitted before it predicts, but it is not. Call fit(X, y).")
+        table = table_of(X, name="windows").with_features()
+        assert table.features is not None
+        if table.window_bars == self.model_.window_bars:
+            self._fitted_bars.warn_of(table.features, 4)
+        return self.model_.predictions_of(table)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -317,11 +334,11 @@ class ForwardChaining:
         InvalidData
             Times are not known, or a fold has no train or test windows after the purge.
         """
-        n = len(X)
-        if groups is None:
-            groups = self.times
-        if groups is None and isinstance(X, pl.DataFrame) and {"start_ts", "end_ts"} <= set(X.columns):
-            groups = X
+        groups = self.times if groups is None else groups
+        rows = polars_of(X, "X") if is_frame(X) else X
+        if groups is None and isinstance(rows, pl.DataFrame) and {"start_ts", "end_ts"} <= set(rows.columns):
+            groups = rows
+        n = len(rows)
         if groups is None:
             raise InvalidData(
                 f"folds must have the times of windows, but {n} rows came without times. Pass "
@@ -329,7 +346,7 @@ class ForwardChaining:
             )
         start_us, last_us = time_us_of(groups, n).T
         # Equal bars have equal times here, so rows need no other groups.
-        close_us = closing_us(start_us, last_us, _window_bars(X), _symbols(X))
+        close_us = closing_us(start_us, last_us, _window_bars(rows), _symbols(rows))
         intervals = Intervals(start_us, close_us, np.arange(n))
         embargo_us = round(self.embargo_hours * 3.6e9)
         for fold in make_folds(intervals, self.scheme, self.n_splits, self.initial_fraction, 0.0, embargo_us):

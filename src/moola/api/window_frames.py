@@ -1,4 +1,4 @@
-"""Bars and windows as polars frames: read, cut, labelled by the published rule, turned into features, split."""
+"""Bars and windows as frames: read, cut, labelled by the published rule, turned into features, split."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from moola.api.bars_given import bars_of
+from moola.api.frames_given import FrameT, like, path_given
 from moola.api.inputs_given import Windows, table_of
 from moola.core.splits import Split
 from moola.options.table_options import WindowsOptions
 from moola.stages.make_tables import divide, find_windows, label_windows, read_sample_bars
 from moola.tables import bar_table, window_file
-from moola.tables.bar_table import bars_from_frame
 from moola.tables.cutting import windows_of_bars
 from moola.tables.window_file import windows_frame
 
@@ -47,19 +48,17 @@ def read_windows(path: Path | str, window_bars: int | None = None) -> pl.DataFra
     >>> moola.read_windows("windows.parquet").columns
     ['window_id', 'start_ts', 'end_ts', 'features']
     """
-    table = window_file.read_windows(Path(path), window_bars)
+    table = window_file.read_windows(path_given(path, "path"), window_bars)
     return windows_frame(table, table)
 
 
-def windows(
-    bars: pl.DataFrame, *, stride: int = 5, window_bars: int = 105, max_gap_hours: float | None = None
-) -> pl.DataFrame:
+def windows(bars: FrameT, *, stride: int = 5, window_bars: int = 105, max_gap_hours: float | None = None) -> FrameT:
     """Cut windows from bars, as `moola windows` does; for millions of them use the command, which streams.
 
     Parameters
     ----------
     bars
-        Bar table.
+        Bars as a frame of pandas, polars or numpy (docs/python.md says what is understood).
     stride
         Bars from one window to the next. Below `window_bars`, neighbours share bars: evaluate with a purged split.
     window_bars
@@ -70,8 +69,8 @@ def windows(
 
     Returns
     -------
-    polars.DataFrame
-        A window table without labels.
+    frame
+        A window table without labels, of the kind that came.
 
     Raises
     ------
@@ -85,7 +84,7 @@ def windows(
     >>> windows.select("window_id", "start_ts").head(1).rows()[0][0]
     'window_20170101T2200'
     """
-    table = bars_from_frame(bars, "the bars")
+    table = bars_of(bars)
     options = WindowsOptions(
         bars=Path("the bars"),
         output=Path("windows.parquet"),
@@ -94,23 +93,24 @@ def windows(
         max_gap_hours=max_gap_hours,
     )
     cut = windows_of_bars(table, find_windows(table, options))
-    return windows_frame(cut, cut)
+    return like(bars, windows_frame(cut, cut))
 
 
-def autolabel(windows: pl.DataFrame, n_windows: int | None = None) -> pl.DataFrame:
+def autolabel(windows: FrameT, n_windows: int | None = None) -> FrameT:
     """Label windows by the published rule, as `moola autolabel` does: labels to try moola with, not a person's.
 
     Parameters
     ----------
     windows
-        Window table with prices.
+        Window table with prices, or an array of prices `(windows, bars, 4)`.
     n_windows
         Keep this many of the labelled ones, evenly spread; all when left out.
 
     Returns
     -------
-    polars.DataFrame
-        The windows that the rule labels, with `label`, pointers and the rule's name as `annotator`.
+    frame
+        The windows that the rule labels, with `label`, pointers and the rule's name as `annotator`, of the kind that
+        came.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def autolabel(windows: pl.DataFrame, n_windows: int | None = None) -> pl.DataFra
     [('retracement', 95), ('consolidation', 79)]
     """
     table, _ = label_windows(table_of(windows, name="windows"), n_windows, "windows")
-    return windows_frame(table, table)
+    return like(windows, windows_frame(table, table))
 
 
 def relative_features(windows: Windows) -> Float[np.ndarray, "windows bars 11"]:
@@ -186,7 +186,7 @@ def split(windows: Windows, *, val: float = 0.2, test: float = 0.25, purge_windo
     return divide(table_of(windows, name="windows"), val, test, purge_window)[0]
 
 
-# Bars as a polars frame.
+# Bars as a frame.
 
 
 def read_bars(path: Path | str) -> pl.DataFrame:
@@ -216,7 +216,7 @@ def read_bars(path: Path | str) -> pl.DataFrame:
     >>> bars.columns
     ['timestamp', 'open', 'high', 'low', 'close']
     """
-    return bar_table.bars_frame(bar_table.read_bars(Path(path)))
+    return bar_table.bars_frame(bar_table.read_bars(path_given(path, "path")))
 
 
 def sample_bars() -> pl.DataFrame:

@@ -23,11 +23,7 @@ from moola.options.option_sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, op
 
 # Options that take memory, the one that costs least to lower first.
 TAKING_MEMORY = ("batch_size", "batch_windows", "hidden_dim")
-HELP = (
-    "Find your own chart patterns from few labels.\n\n"
-    "Learn an encoder from many bars, fine-tune it on few labelled windows, and promote a model only when it is "
-    "better than the one in use. Options also come from MOOLA_<OPTION> and from moola.toml."
-)
+HELP = "Find your own chart patterns from few labels. Options also come from MOOLA_<OPTION> and from moola.toml."
 
 HELP_ALL = "--help-all"
 HELP_FLAGS = ["--help", "-h", HELP_ALL]
@@ -43,7 +39,7 @@ app = App(
     help_format="plaintext",
     help_formatter=HelpPages(),
     help_flags=HELP_FLAGS,
-    help_epilogue=(f"Every command takes --help, {HELP_ALL} (all options), --json (one object on stdout) and --debug."),
+    help_epilogue=f"Every command takes --help, {HELP_ALL} (all options), --json and --debug.",
     default_parameter=EVERY_OPTION,
     config=[Env(ENVIRONMENT_PREFIX, command=False), from_file],
     suppress_keyboard_interrupt=False,
@@ -52,9 +48,7 @@ app = App(
 bars = App(name="bars", help_flags=HELP_FLAGS, help="Check or import bars.")
 runs = App(name="runs", help_flags=HELP_FLAGS, help="List, show or prune runs.")
 label_store = App(name="labels", help_flags=HELP_FLAGS, help="Export, import, describe, check or back up labels.")
-cpsa = App(
-    name="cpsa", help_flags=HELP_FLAGS, help="Preview synthetic training windows (class-preserving augmentation)."
-)
+cpsa = App(name="cpsa", help_flags=HELP_FLAGS, help="Preview synthetic training windows (CPSA).")
 # In the order of the work, so that --help reads as its table of contents.
 CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
     "Bars, windows and labels": {

@@ -12,7 +12,14 @@ from typing import Any
 
 from moola.errors import WrongUsage
 from moola.options.option_ranges import refuse_out_of_range
-from moola.options.option_sources import CONFIG_FILE, ENVIRONMENT, boolean_options, file_settings, remember_sources
+from moola.options.option_sources import (
+    CONFIG_FILE,
+    ENVIRONMENT,
+    boolean_options,
+    file_settings,
+    own_only,
+    remember_sources,
+)
 
 log = logging.getLogger("moola.cli")
 _not_typed: ContextVar[str] = ContextVar("_not_typed", default="")
@@ -46,9 +53,16 @@ def from_file(app: Any, commands: tuple[str, ...], arguments: Any) -> None:
     from cyclopts.config import Dict
 
     settings = file_settings(" ".join(commands))
+    for argument in arguments:
+        if _name_of(argument) in own_only(" ".join(commands)):
+            argument.tokens[:] = [token for token in argument.tokens if token.source != ENVIRONMENT]
     if settings:
         Dict(settings, source=str(CONFIG_FILE), use_commands_as_keys=False)(app, commands, arguments)
-    _remember({argument.name.lstrip("-").replace("-", "_"): argument.tokens for argument in arguments}, settings)
+    _remember({_name_of(argument): argument.tokens for argument in arguments}, settings)
+
+
+def _name_of(argument: Any) -> str:
+    return str(argument.name).lstrip("-").replace("-", "_")
 
 
 def _remember(tokens: dict[str, list[Any]], settings: dict[str, Any]) -> None:

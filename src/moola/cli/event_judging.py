@@ -42,9 +42,7 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
         for row in result["by_threshold"]
     ]
     screen.table(["least event_prob", "events", "precision", "recall", "false per 1,000 bars"], rows)
-    if result["perfect_ece"] is not None:
-        low, high = result["perfect_ece"]
-        screen.say(f"  Perfectly calibrated probabilities would show ECE {low:.3f} .. {high:.3f} here.")
+    _say_perfect_ece(screen, result)
     result |= _plots(options, result)
     screen.say(
         f"Figures in {result['metrics_file']}, precision and recall in {result['curve_plot']}, reliability in "
@@ -58,6 +56,12 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
     screen.next_command(*_gate_words(options, result["events"], "<events to beat>"))
     screen.result(result)
     return 0
+
+
+def _say_perfect_ece(screen: Screen, result: dict[str, Any]) -> None:
+    if result["perfect_ece"] is not None:
+        low, high = result["perfect_ece"]
+        screen.say(f"  Perfectly calibrated probabilities would show ECE {low:.3f} .. {high:.3f} here.")
 
 
 _AT_THRESHOLD = ("precision", "recall", "alarms_per_1000")
@@ -98,6 +102,7 @@ def gate(options: GateOptions, screen: Screen) -> int:
     screen.table(["figure", "challenger", "baseline", "random", "difference", "95 % interval", "rule holds"], rows)
     if result["detectable_gain"] is not None:
         screen.say(f"  Minimum detectable gain in average precision at 80 % power: {result['detectable_gain']:.3f}")
+    _say_perfect_ece(screen, result)
     screen.say(f"Verdict: {result['verdict']}: {result['reason']}.")
     if result["verdict"] == "promote":
         screen.next_step("moola scan with the challenger's model on further bars")

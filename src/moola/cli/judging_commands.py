@@ -9,7 +9,14 @@ from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.cli.progress import FitProgress
 from moola.errors import WrongUsage
 from moola.options.command_lines import command_line, window_bars_words
-from moola.options.judging_options import EvalOptions, GateOptions, LeakcheckOptions, PromoteOptions, ReportOptions
+from moola.options.judging_options import (
+    EvalOptions,
+    GateOptions,
+    LaterOptions,
+    LeakcheckOptions,
+    PromoteOptions,
+    ReportOptions,
+)
 from moola.options.option_fields import DATA, EVALUATION, everyday
 from moola.options.study_options import CompareOptions, CvOptions
 
@@ -17,9 +24,10 @@ NOT_PROMOTED = 4
 
 
 def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: Console = ConsoleOptions()) -> int:
-    """Show a run's metrics with 95 % intervals, and those of an uninformed baseline.
+    """Show a run's metrics with intervals, or judge events by spans.
 
-    With --events, --truth and --bars: how well the events of a scan find the spans that a person marked.
+    With --data: on labelled windows that came later than all it learned from. With --events, --truth and --bars: how
+    well the events of a scan find the spans that a person marked.
 
     Example: moola eval --run artifacts/runs/<RUN_ID> --save-reliability-plot artifacts/plots/reliability.png
     """
@@ -29,7 +37,8 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
 
     result, evaluation = evaluate.evaluate_run(options)
     screen = Screen(console)
-    screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {result['part']}")
+    of = result["part"] if result.get("data") is None else result["data"]
+    screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {of}")
     if result["part"] == "val":
         screen.say(f"  There is no test part: these windows also selected {result['chosen_by_val']}.")
     _say_provenance(screen, result)
@@ -42,7 +51,7 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
     if evaluation.perfect_ece:
         (low, high), (low5, high5) = evaluation.perfect_ece["width"], evaluation.perfect_ece["mass"]
         screen.say(
-            f"  A perfectly calibrated model would show ECE {low:.3f} .. {high:.3f} here "
+            f"  A perfectly calibrated model with these probabilities would show ECE {low:.3f} .. {high:.3f} here "
             f"(5 equal-mass bins: {low5:.3f} .. {high5:.3f})."
         )
     if options.save_reliability_plot is not None:
@@ -54,9 +63,15 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
             f"  It predicts {next(iter(result['predicted']))} for all windows: it does not separate the classes."
         )
     screen.say(f"Figures in {result['metrics_file']}")
-    screen.next_command("moola", "gate", "--run", options.run)
+    screen.next_command("moola", "gate", "--run", options.run, *_later_words(options))
     screen.result(result)
     return 0
+
+
+def _later_words(options: LaterOptions) -> list[Any]:
+    """Write the options of later windows for the next command."""
+    words: list[Any] = [] if options.data is None else ["--data", options.data]
+    return [*words, "--allow-overlap"] if options.allow_overlap else words
 
 
 def _figure_row(figure: Any) -> list[str]:
@@ -97,10 +112,10 @@ def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
 
 
 def gate(*, options: Annotated[GateOptions, Flat] = GateOptions(), console: Console = ConsoleOptions()) -> int:
-    """Compare a run with the baseline on the same windows, and give a verdict.
+    """Compare a run with the baseline, and give a verdict.
 
-    Exit code 4 unless the verdict is promote. With --events, --baseline-events, --truth and --bars: the events of two
-    scans on the spans that a person marked.
+    Exit code 4 unless the verdict is promote. With --data: on labelled windows that came later. With --events,
+    --baseline-events, --truth and --bars: the events of two scans on the spans that a person marked.
 
     Example: moola gate --run artifacts/runs/<RUN_ID>
     """
@@ -109,15 +124,15 @@ def gate(*, options: Annotated[GateOptions, Flat] = GateOptions(), console: Cons
     from moola.stages import evaluate
     from moola.stages.cv_gate import gate_cv, is_cv
 
-    result = gate_cv(options) if is_cv(str(options.run)) else evaluate.gate(options)
+    result = gate_cv(options) if is_cv(str(options.run)) else evaluate.gate_and_remember(options)
     screen = Screen(console)
     _show_verdict(screen, result)
     if "judgements" in result:
         screen.next_step("moola train with the winner's options, then moola promote --run <RUN_ID>")
     elif result["verdict"] == "promote":
-        screen.next_command("moola", "promote", "--run", options.run)
+        screen.next_command(*_promote_words(options))
     elif result["verdict"] == "inconclusive":
-        accepting = command_line("moola", "promote", "--run", options.run, "--accept", "inconclusive")
+        accepting = command_line(*_promote_words(options), "--accept", "inconclusive")
         screen.next_step(f"label more windows, or {accepting}")
     else:
         screen.next_step("moola train with other options, or label more windows")
@@ -125,14 +140,23 @@ def gate(*, options: Annotated[GateOptions, Flat] = GateOptions(), console: Cons
     return 0 if result["verdict"] == "promote" else NOT_PROMOTED
 
 
+def _promote_words(options: GateOptions) -> list[Any]:
+    """Write the promotion that passes the same gate."""
+    words: list[Any] = ["moola", "promote", "--run", options.run]
+    words += [] if options.baseline is None else ["--baseline", options.baseline]
+    words += _later_words(options)
+    return words if options.ece_rule == "contract" else [*words, "--ece-rule", options.ece_rule]
+
+
 def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     screen.say(f"Challenger {result['run_id']}")
     screen.say(f"Baseline   {result['baseline']} ({result['baseline_kind']})")
     if result["labelled_by"]:
         screen.say(f"Labels by  {', '.join(result['labelled_by'])}")
-    screen.say(
-        f"Evaluated on {result['n_windows']} windows of {result['part']}, in blocks of {result['block_windows']}."
-    )
+    of = result["part"] if result.get("data") is None else result["data"]
+    screen.say(f"Evaluated on {result['n_windows']} windows of {of}, in blocks of {result['block_windows']}.")
+    if result["leak_proof"] is None:
+        screen.say("  There are no times: whether the model saw these windows could not be checked.")
     rows = []
     for row in result["comparisons"]:
         values = [_number(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
@@ -142,6 +166,16 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     if result.get("detectable_brier_gain") is not None:
         gain = result["detectable_brier_gain"]
         screen.say(f"  Minimum detectable Brier gain at 80 % power: {gain:.3f}.")
+    if result["perfect_ece"] is not None:
+        low, high = result["perfect_ece"]
+        screen.say(
+            f"  A perfectly calibrated model with these probabilities would show ECE {low:.3f} .. {high:.3f} here."
+        )
+    if (n_looks := result.get("n_looks", 1)) > 1:
+        screen.say(
+            f"  {n_looks} comparisons have been made on these windows, of {_count(result['n_runs'], 'run')}: each "
+            "makes a promote by luck more likely. Later windows (--data) start anew."
+        )
     if (test := result.get("resampled_t")) and test["p_two_sided"] is not None:
         screen.say(
             f"  Brier over {test['n']} folds and seeds: {test['mean']:+.3f} "
@@ -165,7 +199,7 @@ def promote(
     ] = None,
     console: Console = ConsoleOptions(),
 ) -> int:
-    """Gate a run and put its model into use; --back returns to the previous model.
+    """Gate a run and put its model into use, or return to the last.
 
     Example: moola promote --run artifacts/runs/<RUN_ID>
     """
@@ -201,7 +235,7 @@ def _back(options: PromoteOptions, screen: Screen) -> int:
 
 
 def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Cross-validate in time: purged folds, several seeds, pooled metrics.
+    """Cross-validate in time: purged folds, pooled metrics.
 
     Metrics are out of fold; the last line on stdout is the cv's id.
 
@@ -293,7 +327,7 @@ def compare(
     options: Annotated[CompareOptions, Flat] = CompareOptions(),
     console: Console = ConsoleOptions(),
 ) -> int:
-    """Compare runs or cvs on the same windows by paired differences.
+    """Compare runs or cvs on the same windows.
 
     Gives the minimum detectable effect, and corrects for multiple tests (Holm).
 
@@ -337,7 +371,7 @@ def compare(
 
 
 def report(*, options: Annotated[ReportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Write an HTML report of a run: verdict, metrics, charts and windows.
+    """Write an HTML report: verdict, metrics, charts, windows.
 
     The page works offline.
 

@@ -248,7 +248,7 @@ def _show_reasons(screen: Screen, what: str, entries: list[dict[str, str]]) -> N
 
 
 def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Label windows in the browser; the label store keeps every save.
+    """Label in the browser; the label store keeps every save.
 
     Serves a page on 127.0.0.1 until Ctrl-C. Needs the extra: pip install "moola[label]".
 
@@ -270,6 +270,7 @@ def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleO
                 f"{found['n_windows']} windows, {done['left']} left for {desk.annotator}; labels in {found['store']}"
             )
             screen.say(f"Open {found['url']} (Ctrl-C stops; ? on the page shows the keys)")
+            screen.say(f"Open {found['url']}chart.html for the chart of all bars, where any piece can be marked")
             screen.result(found)
             sys.stdout.flush()
             try:

@@ -99,6 +99,7 @@ def _tell(screen: Screen, events: list[dict[str, Any]]) -> None:
 
 
 def _show(screen: Screen, result: dict[str, Any]) -> None:
+    from moola.models.presence_part import RANK
     from moola.provenance.learned_times import seen_sentence
 
     longest = sorted(set(result["max_gap_hours"]))
@@ -123,6 +124,11 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
     )
     if seen := seen_sentence(result["n_learned"], f"{result['n_events']} events", result["learned_time_range"]):
         screen.say(seen)
+    if result["event_prob"] == RANK:
+        screen.say(
+            "event_prob ranks events among the pieces that were marked, and is no probability: the model learned from "
+            "spans without annotated stretches."
+        )
     if not result["n_events"]:
         if result["n_dropped_gap"] > result["n_windows"]:
             screen.say("Most windows were dropped for gaps: a larger --max-gap-hours keeps them.")

@@ -29,7 +29,7 @@ LEFT_OUT = {
 
 
 def sample(*, options: Annotated[SampleOptions, Flat] = SampleOptions(), console: Console = ConsoleOptions()) -> int:
-    """Write the sample: real EURUSD bars, windows labelled by a rule, a split.
+    """Write the sample: real EURUSD bars, labelled windows, a split.
 
     Example: moola sample --output data
     """
@@ -83,7 +83,7 @@ def import_bars(*, options: Annotated[ImportOptions, Flat], console: Console = C
 
 
 def windows(*, options: Annotated[WindowsOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Cut windows from bars: without labels, or labelled ones around the spans of a file.
+    """Cut windows from bars: unlabelled, or around the spans of a file.
 
     A window holds its span whole, at a place drawn at random, so that the place tells nothing.
 
@@ -135,7 +135,7 @@ def convert(*, options: Annotated[ConvertOptions, Flat], console: Console = Cons
 
 
 def autolabel(*, options: Annotated[AutolabelOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Label windows by a published rule, to try moola without labels.
+    """Label windows by a rule, to try moola without labels.
 
     The expansion is the strongest straight move of 5 to 24 bars in the inner zone; the class is what the 20 bars
     before it did: move against it (retracement) or sideways (consolidation). Others get no label.
@@ -156,7 +156,7 @@ def autolabel(*, options: Annotated[AutolabelOptions, Flat], console: Console = 
 
 
 def split(*, options: Annotated[SplitOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Split windows by forward chaining, and drop those that would leak.
+    """Split windows forward in time, and drop those that would leak.
 
     Example: moola split --data data/processed/labeled/train_latest_relative.parquet
     --output data/splits/fwd_chain_v3.json

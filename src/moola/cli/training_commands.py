@@ -23,7 +23,7 @@ from moola.options.training_options import (
 
 
 def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Pretrain an encoder on bars without labels (self-supervised).
+    """Pretrain an encoder on bars without labels.
 
     Example: moola pretrain-bilstm --input data/processed/unlabeled/windows.parquet
     --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt
@@ -32,7 +32,7 @@ def pretrain_bilstm(*, options: Annotated[PretrainOptions, Flat], console: Conso
 
 
 def pretrain_ts2vec(*, options: Annotated[PretrainTs2VecOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Pretrain an encoder by contrastive learning (TS2Vec with soft weights).
+    """Pretrain an encoder by contrastive learning (TS2Vec).
 
     Example: moola pretrain-ts2vec --input data/processed/unlabeled/windows.parquet
     --split data/splits/fwd_chain_v3.json --output artifacts/encoders/pretrained/ts2vec_11d_v1.pt
@@ -137,10 +137,10 @@ def predict(*, options: Annotated[PredictOptions, Flat], console: Console = Cons
 
 
 def tune(*, options: Annotated[TuneOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Tune hyperparameters of train on purged inner folds of the train rows.
+    """Tune options of train on purged folds inside the train rows.
 
-    Val and test rows are never used. The defaults stay unless the best trial beats them with fresh seeds. An option
-    of train given here is fixed. Needs the extra: pip install "moola[tune]".
+    Val and test rows are never used. The defaults stay unless the best trial
+    beats them. An option given here is fixed. Needs the extra "moola[tune]".
 
     Example: moola tune --data data/processed/labeled/train_latest_relative.parquet
     --split data/splits/fwd_chain_v3.json --trials 30
@@ -204,7 +204,7 @@ WIDEST = 400
 
 
 def benchmark(*, options: Annotated[BenchmarkOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Compare references, peers and networks on few labels, over several draws and seeds.
+    """Compare references, peers and networks on few labels.
 
     Example: moola benchmark --train train.parquet --test test.parquet --models summary_trees scratch
     --seeds 17 18 19 --against summary_trees
@@ -252,25 +252,53 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def export(*, options: Annotated[ExportOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Export a model to ONNX, for other platforms.
+    """Export a model to ONNX, MetaTrader 5 or freqtrade.
 
-    Raw features in, calibrated probabilities out; the file's metadata defines the features. Needs the extra: pip
-    install "moola[onnx]".
+    Calibrated probabilities come out; the graph's metadata says all else. Needs the extra: pip install "moola[onnx]"
+    (freqtrade needs none).
 
-    Example: moola export --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt --output model.onnx
+    Example: moola export --model artifacts/models/supervised/enhanced_baseline_v2_relative.pt --input ohlc
+    --output model.onnx
     """
-    from moola.stages import export_onnx
+    from moola.stages import export_platforms
 
-    result = export_onnx.export(options)
+    result = export_platforms.export_for(options)
     screen = Screen(console)
+    {"onnx": _show_graph, "mt5": _show_mt5, "freqtrade": _show_freqtrade}[options.format](screen, result)
+    screen.result(result)
+    return 0
+
+
+def _show_graph(screen: Screen, result: dict[str, Any]) -> None:
     [(name, shape)] = result["input"].items()
     sizes = ", ".join(str(size) for size in shape)
-    screen.say(f"{result['output']} ({result['size_bytes'] / 1e3:.0f} kB): {name} [{sizes}] in, "
-               f"{' and '.join(result['outputs'])} out; classes {', '.join(result['class_names'])}.")  # fmt: skip
+    *others, last = result["outputs"]
+    said = f"{', '.join(others)} and {last}" if others else last
+    screen.say(
+        f"{result['output']} ({result['size_bytes'] / 1e3:.0f} kB): {name} [{sizes}] in, {said} out; classes "
+        f"{', '.join(result['class_names'])}."
+    )
     off = result["largest_difference"]
     if off is None:
         screen.say("Not compared with the model: onnxruntime is not installed.")
     else:
         screen.say(f"In onnxruntime its probabilities are those of the model to {off:.1g}.")
-    screen.result(result)
-    return 0
+
+
+def _show_mt5(screen: Screen, result: dict[str, Any]) -> None:
+    _show_graph(screen, result)
+    screen.say(f"{len(result['files'])} files for MetaTrader 5:")
+    for path in result["files"]:
+        screen.say(f"  {path}")
+    screen.next_step(
+        f"copy {result['output']}/MQL5 over the MQL5 of File > Open Data Folder, compile both sources in MetaEditor, "
+        f"run the script moola_check ({result['n_windows']} windows; it says PASSED), then put moola_events on a chart."
+    )
+
+
+def _show_freqtrade(screen: Screen, result: dict[str, Any]) -> None:
+    screen.say(
+        f"Strategy MoolaEvents in {result['output']}: candles of {result['timeframe']}, events of {result['events']} "
+        f"from the candle on at whose close each was known; classes {', '.join(result['class_names'])}."
+    )
+    screen.next_step(result["follow"])

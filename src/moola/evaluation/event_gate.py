@@ -15,9 +15,9 @@ from moola.evaluation.comparisons import (
     percentile_interval,
     windows_for_power,
 )
-from moola.evaluation.event_figures import ALARMS, AP_CLASS, ECE, LEAST_BLOCKS, resampling_weights
+from moola.evaluation.event_figures import ALARMS, AP_CLASS, ECE, LEAST_BLOCKS, reliability, resampling_weights
 from moola.evaluation.event_references import N_DRAWS, random_figure, random_pieces
-from moola.evaluation.gates import ECE_MARGIN, SURE, Comparison
+from moola.evaluation.gates import ECE_MARGIN, SURE, Comparison, ece_may_be_noise
 from moola.evaluation.span_metrics import (
     RIGHT_IOU,
     JudgedEvents,
@@ -26,6 +26,7 @@ from moola.evaluation.span_metrics import (
     average_precision_at,
     event_ece,
 )
+from moola.options.judging_options import EceRule
 from moola.options.option_ranges import MIN_GAIN
 
 AP = average_precision_at(RIGHT_IOU, with_class=True)
@@ -52,6 +53,10 @@ class EventOutcome(Enum):
         "every rule holds, but the stretches hold {n_blocks} blocks of time and an interval must have {least}; "
         "annotate longer stretches"
     )
+    INCONCLUSIVE_ECE = (
+        "{broken}, and perfectly calibrated probabilities would show an ECE as high here (--ece-rule noise); the other "
+        "rules hold"
+    )
     HOLD_RULE = "{broken}"
     HOLD_RANDOM = "the challenger is not better than random pieces of the same lengths: {broken}"
     HOLD_SAME = "challenger and baseline are the same events"
@@ -74,6 +79,9 @@ class EventVerdict:
         0.95) in four of five cases. The seen gain is no proof of the true one.
     detectable_gain
         The smallest true gain in average precision that these stretches would show in four of five cases.
+    perfect_ece
+        Central 95 % range of the ECE that the challenger's `event_prob` would show here if it were right; None without
+        events.
     """
 
     verdict: str
@@ -86,6 +94,8 @@ class EventVerdict:
     detectable_gain: float | None = None
     min_gain: float = MIN_GAIN
     comparisons: list[Comparison] = field(default_factory=list)
+    perfect_ece: tuple[float, float] | None = None
+    ece_rule: EceRule = "contract"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a file."""
@@ -99,13 +109,14 @@ def judge_events(
     seed: int = 0,
     min_gain: float = MIN_GAIN,
     n_resamples: int = N_RESAMPLES,
+    ece_rule: EceRule = "contract",
 ) -> EventVerdict:
     """Compare two tables of events on the same spans and stretches by a paired bootstrap over blocks of time.
 
     The rule: average precision at IoU .5 with class higher; false alarms per 1,000 bars, of events at or above each
     one's threshold, not more; ECE of `event_prob` at most 0.02 above the baseline's; and average precision above that
     of random pieces. With the rule kept, `promote` asks that average precision is better in at least 95 % of resamples,
-    and by at least `min_gain` here; a smaller gain is `inconclusive`.
+    and by at least `min_gain` here; a smaller gain is `inconclusive`. `ece_rule` is as in `gates.judge`.
 
     Raises
     ------
@@ -124,6 +135,9 @@ def judge_events(
     n_more = None if needed is None else max(needed - n_bars, 1)
     outcome, broken = _outcome(comparisons, challenger, baseline)
     outcome = _strength(outcome, probability, seen, min_gain)
+    perfect = reliability(challenger, seed)[1]
+    if outcome is EventOutcome.HOLD_RULE and ece_rule == "noise" and ece_may_be_noise(comparisons, perfect):
+        outcome = EventOutcome.INCONCLUSIVE_ECE
     n_blocks = len(challenger.chart.bars_of_block)
     reason = outcome.value.format(
         probability=probability if probability is not None else float("nan"),
@@ -146,6 +160,8 @@ def judge_events(
         float(detectable_difference(gain)) if gain is not None and is_known else None,
         min_gain,
         comparisons,
+        perfect,
+        ece_rule,
     )
 
 

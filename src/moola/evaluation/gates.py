@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from moola.errors import InvalidData
+from moola.evaluation.calibration import perfect_ece_range
 from moola.evaluation.class_metrics import Metric, brier, ece, pr_auc
 from moola.evaluation.comparisons import (
     block_length,
@@ -18,6 +19,7 @@ from moola.evaluation.comparisons import (
     windows_for_power,
 )
 from moola.evaluation.figures import TrainingFacts, trivial_predictions
+from moola.options.judging_options import EceRule
 from moola.options.option_ranges import MIN_GAIN
 from moola.tables.prediction_table import Predictions
 
@@ -37,6 +39,10 @@ class Outcome(Enum):
     INCONCLUSIVE_SMALL = (
         "every rule holds and Brier is better with probability {probability:.3f}, but the gain of {gain:.4f} is "
         "smaller than worth having ({min_gain:g}, --min-gain)"
+    )
+    INCONCLUSIVE_ECE = (
+        "{broken}, and a perfectly calibrated model would show an ECE as high here ({perfect}, --ece-rule noise); the "
+        "other rules hold, and Brier is better with probability {probability:.3f} (0.95 is asked)"
     )
     HOLD_RULE = "{broken}"
     HOLD_TRIVIAL = "the challenger is not better than the class share: {broken}"
@@ -63,6 +69,11 @@ class Comparison:
     high: float | None
     holds: bool
 
+    @property
+    def is_ece(self) -> bool:
+        """Return whether the metric is a calibration error."""
+        return self.metric in ("ece", "event_ece")
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -77,6 +88,9 @@ class Verdict:
         The same for a true gain of `min_gain`, the smallest worth having; 0 where these windows are enough.
     detectable_brier_gain
         The smallest true gain that these windows would show in four of five cases.
+    perfect_ece
+        Central 95 % range of the ECE that a model with the challenger's probabilities would show here if every one of
+        them were right.
     """
 
     verdict: str
@@ -89,6 +103,8 @@ class Verdict:
     detectable_brier_gain: float | None = None
     min_gain: float = MIN_GAIN
     n_more_windows_min_gain: int | None = None
+    perfect_ece: tuple[float, float] | None = None
+    ece_rule: EceRule = "contract"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a file."""
@@ -103,6 +119,7 @@ def judge(
     seed: int = 0,
     trivial: Predictions | None = None,
     min_gain: float = MIN_GAIN,
+    ece_rule: EceRule = "contract",
 ) -> Verdict:
     """Compare two tables of predictions of the same windows by a paired block bootstrap.
 
@@ -111,6 +128,8 @@ def judge(
     The rule: PR-AUC higher, Brier lower, ECE at most 0.02 above the baseline's, and Brier and PR-AUC
     better than the class share's. With the rule kept, `promote` asks that Brier is better in at least
     95 % of resamples, and lower by at least `min_gain` on these windows; a smaller gain is `inconclusive`.
+    With the `ece_rule` noise a broken ECE rule alone is `inconclusive`, not `hold`, where the challenger's ECE is no
+    higher than that of a perfectly calibrated model may be.
 
     Raises
     ------
@@ -123,7 +142,9 @@ def judge(
     challenger, baseline = challenger.take(labelled), baseline.take(labelled)
     if not len(challenger):
         reason = Outcome.HOLD_UNDEFINED.value.format(broken="no evaluated window has a label")
-        return Verdict(Outcome.HOLD_UNDEFINED.verdict, reason, 0, 1, None, None, [], min_gain=min_gain)
+        return Verdict(
+            Outcome.HOLD_UNDEFINED.verdict, reason, 0, 1, None, None, [], min_gain=min_gain, ece_rule=ece_rule
+        )
     block = block_length(challenger.start_us, challenger.end_us)
     weights = block_weights(len(challenger), block, seed)
     comparisons = [_compare(name, challenger, baseline, trivial, weights) for name in COMPARED]
@@ -133,11 +154,21 @@ def judge(
     seen_gain = -(comparisons[1].difference or 0.0)
     n_more = _windows_to_add(seen_gain, gain, len(challenger), 1)
     n_more_min = _windows_to_add(min_gain, gain, len(challenger), 0)
+    perfect = perfect_ece_range(challenger, "width", seed)
     outcome, broken = _outcome(comparisons, probability, leaks, challenger, baseline)
     if outcome is Outcome.PROMOTE and seen_gain < min_gain:
         outcome = Outcome.INCONCLUSIVE_SMALL
+    if outcome is Outcome.HOLD_RULE and ece_rule == "noise" and ece_may_be_noise(comparisons, perfect):
+        outcome = Outcome.INCONCLUSIVE_ECE
     more = _more_windows(seen_gain, n_more, min_gain, n_more_min)
-    reason = outcome.value.format(probability=probability, more=more, broken=broken, gain=seen_gain, min_gain=min_gain)
+    reason = outcome.value.format(
+        probability=probability,
+        more=more,
+        broken=broken,
+        gain=seen_gain,
+        min_gain=min_gain,
+        perfect=f"{perfect[0]:.3f} to {perfect[1]:.3f}",
+    )
     return Verdict(
         outcome.verdict,
         reason,
@@ -149,7 +180,17 @@ def judge(
         detectable,
         min_gain,
         n_more_min,
+        perfect,
+        ece_rule,
     )
+
+
+def ece_may_be_noise(comparisons: list[Comparison], perfect: tuple[float, float] | None) -> bool:
+    """Return whether ECE alone breaks its rule, and is no higher than that of a perfectly calibrated model may be."""
+    broken = [row for row in comparisons if not row.holds]
+    if len(broken) != 1 or not broken[0].is_ece or broken[0].challenger is None or perfect is None:
+        return False
+    return broken[0].challenger <= perfect[1]
 
 
 def _same_windows(challenger: Predictions, baseline: Predictions) -> None:

@@ -26,7 +26,7 @@ from moola.fit.recipe import Stages, Unlabelled, open_unlabelled, record_of, see
 from moola.models.model_files import ModelFile
 from moola.models.network import EnhancedSimpleLSTM
 from moola.options.training_options import TrainOptions
-from moola.provenance.learned_times import times_learned
+from moola.provenance.learned_times import encoder_times, times_learned
 from moola.tables.prediction_table import Predictions
 from moola.tables.window_file import WindowTable
 from moola.training.loop import FitState, OnEpoch
@@ -217,6 +217,7 @@ def _training_record(options: TrainOptions, material: Material) -> dict[str, Any
     return {
         **material.hashes,
         **times_learned(rows_of(table.start_us, seen), rows_of(table.close_us, seen)),
+        **encoder_times(material.encoder),
         "bar_interval_s": window_bar_interval_s(table.start_us, table.end_us, table.window_bars),
         # Parts whose labels set the weights; val rows alone may have chosen the epoch and the temperature.
         "trained_on": ["train"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from moola.core.expansions import NO_POINTER
 from moola.core.features import RobustScaler, mirrored_features
 from moola.evaluation.calibration import fit_temperature
 from moola.models.model_files import weights_digest
-from moola.models.network import BiLSTMEncoder, EnhancedSimpleLSTM
+from moola.models.network import Encoder, EnhancedSimpleLSTM
 from moola.tables.window_file import WindowTable
 from moola.training.finetune import run_encoder
 from moola.training.linear_fit import EncodedWindows, LinearFit, fit_linear_heads
@@ -22,6 +23,7 @@ from moola.training.linear_fit import EncodedWindows, LinearFit, fit_linear_head
 # Vectors of windows that this process has encoded, the latest ones; a fold or a second fit starts at once with them.
 CACHE_BYTES = 1 << 30
 _cached: OrderedDict[bytes, np.ndarray] = OrderedDict()
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -89,17 +91,21 @@ def fit_on_windows(
     return LinearResult(EnhancedSimpleLSTM(network.encoder, [heads]).eval(), temperature, fit)
 
 
-def encoded(encoder: BiLSTMEncoder, scaled: np.ndarray, device: torch.device) -> np.ndarray:
+def encoded(encoder: Encoder, scaled: np.ndarray, device: torch.device) -> np.ndarray:
     """Return the encoder's vectors `(windows, bars, hidden)` of scaled features; those known already are not made."""
     key = bytes.fromhex(weights_digest(encoder)) + device.type.encode()
     keys = [hashlib.sha256(key + window.tobytes()).digest() for window in scaled]
-    new = [row for row, name in enumerate(keys) if name not in _cached]
+    with _lock:
+        known = {name: _cached[name] for name in keys if name in _cached}
+    new = [row for row, name in enumerate(keys) if name not in known]
     if new:
         for row, vectors in zip(new, run_encoder(encoder, scaled[new], device), strict=True):
-            _cached[keys[row]] = vectors
-    out = np.stack([_cached[name] for name in keys])
-    for name in keys:
-        _cached.move_to_end(name)
-    while len(_cached) * out[0].nbytes > CACHE_BYTES:
-        _cached.popitem(last=False)
+            known[keys[row]] = vectors
+    out = np.stack([known[name] for name in keys])
+    with _lock:
+        for name in keys:
+            _cached[name] = known[name]
+            _cached.move_to_end(name)
+        while len(_cached) * out[0].nbytes > CACHE_BYTES:
+            _cached.popitem(last=False)
     return out

@@ -1,8 +1,8 @@
 """Presence: how probable it is that a person would have marked a piece of a chart, from vectors of its bars.
 
 Two stages, both learned where it is known that nothing else is there (`fit.presence`). The first is linear in what a
-bar is and says where pieces start, end and run; pairs that it finds likely are candidates. The second is a forest of
-trees over the shape of a candidate and what the first stage says around it; Platt's sigmoid calibrates its scores.
+bar is and says where pieces start, end and run; pairs that it finds likely are candidates. The second are trees over
+the shape of a candidate and what the first stage says around it; Platt's sigmoid calibrates its scores.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ LEAST_SCORE_PROB = 1e-3
 BARS_AT_A_TIME = 4096
 MOST_NODES = 5_000_000
 N_SIDE_VALUES = 13
+# What `event_prob` is.
+PROBABILITY = "probability that a person would have marked it"
+RANK = "rank among marked pieces"
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def standardised(values: np.ndarray, center: np.ndarray, scale: np.ndarray) -> n
 
 
 @dataclass(frozen=True)
-class Forest:
+class Trees:
     """Trees laid one behind the other; a leaf's children are -1.
 
     Attributes
@@ -91,8 +94,8 @@ class Forest:
         First node of each tree.
     feature, cut, left, right
         A value of the feature of at most `cut` goes left.
-    share
-        Share of right candidates in each node.
+    value
+        What each leaf adds: a share of right candidates in a forest, a step of the logit in boosted trees.
     """
 
     root: Int[np.ndarray, " trees"]
@@ -100,10 +103,10 @@ class Forest:
     cut: Float[np.ndarray, " nodes"]
     left: Int[np.ndarray, " nodes"]
     right: Int[np.ndarray, " nodes"]
-    share: Float[np.ndarray, " nodes"]
+    value: Float[np.ndarray, " nodes"]
 
-    def score(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
-        """Return the mean share over all trees."""
+    def total(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
+        """Return the sum of the leaves over all trees."""
         total = np.zeros(len(values))
         rows = np.arange(len(values))
         for root in self.root:
@@ -111,8 +114,24 @@ class Forest:
             while (inner := self.left[node] >= 0).any():
                 goes_left = values[rows, np.maximum(self.feature[node], 0)] <= self.cut[node]
                 node = np.where(inner, np.where(goes_left, self.left[node], self.right[node]), node)
-            total += self.share[node]
-        return total / max(len(self.root), 1)
+            total += self.value[node]
+        return total
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """A forest and, where it is known what is wrong, boosted trees; their logits are averaged."""
+
+    forest: Trees
+    boosted: Trees | None = None
+    bias: float = 0.0
+
+    def score(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
+        """Return a score in [0, 1] of each candidate."""
+        share = self.forest.total(values) / max(len(self.forest.root), 1)
+        if self.boosted is None:
+            return share
+        return np.asarray(expit((score_logit(share) + self.bias + self.boosted.total(values)) / 2))
 
 
 @dataclass(frozen=True)
@@ -131,7 +150,7 @@ class Detector:
     upright: int
     turned: int | None
     bars: BarStage
-    forest: Forest
+    second: SecondStage
 
 
 @dataclass(frozen=True)
@@ -141,7 +160,7 @@ class Presence:
     Attributes
     ----------
     slope, intercept
-        Of Platt's sigmoid over the logit of the forest's score.
+        Of Platt's sigmoid over the logit of the second stage's score.
     threshold
         Least probability of an event, chosen on stretches that were held out.
     record
@@ -155,12 +174,17 @@ class Presence:
     record: dict[str, Any]
 
     @property
+    def is_rank(self) -> bool:
+        """Whether `event_prob` only ranks: it was not known where nothing is."""
+        return bool(self.record.get("event_prob") == RANK)
+
+    @property
     def longest(self) -> int:
         """Bars of the longest event."""
         return max(detector.bars.longest for detector in self.detectors)
 
     def calibrated(self, score: np.ndarray) -> np.ndarray:
-        """Turn scores of forests into probabilities."""
+        """Turn scores of second stages into probabilities."""
         return np.asarray(expit(self.slope * score_logit(score) + self.intercept))
 
 
@@ -325,8 +349,8 @@ def span_values(
 def class_scores(
     detector: Detector, chart: Chart, logits: tuple[np.ndarray, ...], bar: Int[np.ndarray, "spans 2"]
 ) -> dict[int, Float[np.ndarray, " spans"]]:
-    """Return the forest's score of candidates for each class of a detector."""
-    by_way = [detector.forest.score(span_values(detector.bars, chart, logits, way, bar)) for way in range(len(logits))]
+    """Return the second stage's score of candidates for each class of a detector."""
+    by_way = [detector.second.score(span_values(detector.bars, chart, logits, way, bar)) for way in range(len(logits))]
     return {one: joined_logits(tuple(by_way), ways_of(detector, one)) for one in classes_of(detector)}
 
 
@@ -361,7 +385,7 @@ def read_chart(
 
 
 ARRAYS_OF_BARS = ("center", "scale", "weights", "bias", "log_length")
-ARRAYS_OF_FOREST = ("root", "feature", "cut", "left", "right", "share")
+ARRAYS_OF_TREES = ("root", "feature", "cut", "left", "right", "value")
 
 
 def stored(presence: Presence | None) -> dict[str, Any] | None:
@@ -378,14 +402,20 @@ def stored(presence: Presence | None) -> dict[str, Any] | None:
 
 
 def _stored_detector(detector: Detector) -> dict[str, Any]:
-    stage, forest = detector.bars, detector.forest
+    stage, second = detector.bars, detector.second
     return {
         "upright": detector.upright,
         "turned": detector.turned,
         "bars": {name: torch.from_numpy(np.array(getattr(stage, name))) for name in ARRAYS_OF_BARS}
         | {"shortest": stage.shortest, "floor": float(stage.floor)},
-        "forest": {name: torch.from_numpy(np.array(getattr(forest, name))) for name in ARRAYS_OF_FOREST},
+        "forest": _stored_trees(second.forest),
+        "boosted": None if second.boosted is None else _stored_trees(second.boosted),
+        "bias": second.bias,
     }
+
+
+def _stored_trees(trees: Trees) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(getattr(trees, name))) for name in ARRAYS_OF_TREES}
 
 
 def restored(content: dict[str, Any] | None, n_classes: int, both_ways: bool, n_hidden: int) -> Presence | None:
@@ -415,10 +445,14 @@ def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:
     if type(upright) is not int or not (turned is None or type(turned) is int):
         raise ValueError(f"a detector of the classes {upright!r} and {turned!r}")
     width = n_hidden * (1 + (turned is not None)) + N_BAR_VALUES
-    n_values = N_SPAN_VALUES + N_SIDE_VALUES
-    return Detector(
-        upright, turned, _restored_bars(content["bars"], width), _restored_forest(content["forest"], n_values)
-    )
+    forest = _restored_trees(content["forest"])
+    if not ((forest.value >= 0).all() and (forest.value <= 1).all()):
+        raise ValueError("a forest of presence with shares outside 0 and 1")
+    boosted, bias = content["boosted"], float(content["bias"])
+    if not np.isfinite(bias):
+        raise ValueError(f"boosted trees of presence with bias {bias}")
+    second = SecondStage(forest, None if boosted is None else _restored_trees(boosted), bias)
+    return Detector(upright, turned, _restored_bars(content["bars"], width), second)
 
 
 def _array(tensor: Tensor, dtype: type, *shape: int | None) -> np.ndarray:
@@ -439,20 +473,19 @@ def _restored_bars(content: dict[str, Any], n_values: int) -> BarStage:
     return BarStage(center, scale, weights, bias, log_length, shortest, floor)
 
 
-def _restored_forest(content: dict[str, Any], n_values: int) -> Forest:
+def _restored_trees(content: dict[str, Any]) -> Trees:
     root = _array(content["root"], np.int64, None)
     n_nodes = len(content["feature"])
     feature, left, right = (_array(content[name], np.int64, n_nodes) for name in ("feature", "left", "right"))
-    cut, share = (_array(content[name], np.float64, n_nodes) for name in ("cut", "share"))
-    forest = Forest(root, feature, cut, left, right, share)
+    cut, value = (_array(content[name], np.float64, n_nodes) for name in ("cut", "value"))
     inner = left >= 0
     node = np.arange(n_nodes)
     # Children stand behind their parent: no walk is without end.
     sound = (
         (left[inner] > node[inner]) & (right[inner] > node[inner]) & (right[inner] < n_nodes) & (left[inner] < n_nodes)
     )
-    sound &= (feature[inner] >= 0) & (feature[inner] < n_values)
+    sound &= (feature[inner] >= 0) & (feature[inner] < N_SPAN_VALUES + N_SIDE_VALUES)
     in_range = len(root) and n_nodes <= MOST_NODES and root.min() >= 0 and root.max() < n_nodes
-    if not (in_range and sound.all() and (share >= 0).all() and (share <= 1).all()):
+    if not (in_range and sound.all()):
         raise ValueError("trees of presence that cannot be used")
-    return forest
+    return Trees(root, feature, cut, left, right, value)

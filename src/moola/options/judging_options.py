@@ -1,6 +1,6 @@
 """Options of eval, gate, promote, report, leakcheck and runs prune."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -8,10 +8,12 @@ from moola.errors import WrongUsage
 from moola.options.option_fields import (
     EVALUATION,
     OUTPUT,
+    AllowOverlap,
     Bars,
     BootstrapSeed,
     Comparison,
     FilesLength,
+    LabelledData,
     Machine,
     Output,
     PretrainedEncoder,
@@ -24,12 +26,42 @@ from moola.options.option_fields import (
 from moola.options.option_ranges import COUNT_OR_NONE, DEFAULT_SEED, PROBABILITY, PROMOTED_NAME
 from moola.options.span_options import AnnotatedTimes, SpanReading, Stretches
 
+EceRule = Literal["contract", "noise"]
+
 
 @dataclass(frozen=True, kw_only=True)
-class VerdictOptions(Comparison):
+class LaterOptions:
+    """Labelled windows that came later than everything the model learned from."""
+
+    data: (
+        Annotated[
+            LabelledData,
+            says(
+                "Labelled windows that came later, in place of the run's own test windows; taken from the command line "
+                "or the command's own table of moola.toml alone."
+            ),
+        ]
+        | None
+    ) = None
+    allow_overlap: Annotated[
+        AllowOverlap,
+        says("Accept --data that the model or its encoder may have seen; the result is marked as not leak-proof."),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictOptions(Comparison, LaterOptions):
     """What decides a verdict, for every command."""
 
     name: Annotated[str, everyday("File name of the promoted model.", OUTPUT)] = PROMOTED_NAME
+    ece_rule: Annotated[
+        EceRule,
+        everyday(
+            "A broken ECE rule is a hold (contract); or inconclusive where the challenger's ECE is within what a "
+            "perfectly calibrated model would show (noise).",
+            EVALUATION,
+        ),
+    ] = "contract"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +146,8 @@ class RunOrEventsOptions(EventTruthOptions):
             given = "neither is" if self.events is None else "both are" if self.run else "--events is"
             raise WrongUsage(f"one of --run and --events must be given, but {given}. Give one.")
         self.refuse_idle()
+        if getattr(self, "allow_overlap", False) and getattr(self, "data", None) is None:
+            raise WrongUsage("--allow-overlap must come with --data, but it is not given. Leave it out.")
         return self.run
 
     def events_named(self) -> Path:
@@ -127,6 +161,8 @@ class RunOrEventsOptions(EventTruthOptions):
         if self.events is None or self.run is not None:
             given = "neither is" if self.run is None else "both are" if self.events else "--run is"
             raise WrongUsage(f"one of --run and --events must be given, but {given}. Give one.")
+        if getattr(self, "data", None) is not None:
+            raise WrongUsage("--data must come with --run, but --events is given. Leave one of them out.")
         return self.events
 
 
@@ -165,7 +201,8 @@ class PromoteOptions(VerdictOptions):
         """
         if self.run is None:
             raise WrongUsage("promote must be given --run or --back, but has neither. Name the run to promote.")
-        return GateOptions(run=self.run, baseline=self.baseline, name=self.name, seed=self.seed, min_gain=self.min_gain)
+        asked = {field.name: getattr(self, field.name) for field in fields(VerdictOptions)}
+        return GateOptions(run=self.run, **asked)
 
 
 # Options of `eval`.
@@ -188,7 +225,7 @@ EventMetric = Literal["hit_at_pm3", "lead_lag", "pointer_f1", "event_map", "expa
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(RunOrEventsOptions):
+class EvalOptions(RunOrEventsOptions, LaterOptions):
     """Options of `eval`."""
 
     metrics: Annotated[tuple[ClassMetric, ...], everyday("Class metrics to show.", EVALUATION)] = get_args(ClassMetric)

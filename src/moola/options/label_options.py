@@ -151,4 +151,5 @@ class LabelOptions(FilesLength, Machine):
     ) = None
     max_gap_hours: MaxGapHours | None = None
     context_bars: Annotated[int, Range(0, MAX_CONTEXT), advanced("Bars shown before and after the window.", DATA)] = 30
+    no_model: Annotated[bool, everyday("Learn nothing beside the chart, and propose nothing there.", MODEL)] = False
     seed: Annotated[Seed, says("Seed of the random queue, and of the queue by diversity.")] = DEFAULT_SEED

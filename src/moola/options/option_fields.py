@@ -6,9 +6,10 @@ Annotations of options are objects, not text (no ``from __future__ import annota
 inherited field in the namespace of the class that inherits it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -57,7 +58,7 @@ def says(text: str) -> Parameter:
 EVERYDAY = Parameter(show=True)
 
 # Data.
-LabelledData = Annotated[Path, everyday("Labelled windows, relative or 4-D (features are then computed).", DATA)]
+LabelledData = Annotated[Path, everyday("Labelled windows, relative or 4-D.", DATA)]
 SplitFile = Annotated[Path, everyday("Split file.", DATA)]
 Bars = Annotated[Path, everyday("Bar table.", DATA)]
 LabelledBars = Annotated[Path, everyday("Bars that the windows were labelled on.", DATA)]
@@ -98,14 +99,24 @@ Embargo = Annotated[
 ]
 
 # Model.
+
+
+def _one_or_two(_kind: Any, tokens: Sequence[Any]) -> Path | tuple[Path, ...]:
+    """One name is that file; several, which a frozen encoder alone takes, stand side by side."""
+    paths = tuple(Path(token.value) for token in tokens)
+    return paths[0] if len(paths) == 1 else paths
+
+
 PretrainedEncoder = Annotated[
-    Path, everyday("Encoder file to start from, or `base`, which comes with moola; by default from scratch.", MODEL)
+    Path | tuple[Path, ...],
+    everyday("Encoder file, or `base`, which comes with moola; two stand side by side.", MODEL),
+    Parameter(converter=_one_or_two, consume_multiple=True, n_tokens=-1, metavar="PATH [PATH]"),
 ]
-FreezeEncoder = Annotated[bool, everyday("Train the heads alone; by default on with an encoder file.", MODEL)]
+FreezeEncoder = Annotated[bool, everyday("Train the heads alone; default with an encoder.", MODEL)]
 Head = Annotated[
     HeadKind,
     everyday(
-        "linear (one optimum, calibrated; default on a frozen encoder) or mlp (hidden layer, trained over epochs).",
+        "linear (default on a frozen encoder) or mlp (hidden layer).",
         MODEL,
     ),
 ]
@@ -126,17 +137,17 @@ VisibleBars = Annotated[
 ModelFile = Annotated[Path, everyday("Model file: a promoted .pt, or the model.pkl of a run.", MODEL)]
 
 # Training.
-Epochs = Annotated[int, COUNT, everyday("Passes over the data; the best epoch is kept.", TRAINING)]
+Epochs = Annotated[int, COUNT, everyday("Passes over the data; the best one is kept.", TRAINING)]
 Patience = Annotated[
     int, COUNT_OR_NONE, advanced("Stop after this many epochs without a lower validation loss; 0: never.", TRAINING)
 ]
-BatchSize = Annotated[int, COUNT, everyday("Batch size.", TRAINING)]
+BatchSize = Annotated[int, COUNT, advanced("Batch size.", TRAINING)]
 LearningRate = Annotated[float, RATE, everyday("Peak learning rate.", TRAINING)]
 Seed = Annotated[int, everyday("Random seed.", TRAINING)]
 AugmentData = Annotated[
     bool,
     everyday(
-        "Add synthetic windows (CPSA) of training rows; by default where possible.",
+        "Add synthetic windows (CPSA); by default where possible.",
         TRAINING,
     ),
 ]
@@ -175,7 +186,7 @@ MinGain = Annotated[
 # Output and machine.
 Output = Annotated[Path, everyday("File to write.", OUTPUT)]
 Overwrite = Annotated[bool, everyday("Replace existing files that differ.", OUTPUT)]
-Device = Annotated[DeviceName, everyday("auto takes a GPU where there is one.", MACHINE)]
+Device = Annotated[DeviceName, everyday("auto: a GPU where there is one.", MACHINE)]
 Threads = Annotated[
     int,
     COUNT_OR_NONE,

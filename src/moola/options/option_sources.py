@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
-from dataclasses import fields
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -96,6 +96,17 @@ def option_sources(options: type) -> dict[str, str] | None:
     )
 
 
+def recorded_options(options: Any) -> dict[str, Any]:
+    """Return a command's options by name as plain values, for a record in JSON: files by their path."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [plain(one) for one in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return {name: plain(value) for name, value in asdict(options).items()}
+
+
 def option_names(command: str) -> set[str]:
     """Return the keys of one command; a field that would be a word of Python has a mark behind it."""
     return {field.name.rstrip("_") for field in fields(COMMAND_OPTIONS[command])}
@@ -134,8 +145,16 @@ def file_settings(command: str, path: Path = CONFIG_FILE) -> dict[str, Any]:
         _refuse_unknown(_plain(table), option_names(name), path, f"option of {name}")
     if command not in COMMAND_OPTIONS:
         return {}
-    mine = {key: value for key, value in _plain(shared).items() if key in option_names(command)}
+    mine = {key: value for key, value in _plain(shared).items() if key in option_names(command) - own_only(command)}
     return mine | _plain(tables.get(command, {}))
+
+
+def own_only(command: str) -> set[str]:
+    """Return the keys that a command takes from its own line or its own table alone.
+
+    The data of a project is what it trains on: named for every command it would be taken for windows that came later.
+    """
+    return {"data", "allow_overlap"} if command in ("eval", "gate", "promote") else set()
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

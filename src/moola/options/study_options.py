@@ -48,19 +48,19 @@ class CvOptions(LearnedFromRows, ManyFits):
     """Options of `cv`."""
 
     data: Annotated[LabelledData, says("Labelled windows with times, relative or 4-D.")]
-    model: Annotated[ModelName, everyday("The network, or a cheap reference.", MODEL)] = "enhanced_simple_lstm"
+    model: Annotated[ModelName, everyday("Network or cheap reference.", MODEL)] = "enhanced_simple_lstm"
     scheme: Annotated[
         Literal["expanding", "rolling", "combinatorial"],
         everyday(
-            "expanding and rolling walk forward. combinatorial tests every pair of blocks once, and trains on bars "
-            "after the test windows too: it shows the spread of paths, not what was known at the time.",
+            "expanding and rolling walk forward. combinatorial tests every pair of blocks, and trains on later bars "
+            "too: the spread of paths, not what was known.",
             EVALUATION,
         ),
     ] = "expanding"
     folds: Annotated[
         int,
         SEVERAL,
-        everyday("Test blocks (walk-forward), or blocks to choose pairs from (combinatorial).", EVALUATION),
+        everyday("Test blocks; combinatorial: blocks to pair.", EVALUATION),
     ] = 5
     initial_fraction: InitialFraction = 0.4
     val_fraction: ValFraction = 0.2
@@ -81,10 +81,7 @@ class CvOptions(LearnedFromRows, ManyFits):
         advanced("Shares of the labelled training windows to learn from, for a learning curve.", EVALUATION),
     ] = (1.0,)
     pretrained_encoder: (
-        Annotated[
-            PretrainedEncoder, says("Encoder file to start from; marked as a leak where it saw a fold's test windows.")
-        ]
-        | None
+        Annotated[PretrainedEncoder, says("Encoder file, or `base`; marked where it saw tests.")] | None
     ) = None
     pretrain_bars: Annotated[
         Path | None,
@@ -99,9 +96,7 @@ class CvOptions(LearnedFromRows, ManyFits):
     ] = True
     save_curve: Annotated[Path | None, advanced("PNG of the learning curve.", OUTPUT)] = None
     seed: Annotated[Seed, says("First random seed; the others follow.")] = DEFAULT_SEED
-    resume: Annotated[
-        str | None, everyday("Id or folder of an interrupted cv to continue, with the same options.", OUTPUT)
-    ] = None
+    resume: Annotated[str | None, everyday("Interrupted cv to continue, with the same options.", OUTPUT)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,16 +221,12 @@ HELD = (
 class TuneOptions(SplitData, LearnedFromRows, Machine):
     """Options of `tune`; an option of `train` given here is fixed for every trial."""
 
-    trials: Annotated[
-        int, COUNT, everyday("Trials of the study, earlier calls included; the first one is the defaults.", TRAINING)
-    ] = 30
-    inner_folds: Annotated[
-        int, SEVERAL, everyday("Test blocks of the walk-forward folds inside the train rows.", EVALUATION)
-    ] = 3
+    trials: Annotated[int, COUNT, everyday("Trials, earlier ones included.", TRAINING)] = 30
+    inner_folds: Annotated[int, SEVERAL, everyday("Test blocks inside the train rows.", EVALUATION)] = 3
     initial_fraction: InitialFraction = 0.5
     val_fraction: ValFraction = 0.2
     embargo: Embargo = 0
-    metric: Annotated[TuneMetric, everyday("Metric of a trial: its mean over the folds.", EVALUATION)] = "brier"
+    metric: Annotated[TuneMetric, everyday("Mean over the folds of this metric.", EVALUATION)] = "brier"
     ranges: Annotated[
         Path | None,
         advanced(
@@ -248,9 +239,9 @@ class TuneOptions(SplitData, LearnedFromRows, Machine):
             "SQLite file of the study; by default named after data and options. The same command continues it.", OUTPUT
         ),
     ] = None
-    output: Annotated[
-        Output, says("File whose `[train]` table gets the values; other keys stay, and a backup is kept beside it.")
-    ] = Path("moola.toml")
+    output: Annotated[Output, says("File whose `[train]` table gets the values; a backup is kept.")] = Path(
+        "moola.toml"
+    )
     timeout_minutes: Annotated[
         float, NOT_NEGATIVE, advanced("Begin no trial after this many minutes; 0 sets no limit.", TRAINING)
     ] = 0.0
@@ -261,7 +252,7 @@ class TuneOptions(SplitData, LearnedFromRows, Machine):
             "Fresh seeds to confirm the best trial against the defaults, as the best of many was lucky.", EVALUATION
         ),
     ] = 2
-    epochs: Annotated[Epochs, says("Passes over the training windows.")] | None = None
+    epochs: Annotated[Epochs, says("Passes over the windows.")] | None = None
     cpsa_ratio: CpsaRatio | None = None
     seed: Seed = DEFAULT_SEED
 

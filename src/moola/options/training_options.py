@@ -206,8 +206,20 @@ class PretrainingOptions(FilesLength, Machine):
     ]
     output: Annotated[Output, says("Encoder file to write.")]
     input_dim: InputDim | None = None
-    hidden_dim: Annotated[HiddenDim, says("LSTM units per direction.")] = 128
-    num_layers: Annotated[NumLayers, says("LSTM layers.")] = 2
+    start_from: (
+        Annotated[
+            Path,
+            everyday(
+                "Encoder file whose weights to go on from, or `base`, which comes with moola; by default from scratch.",
+                MODEL,
+            ),
+        ]
+        | None
+    ) = None
+    hidden_dim: Annotated[
+        HiddenDim | None, says("LSTM units per direction; by default 128, or as in --start-from.")
+    ] = None
+    num_layers: Annotated[NumLayers | None, says("LSTM layers; by default 2, or as in --start-from.")] = None
     mirror_windows: Annotated[
         bool | None, advanced("Show every other window upside down; on where windows have prices.", TRAINING)
     ] = None
@@ -315,5 +327,24 @@ class ExportOptions:
     """Options of `export`."""
 
     model: ModelFile
-    output: Annotated[Output, says("File to write (.onnx).")]
-    format: Annotated[Literal["onnx"], everyday("Format of the file.", OUTPUT)] = "onnx"
+    output: Annotated[Output, says("File to write: .onnx, or .py for freqtrade; for mt5 a folder of its own.")]
+    format: Annotated[
+        Literal["onnx", "mt5", "freqtrade"],
+        everyday(
+            "onnx: one graph. mt5: the graph with an indicator for MetaTrader 5 and a check of it. freqtrade: a "
+            "strategy that reads the events of a live scan.",
+            OUTPUT,
+        ),
+    ] = "onnx"
+    input: Annotated[
+        Literal["features", "ohlc"] | None,
+        everyday(
+            "What an onnx graph takes: the eleven features of any number of windows (default), or the prices of one "
+            "window, with features and decoding in the graph.",
+            OUTPUT,
+        ),
+    ] = None
+    events: Annotated[
+        Path | None,
+        everyday("For freqtrade: the events that the strategy reads, as scan --follow or --live writes them.", DATA),
+    ] = None

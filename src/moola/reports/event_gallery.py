@@ -13,7 +13,8 @@ from moola.core.bars import Bars
 from moola.core.utc_times import utc_text
 from moola.evaluation.event_figures import Example, chosen_examples
 from moola.evaluation.span_metrics import JudgedEvents
-from moola.reports.png_charts import INK, MODEL, draw_bars, save_figure
+from moola.reports.chart_axes import INK, MODEL, draw_bars
+from moola.reports.png_charts import save_figure
 
 matplotlib.use("Agg")
 N_EACH, CONTEXT_BARS = 3, 30

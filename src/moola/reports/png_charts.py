@@ -15,15 +15,23 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from moola.augment import Window
 from moola.core.expansions import ENDS, class_text
-from moola.core.windows import inner_zone
 from moola.files import write_atomic
-from moola.reports.svg_charts import BODY_SHARE
+from moola.reports.chart_axes import (
+    DOWN,
+    EXPANSION,
+    INK,
+    MODEL,
+    draw_bars,
+    draw_reliability,
+    frame_times,
+    frame_window,
+    plain_frame,
+    price_labels,
+    shade,
+)
 from moola.scan.event_views import EventPicture
 
 matplotlib.use("Agg")
-
-
-INK, MODEL, BAND = "#444444", "#1f6f8b", "#d9e4ea"
 
 
 def save_figure(path: Path, figure: Any) -> None:
@@ -32,12 +40,6 @@ def save_figure(path: Path, figure: Any) -> None:
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
     plt.close(figure)
     write_atomic(path, buffer.getvalue())
-
-
-def _plain_frame(*axes: Any) -> None:
-    """Take the frame's upper and right line away, in every chart alike."""
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
 
 
 def reliability_plot(
@@ -54,24 +56,16 @@ def reliability_plot(
     figure, (top, below) = plt.subplots(
         2, 1, figsize=(5.6, 6.6), height_ratios=(3, 1), sharex=True, layout="constrained"
     )
+    draw_reliability(top, bins)
+    top.set(ylabel=f"share of {words[0]}", title=title)
     centres = [(row["bin"] + 0.5) / 10 for row in bins]
-    low = [row["perfect_low"] for row in bins]
-    high = [row["perfect_high"] for row in bins]
-    spans = [top_ - bottom for top_, bottom in zip(high, low, strict=True)]
-    top.bar(centres, spans, bottom=low, width=0.1, color=BAND, edgecolor="white", label="95 % of a perfect model")
-    top.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="perfect calibration")
-    confidence = [row["confidence"] for row in bins]
-    accuracy = [row["accuracy"] for row in bins]
-    top.plot(confidence, accuracy, color=MODEL, marker="o", linewidth=1.5, label="this run")
-    top.set(ylabel=f"share of {words[0]}", ylim=(0, 1.02), title=title)
-    top.legend(loc="upper left", frameon=False, fontsize=9)
     counts = [row["n"] for row in bins]
     bars = below.bar(centres, counts, width=0.09, color=MODEL)
     below.bar_label(bars, fontsize=8)
     below.set(xlabel=words[1], ylabel=words[2], xlim=(0, 1))
     below.margins(y=0.25)
     figure.supxlabel(note, fontsize=8, color=INK)
-    _plain_frame(top, below)
+    plain_frame(top, below)
     save_figure(path, figure)
 
 
@@ -113,7 +107,7 @@ def comparison_plot(path: Path, result: dict[str, Any], judged_on: str) -> None:
                 axis.plot([row["difference"]], [place], color=MODEL, marker="o")
         axis.axvline(0, color=INK, linewidth=1, linestyle="--")
         axis.set(title=metric, yticks=range(len(names)), yticklabels=names)
-        _plain_frame(axis)
+        plain_frame(axis)
     figure.suptitle(f"Difference from {result['baseline']}, {judged_on}", fontsize=9)
     save_figure(path, figure)
 
@@ -131,7 +125,7 @@ def label_curve_plot(path: Path, result: dict[str, Any]) -> None:
             if value is not None:
                 axis.axhline(value, color=INK, linewidth=1, linestyle=style, label=f"{reference}, all labels")
         axis.set(xlabel="training windows per fold (mean)", title=name)
-        _plain_frame(axis)
+        plain_frame(axis)
     axes[0].legend(frameon=False, fontsize=8)
     by = ", ".join(result["labelled_by"]) or "unknown"
     figure.supxlabel(
@@ -143,8 +137,6 @@ def label_curve_plot(path: Path, result: dict[str, Any]) -> None:
 # Synthetic windows as bars: made windows beside their parents.
 
 
-# As in the report: rising, falling, expansion, and what is outside the inner zone.
-UP, DOWN, EXPANSION, OUTSIDE = "#2a8c82", "#b5502b", "#7a4fb5", "#e8edf0"
 PANEL_INCHES = (8.0, 2.7)
 
 
@@ -176,29 +168,13 @@ def made_windows_plot(path: Path, pairs: list[tuple[Window, Window]], title: str
     save_figure(path, figure)
 
 
-def draw_bars(axis: Any, ohlc: np.ndarray) -> None:
-    """Draw wicks and bodies; a bar that closed where it opened still shows a line."""
-    open_, high, low, close = ohlc.T
-    bars = np.arange(len(ohlc))
-    colour = np.where(close >= open_, UP, DOWN)
-    axis.vlines(bars, low, high, colors=colour, linewidth=0.9)
-    least = (high.max() - low.min()) * 0.004
-    body = np.maximum(np.abs(close - open_), least)
-    axis.bar(bars, body, bottom=(open_ + close - body) / 2, width=BODY_SHARE, color=colour, linewidth=0)
-
-
 def _pointers(axis: Any, window: Window, origin: Window | None) -> None:
-    n_bars = len(window)
-    first, last = inner_zone(n_bars)
-    for left, right in ((-0.5, first - 0.5), (last - 0.5, n_bars - 0.5)):
-        axis.axvspan(left, right, color=OUTSIDE, linewidth=0, zorder=0)
+    frame_window(axis, len(window))
     if window.has_pointers:
-        axis.axvspan(window.start_bar - 0.5, window.end_bar + 0.5, color=EXPANSION, alpha=0.25, linewidth=0, zorder=0)
+        shade(axis, window.start_bar, window.end_bar, 0.25)
     if origin is not None and origin.has_pointers:
         for place in (origin.start_bar - 0.5, origin.end_bar + 0.5):
             axis.axvline(place, color=EXPANSION, linewidth=1, linestyle=(0, (4, 3)))
-    axis.set(xlim=(-0.5, n_bars - 0.5))
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
 
 
 def _foreign(axis: Any, made: Window) -> None:
@@ -231,7 +207,7 @@ def _scale(axis: Any, window: Window, half_range: float) -> None:
     axis.yaxis.set_major_formatter(FuncFormatter(lambda price, _place: f"{price:.5g}"))
     axis.yaxis.set_minor_formatter(FuncFormatter(lambda _price, _place: ""))
     axis.tick_params(labelsize=8, colors=INK)
-    _plain_frame(axis)
+    plain_frame(axis)
 
 
 def _window_title(window: Window) -> str:
@@ -266,15 +242,14 @@ def event_plot(folder: Path, picture: EventPicture) -> Path:
     start, end = (int(bar) for bar in picture.bar)
     draw_bars(top, picture.ohlc)
     for axis in (top, below):
-        axis.axvspan(start - 0.5, end + 0.5, color=EXPANSION, alpha=0.2, linewidth=0, zorder=0)
+        shade(axis, start, end)
         axis.tick_params(labelsize=8, colors=INK)
-    _plain_frame(top, below)
+    plain_frame(top, below)
     _curves(below, picture)
     top.set_title(_event_title(picture), loc="left", fontsize=10)
-    top.set(ylabel="price", xlim=(-0.5, len(picture.ohlc) - 0.5))
-    top.yaxis.set_major_formatter(FuncFormatter(lambda price, _place: f"{price:.6g}"))
-    below.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
-    below.xaxis.set_major_formatter(FuncFormatter(lambda bar, _place: _time_at(picture, bar)))
+    top.set(ylabel="price")
+    price_labels(top)
+    frame_times(below, picture.start_us)
     path = folder / f"{picture.rank:04d}_{_plain(picture.symbol)}{_time(picture, start):%Y%m%dT%H%M}.png"
     save_figure(path, figure)
     return path
@@ -303,12 +278,6 @@ def _event_title(picture: EventPicture) -> str:
 
 def _time(picture: EventPicture, bar: int) -> datetime:
     return datetime.fromtimestamp(int(picture.start_us[bar]) / 1e6, UTC)
-
-
-def _time_at(picture: EventPicture, bar: float) -> str:
-    # Positions without a bar have no time.
-    inside = 0 <= bar <= len(picture.start_us) - 1
-    return f"{_time(picture, int(bar)):%m-%d %H:%M}" if inside else ""
 
 
 def _plain(symbol: str) -> str:

@@ -162,7 +162,9 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 def _facts(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, dict[str, str]]:
     encoder = manifest.get("encoder") or {}
-    start = f"{config.get('pretrained_encoder')}" if manifest.get("pretrained") else "from scratch"
+    named = config.get("pretrained_encoder")
+    start = " and ".join(map(str, named if isinstance(named, list) else [named]))
+    start = start if manifest.get("pretrained") else "from scratch"
     data = {
         "data file": config.get("data"),
         "data SHA-256": manifest.get("data_sha256"),

@@ -9,8 +9,17 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from moola.errors import InvalidData, OperationFailed
-from moola.files import json_bytes, read_bytes, read_json, safe_name, sha256_bytes, sha256_file, write_atomic
+from moola.errors import OperationFailed
+from moola.files import (
+    json_bytes,
+    read_bytes,
+    read_json,
+    read_json_lines,
+    safe_name,
+    sha256_bytes,
+    sha256_file,
+    write_atomic,
+)
 
 log = logging.getLogger(__name__)
 LOG_NAME = "promotions.jsonl"
@@ -200,22 +209,4 @@ def read_log(root: Path) -> list[dict[str, Any]]:
     InvalidData
         A line is no JSON object, such as the half line of a copy that was cut short.
     """
-    path = root / LOG_NAME
-    if not path.is_file():
-        return []
-    lines = read_bytes(path, "the promotion log", "Fix its permissions.").split(b"\n")
-    entries, broken = [], []
-    for number, line in enumerate(lines[:-1] if not lines[-1] else lines, start=1):
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            entry = None
-        entries.append(entry)
-        if not isinstance(entry, dict):
-            broken.append(number)
-    if broken:
-        raise InvalidData(
-            f"the promotion log must hold a JSON object a line, but {len(broken)} of {len(entries)} lines are none "
-            f"({path}, first line {broken[0]}). Complete that line from a copy, or remove it."
-        )
-    return entries
+    return read_json_lines(root / LOG_NAME, "the promotion log", "Complete that line from a copy, or remove it.")

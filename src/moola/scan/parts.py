@@ -264,12 +264,16 @@ def reader_and_judging(model: ModelFile, options: ScanOptions) -> tuple[WindowRe
             "annotated stretches: its probability of a piece depends on bars after it. Scan without them."
         )
     reader = WindowReader(model, device, Sliding(options.stride, options.max_gap_hours, options.batch_windows))
-    # The model's threshold is one pointer's; an event has two, and its probability is of both.
-    own = max((model.pointer_threshold or 0.0) ** 2, LEAST_PROB)
-    if model.presence is not None:
-        own = model.presence.threshold
-    least = own if options.min_prob is None else options.min_prob
+    least = least_prob(model) if options.min_prob is None else options.min_prob
     return reader, Judging(least, options.max_overlap, options.live_windows)
+
+
+def least_prob(model: ModelFile) -> float:
+    """Return the least probability of an event where none is asked for."""
+    if model.presence is not None:
+        return model.presence.threshold
+    # The model's threshold is one pointer's; an event has two, and its probability is of both.
+    return max((model.pointer_threshold or 0.0) ** 2, LEAST_PROB)
 
 
 # What proposals of neighbouring parts of a scan do to each other, settled part by part in their order.

@@ -103,6 +103,7 @@ class Scan:
                 "n_cut": n_cut,
                 "predicted": dict(sorted(said.items())),
                 "min_prob": float(self.judging.min_prob),
+                "event_prob": self.reader.event_prob,
                 "n_bars": sum(self.spool.n_bars),
                 "n_symbols": len(self.spool.symbols),
                 "resumed_parts": n_done,

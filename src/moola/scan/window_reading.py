@@ -17,7 +17,10 @@ from moola.evaluation.pointer_metrics import HIT_BARS
 from moola.fit.chart_reading import BarVectors, heard, vectors_heard, zone_of
 from moola.fit.predicting import decode, read_windows_both_ways
 from moola.models.model_files import ModelFile
+from moola.models.presence_part import PROBABILITY, RANK
 from moola.tables.bar_spool import LaidOutBars, symbol_gap_s, symbol_interval_us
+
+POINTERS = "probability that both pointers are near"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,12 @@ class WindowReader:
     def zone(self) -> tuple[int, int]:
         """Bars of a window in which its pointers are trusted: the inner zone, as far as the model sees it."""
         return zone_of(self.model)
+
+    @property
+    def event_prob(self) -> str:
+        """What the probability of an event is, in words."""
+        presence = self.model.presence
+        return POINTERS if presence is None else RANK if presence.is_rank else PROBABILITY
 
     def read(self, bars: Bars, offset: int, max_gap_s: float, sums: BarVectors | None = None) -> WindowCurves:
         """Read the windows of one symbol's bars.

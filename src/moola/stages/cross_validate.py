@@ -19,12 +19,12 @@ from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.files import sha256_file
 from moola.fit.processes import OnFit
 from moola.leakcheck.checking import leakcheck
-from moola.models.model_files import encoder_sha256, read_encoder
+from moola.models.model_files import each_encoder, encoder_sha256, read_encoder
 from moola.models.references import REFERENCES
 from moola.models.sealed import digest
 from moola.options.judging_options import LeakcheckOptions
 from moola.options.option_ranges import refuse_out_of_range
-from moola.options.option_sources import option_sources
+from moola.options.option_sources import option_sources, recorded_options
 from moola.options.study_options import CV_ROOT, CvOptions
 from moola.options.training_options import PretrainOptions
 from moola.provenance.learned_times import with_window_bars
@@ -141,8 +141,10 @@ def _check(options: CvOptions) -> None:
             "--freeze-encoder must have an encoder to freeze, but there is none. "
             "Name --pretrain-bars or --pretrained-encoder."
         )
-    if options.pretrain_bars and options.pretrained_encoder:
-        raise WrongUsage("--pretrain-bars and --pretrained-encoder must not come together: name one of them.")
+    if options.pretrain_bars and len(each_encoder(options.pretrained_encoder)) > 1:
+        raise WrongUsage(
+            "--pretrain-bars must stand beside at most one encoder, but --pretrained-encoder names two. Leave one out."
+        )
     if options.pretrain_bars and options.scheme == "combinatorial":
         raise WrongUsage(
             "--pretrain-bars must walk forward (a combinatorial fold has test windows amid its train bars). "
@@ -155,8 +157,7 @@ def _opened(options: CvOptions, data_sha256: str) -> contextlib.AbstractContextM
     deciding["pretrained_encoder"] = encoder_sha256(options.pretrained_encoder) or ""
     deciding["pretrain_bars"] = sha256_file(options.pretrain_bars) if options.pretrain_bars else ""
     key = digest(deciding | {"data_sha256": data_sha256})
-    config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
-    config |= {"digest": key, "option_sources": option_sources(CvOptions)}
+    config = recorded_options(options) | {"digest": key, "option_sources": option_sources(CvOptions)}
     new_id = run_store.new_run_id(f"cv_{options.model}", options.seed, key)
     return run_store.opened(CV_ROOT, "cv", new_id, config, options.resume)
 

@@ -19,6 +19,7 @@ from moola.fit.fitting import fit_material, predict_held_out
 from moola.fit.inputs import Material, gather, resolve_options
 from moola.fit.processes import OnFit, run_jobs
 from moola.fit.reference_fits import predict_reference
+from moola.models.model_files import each_encoder
 from moola.models.references import REFERENCES
 from moola.options.study_options import CvOptions
 from moola.options.training_options import TrainOptions
@@ -74,11 +75,11 @@ class FitTask:
 
 def train_options(options: CvOptions, task: FitTask) -> TrainOptions:
     """Return the options of `train` that this fit is."""
-    encoder = task.encoder if options.pretrain_bars else options.pretrained_encoder
+    named = each_encoder(options.pretrained_encoder) + ((task.encoder,) if options.pretrain_bars else ())
     return TrainOptions(
         data=options.data,
         split=task.split,
-        pretrained_encoder=encoder,
+        pretrained_encoder=named if len(named) > 1 else next(iter(named), None),
         freeze_encoder=options.freeze_encoder,
         head=options.head,
         hidden_dim=options.hidden_dim,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from moola.errors import InvalidData
+from moola.errors import InvalidData, WrongUsage
 from moola.evaluation.class_metrics import brier
 from moola.evaluation.comparisons import corrected_resampled_t
 from moola.evaluation.figures import TrainingFacts
@@ -62,7 +62,13 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
     ------
     InvalidData
         No baseline was named, or it is of other windows or folds.
+    WrongUsage
+        Later windows are named: a cv has no model to read them.
     """
+    if options.data is not None:
+        raise WrongUsage(
+            "--data must come with a run, but --run is a cv, which keeps no model. Name a run that was trained."
+        )
     challenger_run = run_store.find_run(CV_ROOT, options.run_named())
     if options.baseline is None:
         raise InvalidData(
@@ -76,7 +82,7 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
     facts = TrainingFacts(**challenger_run.read(run_store.FACTS))
     leaks = [str(leak) for leak in metrics["leaks"]]
     trivial = prevalence_of(challenger_run)
-    verdict = judge(challenger, baseline, facts, leaks, options.seed, trivial, options.min_gain)
+    verdict = judge(challenger, baseline, facts, leaks, options.seed, trivial, options.min_gain, options.ece_rule)
     judgements = [
         Judgement("rule", verdict.verdict, verdict.reason),
         by_seeds(metrics["by_seed"], baseline_run.read(run_store.METRICS)["by_seed"]),

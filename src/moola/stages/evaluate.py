@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from moola.errors import InvalidData, NotPromoted, OperationFailed
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
-from moola.evaluation.gates import Verdict, judge
+from moola.evaluation.gates import judge
 from moola.files import json_bytes, sha256_file, write_atomic
 from moola.fit.predicting import predict_windows
 from moola.locks import alone, lock_beside
@@ -23,10 +23,12 @@ from moola.options.judging_options import EvalOptions, GateOptions
 from moola.options.option_ranges import METRICS_ROOT, PROMOTED_ROOT, RUNS_ROOT
 from moola.provenance.learned_times import seen_among
 from moola.runs import run_store, tracking
+from moola.runs.looks import count_looks, remember_look
 from moola.runs.promotion import BACK, check_promotion, finish_promotion, promote_back, promote_file, promoted_path
+from moola.stages.later_windows import LaterWindows, read_later
 from moola.stages.model_card import write_card
 from moola.tables.prediction_table import Predictions, read_predictions
-from moola.tables.window_file import read_windows
+from moola.tables.window_file import WindowTable, read_windows
 from moola.training.device import prepare_device
 
 log = logging.getLogger(__name__)
@@ -76,19 +78,24 @@ def training_facts(run: run_store.Run) -> TrainingFacts:
 
 
 def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
-    """Evaluate a run on test (else val) and keep the figures."""
+    """Evaluate a run on test (else val), or on later windows where they are named, and keep the figures."""
     run = run_store.find_run(RUNS_ROOT, options.run_named())
     assert run.manifest is not None
-    predictions = judged_predictions(run)
+    later = None if options.data is None else read_later(run, options)
+    predictions = judged_predictions(run) if later is None else later.predictions
     evaluation = evaluate(predictions, training_facts(run), options.metrics, options.event_metrics, options.seed)
-    path = options.save_metrics or METRICS_ROOT / f"{run.run_id}.json"
+    name = run.run_id if later is None else f"{run.run_id}-{later.path.stem}"
+    path = options.save_metrics or METRICS_ROOT / f"{name}.json"
     facts = {
         key: run.manifest.get(key) for key in ("leak_proof", "leaks", "labelled_by", "data_sha256", "split_sha256")
     } | {"chosen_by_val": run_store.chosen_by_val(run.manifest)}
+    if later is not None:
+        facts |= later.record()
     said = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
     content = {"run_id": run.run_id, **facts, **evaluation.as_dict(), "predicted": dict(sorted(said.items()))}
     write_atomic(path, json_bytes(content))
-    write_card(run, evaluation)
+    if later is None:
+        write_card(run, evaluation)
     documents = {run_store.METRICS: content}
     tracking.track_run("eval", run.run_id, asdict(options), content["figures"], run.manifest | content, documents)
     return content | {"metrics_file": str(path)}, evaluation
@@ -105,43 +112,64 @@ class Baseline:
 
 
 def gate(options: GateOptions) -> dict[str, Any]:
-    """Compare a run with a baseline on the same windows; the verdict is in the result."""
+    """Compare a run with a baseline on the same windows; the verdict is in the result, and nothing is written."""
     run = run_store.find_run(RUNS_ROOT, options.run_named())
     assert run.manifest is not None
-    challenger = judged_predictions(run)
-    baseline = _find_baseline(options, run, challenger)
+    later = None if options.data is None else read_later(run, options)
+    challenger = judged_predictions(run) if later is None else later.predictions
+    baseline = _find_baseline(options, run, challenger, later)
     if baseline.note:
         log.warning("%s", baseline.note)
-    leaks = [str(leak) for leak in run.manifest.get("leaks") or []]
+    leaks = [str(leak) for leak in run.manifest.get("leaks") or []] if later is None else later.leaks
     verdict = judge(
-        challenger, baseline.predictions, training_facts(run), leaks, options.seed, min_gain=options.min_gain
+        challenger,
+        baseline.predictions,
+        training_facts(run),
+        leaks,
+        options.seed,
+        min_gain=options.min_gain,
+        ece_rule=options.ece_rule,
     )
-    return _gate_record(run, baseline, verdict, str(challenger.part[0]))
-
-
-def _gate_record(run: run_store.Run, baseline: Baseline, verdict: Verdict, part: str) -> dict[str, Any]:
-    assert run.manifest is not None
+    looks = count_looks(challenger.windows_sha256, run.run_id, baseline.name)
+    facts = {key: run.manifest.get(key) for key in ("leak_proof", "labelled_by")}
+    if later is not None:
+        facts |= later.record()
     return {
         "run_id": run.run_id,
         "baseline_kind": baseline.kind,
         "baseline": baseline.name,
         "baseline_note": baseline.note,
-        "part": part,
-        "leak_proof": run.manifest.get("leak_proof"),
-        "labelled_by": run.manifest.get("labelled_by"),
+        "part": str(challenger.part[0]),
+        **facts,
         **verdict.as_dict(),
+        "windows_sha256": challenger.windows_sha256,
+        **asdict(looks),
     }
 
 
-def _find_baseline(options: GateOptions, run: run_store.Run, challenger: Predictions) -> Baseline:
+# What the promotion log and the record of gates keep of a verdict.
+PROMOTED = ("run_id", "verdict", "reason", "baseline", "baseline_kind", "part", "n_windows", "ece_rule")
+KEPT = (*PROMOTED, "windows_sha256")
+
+
+def gate_and_remember(options: GateOptions) -> dict[str, Any]:
+    """Do the same, and note in the record of gates that these windows were looked at."""
+    result = gate(options)
+    remember_look({key: result[key] for key in KEPT} | {"data": result.get("data")})
+    return result
+
+
+def _find_baseline(
+    options: GateOptions, run: run_store.Run, challenger: Predictions, later: LaterWindows | None
+) -> Baseline:
     assert run.manifest is not None
     if options.baseline is not None:
         if options.baseline.is_file():
-            return _of_model(options.baseline, "model file", run, challenger)
-        return _of_run(run_store.find_run(RUNS_ROOT, options.baseline), "run", challenger)
+            return _of_model(options.baseline, "model file", run, challenger, later)
+        return _of_run(run_store.find_run(RUNS_ROOT, options.baseline), "run", challenger, later)
     promoted = promoted_path(PROMOTED_ROOT, options.name)
     if promoted.is_file():
-        return _of_model(promoted, "promoted model", run, challenger)
+        return _of_model(promoted, "promoted model", run, challenger, later)
     keys = ("data_sha256", "split_sha256")
     wanted = {key: run.manifest.get(key) for key in keys}
     scratch = run_store.newest_matching(RUNS_ROOT, run.run_id, pretrained=False, **wanted)
@@ -153,34 +181,43 @@ def _find_baseline(options: GateOptions, run: run_store.Run, challenger: Predict
             f"a gate must have a baseline, but {PROMOTED_ROOT / options.name} does not exist and no other from-scratch "
             f"run has this data and split. Train one with `{line}`, or name one with --baseline."
         )
-    return _of_run(scratch, "from-scratch run", challenger)
+    return _of_run(scratch, "from-scratch run", challenger, later)
 
 
-def _of_run(run: run_store.Run, kind: str, challenger: Predictions) -> Baseline:
+def _of_run(run: run_store.Run, kind: str, challenger: Predictions, later: LaterWindows | None) -> Baseline:
+    if later is not None:
+        return replace(_of_model(run.path(run_store.MODEL), kind, run, challenger, later), name=run.run_id)
     predictions = read_predictions(run.path(run_store.PREDICTIONS))
     return Baseline(kind, run.run_id, _of_kept_model(run, predictions, str(challenger.part[0])))
 
 
-def _of_model(path: Path, kind: str, run: run_store.Run, challenger: Predictions) -> Baseline:
-    """Let a model file predict the challenger's windows, read from the data that its run names."""
+def _of_model(
+    path: Path, kind: str, run: run_store.Run, challenger: Predictions, later: LaterWindows | None
+) -> Baseline:
+    """Let a model file predict the challenger's windows: later ones, or those of the data that its run names."""
     assert run.manifest is not None
     model = read_model(path)
-    config = run.read(run_store.CONFIG)
-    data = Path(str(config.get("data")))
-    if not data.is_file() or sha256_file(data) != run.manifest.get("data_sha256"):
-        raise OperationFailed(
-            f"the challenger's data must be where its run read it for the {kind} to predict it too, but {data} is "
-            "missing or has changed. Put it back, or name a run with --baseline."
-        )
-    device = prepare_device("cpu", int(run.manifest.get("threads") or 0))
-    table = read_windows(data, model.window_bars)
     if set(model.class_names) != set(challenger.class_names):
         raise InvalidData(
             f"the {kind} must have the challenger's classes, but {path} has {', '.join(model.class_names)} and the "
             f"run {', '.join(challenger.class_names)}. Name another with --baseline."
         )
+    table = _data_of(run, kind, model.window_bars) if later is None else later.table
+    device = prepare_device("cpu", int(run.manifest.get("threads") or 0))
     predictions = predict_windows(model, table, challenger.row, challenger.part, device)
     return Baseline(kind, str(path), predictions, _trained_on_judged(model, kind, challenger))
+
+
+def _data_of(run: run_store.Run, kind: str, window_bars: int) -> WindowTable:
+    """Read the data that the challenger's run was trained on."""
+    assert run.manifest is not None
+    data = Path(str(run.read(run_store.CONFIG).get("data")))
+    if not data.is_file() or sha256_file(data) != run.manifest.get("data_sha256"):
+        raise OperationFailed(
+            f"the challenger's data must be where its run read it for the {kind} to predict it too, but {data} is "
+            "missing or has changed. Put it back, or name a run with --baseline."
+        )
+    return read_windows(data, window_bars)
 
 
 def _trained_on_judged(model: ModelFile, kind: str, challenger: Predictions) -> str:
@@ -242,7 +279,7 @@ def go_back(name: str) -> dict[str, Any]:
 def _promote(
     options: GateOptions, accept_inconclusive: bool, report: Callable[[dict[str, Any]], None], target: Path
 ) -> dict[str, Any]:
-    result = gate(options)
+    result = gate_and_remember(options)
     report(result)
     verdict = result["verdict"]
     if verdict == "hold" or (verdict == "inconclusive" and not accept_inconclusive):
@@ -251,8 +288,6 @@ def _promote(
             f"a model must pass the gate to be promoted, but the verdict is {verdict}: {result['reason']}. {way}"
         )
     run = run_store.find_run(RUNS_ROOT, options.run_named())
-    record = {
-        key: result[key] for key in ("run_id", "verdict", "reason", "baseline", "baseline_kind", "part", "n_windows")
-    }
+    record = {name: result[name] for name in (*PROMOTED, "data") if name in result}
     entry = promote_file(run.path(run_store.MODEL), target, record)
     return result | {"promoted_to": str(target), "replaced_sha256": entry["replaced_sha256"], "sha256": entry["sha256"]}

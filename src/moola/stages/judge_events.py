@@ -279,7 +279,8 @@ def gate_events(options: GateOptions) -> dict[str, Any]:
     paths = [path, options.baseline_events]
     truth, (challenger, baseline), given = _tables(paths, options)
     theirs = options.min_prob if options.baseline_min_prob is None else options.baseline_min_prob
-    verdict = judge_events(challenger, baseline, (options.min_prob, theirs), options.seed, options.min_gain)
+    thresholds = (options.min_prob, theirs)
+    verdict = judge_events(challenger, baseline, thresholds, options.seed, options.min_gain, ece_rule=options.ece_rule)
     return {
         "events": str(path),
         "baseline_events": str(options.baseline_events),

@@ -166,15 +166,24 @@ def card_text(content: CardContent) -> str:
 def _what_it_is(content: CardContent) -> str:
     manifest, config = content.manifest, content.config
     frozen = "frozen" if (manifest.get("encoder") or {}).get("frozen") else "trained on"
-    start = f"pretrained (`{_plain(config.get('pretrained_encoder'))}`), {frozen}"
+    named = config.get("pretrained_encoder")
+    start = f"pretrained (`{_named(named)}`), {frozen}"
     encoder = start if manifest.get("pretrained") else "from scratch"
+    if isinstance(named, list):
+        encoder = f"{start}, their vectors side by side"
+    else:
+        encoder = f"{config.get('num_layers')} LSTM layer(s) of {config.get('hidden_dim')} units each way, {encoder}"
     says = "its class and the first and last bar of its expansion" if config.get("predict_pointers") else "its class"
     return (
         f"`{manifest['model']}` reads a window of {config.get('window_bars')} bars and says {says}. "
-        f"Classes: {', '.join(_plain(name) for name in content.class_counts['train'])}. Encoder: "
-        f"{config.get('num_layers')} LSTM layer(s) of {config.get('hidden_dim')} units each way, {encoder}. "
+        f"Classes: {', '.join(_plain(name) for name in content.class_counts['train'])}. Encoder: {encoder}. "
         f"Finished {manifest.get('finished_at')}; {run_store.how_fitted(manifest)}."
     )
+
+
+def _named(recorded: Any) -> str:
+    """Name the files of an option as they were given: one path, or several."""
+    return _plain(" ".join(map(str, recorded)) if isinstance(recorded, list) else recorded)
 
 
 def _judged_on(content: CardContent) -> str:
@@ -260,7 +269,7 @@ def _data(content: CardContent) -> str:
     for name, option in (("Data", "data"), ("Split", "split"), ("Encoder", "pretrained_encoder")):
         sha256 = manifest.get(f"{'encoder' if name == 'Encoder' else option}_sha256")
         if sha256:
-            lines.append(f"- {name}: `{_plain(config.get(option))}`, SHA-256 `{sha256}`.")
+            lines.append(f"- {name}: `{_named(config.get(option))}`, SHA-256 `{sha256}`.")
     made = f"{config.get('cpsa_ratio')} per real window in each epoch" if config.get("augment_data") else "none"
     lines.append(f"- Synthetic windows in training: {made}.")
     if config.get("refit"):

@@ -7,7 +7,6 @@ import json
 import logging
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from moola.fit.presence_inputs import check_presence_options, with_presence
 from moola.models.model_files import read_model, write_model
 from moola.models.sealed import digest
 from moola.options.option_ranges import RUNS_ROOT
-from moola.options.option_sources import option_sources
+from moola.options.option_sources import option_sources, recorded_options
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import with_window_bars
 from moola.runs import run_store, tracking
@@ -64,8 +63,7 @@ def _opened(options: TrainOptions, deciding: dict[str, Any]) -> contextlib.Abstr
     if not options.save_run:
         return contextlib.nullcontext()
     key = digest(deciding)
-    config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
-    config |= {"digest": key, "option_sources": option_sources(TrainOptions)}
+    config = recorded_options(options) | {"digest": key, "option_sources": option_sources(TrainOptions)}
     new_id = run_store.new_run_id(options.model, options.seed, key)
     return run_store.opened(RUNS_ROOT, "run", new_id, config, options.resume)
 

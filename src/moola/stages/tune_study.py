@@ -21,6 +21,8 @@ from moola.core.seeds import derive_seed
 from moola.core.windows import WINDOW_BARS
 from moola.errors import OperationFailed, UntrustedFile, WrongUsage
 from moola.locks import alone, lock_beside
+from moola.models.model_files import each_encoder
+from moola.options.option_sources import recorded_options
 from moola.options.study_options import (
     HELD,
     HIGHER_IS_BETTER,
@@ -274,6 +276,9 @@ def make_plan(options: TuneOptions) -> Plan:
     """
     held = {name: value for name in HELD if (value := getattr(options, name)) not in (None, ())}
     with_encoder = options.pretrained_encoder is not None
+    if len(each_encoder(options.pretrained_encoder)) > 1:
+        # Two encoders are read as they are: whether to freeze them is not to be chosen.
+        held["freeze_encoder"] = True
     ranges = declared_ranges(with_encoder, options.ranges, held)
     single = {
         name: found.values[0]
@@ -312,7 +317,7 @@ def make_plan(options: TuneOptions) -> Plan:
     if options.window_bars not in (None, WINDOW_BARS):
         held["window_bars"] = options.window_bars
     if with_encoder:
-        held["pretrained_encoder"] = str(options.pretrained_encoder)
+        held["pretrained_encoder"] = recorded_options(options)["pretrained_encoder"]
     device = prepare_device(options.device, options.threads)
     defaults = {name: getattr(today, name) for name in ranges}
     return Plan(inner, base, defaults, ranges, held, options.metric, options.seed, device)

@@ -12,6 +12,7 @@ import polars as pl
 from moola.core.bar_lengths import closing_us
 from moola.core.windows import rows_of
 from moola.errors import InvalidData
+from moola.files import json_bytes, sha256_bytes
 from moola.tables.frames import read_frame, utc_series, write_frame
 
 ADVICE = "Train the run again."
@@ -121,6 +122,12 @@ class Predictions:
     def of_part(self, part: str) -> Predictions:
         """Return the rows of one part, in time order (row order where there are not times)."""
         return self.take(np.flatnonzero(self.part == part)).in_time_order()
+
+    @property
+    def windows_sha256(self) -> str:
+        """SHA-256 of which windows these are: names and times, whatever was predicted and in whatever order."""
+        times = [[None] * len(self) if one is None else one.tolist() for one in (self.start_us, self.end_us)]
+        return sha256_bytes(json_bytes(sorted(map(str, zip(self.window_id, *times, strict=True)))))
 
     def in_time_order(self) -> Predictions:
         """Return all rows in time order (row order where there are not times)."""

@@ -46,10 +46,13 @@ def import_frame(options: ImportOptions) -> pl.DataFrame:
         A needed column is not found, the file fits two readings, or rows are not bars of the contract; each rule with
         the line of the file, the time and what was found.
     """
-    names = Names(KNOWN, SYNONYMS, options)
-    table = read_foreign(options, names.among)
+    return import_table(read_foreign(options, Names(KNOWN, SYNONYMS, options).among), options)
+
+
+def import_table(table: ForeignTable, options: ImportOptions) -> pl.DataFrame:
+    """Do what `import_frame` does with rows that are read already; messages call them `options.input`."""
     columns = table.frame.columns
-    mapping = names.mapping(table)
+    mapping = Names(KNOWN, SYNONYMS, options).mapping(table)
     if missing := [name for name in KNOWN[:5] if name not in mapping and not (name == KNOWN[0] and "date" in mapping)]:
         example = " ".join(f"{name}=<column>" for name in missing)
         raise InvalidData(

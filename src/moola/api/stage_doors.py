@@ -1,0 +1,244 @@
+"""Stages that a notebook calls by name: a foreign bar file, a file of spans, pretraining, the gate."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from moola.api.bars_given import ADVICE, NAME, bars_of, foreign_of, import_options
+from moola.api.frames_given import Frame, is_frame, like, path_given, polars_of
+from moola.api.inputs_given import table_of
+from moola.api.records import Record, Verdict
+from moola.errors import WrongUsage
+from moola.options.judging_options import GateOptions
+from moola.options.span_options import SpanReading
+from moola.options.table_options import ImportOptions
+from moola.options.training_options import PretrainOptions
+from moola.stages import evaluate
+from moola.stages import pretrain as pretraining
+from moola.stages.cv_gate import gate_cv, is_cv
+from moola.tables import span_file
+from moola.tables.bar_table import bars_from_frame, write_bars
+from moola.tables.foreign.columns import ForeignTable
+from moola.tables.foreign.importing import import_frame, import_table
+from moola.tables.window_file import write_windows
+
+OptionsT = TypeVar("OptionsT")
+
+
+def import_bars(
+    source: Path | str | Frame,
+    *,
+    columns: Mapping[str, str] | None = None,
+    timezone: str = "UTC",
+    timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "excel"] = "auto",
+    timestamp_format: str | None = None,
+    day_first: bool | None = None,
+    symbol: str | None = None,
+    repair: bool = False,
+) -> Any:
+    """Bring another program's bars to moola's columns, sorted in time, as `moola bars import` does.
+
+    Parameters
+    ----------
+    source
+        File (CSV of any layout, JSON, Feather, parquet), or a frame of pandas, polars or numpy. Frames that obey the
+        rules need no import: every function takes them as they are.
+    columns
+        Column by name, such as `{"timestamp": "Date", "open": "Bid open"}`, where names do not tell.
+    timezone
+        Zone of times without one, as `America/New_York`.
+    timestamp_unit, timestamp_format, day_first
+        How numbers and texts are read as times; found from the values when left out.
+    symbol
+        Symbol to write in every row.
+    repair
+        Drop rows that are not bars, fix highs and lows that rounding put inside the bar; each kind is logged with its
+        count.
+
+    Returns
+    -------
+    frame
+        `timestamp` (UTC), `open`, `high`, `low`, `close`, and `volume` and `symbol` where they are known: of polars for
+        a file, else of the kind that came.
+
+    Raises
+    ------
+    InvalidData
+        A column is not found, or rows are not bars: each broken rule with its count and first row.
+    WrongUsage
+        A pair of `columns` names no column.
+
+    Examples
+    --------
+    >>> import moola
+    >>> bars = moola.sample_bars().rename({"timestamp": "Local time", "open": "Bid"})[::-1]
+    >>> moola.import_bars(bars, columns={"open": "Bid"}).equals(moola.sample_bars())
+    True
+    """
+    given: dict[str, Any] = {
+        "columns": tuple(f"{name}={column}" for name, column in (columns or {}).items()),
+        "timezone": timezone,
+        "timestamp_unit": timestamp_unit,
+        "timestamp_format": timestamp_format,
+        "day_first": day_first,
+        "symbol": symbol,
+        "repair": repair,
+    }
+    if isinstance(source, str | Path):
+        path = Path(source)
+        frame = import_frame(ImportOptions(input=path, output=Path("bars.parquet"), **given))
+        bars_from_frame(frame, f"what was read of {path}")
+        return frame
+    frame = import_table(ForeignTable(foreign_of(source)), import_options(**given))
+    bars_from_frame(frame, NAME, ADVICE)
+    return like(source, frame)
+
+
+def read_spans(path: Path | str, bars: Frame, *, columns: Mapping[str, str] | None = None, **options: Any) -> Any:
+    """Read spans that a person marked on a chart, in any table or as a Label Studio export.
+
+    Parameters
+    ----------
+    path
+        File of spans: start, end and label of each, and perhaps symbol, annotator and note.
+    bars
+        Bars that the spans are marked on: their symbols and times say what is meant.
+    columns
+        Column by name, such as `{"start": "From", "label": "Pattern"}`, where names do not tell.
+    **options
+        Options of `moola windows --spans` about reading, by name: `timezone`, `timestamp_format`, `timestamp_unit`,
+        `day_first`, `annotator`, `symbol`, `task`.
+
+    Returns
+    -------
+    frame
+        `start` and `end` (UTC, both included), `label`, and what else is known: of the kind of `bars`.
+
+    Raises
+    ------
+    InvalidData
+        The file is no table of spans, or rows break rules.
+    WrongUsage
+        An option is none, or names a column that the file has not.
+
+    Examples
+    --------
+    >>> import moola
+    >>> import polars
+    >>> bars = moola.sample_bars()
+    >>> marked = bars.select(start="timestamp", end=bars["timestamp"].shift(-8))[[100, 300]]
+    >>> marked.with_columns(label=polars.lit("flag")).write_csv("spans.csv")
+    >>> moola.read_spans("spans.csv", bars).columns
+    ['start', 'end', 'label']
+    """
+    pairs = tuple(f"{name}={column}" for name, column in (columns or {}).items())
+    reading = _options(SpanReading, columns=pairs, **options)
+    return like(bars, span_file.spans_frame(span_file.read_spans(path_given(path, "path"), reading, bars_of(bars))))
+
+
+def pretrain(data: Path | str | Frame, output: Path | str, **options: Any) -> Record:
+    """Pretrain an encoder on bars or windows without labels, as `moola pretrain-bilstm` does.
+
+    Parameters
+    ----------
+    data
+        Bars or windows: a file, or a frame of pandas, polars or numpy.
+    output
+        Encoder file to write; `moola.WindowClassifier(encoder=output)` starts from it.
+    **options
+        Options of `moola pretrain-bilstm` by name, with its defaults: `epochs`, `window_bars`, `stride`, `split`,
+        `hidden_dim`, `num_layers`, `seed`, `device` and the others.
+
+    Returns
+    -------
+    Record
+        A dict of what was learned and on what times; a table in a notebook.
+
+    Raises
+    ------
+    InvalidData
+        The data break a rule, or leave no windows to learn from.
+    WrongUsage
+        An option is none of the command's, or out of its range.
+
+    Examples
+    --------
+    >>> import moola
+    >>> small = {"stride": 50, "epochs": 1, "hidden_dim": 4, "num_layers": 1, "device": "cpu"}
+    >>> moola.pretrain(moola.sample_bars(), "encoder.pt", **small)["n_windows"]
+    123
+    """
+    with _as_file(data) as path:
+        chosen = _options(PretrainOptions, input=path, output=path_given(output, "output"), **options)
+        return Record("Encoder", pretraining.pretrain(chosen, lambda _row: None))
+
+
+def gate(run: Path | str, **options: Any) -> Verdict:
+    """Compare a run with a baseline on the same windows and give a verdict, as `moola gate` does; nothing is promoted.
+
+    Parameters
+    ----------
+    run
+        Run of `moola train`, or of `moola cv`: its id, or its folder under artifacts/runs.
+    **options
+        Options of `moola gate` by name: `baseline` (a run or a model file; left out, the model in use, or the newest
+        run from scratch on the same data), `min_gain`, `seed`, `name`.
+
+    Returns
+    -------
+    Verdict
+        A dict with `verdict` (`promote`, `hold` or `inconclusive`), `reason` and `comparisons`; a table in a notebook.
+
+    Raises
+    ------
+    OperationFailed
+        There is no such run, or no baseline.
+    WrongUsage
+        An option is none of the command's.
+
+    Examples
+    --------
+    >>> import moola
+    >>> try:
+    ...     moola.gate("20200101T000000Z_none")
+    ... except moola.MoolaError as error:
+    ...     print(type(error).__name__)
+    OperationFailed
+    """
+    if options.get("baseline") is not None:
+        options["baseline"] = path_given(options["baseline"], "baseline")
+    chosen = _options(GateOptions, run=path_given(run, "run"), **options)
+    return Verdict(gate_cv(chosen) if is_cv(str(chosen.run)) else evaluate.gate(chosen))
+
+
+def _options(kind: type[OptionsT], **given: Any) -> OptionsT:
+    """Return the options of a command, by their names in Python."""
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if unknown := [name for name in given if name not in known]:
+        raise WrongUsage(f"an option must be one of {', '.join(known)}, but {unknown[0]} is none. Fix its name.")
+    return kind(**given)
+
+
+@contextmanager
+def _as_file(data: Path | str | Frame) -> Iterator[Path]:
+    """Give the path of a file of the data; a frame is written to one for as long as it is needed."""
+    if not is_frame(data):
+        yield path_given(data, "data")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.parquet"
+        if "features" in _names(data):
+            write_windows(path, table_of(data, name="data"))
+        else:
+            write_bars(path, bars_of(data))
+        yield path
+
+
+def _names(data: Any) -> list[str]:
+    columns = data.dtype.names if hasattr(data, "dtype") else polars_of(data, "data").columns
+    return list(columns)

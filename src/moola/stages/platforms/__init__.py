@@ -1,0 +1,1 @@
+"""What is written for other platforms: templates of their sources."""
