@@ -440,7 +440,7 @@ def _far_bars(
     spread = known.std(axis=0) + 1e-6
     means, known = means / spread, known / spread
     apart = np.min([((means - one) ** 2).sum(axis=1) for one in known], axis=0)
-    chosen = []
+    chosen: list[int] = []
     for _ in range(min(n, len(means))):
         row = int(apart.argmax())
         chosen.append(int(first_bar[free][row]) + (low + high) // 2)

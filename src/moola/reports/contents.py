@@ -67,6 +67,8 @@ class ReportContent:
         The verdict on top; None shows `no_verdict` in its place.
     no_verdict
         Why there is no verdict.
+    trust
+        The answer to whether the model can be trusted; empty shows none.
     leaks
         Sentences on what the models saw of these windows; each is shouted on top.
     leak_proof
@@ -98,6 +100,7 @@ class ReportContent:
     predictions: Predictions
     verdict: ShownVerdict | None = None
     no_verdict: str = ""
+    trust: str = ""
     leaks: Sequence[str] = ()
     leak_proof: bool | None = True
     ohlc: np.ndarray | None = None

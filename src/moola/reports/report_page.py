@@ -34,13 +34,13 @@ from moola.tables.prediction_table import Predictions
 TEMPLATE, STYLE = "template.html.j2", "style.css"
 
 
-def render(**context: Any) -> bytes:
-    """Fill the template; whatever is not markup made here is escaped.
+def render(template_name: str = TEMPLATE, **context: Any) -> bytes:
+    """Fill a template; whatever is not markup made here is escaped.
 
     The style sheet is named by its hash in the page's content policy, so that no style, script, image
     or request that text could smuggle in would be followed.
     """
-    template, style = (_resource(name) for name in (TEMPLATE, STYLE))
+    template, style = (_resource(name) for name in (template_name, STYLE))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     # The style sheet is a file of this package.

@@ -26,6 +26,7 @@ from moola.runs.promotion import promoted_path
 from moola.stages import evaluate as judging
 from moola.stages import judge_events
 from moola.stages.cv_gate import is_cv
+from moola.stages.trust_of_run import trust_of_run
 from moola.tables.prediction_table import Predictions, read_predictions
 from moola.tables.split_file import read_split
 from moola.tables.window_file import read_windows
@@ -86,6 +87,7 @@ def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
         predictions=predictions,
         verdict=None if gate is None else _shown_verdict(gate),
         no_verdict=no_gate,
+        trust=str(trust_of_run(run, gate, options.seed, options.min_gain)),
         leaks=[str(leak) for leak in manifest.get("leaks") or []],
         leak_proof=manifest.get("leak_proof"),
         ohlc=ohlc,

@@ -287,6 +287,15 @@ def window_chart(picture: WindowPicture, label: str) -> Markup:
     return drawing(WINDOW_WIDTH, bottom + 18, label, parts)
 
 
+def span_chart(ohlc: np.ndarray, bars: tuple[int, int], label: str) -> Markup:
+    """Draw consecutive bars with a span, first and last bar included, shaded."""
+    n_bars = len(ohlc)
+    axes = Axes(WINDOW_LEFT, 6, WINDOW_ROOM, PRICE_HEIGHT, (-0.5, n_bars - 0.5), _price_range(ohlc))
+    parts = _expansion(axes, bars, "true-expansion") + _price_labels(axes) + bar_paths(ohlc, axes)
+    parts.append(line(WINDOW_LEFT, axes.bottom, axes.right, axes.bottom, "axis"))
+    return drawing(WINDOW_WIDTH, axes.bottom + 4, label, parts)
+
+
 def _price_range(ohlc: np.ndarray | None) -> tuple[float, float]:
     if ohlc is None:
         return (0.0, 1.0)
