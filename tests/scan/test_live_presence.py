@@ -19,7 +19,7 @@ from moola.options.scan_options import ScanOptions
 from moola.scan.following import Follower
 from moola.scan.scanning import Scan
 from moola.tables.event_table import Events, read_events
-from tests.fit.test_presence import planted_chart, small_model
+from tests.fit.test_presence import few_trees, planted_chart, small_model
 
 CPU = torch.device("cpu")
 TAUGHT, N_BARS, LAG = 3_000, 4_200, AHEAD + 2
@@ -46,7 +46,9 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bars, np.nda
     model, inside = small_model(bars), spans[:, 1] < TAUGHT
     marked = Marked(part(bars, TAUGHT), spans[inside], classes[inside], np.array([[0, TAUGHT]]))
     read = [read_chart_of(model, marked.bars, CPU, AHEAD)]
-    live = fit_presence(model, [marked], CPU, 11, read)
+    with pytest.MonkeyPatch.context() as patch:
+        few_trees(patch)
+        live = fit_presence(model, [marked], CPU, 11, read)
     path = tmp_path_factory.mktemp("live") / "model.pt"
     write_model(path, replace(model, presence=replace(live, ahead=None), live_presence=live))
     return path, part(bars, N_BARS), spans[spans[:, 1] < N_BARS], classes[spans[:, 1] < N_BARS]

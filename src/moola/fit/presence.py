@@ -1,7 +1,7 @@
 """Learning where nothing is: presence from spans on annotated stretches (specification 13).
 
 Blocks of time are held out by turns. The first stage is fitted without a block and proposes candidates in it; each is
-right where it overlaps a span of its class at IoU 0.5. The second learns from these alone, so from what the first stage
+right where it overlaps a span of its class at IoU 0.5. The forest learns from these alone, so from what the first stage
 says of bars that it has not seen. Held out in the same blocks, it gives the scores that are calibrated, and among which
 the threshold with the best F1 is found, once overlapping candidates are left out and each span is matched once.
 
@@ -40,7 +40,7 @@ from moola.fit.presence_stages import (
     Learned,
     Marked,
     classes_found,
-    fit_second,
+    fit_forest,
     fit_stage,
     floor_of,
 )
@@ -99,15 +99,15 @@ def fit_presence(
     found = [Found.in_block(learned, pairs, block) for block in range(N_BLOCKS)]
     stages = [replace(stage, floor=floor_of(found, number)) for number, stage in enumerate(stages)]
     rows = Candidates.joined([one.kept(stages) for one in found])
-    seconds = [fit_second(rows, pair, np.ones(len(rows), dtype=bool), seed, "all", annotated) for pair in pairs]
+    forests = [fit_forest(rows, pair, np.ones(len(rows), dtype=bool), seed, "all", annotated) for pair in pairs]
     score = np.zeros((len(rows), n_classes))
     for block in range(N_BLOCKS):
         own = rows.block == block
         for pair in pairs:
-            second = fit_second(rows, pair, ~own, seed, block, annotated)
+            forest = fit_forest(rows, pair, ~own, seed, block, annotated)
             for one in classes_found(pair):
-                score[own, one] = rows.score(second, pair, one)[own]
-    detectors = [Detector(*pair, stage, second) for pair, stage, second in zip(pairs, stages, seconds, strict=True)]
+                score[own, one] = rows.score(forest, pair, one)[own]
+    detectors = [Detector(*pair, stage, forest) for pair, stage, forest in zip(pairs, stages, forests, strict=True)]
     return _calibrated(detectors, learned, rows, score, counts, model)
 
 

@@ -1,8 +1,8 @@
 """Presence: how probable it is that a person would have marked a piece of a chart, from vectors of its bars.
 
 Two stages, both learned where it is known that nothing else is there (`fit.presence`). The first is linear in what a
-bar is and says where pieces start, end and run; pairs that it finds likely are candidates. The second are trees over
-the shape of a candidate and what the first stage says around it; Platt's sigmoid calibrates its scores.
+bar is and says where pieces start, end and run; pairs that it finds likely are candidates. The second is a forest of
+trees over the shape of a candidate and what the first stage says around it; Platt's sigmoid calibrates its scores.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def standardised(values: np.ndarray, center: np.ndarray, scale: np.ndarray) -> n
 
 
 @dataclass(frozen=True)
-class Trees:
+class Forest:
     """Trees laid one behind the other; a leaf's children are -1.
 
     Attributes
@@ -97,8 +97,8 @@ class Trees:
         First node of each tree.
     feature, cut, left, right
         A value of the feature of at most `cut` goes left.
-    value
-        What each leaf adds: a share of right candidates in a forest, a step of the logit in boosted trees.
+    share
+        Share of right candidates in each node.
     """
 
     root: Int[np.ndarray, " trees"]
@@ -106,10 +106,10 @@ class Trees:
     cut: Float[np.ndarray, " nodes"]
     left: Int[np.ndarray, " nodes"]
     right: Int[np.ndarray, " nodes"]
-    value: Float[np.ndarray, " nodes"]
+    share: Float[np.ndarray, " nodes"]
 
-    def total(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
-        """Return the sum of the leaves over all trees."""
+    def score(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
+        """Return the mean share over all trees."""
         total = np.zeros(len(values))
         rows = np.arange(len(values))
         for root in self.root:
@@ -117,24 +117,8 @@ class Trees:
             while (inner := self.left[node] >= 0).any():
                 goes_left = values[rows, np.maximum(self.feature[node], 0)] <= self.cut[node]
                 node = np.where(inner, np.where(goes_left, self.left[node], self.right[node]), node)
-            total += self.value[node]
-        return total
-
-
-@dataclass(frozen=True)
-class SecondStage:
-    """A forest and, where it is known what is wrong, boosted trees; their logits are averaged."""
-
-    forest: Trees
-    boosted: Trees | None = None
-    bias: float = 0.0
-
-    def score(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
-        """Return a score in [0, 1] of each candidate."""
-        share = self.forest.total(values) / max(len(self.forest.root), 1)
-        if self.boosted is None:
-            return share
-        return np.asarray(expit((score_logit(share) + self.bias + self.boosted.total(values)) / 2))
+            total += self.share[node]
+        return total / max(len(self.root), 1)
 
 
 @dataclass(frozen=True)
@@ -153,7 +137,7 @@ class Detector:
     upright: int
     turned: int | None
     bars: BarStage
-    second: SecondStage
+    forest: Forest
 
 
 @dataclass(frozen=True)
@@ -171,7 +155,7 @@ class Presence:
     Attributes
     ----------
     slope, intercept
-        Of Platt's sigmoid over the logit of the second stage's score.
+        Of Platt's sigmoid over the logit of the forest's score.
     threshold
         Least probability of an event, chosen on stretches that were held out.
     record
@@ -223,7 +207,7 @@ class Presence:
         return max(detector.bars.longest for detector in self.detectors)
 
     def calibrated(self, score: np.ndarray) -> np.ndarray:
-        """Turn scores of second stages into probabilities."""
+        """Turn scores of forests into probabilities."""
         return np.asarray(expit(self.slope * score_logit(score) + self.intercept))
 
 
@@ -407,8 +391,8 @@ def span_values(
 def class_scores(
     detector: Detector, chart: Chart, logits: tuple[np.ndarray, ...], bar: Int[np.ndarray, "spans 2"]
 ) -> dict[int, Float[np.ndarray, " spans"]]:
-    """Return the second stage's score of candidates for each class of a detector."""
-    by_way = [detector.second.score(span_values(detector.bars, chart, logits, way, bar)) for way in range(len(logits))]
+    """Return the forest's score of candidates for each class of a detector."""
+    by_way = [detector.forest.score(span_values(detector.bars, chart, logits, way, bar)) for way in range(len(logits))]
     return {one: joined_logits(tuple(by_way), ways_of(detector, one)) for one in classes_of(detector)}
 
 
@@ -443,7 +427,7 @@ def read_chart(
 
 
 ARRAYS_OF_BARS = ("center", "scale", "weights", "bias", "log_length")
-ARRAYS_OF_TREES = ("root", "feature", "cut", "left", "right", "value")
+ARRAYS_OF_FOREST = ("root", "feature", "cut", "left", "right", "share")
 
 
 def stored(presence: Presence | None) -> dict[str, Any] | None:
@@ -465,20 +449,14 @@ def stored(presence: Presence | None) -> dict[str, Any] | None:
 
 
 def _stored_detector(detector: Detector) -> dict[str, Any]:
-    stage, second = detector.bars, detector.second
+    stage, forest = detector.bars, detector.forest
     return {
         "upright": detector.upright,
         "turned": detector.turned,
         "bars": {name: torch.from_numpy(np.array(getattr(stage, name))) for name in ARRAYS_OF_BARS}
         | {"shortest": stage.shortest, "floor": float(stage.floor)},
-        "forest": _stored_trees(second.forest),
-        "boosted": None if second.boosted is None else _stored_trees(second.boosted),
-        "bias": second.bias,
+        "forest": {name: torch.from_numpy(np.array(getattr(forest, name))) for name in ARRAYS_OF_FOREST},
     }
-
-
-def _stored_trees(trees: Trees) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.array(getattr(trees, name))) for name in ARRAYS_OF_TREES}
 
 
 def restored(content: dict[str, Any] | None, class_names: list[str], both_ways: bool, n_hidden: int) -> Presence | None:
@@ -517,14 +495,7 @@ def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:
     if type(upright) is not int or not (turned is None or type(turned) is int):
         raise ValueError(f"a detector of the classes {upright!r} and {turned!r}")
     width = n_hidden * (1 + (turned is not None)) + N_BAR_VALUES
-    forest = _restored_trees(content["forest"])
-    if not ((forest.value >= 0).all() and (forest.value <= 1).all()):
-        raise ValueError("a forest of presence with shares outside 0 and 1")
-    boosted, bias = content["boosted"], float(content["bias"])
-    if not np.isfinite(bias):
-        raise ValueError(f"boosted trees of presence with bias {bias}")
-    second = SecondStage(forest, None if boosted is None else _restored_trees(boosted), bias)
-    return Detector(upright, turned, _restored_bars(content["bars"], width), second)
+    return Detector(upright, turned, _restored_bars(content["bars"], width), _restored_forest(content["forest"]))
 
 
 def _array(tensor: Tensor, dtype: type, *shape: int | None) -> np.ndarray:
@@ -545,11 +516,11 @@ def _restored_bars(content: dict[str, Any], n_values: int) -> BarStage:
     return BarStage(center, scale, weights, bias, log_length, shortest, floor)
 
 
-def _restored_trees(content: dict[str, Any]) -> Trees:
+def _restored_forest(content: dict[str, Any]) -> Forest:
     root = _array(content["root"], np.int64, None)
     n_nodes = len(content["feature"])
     feature, left, right = (_array(content[name], np.int64, n_nodes) for name in ("feature", "left", "right"))
-    cut, value = (_array(content[name], np.float64, n_nodes) for name in ("cut", "value"))
+    cut, share = (_array(content[name], np.float64, n_nodes) for name in ("cut", "share"))
     inner = left >= 0
     node = np.arange(n_nodes)
     # Children stand behind their parent: no walk is without end.
@@ -558,6 +529,6 @@ def _restored_trees(content: dict[str, Any]) -> Trees:
     )
     sound &= (feature[inner] >= 0) & (feature[inner] < N_SPAN_VALUES + N_SIDE_VALUES)
     in_range = len(root) and n_nodes <= MOST_NODES and root.min() >= 0 and root.max() < n_nodes
-    if not (in_range and sound.all()):
+    if not (in_range and sound.all() and (share >= 0).all() and (share <= 1).all()):
         raise ValueError("trees of presence that cannot be used")
-    return Trees(root, feature, cut, left, right, value)
+    return Forest(root, feature, cut, left, right, share)
