@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from moola.cli import event_judging
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.named_runs import full
 from moola.cli.progress import FitProgress
 from moola.errors import WrongUsage
 from moola.options.command_lines import command_line, window_bars_words
@@ -240,13 +241,15 @@ def _back(options: PromoteOptions, screen: Screen) -> int:
 # Commands that evaluate over folds and compare: cv, compare.
 
 
-def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
+def cv(*, options: Annotated[CvOptions, Flat] = CvOptions(), console: Console = ConsoleOptions()) -> int:
     """Cross-validate in time: purged folds, pooled metrics.
 
-    Metrics are out of fold; the last line on stdout is the cv's id.
+    The last line on stdout is the cv's id. With --spans, --stretches and --bars: events on later annotated stretches.
 
     Example: moola cv --data data/processed/labeled/train_latest_relative.parquet --folds 5 --seeds 5
     """
+    if options.spans is not None:
+        return event_judging.cross_validate(options, Screen(console))
     from moola.stages import cross_validate
 
     with FitProgress("cv") as progress:
@@ -268,10 +271,13 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     from moola.evaluation.trust import Trust
     from moola.stages.cross_validate import SHOWN
 
+    seeds = "seed" if result["n_seeds"] == 1 else "seeds"
     screen.say(
-        f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} seeds, {result['n_pooled']} of "
+        f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} {seeds}, {result['n_pooled']} of "
         f"{result['n_labelled']} windows predicted out of fold, {result['seconds']:.0f} s"
     )
+    if result["seedless"]:
+        screen.say("  No seed changes linear heads: each fold is fitted once, whatever --seeds is.")
     for leak in [*result["leaks"], *result["controls"]["leaks"]]:
         screen.say(f"  NOT LEAK-PROOF: {leak}.")
     if result["controls"]["run"] and not result["controls"]["leaks"]:
@@ -348,7 +354,7 @@ def compare(
     options.refuse_idle()
     from moola.stages import compare
 
-    result = compare.compare(names, options)
+    result = compare.compare([full(name) for name in names], options)
     screen = Screen(console)
     screen.say(
         f"Baseline {result['baseline']}, {result['n_windows']} windows of {result['part']}, "

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from moola.core.bars import Bars
 from moola.errors import InvalidData
+from moola.evaluation.span_metrics import JudgedEvents
 from moola.files import sha256_file
 from moola.options.command_lines import command_line as shell_line
 from moola.options.judging_options import ReportOptions
@@ -35,6 +37,17 @@ class ShownTable:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+
+
+@dataclass(frozen=True)
+class EventsShown:
+    """Events of a scan beside the spans of a person: figures of `eval --events`, and what they are of."""
+
+    result: dict[str, Any]
+    judged: JudgedEvents
+    bars: Bars
+    class_names: Sequence[str]
+    has_prices: bool
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,8 @@ class ReportContent:
         Tables shown with the facts (the parts of the split).
     commands
         Lines to type to make the same again.
+    events
+        Events of a scan by the run's model beside the spans of a person.
     """
 
     title: str
@@ -97,6 +112,7 @@ class ReportContent:
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     fact_tables: Sequence[ShownTable] = ()
     commands: Sequence[str] = ()
+    events: EventsShown | None = None
 
 
 # The prices of evaluated windows, from the data file where it still exists.

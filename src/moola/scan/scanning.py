@@ -15,6 +15,7 @@ from moola import __version__
 from moola.core.event_merging import MergedEvents
 from moola.errors import InvalidData
 from moola.files import sha256_file
+from moola.fit.familiar_bars import compare_bars
 from moola.fit.processes import results
 from moola.locks import alone, lock_beside
 from moola.models.model_files import read_model
@@ -26,7 +27,7 @@ from moola.tables.bar_spool import SpooledBars, spool_bars, symbol_interval_us
 from moola.tables.event_table import Events, write_event_pieces
 
 OnPart = Callable[[int, int, int], None]
-DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows")
+DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows", "annotator")
 
 
 class Scan:
@@ -76,6 +77,7 @@ class Scan:
         sliding = self.reader.sliding
         beginning = self.spool.read(longest, 0, sliding.batch_windows * sliding.stride + self.reader.n_bars)
         intervals = compare_with_bars(self.reader.model, beginning.start_us)
+        likeness = compare_bars(self.reader.model, self.spool, self.reader.sliding.max_gap_hours, self.reader.device)
         read = np.cumsum(counts.by_part)
         with closing(self._proposals(n_done)) as proposals:
             for number, found in in_order(proposals, n_done):
@@ -112,6 +114,7 @@ class Scan:
                 "n_learned": n_learned if training.get("time_range") else None,
             }
             | intervals
+            | likeness
             | counts.as_dict()
         )
 

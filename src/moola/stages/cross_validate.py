@@ -32,7 +32,7 @@ from moola.options.study_options import CV_ROOT, CvOptions
 from moola.options.training_options import PretrainOptions
 from moola.provenance.learned_times import with_window_bars
 from moola.runs import run_store, tracking
-from moola.stages.cv_fits import FitTask, read_fit, run_grid, tasks_of
+from moola.stages.cv_fits import FitTask, read_fit, run_grid, seedless, tasks_of
 from moola.stages.cv_pooling import average, calibrate_out_of_fold, paths, pool, single_windows, uncertainty
 from moola.stages.pretrain import pretrain
 from moola.tables.frames import write_frame
@@ -57,6 +57,7 @@ def run_controls(options: CvOptions, folder: Path, n_folds: int) -> dict[str, An
         return {"run": False, "why_not": why, "leaks": []}
     leaks: list[str] = []
     n_checks = 0
+    assert options.data is not None
     for number in range(1, n_folds + 1):
         settings = LeakcheckOptions(
             data=options.data,
@@ -107,6 +108,7 @@ def cross_validate(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
         # A file that cannot be trusted ends a cv before it begins.
         read_encoder(options.pretrained_encoder)
     options = with_window_bars(options)
+    assert options.data is not None
     table = read_windows(options.data, options.window_bars).with_features()
     data_sha256 = sha256_file(options.data)
     with _opened(options, data_sha256) as run:
@@ -157,6 +159,10 @@ def _against_references(
 
 def _check(options: CvOptions) -> None:
     refuse_out_of_range(options)
+    idle = [name for name in ("stretches", "bars") if getattr(options, name) is not None]
+    if options.data is None or idle:
+        what = f"--{idle[0]} came without --spans" if idle else "neither is"
+        raise WrongUsage(f"one of --data and --spans must be given, and --spans with its files, but {what}. Give them.")
     if options.freeze_encoder and not (options.pretrain_bars or options.pretrained_encoder):
         raise WrongUsage(
             "--freeze-encoder must have an encoder to freeze, but there is none. "
@@ -305,6 +311,7 @@ def summarise(
         "by_fold": by_fold,
         "by_path": by_path,
         "by_seed": [{"seed": seed, **_shown(one, pooled.facts)} for seed, one in pooled.by_seed.items()],
+        "seedless": seedless(options),
         "references": {name: _shown(part.predictions, part.facts) for name, part in references.items()},
         "label_efficiency": curve,
         "calibrators": [vars(calibrator) for calibrator in pooled.calibrators],
