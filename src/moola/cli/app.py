@@ -83,6 +83,7 @@ CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
     "Finding events": {
         "predict": training_commands.predict,
         "scan": scan_commands.scan,
+        "similar": scan_commands.similar,
         "export": training_commands.export,
     },
     "Runs and installation": {

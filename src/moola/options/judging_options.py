@@ -257,10 +257,14 @@ REPORTS_ROOT = Path("artifacts/reports")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(Comparison):
+class ReportOptions(EventTruthOptions, Comparison):
     """Options of `report`."""
 
     run: Annotated[Run, says("Id or folder of a run or of a cv.")]
+    events: Annotated[
+        Path | None,
+        everyday("Event table of a scan to show on the page, evaluated against --truth.", EVALUATION),
+    ] = None
     compare: Annotated[
         tuple[str, ...],
         everyday("Further runs (or cvs) of the same windows to compare with it on the page.", EVALUATION),
