@@ -15,6 +15,7 @@ from moola.options.option_fields import (
     Augmentations,
     AugmentData,
     BatchSize,
+    Cache,
     CpsaRatio,
     CutBars,
     Device,
@@ -185,6 +186,7 @@ class TrainOptions(SplitData):
     threads: Threads = 1
     precision: Precision = "auto"
     seed: Seed = DEFAULT_SEED
+    cache: Cache = True
     resume: Annotated[
         str | None, everyday("Id or folder of an interrupted run to continue, with the same options.", OUTPUT)
     ] = None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from moola.errors import InvalidData
+from moola.evaluation.calibration_drift import DRIFT_HEADER, calibration_by_time, drift_rows
 from moola.files import sha256_file
 from moola.options.command_lines import command_line as shell_line
 from moola.options.judging_options import ReportOptions
@@ -94,6 +95,17 @@ class ReportContent:
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     fact_tables: Sequence[ShownTable] = ()
     commands: Sequence[str] = ()
+
+
+# How calibration drifts, on the pages of runs and of cross-validations.
+
+
+def drift_tables(predictions: Predictions, seed: int) -> list[ShownTable]:
+    """Return how calibration drifts over the evaluated windows as a table; none where they are too few."""
+    if not (found := calibration_by_time(predictions, seed)):
+        return []
+    note = "Difference: mean probability less share, with its 95 % interval; * where that leaves 0 out."
+    return [ShownTable("Calibration over time", DRIFT_HEADER, drift_rows(found), note)]
 
 
 # The prices of evaluated windows, from the data file where it still exists.

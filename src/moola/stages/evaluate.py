@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from moola.errors import InvalidData, NotPromoted, OperationFailed
+from moola.evaluation.calibration_drift import calibration_by_time
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.evaluation.gates import judge
 from moola.files import json_bytes, sha256_file, write_atomic
@@ -93,6 +94,7 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
         facts |= later.record()
     said = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
     content = {"run_id": run.run_id, **facts, **evaluation.as_dict(), "predicted": dict(sorted(said.items()))}
+    content["calibration_by_time"] = calibration_by_time(predictions, options.seed)
     write_atomic(path, json_bytes(content))
     if later is None:
         write_card(run, evaluation)
