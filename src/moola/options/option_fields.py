@@ -190,6 +190,14 @@ MinGain = Annotated[
 # Output and machine.
 Output = Annotated[Path, everyday("File to write.", OUTPUT)]
 Overwrite = Annotated[bool, everyday("Replace existing files that differ.", OUTPUT)]
+Cache = Annotated[
+    bool,
+    advanced(
+        "Keep windows that a frozen encoder has read under artifacts/cache/vectors (at most 512 MB), so that a second "
+        "fit starts at once; the results are the same.",
+        MACHINE,
+    ),
+]
 Device = Annotated[DeviceName, everyday("auto: a GPU where there is one.", MACHINE)]
 Threads = Annotated[
     int,
