@@ -186,6 +186,14 @@ class TrainOptions(SplitData):
     threads: Threads = 1
     precision: Precision = "auto"
     seed: Seed = DEFAULT_SEED
+    live_presence: Annotated[
+        bool,
+        advanced(
+            "Learn presence a second time, from what is known a few bars after a piece, so that `scan --live` and "
+            "`--follow` can report events by it; takes twice the time.",
+            TRAINING,
+        ),
+    ] = False
     annotator: Annotated[
         str | None,
         advanced(
