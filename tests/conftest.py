@@ -37,7 +37,7 @@ def sample_made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         with pytest.raises(SystemExit) as stop:
-            main(["sample", "--json"])
+            main(["sample", "--quick", "--json"])
     assert stop.value.code == 0
     shutil.rmtree(folder / "data/logs", ignore_errors=True)
     return folder

@@ -34,7 +34,7 @@ def files_of(run: str) -> dict[str, bytes]:
 
 def test_sample_is_the_same_each_time_and_says_that_a_rule_labelled_it(sample, moola):
     before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
-    answer = moola("sample")
+    answer = moola("sample", "--quick")
     assert answer.code == 0
     assert "a published rule labelled them, not a person" in answer.out
     after = {path: path.read_bytes() for path in before}
@@ -48,10 +48,10 @@ def test_sample_refuses_to_replace_labels_of_a_person(sample, moola):
     path = Path("data/processed/labeled/train_latest.parquet")
     pl.read_parquet(path).with_columns(annotator=pl.lit("ann")).write_parquet(path)
     before = path.read_bytes()
-    answer = moola("sample")
+    answer = moola("sample", "--quick")
     assert answer.code == 1
     assert path.read_bytes() == before
-    assert moola("sample", "--overwrite").code == 0
+    assert moola("sample", "--quick", "--overwrite").code == 0
 
 
 def test_sample_replaces_no_file_that_differs(sample, moola):
@@ -62,7 +62,7 @@ def test_sample_replaces_no_file_that_differs(sample, moola):
         everything = {
             one: one.read_bytes() for one in Path("data").rglob("*") if one.is_file() and "logs" not in str(one)
         }
-        answer = moola("sample")
+        answer = moola("sample", "--quick")
         assert answer.code == 1
         assert str(path) in answer.err
         assert {one: one.read_bytes() for one in everything} == everything

@@ -92,11 +92,37 @@ def test_what_does_not_go_together_is_refused(chart, moola, options, says):
     assert (answer.code, says in answer.err) == (2, True), answer.err
 
 
-def test_background_windows_are_refused_with_where_background_comes_from(chart, moola):
+def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
+    cv = ("cv", "--spans", "spans.csv", "--bars", "bars.parquet", "--pretrained-encoder", "encoder.pt")
+    answer = moola(*cv, *WITH[4:], "--mirror-classes", "down:up", "--folds", "2", "--initial-fraction", "0.6", "--json")
+    assert answer.code == 0, answer.err
+    folder, rows = Path(answer.json["cv"]), answer.json["by_fold"]
+    spans = pl.read_csv("spans.csv", try_parse_dates=True)
+    assert sum(row["n_spans"] for row in rows) == answer.json["n_spans"] == len(spans) - int(0.6 * len(spans))
+    assert answer.json["figures"]["ap_iou50_class"]["value"] > 0.8
+    for row in rows:
+        taught = pl.read_csv(folder / "folds" / f"fold-{row['fold']}" / "spans.csv", try_parse_dates=True)
+        bars = pl.read_parquet(folder / "folds" / f"fold-{row['fold']}" / "bars.parquet")
+        first = pl.Series([row["from"]]).str.to_datetime(time_zone="UTC", time_unit="us")[0]
+        # One window less one bar lies between the last bar that teaches and the block.
+        assert (first - bars["timestamp"].max()).total_seconds() / 3600 == 105
+        assert taught["end"].dt.replace_time_zone("UTC").max() <= bars["timestamp"].max()
+    events = pl.read_parquet(folder / "events.parquet")
+    # Events behind the last annotated bar are found, and do not count.
+    assert len(events) >= answer.json["n_events"] == sum(row["n_events"] for row in rows)
+    assert events.select("start_ts", "end_ts").is_unique().all()
+    missing = moola(*cv)
+    assert (missing.code, "--stretches" in missing.err) == (2, True)
+
+
+def test_windows_of_the_background_go_with_presence_which_knows_no_such_event(chart, moola):
     cut = ("windows", "--bars", "bars.parquet", "--spans", "spans.csv", "--stretches", "stretches.csv")
     assert moola(*cut, "--background", "10", "--output", "windows.parquet").code == 0
     assert moola("split", "--data", "windows.parquet", "--output", "split.json").code == 0
-    answer = moola(*TRAIN, *WITH)
-    assert answer.code == 3
-    assert "none of background" in answer.err
-    assert "without --background" in answer.err
+    answer = moola(*TRAIN, *WITH, "--mirror-classes", "down:up", "background:same", "--json")
+    assert answer.code == 0, answer.err
+    model = Path(answer.json["run"]) / MODEL
+    assert read_model(model).class_names == ["background", "down", "up"]
+    found = moola("scan", "--model", str(model), "--bars", "bars.parquet", "--output", "e.parquet", "--json")
+    assert found.code == 0, found.err
+    assert set(found.json["predicted"]) == {"down", "up"}

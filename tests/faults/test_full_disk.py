@@ -16,7 +16,7 @@ from tests.faults.fault import files_under, run_id
 from tests.faults.world import enter, make_world
 
 COMMANDS = {
-    "sample": "sample --output new",
+    "sample": "sample --quick --output new",
     "windows": "windows --bars bars.parquet --output new.parquet --stride 50",
     "train": "train --data relative.parquet --split split.json --n-heads 1 --epochs 1 --save-run",
     "scan": "scan --model artifacts/runs/{run}/model.pkl --bars bars.parquet --output new.csv",

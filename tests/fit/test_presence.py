@@ -14,12 +14,12 @@ from moola.core.bars import Bars, upside_down
 from moola.core.features import RobustScaler, relative_features
 from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span_shapes
 from moola.core.windows import take_windows
-from moola.errors import InvalidData, UntrustedFile
+from moola.errors import InvalidData, UntrustedFile, WrongUsage
 from moola.fit.presence import average_precision, fit_presence, matched, read_chart_of
 from moola.fit.presence_stages import Marked, trees_of
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.network import EncoderArchitecture, build_encoder, build_network
-from moola.models.presence_part import SecondStage, candidates_of, pair_scores, score_logit, stored
+from moola.models.presence_part import SecondStage, candidates_of, pair_scores, restored, score_logit, stored
 from moola.models.sealed import read_sealed, write_sealed
 from moola.options.scan_options import ScanOptions
 from moola.scan.scanning import Scan
@@ -179,7 +179,7 @@ def _short(presence: dict) -> None:
 def test_too_few_spans_are_refused() -> None:
     bars, spans, classes = planted_chart(7)
     few = Marked(bars, spans[:8], classes[:8], np.array([[0, 1000]]))
-    with pytest.raises(InvalidData, match="10 spans of each class"):
+    with pytest.raises(InvalidData, match="10 spans of a class"):
         fit_presence(small_model(bars), [few], CPU, 1)
 
 
@@ -284,3 +284,26 @@ def test_pieces_that_nobody_marked_are_never_background(tmp_path: Path) -> None:
     unmarked = inside & ~marked
     hit = matched(bar, events.class_prob.argmax(axis=1), events.event_prob, spans[unmarked], classes[unmarked])
     assert np.median(events.event_prob[hit]) >= np.median(prob[right]) - 0.1
+
+
+def test_people_who_mark_alike_share_a_model_and_each_has_an_offset() -> None:
+    """Anna marks every planted piece, bert each third: the same pieces are less probable to be marked by him."""
+    bars, spans, classes = planted_chart(5)
+    inside = spans[:, 1] < TAUGHT
+    third = inside & (np.arange(len(spans)) % 3 == 0)
+    bar, label = np.concatenate([spans[inside], spans[third]]), np.concatenate([classes[inside], classes[third]])
+    who = np.array(["anna"] * int(inside.sum()) + ["bert"] * int(third.sum()), dtype=object)
+    order = np.argsort(bar[:, 0], kind="stable")
+    known = Bars(bars.start_us[:TAUGHT], bars.ohlc[:TAUGHT], bars.symbol[:TAUGHT])
+    marked = Marked(known, bar[order], label[order], np.array([[0, TAUGHT]]), annotator=who[order])
+    presence = fit_presence(small_model(bars), [marked], CPU, 11)
+    assert sorted(presence.people) == ["anna", "bert"]
+    of_all, anna, bert = (one.calibrated(np.array([0.9]))[0] for one in
+                          (presence, presence.of_person("anna"), presence.of_person("bert")))  # fmt: skip
+    assert anna > of_all > bert
+    assert anna > 0.8
+    assert bert < 0.6
+    again = restored(stored(presence), 2, True, 8)
+    assert again.people == presence.people
+    with pytest.raises(WrongUsage, match="anna, bert"):
+        presence.of_person("cleo")
