@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from moola.core.utc_times import time_us
 from moola.models.model_files import read_model
 from moola.runs.run_store import MODEL
-from tests.fit.test_presence import HOUR_US, planted_chart
+from tests.faults.fault import run
+from tests.fit.test_presence import HOUR_US, few_trees, planted_chart
 
 N_BARS, LAST_ANNOTATED = 3_000, 2_800
 TRAIN = ("train", "--data", "windows.parquet", "--split", "split.json", "--pretrained-encoder", "encoder.pt")
@@ -22,11 +24,26 @@ def text_of(us: int) -> str:
     return str(np.datetime64(int(us), "us"))
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, np.ndarray]:
+    """Make bars, spans and their stretch, windows and an encoder; returns their folder, and when the bars begin."""
+    folder = tmp_path_factory.mktemp("chart")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, write_chart()
+
+
 @pytest.fixture
-def chart(tmp_path, monkeypatch, moola) -> np.ndarray:
-    """Bars, spans and their stretch, labelled windows and an encoder in a folder; returns when the bars begin."""
+def chart(made, tmp_path, monkeypatch) -> np.ndarray:
+    """Work in a folder with all of it; returns when the bars begin."""
+    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    bars, spans, classes = planted_chart(5)
+    few_trees(monkeypatch)
+    return made[1]
+
+
+def write_chart() -> np.ndarray:
+    bars, spans, classes = planted_chart(5, 9_000)
     start_us = bars.start_us[:N_BARS]
     table = {"timestamp": pl.Series(start_us).cast(pl.Datetime("us", "UTC")), "symbol": ["X"] * N_BARS}
     names = ("open", "high", "low", "close")
@@ -40,10 +57,10 @@ def chart(tmp_path, monkeypatch, moola) -> np.ndarray:
     pl.DataFrame(rows).write_csv("spans.csv")
     ends = {"from": [text_of(start_us[0])], "to": [text_of(start_us[LAST_ANNOTATED])]}
     pl.DataFrame({"symbol": ["X"]} | ends).write_csv("stretches.csv")
-    assert moola("windows", "--bars", "bars.parquet", "--spans", "spans.csv", "--output", "windows.parquet").code == 0
-    assert moola("split", "--data", "windows.parquet", "--output", "split.json").code == 0
-    small = ("--epochs", "1", "--hidden-dim", "4", "--num-layers", "1", "--stride", "50")
-    assert moola("pretrain-bilstm", "--input", "bars.parquet", "--output", "encoder.pt", *small).code == 0
+    assert run("windows", "--bars", "bars.parquet", "--spans", "spans.csv", "--output", "windows.parquet").code == 0
+    assert run("split", "--data", "windows.parquet", "--output", "split.json").code == 0
+    small = ("--epochs", "1", "--hidden-dim", "4", "--num-layers", "1", "--stride", "50", "--arms", "masked")
+    assert run("pretrain-bilstm", "--input", "bars.parquet", "--output", "encoder.pt", *small).code == 0
     return start_us
 
 
