@@ -56,6 +56,8 @@ def says(text: str) -> Parameter:
 
 
 EVERYDAY = Parameter(show=True)
+# A switch whose name says no already.
+ONLY_ON = Parameter(negative="")
 
 # Data.
 LabelledData = Annotated[Path, everyday("Labelled windows, relative or 4-D.", DATA)]
