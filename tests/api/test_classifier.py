@@ -42,7 +42,8 @@ def fitted():
 def test_the_network_is_the_one_that_train_makes_of_the_same_rows(sample, moola):
     labelled = "data/processed/labeled/train_latest.parquet"
     assert moola("split", "--data", labelled, "--test", "0", "--output", "split.json").code == 0
-    run = moola("train", "--data", labelled, "--split", "split.json", "--json").json
+    given = ("--epochs", "2", "--n-heads", "3", "--json")
+    run = moola("train", "--data", labelled, "--split", "split.json", *given).json
     windows = read_windows(labelled)
     again = WindowClassifier(hidden_dim=6, num_layers=1, epochs=2, device="cpu").fit(windows, windows["label"])
     kept = read_model(sample / run["run"] / "model.pkl")

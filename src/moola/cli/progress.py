@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from moola.cli.console import printable
 
-PLAIN_EVERY_S = 5.0
+PLAIN_EVERY_S, QUIET_S = 5.0, 2.0
 log = logging.getLogger("moola.cli")
 
 
@@ -77,11 +77,19 @@ class EpochProgress(Progress):
             self.begin(stage, row["n_epochs"])
         if "class_penalty" in row:
             # Linear heads have one optimum, and no epochs on the way.
-            self.unit, self.n_steps = "fit", row["n_epochs"]
-            self.show(row["epoch"], "linear heads")
+            self.fitted()
             return
         losses = (f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss") if name in row)
         self.show(row["epoch"], ", ".join(losses))
+
+    def fitted(self) -> None:
+        """Show that a fit without steps is over; what took no longer than two seconds is not worth a line."""
+        taken = time.monotonic() - self.shown
+        if self.bar is not None:
+            self.bar.update(self.task, completed=1, total=1, said="linear heads fitted")
+        elif taken > QUIET_S:
+            print(f"{self.label}: linear heads fitted, {taken:.0f} s", file=sys.stderr, flush=True)
+        self.shown = time.monotonic()
 
 
 class FitProgress(Progress):
@@ -126,3 +134,19 @@ class WindowProgress(Progress):
             # A resumed scan begins anywhere, and its first part gives no speed.
             self.n_steps, self.done_before, self.started = n_windows, n_done - 1, time.monotonic()
         self.show(n_done, f"{n_events} events")
+
+
+class BarProgress(Progress):
+    """Bars that an encoder read, table by table."""
+
+    def __init__(self) -> None:
+        super().__init__("similar", "bar")
+
+    def __call__(self, n_done: int, n_bars: int) -> None:
+        """Show one finished part of a table."""
+        if n_bars != self.n_steps or n_done < self.n_done:
+            self.begin(self.label, n_bars)
+        self.n_done = n_done
+        self.show(n_done, "")
+
+    n_done = 0

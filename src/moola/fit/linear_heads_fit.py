@@ -13,14 +13,16 @@ import torch
 
 from moola.core.expansions import NO_POINTER
 from moola.core.features import RobustScaler, mirrored_features
+from moola.core.likeness import Likeness, fit_likeness
 from moola.evaluation.calibration import fit_temperature
 from moola.models.model_files import weights_digest
 from moola.models.network import Encoder, EnhancedSimpleLSTM
 from moola.tables.window_file import WindowTable
 from moola.training.finetune import run_encoder
-from moola.training.linear_fit import EncodedWindows, LinearFit, fit_linear_heads
+from moola.training.linear_fit import EncodedWindows, LinearFit, LinearPlan, fit_linear_heads, time_blocks
 
 # Vectors of windows that this process has encoded, the latest ones; a fold or a second fit starts at once with them.
+N_BLOCKS = LinearPlan().n_blocks
 CACHE_BYTES = 1 << 30
 _cached: OrderedDict[bytes, np.ndarray] = OrderedDict()
 _lock = threading.Lock()
@@ -36,11 +38,14 @@ class LinearResult:
         The encoder as it came, with the heads on it.
     temperature
         Fitted to the out-of-fold logits of the fit; 1 where no block of time could be held out.
+    likeness
+        What the windows were like, for a warning where other bars are not.
     """
 
     network: EnhancedSimpleLSTM
     temperature: float
     fit: LinearFit
+    likeness: Likeness | None
 
     def history_row(self, stage: str) -> dict[str, Any]:
         """Return the one line of history: out-of-fold log-losses at the penalties that were chosen."""
@@ -88,7 +93,8 @@ def fit_on_windows(
     heads, fit = fit_linear_heads(windows, len(classes))
     judged = fit.judged
     temperature = fit_temperature(fit.out_of_fold_logits[judged], class_index[judged]) if judged.any() else 1.0
-    return LinearResult(EnhancedSimpleLSTM(network.encoder, [heads]).eval(), temperature, fit)
+    likeness = fit_likeness(upright.mean(axis=1), seen, time_blocks(windows.intervals, N_BLOCKS))
+    return LinearResult(EnhancedSimpleLSTM(network.encoder, [heads]).eval(), temperature, fit, likeness)
 
 
 def encoded(encoder: Encoder, scaled: np.ndarray, device: torch.device) -> np.ndarray:

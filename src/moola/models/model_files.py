@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from moola.core.features import FEATURE_NAMES, FEATURE_VERSION, RobustScaler
+from moola.core.likeness import Likeness
 from moola.errors import InvalidData, TrainingDiverged, UntrustedFile, WrongUsage
 from moola.files import sha256_file
 from moola.models.network import (
@@ -71,6 +72,8 @@ class ModelFile:
     visible_bars: int | None = None
     # Where nothing is; None where the model learned from windows alone.
     presence: Presence | None = None
+    # What the windows that calibrated it were like; None for heads with a hidden layer and files of before.
+    likeness: Likeness | None = None
 
     @property
     def n_seen_bars(self) -> int:
@@ -236,6 +239,7 @@ def write_model(path: Path, model: ModelFile) -> bytes:
         "length_weight": None if model.length_weight is None else torch.from_numpy(model.length_weight.copy()),
         "visible_bars": model.visible_bars,
         "presence": stored(model.presence),
+        "likeness": _stored_likeness(model.likeness),
     }
     return write_sealed(path, MODEL_KIND, content)
 
@@ -282,6 +286,7 @@ def read_model(path: Path) -> ModelFile:
             _read_length_weight(content["length_weight"], window_bars),
             _read_visible_bars(content["visible_bars"], window_bars),
             restored(content.get("presence"), len(names), mirror is not None, encoder.output_dim),
+            _read_likeness(content.get("likeness"), encoder.output_dim),
         )
 
 
@@ -304,6 +309,23 @@ def _read_length_weight(stored: Tensor | None, window_bars: int) -> np.ndarray |
     if weight.shape != (window_bars,) or not (np.isfinite(weight).all() and (weight > 0).all()):
         raise ValueError("weights of lengths that cannot be used")
     return weight
+
+
+def _stored_likeness(likeness: Likeness | None) -> dict[str, Any] | None:
+    if likeness is None:
+        return None
+    array = {field.name: torch.from_numpy(np.array(getattr(likeness, field.name))) for field in fields(likeness)}
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in array.items()}
+
+
+def _read_likeness(stored: dict[str, Any] | None, n_hidden: int) -> Likeness | None:
+    if stored is None:
+        return None
+    array = {field.name: stored[field.name].numpy() for field in fields(Likeness)}
+    kinds = {name: np.int64 if name == "block" else np.float64 for name in array}
+    found = Likeness(**{name: one.astype(kinds[name]) for name, one in array.items()})
+    found.check(n_hidden)
+    return found
 
 
 def _read_visible_bars(stored: Any, window_bars: int) -> int | None:

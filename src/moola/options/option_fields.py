@@ -107,10 +107,14 @@ def _one_or_two(_kind: Any, tokens: Sequence[Any]) -> Path | tuple[Path, ...]:
     return paths[0] if len(paths) == 1 else paths
 
 
+def _words(_kind: Any, value: str) -> list[str]:
+    return value.split()
+
+
 PretrainedEncoder = Annotated[
     Path | tuple[Path, ...],
     everyday("Encoder file, or `base`, which comes with moola; two stand side by side.", MODEL),
-    Parameter(converter=_one_or_two, consume_multiple=True, n_tokens=-1, metavar="PATH [PATH]"),
+    Parameter(converter=_one_or_two, consume_multiple=True, n_tokens=-1, metavar="PATH [PATH]", env_var_split=_words),
 ]
 FreezeEncoder = Annotated[bool, everyday("Train the heads alone; default with an encoder.", MODEL)]
 Head = Annotated[
@@ -134,7 +138,7 @@ VisibleBars = Annotated[
     int,
     advanced("Let the network see only these first bars of a window (75 of 105: to the end of the inner zone).", MODEL),
 ]
-ModelFile = Annotated[Path, everyday("Model file: a promoted .pt, or the model.pkl of a run.", MODEL)]
+ModelFile = Annotated[Path, everyday("Model file: a promoted .pt, or a run (its id, `latest`, its model.pkl).", MODEL)]
 
 # Training.
 Epochs = Annotated[int, COUNT, everyday("Passes over the data; the best one is kept.", TRAINING)]
@@ -167,12 +171,12 @@ Augmentations = Annotated[
 ]
 
 # Evaluation.
-Run = Annotated[Path, everyday("Run id, or its folder under artifacts/runs.", DATA)]
+Run = Annotated[Path, everyday("Run: its id or the beginning of it, `latest`, or its folder.", DATA)]
 Baseline = Annotated[
     Path,
     everyday(
-        "Run id, run folder or model file to beat; by default the promoted model, else the newest from-scratch run on "
-        "the same data and split.",
+        "Run (id, its beginning or folder) or model file to beat; by default the promoted model, else the newest "
+        "from-scratch run on the same data and split.",
         EVALUATION,
     ),
 ]

@@ -185,6 +185,14 @@ class TrainOptions(SplitData):
     threads: Threads = 1
     precision: Precision = "auto"
     seed: Seed = DEFAULT_SEED
+    annotator: Annotated[
+        str | None,
+        advanced(
+            "Of several people in --spans, the one from whom presence is learned; by default from all, with an offset "
+            "for each.",
+            DATA,
+        ),
+    ] = None
     resume: Annotated[
         str | None, everyday("Id or folder of an interrupted run to continue, with the same options.", OUTPUT)
     ] = None

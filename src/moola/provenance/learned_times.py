@@ -105,7 +105,7 @@ def _until_us(record: dict[str, Any]) -> int | None:
 
 def seen_times(record: dict[str, Any]) -> str:
     """State the times that were learned from, those of each record; empty where none is known."""
-    spans = [part["time_range"] for part in records_of(record) if part.get("time_range")]
+    spans = sorted({tuple(part["time_range"]) for part in records_of(record) if part.get("time_range")})
     return " and ".join(f"{first} to {last}" for first, last in spans)
 
 

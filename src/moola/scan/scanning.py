@@ -15,6 +15,7 @@ from moola import __version__
 from moola.core.event_merging import MergedEvents
 from moola.errors import InvalidData
 from moola.files import sha256_file
+from moola.fit.familiar_bars import compare_bars
 from moola.fit.processes import results
 from moola.locks import alone, lock_beside
 from moola.models.model_files import read_model
@@ -26,7 +27,7 @@ from moola.tables.bar_spool import SpooledBars, spool_bars, symbol_interval_us
 from moola.tables.event_table import Events, write_event_pieces
 
 OnPart = Callable[[int, int, int], None]
-DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows")
+DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows", "annotator")
 
 
 class Scan:
@@ -76,6 +77,7 @@ class Scan:
         sliding = self.reader.sliding
         beginning = self.spool.read(longest, 0, sliding.batch_windows * sliding.stride + self.reader.n_bars)
         intervals = compare_with_bars(self.reader.model, beginning.start_us)
+        likeness = compare_bars(self.reader.model, self.spool, self.reader.sliding.max_gap_hours, self.reader.device)
         read = np.cumsum(counts.by_part)
         with closing(self._proposals(n_done)) as proposals:
             for number, found in in_order(proposals, n_done):
@@ -91,8 +93,7 @@ class Scan:
             for events in self.events():
                 said.update(np.array(self.class_names)[events.class_prob.argmax(axis=1)].tolist())
                 n_cut += int(events.cut.sum())
-                seen = seen_among(training, events.time_us[:, 0], self._over_us(events))
-                n_learned += 0 if seen is None else int(seen.sum())
+                n_learned += int(self.learned(events).sum())
                 yield events
 
         write_event_pieces(self.options.output, counted(), self.class_names)
@@ -113,6 +114,7 @@ class Scan:
                 "n_learned": n_learned if training.get("time_range") else None,
             }
             | intervals
+            | likeness
             | counts.as_dict()
         )
 
@@ -131,6 +133,11 @@ class Scan:
     def reading(self) -> PartReader:
         """The model over the bars, once `run` has laid them out."""
         return PartReader(self.reader, self.judging, self.spool, self.options.live)
+
+    def learned(self, events: Events) -> np.ndarray:
+        """Return which events lie in times that the model learned from; none where these are not known."""
+        seen = seen_among(self.reader.model.training, events.time_us[:, 0], self._over_us(events))
+        return np.zeros(len(events), dtype=bool) if seen is None else seen
 
     def _over_us(self, events: Events) -> np.ndarray:
         """When the last bar of each event is over."""

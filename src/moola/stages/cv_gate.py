@@ -85,7 +85,12 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
     verdict = judge(challenger, baseline, facts, leaks, options.seed, trivial, options.min_gain, options.ece_rule)
     judgements = [
         Judgement("rule", verdict.verdict, verdict.reason),
-        by_seeds(metrics["by_seed"], baseline_run.read(run_store.METRICS)["by_seed"]),
+        by_seeds(
+            metrics["by_seed"],
+            baseline_run.read(run_store.METRICS)["by_seed"],
+            # Records of before linear heads were fitted once do not say.
+            metrics.get("seedless", False),
+        ),
         by_references(metrics["figures"], metrics["references"]),
         by_controls(leaks, metrics["controls"]),
     ]
@@ -165,18 +170,22 @@ def _fit_of(run: run_store.Run, fold: int, place: int) -> tuple[Predictions, dic
     return read_fit(FitTask(run.folder, fold, int(run.manifest["seed"]) + place, 1.0, str(run.manifest["model"])))
 
 
-def by_seeds(challenger: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> Judgement:
+def by_seeds(challenger: list[dict[str, Any]], baseline: list[dict[str, Any]], seedless: bool = False) -> Judgement:
     """Ask that at least 4 of 5 seeds have a lower pooled Brier than the baseline's seed of the same place.
 
-    A baseline of one seed (a cheap reference) is set against every seed of the challenger. Fewer than 5
-    pairs are thin evidence.
+    A baseline of one seed (a cheap reference, linear heads) is set against every seed of the challenger. Fewer than 5
+    pairs are thin evidence, unless no seed changes the challenger: it is set against every seed of the baseline.
     """
-    theirs = baseline * len(challenger) if len(baseline) == 1 else baseline
-    better = [bool(one["brier"] < other["brier"]) for one, other in zip(challenger, theirs, strict=False)]
+    pairs = max(len(baseline), 1) if seedless else len(challenger)
+    ours = challenger * pairs if seedless else challenger
+    theirs = baseline * pairs if len(baseline) == 1 else baseline
+    better = [bool(one["brier"] < other["brier"]) for one, other in zip(ours, theirs, strict=False)]
     said = f"{sum(better)} of {len(better)} seeds are better in Brier"
+    if seedless:
+        said = f"no seed changes it, and it is better in Brier than {sum(better)} of {len(better)} of the baseline's"
     if np.mean(better) < SEED_SHARE:
         return Judgement("seeds", "hold", said)
-    return Judgement("seeds", "promote" if len(better) >= MIN_SEEDS else "inconclusive", said)
+    return Judgement("seeds", "promote" if seedless or len(better) >= MIN_SEEDS else "inconclusive", said)
 
 
 def by_references(figures: dict[str, Any], references: dict[str, dict[str, Any]]) -> Judgement:

@@ -291,7 +291,8 @@ def make_plan(options: TuneOptions) -> Plan:
     # Linear heads choose their penalties themselves, so that only the other kind has anything to tune.
     if options.head == "linear":
         raise WrongUsage(
-            "tune must have --head mlp, but it is linear, which chooses its penalties itself. Run `moola train`."
+            "tune must have --head mlp, but it is linear, which leaves nothing to tune: penalties and calibration are "
+            "chosen by blocks of time in every fit. Run `moola train`."
         )
     if with_encoder:
         held["head"] = "mlp"
