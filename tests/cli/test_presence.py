@@ -71,7 +71,7 @@ def test_presence_from_files_is_recorded_to_the_last_bar_and_leads_a_scan(chart,
     model = read_model(file)
     assert model.presence is not None
     assert time_us(model.training["time_range"][1]) == chart[LAST_ANNOTATED] + HOUR_US
-    assert "annotated bars lie in test windows" in answer.err
+    assert "of these bars lie in test windows" in answer.err
     scan = ("scan", "--model", str(file), "--bars", "bars.parquet", "--output")
     found = moola(*scan, "events.parquet", "--json")
     assert found.code == 0, found.err

@@ -15,6 +15,7 @@ from moola.options.option_fields import (
     Augmentations,
     AugmentData,
     BatchSize,
+    Cache,
     CpsaRatio,
     CutBars,
     Device,
@@ -201,6 +202,7 @@ class TrainOptions(SplitData):
             DATA,
         ),
     ] = None
+    cache: Cache = True
     resume: Annotated[
         str | None, everyday("Id or folder of an interrupted run to continue, with the same options.", OUTPUT)
     ] = None
