@@ -175,7 +175,7 @@ def _folds(options: CvOptions, chart: Chart) -> Iterator[Fold]:
 
 
 def _folder(run: run_store.Run, fold: Fold) -> Path:
-    return run.folder / "folds" / f"fold-{fold.number}"
+    return run.folder / f"fold-{fold.number}"
 
 
 def _run_fold(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> None:
