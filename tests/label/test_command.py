@@ -51,8 +51,8 @@ def test_json_is_one_object(sample, moola, served):
     assert answer.json["queues"] == ["time", "random", "diversity", "conflicts"]
 
 
-def test_a_model_adds_the_queue_by_uncertainty(sample, moola, train, served):
-    run = train("--save-run").last_line
+def test_a_model_adds_the_queue_by_uncertainty(made_run, moola, train, served):
+    run = made_run("--n-heads", "3").name
     labelled = "data/processed/labeled/train_latest.parquet"
     arguments = ("--windows", labelled, "--model", *models(run), "--port", "0", "--device", "cpu")
     assert moola("label", "--bars", BARS, *arguments).code == 0
@@ -77,8 +77,8 @@ def models(*runs: str) -> list[str]:
     return [f"artifacts/runs/{run}/model.pkl" for run in runs]
 
 
-def test_models_of_other_classes_are_refused(sample, moola, train, served, monkeypatch):
-    run = train("--save-run").last_line
+def test_models_of_other_classes_are_refused(made_run, moola, served):
+    run = made_run("--n-heads", "3").name
     labelled = pl.read_parquet(DATA)
     labelled.with_columns(label="x" + labelled["label"]).write_parquet("renamed.parquet")
     split = ("--data", "renamed.parquet", "--output", "split.json")
@@ -89,8 +89,8 @@ def test_models_of_other_classes_are_refused(sample, moola, train, served, monke
     assert "must have the same classes" in answer.err
 
 
-def test_predictions_add_the_queue_of_label_errors(sample, moola, train, served):
-    run = train("--save-run").last_line
+def test_predictions_add_the_queue_of_label_errors(made_run, moola, served):
+    run = made_run("--n-heads", "3").name
     windows = ("--windows", "data/processed/labeled/train_latest.parquet", "--port", "0", "--device", "cpu")
     held_out = f"artifacts/runs/{run}/predictions.parquet"
     assert moola("label", "--bars", BARS, *windows, "--predictions", held_out).code == 0

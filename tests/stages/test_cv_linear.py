@@ -15,16 +15,20 @@ from moola.options.training_options import TrainOptions
 from moola.stages.benchmark_networks import deciding
 from moola.stages.cv_fits import seedless, tasks_of
 from moola.stages.cv_gate import by_seeds
-from tests.conftest import DATA
+from moola.tables.window_file import write_windows
+from tests.made import made_windows
 
 
 def test_cv_takes_base_and_its_fits_every_fold_once_whatever_the_seeds(
-    sample, moola, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, moola, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     for name in ("MOOLA_HIDDEN_DIM", "MOOLA_NUM_LAYERS", "MOOLA_EPOCHS"):
-        monkeypatch.delenv(name)
-    words = ("--folds", "2", "--seeds", "2", "--processes", "1", "--controls", "false")
-    answer = moola("cv", "--data", DATA, "--pretrained-encoder", "base", *words)
+        monkeypatch.delenv(name, raising=False)
+    # Short windows: the encoder in the package is large.
+    write_windows(Path("windows.parquet"), made_windows(60, seed=4, stride=40, window_bars=40))
+    words = ("--window-bars", "40", "--folds", "2", "--seeds", "2", "--processes", "1", "--controls", "false")
+    answer = moola("cv", "--data", "windows.parquet", "--pretrained-encoder", "base", *words)
     assert answer.code == 0, answer.err
     folder = Path("artifacts/cv") / answer.last_line
     assert json.loads((folder / "config.json").read_text())["pretrained_encoder"] == "base"

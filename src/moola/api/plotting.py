@@ -125,7 +125,7 @@ def _events(events: pl.DataFrame, row: int | None, bars: Frame | None, ax: Axes 
     price_labels(ax)
     n_drawn = 0
     for event in chosen.iter_rows(named=True):
-        first, last = (np.searchsorted(shown.start_us, _us(event[name])) for name in ("start_ts", "end_ts"))
+        first, last = (int(np.searchsorted(shown.start_us, _us(event[name]))) for name in ("start_ts", "end_ts"))
         if first < len(shown) and _us(event["end_ts"]) >= shown.start_us[0]:
             shade(ax, first, min(last, len(shown) - 1))
             n_drawn += 1

@@ -18,6 +18,7 @@ from moola.cli import judging_commands, label_commands, run_commands, scan_comma
 from moola.cli.arguments import from_file, join_booleans, refuse_impossible, tell_sources
 from moola.cli.console import close_logging, exit_code, printable, reader_left, set_up_logging, terminable, way_on
 from moola.cli.help_pages import HelpPages
+from moola.cli.named_runs import with_full_names
 from moola.errors import Interrupted, MoolaError
 from moola.options.option_sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names
 
@@ -81,6 +82,7 @@ CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
     "Finding events": {
         "predict": training_commands.predict,
         "scan": scan_commands.scan,
+        "similar": scan_commands.similar,
         "export": training_commands.export,
     },
     "Runs and installation": {
@@ -134,6 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
             run, given, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
             # Wrong usage ends before this line, with its sentence alone.
             tell_sources()
+            given.arguments.update({name: with_full_names(one) for name, one in given.arguments.items()})
             code = run(*given.args, **given.kwargs)
             sys.stdout.flush()
     except Interrupted as error:

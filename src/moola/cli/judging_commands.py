@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from moola.cli import event_judging
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.named_runs import full
 from moola.cli.progress import FitProgress
 from moola.errors import WrongUsage
 from moola.options.command_lines import command_line, window_bars_words
@@ -33,9 +34,10 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
     """
     if options.events is not None:
         return event_judging.evaluate(options, Screen(console))
-    from moola.stages import evaluate
+    from moola.evaluation.trust import Trust
+    from moola.stages.evaluate_run import evaluate_run
 
-    result, evaluation = evaluate.evaluate_run(options)
+    result, evaluation = evaluate_run(options)
     screen = Screen(console)
     of = result["part"] if result.get("data") is None else result["data"]
     screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {of}")
@@ -64,6 +66,7 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
             f"  It predicts {next(iter(result['predicted']))} for all windows: it does not separate the classes."
         )
     screen.say(f"Figures in {result['metrics_file']}")
+    screen.say(str(Trust(**result["trust"])))
     screen.next_command("moola", "gate", "--run", options.run, *_later_words(options))
     screen.result(result)
     return 0
@@ -168,6 +171,8 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     screen.say(f"Evaluated on {result['n_windows']} windows of {of}, in blocks of {result['block_windows']}.")
     if result["leak_proof"] is None:
         screen.say("  There are no times: whether the model saw these windows could not be checked.")
+    from moola.evaluation.trust import Trust
+
     rows = []
     for row in result["comparisons"]:
         values = [_number(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
@@ -195,6 +200,8 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     for row in result.get("judgements", []):
         screen.say(f"  {row['what']}: {row['verdict']} ({row['reason']})")
     screen.say(f"Verdict: {result['verdict']}: {result['reason']}.")
+    if "trust" in result:
+        screen.say(str(Trust(**result["trust"])))
 
 
 def _number(value: float | None) -> str:
@@ -245,13 +252,15 @@ def _back(options: PromoteOptions, screen: Screen) -> int:
 # Commands that evaluate over folds and compare: cv, compare.
 
 
-def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
+def cv(*, options: Annotated[CvOptions, Flat] = CvOptions(), console: Console = ConsoleOptions()) -> int:
     """Cross-validate in time: purged folds, pooled metrics.
 
-    Metrics are out of fold; the last line on stdout is the cv's id.
+    The last line on stdout is the cv's id. With --spans, --stretches and --bars: events on later annotated stretches.
 
     Example: moola cv --data data/processed/labeled/train_latest_relative.parquet --folds 5 --seeds 5
     """
+    if options.spans is not None:
+        return event_judging.cross_validate(options, Screen(console))
     from moola.stages import cross_validate
 
     with FitProgress("cv") as progress:
@@ -270,6 +279,7 @@ def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions
 
 
 def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
+    from moola.evaluation.trust import Trust
     from moola.stages.cross_validate import SHOWN
 
     seeds = "seed" if result["n_seeds"] == 1 else "seeds"
@@ -299,6 +309,9 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     both = ", ".join(f"{name} {_number(forward[name])}" for name in ("brier", "ece"))
     screen.say(f"  Calibrated on earlier folds alone, as in use: {both}.")
     _show_uncertainty(screen, result["uncertainty"])
+    against = result["against_reference"]
+    screen.say(f"Verdict against {against['reference']}: {against['verdict']}: {against['reason']}.")
+    screen.say(str(Trust(**result["trust"])))
     if len(result["label_efficiency"]) > 1:
         table = [
             [f"{row['label_fraction']:g}", f"{row['n_train_windows']:.0f}", *(_number(row[name]) for name in SHOWN)]
@@ -352,7 +365,7 @@ def compare(
     options.refuse_idle()
     from moola.stages import compare
 
-    result = compare.compare(names, options)
+    result = compare.compare([full(name) for name in names], options)
     screen = Screen(console)
     screen.say(
         f"Baseline {result['baseline']}, {result['n_windows']} windows of {result['part']}, "

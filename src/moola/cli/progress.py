@@ -134,3 +134,19 @@ class WindowProgress(Progress):
             # A resumed scan begins anywhere, and its first part gives no speed.
             self.n_steps, self.done_before, self.started = n_windows, n_done - 1, time.monotonic()
         self.show(n_done, f"{n_events} events")
+
+
+class BarProgress(Progress):
+    """Bars that an encoder read, table by table."""
+
+    def __init__(self) -> None:
+        super().__init__("similar", "bar")
+
+    def __call__(self, n_done: int, n_bars: int) -> None:
+        """Show one finished part of a table."""
+        if n_bars != self.n_steps or n_done < self.n_done:
+            self.begin(self.label, n_bars)
+        self.n_done = n_done
+        self.show(n_done, "")
+
+    n_done = 0

@@ -65,7 +65,10 @@ def _complete(run: Any) -> dict[str, Any]:
 
 
 def show_run(
-    run: Annotated[str, everyday("Run id, or its folder.", DATA)], /, *, console: Console = ConsoleOptions()
+    run: Annotated[str, everyday("Run: its id or the beginning of it, `latest`, or its folder.", DATA)],
+    /,
+    *,
+    console: Console = ConsoleOptions(),
 ) -> int:
     """Show a run's options and manifest; its files are checked against their hashes.
 

@@ -1,4 +1,4 @@
-"""Command that finds events in bars: scan."""
+"""Commands that find events and similar spans in bars: scan, similar."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
-from moola.cli.progress import WindowProgress
+from moola.cli.progress import BarProgress, WindowProgress
 from moola.errors import Interrupted
-from moola.options.scan_options import ScanOptions
+from moola.options.scan_options import ScanOptions, SimilarOptions
 
 if TYPE_CHECKING:
     from moola.scan.scanning import Scan
@@ -57,12 +57,27 @@ def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, An
         from moola.reports.overview.events_page import write_overview
         from moola.scan.event_views import overview
 
-        size = write_overview(options.overview, overview(work, options.overview_bars))
+        about = _about(options, work, result)
+        size = write_overview(options.overview, overview(work, options.overview_bars, about))
         result["overview"] = str(options.overview)
         screen.say(f"Overview in {options.overview} ({size / 1e6:.1f} MB); any browser opens it, without a network.")
 
 
+def _about(options: ScanOptions, work: Scan, result: dict[str, Any]) -> list[str]:
+    """Say of the model what the reader of a page must know: its run, its labels, and whether it can be trusted."""
+    from moola.provenance.learned_times import seen_sentence
+    from moola.stages.trust_of_run import origin_of_model
+
+    origin = origin_of_model(options.model, work.reader.model.training)
+    result |= {"run_id": origin.run_id, "trust": origin.trust}
+    run = f"run {origin.run_id}" if origin.run_id else "its run is not here"
+    labelled = f"labels by {', '.join(origin.labelled_by)}" if origin.labelled_by else "who labelled is not recorded"
+    seen = seen_sentence(result["n_learned"], f"{result['n_events']} events", result["learned_time_range"])
+    return [f"Model {origin.model}: {run}; {labelled}.", origin.trust, *([seen] if seen else [])]
+
+
 def _follow(options: ScanOptions, screen: Screen) -> int:
+    from moola.scan.event_program import dead_letters_of
     from moola.scan.following import Follower
 
     follower = Follower(options)
@@ -82,6 +97,10 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
         )
     if result["n_dropped_gap"]:
         screen.say(f"{result['n_dropped_gap']} windows were dropped for gaps (--max-gap-hours).")
+    if result["n_handed_on"] is not None:
+        screen.say(f"{result['n_handed_on']} events handed to the program of --on-event.")
+    if result["n_dead"]:
+        screen.say(f"{result['n_dead']} it did not take are in {dead_letters_of(options.output)}.")
     screen.result(result)
     return 0
 
@@ -133,3 +152,51 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
         if result["n_dropped_gap"] > result["n_windows"]:
             screen.say("Most windows were dropped for gaps: a larger --max-gap-hours keeps them.")
         screen.say("Lower --min-prob to see less probable ones.")
+
+
+def similar(*, options: Annotated[SimilarOptions, Flat], console: Console = ConsoleOptions()) -> int:
+    """Find the spans of bars that are most similar to one marked span, of any length from a half to twice its own.
+
+    The first search of a bar table reads it with the encoder, which takes minutes for a million bars; others do not.
+
+    Example: moola similar --bars data/raw/eurusd_1h_2017.parquet --at 2017-03-01T10:00 2017-03-01T18:00
+    """
+    from moola.reports.similar_page import write_similar_page
+    from moola.stages.find_similar import find_similar
+
+    screen = Screen(console)
+    with BarProgress() as progress:
+        found = find_similar(options, progress)
+    page = options.page or options.output.with_suffix(".html")
+    write_similar_page(page, found)
+    result = found.result | {"page": str(page)}
+    _show_similar(screen, result)
+    words = ("moola", "labels", "import", "--input", options.output, "--bars", options.bars[0], "--annotator", "<you>")
+    screen.next_command(*words)
+    screen.result(result)
+    return 0
+
+
+def _show_similar(screen: Screen, result: dict[str, Any]) -> None:
+    seen = f"{result['n_bars']} bars searched in {result['search_s']:.1f} s (read in {result['encode_s']:.1f} s)"
+    unseen = f"; {result['n_bars_unseen']} stand in too few in a row to be read" if result["n_bars_unseen"] else ""
+    screen.say(
+        f"Marked: {result['n_bars_marked']} bars from {_minute(result['at'][0])} to {_minute(result['at'][1])} UTC. "
+        f"{seen}{unseen}."
+    )
+    rows = [
+        [
+            f"{row['symbol']} {_minute(row['start'])}".strip(),
+            _minute(row["end"]),
+            str(row["n_bars"]),
+            f"{row['similarity']:.2f}",
+            "upside down" if row["mirrored"] else "",
+        ]
+        for row in result["spans"]
+    ]
+    screen.table(["start (UTC)", "end", "bars", "similarity", ""], rows)
+    screen.say(f"{len(rows)} spans in {result['output']}; look at them in {result['page']}")
+
+
+def _minute(text: str) -> str:
+    return text[:16].replace("T", " ")

@@ -20,7 +20,7 @@ from moola.core.event_merging import MergedEvents, WindowCurves, merge_windows, 
 from moola.core.expansions import NO_POINTER, length_weights
 from moola.core.features import mirrored_features, relative_features
 from moola.core.seeds import generator
-from moola.core.spans import bars_covered, window_starts
+from moola.core.spans import BACKGROUND, bars_covered, window_starts
 from moola.core.splits import Intervals
 from moola.core.windows import allowed_gap_s, cut_windows, inner_zone, take_windows
 from moola.evaluation.calibration import calibrated, fit_temperature
@@ -37,7 +37,6 @@ from moola.models.network import EnhancedSimpleLSTM
 from moola.models.presence_part import Chart, chart_of, read_chart
 from moola.training.linear_fit import EncodedWindows, LinearFit, fit_linear_heads
 
-BACKGROUND = "background"
 # Windows over which proposals are made are so far apart: three for each that a scan reads would cost three times this.
 STRIDE = 15
 # Spans before anything is learned, bars around what is shown in which proposals are made, and bars read at most.
@@ -441,7 +440,7 @@ def _far_bars(
     spread = known.std(axis=0) + 1e-6
     means, known = means / spread, known / spread
     apart = np.min([((means - one) ** 2).sum(axis=1) for one in known], axis=0)
-    chosen = []
+    chosen: list[int] = []
     for _ in range(min(n, len(means))):
         row = int(apart.argmax())
         chosen.append(int(first_bar[free][row]) + (low + high) // 2)

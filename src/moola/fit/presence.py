@@ -26,6 +26,7 @@ from scipy.special import expit
 from moola.core.bars import Bars
 from moola.core.event_merging import MergedEvents, overlap, suppress
 from moola.core.features import relative_features
+from moola.core.spans import BACKGROUND
 from moola.core.windows import allowed_gap_s, cut_windows, take_windows
 from moola.errors import InvalidData
 from moola.evaluation.calibration import fit_platt
@@ -44,12 +45,13 @@ from moola.fit.presence_stages import (
     floor_of,
 )
 from moola.models.model_files import ModelFile
-from moola.models.presence_part import PROBABILITY, RANK, Chart, Detector, Presence, chart_of, score_logit
+from moola.models.presence_part import PROBABILITY, RANK, Chart, Detector, Person, Presence, chart_of, score_logit
 
 # Windows of a chart are so far apart; scans of any stride read the same means, more or less smoothly.
 STRIDE = 5
 MAX_OVERLAP = 0.1
 LEAST_SPANS = 10
+OFFSET_STEPS = 50
 WINDOWS_AT_A_TIME = 1024
 
 
@@ -67,15 +69,17 @@ def fit_presence(
     """
     n_classes = len(model.class_names)
     counts = np.bincount(np.concatenate([one.class_index for one in charts]), minlength=n_classes)
-    if counts.min() < LEAST_SPANS:
-        least = int(counts.argmin())
+    pairs = _detector_classes(model)
+    by_pair = [int(counts[classes_found(pair)].sum()) for pair in pairs]
+    if min(by_pair) < LEAST_SPANS:
+        least = int(np.argmin(by_pair))
+        names = " or ".join(model.class_names[one] for one in classes_found(pairs[least]))
         raise InvalidData(
-            f"presence must have {LEAST_SPANS} spans of each class that it may learn from, but there are "
-            f"{counts[least]} of {model.class_names[least]}. Mark more, or leave --spans out."
+            f"presence must have {LEAST_SPANS} spans of a class (or of two that mirror each other) that it may learn "
+            f"from, but there are {by_pair[least]} of {names}. Mark more, or leave --spans out."
         )
     read = [read_chart_of(model, one.bars, device) for one in charts] if read is None else read
     learned = _with_blocks(charts, read)
-    pairs = _detector_classes(model)
     everywhere = np.arange(-1, N_BLOCKS)
     stages = [fit_stage(learned, pair, np.setdiff1d(everywhere, [-1])) for pair in pairs]
     annotated = charts[0].annotated
@@ -83,7 +87,7 @@ def fit_presence(
     stages = [replace(stage, floor=floor_of(found, number)) for number, stage in enumerate(stages)]
     rows = Candidates.joined([one.kept(stages) for one in found])
     seconds = [fit_second(rows, pair, np.ones(len(rows), dtype=bool), seed, "all", annotated) for pair in pairs]
-    score = np.full((len(rows), n_classes), np.nan)
+    score = np.zeros((len(rows), n_classes))
     for block in range(N_BLOCKS):
         own = rows.block == block
         for pair in pairs:
@@ -95,10 +99,10 @@ def fit_presence(
 
 
 def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
-    """Return the classes of each detector: a class and the one that it is upside down share one."""
-    if model.mirror is None:
-        return [(one, None) for one in range(len(model.class_names))]
-    return [(one, other) for one, other in enumerate(model.mirror) if one <= other]
+    """Return the classes of each detector, one for a class and what it is upside down; background has none."""
+    mirror: list[int | None] = list(model.mirror or [None] * len(model.class_names))
+    pairs = [(one, other) for one, other in enumerate(mirror) if other is None or one <= other]
+    return [pair for pair in pairs if model.class_names[pair[0]] != BACKGROUND]
 
 
 def read_chart_of(model: ModelFile, bars: Bars, device: torch.device) -> Chart:
@@ -142,13 +146,16 @@ def _calibrated(
 ) -> Presence:
     kept = np.concatenate(list(_without_overlap(rows, score)))
     best, label = score[kept].max(axis=1), score[kept].argmax(axis=1)
-    right = np.zeros(len(kept), dtype=bool)
-    for place, one in enumerate(learned):
-        own = rows.chart[kept] == place
-        inside = one.span_block >= 0
-        right[own] = matched(
-            rows.bar[kept][own], label[own], best[own], one.marked.bar[inside], one.marked.class_index[inside]
-        )
+
+    def right_by(name: str | None) -> Bool[np.ndarray, " events"]:
+        right = np.zeros(len(kept), dtype=bool)
+        for place, one in enumerate(learned):
+            own = rows.chart[kept] == place
+            inside = (one.span_block >= 0) & one.marked.marked_by(name)
+            spans = one.marked.bar[inside], one.marked.class_index[inside]
+            right[own] = matched(rows.bar[kept][own], label[own], best[own], *spans)
+        return right
+
     n_spans = int(counts.sum())
     record = {
         "n_spans": {name: int(count) for name, count in zip(model.class_names, counts, strict=True)},
@@ -157,17 +164,44 @@ def _calibrated(
         "n_candidates": len(rows),
     }
     if not learned[0].marked.annotated:
-        return _ranked(detectors, best, right, n_spans, record)
-    slope, intercept = fit_platt(score_logit(best), right.astype(np.int64))
-    prob = np.asarray(expit(slope * score_logit(best) + intercept))
-    threshold, f1 = _best_threshold(prob, right, n_spans)
+        return _ranked(detectors, best, right_by(None), n_spans, record)
+    names = _people(learned)
+    by_person = [right_by(name) for name in names]
+    n_by_person = [int(sum(one.marked.marked_by(name).sum() for one in learned)) for name in names]
+    # Of several people each is asked of each event: the probability is that of one of them, whoever it is.
+    z = score_logit(best)
+    slope, intercept = fit_platt(np.tile(z, len(names)), np.concatenate(by_person).astype(np.int64))
+    prob = np.asarray(expit(slope * z + intercept))
+    threshold, f1 = _best_threshold(np.tile(prob, len(names)), np.concatenate(by_person), n_spans)
+    aps = [average_precision(prob, right, n) for right, n in zip(by_person, n_by_person, strict=True)]
     record |= {
         "event_prob": PROBABILITY,
         "threshold_rule": "largest F1 at IoU 0.5 with class over held-out blocks",
         "held_out_f1": f1,
-        "held_out_ap": average_precision(prob, right, n_spans),
+        "held_out_ap": float(np.mean(aps)),
     }
-    return Presence(detectors, slope, intercept, threshold, record)
+    people = {}
+    for name, right, n in zip(names, by_person, n_by_person, strict=True):
+        if name is not None:
+            own = intercept + _offset(slope * z + intercept, right)
+            people[name] = Person(own, _best_threshold(np.asarray(expit(slope * z + own)), right, n)[0])
+    return Presence(detectors, slope, intercept, threshold, record, people)
+
+
+def _people(learned: list[Learned]) -> list[str | None]:
+    """Return the names of several annotators, or None for whoever it is."""
+    names = {name for one in learned if one.marked.annotator is not None for name in one.marked.annotator.tolist()}
+    return sorted(names) if len(names) > 1 else [None]
+
+
+def _offset(logit: Float[np.ndarray, " events"], right: Bool[np.ndarray, " events"]) -> float:
+    """Return how much more (or less) often a person marks than all do, as a logit; few labels keep it near 0."""
+    offset = 0.0
+    for _ in range(OFFSET_STEPS):
+        prob = expit(logit + offset)
+        step = (float((right - prob).sum()) - offset) / (float((prob * (1 - prob)).sum()) + 1.0)
+        offset += float(np.clip(step, -1.0, 1.0))
+    return offset
 
 
 def _ranked(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from moola.core.bars import Bars, bar_lengths_us
-from moola.core.spans import place_spans
+from moola.core.spans import BACKGROUND, place_spans
 from moola.core.utc_times import time_us, utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.fit.inputs import Material
@@ -60,7 +60,7 @@ def with_presence(options: TrainOptions, material: Material, model: ModelFile, d
     assert options.bars is not None
     assert options.spans is not None
     bars = read_bars(options.bars)
-    spans = read_spans(options.spans, READING, bars)
+    spans = read_spans(options.spans, replace(READING, annotator=options.annotator), bars)
     # Bars that name no symbol are those of the spans.
     bars = bars_of(spans, bars)
     spans, _ = spans_on_bars(spans, bars, options.spans, drop_outside=False)
@@ -71,18 +71,25 @@ def with_presence(options: TrainOptions, material: Material, model: ModelFile, d
             f"spans must have the classes of the windows ({', '.join(model.class_names)}), but {options.spans} has "
             f"{', '.join(map(str, unknown[:5]))}. Cut windows around these spans, or leave them out."
         )
-    if unmarked := sorted(set(model.class_names) - set(labels.tolist())):
+    if unmarked := sorted(set(model.class_names) - set(labels.tolist()) - {BACKGROUND}):
         raise InvalidData(
             f"presence must have spans of every class of the windows, but {options.spans} has none of "
-            f"{', '.join(unmarked[:5])}. Background comes from --stretches: cut windows without --background and split "
-            "them again, or leave --spans out."
+            f"{', '.join(unmarked[:5])}. Mark some, or cut windows around these spans alone."
         )
     known = _known_bars(options, bars, span_rows)
     n_held_out = _without_test(known, material, bars)
     if n_held_out:
         log.info("%d of these bars lie in test windows: presence does not learn from them.", n_held_out)
     class_index = np.array([model.class_names.index(name) for name in labels])
-    charts = _charts(bars, known, span_rows, class_index, max(CONTEXT_BARS, model.window_bars))
+    people = [name for name in spans.annotators if name]
+    if len(people) > 1 and options.stretches is not None:
+        log.warning(
+            "The spans are of %d annotators (%s): each is taken to have looked at all annotated stretches. --annotator "
+            "takes one.",
+            len(people),
+            ", ".join(people[:5]),
+        )
+    charts = _charts(bars, known, span_rows, class_index, spans.annotator, max(CONTEXT_BARS, model.window_bars))
     charts = [replace(one, annotated=options.stretches is not None) for one in charts]
     presence = fit_presence(model, charts, device, options.seed)
     return _recorded(model, presence, bars, known)
@@ -123,7 +130,12 @@ def _without_test(annotated: np.ndarray, material: Material, bars: Bars) -> int:
 
 
 def _charts(
-    bars: Bars, annotated: np.ndarray, span_rows: np.ndarray, class_index: np.ndarray, context_bars: int
+    bars: Bars,
+    annotated: np.ndarray,
+    span_rows: np.ndarray,
+    class_index: np.ndarray,
+    annotator: np.ndarray,
+    context_bars: int,
 ) -> list[Marked]:
     """Cut bars symbol by symbol; spans that leave the annotated bars are left out with a word."""
     n_annotated = np.concatenate([[0], np.cumsum(annotated)])
@@ -152,6 +164,7 @@ def _charts(
                 span_rows[mine][order] - cut.start,
                 class_index[mine][order],
                 edges.reshape(-1, 2),
+                annotator=annotator[mine][order] if all(annotator[mine]) else None,
             )
         )
     return charts

@@ -79,6 +79,8 @@ class Marked:
         Stretches `[first, stop)` to learn from.
     annotated
         Whether a person looked at all of their bars, so that what is in no span is background; else it is unlabelled.
+    annotator
+        Who marked each span; None where nobody is named.
     """
 
     bars: Bars
@@ -86,6 +88,13 @@ class Marked:
     class_index: Int[np.ndarray, " spans"]
     stretches: Int[np.ndarray, "stretches 2"]
     annotated: bool = True
+    annotator: np.ndarray | None = None
+
+    def marked_by(self, name: str | None) -> Bool[np.ndarray, " spans"]:
+        """Tell which spans are one person's; None for all."""
+        if name is None or self.annotator is None:
+            return np.ones(len(self.bar), dtype=bool)
+        return np.asarray(self.annotator == name)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -67,9 +68,7 @@ class ChartBars:
     def __post_init__(self) -> None:
         edges = np.flatnonzero(self.bars.symbol[1:] != self.bars.symbol[:-1]) + 1
         starts = [0, *edges.tolist(), len(self.bars)]
-        self._rows = {
-            str(self.bars.symbol[first]): slice(first, stop) for first, stop in zip(starts, starts[1:], strict=False)
-        }
+        self._rows = {str(self.bars.symbol[first]): slice(first, stop) for first, stop in pairwise(starts)}
 
     def of(self, symbol: str) -> Bars:
         """Return a symbol's bars."""

@@ -60,7 +60,7 @@ class PageFiles:
             self._run(*self._export(what, annotator))
 
     def _export(self, what: str, annotator: str) -> list[str]:
-        words = ["labels", "export", "--store", str(self.store), "--as", what, "--annotator", annotator]
+        words = ["labels", "export", "--store", str(self.store), "--as", what, f"--annotator={annotator}"]
         words += ["--output", str(self.folder / NAMES[what])]
         if what == "windows":
             words += ["--bars", str(self.bars_path), "--window-bars", str(self.window_bars)]
@@ -76,14 +76,15 @@ class PageFiles:
             str(self.folder / "events.parquet"),
         )
         presence = ["--bars", bars, "--spans", spans, "--stretches", str(self.folder / "stretches.csv")]
+        learning = ["--pretrained-encoder", "base", "--freeze-encoder", "true", "--save-run", "true"]
+        learning += presence if self._has_presence(annotator) else []
         orders = [
             self._export("spans", annotator),
             ["windows", "--bars", bars, "--spans", spans, "--output", paths["windows.parquet"]],
             ["convert", "--input", paths["windows.parquet"], "--output", paths["relative.parquet"]],
             ["split", "--data", paths["relative.parquet"], "--output", paths["split.json"]],
-            ["train", "--data", paths["relative.parquet"], "--split", paths["split.json"], "--pretrained-encoder", "base",
-             "--freeze-encoder", "true", "--save-run", "true", *(presence if self._has_presence(annotator) else [])],
-        ]  # fmt: skip
+            ["train", "--data", paths["relative.parquet"], "--split", paths["split.json"], *learning],
+        ]
         for words in orders:
             if (last := self._run(*words)) is None:
                 return

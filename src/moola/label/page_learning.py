@@ -79,7 +79,7 @@ class Learner:
         known = self._of(symbol, annotator)
         marks, revision = self._marks(symbol, annotator)
         first = known.revision < 0 and len(marks.span) > 0
-        if first or revision >= known.revision + FEW_SAVES or self._moved(known, marks, around, revision):
+        if first or revision >= known.revision + FEW_SAVES or self._moved(known, around, revision):
             self._start("short", lambda: self._short(known, marks, revision, around))
         elif known.proposals is not None and revision >= known.model_revision + MORE_SAVES and known.revision >= 0:
             self._start("long", lambda: self._long(known, marks, revision, around))
@@ -104,7 +104,7 @@ class Learner:
     def _of(self, symbol: str, annotator: str) -> Learned:
         return self._known.setdefault((symbol, annotator), Learned())
 
-    def _moved(self, known: Learned, marks: PersonMarks, around: int, revision: int) -> bool:
+    def _moved(self, known: Learned, around: int, revision: int) -> bool:
         if known.revision < 0:
             return False
         grew = revision > known.revision and (known.proposals is None or not len(known.proposals.bar))
@@ -175,25 +175,27 @@ class Learner:
         if queue == "mixed":
             by_model = known.n_asked % 2 == 0 and found is not None and len(found.bar)
             queue = "unsure" if by_model else "drawn"
-        taken = bars_covered(
-            len(marks.bars), *np.concatenate([marks.stretches, marks.span, marks.rejected]).T.reshape(2, -1)
-        )
         if queue == "annotators":
             return self._differing(symbol, annotator, after)
         if queue == "errors":
             return self._doubted(marks, found, known.n_asked)
-        if queue == "different" and found is not None and found.far_bar:
-            free = [bar for bar in found.far_bar if not taken[bar]]
-            if free:
-                return _place(free[0], "Unlike anything that is marked.")
+        pieces = np.concatenate([marks.stretches, marks.span, marks.rejected])
+        taken = bars_covered(len(marks.bars), pieces[:, 0], pieces[:, 1])
+        return self._unmarked(taken, found, queue, f"{annotator} {known.n_asked}")
+
+    def _unmarked(self, taken: np.ndarray, found: Proposals | None, queue: str, turn: str) -> dict[str, Any]:
+        """Return a place that nobody marked: by a rule, or drawn."""
+        free = np.flatnonzero(~taken)
+        if not len(free):
+            return _place(None, "Every bar was looked at.")
+        if queue == "drawn":
+            bar = int(generator(self.seed, "look", turn).choice(free))
+            return _place(bar, "Drawn at random, without the model.")
+        far = [] if found is None or queue != "different" else [bar for bar in found.far_bar if not taken[bar]]
+        if far:
+            return _place(far[0], "Unlike anything that is marked.")
         if queue in ("unsure", "unseen") and found is not None and len(found.bar):
             return _by_probability(found, taken, queue)
-        if queue == "drawn":
-            free = np.flatnonzero(~taken)
-            if not len(free):
-                return _place(None, "Every bar was looked at.")
-            bar = int(generator(self.seed, "look", annotator, known.n_asked).choice(free))
-            return _place(bar, "Drawn at random, without the model.")
         return _place(None, "Nothing of this kind yet: it comes with more labels.")
 
     def _doubted(self, marks: PersonMarks, found: Proposals | None, n_asked: int) -> dict[str, Any]:

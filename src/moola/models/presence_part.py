@@ -7,7 +7,7 @@ the shape of a candidate and what the first stage says around it; Platt's sigmoi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from moola.core.bars import upside_down
 from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span_shapes
+from moola.errors import WrongUsage
 
 # What the first stage says of a bar.
 STARTS, ENDS, RUNS = range(3)
@@ -154,6 +155,14 @@ class Detector:
 
 
 @dataclass(frozen=True)
+class Person:
+    """What is one annotator's own: the intercept of the sigmoid, and the threshold."""
+
+    intercept: float
+    threshold: float
+
+
+@dataclass(frozen=True)
 class Presence:
     """The part of a model that knows where nothing is.
 
@@ -165,6 +174,8 @@ class Presence:
         Least probability of an event, chosen on stretches that were held out.
     record
         What it learned from and what was chosen how, for people.
+    people
+        Of several annotators, each one's own part.
     """
 
     detectors: list[Detector]
@@ -172,6 +183,24 @@ class Presence:
     intercept: float
     threshold: float
     record: dict[str, Any]
+    people: dict[str, Person] = field(default_factory=dict)
+
+    def of_person(self, name: str) -> Presence:
+        """Return what says how probable it is that this annotator would have marked a piece.
+
+        Raises
+        ------
+        WrongUsage
+            It learned nothing of such an annotator.
+        """
+        if name not in self.people:
+            known = f"it knows {', '.join(sorted(self.people))}" if self.people else "it knows none by name"
+            raise WrongUsage(
+                f"--annotator must be one of whom the model learned, but {name!r} is not: {known}. Leave it out, or "
+                "train on spans of several annotators."
+            )
+        own = self.people[name]
+        return replace(self, intercept=own.intercept, threshold=own.threshold)
 
     @property
     def is_rank(self) -> bool:
@@ -398,6 +427,10 @@ def stored(presence: Presence | None) -> dict[str, Any] | None:
         "intercept": float(presence.intercept),
         "threshold": float(presence.threshold),
         "record": presence.record,
+        "people": {
+            name: {"intercept": float(one.intercept), "threshold": float(one.threshold)}
+            for name, one in presence.people.items()
+        },
     }
 
 
@@ -433,11 +466,17 @@ def restored(content: dict[str, Any] | None, n_classes: int, both_ways: bool, n_
         raise ValueError(f"presence with slope {slope}, intercept {intercept} and threshold {threshold}")
     detectors = [_restored_detector(one, n_hidden) for one in content["detectors"]]
     found = [one for detector in detectors for one in {detector.upright, detector.turned} - {None}]
-    if sorted(found) != list(range(n_classes)):  # type: ignore[type-var]
+    if not found or len(set(found)) < len(found) or not set(found) <= set(range(n_classes)):
         raise ValueError(f"presence of the classes {found} of {n_classes}")
     if any((one.turned is not None) != both_ways for one in detectors):
         raise ValueError("presence that reads bars in other ways than the model")
-    return Presence(detectors, slope, intercept, threshold, dict(content["record"]))
+    people = {}
+    for name, own in dict(content["people"]).items():
+        person = Person(float(own["intercept"]), float(own["threshold"]))
+        if type(name) is not str or not np.isfinite(person.intercept) or not 0 <= person.threshold <= 1:
+            raise ValueError(f"presence of an annotator {name!r} with {person}")
+        people[name] = person
+    return Presence(detectors, slope, intercept, threshold, dict(content["record"]), people)
 
 
 def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:

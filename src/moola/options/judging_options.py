@@ -170,7 +170,7 @@ class RunOrEventsOptions(EventTruthOptions):
 class GateOptions(RunOrEventsOptions, VerdictOptions):
     """Options of `gate`."""
 
-    run: Annotated[Run, says("Challenger: run id, or its folder under artifacts/runs.")] | None = None
+    run: Annotated[Run, says("Challenger: a run's id or the beginning of it, `latest`, or its folder.")] | None = None
     baseline_events: Annotated[Path | None, everyday("The event table to beat, of the same bars.", EVALUATION)] = None
     baseline_min_prob: Annotated[
         float | None,
@@ -183,7 +183,10 @@ class GateOptions(RunOrEventsOptions, VerdictOptions):
 class PromoteOptions(VerdictOptions):
     """Options of `promote`: those of `gate`, and the way back."""
 
-    run: Annotated[Run, says("Challenger: run id, or its folder under artifacts/runs; not with --back.")] | None = None
+    run: (
+        Annotated[Run, says("Challenger: a run's id or the beginning of it, `latest`, or its folder; not with --back.")]
+        | None
+    ) = None
     back: Annotated[
         bool,
         everyday(
@@ -254,10 +257,14 @@ REPORTS_ROOT = Path("artifacts/reports")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(Comparison):
+class ReportOptions(EventTruthOptions, Comparison):
     """Options of `report`."""
 
     run: Annotated[Run, says("Id or folder of a run or of a cv.")]
+    events: Annotated[
+        Path | None,
+        everyday("Event table of a scan to show on the page, evaluated against --truth.", EVALUATION),
+    ] = None
     compare: Annotated[
         tuple[str, ...],
         everyday("Further runs (or cvs) of the same windows to compare with it on the page.", EVALUATION),
@@ -277,7 +284,9 @@ def gate_options(options: ReportOptions) -> GateOptions:
 class LeakcheckOptions(SplitData, FilesLength, Machine):
     """Options of `leakcheck`."""
 
-    run: Annotated[Run, says("Run id, or its folder, to check against this data and split.")] | None = None
+    run: (
+        Annotated[Run, says("Run (id, its beginning, `latest` or folder) to check against this data and split.")] | None
+    ) = None
     pretrained_encoder: Annotated[PretrainedEncoder, says("Encoder file to check for held-out bars.")] | None = None
     bars: (
         Annotated[Bars, says("Bars for a live scan with the run's model, to prove that it depends on past bars alone.")]

@@ -138,7 +138,7 @@ VisibleBars = Annotated[
     int,
     advanced("Let the network see only these first bars of a window (75 of 105: to the end of the inner zone).", MODEL),
 ]
-ModelFile = Annotated[Path, everyday("Model file: a promoted .pt, or the model.pkl of a run.", MODEL)]
+ModelFile = Annotated[Path, everyday("Model file: a promoted .pt, or a run (its id, `latest`, its model.pkl).", MODEL)]
 
 # Training.
 Epochs = Annotated[int, COUNT, everyday("Passes over the data; the best one is kept.", TRAINING)]
@@ -171,12 +171,12 @@ Augmentations = Annotated[
 ]
 
 # Evaluation.
-Run = Annotated[Path, everyday("Run id, or its folder under artifacts/runs.", DATA)]
+Run = Annotated[Path, everyday("Run: its id or the beginning of it, `latest`, or its folder.", DATA)]
 Baseline = Annotated[
     Path,
     everyday(
-        "Run id, run folder or model file to beat; by default the promoted model, else the newest from-scratch run on "
-        "the same data and split.",
+        "Run (id, its beginning or folder) or model file to beat; by default the promoted model, else the newest "
+        "from-scratch run on the same data and split.",
         EVALUATION,
     ),
 ]

@@ -21,7 +21,7 @@ from moola.options.judging_options import (
 )
 from moola.options.label_options import LabelOptions, LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 from moola.options.option_ranges import plain_kind
-from moola.options.scan_options import ScanOptions
+from moola.options.scan_options import ScanOptions, SimilarOptions
 from moola.options.study_options import BenchmarkOptions, CompareOptions, CvOptions, TuneOptions
 from moola.options.table_options import (
     AutolabelOptions,
@@ -72,6 +72,7 @@ COMMAND_OPTIONS: dict[str, type] = {
     "report": ReportOptions,
     "predict": PredictOptions,
     "scan": ScanOptions,
+    "similar": SimilarOptions,
     "export": ExportOptions,
     "runs prune": PruneOptions,
     "leakcheck": LeakcheckOptions,

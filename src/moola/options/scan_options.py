@@ -1,4 +1,4 @@
-"""Options of `scan`."""
+"""Options of `scan` and `similar`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +28,15 @@ from moola.options.option_ranges import (
     COUNT,
     COUNT_OR_NONE,
     NOT_NEGATIVE,
+    POSITIVE,
     PROBABILITY,
     refuse_out_of_range,
 )
+from moola.options.span_options import Timezone
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".jsonl")
 GROWING_SUFFIXES = (".csv", ".jsonl")
+SPAN_SUFFIXES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,14 @@ class ScanOptions(Machine):
         everyday(
             "Least probability of an event, that both its pointers are within 3 bars; by default the square of the "
             "model's pointer threshold, and at least 0.1.",
+            MODEL,
+        ),
+    ] = None
+    annotator: Annotated[
+        str | None,
+        advanced(
+            "Of several people whose spans the model learned, the one by whom events would have been marked; by "
+            "default any one of them.",
             MODEL,
         ),
     ] = None
@@ -87,6 +98,20 @@ class ScanOptions(Machine):
     polls: Annotated[
         int, COUNT_OR_NONE, advanced("Reads after which --follow ends; 0: only when interrupted.", DATA)
     ] = 0
+    on_event: Annotated[
+        str | None,
+        everyday(
+            "With --follow, a program of yours, run without a shell for each event: one JSON line on its stdin.", OUTPUT
+        ),
+    ] = None
+    on_event_timeout_s: Annotated[
+        float, POSITIVE, advanced("Seconds that the program may take; then it is stopped and counts as failed.", OUTPUT)
+    ] = 10.0
+    on_event_retries: Annotated[
+        int,
+        COUNT_OR_NONE,
+        advanced("Further attempts where it fails; then the event goes to <output>.dead.jsonl.", OUTPUT),
+    ] = 3
     overview: Annotated[
         Path | None, everyday("HTML page of the events on their bars, with zoom and a table; works offline.", OUTPUT)
     ] = None
@@ -124,6 +149,69 @@ class ScanOptions(Machine):
             )
         if self.strict and self.follow is None:
             raise WrongUsage("--strict must come with --follow, but --bars came. A scan refuses such bars anyway.")
+        if self.on_event is not None and (self.follow is None or self.output.suffix != ".jsonl"):
+            given = "--bars came" if self.follow is None else f"the output is {self.output}"
+            raise WrongUsage(
+                f"--on-event must come with --follow and an output in .jsonl, but {given}. Correct that or leave "
+                "--on-event out."
+            )
         suffixes = OUTPUT_SUFFIXES if self.follow is None else GROWING_SUFFIXES
         if self.output.suffix not in suffixes:
             raise WrongUsage(f"--output must end in {', '.join(suffixes)}, but it is {self.output}. Give another one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarOptions(Machine):
+    """Options of `similar`."""
+
+    bars: Annotated[
+        tuple[Path, ...], everyday("Bar tables to search, any number of them; the marked span is in the first.", DATA)
+    ]
+    at: Annotated[
+        tuple[str, ...],
+        everyday("START END: times of the marked span's first and last bar, in UTC unless --timezone says.", DATA),
+    ]
+    symbol: Annotated[str | None, everyday("Symbol of the marked span, where the first table has several.", DATA)] = (
+        None
+    )
+    timezone: Timezone = "UTC"
+    encoder: Annotated[
+        Path, everyday("Encoder that reads the bars: `base`, which comes with moola, or an encoder file.", MODEL)
+    ] = Path("base")
+    n: Annotated[int, COUNT, everyday("Most spans to find.", MODEL)] = 20
+    mirror: Annotated[bool, everyday("Find spans that are alike upside down, too.", MODEL)] = True
+    label: Annotated[str, advanced("Class of the found spans in the file.", OUTPUT)] = "similar"
+    output: Annotated[Output, says("Found spans to write (.csv or .parquet); `labels import` reads them.")] = Path(
+        "artifacts/similar/similar.csv"
+    )
+    page: Annotated[
+        Path | None, everyday("HTML page of their charts; by default beside --output, ending in .html.", OUTPUT)
+    ] = None
+    vectors: Annotated[
+        Path,
+        advanced(
+            "Folder where the vectors of bars are kept (200 bytes a bar), so that another search starts at once.",
+            OUTPUT,
+        ),
+    ] = Path("artifacts/similar/vectors")
+
+    def check(self) -> None:
+        """Refuse values that cannot work, before any bar is read.
+
+        Raises
+        ------
+        WrongUsage
+            Names the option, its rule and what was given.
+        """
+        refuse_out_of_range(self)
+        if len(self.at) != 2:
+            raise WrongUsage(
+                f"--at must be two times START END, but it has {len(self.at)}. Write each as 2017-03-01T10:00, or in "
+                "quotes."
+            )
+        if self.output.suffix not in SPAN_SUFFIXES:
+            raise WrongUsage(
+                f"--output must end in {', '.join(SPAN_SUFFIXES)}, but it is {self.output}. Give another one."
+            )
+        if not self.label.strip():
+            raise WrongUsage("--label must be a class, but it is empty. Leave it out, or name the class.")

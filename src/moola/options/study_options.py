@@ -37,6 +37,7 @@ from moola.options.option_fields import (
     says,
 )
 from moola.options.option_ranges import BETWEEN_0_AND_1, COUNT, DEFAULT_SEED, NOT_NEGATIVE, SEVERAL, SHARE, plain_kind
+from moola.options.span_options import Stretches
 from moola.options.toml_files import read_toml
 from moola.options.training_options import TrainOptions
 
@@ -48,7 +49,12 @@ ModelName = Literal["enhanced_simple_lstm", "prevalence", "logistic", "summary_t
 class CvOptions(LearnedFromRows, ManyFits):
     """Options of `cv`."""
 
-    data: Annotated[LabelledData, says("Labelled windows with times, relative or 4-D.")]
+    data: Annotated[LabelledData, says("Labelled windows with times, relative or 4-D.")] | None = None
+    spans: (
+        Annotated[Path, everyday("Instead of --data: spans to find on later --stretches of --bars.", DATA)] | None
+    ) = None
+    stretches: Stretches | None = None
+    bars: Annotated[Path | None, advanced("Bars on which --spans were marked.", DATA)] = None
     model: Annotated[ModelName, everyday("Network or cheap reference.", MODEL)] = "enhanced_simple_lstm"
     scheme: Annotated[
         Literal["expanding", "rolling", "combinatorial"],

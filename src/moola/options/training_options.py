@@ -187,6 +187,14 @@ class TrainOptions(SplitData):
     precision: Precision = "auto"
     seed: Seed = DEFAULT_SEED
     cache: Cache = True
+    annotator: Annotated[
+        str | None,
+        advanced(
+            "Of several people in --spans, the one from whom presence is learned; by default from all, with an offset "
+            "for each.",
+            DATA,
+        ),
+    ] = None
     resume: Annotated[
         str | None, everyday("Id or folder of an interrupted run to continue, with the same options.", OUTPUT)
     ] = None

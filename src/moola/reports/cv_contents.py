@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from moola.evaluation.trust import Trust
 from moola.options.judging_options import ReportOptions, gate_options
 from moola.options.study_options import CV_ROOT, CompareOptions, CvOptions
 from moola.reports.contents import ReportContent, ShownTable, ShownVerdict, drift_tables, judged_bars
@@ -30,12 +31,16 @@ def gather_cv(options: ReportOptions) -> ReportContent:
         gate = gate_cv(gate_options(options))
         verdict = ShownVerdict(gate["verdict"], f"{gate['reason']}. Against {gate['baseline']}.")
         tables.insert(0, _judgement_table(gate["judgements"]))
+    elif (against := metrics.get("against_reference")) is not None:
+        sentence = f"{against['reason']}. Against {against['reference']}, the cheap reference with the lowest Brier."
+        verdict = ShownVerdict(against["verdict"], sentence)
     ohlc, no_ohlc = judged_bars(config, str(run.manifest.get("data_sha256")), predictions)
     return ReportContent(
         title=f"Cross-validation {run.run_id}",
         evaluation=metrics,
         predictions=predictions,
         verdict=verdict,
+        trust=str(Trust(**metrics["trust"])) if "trust" in metrics else "",
         no_verdict="A verdict needs another cross-validation to beat: name it with --baseline.",
         leaks=metrics["leaks"],
         leak_proof=not metrics["leaks"],

@@ -23,6 +23,7 @@ from moola.files import sha256_file
 from moola.models.model_files import read_model
 from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_with_bars
+from moola.scan.event_program import EventProgram, program_of
 from moola.scan.follow_state import STATE, FollowFolder, FollowState, SymbolState, folder_of
 from moola.scan.parts import NOTHING_TOLD, reader_and_judging
 from moola.tables.bar_spool import rows_by_symbol
@@ -146,6 +147,7 @@ class Follower:
                 f"--follow must name a file or a folder, but there is no {self.source}. Check the path."
             )
         self.folder = FollowFolder(options.output, self._deciding())
+        self.program = self._program()
         self.state = FollowState()
         # What a file was when it was last read to its end: nothing is read again until it is another.
         self.signatures: dict[str, tuple[int, int, int]] = {}
@@ -161,6 +163,8 @@ class Follower:
         """Look at the source again and again; `on_events` gets the table of events just reported."""
         try:
             self.state = self.folder.open()
+            if self.program is not None:
+                self.program.begin()
             on_begun()
             if not self.state.n_bytes and not self.state.pending:
                 none = MergedEvents.none(len(self.reader.model.class_names))
@@ -170,10 +174,23 @@ class Follower:
                 self.look(on_events)
                 n_looks += 1
                 if n_looks == self.options.polls:
-                    return self._result()
+                    break
                 time.sleep(self.options.poll_s)
+            if self.program is not None:
+                self.program.finish()
+            return self._result()
         finally:
+            if self.program is not None:
+                self.program.stop()
             self.folder.close()
+
+    def _program(self) -> EventProgram | None:
+        options = self.options
+        if options.on_event is None:
+            return None
+        words = program_of(options.on_event)
+        waits = (options.on_event_timeout_s, options.on_event_retries)
+        return EventProgram(words, options.output, self.folder.folder, *waits)
 
     def look(self, on_events: OnEvents) -> None:
         """Read what was appended since the last look, a piece at a time."""
@@ -338,6 +355,8 @@ class Follower:
         self.folder.keep(self.state)
         if frame is not None and len(frame):
             on_events(frame)
+            if self.program is not None:
+                self.program.look()
 
     def _deciding(self) -> dict[str, Any]:
         chosen = {name: value for name, value in asdict(self.options).items() if name in DECIDING}
@@ -350,6 +369,8 @@ class Follower:
             "n_events": self.state.n_events,
             "n_bars": sum(one.n_bars for one in self.state.symbols.values()),
             "n_symbols": len(self.state.symbols),
+            "n_handed_on": None if self.program is None else self.program.n_taken,
+            "n_dead": None if self.program is None else self.program.n_dead,
             "n_bad_lines": self.n_bad_lines,
             "n_skipped": self.skipped.n,
             "n_differing": self.skipped.n_differing,

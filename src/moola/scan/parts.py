@@ -263,6 +263,12 @@ def reader_and_judging(model: ModelFile, options: ScanOptions) -> tuple[WindowRe
             f"--live and --follow must have a model without presence, but {options.model} learned from spans on "
             "annotated stretches: its probability of a piece depends on bars after it. Scan without them."
         )
+    if options.annotator is not None:
+        if model.presence is None:
+            raise WrongUsage(
+                f"--annotator must come with a model that learned presence, but {options.model} did not. Leave it out."
+            )
+        model = replace(model, presence=model.presence.of_person(options.annotator))
     reader = WindowReader(model, device, Sliding(options.stride, options.max_gap_hours, options.batch_windows))
     least = least_prob(model) if options.min_prob is None else options.min_prob
     return reader, Judging(least, options.max_overlap, options.live_windows)

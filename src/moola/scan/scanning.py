@@ -27,7 +27,7 @@ from moola.tables.bar_spool import SpooledBars, spool_bars, symbol_interval_us
 from moola.tables.event_table import Events, write_event_pieces
 
 OnPart = Callable[[int, int, int], None]
-DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows")
+DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows", "annotator")
 
 
 class Scan:
@@ -93,8 +93,7 @@ class Scan:
             for events in self.events():
                 said.update(np.array(self.class_names)[events.class_prob.argmax(axis=1)].tolist())
                 n_cut += int(events.cut.sum())
-                seen = seen_among(training, events.time_us[:, 0], self._over_us(events))
-                n_learned += 0 if seen is None else int(seen.sum())
+                n_learned += int(self.learned(events).sum())
                 yield events
 
         write_event_pieces(self.options.output, counted(), self.class_names)
@@ -134,6 +133,11 @@ class Scan:
     def reading(self) -> PartReader:
         """The model over the bars, once `run` has laid them out."""
         return PartReader(self.reader, self.judging, self.spool, self.options.live)
+
+    def learned(self, events: Events) -> np.ndarray:
+        """Return which events lie in times that the model learned from; none where these are not known."""
+        seen = seen_among(self.reader.model.training, events.time_us[:, 0], self._over_us(events))
+        return np.zeros(len(events), dtype=bool) if seen is None else seen
 
     def _over_us(self, events: Events) -> np.ndarray:
         """When the last bar of each event is over."""

@@ -15,7 +15,10 @@ import polars as pl
 from moola.core.splits import Split, make_folds
 from moola.errors import WrongUsage
 from moola.evaluation.calibration import Calibrator
+from moola.evaluation.class_metrics import brier
 from moola.evaluation.figures import TrainingFacts, evaluate
+from moola.evaluation.gates import judge
+from moola.evaluation.trust import trust
 from moola.files import sha256_file
 from moola.fit.processes import OnFit
 from moola.leakcheck.checking import leakcheck
@@ -54,6 +57,7 @@ def run_controls(options: CvOptions, folder: Path, n_folds: int) -> dict[str, An
         return {"run": False, "why_not": why, "leaks": []}
     leaks: list[str] = []
     n_checks = 0
+    assert options.data is not None
     for number in range(1, n_folds + 1):
         settings = LeakcheckOptions(
             data=options.data,
@@ -104,6 +108,7 @@ def cross_validate(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
         # A file that cannot be trusted ends a cv before it begins.
         read_encoder(options.pretrained_encoder)
     options = with_window_bars(options)
+    assert options.data is not None
     table = read_windows(options.data, options.window_bars).with_features()
     data_sha256 = sha256_file(options.data)
     with _opened(options, data_sha256) as run:
@@ -123,6 +128,7 @@ def _cross_validate(
     pooled = pool_fits(tasks, options.model, 1.0, options.calibration)
     references = {name: pool_fits(tasks, name, 1.0) for name in REFERENCES}
     metrics = summarise(options, pooled, references, tasks, folds) | {"controls": controls}
+    metrics |= _against_references(options, pooled, references, [*pooled.leaks, *controls["leaks"]])
     write_predictions(run.path(run_store.PREDICTIONS), pooled.predictions)
     single = single_windows(pooled.raw, pooled.block, options.conformal_alpha, pooled.window_bars)
     write_frame(run.path("single_windows.parquet"), pl.DataFrame(single))
@@ -134,8 +140,29 @@ def _cross_validate(
     return record | {"cv_id": run.run_id, "cv": str(run.folder), **metrics}
 
 
+def _against_references(
+    options: CvOptions, pooled: Pooled, references: dict[str, Pooled], leaks: list[str]
+) -> dict[str, Any]:
+    """Return the gate's verdict against the cheap reference with the lowest Brier, and the answer that follows."""
+    trivial = references["prevalence"].predictions
+    ones = np.ones((1, len(trivial)))
+    brier_of = {
+        name: float(brier(one.predictions, ones)[0]) for name, one in references.items() if name != options.model
+    }
+    name = min(brier_of, key=lambda one: brier_of[one])
+    verdict = judge(
+        pooled.predictions, references[name].predictions, pooled.facts, leaks, options.seed, trivial=trivial
+    ).as_dict()
+    answer = trust(pooled.predictions, trivial, leaks, verdict, f"{name}, the best cheap reference", options.seed)
+    return {"against_reference": {"reference": name, **verdict}, "trust": answer.as_dict()}
+
+
 def _check(options: CvOptions) -> None:
     refuse_out_of_range(options)
+    idle = [name for name in ("stretches", "bars") if getattr(options, name) is not None]
+    if options.data is None or idle:
+        what = f"--{idle[0]} came without --spans" if idle else "neither is"
+        raise WrongUsage(f"one of --data and --spans must be given, and --spans with its files, but {what}. Give them.")
     if options.freeze_encoder and not (options.pretrain_bars or options.pretrained_encoder):
         raise WrongUsage(
             "--freeze-encoder must have an encoder to freeze, but there is none. "

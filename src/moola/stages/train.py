@@ -17,7 +17,7 @@ from moola.files import write_atomic
 from moola.fit.fitting import Fitted, fit_material, predict_held_out
 from moola.fit.inputs import Material, gather, resolve_options
 from moola.fit.presence_inputs import check_presence_options, with_presence
-from moola.models.model_files import read_model, write_model
+from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.sealed import digest
 from moola.options.option_ranges import RUNS_ROOT
 from moola.options.option_sources import option_sources, recorded_options
@@ -57,6 +57,17 @@ def train(options: TrainOptions, on_epoch: OnEpoch, judged_elsewhere: bool = Fal
     deciding = _deciding(options, material)
     with _opened(options, deciding) as run:
         return _train(options, material, device, run, deciding, on_epoch, started)
+
+
+def fit_model(options: TrainOptions) -> ModelFile:
+    """Return what `train` would keep, without a run: for models of folds."""
+    device = prepare_device(options.device, options.threads)
+    options = with_window_bars(options)
+    material = gather(options)
+    options = resolve_options(options, material.table, material.split, material.encoder)
+    check_presence_options(options)
+    fitted = fit_material(options, material, device, None, {}, lambda *_: None)
+    return fitted.model if options.spans is None else with_presence(options, material, fitted.model, device)
 
 
 def _opened(options: TrainOptions, deciding: dict[str, Any]) -> contextlib.AbstractContextManager[run_store.Run | None]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from jaxtyping import Int
 
 from moola.core.bars import Bars, bar_interval_us, bar_lengths_us
 from moola.core.spans import PlacedSpans, Spans, place_spans, share_bars
@@ -534,18 +535,33 @@ def named_stretches(words: tuple[str, ...], reading: SpanReading, bars: Bars) ->
     WrongUsage
         They are no pairs of times.
     """
-    problems: list[Problem] = []
-    if len(words) % 2:
-        raise WrongUsage(f"--annotated must be pairs FROM TO, but it has {len(words)} times. Give one more.")
-    n = len(words) // 2
-    rows = Rows(pl.DataFrame({"start": words[::2], "end": words[1::2]}), np.arange(n), False)
-    from_us, to_us = _times(rows, reading, Path("--annotated"), problems, bars)
-    if problems:
-        said = "; ".join(problem.detail or problem.rule for problem in problems)
-        raise WrongUsage(f"--annotated must be two times, but {' '.join(words)!r} is not ({said}). Write them again.")
+    from_us, to_us = named_times(words, reading, bars, "--annotated")
     symbols = np.array(bars.symbols, dtype=object)
+    n = len(from_us)
     found = Stretches(from_us.repeat(len(symbols)), to_us.repeat(len(symbols)), np.tile(symbols, n))
     return _with_bars(found, bars, "--annotated")
+
+
+def named_times(
+    words: tuple[str, ...], reading: SpanReading, bars: Bars, option: str
+) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
+    """Read pairs of times that an option names, as microseconds since 1970 in UTC.
+
+    Raises
+    ------
+    WrongUsage
+        They are no pairs of times.
+    """
+    problems: list[Problem] = []
+    if len(words) % 2:
+        raise WrongUsage(f"{option} must be pairs FROM TO, but it has {len(words)} times. Give one more.")
+    n = len(words) // 2
+    rows = Rows(pl.DataFrame({"start": words[::2], "end": words[1::2]}), np.arange(n), False)
+    from_us, to_us = _times(rows, reading, Path(option), problems, bars)
+    if problems:
+        said = "; ".join(problem.detail or problem.rule for problem in problems)
+        raise WrongUsage(f"{option} must be two times, but {' '.join(words)!r} is not ({said}). Write them again.")
+    return from_us, to_us
 
 
 def _with_bars(stretches: Stretches, bars: Bars, path: Path | str) -> Stretches:

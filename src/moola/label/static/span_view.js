@@ -106,6 +106,7 @@ export class BarView {
     const start = Math.min(Math.max((from + to - width) / 2, -width * 0.4), n - width * 0.6);
     this.from = start;
     this.to = start + width;
+    this.element.dataset.range = `${this.from} ${this.to}`;
     this.place();
     this.load();
     this.on.moved();

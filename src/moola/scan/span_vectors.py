@@ -1,0 +1,162 @@
+"""Vectors of every bar of a table for finding similar spans: read once by an encoder, and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from moola.core.bars import Bars, upside_down
+from moola.core.features import relative_features
+from moola.core.windows import allowed_gap_s, inner_zone, take_windows
+from moola.errors import InvalidData
+from moola.files import write_atomic_by
+from moola.fit.chart_reading import BarVectors
+from moola.models.model_files import EncoderFile
+from moola.models.span_metric import SpanMetric, learned_metric, plain_metric
+
+# Windows are so far apart: each bar is in the inner zone of three of 105 bars.
+STRIDE = 15
+# Bars whose vectors are summed at a time, so that memory does not grow with the table.
+BARS_AT_A_TIME, WINDOWS_AT_A_TIME = 6_000, 256
+SAMPLE_RUNS = 8
+FORMAT = b"span vectors 1"
+
+OnBars = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """An encoder, the metric of its vectors, and the device that it runs on."""
+
+    encoder: EncoderFile
+    metric: SpanMetric
+    device: torch.device
+
+    @classmethod
+    def of(cls, encoder: EncoderFile, bars: Bars, device: torch.device) -> Reader:
+        """Take the metric learned for `base`; for another encoder make one from vectors of some of these bars."""
+        encoder.encoder.to(device).eval()
+        metric = learned_metric(encoder)
+        return cls(encoder, plain_metric(encoder, _sample(encoder, bars, device)) if metric is None else metric, device)
+
+    def key(self, bars: Bars) -> str:
+        """Name what decides the vectors of a table: encoder, metric and bars."""
+        state = hashlib.sha256(FORMAT + self.metric.digest.encode() + str((STRIDE, self.encoder.window_bars)).encode())
+        state.update(np.ascontiguousarray(bars.start_us, dtype="<i8").tobytes())
+        state.update(np.ascontiguousarray(bars.ohlc, dtype="<f8").tobytes())
+        state.update("\n".join(f"{name!r}" for name in bars.symbols).encode())
+        return state.hexdigest()
+
+
+def runs_of(bars: Bars, window_bars: int) -> list[tuple[int, int]]:
+    """Return stretches `[first, stop)` of one symbol without a long gap, at least a window long."""
+    runs = []
+    for symbol in bars.symbols:
+        rows = np.flatnonzero(bars.symbol == symbol)
+        times = bars.start_us[rows]
+        edges = np.flatnonzero(np.diff(times) > allowed_gap_s(times) * 1e6) + 1
+        for first, stop in zip([0, *edges.tolist()], [*edges.tolist(), len(rows)], strict=True):
+            if stop - first >= window_bars:
+                runs.append((int(rows[0]) + first, int(rows[0]) + stop))
+    return runs
+
+
+def window_firsts(n_bars: int, window_bars: int) -> Int[np.ndarray, " windows"]:
+    """Return the first bars of a run's windows; the last window ends with the run."""
+    return np.unique(np.append(np.arange(0, n_bars - window_bars + 1, STRIDE), n_bars - window_bars))
+
+
+def vectors_between(
+    encoder: EncoderFile,
+    ohlc: Float[np.ndarray, "bars 4"],
+    first: int,
+    stop: int,
+    device: torch.device,
+    turned: bool = False,
+) -> Float[np.ndarray, "between hidden"]:
+    """Return the encoder's vectors of bars `[first, stop)` of a run, the means over the windows around them.
+
+    `turned` reads the bars upside down.
+    """
+    n_seen = encoder.window_bars
+    firsts = window_firsts(len(ohlc), n_seen)
+    firsts = firsts[(firsts > first - n_seen) & (firsts < stop)]
+    base, last = int(firsts[0]), int(firsts[-1]) + n_seen
+    sums = BarVectors(last - base, encoder.encoder.output_dim, 1, inner_zone(n_seen))
+    for begin in range(0, len(firsts), WINDOWS_AT_A_TIME):
+        rows = firsts[begin : begin + WINDOWS_AT_A_TIME]
+        windows = take_windows(ohlc, rows, n_seen)
+        features = encoder.scaler.transform(relative_features(upside_down(windows) if turned else windows))
+        with torch.inference_mode():
+            found = encoder.encoder(torch.from_numpy(features).to(device)).cpu().numpy()
+        sums.add(rows - base, [found])
+    means, _ = sums.means()
+    return means[0][first - base : stop - base]
+
+
+def _sample(encoder: EncoderFile, bars: Bars, device: torch.device) -> Float[np.ndarray, "bars hidden"]:
+    runs = runs_of(bars, encoder.window_bars)
+    if not runs:
+        raise InvalidData(too_short(bars, encoder.window_bars))
+    chosen = [runs[row] for row in np.unique(np.linspace(0, len(runs) - 1, SAMPLE_RUNS).astype(int))]
+    pieces = []
+    for first, stop in chosen:
+        middle = (stop - first) // 2
+        low = max(middle - 500, 0)
+        pieces.append(vectors_between(encoder, bars.ohlc[first:stop], low, min(low + 1000, stop - first), device))
+    return np.concatenate(pieces)
+
+
+def too_short(bars: Bars, window_bars: int) -> str:
+    """State why bars cannot be searched."""
+    return (
+        f"bars must hold {window_bars} in a row of one symbol, as the encoder reads them at a time, but {len(bars)} "
+        f"bars of {len(bars.symbols)} symbols hold no such run without a long gap. Give more bars."
+    )
+
+
+def _blocks(runs: list[tuple[int, int]]) -> Iterator[tuple[int, int, int, int]]:
+    for first, stop in runs:
+        for begin in range(first, stop, BARS_AT_A_TIME):
+            yield first, stop, begin, min(begin + BARS_AT_A_TIME, stop)
+
+
+def read_span_vectors(
+    reader: Reader, bars: Bars, folder: Path | None, on_bars: OnBars | None = None
+) -> tuple[Float[np.ndarray, "3 bars values"], bool]:
+    """Return every bar's vectors as a start, an end and inside, and whether they came from the folder.
+
+    They are kept in the folder, in 16 bits a value, under the hash of encoder and bars. Bars in no run are zeros.
+    """
+    path = None if folder is None else folder / f"{reader.key(bars)}.npy"
+    shape = (3, len(bars), reader.metric.weights.shape[2])
+    if path is not None and (kept := _kept(path, shape)) is not None:
+        return kept, True
+    found = np.zeros(shape, dtype=np.float16)
+    encoder, done = reader.encoder, 0
+    blocks = list(_blocks(runs_of(bars, encoder.window_bars)))
+    n_all = sum(end - begin for _, _, begin, end in blocks)
+    for first, stop, begin, end in blocks:
+        means = vectors_between(encoder, bars.ohlc[first:stop], begin - first, end - first, reader.device)
+        found[:, begin:end] = reader.metric.of(means)
+        done += end - begin
+        if on_bars is not None:
+            on_bars(done, n_all)
+    if path is not None:
+        write_atomic_by(path, lambda file: np.save(file, found, allow_pickle=False))
+    return found, False
+
+
+def _kept(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return kept vectors; None where there are none, or the file is not whole."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.shape == shape and found.dtype == np.float16 else None
