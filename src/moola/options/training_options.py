@@ -186,7 +186,14 @@ class TrainOptions(SplitData):
     threads: Threads = 1
     precision: Precision = "auto"
     seed: Seed = DEFAULT_SEED
-    cache: Cache = True
+    live_presence: Annotated[
+        bool,
+        advanced(
+            "Learn presence a second time, from what is known a few bars after a piece, so that `scan --live` and "
+            "`--follow` can report events by it; takes twice the time.",
+            TRAINING,
+        ),
+    ] = False
     annotator: Annotated[
         str | None,
         advanced(
@@ -195,6 +202,7 @@ class TrainOptions(SplitData):
             DATA,
         ),
     ] = None
+    cache: Cache = True
     resume: Annotated[
         str | None, everyday("Id or folder of an interrupted run to continue, with the same options.", OUTPUT)
     ] = None

@@ -105,6 +105,7 @@ def _train(
         "run": str(run.folder) if run is not None else None,
         "temperature": fitted.model.temperature,
         "presence": None if fitted.model.presence is None else fitted.model.presence.record,
+        "live_presence": None if fitted.model.live_presence is None else fitted.model.live_presence.record,
         "val": evaluation.as_dict(),
     }
 
