@@ -109,7 +109,7 @@ def _one_or_two(_kind: Any, tokens: Sequence[Any]) -> Path | tuple[Path, ...]:
     return paths[0] if len(paths) == 1 else paths
 
 
-def _words(_kind: Any, value: str) -> list[str]:
+def _words(_kind: Any, value: str, **_: Any) -> list[str]:
     return value.split()
 
 
