@@ -19,8 +19,8 @@ def dtw_squared(
 ) -> Float[np.ndarray, " rows"]:
     """Return the least sum of squared differences over warpings within a band (Sakoe and Chiba 1978), path by path.
 
-    A step of the query may be laid on a step of the path at most `band` away; both ends are laid on both ends. All paths
-    are warped side by side. A band of 0 gives the squared Euclidean distance.
+    A step of the query may be laid on a step of the path at most `band` away; both ends are laid on both ends. All
+    paths are warped side by side. A band of 0 gives the squared Euclidean distance.
     """
     by_step = np.ascontiguousarray(paths.T)
     n_steps, n_paths = by_step.shape
