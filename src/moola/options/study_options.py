@@ -147,7 +147,8 @@ class BenchmarkOptions(WindowLength, ManyFits):
         tuple[str, ...],
         everyday(
             "References (prevalence, logistic, summary_trees, nearest), peers of the extra `peers` (quant, "
-            "minirocket, multirocket_hydra), `scratch` (train with its defaults), and configurations of --arms.",
+            "minirocket, multirocket_hydra), matching of closes (nearest_dtw, nearest_path), `scratch` (train with its "
+            "defaults), and configurations of --arms.",
             MODEL,
         ),
     ] = ("prevalence", "logistic", "summary_trees", "scratch")
