@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from moola.files import sha256_file
+from moola.models import references
 from moola.models.model_files import BASE_FILE, BASE_NAME
 from moola.options.study_options import CvOptions
 from moola.options.training_options import TrainOptions
@@ -16,6 +17,7 @@ from moola.stages.benchmark_networks import deciding
 from moola.stages.cv_fits import seedless, tasks_of
 from moola.stages.cv_gate import by_seeds
 from moola.tables.window_file import write_windows
+from tests.conftest import FEW_TREES
 from tests.made import made_windows
 
 
@@ -23,6 +25,7 @@ def test_cv_takes_base_and_its_fits_every_fold_once_whatever_the_seeds(
     tmp_path: Path, moola, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(references, "N_TREES", FEW_TREES)
     for name in ("MOOLA_HIDDEN_DIM", "MOOLA_NUM_LAYERS", "MOOLA_EPOCHS"):
         monkeypatch.delenv(name, raising=False)
     # Short windows: the encoder in the package is large.
