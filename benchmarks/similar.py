@@ -34,7 +34,7 @@ from moola.scan.span_vectors import Reader, read_span_vectors, runs_of
 from moola.tables.bar_table import read_bars
 from moola.tables.window_file import WindowTable, read_windows
 
-TOP, NEAR_BARS, N_PLACES = 10, 3, 4_000
+TOP, NEAR_BARS, N_PLACES = 10, 3, 150
 # Bars that prices are matched on before and after the span, the best of those tried on train windows.
 BEFORE, AFTER = 20, 5
 DTW_BAND = 3
@@ -91,7 +91,7 @@ def kept(places: Places, n_bars: int, at: tuple[int, int]) -> Places:
 def moola_matcher(bars: Bars, folder: Path | None) -> Matcher:
     """Match by the vectors of `base`, as `moola similar` does."""
     encoder = read_encoder(Path("base"))
-    reader = Reader.of(encoder, bars, torch.device("cpu"))
+    reader = Reader.of(encoder, bars, folder, torch.device("cpu"))
     vectors, _ = read_span_vectors(reader, bars, folder)
     runs = runs_of(bars, encoder.window_bars)
     chart = spans.SearchedChart(bars, vectors, runs)
@@ -222,7 +222,7 @@ def speed(options: argparse.Namespace) -> dict[str, object]:
     bars = Bars(np.arange(MILLION) * 60_000_000, ohlc, np.full(MILLION, "", dtype=object))
     encoder = read_encoder(Path("base"))
     few = bars.take(slice(0, 20_000))
-    reader = Reader.of(encoder, few, torch.device("cpu"))
+    reader = Reader.of(encoder, few, None, torch.device("cpu"))
     begun = time.monotonic()
     kept_few, _ = read_span_vectors(reader, few, None)
     encode_s = (time.monotonic() - begun) * MILLION / len(few)

@@ -80,7 +80,7 @@ def test_presence_from_files_is_recorded_to_the_last_bar_and_leads_a_scan(chart,
     assert len(prob)
     assert prob.min() >= model.presence.threshold
     live = moola(*scan, "live.parquet", "--live")
-    assert (live.code, "without presence" in live.err) == (2, True)
+    assert (live.code, "--live-presence" in live.err) == (2, True)
 
 
 def test_without_stretches_events_are_ranked_and_what_cannot_be_known_is_told(chart, moola):
@@ -136,7 +136,7 @@ def test_windows_of_the_background_go_with_presence_which_knows_no_such_event(ch
     cut = ("windows", "--bars", "bars.parquet", "--spans", "spans.csv", "--stretches", "stretches.csv")
     assert moola(*cut, "--background", "10", "--output", "windows.parquet").code == 0
     assert moola("split", "--data", "windows.parquet", "--output", "split.json").code == 0
-    answer = moola(*TRAIN, *WITH, "--mirror-classes", "down:up", "background:same", "--json")
+    answer = moola(*TRAIN, *WITH, "--mirror-classes", "down:up", "--json")
     assert answer.code == 0, answer.err
     model = Path(answer.json["run"]) / MODEL
     assert read_model(model).class_names == ["background", "down", "up"]

@@ -162,6 +162,29 @@ def test_following_tells_each_event_once_and_ends_cleanly_when_interrupted(scan,
     assert (last.json["n_events"], last.json["n_bars"]) == (2, 120)
 
 
+def test_a_record_of_live_events_is_not_replaced_unasked(scan, moola):
+    assert scan("--output", "live.jsonl", "--live").code == 0
+    before = Path("live.jsonl").read_bytes()
+    answer = scan("--output", "live.jsonl", "--live", "--min-prob", "0.99")
+    assert answer.code == 2
+    assert "live.jsonl is. Name another one, or pass --overwrite." in answer.err
+    assert Path("live.jsonl").read_bytes() == before
+    assert scan("--output", "live.jsonl", "--live", "--min-prob", "0.99", "--overwrite").code == 0
+    assert Path("live.jsonl").read_bytes() == b""
+    # Events of hindsight are found again whenever they are wanted.
+    assert scan("--output", "events.csv").code == scan("--output", "events.csv").code == 0
+
+    pl.read_parquet("bars.parquet").write_csv("bars.csv", datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+    assert follow(moola, "--output", "told.jsonl", "--polls", "1").code == 0
+    for more in ((), ("--live",), ("--live", "--overwrite")):
+        answer = scan("--output", "told.jsonl", *more)
+        assert answer.code == 2
+        assert "told.jsonl.follow holds its state" in answer.err
+    assert Path("told.jsonl").read_bytes() == before
+    assert follow(moola, "--output", "told.jsonl", "--polls", "1", "--overwrite").code == 2
+    assert follow(moola, "--output", "told.jsonl", "--polls", "1").code == 0
+
+
 def test_live_events_say_when_they_were_known(scan):
     answer = scan("--output", "events.csv", "--live", "--overview", "over.html")
     assert answer.code == 0, answer.err

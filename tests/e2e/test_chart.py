@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from urllib.request import Request, urlopen
 
 import polars as pl
 import pytest
 
 from moola.tables.bar_table import write_bars
+from moola.tables.label_store import LabelStore
 from tests.e2e.hands import press
 from tests.label.desks import made_desk, planted_bars
 
@@ -168,6 +171,24 @@ def test_another_page_that_saved_first_loses_nothing(page_of, serve_chart):
     other.click("#useMine")
     settled(other)
     assert [row[:2] for row in saved(served.desk)] == [(10, 14), (30, 34)]
+
+
+def test_a_killed_server_loses_no_span_that_was_answered(tmp_path, command):
+    write_bars(tmp_path / "bars.parquet", planted_bars(4)[0])
+    words = ("--bars", "bars.parquet", "--store", "labels.db", "--annotator", "anna", "--port", "0", "--no-model")
+    server = command(*words)
+    for number in range(5):
+        body = {"annotator": "anna", "symbol": "EURUSD", "expected_revision": number,
+                "add": [{"start": number, "end": number + 4, "label": "flag"}]}  # fmt: skip
+        asked = Request(
+            f"{server.url}api/chart/labels", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urlopen(asked) as answer:
+            assert json.load(answer)["revision"] == number + 1
+    server.kill()
+    with LabelStore(tmp_path / "labels.db") as store:
+        (chart,) = store.charts()
+    assert (chart.revision, len(chart.spans)) == (5, 5)
 
 
 @pytest.fixture

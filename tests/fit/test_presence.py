@@ -18,10 +18,10 @@ from moola.core.windows import take_windows
 from moola.errors import InvalidData, UntrustedFile, WrongUsage
 from moola.fit import presence_stages
 from moola.fit.presence import average_precision, fit_presence, matched, read_chart_of
-from moola.fit.presence_stages import Marked, trees_of
+from moola.fit.presence_stages import Marked, forest_of
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.network import EncoderArchitecture, build_encoder, build_network
-from moola.models.presence_part import SecondStage, candidates_of, pair_scores, restored, score_logit, stored
+from moola.models.presence_part import candidates_of, pair_scores, restored, stored
 from moola.models.sealed import read_sealed, write_sealed
 from moola.options.scan_options import ScanOptions
 from moola.scan.scanning import Scan
@@ -63,7 +63,6 @@ def small_model(bars: Bars) -> ModelFile:
 def few_trees(patch: pytest.MonkeyPatch) -> None:
     """Let the second stage learn in a moment."""
     patch.setattr(presence_stages, "N_TREES", 30)
-    patch.setitem(presence_stages.BOOSTING, "n_estimators", 60)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -208,7 +207,7 @@ def test_same_seed_gives_the_same_presence(taught: tuple) -> None:
     inside = spans[:, 1] < TAUGHT
     known = Bars(bars.start_us[:TAUGHT], bars.ohlc[:TAUGHT], bars.symbol[:TAUGHT])
     again = fit_presence(model, [Marked(known, spans[inside], classes[inside], np.array([[0, TAUGHT]]))], CPU, 11)
-    assert np.array_equal(again.detectors[0].second.forest.cut, model.presence.detectors[0].second.forest.cut)
+    assert np.array_equal(again.detectors[0].forest.cut, model.presence.detectors[0].forest.cut)
     assert (again.slope, again.threshold) == (model.presence.slope, model.presence.threshold)
 
 
@@ -266,21 +265,14 @@ def test_candidates_are_the_best_of_their_neighbours(taught: tuple) -> None:
     assert middle == [tuple(row) for row in part.tolist() if row[0] >= 100 and row[1] < 200]
 
 
-def test_a_second_stage_says_what_its_trees_say() -> None:
-    from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier
+def test_a_forest_says_what_its_trees_say() -> None:
+    from sklearn.ensemble import ExtraTreesClassifier
 
     rng = np.random.default_rng(1)
     values = rng.normal(size=(200, 5)).astype(np.float32)
-    right = values[:, 0] + values[:, 1] ** 2 > 0.5
-    forest = ExtraTreesClassifier(20, random_state=0).fit(values, right)
-    boosted = GradientBoostingClassifier(n_estimators=9, learning_rate=0.2, random_state=0).fit(values, right)
+    trees = ExtraTreesClassifier(20, random_state=0).fit(values, values[:, 0] + values[:, 1] ** 2 > 0.5)
     new = rng.normal(size=(100, 5)).astype(np.float32)
-    plain = SecondStage(trees_of(forest.estimators_))
-    assert plain.score(new) == pytest.approx(forest.predict_proba(new)[:, 1])
-    bias = float(np.log(right.mean() / (1 - right.mean())))
-    both = replace(plain, boosted=trees_of(boosted.estimators_[:, 0].tolist(), 0.2), bias=bias)
-    mean = (score_logit(plain.score(new)) + boosted.decision_function(new)) / 2
-    assert both.score(new) == pytest.approx(1 / (1 + np.exp(-mean)))
+    assert forest_of(trees.estimators_).score(new) == pytest.approx(trees.predict_proba(new)[:, 1])
 
 
 def test_pieces_that_nobody_marked_are_never_background(tmp_path: Path) -> None:
@@ -322,9 +314,7 @@ def test_people_who_mark_alike_share_a_model_and_each_has_an_offset() -> None:
     of_all, anna, bert = (one.calibrated(np.array([0.9]))[0] for one in
                           (presence, presence.of_person("anna"), presence.of_person("bert")))  # fmt: skip
     assert anna > of_all > bert
-    assert anna > 0.8
-    assert bert < 0.6
-    again = restored(stored(presence), 2, True, 8)
+    again = restored(stored(presence), ["down", "up"], True, 8)
     assert again.people == presence.people
     with pytest.raises(WrongUsage, match="anna, bert"):
         presence.of_person("cleo")

@@ -122,6 +122,15 @@ def test_wrong_options_leave_no_store(sample, moola, served, arguments, said):
     assert not Path("artifacts/labels").exists()
 
 
+@pytest.mark.parametrize(("words", "learns"), [((), True), (("--no-model",), False)])
+def test_one_switch_turns_learning_off(sample, moola, served, words, learns):
+    answer = moola("label", "--bars", BARS, "--annotator", "anna", "--port", "0", *words)
+    assert answer.code == 0
+    assert "chart.html" in answer.out
+    (desk,) = served
+    assert desk.learner.is_on is learns
+
+
 def test_a_taken_port_is_said(sample, moola, served):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

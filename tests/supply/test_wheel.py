@@ -59,7 +59,7 @@ def test_it_is_small_and_carries_licence_notice_and_extras(wheel):
 
 @pytest.mark.slow
 def test_it_runs_from_an_empty_environment_outside_the_checkout(wheel, tmp_path):
-    # Dependencies are those of this environment, found by a path; its link to this checkout is not followed.
+    # Dependencies are those of this environment, by a path; its link to the checkout's moola is not followed.
     venv.create(tmp_path / "venv", with_pip=True)
     scripts = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
     [packages] = (tmp_path / "venv").rglob("site-packages")

@@ -96,7 +96,7 @@ class Model:
 
     def _repr_html_(self) -> str:
         network, training = self.file.network, self.file.training
-        known = ("time_range", "labelled_by", "n_train_windows", "bar_interval_s")
+        known = ("time_range", "labelled_by", "bar_interval_s")
         rows = [
             ("classes", self.class_names),
             ("bars of a window", self.window_bars),

@@ -209,7 +209,12 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         if self.refit is None:
             chosen["refit"] = self.encoder is not None and self.freeze_encoder is not False
         return TrainOptions(
-            data=IN_MEMORY, split=IN_MEMORY, pretrained_encoder=self._named(), window_bars=table.window_bars, **chosen
+            data=IN_MEMORY,
+            split=IN_MEMORY,
+            pretrained_encoder=self._named(),
+            window_bars=table.window_bars,
+            cache=False,
+            **chosen,
         )
 
     def _named(self) -> NamedEncoders | None:

@@ -24,7 +24,7 @@ from moola.options.option_sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, op
 
 # Options that take memory, the one that costs least to lower first.
 TAKING_MEMORY = ("batch_size", "batch_windows", "hidden_dim")
-HELP = "Find your own chart patterns from few labels. Options also come from MOOLA_<OPTION> and from moola.toml."
+HELP = "Find chart patterns from few labels; moola.toml and MOOLA_<OPTION> set options."
 
 HELP_ALL = "--help-all"
 HELP_FLAGS = ["--help", "-h", HELP_ALL]
@@ -53,6 +53,7 @@ cpsa = App(name="cpsa", help_flags=HELP_FLAGS, help="Preview synthetic training 
 # In the order of the work, so that --help reads as its table of contents.
 CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
     "Bars, windows and labels": {
+        "new": run_commands.new,
         "sample": table_commands.sample,
         "bars": bars,
         "windows": table_commands.windows,
@@ -88,6 +89,7 @@ CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
     "Runs and installation": {
         "runs": runs,
         "doctor": run_commands.doctor,
+        "completion": run_commands.completion,
     },
 }
 COMMANDS = {name: command for chapter in CONTENTS.values() for name, command in chapter.items()}

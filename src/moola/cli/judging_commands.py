@@ -56,6 +56,7 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
             f"  A perfectly calibrated model with these probabilities would show ECE {low:.3f} .. {high:.3f} here "
             f"(5 equal-mass bins: {low5:.3f} .. {high5:.3f})."
         )
+    _say_drift(screen, result["calibration_by_time"])
     if options.save_reliability_plot is not None:
         _plot(options, result, evaluation)
         screen.say(f"Reliability plot in {options.save_reliability_plot}")
@@ -75,6 +76,16 @@ def _later_words(options: LaterOptions) -> list[Any]:
     """Write the options of later windows for the next command."""
     words: list[Any] = [] if options.data is None else ["--data", options.data]
     return [*words, "--allow-overlap"] if options.allow_overlap else words
+
+
+def _say_drift(screen: Screen, found: list[dict[str, Any]]) -> None:
+    from moola.evaluation.calibration_drift import DRIFT_HEADER, drift_rows
+
+    if found:
+        screen.say(
+            "Calibration over time (difference = mean probability - share; * where its 95 % interval leaves 0 out):"
+        )
+        screen.table(list(DRIFT_HEADER), drift_rows(found))
 
 
 def _figure_row(figure: Any) -> list[str]:

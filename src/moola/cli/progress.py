@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any, Self
 
-from moola.cli.console import printable
+from moola.cli.console import printable, write_above
 
 PLAIN_EVERY_S, QUIET_S = 5.0, 2.0
 log = logging.getLogger("moola.cli")
@@ -34,11 +34,17 @@ class Progress:
     def __enter__(self) -> Self:
         if self.bar is not None:
             self.bar.start()
+            write_above(self._write)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
+            write_above(None)
             self.bar.stop()
+
+    def _write(self, text: str) -> None:
+        # As it is, and as long as it is: a path or a command that was folded could not be copied.
+        self.bar.console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
     def begin(self, label: str, n_steps: int) -> None:
         """Begin another stage."""

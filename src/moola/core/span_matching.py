@@ -1,8 +1,8 @@
 """Spans of a chart that look like a marked one: where by vectors of bars, how much by the path of prices.
 
 A place is proposed by three products a bar and way: of the vector of a start, of an end and of all bars inside with
-those of the marked span. All starts and a ladder of lengths are tried, so that a faster or slower copy is found too. The
-strongest places are then compared by the path of log closes before and inside the span, resampled to one length and
+those of the marked span. All starts and a ladder of lengths are tried, so that faster and slower copies are found too.
+The strongest places are then compared by the path of log closes before and inside the span, resampled to one length and
 z-normalised (Mueen et al., MASS), which adds to the similarity.
 """
 

@@ -15,6 +15,7 @@ from moola.core.expansions import NO_POINTER
 from moola.core.features import RobustScaler, mirrored_features
 from moola.core.likeness import Likeness, fit_likeness
 from moola.evaluation.calibration import fit_temperature
+from moola.fit.vector_cache import store_vectors, stored_vectors
 from moola.models.model_files import weights_digest
 from moola.models.network import Encoder, EnhancedSimpleLSTM
 from moola.tables.window_file import WindowTable
@@ -67,17 +68,21 @@ def fit_on_windows(
     mirror: list[int] | None,
     visible_bars: int | None,
     device: torch.device,
+    on_disk: bool = False,
 ) -> LinearResult:
     """Fit linear heads to every window of a table, on the network's encoder.
 
-    `mirror` is the class that each class becomes upside down; `None` reads windows one way only.
+    `mirror` is the class that each class becomes upside down; `None` reads windows one way only. `on_disk` keeps
+    encoded windows for other processes too (`vector_cache`).
     """
     features = table.features
     assert features is not None
     n_seen = table.window_bars if visible_bars is None else visible_bars
     seen = features[:, :n_seen]
-    upright = encoded(network.encoder, scaler.transform(seen), device)
-    turned = None if mirror is None else encoded(network.encoder, scaler.transform(mirrored_features(seen)), device)
+    upright = encoded(network.encoder, scaler.transform(seen), device, on_disk)
+    turned = (
+        None if mirror is None else encoded(network.encoder, scaler.transform(mirrored_features(seen)), device, on_disk)
+    )
     bars = np.stack([table.expansion_start, table.expansion_end], axis=1)
     class_index = np.array([classes.index(name) for name in table.label], dtype=np.int64)
     windows = EncodedWindows(
@@ -97,16 +102,22 @@ def fit_on_windows(
     return LinearResult(EnhancedSimpleLSTM(network.encoder, [heads]).eval(), temperature, fit, likeness)
 
 
-def encoded(encoder: Encoder, scaled: np.ndarray, device: torch.device) -> np.ndarray:
+def encoded(encoder: Encoder, scaled: np.ndarray, device: torch.device, on_disk: bool = False) -> np.ndarray:
     """Return the encoder's vectors `(windows, bars, hidden)` of scaled features; those known already are not made."""
-    key = bytes.fromhex(weights_digest(encoder)) + device.type.encode()
+    # The last digits of a vector depend on the threads, and on what multiplies.
+    made_by = f"{device.type} {torch.get_num_threads()} {torch.__version__}".encode()
+    key = hashlib.sha256(bytes.fromhex(weights_digest(encoder)) + made_by).digest()
     keys = [hashlib.sha256(key + window.tobytes()).digest() for window in scaled]
     with _lock:
         known = {name: _cached[name] for name in keys if name in _cached}
+    if on_disk and (wanted := set(keys) - known.keys()):
+        known |= stored_vectors(key, wanted)
     new = [row for row, name in enumerate(keys) if name not in known]
     if new:
-        for row, vectors in zip(new, run_encoder(encoder, scaled[new], device), strict=True):
-            known[keys[row]] = vectors
+        made = dict(zip([keys[row] for row in new], run_encoder(encoder, scaled[new], device), strict=True))
+        known |= made
+        if on_disk:
+            store_vectors(key, made)
     out = np.stack([known[name] for name in keys])
     with _lock:
         for name in keys:

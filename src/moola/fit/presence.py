@@ -1,7 +1,7 @@
 """Learning where nothing is: presence from spans on annotated stretches (specification 13).
 
 Blocks of time are held out by turns. The first stage is fitted without a block and proposes candidates in it; each is
-right where it overlaps a span of its class at IoU 0.5. The second learns from these alone, so from what the first stage
+right where it overlaps a span of its class at IoU 0.5. The forest learns from these alone, so from what the first stage
 says of bars that it has not seen. Held out in the same blocks, it gives the scores that are calibrated, and among which
 the threshold with the best F1 is found, once overlapping candidates are left out and each span is matched once.
 
@@ -30,7 +30,7 @@ from moola.core.spans import BACKGROUND
 from moola.core.windows import allowed_gap_s, cut_windows, take_windows
 from moola.errors import InvalidData
 from moola.evaluation.calibration import fit_platt
-from moola.fit.chart_reading import BarVectors, heard, n_ways, vectors_heard, zone_of
+from moola.fit.chart_reading import heard, sums_for, vectors_heard
 from moola.fit.predicting import read_windows_both_ways
 from moola.fit.presence_stages import (
     EVENT_IOU,
@@ -40,18 +40,31 @@ from moola.fit.presence_stages import (
     Learned,
     Marked,
     classes_found,
-    fit_second,
+    fit_forest,
     fit_stage,
     floor_of,
 )
 from moola.models.model_files import ModelFile
-from moola.models.presence_part import PROBABILITY, RANK, Chart, Detector, Person, Presence, chart_of, score_logit
+from moola.models.presence_part import (
+    PROBABILITY,
+    RANK,
+    Chart,
+    Detector,
+    Person,
+    Presence,
+    chart_of,
+    lag_of,
+    score_logit,
+)
 
 # Windows of a chart are so far apart; scans of any stride read the same means, more or less smoothly.
 STRIDE = 5
 MAX_OVERLAP = 0.1
 LEAST_SPANS = 10
 OFFSET_STEPS = 50
+# Of live presence: bars after a bar on which what is read of it depends, and thresholds that are tried.
+AHEAD = 4
+LIVE_QUANTILES = np.linspace(0.8, 0.998, 40)
 WINDOWS_AT_A_TIME = 1024
 
 
@@ -86,15 +99,15 @@ def fit_presence(
     found = [Found.in_block(learned, pairs, block) for block in range(N_BLOCKS)]
     stages = [replace(stage, floor=floor_of(found, number)) for number, stage in enumerate(stages)]
     rows = Candidates.joined([one.kept(stages) for one in found])
-    seconds = [fit_second(rows, pair, np.ones(len(rows), dtype=bool), seed, "all", annotated) for pair in pairs]
+    forests = [fit_forest(rows, pair, np.ones(len(rows), dtype=bool), seed, "all", annotated) for pair in pairs]
     score = np.zeros((len(rows), n_classes))
     for block in range(N_BLOCKS):
         own = rows.block == block
         for pair in pairs:
-            second = fit_second(rows, pair, ~own, seed, block, annotated)
+            forest = fit_forest(rows, pair, ~own, seed, block, annotated)
             for one in classes_found(pair):
-                score[own, one] = rows.score(second, pair, one)[own]
-    detectors = [Detector(*pair, stage, second) for pair, stage, second in zip(pairs, stages, seconds, strict=True)]
+                score[own, one] = rows.score(forest, pair, one)[own]
+    detectors = [Detector(*pair, stage, forest) for pair, stage, forest in zip(pairs, stages, forests, strict=True)]
     return _calibrated(detectors, learned, rows, score, counts, model)
 
 
@@ -105,17 +118,17 @@ def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
     return [pair for pair in pairs if model.class_names[pair[0]] != BACKGROUND]
 
 
-def read_chart_of(model: ModelFile, bars: Bars, device: torch.device) -> Chart:
-    """Read all of a symbol's bars."""
-    n_seen, ways = model.n_seen_bars, n_ways(model)
+def read_chart_of(model: ModelFile, bars: Bars, device: torch.device, ahead: int | None = None) -> Chart:
+    """Read all of a symbol's bars; where asked, nothing of a bar depends on more than `ahead` bars after it."""
+    n_seen = model.n_seen_bars
     cut = cut_windows(bars, STRIDE, n_seen, allowed_gap_s(bars.start_us))
-    sums = BarVectors(len(bars), model.network.encoder.output_dim, ways, zone_of(model))
+    sums = sums_for(model, len(bars), ahead)
     for first in range(0, len(cut), WINDOWS_AT_A_TIME):
         rows = cut.first_bar[first : first + WINDOWS_AT_A_TIME]
         with heard(model.network.encoder) as said:
             read_windows_both_ways(model, relative_features(take_windows(bars.ohlc, rows, n_seen)), device)
         sums.add(rows, vectors_heard(said, len(rows), model))
-    return chart_of(bars.ohlc, *sums.means())
+    return chart_of(bars.ohlc, *sums.means(), ahead)
 
 
 def _with_blocks(charts: list[Marked], read: list[Chart]) -> list[Learned]:
@@ -172,11 +185,19 @@ def _calibrated(
     z = score_logit(best)
     slope, intercept = fit_platt(np.tile(z, len(names)), np.concatenate(by_person).astype(np.int64))
     prob = np.asarray(expit(slope * z + intercept))
-    threshold, f1 = _best_threshold(np.tile(prob, len(names)), np.concatenate(by_person), n_spans)
+    ahead = learned[0].chart.ahead
+    if ahead is None:
+        threshold, f1 = _best_threshold(np.tile(prob, len(names)), np.concatenate(by_person), n_spans)
+        rule = "largest F1 at IoU 0.5 with class over held-out blocks"
+    else:
+        at_once = np.asarray(expit(slope * score_logit(score) + intercept))
+        threshold, f1 = _best_live_threshold(rows, at_once, learned)
+        rule = "largest F1 at IoU 0.5 with class over held-out blocks, each event reported when it is known"
+        record |= {"ahead_bars": ahead, "lag_bars": lag_of(ahead)}
     aps = [average_precision(prob, right, n) for right, n in zip(by_person, n_by_person, strict=True)]
     record |= {
         "event_prob": PROBABILITY,
-        "threshold_rule": "largest F1 at IoU 0.5 with class over held-out blocks",
+        "threshold_rule": rule,
         "held_out_f1": f1,
         "held_out_ap": float(np.mean(aps)),
     }
@@ -185,7 +206,41 @@ def _calibrated(
         if name is not None:
             own = intercept + _offset(slope * z + intercept, right)
             people[name] = Person(own, _best_threshold(np.asarray(expit(slope * z + own)), right, n)[0])
-    return Presence(detectors, slope, intercept, threshold, record, people)
+    return Presence(detectors, slope, intercept, threshold, record, people, ahead)
+
+
+def _best_live_threshold(
+    rows: Candidates, prob: Float[np.ndarray, "rows classes"], learned: list[Learned]
+) -> tuple[float, float]:
+    """Return the threshold with the largest F1 where each event is reported once it is known, and that F1.
+
+    An event that is reported keeps out what overlaps it and is known later, however probable that is.
+    """
+    best = prob.max(axis=1)
+    found = (0.5, 0.0)
+    for threshold in np.unique(np.quantile(best, LIVE_QUANTILES)):
+        n_told = n_right = n_spans = 0
+        for place, one in enumerate(learned):
+            own = np.flatnonzero((rows.chart == place) & (best >= threshold))
+            own = own[np.lexsort((rows.bar[own, 0], -best[own], rows.bar[own, 1]))]
+            told = own[_first_come(rows.bar[own])]
+            inside = one.span_block >= 0
+            spans = one.marked.bar[inside], one.marked.class_index[inside]
+            right = matched(rows.bar[told], prob[told].argmax(axis=1), best[told], *spans)
+            n_told, n_right, n_spans = n_told + len(told), n_right + int(right.sum()), n_spans + int(inside.sum())
+        if (f1 := 2 * n_right / max(n_told + n_spans, 1)) > found[1]:
+            found = (float(threshold), f1)
+    return found
+
+
+def _first_come(bar: Int[np.ndarray, "events 2"]) -> list[int]:
+    """Return the events, in their order, that none of those kept before overlaps."""
+    kept: list[int] = []
+    for row in range(len(bar)):
+        # Events come by their ends: only the last few kept ones can reach so far.
+        if not kept or not (overlap(bar[row], bar[kept[-8:]]) > MAX_OVERLAP).any():
+            kept.append(row)
+    return kept
 
 
 def _people(learned: list[Learned]) -> list[str | None]:

@@ -13,10 +13,10 @@ from moola.core.spans import BACKGROUND, place_spans
 from moola.core.utc_times import time_us, utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.fit.inputs import Material
-from moola.fit.presence import fit_presence
+from moola.fit.presence import AHEAD, fit_presence, read_chart_of
 from moola.fit.presence_stages import Marked
 from moola.models.model_files import ModelFile
-from moola.models.presence_part import Presence
+from moola.models.presence_part import Presence, lag_of
 from moola.options.span_options import SpanReading
 from moola.options.training_options import TrainOptions
 from moola.tables.bar_table import read_bars
@@ -43,6 +43,11 @@ def check_presence_options(options: TrainOptions) -> None:
         raise WrongUsage(
             "--spans must come with --bars, and --stretches with both, but one of them is missing. Name all of them; "
             "only --stretches may be left out."
+        )
+    if options.live_presence and options.stretches is None:
+        raise WrongUsage(
+            "--live-presence must come with --spans and --stretches, for its threshold comes from what is false, but "
+            "they are not given. Name them, or leave it out."
         )
     if options.spans is not None and not options.freeze_encoder:
         raise WrongUsage(
@@ -91,8 +96,12 @@ def with_presence(options: TrainOptions, material: Material, model: ModelFile, d
         )
     charts = _charts(bars, known, span_rows, class_index, spans.annotator, max(CONTEXT_BARS, model.window_bars))
     charts = [replace(one, annotated=options.stretches is not None) for one in charts]
-    presence = fit_presence(model, charts, device, options.seed)
-    return _recorded(model, presence, bars, known)
+    presence, live = fit_presence(model, charts, device, options.seed), None
+    if options.live_presence:
+        log.info("Learning presence from what is known %d bars after a piece ...", lag_of(AHEAD))
+        read = [read_chart_of(model, one.bars, device, AHEAD) for one in charts]
+        live = fit_presence(model, charts, device, options.seed, read)
+    return _recorded(replace(model, live_presence=live), presence, bars, known)
 
 
 def _known_bars(options: TrainOptions, bars: Bars, span_rows: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.tree import ExtraTreeClassifier
 
 from moola.core.bars import Bars
@@ -32,8 +32,7 @@ from moola.models.presence_part import (
     STARTS,
     BarStage,
     Chart,
-    SecondStage,
-    Trees,
+    Forest,
     candidates_of,
     joined_logits,
     pair_scores,
@@ -55,14 +54,6 @@ MOST_STEPS = 100
 # Lengths: the spread of their logarithms, the share of a uniform one, and how much longer than any seen they may be.
 LENGTH_SPREAD, UNIFORM_SHARE, LONGER = 0.25, 0.02, 1.25
 N_TREES, LEAF, FEATURE_SHARE = 300, 2, 0.3
-BOOSTING: dict[str, Any] = {
-    "n_estimators": 150,
-    "learning_rate": 0.07,
-    "max_depth": 3,
-    "subsample": 0.5,
-    "max_features": 0.1,
-    "min_samples_leaf": 5,
-}
 
 
 @dataclass(frozen=True)
@@ -336,10 +327,10 @@ class Candidates:
         ]
         return cls(pieces[0].pairs, bar, chart, block, best, values)
 
-    def score(self, second: SecondStage, pair: tuple[int, int | None], class_index: int) -> np.ndarray:
-        """Return what a second stage says of a class."""
+    def score(self, forest: Forest, pair: tuple[int, int | None], class_index: int) -> np.ndarray:
+        """Return what a forest says of a class."""
         by_way = self.values[self.pairs.index(pair)]
-        return np.asarray(np.mean([second.score(by_way[way]) for way in ways_read(pair, class_index)], axis=0))
+        return np.asarray(np.mean([forest.score(by_way[way]) for way in ways_read(pair, class_index)], axis=0))
 
 
 def best_overlap(bar: Int[np.ndarray, "spans 2"], marked: Marked, n_classes: int) -> Float[np.ndarray, "spans classes"]:
@@ -351,14 +342,14 @@ def best_overlap(bar: Int[np.ndarray, "spans 2"], marked: Marked, n_classes: int
     return best
 
 
-def fit_second(
+def fit_forest(
     rows: Candidates,
     pair: tuple[int, int | None],
     chosen: Bool[np.ndarray, " rows"],
     seed: int,
     purpose: int | str,
     annotated: bool,
-) -> SecondStage:
+) -> Forest:
     """Let trees tell right candidates from wrong ones, or marked ones from all, each way a class is known."""
     by_way = rows.values[rows.pairs.index(pair)]
     known = [(way, one) for way, one in enumerate(pair) if one is not None]
@@ -372,16 +363,11 @@ def fit_second(
     drawn = derive_seed(seed, "presence", pair[0], purpose) % 2**32
     if not annotated:
         rng = generator(seed, "presence", pair[0], purpose, "unlabelled")
-        return SecondStage(trees_of(list(_marked_against_all(values, right, rng))))
-    forest = ExtraTreesClassifier(
+        return forest_of(list(_marked_against_all(values, right, rng)))
+    trees = ExtraTreesClassifier(
         N_TREES, min_samples_leaf=LEAF, max_features=FEATURE_SHARE, random_state=drawn, n_jobs=1
-    ).fit(values, right)
-    boosted = GradientBoostingClassifier(**BOOSTING, random_state=drawn).fit(values, right)
-    # Boosting begins at the logit of the share of right candidates.
-    bias = float(np.log(right.mean() / (1 - right.mean())))
-    return SecondStage(
-        trees_of(forest.estimators_), trees_of(boosted.estimators_[:, 0].tolist(), BOOSTING["learning_rate"]), bias
     )
+    return forest_of(trees.fit(values, right).estimators_)
 
 
 def _marked_against_all(values: np.ndarray, right: np.ndarray, rng: np.random.Generator) -> Iterator[Any]:
@@ -396,22 +382,22 @@ def _marked_against_all(values: np.ndarray, right: np.ndarray, rng: np.random.Ge
         yield tree.fit(values[rows], is_marked)
 
 
-def trees_of(fitted: list[Any], rate: float = 1.0) -> Trees:
-    """Lay fitted trees one behind the other: leaves have the share of the second class, or a step times the rate."""
-    pieces: dict[str, list[np.ndarray]] = {name: [] for name in ("feature", "cut", "left", "right", "value")}
+def forest_of(fitted: list[Any]) -> Forest:
+    """Lay fitted trees of two classes one behind the other."""
+    pieces: dict[str, list[np.ndarray]] = {name: [] for name in ("feature", "cut", "left", "right", "share")}
     roots, n_nodes = [], 0
     for tree in (one.tree_ for one in fitted):
         roots.append(n_nodes)
         is_leaf = tree.children_left < 0
-        value = tree.value[:, 0]
+        share = tree.value[:, 0, 1] / tree.value[:, 0].sum(axis=1)
         columns = {
             "feature": np.where(is_leaf, 0, tree.feature).astype(np.int64),
             "cut": np.where(is_leaf, 0.0, tree.threshold),
             "left": np.where(is_leaf, -1, tree.children_left + n_nodes).astype(np.int64),
             "right": np.where(is_leaf, -1, tree.children_right + n_nodes).astype(np.int64),
-            "value": rate * (value[:, 0] if value.shape[1] == 1 else np.clip(value[:, 1] / value.sum(axis=1), 0, 1)),
+            "share": np.clip(share, 0.0, 1.0),
         }
         for name, column in columns.items():
             pieces[name].append(column)
         n_nodes += tree.node_count
-    return Trees(np.array(roots, dtype=np.int64), **{name: np.concatenate(each) for name, each in pieces.items()})
+    return Forest(np.array(roots, dtype=np.int64), **{name: np.concatenate(each) for name, each in pieces.items()})

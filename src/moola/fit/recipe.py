@@ -138,8 +138,9 @@ class Stages:
         network = self._network(self.options.seed, 1)
         proof = EncoderProof(network, frozen=True)
         table = self.material.table.take(rows)
+        options, classes = self.options, self.material.classes
         result = fit_on_windows(
-            network, table, self.material.classes, self.scaler, mirror, self.options.visible_bars, self.device
+            network, table, classes, self.scaler, mirror, options.visible_bars, self.device, options.cache
         )
         row = result.history_row(stage)
         self.states[stage] = FitState(1, 1, history=[row])

@@ -138,6 +138,15 @@ def make_chart_router(desk: Desk) -> APIRouter:
     ) -> JSONResponse:
         return JSONResponse(desk.learner.next(symbol, annotator, queue, after))
 
+    @router.get("/similar")
+    def similar(
+        start: Annotated[int, Query(ge=0, le=2**40)],
+        end: Annotated[int, Query(ge=0, le=2**40)],
+        label: Annotated[ClassName, Query()],
+        symbol: Annotated[str, Query(max_length=100)] = "",
+    ) -> JSONResponse:
+        return JSONResponse(desk.learner.like(symbol, start, end, label))
+
     @router.post("/files")
     def write(asked: FilesIn) -> JSONResponse:
         return JSONResponse(desk.files.start(asked.what, asked.annotator))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 # Saves after which the first fit is made again, and the longer one; bars that the view may move before it is.
 FEW_SAVES, MORE_SAVES, MOVED_BARS = 3, 10, 600
-QUEUES = ("mixed", "unsure", "different", "errors", "annotators", "unseen")
+# Similar spans: how many, and in pieces of how many bars they are searched.
+N_LIKE, LIKE_BARS = 20, 2000
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Learner:
         self.desk, self.seed, self.is_on = desk, seed, is_on
         self._known: dict[tuple[str, str], Learned] = {}
         self._busy: dict[str, threading.Thread] = {}
+        self._alike: dict[tuple[str, int, int], list[tuple[int, int, float]] | str] = {}
 
     def told(self, symbol: str, annotator: str, around: int, version: int) -> dict[str, Any]:
         """Return what is known, and start to learn what is not; proposals only where they are newer than `version`."""
@@ -163,6 +165,40 @@ class Learner:
             _pieces(told["stretches"]),
             _pieces([(one["start"], one["end"]) for one in told["rejected"]]),
         ), told["revision"]
+
+    # Spans like a marked one.
+
+    def like(self, symbol: str, start: int, end: int, label: str) -> dict[str, Any]:
+        """Return the spans most similar to one, in the bars around it; search for them first where nobody did."""
+        if not self.is_on:
+            return {"is_busy": False, "says": "Off (--no-model).", "proposals": []}
+        key = (symbol, start, end)
+        if key not in self._alike:
+            self._start("similar", lambda: self._search(key))
+            return {"is_busy": True, "says": "Searching the bars around it.", "proposals": []}
+        found = self._alike[key]
+        if isinstance(found, str):
+            return {"is_busy": False, "says": found, "proposals": []}
+        rows = [{"start": first, "end": last, "label": label, "prob": alike} for first, last, alike in found]
+        says = f"{len(rows)} spans like it within {LIKE_BARS} bars; their figure is a similarity, not a probability."
+        return {"is_busy": False, "says": says, "proposals": rows}
+
+    def _search(self, key: tuple[str, int, int]) -> None:
+        from moola.scan.similar_spans import similar_spans
+
+        symbol, start, end = key
+        bars = self.desk.bars.of(symbol)
+        # A piece of the grid: another span near it meets vectors that were kept.
+        first = max((start // LIKE_BARS - 1) * LIKE_BARS, 0)
+        piece = slice(first, min(first + 3 * LIKE_BARS, len(bars)))
+        folder = self.desk.store.path.parent / "page" / "vectors"
+        try:
+            found = similar_spans(bars.take(piece), (start - first, end - first), _encoder()[0], N_LIKE, folder=folder)
+        except MoolaError as error:
+            self._alike[key] = str(error)
+            return
+        pairs = zip(found.bar.tolist(), found.similarity.tolist(), strict=True)
+        self._alike[key] = sorted((first + one, first + last, round(alike, 3)) for (one, last), alike in pairs)
 
     # What to look at next.
 

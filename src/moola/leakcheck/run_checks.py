@@ -376,9 +376,8 @@ def _told(subject: Subject, model: Path, bars: Bars, folder: Path) -> pl.DataFra
     path, output = folder / "bars.parquet", folder / "events.parquet"
     write_bars(path, bars)
     device, threads = subject.options.device, subject.options.threads
-    scan = Scan(
-        ScanOptions(model=model, bars=path, output=output, live=True, min_prob=0.0, device=device, threads=threads)
-    )
+    machine = {"device": device, "threads": threads}
+    scan = Scan(ScanOptions(model=model, bars=path, output=output, live=True, min_prob=0.0, overwrite=True, **machine))
     scan.run(lambda *_: None)
     scan.parts.clear()
     return events_frame(read_events(output))

@@ -72,6 +72,8 @@ class ModelFile:
     visible_bars: int | None = None
     # Where nothing is; None where the model learned from windows alone.
     presence: Presence | None = None
+    # The same from what is known a few bars after each piece, for scans as bars come.
+    live_presence: Presence | None = None
     # What the windows that calibrated it were like; None for heads with a hidden layer and files of before.
     likeness: Likeness | None = None
 
@@ -239,6 +241,7 @@ def write_model(path: Path, model: ModelFile) -> bytes:
         "length_weight": None if model.length_weight is None else torch.from_numpy(model.length_weight.copy()),
         "visible_bars": model.visible_bars,
         "presence": stored(model.presence),
+        "live_presence": stored(model.live_presence),
         "likeness": _stored_likeness(model.likeness),
     }
     return write_sealed(path, MODEL_KIND, content)
@@ -285,9 +288,16 @@ def read_model(path: Path) -> ModelFile:
             mirror,
             _read_length_weight(content["length_weight"], window_bars),
             _read_visible_bars(content["visible_bars"], window_bars),
-            restored(content.get("presence"), len(names), mirror is not None, encoder.output_dim),
+            restored(content.get("presence"), names, mirror is not None, encoder.output_dim),
+            _read_live(restored(content.get("live_presence"), names, mirror is not None, encoder.output_dim)),
             _read_likeness(content.get("likeness"), encoder.output_dim),
         )
+
+
+def _read_live(presence: Presence | None) -> Presence | None:
+    if presence is not None and presence.ahead is None:
+        raise ValueError("live presence that looks ahead without a limit")
+    return presence
 
 
 def _read_record(stored: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Presence: how probable it is that a person would have marked a piece of a chart, from vectors of its bars.
 
 Two stages, both learned where it is known that nothing else is there (`fit.presence`). The first is linear in what a
-bar is and says where pieces start, end and run; pairs that it finds likely are candidates. The second are trees over
-the shape of a candidate and what the first stage says around it; Platt's sigmoid calibrates its scores.
+bar is and says where pieces start, end and run; pairs that it finds likely are candidates. The second is a forest of
+trees over the shape of a candidate and what the first stage says around it; Platt's sigmoid calibrates its scores.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from moola.core.bars import upside_down
 from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span_shapes
+from moola.core.spans import BACKGROUND
 from moola.errors import WrongUsage
 
 # What the first stage says of a bar.
@@ -32,6 +33,7 @@ RUN_WEIGHT = 0.5
 LEAST_SCORE_PROB = 1e-3
 BARS_AT_A_TIME = 4096
 MOST_NODES = 5_000_000
+MOST_AHEAD = 1000
 N_SIDE_VALUES = 13
 # What `event_prob` is.
 PROBABILITY = "probability that a person would have marked it"
@@ -86,7 +88,7 @@ def standardised(values: np.ndarray, center: np.ndarray, scale: np.ndarray) -> n
 
 
 @dataclass(frozen=True)
-class Trees:
+class Forest:
     """Trees laid one behind the other; a leaf's children are -1.
 
     Attributes
@@ -95,8 +97,8 @@ class Trees:
         First node of each tree.
     feature, cut, left, right
         A value of the feature of at most `cut` goes left.
-    value
-        What each leaf adds: a share of right candidates in a forest, a step of the logit in boosted trees.
+    share
+        Share of right candidates in each node.
     """
 
     root: Int[np.ndarray, " trees"]
@@ -104,10 +106,10 @@ class Trees:
     cut: Float[np.ndarray, " nodes"]
     left: Int[np.ndarray, " nodes"]
     right: Int[np.ndarray, " nodes"]
-    value: Float[np.ndarray, " nodes"]
+    share: Float[np.ndarray, " nodes"]
 
-    def total(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
-        """Return the sum of the leaves over all trees."""
+    def score(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
+        """Return the mean share over all trees."""
         total = np.zeros(len(values))
         rows = np.arange(len(values))
         for root in self.root:
@@ -115,24 +117,8 @@ class Trees:
             while (inner := self.left[node] >= 0).any():
                 goes_left = values[rows, np.maximum(self.feature[node], 0)] <= self.cut[node]
                 node = np.where(inner, np.where(goes_left, self.left[node], self.right[node]), node)
-            total += self.value[node]
-        return total
-
-
-@dataclass(frozen=True)
-class SecondStage:
-    """A forest and, where it is known what is wrong, boosted trees; their logits are averaged."""
-
-    forest: Trees
-    boosted: Trees | None = None
-    bias: float = 0.0
-
-    def score(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
-        """Return a score in [0, 1] of each candidate."""
-        share = self.forest.total(values) / max(len(self.forest.root), 1)
-        if self.boosted is None:
-            return share
-        return np.asarray(expit((score_logit(share) + self.bias + self.boosted.total(values)) / 2))
+            total += self.share[node]
+        return total / max(len(self.root), 1)
 
 
 @dataclass(frozen=True)
@@ -151,7 +137,7 @@ class Detector:
     upright: int
     turned: int | None
     bars: BarStage
-    second: SecondStage
+    forest: Forest
 
 
 @dataclass(frozen=True)
@@ -169,13 +155,15 @@ class Presence:
     Attributes
     ----------
     slope, intercept
-        Of Platt's sigmoid over the logit of the second stage's score.
+        Of Platt's sigmoid over the logit of the forest's score.
     threshold
         Least probability of an event, chosen on stretches that were held out.
     record
         What it learned from and what was chosen how, for people.
     people
         Of several annotators, each one's own part.
+    ahead
+        Bars after a bar on which what is read of it depends; None for as many as there are.
     """
 
     detectors: list[Detector]
@@ -184,6 +172,12 @@ class Presence:
     threshold: float
     record: dict[str, Any]
     people: dict[str, Person] = field(default_factory=dict)
+    ahead: int | None = None
+
+    @property
+    def lag(self) -> int:
+        """Bars after the end of a piece on which anything of it depends, where that is limited."""
+        return lag_of(self.ahead) if self.ahead is not None else 0
 
     def of_person(self, name: str) -> Presence:
         """Return what says how probable it is that this annotator would have marked a piece.
@@ -213,8 +207,13 @@ class Presence:
         return max(detector.bars.longest for detector in self.detectors)
 
     def calibrated(self, score: np.ndarray) -> np.ndarray:
-        """Turn scores of second stages into probabilities."""
+        """Turn scores of forests into probabilities."""
         return np.asarray(expit(self.slope * score_logit(score) + self.intercept))
+
+
+def lag_of(ahead: int) -> int:
+    """Bars after its end at which a piece is known: its ends are compared with those of rivals."""
+    return ahead + RIVAL_BARS
 
 
 def score_logit(score: np.ndarray) -> np.ndarray:
@@ -275,8 +274,12 @@ def side_values(
     own: Float[np.ndarray, "bars 3"],
     other: Float[np.ndarray, "bars 3"],
     bar: Int[np.ndarray, "spans 2"],
+    side: int = SIDE_BARS,
 ) -> Float[np.ndarray, "spans values"]:
-    """Return what the first stage says around each candidate, of the bars as they are read and of their mirror."""
+    """Return what the first stage says around each candidate, of the bars as they are read and of their mirror.
+
+    `side` bars after it count.
+    """
     start, end = bar[:, 0], bar[:, 1]
     last = len(own) - 1
 
@@ -298,8 +301,8 @@ def side_values(
         mean(end, -1, 2, ENDS),
         runs.sum(axis=1) / n_bars,
         mean(start, -SIDE_BARS, 0, RUNS),
-        mean(end, 1, SIDE_BARS + 1, RUNS),
-        mean(end, 1, SIDE_BARS + 1, ENDS),
+        mean(end, 1, side + 1, RUNS),
+        mean(end, 1, side + 1, ENDS),
         mean(start, -SIDE_BARS, 0, STARTS),
         ends.max(axis=1) - at(own, end, ENDS),
         at(other, start, STARTS),
@@ -324,26 +327,32 @@ class Chart:
         What the first stage reads of each bar, each way.
     seen
         Whether a window has the bar.
+    ahead
+        As of `Presence`.
     """
 
     ohlc: tuple[Float[np.ndarray, "bars 4"], ...]
     values: tuple[Float[np.ndarray, "bars values"], ...]
     seen: np.ndarray
+    ahead: int | None = None
 
     def __len__(self) -> int:
         return len(self.seen)
 
 
 def chart_of(
-    ohlc: Float[np.ndarray, "bars 4"], vectors: tuple[Float[np.ndarray, "bars hidden"], ...], seen: np.ndarray
+    ohlc: Float[np.ndarray, "bars 4"],
+    vectors: tuple[Float[np.ndarray, "bars hidden"], ...],
+    seen: np.ndarray,
+    ahead: int | None = None,
 ) -> Chart:
     """Put shapes of bars beside their vectors: the own ones first, then, where there are two ways, the other's."""
     prices = (ohlc, upside_down(ohlc))[: len(vectors)]
     values = [
-        np.concatenate([*(vectors[way:] + vectors[:way]), bar_shapes(prices[way])], axis=1)
+        np.concatenate([*(vectors[way:] + vectors[:way]), bar_shapes(prices[way], ahead)], axis=1)
         for way in range(len(vectors))
     ]
-    return Chart(prices, tuple(values), seen)
+    return Chart(prices, tuple(values), seen, ahead)
 
 
 def ways_of(detector: Detector, class_index: int) -> tuple[int, ...]:
@@ -371,15 +380,19 @@ def span_values(
 ) -> Float[np.ndarray, "spans values"]:
     """Return what the second stage reads of candidates, one way."""
     other = logits[1 - way] if len(logits) > 1 else logits[way]
-    around = side_values(stage, logits[way], other, bar)
-    return np.concatenate([span_shapes(chart.ohlc[way], bar), around], axis=1)
+    if chart.ahead is None:
+        around, shapes = side_values(stage, logits[way], other, bar), span_shapes(chart.ohlc[way], bar)
+    else:
+        around = side_values(stage, logits[way], other, bar, RIVAL_BARS)
+        shapes = span_shapes(chart.ohlc[way], bar, lag_of(chart.ahead))
+    return np.concatenate([shapes, around], axis=1)
 
 
 def class_scores(
     detector: Detector, chart: Chart, logits: tuple[np.ndarray, ...], bar: Int[np.ndarray, "spans 2"]
 ) -> dict[int, Float[np.ndarray, " spans"]]:
-    """Return the second stage's score of candidates for each class of a detector."""
-    by_way = [detector.second.score(span_values(detector.bars, chart, logits, way, bar)) for way in range(len(logits))]
+    """Return the forest's score of candidates for each class of a detector."""
+    by_way = [detector.forest.score(span_values(detector.bars, chart, logits, way, bar)) for way in range(len(logits))]
     return {one: joined_logits(tuple(by_way), ways_of(detector, one)) for one in classes_of(detector)}
 
 
@@ -414,7 +427,7 @@ def read_chart(
 
 
 ARRAYS_OF_BARS = ("center", "scale", "weights", "bias", "log_length")
-ARRAYS_OF_TREES = ("root", "feature", "cut", "left", "right", "value")
+ARRAYS_OF_FOREST = ("root", "feature", "cut", "left", "right", "share")
 
 
 def stored(presence: Presence | None) -> dict[str, Any] | None:
@@ -427,6 +440,7 @@ def stored(presence: Presence | None) -> dict[str, Any] | None:
         "intercept": float(presence.intercept),
         "threshold": float(presence.threshold),
         "record": presence.record,
+        "ahead": presence.ahead,
         "people": {
             name: {"intercept": float(one.intercept), "threshold": float(one.threshold)}
             for name, one in presence.people.items()
@@ -435,23 +449,17 @@ def stored(presence: Presence | None) -> dict[str, Any] | None:
 
 
 def _stored_detector(detector: Detector) -> dict[str, Any]:
-    stage, second = detector.bars, detector.second
+    stage, forest = detector.bars, detector.forest
     return {
         "upright": detector.upright,
         "turned": detector.turned,
         "bars": {name: torch.from_numpy(np.array(getattr(stage, name))) for name in ARRAYS_OF_BARS}
         | {"shortest": stage.shortest, "floor": float(stage.floor)},
-        "forest": _stored_trees(second.forest),
-        "boosted": None if second.boosted is None else _stored_trees(second.boosted),
-        "bias": second.bias,
+        "forest": {name: torch.from_numpy(np.array(getattr(forest, name))) for name in ARRAYS_OF_FOREST},
     }
 
 
-def _stored_trees(trees: Trees) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.array(getattr(trees, name))) for name in ARRAYS_OF_TREES}
-
-
-def restored(content: dict[str, Any] | None, n_classes: int, both_ways: bool, n_hidden: int) -> Presence | None:
+def restored(content: dict[str, Any] | None, class_names: list[str], both_ways: bool, n_hidden: int) -> Presence | None:
     """Read back what `stored` gave.
 
     Raises
@@ -466,8 +474,8 @@ def restored(content: dict[str, Any] | None, n_classes: int, both_ways: bool, n_
         raise ValueError(f"presence with slope {slope}, intercept {intercept} and threshold {threshold}")
     detectors = [_restored_detector(one, n_hidden) for one in content["detectors"]]
     found = [one for detector in detectors for one in {detector.upright, detector.turned} - {None}]
-    if not found or len(set(found)) < len(found) or not set(found) <= set(range(n_classes)):
-        raise ValueError(f"presence of the classes {found} of {n_classes}")
+    if sorted(found) != [one for one, name in enumerate(class_names) if name != BACKGROUND]:  # type: ignore[type-var]
+        raise ValueError(f"presence of the classes {found} of {class_names}")
     if any((one.turned is not None) != both_ways for one in detectors):
         raise ValueError("presence that reads bars in other ways than the model")
     people = {}
@@ -476,7 +484,10 @@ def restored(content: dict[str, Any] | None, n_classes: int, both_ways: bool, n_
         if type(name) is not str or not np.isfinite(person.intercept) or not 0 <= person.threshold <= 1:
             raise ValueError(f"presence of an annotator {name!r} with {person}")
         people[name] = person
-    return Presence(detectors, slope, intercept, threshold, dict(content["record"]), people)
+    ahead = content["ahead"]
+    if not (ahead is None or (type(ahead) is int and 0 <= ahead <= MOST_AHEAD)):
+        raise ValueError(f"presence that looks {ahead!r} bars ahead")
+    return Presence(detectors, slope, intercept, threshold, dict(content["record"]), people, ahead)
 
 
 def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:
@@ -484,14 +495,7 @@ def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:
     if type(upright) is not int or not (turned is None or type(turned) is int):
         raise ValueError(f"a detector of the classes {upright!r} and {turned!r}")
     width = n_hidden * (1 + (turned is not None)) + N_BAR_VALUES
-    forest = _restored_trees(content["forest"])
-    if not ((forest.value >= 0).all() and (forest.value <= 1).all()):
-        raise ValueError("a forest of presence with shares outside 0 and 1")
-    boosted, bias = content["boosted"], float(content["bias"])
-    if not np.isfinite(bias):
-        raise ValueError(f"boosted trees of presence with bias {bias}")
-    second = SecondStage(forest, None if boosted is None else _restored_trees(boosted), bias)
-    return Detector(upright, turned, _restored_bars(content["bars"], width), second)
+    return Detector(upright, turned, _restored_bars(content["bars"], width), _restored_forest(content["forest"]))
 
 
 def _array(tensor: Tensor, dtype: type, *shape: int | None) -> np.ndarray:
@@ -512,11 +516,11 @@ def _restored_bars(content: dict[str, Any], n_values: int) -> BarStage:
     return BarStage(center, scale, weights, bias, log_length, shortest, floor)
 
 
-def _restored_trees(content: dict[str, Any]) -> Trees:
+def _restored_forest(content: dict[str, Any]) -> Forest:
     root = _array(content["root"], np.int64, None)
     n_nodes = len(content["feature"])
     feature, left, right = (_array(content[name], np.int64, n_nodes) for name in ("feature", "left", "right"))
-    cut, value = (_array(content[name], np.float64, n_nodes) for name in ("cut", "value"))
+    cut, share = (_array(content[name], np.float64, n_nodes) for name in ("cut", "share"))
     inner = left >= 0
     node = np.arange(n_nodes)
     # Children stand behind their parent: no walk is without end.
@@ -525,6 +529,6 @@ def _restored_trees(content: dict[str, Any]) -> Trees:
     )
     sound &= (feature[inner] >= 0) & (feature[inner] < N_SPAN_VALUES + N_SIDE_VALUES)
     in_range = len(root) and n_nodes <= MOST_NODES and root.min() >= 0 and root.max() < n_nodes
-    if not (in_range and sound.all()):
+    if not (in_range and sound.all() and (share >= 0).all() and (share <= 1).all()):
         raise ValueError("trees of presence that cannot be used")
-    return Trees(root, feature, cut, left, right, value)
+    return Forest(root, feature, cut, left, right, share)

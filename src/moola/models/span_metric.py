@@ -1,4 +1,4 @@
-"""What makes vectors of an encoder comparable as spans: three linear maps, learned for `base`, or made for any other."""
+"""What makes vectors of an encoder comparable as spans: linear maps, learned for `base`, or made for any other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SpanMetric:
     encoder
         Digest of the encoder's weights.
     center, scale
-        What vectors are standardised with first.
+        What vectors are standardised with first: bars of another market or length lie elsewhere.
     weights
         The maps for starts, ends and bars inside.
     """
@@ -57,23 +57,24 @@ def as_span_vectors(kept: Float[np.ndarray, "3 bars values"]) -> SpanVectors:
     return SpanVectors(*(np.asarray(one, dtype=np.float32) for one in kept))
 
 
-def plain_metric(encoder: EncoderFile, sample: Float[np.ndarray, "bars hidden"]) -> SpanMetric:
-    """Return the metric of an encoder that none was learned for: principal components of a sample, half whitened.
+def metric_for(encoder: EncoderFile, sample: Float[np.ndarray, "bars hidden"], path: Path = METRIC_FILE) -> SpanMetric:
+    """Return the metric of an encoder on bars of which these vectors are a sample, which standardises them.
 
-    Equal components (an encoder that says little) are left out.
+    The maps are those learned for `base`; for another encoder, principal components of the sample, half whitened.
     """
-    center = sample.mean(axis=0, dtype=np.float64)
-    spread, axes = np.linalg.eigh(np.cov((sample - center).T))
+    center, scale = sample.mean(axis=0, dtype=np.float64), sample.std(axis=0, dtype=np.float64) + LEAST_SCALE
+    learned = read_metric(path)
+    mine = weights_digest(encoder.encoder)
+    weights = learned.weights if learned.encoder == mine else np.stack([_components((sample - center) / scale)] * 3)
+    return SpanMetric(mine, center, scale, weights)
+
+
+def _components(sample: Float[np.ndarray, "bars hidden"]) -> Float[np.ndarray, "hidden values"]:
+    """Return principal components, half whitened, without those that hardly vary."""
+    spread, axes = np.linalg.eigh(np.cov(sample.T))
     order = np.argsort(-spread)[:N_COMPONENTS]
     kept = order[spread[order] > LEAST_SCALE * spread[order[0]]]
-    one = axes[:, kept] / np.maximum(spread[kept], LEAST_SCALE**2) ** (WHITENED / 2)
-    return SpanMetric(weights_digest(encoder.encoder), center, np.ones(len(center)), np.stack([one] * 3))
-
-
-def learned_metric(encoder: EncoderFile, path: Path = METRIC_FILE) -> SpanMetric | None:
-    """Return the metric that was learned for an encoder; None where it is another encoder than `base`."""
-    metric = read_metric(path)
-    return metric if metric.encoder == weights_digest(encoder.encoder) else None
+    return np.asarray(axes[:, kept] / spread[kept] ** (WHITENED / 2))
 
 
 def _content(metric: SpanMetric) -> dict[str, object]:

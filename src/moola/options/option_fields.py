@@ -56,6 +56,8 @@ def says(text: str) -> Parameter:
 
 
 EVERYDAY = Parameter(show=True)
+# A switch whose name says no already.
+ONLY_ON = Parameter(negative="")
 
 # Data.
 LabelledData = Annotated[Path, everyday("Labelled windows, relative or 4-D.", DATA)]
@@ -138,7 +140,7 @@ VisibleBars = Annotated[
     int,
     advanced("Let the network see only these first bars of a window (75 of 105: to the end of the inner zone).", MODEL),
 ]
-ModelFile = Annotated[Path, everyday("Model file: a promoted .pt, or a run (its id, `latest`, its model.pkl).", MODEL)]
+ModelFile = Annotated[Path, everyday("Model file: a promoted .pt, or a run (its id, `latest`).", MODEL)]
 
 # Training.
 Epochs = Annotated[int, COUNT, everyday("Passes over the data; the best one is kept.", TRAINING)]
@@ -190,6 +192,14 @@ MinGain = Annotated[
 # Output and machine.
 Output = Annotated[Path, everyday("File to write.", OUTPUT)]
 Overwrite = Annotated[bool, everyday("Replace existing files that differ.", OUTPUT)]
+Cache = Annotated[
+    bool,
+    advanced(
+        "Keep windows that a frozen encoder has read under artifacts/cache/vectors (at most 512 MB), so that a second "
+        "fit starts at once; the results are the same.",
+        MACHINE,
+    ),
+]
 Device = Annotated[DeviceName, everyday("auto: a GPU where there is one.", MACHINE)]
 Threads = Annotated[
     int,

@@ -43,7 +43,7 @@ SPAN_SUFFIXES = (".csv", ".parquet")
 class ScanOptions(Machine):
     """Options of `scan`."""
 
-    model: Annotated[ModelFile, says("Model file that predicts pointers: a promoted .pt, or the model.pkl of a run.")]
+    model: Annotated[ModelFile, says("Model file that predicts pointers: a promoted .pt, or a run (its id, `latest`).")]
     bars: Annotated[Bars, says("Bar table with any number of bars and symbols.")] | None = None
     follow: Annotated[
         Path | None,
@@ -100,9 +100,7 @@ class ScanOptions(Machine):
     ] = 0
     on_event: Annotated[
         str | None,
-        everyday(
-            "With --follow, a program of yours, run without a shell for each event: one JSON line on its stdin.", OUTPUT
-        ),
+        everyday("With --follow, your program for each event: one JSON line on its stdin.", OUTPUT),
     ] = None
     on_event_timeout_s: Annotated[
         float, POSITIVE, advanced("Seconds that the program may take; then it is stopped and counts as failed.", OUTPUT)
@@ -119,6 +117,7 @@ class ScanOptions(Machine):
     plot: Annotated[Path | None, everyday("Folder for a picture of each event.", OUTPUT)] = None
     plot_limit: Annotated[int, COUNT, advanced("Most pictures, of the likeliest events.", OUTPUT)] = 50
     resume: Annotated[bool, everyday("Continue an interrupted scan from its finished parts.", OUTPUT)] = False
+    overwrite: Annotated[bool, advanced("With --live, replace an output that is there.", OUTPUT)] = False
     batch_windows: Annotated[
         int, COUNT, advanced("Windows read and predicted at a time; memory grows with it.", MACHINE)
     ] = 1024
@@ -139,7 +138,7 @@ class ScanOptions(Machine):
         if (self.bars is None) == (self.follow is None):
             given = "neither is" if self.bars is None else "both are"
             raise WrongUsage(f"one of --bars and --follow must be given, but {given}. Give one.")
-        idle = [f"--{name}" for name in ("plot", "overview", "resume") if getattr(self, name)]
+        idle = [f"--{name}" for name in ("plot", "overview", "resume", "overwrite") if getattr(self, name)]
         idle += ["--processes"] if self.processes != 1 else []
         idle += ["--engine"] if self.engine != "processes" else []
         if self.follow is not None and idle:

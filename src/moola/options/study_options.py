@@ -16,6 +16,7 @@ from moola.options.option_fields import (
     TRAINING,
     Bars,
     BootstrapSeed,
+    Cache,
     CpsaRatio,
     Embargo,
     Epochs,
@@ -102,6 +103,7 @@ class CvOptions(LearnedFromRows, ManyFits):
     ] = True
     save_curve: Annotated[Path | None, advanced("PNG of the learning curve.", OUTPUT)] = None
     seed: Annotated[Seed, says("First random seed; the others follow.")] = DEFAULT_SEED
+    cache: Cache = True
     resume: Annotated[str | None, everyday("Interrupted cv to continue, with the same options.", OUTPUT)] = None
 
 
@@ -319,7 +321,7 @@ FROM_SCRATCH: Ranges = {"hidden_dim": Choices((32, 64, 128))}
 # The encoder's rate is drawn only where the encoder is trained.
 WITH_ENCODER: Ranges = {"freeze_encoder": Choices((True, False)), "encoder_rate": Range(0.02, 1.0, log=True)}
 # Options of `train` that are no matter of taste: files, machines, seeds, and what marks a result.
-NOT_TUNED = ("input_dim", "window_bars", "allow_overlap", "save_run", "threads", "seed")
+NOT_TUNED = ("input_dim", "window_bars", "allow_overlap", "save_run", "threads", "seed", "cache")
 
 
 def tunable() -> dict[str, type]:

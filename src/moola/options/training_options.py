@@ -15,6 +15,7 @@ from moola.options.option_fields import (
     Augmentations,
     AugmentData,
     BatchSize,
+    Cache,
     CpsaRatio,
     CutBars,
     Device,
@@ -185,6 +186,14 @@ class TrainOptions(SplitData):
     threads: Threads = 1
     precision: Precision = "auto"
     seed: Seed = DEFAULT_SEED
+    live_presence: Annotated[
+        bool,
+        advanced(
+            "Learn presence a second time, from what is known a few bars after a piece, so that `scan --live` and "
+            "`--follow` can report events by it; takes twice the time.",
+            TRAINING,
+        ),
+    ] = False
     annotator: Annotated[
         str | None,
         advanced(
@@ -193,6 +202,7 @@ class TrainOptions(SplitData):
             DATA,
         ),
     ] = None
+    cache: Cache = True
     resume: Annotated[
         str | None, everyday("Id or folder of an interrupted run to continue, with the same options.", OUTPUT)
     ] = None

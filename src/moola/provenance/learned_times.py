@@ -57,11 +57,12 @@ def seen_among(record: dict[str, Any], start_us: np.ndarray | None, close_us: np
     `record` is what an encoder records of its pretraining or a model of its training; what it went on from counts too
     (`records_of`). Of which bars those times were is not on it: bars of another symbol at the same times count too. A
     record of an older version says when its last bar began and not how long it was: what begins after that moment
-    counts as not seen. None where none of the records, or the intervals, have times.
+    counts as not seen. None where the intervals have no times, and where a record has none and the others saw nothing.
     """
     found = [_seen_by_one(part, start_us, close_us) for part in records_of(record)]
     known = [one for one in found if one is not None]
-    return np.logical_or.reduce(known) if known else None
+    seen = np.logical_or.reduce(known) if known else None
+    return None if seen is None or (len(known) < len(found) and not seen.any()) else seen
 
 
 def _seen_by_one(record: dict[str, Any], start_us: np.ndarray | None, close_us: np.ndarray | None) -> np.ndarray | None:

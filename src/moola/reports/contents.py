@@ -12,6 +12,7 @@ import numpy as np
 
 from moola.core.bars import Bars
 from moola.errors import InvalidData
+from moola.evaluation.calibration_drift import DRIFT_HEADER, calibration_by_time, drift_rows
 from moola.evaluation.span_metrics import JudgedEvents
 from moola.files import sha256_file
 from moola.options.command_lines import command_line as shell_line
@@ -113,6 +114,17 @@ class ReportContent:
     fact_tables: Sequence[ShownTable] = ()
     commands: Sequence[str] = ()
     events: EventsShown | None = None
+
+
+# How calibration drifts, on the pages of runs and of cross-validations.
+
+
+def drift_tables(predictions: Predictions, seed: int) -> list[ShownTable]:
+    """Return how calibration drifts over the evaluated windows as a table; none where they are too few."""
+    if not (found := calibration_by_time(predictions, seed)):
+        return []
+    note = "Difference: mean probability less share, with its 95 % interval; * where that leaves 0 out."
+    return [ShownTable("Calibration over time", DRIFT_HEADER, drift_rows(found), note)]
 
 
 # The prices of evaluated windows, from the data file where it still exists.

@@ -7,7 +7,7 @@ from typing import Any
 from moola.evaluation.trust import Trust
 from moola.options.judging_options import ReportOptions, gate_options
 from moola.options.study_options import CV_ROOT, CompareOptions, CvOptions
-from moola.reports.contents import ReportContent, ShownTable, ShownVerdict, judged_bars
+from moola.reports.contents import ReportContent, ShownTable, ShownVerdict, drift_tables, judged_bars
 from moola.reports.figure_rows import figure_name, shown
 from moola.runs import run_store
 from moola.stages.compare import compare
@@ -25,7 +25,8 @@ def gather_cv(options: ReportOptions) -> ReportContent:
     assert run.manifest is not None
     metrics, config = run.read(run_store.METRICS), run.read(run_store.CONFIG)
     predictions = read_predictions(run.path(run_store.PREDICTIONS)).of_part("test")
-    verdict, tables = None, [*_spread_tables(metrics), _uncertainty_table(metrics["uncertainty"])]
+    drift = drift_tables(predictions, options.seed)
+    verdict, tables = None, [*_spread_tables(metrics), *drift, _uncertainty_table(metrics["uncertainty"])]
     if options.baseline is not None:
         gate = gate_cv(gate_options(options))
         verdict = ShownVerdict(gate["verdict"], f"{gate['reason']}. Against {gate['baseline']}.")

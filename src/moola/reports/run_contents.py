@@ -17,7 +17,15 @@ from moola.files import read_bytes, sha256_file
 from moola.fit.reference_fits import reference_figures
 from moola.options.judging_options import REPORTS_ROOT, EvalOptions, EventTruthOptions, ReportOptions, gate_options
 from moola.options.option_ranges import PROMOTED_NAME, PROMOTED_ROOT, RUNS_ROOT
-from moola.reports.contents import EventsShown, ReportContent, ShownTable, ShownVerdict, commands_of, judged_bars
+from moola.reports.contents import (
+    EventsShown,
+    ReportContent,
+    ShownTable,
+    ShownVerdict,
+    commands_of,
+    drift_tables,
+    judged_bars,
+)
 from moola.reports.cv_contents import comparison_table, gather_cv
 from moola.reports.figure_rows import figure_name
 from moola.reports.report_page import report
@@ -95,7 +103,7 @@ def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
         references=_references(run, config, predictions, options.seed),
         chosen_by_val=run_store.chosen_by_val(manifest),
         history=read_history(run.path(run_store.HISTORY)),
-        tables=[] if gate is None else [_gate_table(gate)],
+        tables=[*([] if gate is None else [_gate_table(gate)]), *drift_tables(predictions, options.seed)],
         facts=_facts(manifest, config),
         fact_tables=[_parts_table(run, config, facts)],
         commands=commands_of(manifest, config, options),

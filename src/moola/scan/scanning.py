@@ -13,7 +13,7 @@ import numpy as np
 
 from moola import __version__
 from moola.core.event_merging import MergedEvents
-from moola.errors import InvalidData
+from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
 from moola.fit.familiar_bars import compare_bars
 from moola.fit.processes import results
@@ -21,6 +21,7 @@ from moola.locks import alone, lock_beside
 from moola.models.model_files import read_model
 from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_with_bars, seen_among
+from moola.scan.follow_state import STATE, folder_of
 from moola.scan.parts import PartReader, ScanParts, counted_windows, propose, reader_and_judging, settle, timed
 from moola.scan.window_reading import Stretch, stretches
 from moola.tables.bar_spool import SpooledBars, spool_bars, symbol_interval_us
@@ -43,6 +44,7 @@ class Scan:
     def __init__(self, options: ScanOptions) -> None:
         options.check()
         assert options.bars is not None
+        _keep_what_was_told(options)
         self.options = options
         self.reader, self.judging = reader_and_judging(read_model(options.model), options)
         self.parts = ScanParts(options.output, self._deciding(options.bars))
@@ -165,6 +167,26 @@ class Scan:
         chosen = {name: options[name] for name in DECIDING}
         own = {"min_prob": self.judging.min_prob, "device": self.reader.device.type, "version": __version__}
         return files | chosen | own
+
+
+def _keep_what_was_told(options: ScanOptions) -> None:
+    """Refuse to replace a record of events as they became known, which no later scan gives back.
+
+    Raises
+    ------
+    WrongUsage
+        A follower appends to the output, or the output of a live scan is there and is not to be replaced.
+    """
+    output = options.output
+    if (folder_of(output) / STATE).is_file():
+        raise WrongUsage(
+            f"--output must not be one that a follower appends to, but {output} is: {folder_of(output)} holds its "
+            "state. Name another one."
+        )
+    if options.live and output.exists() and not (options.overwrite or options.resume):
+        raise WrongUsage(
+            f"--output of a live scan must not be there yet, but {output} is. Name another one, or pass --overwrite."
+        )
 
 
 def in_order(proposals: Iterable[tuple[int, MergedEvents]], first: int) -> Iterator[tuple[int, MergedEvents]]:

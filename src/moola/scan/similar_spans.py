@@ -116,7 +116,7 @@ def similar_spans(
     tables = [bars] if isinstance(bars, Bars) else list(bars)
     begun = time.monotonic()
     home = _run_of(tables[0], at, encoder)
-    reader = Reader.of(encoder, tables[0], torch.device("cpu") if device is None else device)
+    reader = Reader.of(encoder, tables[0], folder, torch.device("cpu") if device is None else device)
     charts, n_kept = [], 0
     for table in tables:
         runs = runs_of(table, encoder.window_bars)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +16,16 @@ from moola.core.bars import Bars, upside_down
 from moola.core.features import relative_features
 from moola.core.windows import allowed_gap_s, inner_zone, take_windows
 from moola.errors import InvalidData
-from moola.files import write_atomic_by
+from moola.files import sha256_file, write_atomic_by
 from moola.fit.chart_reading import BarVectors
-from moola.models.model_files import EncoderFile
-from moola.models.span_metric import SpanMetric, learned_metric, plain_metric
+from moola.models.model_files import EncoderFile, weights_digest
+from moola.models.span_metric import METRIC_FILE, SpanMetric, metric_for, read_metric, write_metric
 
 # Windows are so far apart: each bar is in the inner zone of three of 105 bars.
 STRIDE = 15
 # Bars whose vectors are summed at a time, so that memory does not grow with the table.
 BARS_AT_A_TIME, WINDOWS_AT_A_TIME = 6_000, 256
-SAMPLE_RUNS = 8
+SAMPLE_PIECES, SAMPLE_BARS = 20, 200
 FORMAT = b"span vectors 1"
 
 OnBars = Callable[[int, int], None]
@@ -39,19 +40,35 @@ class Reader:
     device: torch.device
 
     @classmethod
-    def of(cls, encoder: EncoderFile, bars: Bars, device: torch.device) -> Reader:
-        """Take the metric learned for `base`; for another encoder make one from vectors of some of these bars."""
+    def of(cls, encoder: EncoderFile, bars: Bars, folder: Path | None, device: torch.device) -> Reader:
+        """Take the metric of an encoder for these bars, from the folder where it is kept there already.
+
+        Raises
+        ------
+        InvalidData
+            No run of bars is as long as the encoder reads at a time.
+        """
         encoder.encoder.to(device).eval()
-        metric = learned_metric(encoder)
-        return cls(encoder, plain_metric(encoder, _sample(encoder, bars, device)) if metric is None else metric, device)
+        named = hashlib.sha256(FORMAT + weights_digest(encoder.encoder).encode() + sha256_file(METRIC_FILE).encode())
+        path = None if folder is None else folder / f"{_with_bars(named, bars)}.pt"
+        if path is not None and path.is_file():
+            return cls(encoder, read_metric(path), device)
+        metric = metric_for(encoder, _sample(encoder, bars, device))
+        if path is not None:
+            write_metric(path, metric, {})
+        return cls(encoder, metric, device)
 
     def key(self, bars: Bars) -> str:
         """Name what decides the vectors of a table: encoder, metric and bars."""
-        state = hashlib.sha256(FORMAT + self.metric.digest.encode() + str((STRIDE, self.encoder.window_bars)).encode())
-        state.update(np.ascontiguousarray(bars.start_us, dtype="<i8").tobytes())
-        state.update(np.ascontiguousarray(bars.ohlc, dtype="<f8").tobytes())
-        state.update("\n".join(f"{name!r}" for name in bars.symbols).encode())
-        return state.hexdigest()
+        said = f"{self.metric.digest} {STRIDE} {self.encoder.window_bars}"
+        return _with_bars(hashlib.sha256(FORMAT + said.encode()), bars)
+
+
+def _with_bars(state: Any, bars: Bars) -> str:
+    state.update(np.ascontiguousarray(bars.start_us, dtype="<i8").tobytes())
+    state.update(np.ascontiguousarray(bars.ohlc, dtype="<f8").tobytes())
+    state.update("\n".join(f"{name!r}" for name in bars.symbols).encode())
+    return str(state.hexdigest())
 
 
 def runs_of(bars: Bars, window_bars: int) -> list[tuple[int, int]]:
@@ -101,15 +118,17 @@ def vectors_between(
 
 
 def _sample(encoder: EncoderFile, bars: Bars, device: torch.device) -> Float[np.ndarray, "bars hidden"]:
+    """Return vectors of pieces spread evenly over the bars."""
     runs = runs_of(bars, encoder.window_bars)
     if not runs:
         raise InvalidData(too_short(bars, encoder.window_bars))
-    chosen = [runs[row] for row in np.unique(np.linspace(0, len(runs) - 1, SAMPLE_RUNS).astype(int))]
+    stops = np.cumsum([stop - first for first, stop in runs])
     pieces = []
-    for first, stop in chosen:
-        middle = (stop - first) // 2
-        low = max(middle - 500, 0)
-        pieces.append(vectors_between(encoder, bars.ohlc[first:stop], low, min(low + 1000, stop - first), device))
+    for middle in ((np.arange(SAMPLE_PIECES) + 0.5) / SAMPLE_PIECES * stops[-1]).astype(int):
+        first, stop = runs[int(np.searchsorted(stops, middle, side="right"))]
+        low = max(min(int(middle) % (stop - first), stop - first - SAMPLE_BARS), 0)
+        high = min(low + SAMPLE_BARS, stop - first)
+        pieces.append(vectors_between(encoder, bars.ohlc[first:stop], low, high, device))
     return np.concatenate(pieces)
 
 

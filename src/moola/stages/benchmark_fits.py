@@ -192,6 +192,8 @@ def network_job(
         named += (encoder.options.output.absolute(),)
     if named:
         given["pretrained_encoder"] = named if len(named) > 1 else named[0]
+    # A grid on many draws reads few windows twice; what its processes have in common they keep in memory.
+    given.setdefault("cache", False)
     settings = TrainOptions(
         data=draw.data.absolute(),
         split=draw.split.absolute(),
@@ -204,7 +206,7 @@ def network_job(
     known = {"model": "network", **_decided(draw), "encoder": encoder.digest if encoder is not None else ""}
     if beside is not None:
         known["beside"] = beside
-    without = ("data", "split", "resume", "save_run", *(["pretrained_encoder"] if encoder is not None else []))
+    without = ("data", "split", "resume", "save_run", "cache", *(["pretrained_encoder"] if encoder is not None else []))
     key = digest(known | {f"train.{name}": text for name, text in deciding(settings, without).items()})
     return FitJob(options.output, arm.name, draw, seed, options.window_bars, settings, key)
 

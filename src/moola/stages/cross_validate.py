@@ -77,7 +77,7 @@ def run_controls(options: CvOptions, folder: Path, n_folds: int) -> dict[str, An
 SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
 # What changes the speed of a cv and not its result.
 # Files count by their content, not by the path that led to them.
-NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve", "data")
+NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve", "data", "cache")
 
 
 @dataclass(frozen=True)

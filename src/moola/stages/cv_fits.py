@@ -92,6 +92,7 @@ def train_options(options: CvOptions, task: FitTask) -> TrainOptions:
         visible_bars=options.visible_bars,
         window_bars=options.window_bars,
         save_run=False,
+        cache=options.cache,
         device=options.device,
         threads=1,
         seed=task.seed,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from moola.evaluation.calibration_drift import calibration_by_time
 from moola.evaluation.figures import Evaluation, evaluate, trivial_predictions
 from moola.evaluation.trust import Trust, trust
 from moola.files import json_bytes, write_atomic
@@ -37,6 +38,7 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
         known |= later.record()
     said = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
     content = {"run_id": run.run_id, **known, **evaluation.as_dict(), "predicted": dict(sorted(said.items()))}
+    content["calibration_by_time"] = calibration_by_time(predictions, options.seed)
     write_atomic(path, json_bytes(content))
     answer = _trust(run, options, later)
     content["trust"] = answer.as_dict()

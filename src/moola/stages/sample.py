@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,10 @@ LATER = Path("processed/labeled/later.parquet")
 SPLIT = Path("splits/fwd_chain_v3.json")
 # Labels end here: what comes later is for the verdict.
 LATER_FROM_US, LATEST_FROM_US = time_us("2015-01-01"), time_us("2018-01-01")
-# The latest 174 labelled windows before 2015 at this stride leave val and test behind the end of the encoder `base`.
 STRIDE, LATER_STRIDE, UNLABELLED_STRIDE = 26, 35, 40
+# The latest of the labelled windows follow each other: val and test, which begin behind the end of the encoder `base`.
+# The others are spread over the years before.
+N_LATEST = 79
 
 
 def sample(options: SampleOptions) -> dict[str, Any]:
@@ -113,10 +116,10 @@ def _make_sample(root: Path) -> dict[str, Any]:
     write_frame(root / LATEST_BARS, bars_frame(_between(bars, LATEST_FROM_US, None)))
     unlabelled = _windows(before, UNLABELLED_STRIDE)
     write_windows(root / UNLABELLED, unlabelled)
-    labelled = _labelled(root / LABELLED, before, STRIDE, N_LABELLED)
+    labelled = _labelled(root / LABELLED, before, STRIDE, _spread_and_latest)
     described = _described(root, path, {"output": str(root / UNLABELLED), "n_windows": len(unlabelled)}, labelled)
     return described | {
-        "later": _labelled(root / LATER, later, LATER_STRIDE, None),
+        "later": _labelled(root / LATER, later, LATER_STRIDE, np.arange),
         "latest_bars": str(root / LATEST_BARS),
     }
 
@@ -146,11 +149,16 @@ def _windows(bars: Bars, stride: int) -> WindowTable:
     return windows_of_bars(bars, find_windows(bars, options))
 
 
-def _labelled(path: Path, bars: Bars, stride: int, n_latest: int | None) -> dict[str, Any]:
-    """Label windows by the published rule and write the latest of them; all where no number is given."""
+def _spread_and_latest(n: int) -> np.ndarray:
+    """Return the latest of `n` rows, and others spread evenly over those before."""
+    before = np.linspace(0, n - N_LATEST - 1, N_LABELLED - N_LATEST).round().astype(np.int64)
+    return np.concatenate([before, np.arange(n - N_LATEST, n)])
+
+
+def _labelled(path: Path, bars: Bars, stride: int, chosen: Callable[[int], np.ndarray]) -> dict[str, Any]:
+    """Label windows by the published rule, and write those of which `chosen` gives the rows."""
     table, counts = label_windows(_windows(bars, stride), None, BARS)
-    if n_latest is not None:
-        table = table.take(np.arange(len(table))[-n_latest:])
+    table = table.take(chosen(len(table)))
     write_windows(path, table)
     kept = dict(sorted(Counter(table.label.tolist()).items()))
     return {"output": str(path), "labelled_by": RULE_NAME, "candidates": counts, "kept": kept}

@@ -30,7 +30,7 @@ from moola.training.device import prepare_device
 from moola.training.loop import FitState, OnEpoch
 
 log = logging.getLogger(__name__)
-NOT_IN_DIGEST = ("resume", "save_run")
+NOT_IN_DIGEST = ("resume", "save_run", "cache")
 HASHED_FILES = ("data", "split", "pretrained_encoder", "bars", "unlabelled", "spans", "stretches")
 # Figures of val steer; what takes longest to resample is left to `eval`.
 VAL_METRICS = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
@@ -105,6 +105,7 @@ def _train(
         "run": str(run.folder) if run is not None else None,
         "temperature": fitted.model.temperature,
         "presence": None if fitted.model.presence is None else fitted.model.presence.record,
+        "live_presence": None if fitted.model.live_presence is None else fitted.model.live_presence.record,
         "val": evaluation.as_dict(),
     }
 

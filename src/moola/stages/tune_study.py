@@ -225,7 +225,7 @@ def _draw(trial: optuna.Trial, name: str, found: Range | Choices) -> Value:
 
 
 # What does not decide a trial's figure, or is in the digest of the rows.
-IDLE = ("data", "split", "pretrained_encoder", "device", "threads", "seed", "save_run", "resume")
+IDLE = ("data", "split", "pretrained_encoder", "device", "threads", "seed", "save_run", "resume", "cache")
 
 
 @dataclass(frozen=True)
@@ -302,6 +302,7 @@ def make_plan(options: TuneOptions) -> Plan:
         pretrained_encoder=options.pretrained_encoder,
         window_bars=options.window_bars,
         save_run=False,
+        cache=False,
         device=options.device,
         threads=options.threads,
         seed=options.seed,

@@ -50,3 +50,4 @@ export const proposals = (values) => ask("GET", `/api/chart/proposals?${query(va
 export const nextPlace = (values) => ask("GET", `/api/chart/next?${query(values)}`);
 export const writeFiles = (body) => ask("POST", "/api/chart/files", body);
 export const filesDone = () => ask("GET", "/api/chart/files");
+export const similarSpans = (values) => ask("GET", `/api/chart/similar?${query(values)}`);

@@ -224,7 +224,7 @@ const actions = {
     draw();
     return say(found.why);
   },
-  like: () => { if (sheet.current) say("`moola similar` is not part of this version.", true); },
+  like: () => (sheet.current ? rest.findLike(sheet.current) : say("Choose a span first.")),
   jump: () => { part("jump").focus(); part("jump").select(); },
   jumpTo: async () => {
     const text = part("jump").value.trim().replace(" ", "T");
@@ -253,6 +253,7 @@ const actions = {
   leave: () => {
     sheet.pending = null;
     sheet.active = -1;
+    rest.like = null;
     rest.choose(-1);
     draw();
     part("chart").focus();
@@ -314,7 +315,7 @@ const told = {
     if (sheet.moveTo(side === "start" ? Math.min(bar, one.end) : Math.max(bar, one.start), first)) draw();
   },
   pulled: () => { changed(); tell(); },
-  menu: (bar) => { const span = spanAt(bar); if (span >= 0) { choose(span); actions.like(); } },
+  menu: (bar) => { const span = spanAt(bar); if (span >= 0) { choose(span); actions.like().catch(told.wrong); } },
 };
 
 function listen() {

@@ -52,8 +52,23 @@ export class Rest {
     part("train").addEventListener("click", () => this.write("train"));
   }
 
+  // Spans like one stand in the place of proposals until they are left.
+  async findLike({ start, end, label }) {
+    const { symbol } = this.page.place();
+    let told;
+    do {
+      told = await api.similarSpans({ symbol, start, end, label });
+      if (told.is_busy) { say(told.says); await new Promise((done) => { setTimeout(done, POLL_MS / 2); }); }
+    } while (told.is_busy);
+    this.like = told.proposals.length ? told.proposals : null;
+    this.likeSays = `${told.says} Esc goes back to the proposals.`;
+    this.choose(-1);
+    say(this.like ? `${told.says} . goes to the first.` : told.says, !this.like);
+  }
+
   // Another chart is open.
   begin() {
+    this.like = null;
     this.found = null;
     this.chosen = -1;
     this.settled = [];
@@ -64,9 +79,9 @@ export class Rest {
 
   get proposals() {
     const spans = this.page.spans();
-    if (!this.found || !spans) return [];
+    if (!spans || !(this.found || this.like)) return [];
     const met = ({ start, end }) => [...spans.spans, ...spans.rejected, ...this.settled].some((one) => one.start <= end && one.end >= start);
-    return this.found.proposals.filter((one) => !met(one));
+    return (this.like || this.found.proposals).filter((one) => !met(one));
   }
 
   get proposal() { return this.listed[this.chosen] || null; }
@@ -80,7 +95,7 @@ export class Rest {
     if (one) part("proposed").textContent = `${classText(one.label)}, ${Math.round(100 * one.prob)} %, bars ${one.start} to ${one.end}`;
     part("accept").disabled = part("reject").disabled = !one;
     part("nextProposal").disabled = !this.listed.length;
-    const text = this.found ? this.found.says : "";
+    const text = this.like ? this.likeSays : this.found ? this.found.says : "";
     part("learning").textContent = this.listed.length ? `${text} ${this.listed.length} proposals.` : text;
   }
 
@@ -107,7 +122,7 @@ export class Rest {
     clearTimeout(this.timer);
     try {
       const found = await api.proposals({ ...this.page.place(), around: Math.max(0, Math.round((this.page.view.from + this.page.view.to) / 2)), version: this.found ? this.found.version : -1 });
-      if (found.proposals) { this.found = found; this.settled = []; this.chosen = -1; }
+      if (found.proposals) { this.found = found; this.settled = []; if (!this.like) this.chosen = -1; }
       else this.found = { ...this.found, ...found, proposals: this.found ? this.found.proposals : [] };
       this.show();
       this.drawFar();

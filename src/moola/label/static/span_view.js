@@ -31,8 +31,7 @@ export class BarView {
     this.symbol = null;
     this.piece = null;
     this.asking = false;
-    this.shown = { spans: [], active: -1, side: "end", pending: null, stretches: [], proposals: [], proposal: -1, cursor: null, drag: null,
-      measure: null, like: [] };
+    this.shown = { spans: [], active: -1, side: "end", pending: null, stretches: [], proposals: [], proposal: -1, cursor: null, drag: null, measure: null };
     this.hand = false;
     this.averages = false;
     this.classColour = () => 1;
@@ -314,11 +313,10 @@ export class BarView {
 
   paintFront(context, { height }) {
     if (!this.piece) return;
-    const { spans, active, side, pending, proposals, proposal, cursor, drag, measure, like } = this.shown;
+    const { spans, active, side, pending, proposals, proposal, cursor, drag, measure } = this.shown;
     context.font = '12px system-ui, "DejaVu Sans", sans-serif';
     spans.forEach((span, i) => this.paintSpan(context, height, span, i, i === active ? side : ""));
     proposals.forEach((one, i) => this.paintProposal(context, height, one, i === proposal, i));
-    like.forEach((one) => this.paintProposal(context, height, one, false, 1));
     if (drag) this.fill(context, height, ...drag, colour("--mark"));
     const line = (bar, name) => {
       const x = (this.edge(bar) + this.edge(bar + 1)) / 2;
