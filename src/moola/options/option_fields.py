@@ -116,13 +116,13 @@ def _words(_kind: Any, value: str, **_: Any) -> list[str]:
 PretrainedEncoder = Annotated[
     Path | tuple[Path, ...],
     everyday("Encoder file, or `base`, which comes with moola; two stand side by side.", MODEL),
-    Parameter(converter=_one_or_two, consume_multiple=True, n_tokens=-1, metavar="PATH [PATH]", env_var_split=_words),
+    Parameter(converter=_one_or_two, consume_multiple=True, n_tokens=-1, metavar="PATHS", env_var_split=_words),
 ]
 FreezeEncoder = Annotated[bool, everyday("Train the heads alone; default with an encoder.", MODEL)]
 Head = Annotated[
     HeadKind,
     everyday(
-        "linear (default on a frozen encoder) or mlp (hidden layer).",
+        "linear (default where frozen) or mlp.",
         MODEL,
     ),
 ]

@@ -59,8 +59,7 @@ class CvOptions(LearnedFromRows, ManyFits):
     scheme: Annotated[
         Literal["expanding", "rolling", "combinatorial"],
         everyday(
-            "expanding and rolling walk forward. combinatorial tests every pair of blocks, and trains on later bars "
-            "too: the spread of paths, not what was known.",
+            "expanding and rolling walk forward; combinatorial also trains on later bars.",
             EVALUATION,
         ),
     ] = "expanding"
