@@ -128,6 +128,8 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
     # Events behind the last annotated bar are found, and do not count.
     assert len(events) >= answer.json["n_events"] == sum(row["n_events"] for row in rows)
     assert events.select("start_ts", "end_ts").is_unique().all()
+    gate = moola("gate", "--run", str(folder))
+    assert (gate.code, "is of events" in gate.err) == (2, True)
     missing = moola(*cv)
     assert (missing.code, "--stretches" in missing.err) == (2, True)
 
