@@ -2,9 +2,9 @@
 
 Three linear maps of the encoder's vectors are learned, so that spans of one definition are found from one of them.
 Definitions are drawn at random (decision 0009: never a rule that labels); bars are among those that `base` learned
-from, over by 2014-06-01. A batch is the spans of one definition that point one way. Each span's start asks for the start of
-another in its window (softmax over bars, a soft target of one bar), its end for the end; and the sum of the cosines of starts,
-ends and insides tells which of them share one side of a state (InfoNCE), drawn anew each time.
+from, over by 2014-06-01. A batch is the spans of one definition that point one way. Each span's start asks for the
+start of another in its window (softmax over bars, a soft target of one bar), its end for the end; and the sum of the
+cosines of starts, ends and insides tells which of them share one side of a state (InfoNCE), drawn anew each time.
 
 The shipped file was learned on vectors of windows 5 bars apart; this script reads windows 15 apart, and the same bytes
 are not promised.
