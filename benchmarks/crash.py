@@ -229,7 +229,7 @@ def prepared(place: Path) -> Path:
     """Lay out what the commands begin with: the sample, two runs, a model in use, a model to scan with."""
     start = place / "start"
     start.mkdir()
-    must(("sample",), start)
+    must(("sample", "--quick"), start)
     champion, challenger = (
         must(("train", "--data", DATA, "--split", SPLIT, "--num-layers", "1", "--device", "cpu", *words), start)[0]
         .strip()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +16,24 @@ import torch
 from hypothesis import settings
 
 from moola.cli import main
+from moola.evaluation import figures
+from moola.evaluation.comparisons import block_weights
 from moola.models import references
 
 # The same examples each time and no clock: a slow machine is no failure.
-settings.register_profile("moola", deadline=None, derandomize=True, database=None)
+settings.register_profile("moola", deadline=None, derandomize=True, database=None, max_examples=25)
 settings.load_profile("moola")
 
-# Small enough that a whole run takes a second or two.
-SMALL = {"MOOLA_HIDDEN_DIM": "6", "MOOLA_NUM_LAYERS": "1", "MOOLA_EPOCHS": "2", "MOOLA_DEVICE": "cpu"}
+# Small enough that a whole run takes a second. A test that needs several epochs or heads says so.
+SMALL = {
+    "MOOLA_HIDDEN_DIM": "6",
+    "MOOLA_NUM_LAYERS": "1",
+    "MOOLA_N_HEADS": "1",
+    "MOOLA_EPOCHS": "1",
+    "MOOLA_DEVICE": "cpu",
+}
 FEW_TREES = 20
+FEW_RESAMPLES = 200
 DATA = "data/processed/labeled/train_latest_relative.parquet"
 SPLIT = "data/splits/fwd_chain_v3.json"
 
@@ -31,23 +43,40 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session")
-def sample_made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sample")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        with pytest.raises(SystemExit) as stop:
-            main(["sample", "--json"])
-    assert stop.value.code == 0
-    shutil.rmtree(folder / "data/logs", ignore_errors=True)
+def shared_folder(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], None]) -> Path:
+    """Return a folder that one of the processes that run the tests fills, and that all read."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, begun = root / name, root / f"{name}-begun"
+    with (root / f"{name}-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            shutil.rmtree(begun, ignore_errors=True)
+            begun.mkdir()
+            fill(begun)
+            begun.rename(folder)
     return folder
 
 
+@pytest.fixture(scope="session")
+def sample_made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def fill(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            with pytest.raises(SystemExit) as stop:
+                main(["sample", "--quick", "--json"])
+        assert stop.value.code == 0
+        shutil.rmtree(folder / "data/logs", ignore_errors=True)
+
+    return shared_folder(tmp_path_factory, "sample", fill)
+
+
 def stay_small(patch: pytest.MonkeyPatch) -> None:
-    """Let networks be tiny, and the forest that every run's card is compared with have few trees."""
+    """Let networks be tiny, intervals of figures rough, and the forest of every run's card have few trees."""
     for name, value in SMALL.items():
         patch.setenv(name, value)
     patch.setattr(references, "N_TREES", FEW_TREES)
+    patch.setattr(figures, "block_weights", functools.partial(block_weights, n_resamples=FEW_RESAMPLES))
 
 
 @pytest.fixture
@@ -65,17 +94,19 @@ def made_once(sample_made_once: Path, tmp_path_factory: pytest.TempPathFactory) 
 
     @functools.cache
     def make(*commands: tuple[str, ...]) -> Path:
-        folder = tmp_path_factory.mktemp("made")
-        shutil.copytree(sample_made_once / "data", folder / "data")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(folder)
-            stay_small(patch)
-            for command in commands:
-                with pytest.raises(SystemExit) as stop:
-                    main([*command])
-                assert stop.value.code == 0, command
-        shutil.rmtree(folder / "data/logs")
-        return folder
+        def fill(folder: Path) -> None:
+            shutil.copytree(sample_made_once / "data", folder / "data")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                stay_small(patch)
+                for command in commands:
+                    with pytest.raises(SystemExit) as stop:
+                        main([*command])
+                    assert stop.value.code == 0, command
+            shutil.rmtree(folder / "data/logs")
+
+        name = hashlib.sha256(repr(commands).encode()).hexdigest()[:16]
+        return shared_folder(tmp_path_factory, f"made-{name}", fill)
 
     return make
 

@@ -31,7 +31,7 @@ def crash():
 
 def test_a_fault_point_kills_inside_a_write_and_leaves_what_stood(tmp_path):
     """The fourth step of `sample` is the second half of its first file's bytes."""
-    command = [sys.executable, str(BENCHMARKS / "fault_point.py"), "4", "sample"]
+    command = [sys.executable, str(BENCHMARKS / "fault_point.py"), "4", "sample", "--quick"]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == -signal.SIGKILL
     left = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".log"]
     assert left == []

@@ -34,10 +34,26 @@ def used_of_moola(code: str) -> set[str]:
     return {node.attr for node in places if isinstance(node.value, ast.Name) and node.value.id == "moola"}
 
 
-@pytest.mark.parametrize("code", [*map(code_of, NOTEBOOKS), "\n".join(blocks_of_page())])
-def test_they_use_public_names_alone(code):
-    used = used_of_moola(code)
-    assert {"WindowClassifier", "ForwardChaining"} <= used <= set(moola.__all__)
+OF_OWN = ROOT / "docs/notebooks/own_frame.ipynb"
+MUST_USE = {
+    "first_look.ipynb": {"WindowClassifier", "ForwardChaining"},
+    OF_OWN.name: {"WindowClassifier", "plot", "to_pandas"},
+}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_they_use_public_names_alone(path):
+    assert MUST_USE[path.name] <= used_of_moola(code_of(path)) <= set(moola.__all__)
+
+
+def test_the_page_uses_public_names_alone():
+    assert {"WindowClassifier", "ForwardChaining"} <= used_of_moola("\n".join(blocks_of_page())) <= set(moola.__all__)
+
+
+def test_the_notebook_of_an_own_frame_ends_in_events_on_a_chart():
+    last = nbformat.read(OF_OWN, as_version=4).cells[-1]
+    assert "moola.plot(events" in last.source
+    assert [kind for output in last.outputs for kind in output.data if kind.startswith("image/")]
 
 
 def test_the_page_names_every_function_and_class():
@@ -47,7 +63,7 @@ def test_the_page_names_every_function_and_class():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_its_commands_exist(path):
     used = set(re.findall(r"command\(\s*\"([a-z-]+)", code_of(path)))
-    assert {"train"} <= used <= set(COMMANDS)
+    assert ({"train"} if path != OF_OWN else set()) <= used <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

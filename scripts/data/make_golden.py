@@ -61,7 +61,7 @@ def run(*arguments: str) -> str:
 
 def make_networks(made: Path) -> None:
     """Write windows, a split, an encoder, a model of every kind, and the predictions of each."""
-    run("sample")
+    run("sample", "--quick")
     split, encoder, windows = made / "split.json", made / "encoder.pt", made / "windows.parquet"
     run("split", "--data", DATA, "--output", str(split))
     run("pretrain-bilstm", "--input", DATA, "--split", str(split), "--output", str(encoder))

@@ -26,7 +26,7 @@ DATA = "data/processed/labeled/train_latest_relative.parquet"
 SPLIT = "data/splits/fwd_chain_v3.json"
 BARS = "data/raw/eurusd_1h_2017.parquet"
 COMMANDS = (
-    "moola sample",
+    "moola sample --quick",
     f"moola pretrain-bilstm --input {BARS} --output encoder.pt --stride 100",
     f"moola train --data {DATA} --split {SPLIT} --pretrained-encoder encoder.pt --freeze-encoder",
 )

@@ -62,6 +62,15 @@ VENDORED = (
         f"{BARS}/NOTICE.txt",
         f"{BARS}/NOTICE.txt",
     ),
+    Vendored(
+        f"{BARS}/eurusd_1h_2007_2018.parquet",
+        "QuantConnect/Lean",
+        "master",
+        "pkg:github/QuantConnect/Lean@master",
+        "Apache-2.0",
+        f"{BARS}/eurusd_1h_2007_2018.NOTICE.txt",
+        f"{BARS}/LICENSE.eurusd_1h_2007_2018.txt",
+    ),
 )
 
 

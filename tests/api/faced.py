@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moola import WindowClassifier
+from moola import WindowClassifier, relative_features
 from moola.tables.window_file import windows_frame
 from tests.made import made_windows
 
@@ -12,6 +12,7 @@ N_BARS = 30
 TABLE = made_windows(40, seed=4, stride=N_BARS, window_bars=N_BARS)
 WINDOWS = windows_frame(TABLE, TABLE)
 LABELS = WINDOWS["label"].to_numpy()
+FEATURES_OF_FACED = relative_features(TABLE.ohlc)
 TINY: dict[str, Any] = {"hidden_dim": 4, "n_heads": 1, "epochs": 2, "batch_size": 8, "device": "cpu"}
 
 

@@ -9,38 +9,21 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils import estimator_checks
 
 from moola import ForwardChaining, WindowClassifier, read_windows, relative_features
 from moola.errors import InvalidData, OperationFailed, UntrustedFile
 from moola.models.model_files import BASE_NAME, read_encoder, read_model, write_encoder
 from moola.options.training_options import TrainOptions
+from tests.api.faced import FEATURES_OF_FACED as FEATURES
 from tests.api.faced import LABELS, N_BARS, TABLE, TINY, WINDOWS, tiny
 from tests.networks_made import equal_weights, made_scaler, tiny_encoder
 
-FEATURES = relative_features(TABLE.ohlc)
 TIMES = WINDOWS.select("start_ts", "end_ts").to_numpy()
 POINTERS = np.stack([TABLE.expansion_start, TABLE.expansion_end], axis=1)
-# The others fit on two-dimensional X, which windows are not.
-CHECKS = (
-    "check_estimator_cloneable",
-    "check_estimator_tags_renamed",
-    "check_get_params_invariance",
-    "check_mixin_order",
-    "check_no_attributes_set_in_init",
-    "check_parameters_default_constructible",
-    "check_set_params",
-    "check_valid_tag_types",
-    "check_do_not_raise_errors_in_init_or_set_params",
-)
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_scikit_learns_checks_that_need_no_two_dimensional_data_pass(name):
-    getattr(estimator_checks, name)("WindowClassifier", WindowClassifier())
 
 
 def test_parameters_are_options_of_train_with_their_defaults():
@@ -59,7 +42,8 @@ def fitted():
 def test_the_network_is_the_one_that_train_makes_of_the_same_rows(sample, moola):
     labelled = "data/processed/labeled/train_latest.parquet"
     assert moola("split", "--data", labelled, "--test", "0", "--output", "split.json").code == 0
-    run = moola("train", "--data", labelled, "--split", "split.json", "--json").json
+    given = ("--epochs", "2", "--n-heads", "3", "--json")
+    run = moola("train", "--data", labelled, "--split", "split.json", *given).json
     windows = read_windows(labelled)
     again = WindowClassifier(hidden_dim=6, num_layers=1, epochs=2, device="cpu").fit(windows, windows["label"])
     kept = read_model(sample / run["run"] / "model.pkl")
@@ -134,7 +118,7 @@ def test_copies_and_pickles_of_a_fitted_one_predict_the_same_and_a_clone_is_not_
         assert np.array_equal(other.predict_proba(WINDOWS), prob)
     again = clone(fitted)
     assert again.get_params() == fitted.get_params() == tiny().get_params()
-    with pytest.raises(OperationFailed, match=r"must be fitted before it predicts, but it is not. Call fit\(X, y\)"):
+    with pytest.raises(NotFittedError, match=r"must be fitted before it predicts, but it is not. Call fit\(X, y\)"):
         again.predict(WINDOWS)
     assert np.array_equal(again.fit(WINDOWS, LABELS).predict_proba(WINDOWS), prob)
 

@@ -24,12 +24,12 @@ def said():
     return tiny().fit(TRAIN, LABELS[:28]).model_.predict(TEST)
 
 
-def test_figures_are_those_of_eval(sample, moola, train):
-    run = train("--json").json["run"]
+def test_figures_are_those_of_eval(made_run, moola):
+    run = made_run()
     metrics, event_metrics = ("pr_auc", "brier"), ("pointer_f1",)
     asked = ("--metrics", *metrics, "--event-metrics", *event_metrics, "--seed", "3")
     figures = moola("eval", "--run", run, *asked, "--json").json["figures"]
-    split = read_split(sample / SPLIT).split
+    split = read_split(Path(SPLIT)).split
     predictions = pl.read_parquet(f"{run}/predictions.parquet").filter(part="test")
     threshold = json.loads(Path(run, FACTS).read_text())["pointer_threshold"]
     learned = read_windows(DATA)[split.train]

@@ -61,8 +61,8 @@ def test_a_scan_refuses_what_the_command_refuses(folder):
         blind.scan(bars)
 
 
-def test_it_predicts_what_the_command_writes(sample, moola, train):
-    run = train("--json").json["run"]
+def test_it_predicts_what_the_command_writes(made_run, moola):
+    run = made_run()
     answer = moola("predict", "--model", f"{run}/model.pkl", "--data", DATA, "--output", "said.parquet")
     assert answer.code == 0, answer.err
     model = Model.load(f"{run}/model.pkl", device="cpu")

@@ -15,6 +15,14 @@ BARS = "data/raw/eurusd_1h_2017.parquet"
 WAYS = ["mirror", "warp", "rescale", "recut", "transplant"]
 
 
+@pytest.fixture
+def sample(sample):
+    """The sample with a quarter of its training rows: each preview makes all their windows."""
+    split = json.loads(Path(SPLIT).read_text())
+    Path(SPLIT).write_text(json.dumps(split | {"train_indices": split["train_indices"][::4]}))
+    return sample
+
+
 def preview(moola, *arguments):
     return moola("cpsa", "preview", "--data", DATA, "--split", SPLIT, "--output", "made.png", *arguments)
 
@@ -47,9 +55,9 @@ def test_the_same_preview_twice_is_the_same_to_the_byte(sample, moola):
 
 
 def test_the_json_names_what_was_shown_and_its_parents_are_train_rows(sample, moola):
-    result = preview(moola, "--augmentations", *WAYS, "--bars", BARS, "--n", "5", "--json").json
-    assert len(result["shown"]) == 5
-    assert len({name.split("~")[1].split(".")[0] for name in result["shown"]}) == 5
+    result = preview(moola, "--augmentations", *WAYS, "--bars", BARS, "--n", "3", "--json").json
+    assert len(result["shown"]) == 3
+    assert len({name.split("~")[1].split(".")[0] for name in result["shown"]}) == 3
     ids = pl.read_parquet(DATA)["window_id"].to_list()
     train = {ids[row] for row in json.loads(Path(SPLIT).read_text())["train_indices"]}
     assert {name.split("~")[0] for name in result["shown"]} <= train
@@ -103,7 +111,7 @@ def test_training_makes_what_the_preview_shows_and_says_so(sample, moola, train)
     assert run["bars_sha256"]
 
 
-@pytest.mark.parametrize("ratio", ["0", "0.25", "0.5", "1", "2"])
+@pytest.mark.parametrize("ratio", ["0", "0.25", "2"])
 def test_every_ratio_trains(sample, train, ratio):
     train("--augmentations", "mirror", "warp", "--cpsa-ratio", ratio, "--epochs", "1", "--no-save-run")
 

@@ -39,7 +39,7 @@ def folder(name: str) -> Path:
 def test_cv_judges_every_later_window_once_and_shows_references(cv, monkeypatch):
     monkeypatch.setattr(training_controls, "EPOCHS", 1)
     monkeypatch.setattr(training_controls, "HIDDEN", 4)
-    answer = cv("--epochs", "1", "--label-fractions", "0.5", "--controls", "--save-curve", "curve.png")
+    answer = cv("--seeds", "1", "--label-fractions", "0.5", "--controls", "--save-curve", "curve.png")
     assert "controls found no leak" in answer.out
     assert "Conformal sets" in answer.out
     assert Path("curve.png").read_bytes().startswith(b"\x89PNG")
@@ -58,7 +58,7 @@ def test_cv_judges_every_later_window_once_and_shows_references(cv, monkeypatch)
 
 
 def test_pointers_of_the_pool_are_decoded_as_those_of_every_fit(cv):
-    one = folder(cv("--seeds", "1", "--epochs", "1").last_line)
+    one = folder(cv("--seeds", "1").last_line)
     pooled, fits = read_predictions(one / "predictions.parquet"), sorted(one.glob("fits/enhanced*.parquet"))
     own = {row: bars for fit in fits for row, bars in rows_of(read_predictions(fit).of_part("test"))}
     assert len(fits) == 3
@@ -70,7 +70,7 @@ def test_pointers_of_the_pool_are_decoded_as_those_of_every_fit(cv):
     record.pop("length_weight")
     fits[0].with_suffix(".json").write_text(json.dumps(record))
     (one / "manifest.json").unlink()
-    cv("--seeds", "1", "--epochs", "1", "--resume", one.name)
+    cv("--seeds", "1", "--resume", one.name)
     assert json.loads(fits[0].with_suffix(".json").read_text())["length_weight"] == weights[0]
 
 
@@ -193,7 +193,7 @@ def test_combinatorial_and_rolling_schemes(cv, moola):
 
 
 def test_references_alone_are_models_too(cv):
-    metrics = json.loads((folder(cv("--model", "logistic").last_line) / "metrics.json").read_text())
+    metrics = json.loads((folder(cv("--model", "logistic", "--seeds", "1").last_line) / "metrics.json").read_text())
     assert metrics["figures"]["brier"]["value"] == pytest.approx(metrics["references"]["logistic"]["brier"])
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from moola.errors import InvalidData
+from moola.fit import teams
 from moola.models.model_files import read_encoder
 from moola.tables.bar_table import write_bars
 from moola.training.device import Team
@@ -52,8 +56,9 @@ def test_what_no_process_could_learn_from_is_refused_before_any_is_started(
 
 
 def test_two_processes_learn_what_one_does(bars, moola):
-    one = moola(*ARGUMENTS, "--output", "one.pt", "--json")
-    two = moola(*ARGUMENTS, "--output", "two.pt", "--json", "--devices", "2")
+    arms = ("--arms", "masked", "structure")
+    one = moola(*ARGUMENTS, *arms, "--output", "one.pt", "--json")
+    two = moola(*ARGUMENTS, *arms, "--output", "two.pt", "--json", "--devices", "2")
     assert (one.code, two.code) == (0, 0), two.err
     for name in ("val_loss", "best_epoch", "n_train_windows", "epochs_run"):
         assert one.json[name] == pytest.approx(two.json[name], rel=1e-3)
@@ -101,6 +106,48 @@ def test_wrong_counts_are_usage(bars, moola, devices, said):
     assert not Path("e.pt").exists()
 
 
+class Here:
+    """A process that is none: it does its work when it is started, and ends as the work says."""
+
+    def __init__(self, target, args, daemon) -> None:
+        self.work, self.exitcode = (target, args), None
+
+    def start(self) -> None:
+        target, args = self.work
+        try:
+            target(*args)
+            self.exitcode = 0
+        except SystemExit as end:
+            self.exitcode = end.code
+
+    def is_alive(self) -> bool:
+        return self.exitcode is None
+
+    def join(self, _seconds: float = 0.0) -> None:
+        pass
+
+
+@pytest.fixture
+def members_here(monkeypatch) -> None:
+    """Start no processes: what their work puts into the queue and how it ends is told as if they were."""
+    context = SimpleNamespace(Queue=queue.Queue, Process=Here)
+    monkeypatch.setattr(teams.multiprocessing, "get_context", lambda _: context)
+    monkeypatch.setattr(teams, "_joined", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(teams, "end_with_parent", lambda: None)
+
+
+def test_a_member_that_ends_badly_is_told_by_its_number(bars, moola, members_here, monkeypatch):
+    def ending(options, on_epoch, team: Team):
+        raise SystemExit(9 * team.rank)
+
+    monkeypatch.setattr("moola.stages.pretrain.pretrain", ending)
+    answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2")
+    assert answer.code == 1
+    assert "some ended (by number: {1: 9})" in answer.err
+    assert not Path("e.pt").exists()
+
+
+@pytest.mark.slow
 def test_a_member_that_dies_ends_all_with_a_reason(bars, moola, monkeypatch):
     from moola.stages import pretrain
 
@@ -119,10 +166,8 @@ def dying(options, on_epoch, team: Team):
     time.sleep(60)
 
 
-def test_what_a_member_refuses_is_told_as_if_it_were_alone(bars, moola, monkeypatch):
-    from moola.stages import pretrain
-
-    monkeypatch.setattr(pretrain, "pretrain", refusing)
+def test_what_a_member_refuses_is_told_as_if_it_were_alone(bars, moola, members_here, monkeypatch):
+    monkeypatch.setattr("moola.stages.pretrain.pretrain", refusing)
     answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2")
     assert answer.code == 3
     assert answer.err.count("windows must be there") == 1

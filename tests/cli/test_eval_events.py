@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from moola.core.bars import Bars
 from moola.core.utc_times import utc_text
+from moola.evaluation import event_figures
 from moola.tables.bar_table import write_bars
 from tests.charts_made import planted, write_events, write_spans
 from tests.made import random_walk_bars
@@ -20,19 +23,32 @@ N_BARS, CLASSES = 8000, ["bear", "bull"]
 ON_BARS = ("--truth", "spans.csv", "--bars", "bars.parquet")
 
 
-@pytest.fixture
-def bars(tmp_path, monkeypatch) -> Bars:
-    """Make the folder of this test: bars, 80 spans, events that found 60 and events that found 30 of them."""
-    monkeypatch.chdir(tmp_path)
-    made = random_walk_bars(N_BARS)
-    write_bars(Path("bars.parquet"), made)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, Bars]:
+    """Make bars, 80 spans, events that found 60 and events that found 30 of them."""
+    folder, bars = tmp_path_factory.mktemp("charts"), random_walk_bars(N_BARS)
+    write_bars(folder / "bars.parquet", bars)
     events, spans = planted(1, 80, N_BARS, 0.75, 16)
-    write_spans(Path("spans.csv"), made, spans, CLASSES)
-    write_events(Path("events.parquet"), made, events, CLASSES)
-    write_events(Path("poor.parquet"), made, planted(1, 80, N_BARS, 0.375, 24)[0], CLASSES)
-    whole = {"from": [utc_text(int(made.start_us[0]))], "to": [utc_text(int(made.start_us[-1]))]}
-    pl.DataFrame(whole).write_csv("stretches.csv")
-    return made
+    write_spans(folder / "spans.csv", bars, spans, CLASSES)
+    write_events(folder / "events.parquet", bars, events, CLASSES)
+    write_events(folder / "poor.parquet", bars, planted(1, 80, N_BARS, 0.375, 24)[0], CLASSES)
+    whole = {"from": [utc_text(int(bars.start_us[0]))], "to": [utc_text(int(bars.start_us[-1]))]}
+    pl.DataFrame(whole).write_csv(folder / "stretches.csv")
+    return folder, bars
+
+
+@pytest.fixture(autouse=True)
+def _rough_intervals(monkeypatch) -> None:
+    few = functools.partial(event_figures.resampling_weights, n_resamples=200)
+    monkeypatch.setattr(event_figures, "resampling_weights", few)
+
+
+@pytest.fixture
+def bars(made, tmp_path, monkeypatch) -> Bars:
+    """Work in a folder with all of it; returns the bars."""
+    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return made[1]
 
 
 def test_eval_shows_the_planted_figures_and_writes_them_beside_the_events(bars, moola):

@@ -116,14 +116,16 @@ def spoiled(path: Path, how: str) -> None:
     path.write_bytes(bytes(data))
 
 
+ENCODER = ("pretrain-bilstm", "--input", DATA, "--output", "encoder.pt", "--arms", "masked")
+
+
 @pytest.mark.parametrize("how", ["flipped byte", "truncated", "pickle", "layer missing"])
-def test_an_altered_encoder_or_model_is_refused_and_nothing_of_it_is_used(sample, moola, train, how):
-    moola("pretrain-bilstm", "--input", DATA, "--output", "encoder.pt")
+def test_an_altered_encoder_or_model_is_refused_and_nothing_of_it_is_used(made_run, moola, how):
+    run = made_run(before=(ENCODER,))
     spoiled(Path("encoder.pt"), how)
     answer = moola("train", "--data", DATA, "--split", SPLIT, "--pretrained-encoder", "encoder.pt")
     assert answer.code == 5
     assert "Nothing of it was used" in answer.err
-    run = Path("artifacts/runs") / train().last_line
     spoiled(run / "model.pkl", how)
     assert moola("predict", "--model", run / "model.pkl", "--data", DATA, "--output", "p.parquet").code == 5
     assert moola("eval", "--run", run.name).code == 5
@@ -184,15 +186,15 @@ def test_debug_shows_the_traceback(sample, moola):
     assert "Traceback" not in moola("bars", "check", "missing.parquet").err
 
 
-def test_a_killed_write_leaves_the_old_encoder(sample, moola, monkeypatch):
-    moola("pretrain-bilstm", "--input", DATA, "--output", "encoder.pt")
+def test_a_killed_write_leaves_the_old_encoder(made_run, moola, monkeypatch):
+    made_run(before=(ENCODER,))
     before = Path("encoder.pt").read_bytes()
 
     def no_space(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("moola.files.os.replace", no_space)
-    answer = moola("pretrain-bilstm", "--input", DATA, "--output", "encoder.pt", "--seed", "3")
+    answer = moola(*ENCODER, "--seed", "3")
     assert answer.code == 1
     assert "No space left on device" in answer.err
     assert Path("encoder.pt").read_bytes() == before

@@ -185,7 +185,7 @@ def check(typed: list[str]) -> None:
         assert made == [], answer.err
 
 
-FAST = settings(max_examples=60, deadline=None, database=None, derandomize=True)
+FAST = settings(max_examples=25, deadline=None, database=None, derandomize=True)
 LONG = settings(max_examples=2000, deadline=None, database=None, derandomize=True)
 
 

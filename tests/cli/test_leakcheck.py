@@ -27,9 +27,10 @@ def check(capsys):
     return run
 
 
-def test_the_sample_is_clean_and_says_what_is_fine(sample, train, check, monkeypatch):
+def test_the_sample_is_clean_and_says_what_is_fine(made_run, check, monkeypatch):
     monkeypatch.setattr(training_controls, "EPOCHS", 1)
-    run = train("--epochs", "1").last_line
+    monkeypatch.setattr(training_controls, "HIDDEN", 4)
+    run = made_run().name
     before = {path: path.read_bytes() for path in Path("artifacts").rglob("*") if path.is_file()}
     code, out = check(run=Path(run))
     assert code == 0

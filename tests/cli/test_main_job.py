@@ -23,6 +23,8 @@ PRETRAIN = (
     "--output",
     ENCODER,
 )
+# Few windows, for what does not depend on them.
+PRETRAIN_FEW = (*PRETRAIN[:1], "--input", DATA, *PRETRAIN[3:])
 ALL_METRICS = ("--metrics", "pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
 ALL_EVENTS = ("--event-metrics", "hit_at_pm3", "lead_lag", "pointer_f1")
 
@@ -34,7 +36,7 @@ def files_of(run: str) -> dict[str, bytes]:
 
 def test_sample_is_the_same_each_time_and_says_that_a_rule_labelled_it(sample, moola):
     before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
-    answer = moola("sample")
+    answer = moola("sample", "--quick")
     assert answer.code == 0
     assert "a published rule labelled them, not a person" in answer.out
     after = {path: path.read_bytes() for path in before}
@@ -48,10 +50,10 @@ def test_sample_refuses_to_replace_labels_of_a_person(sample, moola):
     path = Path("data/processed/labeled/train_latest.parquet")
     pl.read_parquet(path).with_columns(annotator=pl.lit("ann")).write_parquet(path)
     before = path.read_bytes()
-    answer = moola("sample")
+    answer = moola("sample", "--quick")
     assert answer.code == 1
     assert path.read_bytes() == before
-    assert moola("sample", "--overwrite").code == 0
+    assert moola("sample", "--quick", "--overwrite").code == 0
 
 
 def test_sample_replaces_no_file_that_differs(sample, moola):
@@ -62,17 +64,17 @@ def test_sample_replaces_no_file_that_differs(sample, moola):
         everything = {
             one: one.read_bytes() for one in Path("data").rglob("*") if one.is_file() and "logs" not in str(one)
         }
-        answer = moola("sample")
+        answer = moola("sample", "--quick")
         assert answer.code == 1
         assert str(path) in answer.err
         assert {one: one.read_bytes() for one in everything} == everything
         path.write_bytes(before)
 
 
-def test_resuming_with_other_options_is_refused(sample, moola, train):
-    run = Path("artifacts/runs") / train("--epochs", "1").last_line
+def test_resuming_with_other_options_is_refused(made_run, moola):
+    run = made_run()
     (run / "manifest.json").unlink()
-    answer = moola("train", "--data", DATA, "--split", SPLIT, "--epochs", "1", "--seed", "99", "--resume", run.name)
+    answer = moola("train", "--data", DATA, "--split", SPLIT, "--seed", "99", "--resume", run.name)
     assert answer.code == 2
     assert "Give the same options" in answer.err
 
@@ -130,98 +132,44 @@ def test_pretrain_frozen_unfrozen_eval_gate_promote_predict(sample, moola, train
     assert same["reason"] == "challenger and baseline give the same probabilities"
 
 
-def test_the_same_command_twice_gives_the_same_bytes(sample, moola, train):
-    first, second = train("--augment-data").last_line, train("--augment-data").last_line
+def test_the_same_command_twice_gives_the_same_bytes(made_run, moola, train):
+    first = made_run("--augment-data", before=(PRETRAIN_FEW,)).name
+    second = train("--augment-data").last_line
     assert first != second
     assert files_of(first) == files_of(second)
     assert files_of(train("--augment-data", "--seed", "18").last_line)["model.pkl"] != files_of(first)["model.pkl"]
-    moola(*PRETRAIN)
     once = Path(ENCODER).read_bytes()
-    moola(*PRETRAIN)
+    Path(ENCODER).unlink()
+    moola(*PRETRAIN_FEW)
     assert Path(ENCODER).read_bytes() == once
 
 
-def test_files_open_with_weights_only(sample, moola, train):
-    moola(*PRETRAIN)
-    model = Path("artifacts/runs") / train().last_line / "model.pkl"
+def test_files_open_with_weights_only(made_run):
+    model = made_run("--augment-data", before=(PRETRAIN_FEW,)) / "model.pkl"
     for path in (Path(ENCODER), model):
         content = torch.load(path, weights_only=True)
         assert set(content) == {"kind", "format_version", "content", "sha256"}
         assert content["content"]["features"]["names"][0] == "log_return_open"
 
 
-def test_pretraining_interrupted_and_resumed_ends_in_the_same_bytes(sample, moola, monkeypatch):
-    monkeypatch.setenv("MOOLA_EPOCHS", "3")
-    assert moola(*PRETRAIN).code == 0
-    whole = Path(ENCODER).read_bytes()
-    Path(ENCODER).unlink()
-
-    from moola.cli import training_commands
-
-    class Stopping(training_commands.EpochProgress):
-        def __call__(self, row):
-            if row["epoch"] == 2:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(training_commands, "EpochProgress", Stopping)
-    stopped = moola(*PRETRAIN)
-    assert stopped.code == 130
-    assert "--resume" in stopped.err
-    assert not Path(ENCODER).exists()
-    monkeypatch.undo()
-    monkeypatch.chdir(sample)
-    resumed = moola(*PRETRAIN, "--resume", "--epochs", "3", "--hidden-dim", "6", "--num-layers", "1", "--device", "cpu")
-    assert resumed.code == 0, resumed.err
-    assert "Resumed after epoch 2" in resumed.err
-    assert Path(ENCODER).read_bytes() == whole
-    assert not Path(ENCODER + ".checkpoint").exists()
-
-
-def test_training_interrupted_and_resumed_ends_in_the_same_bytes(sample, moola, train, monkeypatch):
-    whole = files_of(train("--epochs", "3").last_line)
-
-    from moola.cli import training_commands
-
-    class Stopping(training_commands.EpochProgress):
-        def __call__(self, row):
-            if row["epoch"] == 1:
-                raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training_commands, "EpochProgress", Stopping)
-        stopped = moola("train", "--data", DATA, "--split", SPLIT, "--epochs", "3")
-    assert stopped.code == 130
-    listed = moola("runs", "list", "--json").json["runs"]
-    (name,) = [row["run"] for row in listed if row["state"] == "incomplete"]
-    assert moola("eval", "--run", name).code == 1
-    assert train("--epochs", "3", "--resume", name).last_line == name
-    assert files_of(name) == whole
-
-
-def test_pretraining_keeps_val_and_test_out(sample, moola):
-    answer = moola(*PRETRAIN, "--json")
-    held_from = json.loads(Path(SPLIT).read_text())["time_range"]["val"][0]
-    assert answer.json["time_range"][1] <= held_from  # The last bar closes, and val begins.
-    assert answer.json["n_held_out"] > 0
-
-
-def test_pretraining_keeps_the_embargo_of_the_split_too(sample, moola):
+def test_pretraining_keeps_val_and_test_and_the_embargo_of_the_split_out(sample, moola):
     assert moola("split", "--data", DATA, "--output", "wide.json", "--purge-window", "154").code == 0
     ends = []
     for split in (SPLIT, "wide.json"):
-        answer = moola(*PRETRAIN[:3], "--split", split, "--output", "e.pt", "--json")
+        answer = moola(*PRETRAIN[:3], "--split", split, "--output", "e.pt", "--arms", "masked", "--json")
+        assert answer.json["n_held_out"] > 0
         ends.append(np.datetime64(answer.json["time_range"][1][:-1]))
         held_from = np.datetime64(json.loads(Path(split).read_text())["time_range"]["val"][0][:-1])
-        assert ends[-1] <= held_from
+        assert ends[-1] <= held_from  # The last bar closes, and val begins.
     assert held_from - ends[1] > np.timedelta64(50, "h")
 
 
 def test_pretraining_takes_bars_and_labelled_windows_too(sample, moola, train):
     bars = moola(
-        "pretrain-bilstm", "--input", "data/raw/eurusd_1h_2017.parquet", "--stride", "40", "--output", "b.pt", "--json"
+        "pretrain-bilstm", "--input", "data/raw/eurusd_1h_2017.parquet", "--stride", "90", "--output", "b.pt", "--json"
     )
     assert bars.code == 0, bars.err
-    labelled = moola("pretrain-bilstm", "--input", DATA, "--output", "l.pt")
+    labelled = moola("pretrain-bilstm", "--input", DATA, "--output", "l.pt", "--arms", "masked")
     assert "Without --split all 174 labelled windows are seen" in labelled.err
     run = train("--pretrained-encoder", "l.pt").last_line
     manifest = json.loads((Path("artifacts/runs") / run / "manifest.json").read_text())
@@ -233,11 +181,9 @@ def test_pretraining_takes_bars_and_labelled_windows_too(sample, moola, train):
     assert verdict.json["reason"].startswith("the challenger's figures prove nothing")
 
 
-def test_test_rows_change_nothing_in_the_weights(sample, moola, train):
+def test_test_rows_change_nothing_in_the_weights(made_run, moola):
     """Poisoned test labels leave the trained weights as they were."""
-    weights = torch.load(Path("artifacts/runs") / train().last_line / "model.pkl", weights_only=True)["content"][
-        "weights"
-    ]
+    weights = torch.load(made_run() / "model.pkl", weights_only=True)["content"]["weights"]
     split = json.loads(Path(SPLIT).read_text())
     frame = pl.read_parquet(DATA).with_row_index("row")
     swap = pl.when(pl.col("label") == "retracement").then(pl.lit("consolidation")).otherwise(pl.lit("retracement"))

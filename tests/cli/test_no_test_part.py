@@ -24,15 +24,26 @@ QUICK = ("--data", DATA, "--split", "no_test.json", "--epochs", "1", "--n-heads"
 RUNS = Path("artifacts/runs")
 
 
+MADE = (
+    ("split", "--data", DATA, "--test", "0", "--output", "no_test.json"),
+    ("pretrain-bilstm", "--input", DATA, "--split", "no_test.json", "--output", "e.pt", "--arms", "masked"),
+)
+FROZEN = ("train", *QUICK, "--pretrained-encoder", "e.pt")
+
+
 @pytest.fixture
 def frozen(sample, made_once, moola):
     """Train on a frozen encoder without a test part."""
-    made = made_once(
-        ("split", "--data", DATA, "--test", "0", "--output", "no_test.json"),
-        ("pretrain-bilstm", "--input", DATA, "--split", "no_test.json", "--output", "e.pt", "--epochs", "1"),
-    )
+    shutil.copytree(made_once(*MADE), sample, dirs_exist_ok=True)
+    return lambda *arguments: moola(*FROZEN, *arguments)
+
+
+@pytest.fixture
+def two_runs(sample, made_once) -> list[str]:
+    """Names of two runs of such trainings."""
+    made = made_once(*MADE, *((*FROZEN, "--learning-rate", rate) for rate in ("1e-3", "1e-4")))
     shutil.copytree(made, sample, dirs_exist_ok=True)
-    return lambda *arguments: moola("train", *QUICK, "--pretrained-encoder", "e.pt", *arguments)
+    return sorted(path.name for path in RUNS.iterdir() if path.is_dir())
 
 
 def test_the_judged_model_is_the_promoted_one(frozen, moola, monkeypatch):
@@ -72,9 +83,9 @@ def test_refit_is_refused_and_leaves_nothing(frozen):
 
 
 @pytest.mark.parametrize("recorded", [{"trained_on": ["train", "val"]}, {"refit": True}, {"unlabelled": "x.parquet"}])
-def test_a_run_whose_model_val_rows_did_not_judge_is_refused(frozen, moola, recorded):
+def test_a_run_whose_model_val_rows_did_not_judge_is_refused(two_runs, moola, recorded):
     """As `--refit` and students made them before they were refused: the record says so, in manifest or config."""
-    judged, other = (frozen("--learning-rate", rate).last_line for rate in ("1e-3", "1e-4"))
+    judged, other = two_runs
     folder = RUNS / judged
     manifest = json.loads((folder / "manifest.json").read_text())
     if "trained_on" in recorded:

@@ -76,6 +76,8 @@ def test_planted_pattern_is_found_promoted_and_the_one_before_kept(planted, mool
         assert moola("promote", *words).code == 2
 
 
+# On `make test` tests/training/test_finetune_learns.py holds the same without the command.
+@pytest.mark.slow
 def test_shuffled_labels_fall_to_the_class_share(planted, moola):
     run = moola("train", *planted(shuffle=True), *SIZES, "--epochs", "8").last_line
     shown = figures(moola, run)["pr_auc"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from moola.core.utc_times import time_us
 from moola.models.model_files import read_model
 from moola.runs.run_store import MODEL
-from tests.fit.test_presence import HOUR_US, planted_chart
+from tests.faults.fault import run
+from tests.fit.test_presence import HOUR_US, few_trees, planted_chart
 
 N_BARS, LAST_ANNOTATED = 3_000, 2_800
 TRAIN = ("train", "--data", "windows.parquet", "--split", "split.json", "--pretrained-encoder", "encoder.pt")
@@ -22,11 +24,26 @@ def text_of(us: int) -> str:
     return str(np.datetime64(int(us), "us"))
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, np.ndarray]:
+    """Make bars, spans and their stretch, windows and an encoder; returns their folder, and when the bars begin."""
+    folder = tmp_path_factory.mktemp("chart")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, write_chart()
+
+
 @pytest.fixture
-def chart(tmp_path, monkeypatch, moola) -> np.ndarray:
-    """Bars, spans and their stretch, labelled windows and an encoder in a folder; returns when the bars begin."""
+def chart(made, tmp_path, monkeypatch) -> np.ndarray:
+    """Work in a folder with all of it; returns when the bars begin."""
+    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    bars, spans, classes = planted_chart(5)
+    few_trees(monkeypatch)
+    return made[1]
+
+
+def write_chart() -> np.ndarray:
+    bars, spans, classes = planted_chart(5, 9_000)
     start_us = bars.start_us[:N_BARS]
     table = {"timestamp": pl.Series(start_us).cast(pl.Datetime("us", "UTC")), "symbol": ["X"] * N_BARS}
     names = ("open", "high", "low", "close")
@@ -40,10 +57,10 @@ def chart(tmp_path, monkeypatch, moola) -> np.ndarray:
     pl.DataFrame(rows).write_csv("spans.csv")
     ends = {"from": [text_of(start_us[0])], "to": [text_of(start_us[LAST_ANNOTATED])]}
     pl.DataFrame({"symbol": ["X"]} | ends).write_csv("stretches.csv")
-    assert moola("windows", "--bars", "bars.parquet", "--spans", "spans.csv", "--output", "windows.parquet").code == 0
-    assert moola("split", "--data", "windows.parquet", "--output", "split.json").code == 0
-    small = ("--epochs", "1", "--hidden-dim", "4", "--num-layers", "1", "--stride", "50")
-    assert moola("pretrain-bilstm", "--input", "bars.parquet", "--output", "encoder.pt", *small).code == 0
+    assert run("windows", "--bars", "bars.parquet", "--spans", "spans.csv", "--output", "windows.parquet").code == 0
+    assert run("split", "--data", "windows.parquet", "--output", "split.json").code == 0
+    small = ("--epochs", "1", "--hidden-dim", "4", "--num-layers", "1", "--stride", "50", "--arms", "masked")
+    assert run("pretrain-bilstm", "--input", "bars.parquet", "--output", "encoder.pt", *small).code == 0
     return start_us
 
 
@@ -54,7 +71,7 @@ def test_presence_from_files_is_recorded_to_the_last_bar_and_leads_a_scan(chart,
     model = read_model(file)
     assert model.presence is not None
     assert time_us(model.training["time_range"][1]) == chart[LAST_ANNOTATED] + HOUR_US
-    assert "annotated bars lie in test windows" in answer.err
+    assert "of these bars lie in test windows" in answer.err
     scan = ("scan", "--model", str(file), "--bars", "bars.parquet", "--output")
     found = moola(*scan, "events.parquet", "--json")
     assert found.code == 0, found.err
@@ -63,13 +80,26 @@ def test_presence_from_files_is_recorded_to_the_last_bar_and_leads_a_scan(chart,
     assert len(prob)
     assert prob.min() >= model.presence.threshold
     live = moola(*scan, "live.parquet", "--live")
-    assert (live.code, "without presence" in live.err) == (2, True)
+    assert (live.code, "--live-presence" in live.err) == (2, True)
+
+
+def test_without_stretches_events_are_ranked_and_what_cannot_be_known_is_told(chart, moola):
+    answer = moola(*TRAIN, *WITH[:4], "--mirror-classes", "down:up", "--json")
+    assert answer.code == 0, answer.err
+    assert "unlabelled, not background" in answer.err
+    assert "cannot be known" in answer.err
+    record = answer.json["presence"]
+    assert record["event_prob"] == "rank among marked pieces"
+    assert "held_out_ap" not in record
+    found = moola("scan", "--model", answer.json["run"] + "/model.pkl", "--bars", "bars.parquet", "--output", "e.csv")
+    assert (found.code, "event_prob ranks" in found.out) == (0, True), found.err
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--bars", "bars.parquet", "--spans", "spans.csv"), "--stretches"),
+        (("--spans", "spans.csv"), "--bars"),
+        (("--bars", "bars.parquet", "--stretches", "stretches.csv"), "--stretches"),
         ((*WITH, "--no-freeze-encoder"), "frozen encoder"),
         ((*WITH, "--unlabelled", "bars.parquet"), "--unlabelled"),
     ],
@@ -79,11 +109,39 @@ def test_what_does_not_go_together_is_refused(chart, moola, options, says):
     assert (answer.code, says in answer.err) == (2, True), answer.err
 
 
-def test_background_windows_are_refused_with_where_background_comes_from(chart, moola):
+def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
+    cv = ("cv", "--spans", "spans.csv", "--bars", "bars.parquet", "--pretrained-encoder", "encoder.pt")
+    answer = moola(*cv, *WITH[4:], "--mirror-classes", "down:up", "--folds", "2", "--initial-fraction", "0.6", "--json")
+    assert answer.code == 0, answer.err
+    folder, rows = Path(answer.json["cv"]), answer.json["by_fold"]
+    spans = pl.read_csv("spans.csv", try_parse_dates=True)
+    assert sum(row["n_spans"] for row in rows) == answer.json["n_spans"] == len(spans) - int(0.6 * len(spans))
+    assert answer.json["figures"]["ap_iou50_class"]["value"] > 0.8
+    for row in rows:
+        taught = pl.read_csv(folder / "folds" / f"fold-{row['fold']}" / "spans.csv", try_parse_dates=True)
+        bars = pl.read_parquet(folder / "folds" / f"fold-{row['fold']}" / "bars.parquet")
+        first = pl.Series([row["from"]]).str.to_datetime(time_zone="UTC", time_unit="us")[0]
+        # One window less one bar lies between the last bar that teaches and the block.
+        assert (first - bars["timestamp"].max()).total_seconds() / 3600 == 105
+        assert taught["end"].dt.replace_time_zone("UTC").max() <= bars["timestamp"].max()
+    events = pl.read_parquet(folder / "events.parquet")
+    # Events behind the last annotated bar are found, and do not count.
+    assert len(events) >= answer.json["n_events"] == sum(row["n_events"] for row in rows)
+    assert events.select("start_ts", "end_ts").is_unique().all()
+    gate = moola("gate", "--run", str(folder))
+    assert (gate.code, "is of events" in gate.err) == (2, True)
+    missing = moola(*cv)
+    assert (missing.code, "--stretches" in missing.err) == (2, True)
+
+
+def test_windows_of_the_background_go_with_presence_which_knows_no_such_event(chart, moola):
     cut = ("windows", "--bars", "bars.parquet", "--spans", "spans.csv", "--stretches", "stretches.csv")
     assert moola(*cut, "--background", "10", "--output", "windows.parquet").code == 0
     assert moola("split", "--data", "windows.parquet", "--output", "split.json").code == 0
-    answer = moola(*TRAIN, *WITH)
-    assert answer.code == 3
-    assert "none of background" in answer.err
-    assert "without --background" in answer.err
+    answer = moola(*TRAIN, *WITH, "--mirror-classes", "down:up", "--json")
+    assert answer.code == 0, answer.err
+    model = Path(answer.json["run"]) / MODEL
+    assert read_model(model).class_names == ["background", "down", "up"]
+    found = moola("scan", "--model", str(model), "--bars", "bars.parquet", "--output", "e.parquet", "--json")
+    assert found.code == 0, found.err
+    assert set(found.json["predicted"]) == {"down", "up"}

@@ -46,7 +46,7 @@ def test_arms_and_mirror_are_chosen_and_decide_the_bytes(sample, moola):
 def test_short_windows_are_pretrained_on_too(sample, moola, window_bars):
     answer = moola(
         "pretrain-bilstm", "--input", BARS, "--output", "e.pt", "--epochs", "1", "--window-bars", window_bars,
-        "--stride", "40", "--json",
+        "--stride", "90", "--json",
     )  # fmt: skip
     assert answer.code == 0, answer.err
     assert answer.json["arms"] == ["masked", "structure", "moves"]
@@ -55,10 +55,10 @@ def test_short_windows_are_pretrained_on_too(sample, moola, window_bars):
 
 def test_windows_too_short_for_moves_are_refused_by_name(sample, moola):
     given = ("pretrain-bilstm", "--input", BARS, "--output", "e.pt", "--epochs", "1", "--window-bars", "6")
-    answer = moola(*given, "--stride", "40")
+    answer = moola(*given, "--stride", "90")
     assert answer.code == 2
     assert "at least 8 bars for moves of random definitions, but they have 6" in answer.err
-    assert moola(*given, "--stride", "40", "--arms", "masked", "structure").code == 0
+    assert moola(*given, "--stride", "90", "--arms", "masked", "structure").code == 0
 
 
 def test_a_file_of_features_alone_is_pretrained_on_by_its_hidden_bars(sample, moola):

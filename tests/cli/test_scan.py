@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -160,6 +162,29 @@ def test_following_tells_each_event_once_and_ends_cleanly_when_interrupted(scan,
     assert (last.json["n_events"], last.json["n_bars"]) == (2, 120)
 
 
+def test_a_record_of_live_events_is_not_replaced_unasked(scan, moola):
+    assert scan("--output", "live.jsonl", "--live").code == 0
+    before = Path("live.jsonl").read_bytes()
+    answer = scan("--output", "live.jsonl", "--live", "--min-prob", "0.99")
+    assert answer.code == 2
+    assert "live.jsonl is. Name another one, or pass --overwrite." in answer.err
+    assert Path("live.jsonl").read_bytes() == before
+    assert scan("--output", "live.jsonl", "--live", "--min-prob", "0.99", "--overwrite").code == 0
+    assert Path("live.jsonl").read_bytes() == b""
+    # Events of hindsight are found again whenever they are wanted.
+    assert scan("--output", "events.csv").code == scan("--output", "events.csv").code == 0
+
+    pl.read_parquet("bars.parquet").write_csv("bars.csv", datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+    assert follow(moola, "--output", "told.jsonl", "--polls", "1").code == 0
+    for more in ((), ("--live",), ("--live", "--overwrite")):
+        answer = scan("--output", "told.jsonl", *more)
+        assert answer.code == 2
+        assert "told.jsonl.follow holds its state" in answer.err
+    assert Path("told.jsonl").read_bytes() == before
+    assert follow(moola, "--output", "told.jsonl", "--polls", "1", "--overwrite").code == 2
+    assert follow(moola, "--output", "told.jsonl", "--polls", "1").code == 0
+
+
 def test_live_events_say_when_they_were_known(scan):
     answer = scan("--output", "events.csv", "--live", "--overview", "over.html")
     assert answer.code == 0, answer.err
@@ -169,3 +194,50 @@ def test_live_events_say_when_they_were_known(scan):
     assert "Overview in over.html" in answer.out
     assert "reported live" in Path("over.html").read_text()
     assert not Path("events.csv.checkpoint").exists()
+
+
+def test_each_event_of_a_follower_goes_to_a_program_and_reading_does_not_wait(scan, moola, monkeypatch):
+    bars = pl.read_parquet("bars.parquet")
+    bars.write_csv("bars.csv", datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+    Path("take.py").write_text("import sys; open('taken.jsonl', 'a').write(sys.stdin.read())")
+    program = f"{sys.executable} take.py"
+    answer = follow(moola, "--output", "live.jsonl", "--polls", "1", "--on-event", program)
+    assert answer.code == 0, answer.err
+    assert "2 events handed to the program of --on-event." in answer.out
+    told = [json.loads(line) for line in Path("live.jsonl").read_text().splitlines()]
+    taken = [json.loads(line) for line in Path("taken.jsonl").read_text().splitlines()]
+    assert [{key: value for key, value in one.items() if key != "event_id"} for one in taken] == told
+
+    failing = ("--on-event", f"{sys.executable} no_such.py", "--on-event-retries", "0")
+    answer = follow(moola, "--output", "again.jsonl", "--polls", "1", *failing)
+    assert answer.code == 0, answer.err
+    assert "2 it did not take are in again.jsonl.dead.jsonl" in answer.out
+    assert Path("again.jsonl").read_bytes() == Path("live.jsonl").read_bytes()
+    assert "no_such.py" in json.loads(Path("again.jsonl.dead.jsonl").read_text().splitlines()[0])["said"]
+
+    hanging = ("--on-event", f"{sys.executable} -c 'import time; time.sleep(600)'", "--on-event-timeout-s", "500")
+
+    def slept(_seconds):
+        if Path("slow.jsonl").read_bytes().count(b"\n") == 2:
+            raise KeyboardInterrupt
+
+    # Its own name for the module alone: the program's thread sleeps too.
+    monkeypatch.setattr(scan_following, "time", SimpleNamespace(sleep=slept))
+    answer = follow(moola, "--output", "slow.jsonl", *hanging)
+    assert answer.code == 130
+    assert Path("slow.jsonl").read_bytes() == Path("live.jsonl").read_bytes()
+
+
+def test_a_program_that_cannot_be_is_refused_before_anything_is_read(scan, moola):
+    Path("bars.csv").write_text("timestamp,open,high,low,close\n")
+    for arguments, said in (
+        (("--output", "events.jsonl", "--on-event", "no_such_program"), "no 'no_such_program' on the PATH"),
+        (("--output", "events.csv", "--on-event", "cat"), "an output in .jsonl, but the output is events.csv"),
+        (("--output", "events.jsonl", "--on-event", "cat", "--on-event-timeout-s", "0"), "must be above 0"),
+    ):
+        answer = follow(moola, *arguments)
+        assert answer.code == 2
+        assert said in answer.err
+    answer = scan("--output", "events.jsonl", "--on-event", "cat")
+    assert "must come with --follow" in answer.err
+    assert not Path("events.jsonl.follow").exists()

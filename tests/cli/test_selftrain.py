@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,7 @@ from tests.conftest import DATA, SPLIT
 
 BARS = "data/raw/eurusd_1h_2017.parquet"
 STUDENT = (
-    *("--unlabelled", BARS, "--stride", "40", "--student-epochs", "1", "--n-teachers", "1", "--n-heads", "1"),
+    *("--unlabelled", BARS, "--stride", "90", "--student-epochs", "1", "--n-teachers", "1", "--n-heads", "1"),
     *("--epochs", "1", "--augment-data", "false"),
 )
 KEPT = ("model.pkl", "predictions.parquet", "metrics.json", "history.jsonl")
@@ -33,15 +34,21 @@ def relabelled(moola, name: str, label: pl.Expr) -> list[str]:
     return ["train", "--data", f"{name}.parquet", "--split", f"{name}.json"]
 
 
+ENCODER = ("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", "e.pt", "--arms", "masked")
+TAUGHT = (*STUDENT, "--pretrained-encoder", "e.pt")
+
+
 @pytest.fixture
-def encoder(sample, moola) -> str:
-    answer = moola("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", "e.pt", "--epochs", "1")
-    assert answer.code == 0, answer.err
-    return "e.pt"
+def whole(made_run) -> dict[str, bytes]:
+    """What the training that the tests repeat and stop leaves, its encoder beside it."""
+    run = made_run(*TAUGHT, before=(ENCODER,))
+    files = files_of(run.name)
+    shutil.rmtree(run)
+    return files
 
 
-def test_a_frozen_model_is_refitted_and_teaches_a_student(sample, moola, train, encoder):
-    answer = train(*STUDENT, "--pretrained-encoder", encoder)
+def test_a_frozen_model_is_refitted_and_teaches_a_student(whole, moola, train):
+    answer = train(*TAUGHT)
     stages = [line.split(":")[0] for line in answer.err.splitlines() if ": epoch 1 of 1, " in line]
     assert stages == ["train", "refit", "teacher-1", "student-1"]
     assert "windows left out (windows that run into or follow 2017-" in answer.err
@@ -61,40 +68,33 @@ def test_a_frozen_model_is_refitted_and_teaches_a_student(sample, moola, train, 
     assert f"SHA-256 `{manifest['unlabelled_sha256']}`" in (Path("artifacts/runs") / run / "model_card.md").read_text()
     shown = moola("eval", "--run", run, "--json")
     assert shown.code == 0, shown.err
-    again = train(*STUDENT, "--pretrained-encoder", encoder).last_line
-    assert files_of(again) == files_of(run)
+    assert files_of(run) == whole
 
 
-def test_a_run_stopped_in_any_later_stage_goes_on_to_the_same_bytes(sample, moola, train, encoder, monkeypatch):
+def test_a_run_stopped_in_a_later_stage_goes_on_to_the_same_bytes(whole, moola, train, monkeypatch):
+    """Of the stages only the last: tests/fit/test_stages.py stops in each."""
     from moola.cli import training_commands
 
-    given = (*STUDENT, "--pretrained-encoder", encoder)
-    whole = files_of(train(*given).last_line)
-    for stage in ("teacher-1", "student-1"):
+    class Stopping(training_commands.EpochProgress):
+        def __call__(self, row):
+            if row["stage"] == "student-1":
+                raise KeyboardInterrupt
 
-        class Stopping(training_commands.EpochProgress):
-            def __call__(self, row, stage=stage):
-                if row["stage"] == stage:
-                    raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(training_commands, "EpochProgress", Stopping)
-            assert moola("train", "--data", DATA, "--split", SPLIT, *given).code == 130
-        listed = moola("runs", "list", "--json").json["runs"]
-        (name,) = [row["run"] for row in listed if row["state"] == "incomplete"]
-        assert (Path("artifacts/runs") / name / f"checkpoint-{stage}.pt").is_file()
-        assert train(*given, "--resume", name).last_line == name
-        assert files_of(name) == whole
-        assert not list((Path("artifacts/runs") / name).glob("checkpoint*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(training_commands, "EpochProgress", Stopping)
+        assert moola("train", "--data", DATA, "--split", SPLIT, *TAUGHT).code == 130
+    (run,) = (path for path in Path("artifacts/runs").iterdir() if path.is_dir())
+    assert (run / "checkpoint-student-1.pt").is_file()
+    assert train(*TAUGHT, "--resume", run.name).last_line == run.name
+    assert files_of(run.name) == whole
+    assert not list(run.glob("checkpoint*"))
 
 
-def test_going_on_with_other_windows_without_labels_is_refused(sample, moola, train):
-    pl.read_parquet(BARS).write_parquet("bars.parquet")
-    given = ["bars.parquet" if word == BARS else word for word in STUDENT]
-    run = Path("artifacts/runs") / train(*given).last_line
+def test_going_on_with_other_windows_without_labels_is_refused(made_run, moola):
+    run = made_run(*TAUGHT, before=(ENCODER,))
     (run / "manifest.json").unlink()
-    pl.read_parquet(BARS).tail(-100).write_parquet("bars.parquet")
-    answer = moola("train", "--data", DATA, "--split", SPLIT, *given, "--resume", run.name)
+    pl.read_parquet(BARS).tail(-100).write_parquet(BARS)
+    answer = moola("train", "--data", DATA, "--split", SPLIT, *TAUGHT, "--resume", run.name)
     assert answer.code == 2
     assert "(or other data). Give the same options." in answer.err
 

@@ -25,18 +25,18 @@ def quick(sample, monkeypatch):
     """Judge by a formula; what environment settings hold is said by each test itself."""
     monkeypatch.delenv("MOOLA_EPOCHS")
     monkeypatch.delenv("MOOLA_HIDDEN_DIM")
+    monkeypatch.delenv("MOOLA_N_HEADS")
     monkeypatch.setattr(tune_study, "judge_fold", figure)
     return sample
 
 
-def test_train_does_what_tune_chose(sample, moola, train, monkeypatch):
-    monkeypatch.setenv("MOOLA_EPOCHS", "1")
-    answer = moola(*TUNE, "--json")
+def test_train_does_what_tune_chose(sample, moola, train):
+    answer = moola(*TUNE[:5], "--trials", "2", "--confirm-seeds", "1", "--inner-folds", "2", "--json")
     assert answer.code == 0, answer.err
     result = answer.json
-    assert result["n_trials"] == 3
-    assert result["trials"] == {"complete": 3}
-    assert len(result["trivial_by_fold"]) == len(result["folds"]) == 3
+    assert result["n_trials"] == 2
+    assert result["trials"] == {"complete": 2}
+    assert len(result["trivial_by_fold"]) == len(result["folds"]) == 2
     # What the environment held is no choice of tune's.
     assert not set(result["chosen"]) & {"epochs", "hidden_dim"}
     assert set(result["held"]) >= {"epochs", "hidden_dim"}

@@ -7,7 +7,7 @@ import pytest
 
 from moola.core.features import relative_features
 from moola.core.splits import content_hashes, groups_of_equal, same_but_for_scale
-from moola.stages.make_tables import read_sample_bars
+from moola.stages.sample import read_sample_bars
 from tests.planted import planted_windows
 
 OHLC = planted_windows(40, seed=3).ohlc

@@ -29,7 +29,7 @@ NOT_RUN = {
     r" --follow (?!.*--polls)": "waits for bars until Ctrl-C; tests/cli/test_scan.py runs it with --polls",
     r" --device cuda": "needs a GPU; tests/cli/test_gpu.py",
     r" --engine ray": "needs a cluster; tests/fit/test_cluster.py starts one",
-    r"^pip install ": "reaches a registry",
+    r"^(uv )?pip install ": "reaches a registry; tests/supply/test_wheel.py installs the wheel",
     r"^(export |cp |\. )": "of the shell alone",
     r"^python3 scripts/data/make_relative_parquet\.py": "tests/cli/test_main_job.py runs it",
     r"^make ": "sets up and runs everything",

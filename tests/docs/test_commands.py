@@ -20,12 +20,13 @@ def parse(line: str) -> None:
 
 def other_command(line: str) -> None:
     """Look at a command that is not moola's: what it names must be in the repository."""
-    words = page_commands.words_of(line)
+    words = page_commands.words_of(line.removeprefix("uv "))
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif words[:2] == ["pip", "install"]:
-        extras = [extra for word in words[2:] for extra in re.findall(r"^moola\[(\w+)\]$", word)]
-        files = [word for word in words[2:] if not word.startswith(("-", "moola[", "https:"))]
+        named = [re.fullmatch(r"(?:moola|\.)\[([\w,]+)\]", word) for word in words[2:]]
+        extras = [extra for found in named if found for extra in found[1].split(",")]
+        files = [word for word in words[2:] if not word.startswith(("-", "moola[", ".[", "https:"))]
         assert extras or files
         project = (ROOT / "pyproject.toml").read_text()
         assert all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in extras)
@@ -73,7 +74,16 @@ def test_a_wrong_command_is_found(line):
         parse(line)
 
 
-@pytest.mark.parametrize("line", ["make nothing", "pip install moola[nothing]", "./nothing.sh", "python nothing.py"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "make nothing",
+        "pip install moola[nothing]",
+        "uv pip install .[label,nothing]",
+        "./nothing.sh",
+        "python nothing.py",
+    ],
+)
 def test_another_wrong_command_is_found(line):
     with pytest.raises((AssertionError, FileNotFoundError)):
         other_command(line)

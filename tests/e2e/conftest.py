@@ -116,7 +116,7 @@ def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
 def page_of(browser) -> Iterator[Callable]:
     contexts, wrong = [], []
 
-    def start(served: Served | Command, width: int = 1280, height: int = 800, context=None):
+    def start(served: Served | Command, width: int = 1280, height: int = 800, context=None, path: str = ""):
         if context is None:
             context = browser.new_context(viewport={"width": width, "height": height})
             contexts.append(context)
@@ -124,7 +124,7 @@ def page_of(browser) -> Iterator[Callable]:
         page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda asked: None if asked.url.startswith(served.url) else wrong.append(asked.url))
-        page.goto(served.url)
+        page.goto(served.url + path)
         page.wait_for_selector("#title:not(:empty)")
         page.wait_for_selector("#chart:focus")
         return page

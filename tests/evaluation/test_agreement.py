@@ -15,7 +15,7 @@ from moola.evaluation.label_quality import cohens_kappa, pointer_agreement
 PAIRS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=30)
 
 
-@settings(max_examples=30)
+@settings(max_examples=25)
 @given(PAIRS)
 def test_kappa_is_that_of_scikit_learn(pairs):
     first, second = [a for a, _ in pairs], [b for _, b in pairs]

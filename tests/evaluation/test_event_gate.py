@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ N_BARS = 20_000
 AP = average_precision_at(0.5, with_class=True)
 
 
+@functools.cache
 def tables(*shares_and_false: tuple[float, int]) -> list[JudgedEvents]:
     """Tables of events on one chart: the share of 200 spans that each finds, and how many false events it has."""
     spans = pieces_of(planted(1, 200, N_BARS, 0, 0)[1])

@@ -10,7 +10,7 @@ from tests.faults.label_files import EXPORTS, SPANS, STORES
 from tests.faults.names import NAMES, USAGE
 from tests.faults.numbers import NUMBERS
 from tests.faults.promotions import PROMOTIONS
-from tests.faults.readers import BENCHMARKS, FOLLOWED, PREDICTIONS, READERS, STUDIES
+from tests.faults.readers import BENCHMARKS, FOLLOWED, HANDED_ON, PLATFORMS, PREDICTIONS, READERS, STUDIES
 from tests.faults.sealed import ENCODERS, RUNS
 from tests.faults.windows import SPLITS, WINDOWS
 
@@ -27,6 +27,8 @@ CATALOGUE: dict[str, list[Fault]] = {
     "Predictions to label by": PREDICTIONS,
     "Events and what they are evaluated against": EVENT_TABLES,
     "Followed files": FOLLOWED,
+    "Programs for events": HANDED_ON,
+    "Other platforms": PLATFORMS,
     "Studies and arms": STUDIES + BENCHMARKS,
     "Label Studio exports": EXPORTS,
     "Files of spans": SPANS,

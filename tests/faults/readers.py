@@ -55,6 +55,10 @@ def followed(change: Callable[[], object]) -> Callable[[object], None]:
     return make
 
 
+def no_bars_yet(_patch: object) -> None:
+    Path("bars.csv").touch()
+
+
 def line_that_is_no_bar(_patch: object) -> None:
     """Make bars.csv: 400 bars, and behind the 300th a whole line that is none."""
     lines = pl.read_parquet("bars.parquet").head(400).write_csv().splitlines(keepends=True)
@@ -148,6 +152,56 @@ PREDICTIONS = [
         3,
         "bad.parquet",
         predictions(lambda frame: frame.with_columns(pl.col(pl.Float64, pl.Float32) * float("nan"))),
+    ),
+]
+PLATFORM = "export --model artifacts/runs/{run}/model.pkl --format"
+PLATFORMS = [
+    Fault(
+        "platform-input",
+        "features for MetaTrader 5",
+        f"{PLATFORM} mt5 --input features --output mt5",
+        2,
+        "Leave --input out",
+    ),
+    Fault(
+        "platform-folder", "a file in place of a folder", f"{PLATFORM} mt5 --output bars.parquet", 2, "must be a folder"
+    ),
+    Fault("platform-name", "a strategy that is no .py", f"{PLATFORM} freqtrade --output s.txt", 2, "must end in .py"),
+    Fault("platform-no-events", "a strategy of no events", f"{PLATFORM} freqtrade --output s.py", 2, "it is not given"),
+    Fault(
+        "platform-idle-events",
+        "events for MetaTrader 5",
+        f"{PLATFORM} mt5 --events live.jsonl --output mt5",
+        2,
+        "--events must come with --format freqtrade",
+    ),
+]
+PROGRAM = f"{FOLLOW.replace('.csv --polls', '.jsonl --polls')} {RUN_MODEL} --on-event"
+HANDED_ON = [
+    Fault(
+        "on-event-missing",
+        "no such program",
+        f"{PROGRAM} no_such_program",
+        2,
+        "there is no 'no_such_program'",
+        no_bars_yet,
+    ),
+    Fault(
+        "on-event-quote", "a quote that does not end", f"{PROGRAM} '\"open'", 2, "must be a command line", no_bars_yet
+    ),
+    Fault(
+        "on-event-without-follow",
+        "a program and a whole scan",
+        f"scan --bars bars.parquet --output new.jsonl --model {RUN_MODEL} --on-event cat",
+        2,
+        "--on-event must come with --follow",
+    ),
+    Fault(
+        "on-event-csv",
+        "a program and events in CSV",
+        f"{FOLLOW} {RUN_MODEL} --on-event cat",
+        2,
+        "an output in .jsonl, but the output is told.csv",
     ),
 ]
 FOLLOWED = [

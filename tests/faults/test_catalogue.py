@@ -10,21 +10,13 @@ import pytest
 
 from tests.faults.catalogue import ALL, CATALOGUE
 from tests.faults.fault import Fault
-from tests.faults.world import enter, make_world
+from tests.faults.world import enter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts/docs"))
 try:
     import make_faults
 finally:
     sys.path.pop(0)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    with pytest.MonkeyPatch.context() as patch:
-        make_world(folder, patch)
-    return folder
 
 
 @pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.fault import files_under, run_id
-from tests.faults.world import enter, make_world
+from tests.faults.world import enter
 
 COMMANDS = {
-    "sample": "sample --output new",
+    "sample": "sample --quick --output new",
     "windows": "windows --bars bars.parquet --output new.parquet --stride 50",
     "train": "train --data relative.parquet --split split.json --n-heads 1 --epochs 1 --save-run",
     "scan": "scan --model artifacts/runs/{run}/model.pkl --bars bars.parquet --output new.csv",
@@ -33,9 +33,9 @@ SLOW = tuple(name for name in COMMANDS if name not in QUICK)
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def full(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a folder with the small world in it and not a byte free."""
-    world, disk = tmp_path_factory.mktemp("world"), tmp_path_factory.mktemp("disk")
+    disk = tmp_path_factory.mktemp("disk")
     mount = shutil.which("mount")
     done = mount and subprocess.run(
         [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=False, capture_output=True
@@ -43,9 +43,6 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not done or done.returncode:
         pytest.skip("this user may not mount a file system in memory")
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            make_world(world, patch)
-            enter(Path("/"), patch)
         shutil.copytree(world, disk, dirs_exist_ok=True)
         # To the last byte.
         with contextlib.suppress(OSError), (disk / "full").open("wb", buffering=0) as file:

@@ -31,6 +31,7 @@ TINY: dict[str, Any] = {
     "batch_size": 8,
     "window_bars": N_BARS,
     "device": "cpu",
+    "cache": False,
 }
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,10 +75,53 @@ def test_a_killed_worker_changes_no_result_and_no_count(tmp_path, monkeypatch):
     assert by_ray[2].count("3") == 2
 
 
-def test_what_a_job_raises_is_raised(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_what_a_job_raises_on_ray_is_raised(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidData, match="job 1 must be even"):
         run_jobs(failing, [(1,)], 1, lambda *_: None, 0, "ray")
+
+
+class RayError(Exception):
+    pass
+
+
+class RayTaskError(RayError):
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
+
+
+def ray_here(ended: list[str], dies: bool = False) -> SimpleNamespace:
+    """The part of Ray that is used, in this process: a job runs when its result is asked for."""
+
+    def get(call):
+        if dies:
+            raise RayError
+        try:
+            return call()
+        except Exception as error:
+            raise RayTaskError(error) from error
+
+    return SimpleNamespace(
+        init=lambda **_: None,
+        shutdown=lambda: ended.append("shutdown"),
+        remote=lambda **_: lambda work: SimpleNamespace(remote=lambda *given: lambda: work(*given)),
+        wait=lambda waiting, num_returns: (waiting[:1], waiting[1:]),
+        get=get,
+        exceptions=SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError),
+    )
+
+
+@pytest.mark.parametrize(
+    ("dies", "kind", "says"), [(False, InvalidData, "job 1 must be even"), (True, OperationFailed, "one died")]
+)
+def test_what_a_job_raises_is_raised_and_the_cluster_is_left(tmp_path, monkeypatch, dies, kind, says):
+    ended: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(processes, "require_ray", lambda: ray_here(ended, dies))
+    with pytest.raises(kind, match=says):
+        run_jobs(failing, [(1,), (2,)], 1, lambda *_: None, 0, "ray")
+    assert ended == ["shutdown"]
 
 
 def test_without_ray_it_is_said_how_to_install_it(monkeypatch):

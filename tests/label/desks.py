@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from fastapi.testclient import TestClient
 
 from moola.core.bars import Bars
@@ -13,14 +14,32 @@ from moola.label.page_state import Desk
 from moola.label.page_windows import cut_shelf
 from moola.tables.label_store import LabelStore
 from tests.made import random_walk_bars
+from tests.planted import HOUR_US, planted_windows
 
 PORT = 8765
 CLASSES = ("consolidation", "retracement")
 
 
-def made_desk(folder: Path, bars: Bars | None = None, answers: ModelAnswers | None = None, stride: int = 45) -> Desk:
+def made_desk(
+    folder: Path, bars: Bars | None = None, answers: ModelAnswers | None = None, stride: int = 45, **more: object
+) -> Desk:
     shelf = cut_shelf(bars or random_walk_bars(400), 105, stride, 72.0)
-    return Desk(shelf, LabelStore(folder / "labels.db"), answers, "anna", CLASSES, 30, 17, "m.pt" if answers else None)
+    store, name = LabelStore(folder / "labels.db"), "m.pt" if answers else None
+    return Desk(shelf, store, answers, "anna", CLASSES, 30, 17, name, **more)
+
+
+def planted_bars(n: int, seed: int = 3) -> tuple[Bars, list[tuple[int, int, str]]]:
+    """Chain planted windows to one chart; returns its bars and the planted moves as first bar, last bar and class."""
+    table = planted_windows(n, seed)
+    ohlc = table.ohlc.copy()
+    for row in range(1, n):
+        ohlc[row] *= ohlc[row - 1, -1, 3] / ohlc[row, 0, 0]
+    moves = [
+        (105 * row + int(table.expansion_start[row]), 105 * row + int(table.expansion_end[row]), str(table.label[row]))
+        for row in range(n)
+    ]
+    times = int(table.start_us[0]) + np.arange(105 * n, dtype=np.int64) * HOUR_US
+    return Bars(times, ohlc.reshape(-1, 4), np.full(105 * n, "EURUSD", dtype=object)), moves
 
 
 def client_of(desk: Desk) -> TestClient:

@@ -51,8 +51,8 @@ def test_json_is_one_object(sample, moola, served):
     assert answer.json["queues"] == ["time", "random", "diversity", "conflicts"]
 
 
-def test_a_model_adds_the_queue_by_uncertainty(sample, moola, train, served):
-    run = train("--save-run").last_line
+def test_a_model_adds_the_queue_by_uncertainty(made_run, moola, train, served):
+    run = made_run("--n-heads", "3").name
     labelled = "data/processed/labeled/train_latest.parquet"
     arguments = ("--windows", labelled, "--model", *models(run), "--port", "0", "--device", "cpu")
     assert moola("label", "--bars", BARS, *arguments).code == 0
@@ -77,8 +77,8 @@ def models(*runs: str) -> list[str]:
     return [f"artifacts/runs/{run}/model.pkl" for run in runs]
 
 
-def test_models_of_other_classes_are_refused(sample, moola, train, served, monkeypatch):
-    run = train("--save-run").last_line
+def test_models_of_other_classes_are_refused(made_run, moola, served):
+    run = made_run("--n-heads", "3").name
     labelled = pl.read_parquet(DATA)
     labelled.with_columns(label="x" + labelled["label"]).write_parquet("renamed.parquet")
     split = ("--data", "renamed.parquet", "--output", "split.json")
@@ -89,8 +89,8 @@ def test_models_of_other_classes_are_refused(sample, moola, train, served, monke
     assert "must have the same classes" in answer.err
 
 
-def test_predictions_add_the_queue_of_label_errors(sample, moola, train, served):
-    run = train("--save-run").last_line
+def test_predictions_add_the_queue_of_label_errors(made_run, moola, served):
+    run = made_run("--n-heads", "3").name
     windows = ("--windows", "data/processed/labeled/train_latest.parquet", "--port", "0", "--device", "cpu")
     held_out = f"artifacts/runs/{run}/predictions.parquet"
     assert moola("label", "--bars", BARS, *windows, "--predictions", held_out).code == 0
@@ -120,6 +120,15 @@ def test_wrong_options_leave_no_store(sample, moola, served, arguments, said):
     assert answer.code == 2
     assert said in answer.err
     assert not Path("artifacts/labels").exists()
+
+
+@pytest.mark.parametrize(("words", "learns"), [((), True), (("--no-model",), False)])
+def test_one_switch_turns_learning_off(sample, moola, served, words, learns):
+    answer = moola("label", "--bars", BARS, "--annotator", "anna", "--port", "0", *words)
+    assert answer.code == 0
+    assert "chart.html" in answer.out
+    (desk,) = served
+    assert desk.learner.is_on is learns
 
 
 def test_a_taken_port_is_said(sample, moola, served):

@@ -18,7 +18,7 @@ from tests.label.desks import PORT, made_desk
 
 HOST = {"Host": f"127.0.0.1:{PORT}"}
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
-BOUNDED = settings(max_examples=10, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+BOUNDED = settings(max_examples=4, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture

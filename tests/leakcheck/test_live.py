@@ -24,7 +24,7 @@ BARS = Path("data/raw/eurusd_1h_2017.parquet")
 @pytest.fixture
 def subject(made_run):
     """A run of a model that sees 75 bars, and bars to scan."""
-    run = made_run("--epochs", "1", "--augment-data", "false", "--n-heads", "1", "--visible-bars", "75")
+    run = made_run("--augment-data", "false", "--visible-bars", "75")
     options = LeakcheckOptions(data=Path(DATA), split=Path(SPLIT), run=run, bars=BARS, device="cpu")
     return open_subject(options)
 

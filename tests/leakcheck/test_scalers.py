@@ -19,7 +19,7 @@ from tests.leakcheck.subjects import only_leak, states
 
 @pytest.fixture
 def subject(made_run):
-    run = made_run("--epochs", "1", "--augment-data", "false")
+    run = made_run("--augment-data", "false")
     return open_subject(LeakcheckOptions(data=Path(DATA), split=Path(SPLIT), run=run, device="cpu"))
 
 

@@ -23,14 +23,14 @@ from tests.leakcheck.subjects import leaks, only_leak, states
 
 @pytest.fixture
 def run(made_run) -> Path:
-    return made_run("--epochs", "1", "--augment-data", "false")
+    return made_run("--augment-data", "false")
 
 
 @pytest.fixture
 def refitted(made_run) -> Path:
     """A frozen run as it is by default: val rows are of the model before it was retrained on them."""
-    pretrain = ("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", "e.pt", "--epochs", "1")
-    given = ("--pretrained-encoder", "e.pt", "--epochs", "1", "--n-heads", "1", "--augment-data", "false")
+    pretrain = ("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", "e.pt", "--arms", "masked")
+    given = ("--pretrained-encoder", "e.pt", "--augment-data", "false")
     return made_run(*given, before=(pretrain,))
 
 

@@ -92,7 +92,8 @@ def test_equal_bars_keep_equal_labels(tmp_path):
     for attempt in range(5):
         label = training_controls.shuffle_labels(subject, attempt).label
         assert label[4] == label[5]
-    assert not leaks(training_controls.trained_controls(subject))
+    with training_controls.bench(subject) as fit:
+        assert not leaks(training_controls.shuffled_labels(subject, fit, fit(subject.table, 17)))
 
 
 def test_without_test_part_or_pointers_it_says_so(tmp_path):

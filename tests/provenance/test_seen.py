@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from moola.core.utc_times import utc_text
-from moola.provenance.learned_times import seen_among, seen_sentence, times_learned
+from moola.provenance.learned_times import records_of, seen_among, seen_sentence, seen_times, times_learned
 
 START, END = np.array([0, 10, 20, 30]), np.array([9, 19, 29, 39])
 
@@ -50,3 +50,21 @@ def test_the_sentence_is_there_only_where_something_was_seen() -> None:
     assert said.startswith("3 of 7 events lie in the times of the labels that the model learned from (1970-01-01 to ")
     assert "1970-01-02" in said
     assert seen_sentence(0, "7 events", span) == seen_sentence(None, "7 events", None) == ""
+
+
+def test_what_an_encoder_went_on_from_counts_as_seen_but_not_what_lies_between() -> None:
+    first, last = record(0, 9), record(30, 39)
+    for both in ({"also_learned": [first, last]}, first | {"also_learned": [last]}):
+        found = seen_among(both, START, END + 1)
+        assert found is not None
+        assert found.tolist() == [True, False, False, True]
+        assert seen_times(both) == " and ".join(" to ".join(one["time_range"]) for one in (first, last))
+    deep = first | {"also_learned": [{"time_range": None, "also_learned": [last]}]}
+    assert len(records_of(deep)) == 3
+    found = seen_among(deep, START, END + 1)
+    assert found is not None
+    assert found.tolist() == [True, False, False, True]
+
+
+def test_one_record_without_times_leaves_open_what_the_others_did_not_see() -> None:
+    assert seen_among({"also_learned": [record(100, 200), {"time_range": None}]}, START, END + 1) is None

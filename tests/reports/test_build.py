@@ -11,11 +11,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from moola.reports.contents import ShownTable, ShownVerdict
+from moola.options.judging_options import EvalOptions
+from moola.reports.contents import EventsShown, ShownTable, ShownVerdict
 from moola.reports.figure_rows import better_when, figure_name
 from moola.reports.gallery import chosen_rows, missed_windows
 from moola.reports.report_page import build_report
+from moola.stages.judge_events import evaluated
+from moola.tables.bar_table import write_bars
 from moola.tables.prediction_table import Predictions
+from tests.charts_made import planted, write_events, write_spans
+from tests.made import random_walk_bars
 from tests.predictions_made import THREE, table_of
 from tests.reports.pages_made import Page, content_of, table_with_curves, walk
 
@@ -246,3 +251,34 @@ def test_page_of_long_windows_stays_small():
 def test_each_figure_says_which_way_is_better(code, better):
     assert better_when(code) == better
     assert figure_name(code) != code
+
+
+def test_events_of_a_scan_are_on_the_page_beside_the_spans(tmp_path):
+    """80 spans, 60 found and 16 false events: galleries, both curves, and what the threshold changes are shown."""
+    bars = random_walk_bars(8_000)
+    events, spans = planted(1, 80, 8_000, 0.75, 16)
+    folder = (tmp_path / "events.parquet", tmp_path / "spans.csv", tmp_path / "bars.parquet")
+    write_events(folder[0], bars, events, ["up", "down"])
+    write_spans(folder[1], bars, spans, ["up", "down"])
+    write_bars(folder[2], bars)
+    result, judged, truth = evaluated(EvalOptions(events=folder[0], truth=folder[1], bars=folder[2]))
+    shown = EventsShown(result, judged, truth.bars, truth.class_names, truth.has_prices)
+    predictions = table_with_curves()
+    made = build_report(content_of(predictions, events=shown))
+    text = Page(made).text
+    for said in (
+        "Events on the chart",
+        "76 events against 80 spans",
+        "Events: precision and recall",
+        "with class: average precision 0.750",
+        "Events: reliability",
+        "What changes with the threshold",
+        "Most probable false",
+        "Spans without an event",
+        "Assumed: a person looked at all bars",
+    ):
+        assert said in text, said
+    cards = re.findall(rb"Bars around ", made)
+    assert len(cards) == 6 + 6 + 6 + 6
+    assert build_report(content_of(predictions, events=shown)) == made
+    assert b"Events on the chart" not in build_report(content_of(predictions))

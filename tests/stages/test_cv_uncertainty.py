@@ -55,7 +55,7 @@ def test_the_coverage_of_a_model_that_wears_off_is_about_what_comes_next():
     rng = np.random.default_rng(7)
     n, ahead = 175, 35
     reported, following = [], []
-    for _ in range(150):
+    for _ in range(60):
         error = np.abs(rng.normal(0, 2 + 4 * np.arange(n + ahead) / n, n + ahead)).round().astype(int)
         table = two_class(np.zeros(n, dtype=int), np.full(n, 0.5))
         true = np.full((n, 2), 50)

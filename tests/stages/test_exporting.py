@@ -75,8 +75,8 @@ def test_the_same_model_gives_the_same_bytes():
     assert onnx_bytes(model_of(), described) == onnx_bytes(model_of(), described)
 
 
-def test_a_saved_run_says_its_own_numbers_in_onnxruntime(sample, train):
-    run = Path("artifacts/runs") / train("--epochs", "1", "--augment-data", "false").last_line
+def test_a_saved_run_says_its_own_numbers_in_onnxruntime(made_run):
+    run = made_run("--augment-data", "false")
     result = export(ExportOptions(model=run / "model.pkl", output=Path("out/model.onnx")))
     assert result["largest_difference"] < 1e-5
     from moola.tables.window_file import read_windows

@@ -41,12 +41,15 @@ def of_rows(predict: Callable[[np.ndarray], Predictions], rows: np.ndarray) -> l
 
 def judge_alike(predict: Callable[[np.ndarray], list[np.ndarray]], n_windows: int) -> None:
     together = predict(np.arange(n_windows))
-    one_by_one = [predict(np.array([row])) for row in range(n_windows)]
+    some = np.unique(np.linspace(0, n_windows - 1, 12).astype(int))
+    one_by_one = [predict(np.array([row])) for row in some]
     order = np.random.default_rng(5).permutation(n_windows)
     shuffled = predict(order)
     assert np.ptp(together[0], axis=0).max() > 1e-3, "a model that says the same of all would pass"
     for part, values in enumerate(together):
-        np.testing.assert_allclose(np.concatenate([alone[part] for alone in one_by_one]), values, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            np.concatenate([alone[part] for alone in one_by_one]), values[some], rtol=0, atol=1e-6
+        )
         np.testing.assert_allclose(shuffled[part], values[order], rtol=0, atol=1e-6)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from moola.options.option_ranges import RUNS_ROOT
 from moola.runs import run_store
 from moola.stages import model_card
 from moola.stages.model_card import CardContent, card_text, labelled_by
+from tests.conftest import DATA, SPLIT
 
 # Few figures: what is resampled is not the matter here.
 EVAL = ("eval", "--metrics", "brier", "--event-metrics", "pointer_f1", "--run")
@@ -76,6 +78,9 @@ TEXT = """\
 `enhanced_simple_lstm` reads a window of 105 bars and says its class and the first and last bar of its expansion. \
 Classes: consolidation, retracement. Encoder: 2 LSTM layer(s) of 128 units each way, pretrained (`encoder.pt`), \
 frozen. Finished 2026-01-02T03:04:05+00:00; best epoch 7 of 40.
+
+**Should I trust it? Not asked yet:** `moola eval --run 20260102T030405Z-enhanced_simple_lstm-s17-0123abcd` answers \
+here.
 
 ## Figures
 
@@ -217,8 +222,8 @@ def test_names_break_no_table_and_no_code_span() -> None:
     assert row.count("|") == 6
 
 
-def test_train_writes_it_eval_refreshes_it_and_the_run_stays_whole(sample, moola, train) -> None:
-    name = train().last_line
+def test_train_writes_it_eval_refreshes_it_and_the_run_stays_whole(made_run, moola) -> None:
+    name = made_run().name
     card = Path("artifacts/runs") / name / run_store.CARD
     manifest = card.with_name(run_store.MANIFEST).read_bytes()
     assert run_store.CARD not in json.loads(manifest)["files"]
@@ -245,11 +250,12 @@ def test_train_writes_it_eval_refreshes_it_and_the_run_stays_whole(sample, moola
 
 
 def test_train_report_and_card_say_what_linear_heads_were_fitted_by(
-    sample, moola, train, monkeypatch: pytest.MonkeyPatch
+    sample, made_once, moola, train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("MOOLA_HIDDEN_DIM", "MOOLA_NUM_LAYERS", "MOOLA_EPOCHS"):
-        monkeypatch.delenv(name)
-    told = train("--pretrained-encoder", "base")
+    pretrain = ("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", "e.pt", "--arms", "masked")
+    shutil.copytree(made_once(pretrain), sample, dirs_exist_ok=True)
+    monkeypatch.delenv("MOOLA_EPOCHS")
+    told = train("--pretrained-encoder", "e.pt")
     said = "inear heads: penalties start "
     assert f"L{said}" in told.out
     assert "epoch" not in (told.out + told.err).lower()
@@ -265,8 +271,8 @@ def test_train_report_and_card_say_what_linear_heads_were_fitted_by(
     assert "epoch" not in page.replace("--epochs", "")
 
 
-def test_without_the_data_there_are_no_references_and_no_times(sample, moola, train) -> None:
-    name = train().last_line
+def test_without_the_data_there_are_no_references_and_no_times(made_run, moola) -> None:
+    name = made_run().name
     for path in (Path("data/processed/labeled/train_latest_relative.parquet"), Path("data/splits/fwd_chain_v3.json")):
         path.unlink()
     assert moola(*EVAL, name).code == 0
@@ -275,8 +281,8 @@ def test_without_the_data_there_are_no_references_and_no_times(sample, moola, tr
     assert "| train | 94 | 43 consolidation, 51 retracement | - | - |" in text
 
 
-def test_a_disk_that_refuses_the_card_is_a_warning(sample, moola, train, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = train().last_line
+def test_a_disk_that_refuses_the_card_is_a_warning(made_run, moola, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = made_run().name
 
     def full(*_: object) -> None:
         raise OperationFailed("model_card.md must be writable, but the disk is full")

@@ -133,7 +133,7 @@ def test_crops_reach_every_length_and_move_from_window_to_window():
     assert any(len(set(first[:, 0])) > 1 for first, *_ in drawn)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.lists(st.integers(-500, 10**6), min_size=1, max_size=6), st.floats(0.01, 100))
 def test_windows_near_in_time_are_positives_in_part(places: list[int], tau: float):
     near = nearness(np.array(places), 105, tau)

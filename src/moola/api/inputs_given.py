@@ -145,6 +145,11 @@ def with_labels(
             f"{missing[0]}). Leave them out."
         )
     classes = np.unique(given)
+    if given.dtype.kind == "f" and (classes != np.round(classes)).any():
+        raise InvalidData(
+            f"y must be classes, but it holds {len(classes)} different numbers of {given.dtype}, not whole (first "
+            f"{given[np.flatnonzero(given != np.round(given))[0]]:g}): a continuous target. Give a class for each."
+        )
     table = replace(table, label=np.array([str(name) for name in given.tolist()], dtype=object))
     if pointers is not None:
         table = _with_pointers(table, np.asarray(pointers))

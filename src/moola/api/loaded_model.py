@@ -15,6 +15,7 @@ from moola.api.inputs_given import Times, Windows, table_of
 from moola.api.records import table_html
 from moola.core.bars import Bars
 from moola.core.event_merging import MergedEvents
+from moola.fit.familiar_bars import compare_bars, compare_windows
 from moola.fit.predicting import predict_windows
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.options.option_ranges import DeviceName
@@ -95,7 +96,7 @@ class Model:
 
     def _repr_html_(self) -> str:
         network, training = self.file.network, self.file.training
-        known = ("time_range", "labelled_by", "n_train_windows", "bar_interval_s")
+        known = ("time_range", "labelled_by", "bar_interval_s")
         rows = [
             ("classes", self.class_names),
             ("bars of a window", self.window_bars),
@@ -125,7 +126,8 @@ class Model:
         Warns
         -----
         UserWarning
-            The windows have times, and are of bars of another length than the model learned on.
+            The windows have times, and are of bars of another length than the model learned on; or they are unlike the
+            windows that calibrated it.
 
         Raises
         ------
@@ -144,6 +146,7 @@ class Model:
         part = np.full(len(rows), "new", dtype=object)
         found = predict_windows(self.file, table, rows, part, prepare_device(self.device, self.threads))
         compare_bar_intervals(self.file, table.start_us, table.end_us, _warn)
+        compare_windows(self.file, table, prepare_device(self.device, self.threads), _warn_of_windows)
         return found
 
     def scan(
@@ -192,7 +195,7 @@ class Model:
         Warns
         -----
         UserWarning
-            The bars have another length than those that the model learned on.
+            The bars have another length than those that the model learned on, or are unlike those that calibrated it.
 
         Raises
         ------
@@ -220,6 +223,7 @@ class Model:
         reading = PartReader(*reader_and_judging(self.file, options), held, live)
         longest = int(np.argmax(held.n_bars))
         compare_with_bars(self.file, held.read(longest, 0, held.n_bars[longest]).start_us, _warn)
+        compare_bars(self.file, held, max_gap_hours, reading.reader.device, _warn)
         nothing = events_of(MergedEvents.none(len(self.class_names)), Bars.none(), self.class_names)
         frames = [events_frame(events) for events in scan_held(reading, "the bars")]
         return like(bars, pl.concat([events_frame(nothing), *frames]))
@@ -228,3 +232,8 @@ class Model:
 def _warn(sentence: str) -> None:
     """Warn the caller of `Model.predict` or `Model.scan`, whose line is named."""
     warnings.warn(sentence, UserWarning, stacklevel=5)
+
+
+def _warn_of_windows(sentence: str) -> None:
+    """Do the same from one call deeper."""
+    warnings.warn(sentence, UserWarning, stacklevel=6)

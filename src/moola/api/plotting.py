@@ -123,9 +123,12 @@ def _events(events: pl.DataFrame, row: int | None, bars: Frame | None, ax: Axes 
     draw_bars(ax, shown.ohlc)
     frame_times(ax, shown.start_us)
     price_labels(ax)
+    low, high = ax.get_ylim()
+    # Room for the names, which stand upright above the bars.
+    ax.set_ylim(low, high + (high - low) * (0.4 if row is None and len(chosen) else 0.1))
     n_drawn = 0
     for event in chosen.iter_rows(named=True):
-        first, last = (np.searchsorted(shown.start_us, _us(event[name])) for name in ("start_ts", "end_ts"))
+        first, last = (int(np.searchsorted(shown.start_us, _us(event[name]))) for name in ("start_ts", "end_ts"))
         if first < len(shown) and _us(event["end_ts"]) >= shown.start_us[0]:
             shade(ax, first, min(last, len(shown) - 1))
             n_drawn += 1

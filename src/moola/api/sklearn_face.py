@@ -23,7 +23,7 @@ from moola.core.splits import Intervals, make_folds
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.fit.fitting import fit_material
 from moola.fit.inputs import material_of, resolve_options
-from moola.models.model_files import encoder_sha256, read_encoder
+from moola.models.model_files import NamedEncoders, encoder_sha256, read_encoder, recorded_encoders
 from moola.options.option_ranges import DEFAULT_SEED, DeviceName, HeadKind
 from moola.options.training_options import TrainOptions
 from moola.stages.make_tables import divide
@@ -47,8 +47,9 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     encoder
-        Encoder file of `moola pretrain-bilstm` to start from, or `base` for the one inside the package; without
-        one the encoder starts from scratch. What it was pretrained on it has seen: under cross-validation it
+        Encoder file of `moola pretrain-bilstm` to start from, or `base` for the one inside the package; a tuple
+        of two, whose vectors stand side by side (`("base", "own.pt")`, on frozen encoders alone); without one the
+        encoder starts from scratch. What it was pretrained on it has seen: under cross-validation it
         must come from bars that end before the first test block, or figures are too good. `fit` sees only the
         rows it is given and can warn of those alone.
     freeze_encoder
@@ -114,7 +115,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        encoder: Path | str | None = None,
+        encoder: Path | str | tuple[Path | str, ...] | None = None,
         freeze_encoder: bool | None = None,
         head: HeadKind | None = None,
         hidden_dim: int | None = None,
@@ -184,12 +185,13 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         """
         table, self.classes_ = with_labels(table_of(X, times), y, pointers)
         device = prepare_device(self.device, self.threads)
-        encoder = read_encoder(Path(self.encoder)) if self.encoder is not None else None
+        named = self._named()
+        encoder = None if named is None else read_encoder(named)
         split, _ = divide(table, self.val_fraction, 0.0, None)
         hashes = {
             "data_sha256": None,
             "split_sha256": None,
-            "encoder_sha256": encoder_sha256(None if self.encoder is None else Path(self.encoder)),
+            "encoder_sha256": encoder_sha256(named),
         }
         table = table.with_features()
         assert table.features is not None
@@ -206,10 +208,17 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         # Nobody evaluates val rows here, so the fit may have them as soon as it is chosen.
         if self.refit is None:
             chosen["refit"] = self.encoder is not None and self.freeze_encoder is not False
-        encoder = None if self.encoder is None else Path(self.encoder)
         return TrainOptions(
-            data=IN_MEMORY, split=IN_MEMORY, pretrained_encoder=encoder, window_bars=table.window_bars, **chosen
+            data=IN_MEMORY,
+            split=IN_MEMORY,
+            pretrained_encoder=self._named(),
+            window_bars=table.window_bars,
+            cache=False,
+            **chosen,
         )
+
+    def _named(self) -> NamedEncoders | None:
+        return recorded_encoders(list(self.encoder) if isinstance(self.encoder, tuple) else self.encoder)
 
     def predict_proba(self, X: Windows) -> Float[np.ndarray, "windows classes"]:
         """Return calibrated probabilities, a column per class of `classes_`."""

@@ -13,7 +13,8 @@ from moola.api.frames_given import FrameT, like, path_given
 from moola.api.inputs_given import Windows, table_of
 from moola.core.splits import Split
 from moola.options.table_options import WindowsOptions
-from moola.stages.make_tables import divide, find_windows, label_windows, read_sample_bars
+from moola.stages.make_tables import divide, find_windows, label_windows
+from moola.stages.sample import read_sample_bars
 from moola.tables import bar_table, window_file
 from moola.tables.cutting import windows_of_bars
 from moola.tables.window_file import windows_frame

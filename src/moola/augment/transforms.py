@@ -12,6 +12,7 @@ from moola.augment.rejection import move_of, outside_zone, still_largest
 from moola.augment.training_windows import Source, Window, from_logs
 from moola.core.bars import upside_down
 from moola.core.expansions import PRIOR_STATES
+from moola.core.spans import BACKGROUND
 from moola.core.windows import inner_zone
 from moola.errors import WrongUsage
 from moola.tables.window_file import WindowTable
@@ -68,7 +69,8 @@ def class_swaps(classes: list[str], mirror_classes: tuple[str, ...]) -> dict[str
                 f"--mirror-classes must give each class one mirror, but {pair!r} names one a second time. Name it once."
             )
         swaps |= {left: right, right: left}
-    return swaps
+    # Where nothing is, nothing is upside down too.
+    return swaps | ({BACKGROUND: BACKGROUND} if BACKGROUND in classes and BACKGROUND not in swaps else {})
 
 
 def can_mirror(train: WindowTable, mirror_classes: tuple[str, ...]) -> bool:

@@ -18,12 +18,13 @@ from moola.cli import judging_commands, label_commands, run_commands, scan_comma
 from moola.cli.arguments import from_file, join_booleans, refuse_impossible, tell_sources
 from moola.cli.console import close_logging, exit_code, printable, reader_left, set_up_logging, terminable, way_on
 from moola.cli.help_pages import HelpPages
+from moola.cli.named_runs import with_full_names
 from moola.errors import Interrupted, MoolaError
 from moola.options.option_sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names
 
 # Options that take memory, the one that costs least to lower first.
 TAKING_MEMORY = ("batch_size", "batch_windows", "hidden_dim")
-HELP = "Find your own chart patterns from few labels. Options also come from MOOLA_<OPTION> and from moola.toml."
+HELP = "Find chart patterns from few labels; moola.toml and MOOLA_<OPTION> set options."
 
 HELP_ALL = "--help-all"
 HELP_FLAGS = ["--help", "-h", HELP_ALL]
@@ -52,6 +53,7 @@ cpsa = App(name="cpsa", help_flags=HELP_FLAGS, help="Preview synthetic training 
 # In the order of the work, so that --help reads as its table of contents.
 CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
     "Bars, windows and labels": {
+        "new": run_commands.new,
         "sample": table_commands.sample,
         "bars": bars,
         "windows": table_commands.windows,
@@ -87,6 +89,7 @@ CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
     "Runs and installation": {
         "runs": runs,
         "doctor": run_commands.doctor,
+        "completion": run_commands.completion,
     },
 }
 COMMANDS = {name: command for chapter in CONTENTS.values() for name, command in chapter.items()}
@@ -135,6 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
             run, given, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
             # Wrong usage ends before this line, with its sentence alone.
             tell_sources()
+            given.arguments.update({name: with_full_names(one) for name, one in given.arguments.items()})
             code = run(*given.args, **given.kwargs)
             sys.stdout.flush()
     except Interrupted as error:

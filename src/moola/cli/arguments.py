@@ -57,7 +57,11 @@ def from_file(app: Any, commands: tuple[str, ...], arguments: Any) -> None:
         if _name_of(argument) in own_only(" ".join(commands)):
             argument.tokens[:] = [token for token in argument.tokens if token.source != ENVIRONMENT]
     if settings:
-        Dict(settings, source=str(CONFIG_FILE), use_commands_as_keys=False)(app, commands, arguments)
+        # Below the command's own name: the parser drops keys at the top that are names of commands, such as `split`.
+        own: dict[str, Any] = settings
+        for name in reversed(commands):
+            own = {name: own}
+        Dict(own, source=str(CONFIG_FILE))(app, commands, arguments)
     _remember({_name_of(argument): argument.tokens for argument in arguments}, settings)
 
 

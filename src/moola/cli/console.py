@@ -12,10 +12,10 @@ import signal
 import sys
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, ClassVar, TextIO
 
 from cyclopts import Parameter
 
@@ -123,8 +123,25 @@ class _LazyFile(logging.FileHandler):
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
+    # Writes a line above the bar that is drawn; None where none is.
+    above: ClassVar[Callable[[str], object] | None] = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message; it would else go on behind the bar, in the bar's own line."""
+        above = _Stderr.above
+        if above is None:
+            super().emit(record)
+            return
+        with contextlib.suppress(OSError):
+            above(self.format(record))
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Leave it: there is no other place to report a screen that takes nothing."""
+
+
+def write_above(above: Callable[[str], object] | None) -> None:
+    """Send messages to a bar that is drawn, which writes them above itself; None sends them to stderr again."""
+    _Stderr.above = above
 
 
 class _Dated(logging.Formatter):

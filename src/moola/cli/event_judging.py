@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from moola.cli.console import Screen
+from moola.cli.progress import FitProgress
 from moola.errors import WrongUsage
 from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOptions
-from moola.options.study_options import CompareOptions
+from moola.options.study_options import CompareOptions, CvOptions
 
 NOT_PROMOTED = 4
 RULE = (
@@ -37,6 +38,7 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
         shown = [figures[key]["value"] for key in ("ap_iou50_class", "recall_at_1_per_1000_class", "event_ece")]
         average, recall, ece = (_number(value) for value in shown)
         screen.say(f"  {name}: AP at IoU .5 with class {average}, recall at 1 false alarm {recall}, ECE {ece}")
+    say_people(screen, result["agreement"], result["ap_by_annotator"])
     rows = [
         [f"{row['threshold']:.1f}", str(row["n_events"]), *(_number(row[key]) for key in _AT_THRESHOLD)]
         for row in result["by_threshold"]
@@ -62,6 +64,22 @@ def _say_perfect_ece(screen: Screen, result: dict[str, Any]) -> None:
     if result["perfect_ece"] is not None:
         low, high = result["perfect_ece"]
         screen.say(f"  Perfectly calibrated probabilities would show ECE {low:.3f} .. {high:.3f} here.")
+
+
+def say_people(screen: Screen, agreement: list[dict[str, Any]], events: dict[str, float | None]) -> None:
+    """Show how far people agree with each other, the ceiling of a model of them, and events with each of them."""
+    rows = []
+    for row in agreement:
+        counts = [str(row[name]) for name in ("n_first", "n_second", "n_same")]
+        rows.append([row["first"], row["second"], *counts, _number(row["mean_iou"]), _number(row["ap"])])
+    if rows:
+        screen.table(["annotator", "against", "spans", "spans there", "same", "mean IoU", "AP"], rows)
+        known = [row["ap"] for row in agreement if row["ap"] is not None]
+        mean = f"on average AP {sum(known) / len(known):.3f}" if known else "no pair has spans"
+        screen.say(f"  People against each other: {mean}, which a model of them can hardly exceed.")
+    if events:
+        against = ", ".join(f"{name} {_number(value)}" for name, value in events.items())
+        screen.say(f"  AP of the events against each alone: {against}.")
 
 
 _AT_THRESHOLD = ("precision", "recall", "alarms_per_1000")
@@ -110,6 +128,34 @@ def gate(options: GateOptions, screen: Screen) -> int:
         screen.next_step("annotate longer stretches, or moola train with other options")
     screen.result(result)
     return 0 if result["verdict"] == "promote" else NOT_PROMOTED
+
+
+def cross_validate(options: CvOptions, screen: Screen) -> int:
+    """Show the pooled figures of events on later blocks, and those of each block."""
+    from moola.stages import cv_events
+
+    with FitProgress("cv") as progress:
+        result = cv_events.cross_validate_events(options, progress)
+    screen.say(
+        f"{result['n_folds']} blocks of later time, each scanned by a model of what came before it: "
+        f"{result['n_events']} events against {result['n_spans']} spans, {result['seconds']:.0f} s"
+    )
+    _say_chart(screen, result)
+    screen.table(["figure", "value", "95 % interval", "random", "strongest moves"], _figure_rows(result["figures"]))
+    screen.say(RULE)
+    screen.say(f"  Precision, recall and false alarms at the folds' mean threshold, {result['min_prob']:.3f}.")
+    rows = [
+        [str(row["fold"]), row["from"][:16], str(row["n_spans"]), *(_number(row[name]) for name in cv_events.SHOWN)]
+        for row in result["by_fold"]
+    ]
+    screen.table(["fold", "from", "spans", *cv_events.SHOWN], rows)
+    screen.say(f"Events and figures in {result['cv']}")
+    words = ("--truth", f"{result['cv']}/{cv_events.SPANS}", "--stretches", f"{result['cv']}/{cv_events.STRETCHES}")
+    bars = ("--bars", f"{result['cv']}/bars.parquet")
+    screen.next_command("moola", "compare", f"{result['cv']}/{cv_events.EVENTS}", "<other events>", *words, *bars)
+    screen.say(result["cv_id"])
+    screen.result(result)
+    return 0
 
 
 def compare(names: list[str], options: CompareOptions, screen: Screen) -> int:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from moola.cli import event_judging
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.named_runs import full
 from moola.cli.progress import FitProgress
 from moola.errors import WrongUsage
 from moola.options.command_lines import command_line, window_bars_words
@@ -26,16 +27,16 @@ NOT_PROMOTED = 4
 def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: Console = ConsoleOptions()) -> int:
     """Show a run's metrics with intervals, or judge events by spans.
 
-    With --data: on labelled windows that came later than all it learned from. With --events, --truth and --bars: how
-    well the events of a scan find the spans that a person marked.
+    --data: on later labelled windows. --events, --truth: events of a scan.
 
     Example: moola eval --run artifacts/runs/<RUN_ID> --save-reliability-plot artifacts/plots/reliability.png
     """
     if options.events is not None:
         return event_judging.evaluate(options, Screen(console))
-    from moola.stages import evaluate
+    from moola.evaluation.trust import Trust
+    from moola.stages.evaluate_run import evaluate_run
 
-    result, evaluation = evaluate.evaluate_run(options)
+    result, evaluation = evaluate_run(options)
     screen = Screen(console)
     of = result["part"] if result.get("data") is None else result["data"]
     screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {of}")
@@ -54,6 +55,7 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
             f"  A perfectly calibrated model with these probabilities would show ECE {low:.3f} .. {high:.3f} here "
             f"(5 equal-mass bins: {low5:.3f} .. {high5:.3f})."
         )
+    _say_drift(screen, result["calibration_by_time"])
     if options.save_reliability_plot is not None:
         _plot(options, result, evaluation)
         screen.say(f"Reliability plot in {options.save_reliability_plot}")
@@ -63,6 +65,7 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
             f"  It predicts {next(iter(result['predicted']))} for all windows: it does not separate the classes."
         )
     screen.say(f"Figures in {result['metrics_file']}")
+    screen.say(str(Trust(**result["trust"])))
     screen.next_command("moola", "gate", "--run", options.run, *_later_words(options))
     screen.result(result)
     return 0
@@ -72,6 +75,16 @@ def _later_words(options: LaterOptions) -> list[Any]:
     """Write the options of later windows for the next command."""
     words: list[Any] = [] if options.data is None else ["--data", options.data]
     return [*words, "--allow-overlap"] if options.allow_overlap else words
+
+
+def _say_drift(screen: Screen, found: list[dict[str, Any]]) -> None:
+    from moola.evaluation.calibration_drift import DRIFT_HEADER, drift_rows
+
+    if found:
+        screen.say(
+            "Calibration over time (difference = mean probability - share; * where its 95 % interval leaves 0 out):"
+        )
+        screen.table(list(DRIFT_HEADER), drift_rows(found))
 
 
 def _figure_row(figure: Any) -> list[str]:
@@ -114,8 +127,7 @@ def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
 def gate(*, options: Annotated[GateOptions, Flat] = GateOptions(), console: Console = ConsoleOptions()) -> int:
     """Compare a run with the baseline, and give a verdict.
 
-    Exit code 4 unless the verdict is promote. With --data: on labelled windows that came later. With --events,
-    --baseline-events, --truth and --bars: the events of two scans on the spans that a person marked.
+    Exit code 4 unless it is promote. --data: on later labelled windows.
 
     Example: moola gate --run artifacts/runs/<RUN_ID>
     """
@@ -157,6 +169,8 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     screen.say(f"Evaluated on {result['n_windows']} windows of {of}, in blocks of {result['block_windows']}.")
     if result["leak_proof"] is None:
         screen.say("  There are no times: whether the model saw these windows could not be checked.")
+    from moola.evaluation.trust import Trust
+
     rows = []
     for row in result["comparisons"]:
         values = [_number(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
@@ -184,6 +198,8 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     for row in result.get("judgements", []):
         screen.say(f"  {row['what']}: {row['verdict']} ({row['reason']})")
     screen.say(f"Verdict: {result['verdict']}: {result['reason']}.")
+    if "trust" in result:
+        screen.say(str(Trust(**result["trust"])))
 
 
 def _number(value: float | None) -> str:
@@ -234,13 +250,15 @@ def _back(options: PromoteOptions, screen: Screen) -> int:
 # Commands that evaluate over folds and compare: cv, compare.
 
 
-def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions()) -> int:
+def cv(*, options: Annotated[CvOptions, Flat] = CvOptions(), console: Console = ConsoleOptions()) -> int:
     """Cross-validate in time: purged folds, pooled metrics.
 
-    Metrics are out of fold; the last line on stdout is the cv's id.
+    The last line on stdout is the cv's id. With --spans, --stretches and --bars: events on later annotated stretches.
 
     Example: moola cv --data data/processed/labeled/train_latest_relative.parquet --folds 5 --seeds 5
     """
+    if options.spans is not None:
+        return event_judging.cross_validate(options, Screen(console))
     from moola.stages import cross_validate
 
     with FitProgress("cv") as progress:
@@ -259,12 +277,16 @@ def cv(*, options: Annotated[CvOptions, Flat], console: Console = ConsoleOptions
 
 
 def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
+    from moola.evaluation.trust import Trust
     from moola.stages.cross_validate import SHOWN
 
+    seeds = "seed" if result["n_seeds"] == 1 else "seeds"
     screen.say(
-        f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} seeds, {result['n_pooled']} of "
+        f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} {seeds}, {result['n_pooled']} of "
         f"{result['n_labelled']} windows predicted out of fold, {result['seconds']:.0f} s"
     )
+    if result["seedless"]:
+        screen.say("  No seed changes linear heads: each fold is fitted once, whatever --seeds is.")
     for leak in [*result["leaks"], *result["controls"]["leaks"]]:
         screen.say(f"  NOT LEAK-PROOF: {leak}.")
     if result["controls"]["run"] and not result["controls"]["leaks"]:
@@ -285,6 +307,9 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     both = ", ".join(f"{name} {_number(forward[name])}" for name in ("brier", "ece"))
     screen.say(f"  Calibrated on earlier folds alone, as in use: {both}.")
     _show_uncertainty(screen, result["uncertainty"])
+    against = result["against_reference"]
+    screen.say(f"Verdict against {against['reference']}: {against['verdict']}: {against['reason']}.")
+    screen.say(str(Trust(**result["trust"])))
     if len(result["label_efficiency"]) > 1:
         table = [
             [f"{row['label_fraction']:g}", f"{row['n_train_windows']:.0f}", *(_number(row[name]) for name in SHOWN)]
@@ -338,7 +363,7 @@ def compare(
     options.refuse_idle()
     from moola.stages import compare
 
-    result = compare.compare(names, options)
+    result = compare.compare([full(name) for name in names], options)
     screen = Screen(console)
     screen.say(
         f"Baseline {result['baseline']}, {result['n_windows']} windows of {result['part']}, "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
+from moola.cli.event_judging import say_people
 from moola.options.command_lines import window_bars_words
 from moola.options.label_options import LabelOptions, LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 from moola.options.option_fields import OUTPUT, LabelStoreFile, everyday
@@ -157,6 +158,7 @@ def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Consol
         screen.say(f"{chart['n_spans']} spans of {chart['annotator']}{of} ({classes}), {stretches}")
     _show_counts(screen, result)
     _show_agreement(screen, result)
+    say_people(screen, result["span_agreement"], {})
     _show_reasons(screen, "in conflict", result["conflicts"])
     bars, length = options.bars or "<bars>", window_bars_words(options.window_bars)
     words = ("moola", "labels", "export", "--store", options.store, "--bars", bars)
@@ -270,6 +272,7 @@ def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleO
                 f"{found['n_windows']} windows, {done['left']} left for {desk.annotator}; labels in {found['store']}"
             )
             screen.say(f"Open {found['url']} (Ctrl-C stops; ? on the page shows the keys)")
+            screen.say(f"Open {found['url']}chart.html for the chart of all bars, where any piece can be marked")
             screen.result(found)
             sys.stdout.flush()
             try:

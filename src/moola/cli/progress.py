@@ -7,9 +7,9 @@ import sys
 import time
 from typing import Any, Self
 
-from moola.cli.console import printable
+from moola.cli.console import printable, write_above
 
-PLAIN_EVERY_S = 5.0
+PLAIN_EVERY_S, QUIET_S = 5.0, 2.0
 log = logging.getLogger("moola.cli")
 
 
@@ -34,11 +34,17 @@ class Progress:
     def __enter__(self) -> Self:
         if self.bar is not None:
             self.bar.start()
+            write_above(self._write)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
+            write_above(None)
             self.bar.stop()
+
+    def _write(self, text: str) -> None:
+        # As it is, and as long as it is: a path or a command that was folded could not be copied.
+        self.bar.console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
     def begin(self, label: str, n_steps: int) -> None:
         """Begin another stage."""
@@ -77,11 +83,19 @@ class EpochProgress(Progress):
             self.begin(stage, row["n_epochs"])
         if "class_penalty" in row:
             # Linear heads have one optimum, and no epochs on the way.
-            self.unit, self.n_steps = "fit", row["n_epochs"]
-            self.show(row["epoch"], "linear heads")
+            self.fitted()
             return
         losses = (f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss") if name in row)
         self.show(row["epoch"], ", ".join(losses))
+
+    def fitted(self) -> None:
+        """Show that a fit without steps is over; what took no longer than two seconds is not worth a line."""
+        taken = time.monotonic() - self.shown
+        if self.bar is not None:
+            self.bar.update(self.task, completed=1, total=1, said="linear heads fitted")
+        elif taken > QUIET_S:
+            print(f"{self.label}: linear heads fitted, {taken:.0f} s", file=sys.stderr, flush=True)
+        self.shown = time.monotonic()
 
 
 class FitProgress(Progress):

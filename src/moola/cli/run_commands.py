@@ -1,13 +1,60 @@
-"""Commands that look: runs, and the health of the folder."""
+"""Commands of runs, of the folder that one works in, and of the installation."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.errors import MoolaError
 from moola.options.judging_options import PruneOptions
-from moola.options.option_fields import DATA, everyday
+from moola.options.option_fields import DATA, OUTPUT, everyday
+
+
+def new(folder: Annotated[Path, everyday("Folder to make.", OUTPUT)], /, *, console: Console = ConsoleOptions()) -> int:
+    """Make a folder to work in, with a commented moola.toml.
+
+    Example: moola new mine
+    """
+    from moola.stages.new_folder import new_folder
+
+    result = new_folder(folder)
+    screen = Screen(console)
+    screen.say(f"Settings, all of them comments, in {result['settings']}")
+    bars, store, data = Path("data/raw/bars.parquet"), Path("data/labels.db"), Path("data/processed/labeled")
+    screen.next_command("cd", folder)
+    screen.next_command("moola", "bars", "import", "--input", "<bars>", "--output", bars)
+    screen.next_command("moola", "label", "--bars", bars, "--store", store, "--annotator", "<you>")
+    words = ("moola", "labels", "export", "--store", store, "--bars", bars)
+    screen.next_command(*words, "--output", data / "windows.parquet")
+    screen.result(result)
+    return 0
+
+
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], everyday("Shell that is to complete.", OUTPUT)],
+    /,
+    *,
+    console: Console = ConsoleOptions(),
+) -> int:
+    """Print a script that lets a shell complete commands and options.
+
+    bash: moola completion bash > ~/.local/share/bash-completion/completions/moola. zsh: into a file _moola in a folder
+    of $fpath. fish: into ~/.config/fish/completions/moola.fish. It holds in shells that begin afterwards.
+
+    Example: moola completion bash
+    """
+    # The table of commands imports this file.
+    from moola.cli.app import app
+
+    script = app.generate_completion(prog_name="moola", shell=shell)
+    screen = Screen(console)
+    if not screen.as_json:
+        # As it is: a script is no message.
+        sys.stdout.write(script)
+    screen.result({"shell": shell, "script": script})
+    return 0
 
 
 def list_runs(*, console: Console = ConsoleOptions()) -> int:
@@ -65,7 +112,10 @@ def _complete(run: Any) -> dict[str, Any]:
 
 
 def show_run(
-    run: Annotated[str, everyday("Run id, or its folder.", DATA)], /, *, console: Console = ConsoleOptions()
+    run: Annotated[str, everyday("Run: its id or the beginning of it, `latest`, or its folder.", DATA)],
+    /,
+    *,
+    console: Console = ConsoleOptions(),
 ) -> int:
     """Show a run's options and manifest; its files are checked against their hashes.
 
@@ -117,7 +167,9 @@ def prune_runs(*, options: Annotated[PruneOptions, Flat] = PruneOptions(), conso
 
 
 def doctor(*, console: Console = ConsoleOptions()) -> int:
-    """Check versions, device, data, split and disk, and report what to fix.
+    """Check versions, device, data, split and disk.
+
+    Says what to fix.
 
     Example: moola doctor
     """

@@ -57,12 +57,27 @@ def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, An
         from moola.reports.overview.events_page import write_overview
         from moola.scan.event_views import overview
 
-        size = write_overview(options.overview, overview(work, options.overview_bars))
+        about = _about(options, work, result)
+        size = write_overview(options.overview, overview(work, options.overview_bars, about))
         result["overview"] = str(options.overview)
         screen.say(f"Overview in {options.overview} ({size / 1e6:.1f} MB); any browser opens it, without a network.")
 
 
+def _about(options: ScanOptions, work: Scan, result: dict[str, Any]) -> list[str]:
+    """Say of the model what the reader of a page must know: its run, its labels, and whether it can be trusted."""
+    from moola.provenance.learned_times import seen_sentence
+    from moola.stages.trust_of_run import origin_of_model
+
+    origin = origin_of_model(options.model, work.reader.model.training)
+    result |= {"run_id": origin.run_id, "trust": origin.trust}
+    run = f"run {origin.run_id}" if origin.run_id else "its run is not here"
+    labelled = f"labels by {', '.join(origin.labelled_by)}" if origin.labelled_by else "who labelled is not recorded"
+    seen = seen_sentence(result["n_learned"], f"{result['n_events']} events", result["learned_time_range"])
+    return [f"Model {origin.model}: {run}; {labelled}.", origin.trust, *([seen] if seen else [])]
+
+
 def _follow(options: ScanOptions, screen: Screen) -> int:
+    from moola.scan.event_program import dead_letters_of
     from moola.scan.following import Follower
 
     follower = Follower(options)
@@ -82,6 +97,10 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
         )
     if result["n_dropped_gap"]:
         screen.say(f"{result['n_dropped_gap']} windows were dropped for gaps (--max-gap-hours).")
+    if result["n_handed_on"] is not None:
+        screen.say(f"{result['n_handed_on']} events handed to the program of --on-event.")
+    if result["n_dead"]:
+        screen.say(f"{result['n_dead']} it did not take are in {dead_letters_of(options.output)}.")
     screen.result(result)
     return 0
 
@@ -99,6 +118,7 @@ def _tell(screen: Screen, events: list[dict[str, Any]]) -> None:
 
 
 def _show(screen: Screen, result: dict[str, Any]) -> None:
+    from moola.models.presence_part import RANK
     from moola.provenance.learned_times import seen_sentence
 
     longest = sorted(set(result["max_gap_hours"]))
@@ -123,6 +143,11 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
     )
     if seen := seen_sentence(result["n_learned"], f"{result['n_events']} events", result["learned_time_range"]):
         screen.say(seen)
+    if result["event_prob"] == RANK:
+        screen.say(
+            "event_prob ranks events among the pieces that were marked, and is no probability: the model learned from "
+            "spans without annotated stretches."
+        )
     if not result["n_events"]:
         if result["n_dropped_gap"] > result["n_windows"]:
             screen.say("Most windows were dropped for gaps: a larger --max-gap-hours keeps them.")

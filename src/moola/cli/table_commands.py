@@ -29,13 +29,13 @@ LEFT_OUT = {
 
 
 def sample(*, options: Annotated[SampleOptions, Flat] = SampleOptions(), console: Console = ConsoleOptions()) -> int:
-    """Write the sample: real EURUSD bars, labelled windows, a split.
+    """Write the sample: EURUSD bars, labelled windows, later ones, a split.
 
     Example: moola sample --output data
     """
-    from moola.stages import make_tables
+    from moola.stages.sample import sample as make_sample
 
-    result = make_tables.sample(options)
+    result = make_sample(options)
     screen = Screen(console)
     _show_bars(screen, result["bars"])
     labelled = result["labelled"]
@@ -43,6 +43,10 @@ def sample(*, options: Annotated[SampleOptions, Flat] = SampleOptions(), console
     screen.say(f"{sum(labelled['kept'].values())} labelled windows ({kept}) in {labelled['output']}")
     screen.say(f"  Labels come from {labelled['labelled_by']}: a published rule labelled them, not a person.")
     screen.say(f"{result['unlabelled']['n_windows']} unlabelled windows in {result['unlabelled']['output']}")
+    if (later := result["later"]) is not None:
+        n_later = sum(later["kept"].values())
+        screen.say(f"{n_later} later windows, of 2015 to 2018, in {later['output']}: for eval and gate --data alone")
+        screen.say(f"The latest year to scan in {result['latest_bars']}")
     _show_split(screen, result["split"])
     relative, where = result["relative"], result["split"]["output"]
     screen.next_command("moola", "train", "--data", Path(relative), "--split", Path(where))

@@ -38,11 +38,11 @@ def pace(logs: Float[np.ndarray, "bars 4"]) -> Float[np.ndarray, " bars"]:
     return np.maximum(sliding_window_view(padded, PACE_BARS).mean(axis=1), LEAST_PACE)
 
 
-def bar_shapes(ohlc: Float[np.ndarray, "bars 4"]) -> Float[np.ndarray, "bars values"]:
+def bar_shapes(ohlc: Float[np.ndarray, "bars 4"], ahead: int | None = None) -> Float[np.ndarray, "bars values"]:
     """Return what each bar looks like among the bars around it, as float32.
 
     Its range and body, and for each of `BAR_REACHES` bars k before and after: the net move, the range, and where the
-    close lies in it, all over the pace and the root of k.
+    close lies in it, all over the pace and the root of k. No bar looks at more than `ahead` bars after it.
     """
     logs = _logs(ohlc)
     high, low, close = logs[:, 1], logs[:, 2], logs[:, 3]
@@ -52,8 +52,9 @@ def bar_shapes(ohlc: Float[np.ndarray, "bars 4"]) -> Float[np.ndarray, "bars val
     for reach in BAR_REACHES:
         scale = unit * np.sqrt(reach)
         for side in (-1, 1):
-            there = np.clip(bar + side * reach, 0, n_bars - 1)
-            top, bottom = _around(high, reach, side).max(axis=1), _around(low, reach, side).min(axis=1)
+            far = reach if side < 0 or ahead is None else min(reach, ahead)
+            there = np.clip(bar + side * far, 0, n_bars - 1)
+            top, bottom = _around(high, far, side).max(axis=1), _around(low, far, side).min(axis=1)
             values += [side * (close[there] - close) / scale, (top - bottom) / scale]
             values += [(top - close) / scale, (close - bottom) / scale]
     return np.stack(values, axis=1).astype(np.float32)
@@ -67,7 +68,7 @@ def _around(values: np.ndarray, reach: int, side: int) -> np.ndarray:
 
 
 def span_shapes(
-    ohlc: Float[np.ndarray, "bars 4"], bar: Int[np.ndarray, "spans 2"]
+    ohlc: Float[np.ndarray, "bars 4"], bar: Int[np.ndarray, "spans 2"], ahead: int | None = None
 ) -> Float[np.ndarray, "spans values"]:
     """Return the shape of pieces of a chart and of what stands before and after each, as float32.
 
@@ -81,19 +82,21 @@ def span_shapes(
         Consecutive bars of one symbol.
     bar
         First and last bar of each piece.
+    ahead
+        Bars after a piece that are known; all that shapes look at by default. The last known one stands for later ones.
     """
-    both = np.concatenate([_upward(ohlc, bar), _upward(upside_down(ohlc), bar)], axis=1)
+    both = np.concatenate([_upward(ohlc, bar, ahead), _upward(upside_down(ohlc), bar, ahead)], axis=1)
     return np.asarray(np.sign(both) * np.log1p(np.abs(both)), dtype=np.float32)
 
 
-def _upward(ohlc: np.ndarray, bar: np.ndarray) -> np.ndarray:
+def _upward(ohlc: np.ndarray, bar: np.ndarray, ahead: int | None) -> np.ndarray:
     logs = _logs(ohlc)
     unit = pace(logs)
     starts = range(0, max(len(bar), 1), PIECES_AT_A_TIME)
-    return np.concatenate([_shapes_of(logs, unit, bar[first : first + PIECES_AT_A_TIME]) for first in starts])
+    return np.concatenate([_shapes_of(logs, unit, bar[first : first + PIECES_AT_A_TIME], ahead) for first in starts])
 
 
-def _shapes_of(logs: np.ndarray, unit: np.ndarray, bar: np.ndarray) -> np.ndarray:
+def _shapes_of(logs: np.ndarray, unit: np.ndarray, bar: np.ndarray, ahead: int | None) -> np.ndarray:
     start, end = bar[:, 0], bar[:, 1]
     n_bars = end - start + 1
     last = len(logs) - 1
@@ -107,7 +110,7 @@ def _shapes_of(logs: np.ndarray, unit: np.ndarray, bar: np.ndarray) -> np.ndarra
     inside = place[None, :] < n_bars[:, None]
     piece = _Inside(taken(start[:, None] + place), inside, n_bars)
     before = taken(start[:, None] - 1 - np.arange(MOST_BEFORE + 1))
-    after = taken(end[:, None] + np.arange(MOST_AFTER + 1))
+    after = taken(end[:, None] + np.minimum(np.arange(MOST_AFTER + 1), MOST_AFTER if ahead is None else ahead))
     columns = [*piece.values(), *_before_values(before, piece, n_bars), *_after_values(before, after, piece, n_bars)]
     return np.stack(columns, axis=1)
 

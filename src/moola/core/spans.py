@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float, Int
 from moola.core.bars import Bars, bar_interval_us
 from moola.core.windows import WINDOW_BARS, inner_zone
 
+# The class of windows in which nothing is.
+BACKGROUND = "background"
+
 
 @dataclass(frozen=True)
 class Spans:

@@ -44,11 +44,13 @@ def vectors_heard(said: list[Tensor], n_windows: int, model: ModelFile) -> list[
 class BarVectors:
     """Sums of vectors over windows, bar by bar, added in the order of the windows.
 
-    A bar that no window has in its inner zone has the mean over all windows that have it.
+    A bar that no window has in its zone has the mean over all windows that have it; where `zone_alone`, none.
     """
 
-    def __init__(self, n_bars: int, n_hidden: int, n_ways: int, zone: tuple[int, int]) -> None:
-        self.zone = zone
+    def __init__(
+        self, n_bars: int, n_hidden: int, n_ways: int, zone: tuple[int, int], zone_alone: bool = False
+    ) -> None:
+        self.zone, self.zone_alone = zone, zone_alone
         self.inner = np.zeros((n_ways, n_bars, n_hidden), dtype=np.float32)
         self.whole = np.zeros((n_ways, n_bars, n_hidden), dtype=np.float32)
         self.n_inner, self.n_whole = np.zeros(n_bars, dtype=np.int64), np.zeros(n_bars, dtype=np.int64)
@@ -66,6 +68,9 @@ class BarVectors:
 
     def means(self) -> tuple[tuple[Float[np.ndarray, "bars hidden"], ...], Bool[np.ndarray, " bars"]]:
         """Return the mean vectors each way, and which bars a window has."""
+        if self.zone_alone:
+            count = np.maximum(self.n_inner, 1)[:, None].astype(np.float32)
+            return tuple(inner / count for inner in self.inner), self.n_inner > 0
         is_inner = (self.n_inner > 0)[:, None]
         count = np.maximum(np.where(self.n_inner > 0, self.n_inner, self.n_whole), 1)[:, None].astype(np.float32)
         found = tuple(
@@ -78,6 +83,14 @@ def zone_of(model: ModelFile) -> tuple[int, int]:
     """Bars of a window in which a model is trusted: the inner zone, as far as the model sees it."""
     first, last = inner_zone(model.window_bars)
     return first, min(last, model.n_seen_bars)
+
+
+def sums_for(model: ModelFile, n_bars: int, ahead: int | None) -> BarVectors:
+    """Return where vectors of a chart are added up; no vector depends on more than `ahead` bars after its bar."""
+    hidden, ways, n_seen = model.network.encoder.output_dim, n_ways(model), model.n_seen_bars
+    if ahead is None:
+        return BarVectors(n_bars, hidden, ways, zone_of(model))
+    return BarVectors(n_bars, hidden, ways, (n_seen - 1 - ahead, n_seen), zone_alone=True)
 
 
 def n_ways(model: ModelFile) -> int:

@@ -162,13 +162,14 @@ def _fit_linear(options: TrainOptions, material: Material, stages: Stages) -> Fi
     split, mirror = material.split, _class_mirror(options, material)
     result, proof = stages.linear("train", split.train, mirror)
     chosen = _model(options, material, result.network, stages.scaler)
-    chosen = replace(chosen, temperature=result.temperature)
+    chosen = replace(chosen, temperature=result.temperature, likeness=result.likeness)
     facts = _facts(material.table.take(split.train), chosen, material.table.take(split.val), stages.device)
     model = chosen = replace(chosen, pointer_threshold=facts.pointer_threshold)
     if options.refit:
         result, proof = stages.linear("refit", np.concatenate([split.train, split.val]), mirror)
         training = chosen.training | {"trained_on": ["train", "val"]}
         model = replace(chosen, network=result.network, temperature=result.temperature, training=training)
+        model = replace(model, likeness=result.likeness)
     return Fitted(model, chosen, stages.state(), proof, facts)
 
 

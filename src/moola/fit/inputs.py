@@ -18,7 +18,7 @@ from moola.errors import InvalidData, WrongUsage
 from moola.evaluation.figures import TrainingFacts
 from moola.files import sha256_file
 from moola.fit.synthetic import check_cpsa
-from moola.models.model_files import BASE_NAME, EncoderFile, encoder_sha256, read_encoder
+from moola.models.model_files import BASE_NAME, EncoderFile, each_encoder, encoder_sha256, named_encoders, read_encoder
 from moola.options.option_ranges import HeadKind, refuse_out_of_range
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import find_leaks
@@ -131,7 +131,7 @@ def gather(options: TrainOptions) -> Material:
             "Encoder: %d of %d tensors taken from %s.",
             encoder.n_tensors,
             encoder.n_tensors,
-            options.pretrained_encoder,
+            named_encoders(options.pretrained_encoder),
         )
     hashes = {
         "data_sha256": data_sha256,
@@ -220,11 +220,12 @@ def resolve_options(
         )
     architecture = encoder.encoder.architecture
     for name in ("hidden_dim", "num_layers"):
-        asked, stored = getattr(options, name), getattr(architecture, name)
+        # Two encoders side by side have no size in common.
+        asked, stored = getattr(options, name), getattr(architecture, name, None)
         if asked not in (None, stored):
             raise WrongUsage(
                 f"--{name.replace('_', '-')} must agree with the encoder file, but it is {asked} and the file has "
-                f"{stored}. Leave it out."
+                f"{'several' if stored is None else stored}. Leave it out."
             )
     if encoder.window_bars != table.window_bars and options.pretrained_encoder == BASE_NAME:
         # A bidirectional LSTM reads any length; what it knows of a bar reaches as far as its windows did.
@@ -236,6 +237,7 @@ def resolve_options(
             f"{encoder.window_bars}. Pretrain with --window-bars {table.window_bars}."
         )
     frozen = True if options.freeze_encoder is None else options.freeze_encoder
+    _refuse_learning_pair(options, frozen)
     head = _head_kind(options, frozen)
     if head == "linear":
         _say_idle(given)
@@ -247,9 +249,20 @@ def resolve_options(
         predict_pointers=pointers,
         freeze_encoder=frozen,
         refit=frozen and len(split.test) > 0 if options.refit is None else options.refit,
-        hidden_dim=architecture.hidden_dim,
-        num_layers=architecture.num_layers,
+        hidden_dim=getattr(architecture, "hidden_dim", None),
+        num_layers=getattr(architecture, "num_layers", None),
     )
+
+
+def _refuse_learning_pair(options: TrainOptions, frozen: bool) -> None:
+    """Refuse two encoders where they would learn: each was pretrained alone, and nothing would hold them apart."""
+    n_named = len(each_encoder(options.pretrained_encoder))
+    if n_named > 1 and (not frozen or options.unlabelled is not None):
+        asked = "--unlabelled" if frozen else "--no-freeze-encoder"
+        raise WrongUsage(
+            f"--pretrained-encoder must name one encoder that is to learn, but it names {n_named} and there is {asked}."
+            f" Leave {asked} out (the vectors of both are then read as they are), or name one."
+        )
 
 
 def _say_idle(options: TrainOptions) -> None:

@@ -15,6 +15,7 @@ from moola.core.features import mirrored_features
 from moola.errors import InvalidData
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.pointer_metrics import HIT_BARS
+from moola.fit.familiar_bars import compare_windows
 from moola.models.model_files import ModelFile, read_model
 from moola.options.training_options import PredictOptions
 from moola.provenance.learned_times import agreed_window_bars, compare_bar_intervals, seen_among
@@ -151,4 +152,5 @@ def predict(options: PredictOptions) -> dict[str, Any]:
         "n_learned": None if seen is None else int(seen.sum()),
         "labelled_by": model.training.get("annotators"),
         **intervals,
+        **compare_windows(model, table, device),
     }

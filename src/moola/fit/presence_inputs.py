@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from moola.core.bars import Bars, bar_lengths_us
-from moola.core.spans import place_spans
+from moola.core.spans import BACKGROUND, place_spans
 from moola.core.utc_times import time_us, utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.fit.inputs import Material
-from moola.fit.presence import Marked, fit_presence
+from moola.fit.presence import AHEAD, fit_presence, read_chart_of
+from moola.fit.presence_stages import Marked
 from moola.models.model_files import ModelFile
-from moola.models.presence_part import Presence
+from moola.models.presence_part import Presence, lag_of
 from moola.options.span_options import SpanReading
 from moola.options.training_options import TrainOptions
 from moola.tables.bar_table import read_bars
@@ -29,17 +30,24 @@ READING = SpanReading()
 
 
 def check_presence_options(options: TrainOptions) -> None:
-    """Refuse spans without stretches or bars, and an encoder that learns.
+    """Refuse spans without bars, stretches without spans, and an encoder that learns.
 
     Raises
     ------
     WrongUsage
         Names what is missing.
     """
-    if (options.spans is None) != (options.stretches is None) or (options.spans is not None and options.bars is None):
+    if (options.stretches is not None and options.spans is None) or (
+        options.spans is not None and options.bars is None
+    ):
         raise WrongUsage(
-            "--spans, --stretches and --bars must come together, but one of them is missing. Without annotated "
-            "stretches nobody knows where nothing is."
+            "--spans must come with --bars, and --stretches with both, but one of them is missing. Name all of them; "
+            "only --stretches may be left out."
+        )
+    if options.live_presence and options.stretches is None:
+        raise WrongUsage(
+            "--live-presence must come with --spans and --stretches, for its threshold comes from what is false, but "
+            "they are not given. Name them, or leave it out."
         )
     if options.spans is not None and not options.freeze_encoder:
         raise WrongUsage(
@@ -56,36 +64,65 @@ def with_presence(options: TrainOptions, material: Material, model: ModelFile, d
     """Add presence to a model, and what it has seen to its record."""
     assert options.bars is not None
     assert options.spans is not None
-    assert options.stretches is not None
     bars = read_bars(options.bars)
-    spans = read_spans(options.spans, READING, bars)
+    spans = read_spans(options.spans, replace(READING, annotator=options.annotator), bars)
     # Bars that name no symbol are those of the spans.
     bars = bars_of(spans, bars)
     spans, _ = spans_on_bars(spans, bars, options.spans, drop_outside=False)
     placed, labels = place_spans(spans, bars), spans.label
     span_rows = np.stack([placed.first, placed.last], axis=1)
-    stretches = read_stretches(options.stretches, READING, bars)
     if unknown := sorted(set(labels.tolist()) - set(model.class_names)):
         raise InvalidData(
             f"spans must have the classes of the windows ({', '.join(model.class_names)}), but {options.spans} has "
             f"{', '.join(map(str, unknown[:5]))}. Cut windows around these spans, or leave them out."
         )
-    if unmarked := sorted(set(model.class_names) - set(labels.tolist())):
+    if unmarked := sorted(set(model.class_names) - set(labels.tolist()) - {BACKGROUND}):
         raise InvalidData(
             f"presence must have spans of every class of the windows, but {options.spans} has none of "
-            f"{', '.join(unmarked[:5])}. Background comes from --stretches: cut windows without --background and split "
-            "them again, or leave --spans out."
+            f"{', '.join(unmarked[:5])}. Mark some, or cut windows around these spans alone."
         )
-    annotated = np.zeros(len(bars), dtype=bool)
-    for row in range(len(stretches)):
-        annotated[stretch_rows(stretches, row, bars)] = True
-    n_held_out = _without_test(annotated, material, bars)
+    known = _known_bars(options, bars, span_rows)
+    n_held_out = _without_test(known, material, bars)
     if n_held_out:
-        log.info("%d annotated bars lie in test windows: presence does not learn from them.", n_held_out)
+        log.info("%d of these bars lie in test windows: presence does not learn from them.", n_held_out)
     class_index = np.array([model.class_names.index(name) for name in labels])
-    charts = _charts(bars, annotated, span_rows, class_index, max(CONTEXT_BARS, model.window_bars))
-    presence = fit_presence(model, charts, device, options.seed)
-    return _recorded(model, presence, bars, annotated)
+    people = [name for name in spans.annotators if name]
+    if len(people) > 1 and options.stretches is not None:
+        log.warning(
+            "The spans are of %d annotators (%s): each is taken to have looked at all annotated stretches. --annotator "
+            "takes one.",
+            len(people),
+            ", ".join(people[:5]),
+        )
+    charts = _charts(bars, known, span_rows, class_index, spans.annotator, max(CONTEXT_BARS, model.window_bars))
+    charts = [replace(one, annotated=options.stretches is not None) for one in charts]
+    presence, live = fit_presence(model, charts, device, options.seed), None
+    if options.live_presence:
+        log.info("Learning presence from what is known %d bars after a piece ...", lag_of(AHEAD))
+        read = [read_chart_of(model, one.bars, device, AHEAD) for one in charts]
+        live = fit_presence(model, charts, device, options.seed, read)
+    return _recorded(replace(model, live_presence=live), presence, bars, known)
+
+
+def _known_bars(options: TrainOptions, bars: Bars, span_rows: np.ndarray) -> np.ndarray:
+    """Tell which bars are learned from: those of annotated stretches, else, of each symbol, from first to last span."""
+    known = np.zeros(len(bars), dtype=bool)
+    if options.stretches is not None:
+        stretches = read_stretches(options.stretches, READING, bars)
+        for row in range(len(stretches)):
+            known[stretch_rows(stretches, row, bars)] = True
+        return known
+    for name in set(bars.symbol[span_rows[:, 0]].tolist()):
+        own = span_rows[bars.symbol[span_rows[:, 0]] == name]
+        known[own[:, 0].min() : own[:, 1].max() + 1] = True
+    log.warning(
+        "No annotated stretches: what is in no span may be a piece that nobody marked, so the %d bars from the first "
+        "span to the last are unlabelled, not background. event_prob will rank pieces among marked ones (0.5: as the "
+        "middle one of them) and is no probability; precision, false alarms and calibration cannot be known. "
+        "--stretches says what a person looked at.",
+        int(known.sum()),
+    )
+    return known
 
 
 def _without_test(annotated: np.ndarray, material: Material, bars: Bars) -> int:
@@ -102,14 +139,21 @@ def _without_test(annotated: np.ndarray, material: Material, bars: Bars) -> int:
 
 
 def _charts(
-    bars: Bars, annotated: np.ndarray, span_rows: np.ndarray, class_index: np.ndarray, context_bars: int
+    bars: Bars,
+    annotated: np.ndarray,
+    span_rows: np.ndarray,
+    class_index: np.ndarray,
+    annotator: np.ndarray,
+    context_bars: int,
 ) -> list[Marked]:
     """Cut bars symbol by symbol; spans that leave the annotated bars are left out with a word."""
     n_annotated = np.concatenate([[0], np.cumsum(annotated)])
     whole = n_annotated[span_rows[:, 1] + 1] - n_annotated[span_rows[:, 0]] == span_rows[:, 1] - span_rows[:, 0] + 1
     if not whole.all():
         log.warning(
-            "%d of %d spans do not lie in annotated stretches: they are left out.", int((~whole).sum()), len(whole)
+            "%d of %d spans do not lie in the bars that presence learns from: they are left out.",
+            int((~whole).sum()),
+            len(whole),
         )
     charts = []
     for name in bars.symbols:
@@ -129,6 +173,7 @@ def _charts(
                 span_rows[mine][order] - cut.start,
                 class_index[mine][order],
                 edges.reshape(-1, 2),
+                annotator=annotator[mine][order] if all(annotator[mine]) else None,
             )
         )
     return charts

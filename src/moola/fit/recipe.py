@@ -23,7 +23,7 @@ from moola.fit.linear_heads_fit import LinearResult, fit_on_windows
 from moola.fit.predicting import read_windows_both_ways
 from moola.fit.synthetic import epoch_ratios, synthetic_windows, taker
 from moola.models.model_files import ModelFile
-from moola.models.network import NETWORKS, BiLSTMEncoder, EncoderArchitecture, EnhancedSimpleLSTM, build_encoder
+from moola.models.network import NETWORKS, Encoder, EncoderArchitecture, EnhancedSimpleLSTM, build_encoder
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import spread, usable_rows
 from moola.tables.window_file import WindowTable
@@ -138,8 +138,9 @@ class Stages:
         network = self._network(self.options.seed, 1)
         proof = EncoderProof(network, frozen=True)
         table = self.material.table.take(rows)
+        options, classes = self.options, self.material.classes
         result = fit_on_windows(
-            network, table, self.material.classes, self.scaler, mirror, self.options.visible_bars, self.device
+            network, table, classes, self.scaler, mirror, options.visible_bars, self.device, options.cache
         )
         row = result.history_row(stage)
         self.states[stage] = FitState(1, 1, history=[row])
@@ -266,8 +267,9 @@ class Stages:
         assert options.head is not None
         return build(self._encoder(seed), len(classes), pointers, options.dropout, seed, n_heads, options.head)
 
-    def _encoder(self, seed: int) -> BiLSTMEncoder:
+    def _encoder(self, seed: int) -> Encoder:
         options = self.options
+        encoder: Encoder
         if self.material.encoder is not None:
             encoder = copy.deepcopy(self.material.encoder.encoder)
         else:

@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moola import __version__
 from moola.errors import InvalidData, LabelConflict, MoolaError, OperationFailed, UntrustedFile, WrongUsage
+from moola.label.page_chart import make_chart_router
+from moola.label.page_fields import REFUSALS, Annotator, ClassName
 from moola.label.page_state import Desk
 from moola.labels.label_positions import Mark
 
@@ -140,12 +142,6 @@ async def _answer(send: Send, status: int, error: str) -> None:
 # The requests of the page: JSON in, JSON out, bar positions instead of times.
 
 
-Annotator = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")
-]
-ClassName = Annotated[
-    str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$")
-]
 MAX_MARKS = 20
 
 
@@ -177,33 +173,6 @@ class UndoIn(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     annotator: Annotator
     expected_revision: Annotated[int, Field(ge=0, le=2**53)]
-
-
-class Refusal(BaseModel):
-    """Why a request was refused, and what to do."""
-
-    error: str
-
-
-class Conflict(Refusal):
-    """Another save came first: the current label."""
-
-    current: dict[str, Any] | None
-
-
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Refusal, "description": description}
-    for code, description in {
-        400: "The body is not JSON",
-        403: "A foreign Host or Origin",
-        404: "No such window",
-        413: "The body is too large",
-        415: "The body is not JSON by its type",
-        422: "A rule is broken",
-        503: "The store could not be written; nothing was changed",
-    }.items()
-}
-REFUSALS[409] = {"model": Conflict, "description": "Another save was first"}
 
 
 def make_router(desk: Desk) -> APIRouter:
@@ -284,6 +253,7 @@ def make_app(desk: Desk, port: int) -> FastAPI:
     app.state.desk = desk
     app.add_middleware(Guard, port=port)
     app.include_router(make_router(desk))
+    app.include_router(make_chart_router(desk))
     app.mount("/", StaticFiles(directory=STATIC, html=True))
 
     @app.exception_handler(LabelConflict)

@@ -13,13 +13,18 @@ import numpy as np
 from moola.core.windows import inner_zone
 from moola.errors import OperationFailed, WrongUsage
 from moola.files import sha256_bytes
+from moola.label.page_bars import ChartBars
+from moola.label.page_files import PageFiles
+from moola.label.page_learning import Learner
 from moola.label.page_model import ModelAnswers, OutOfFold, read_answers, read_out_of_fold
 from moola.label.page_queue import SECOND_LOOKS, LabelsHere, Queues, Review, next_look, tell
+from moola.label.page_spans import ChartDesk
 from moola.label.page_windows import Shelf, cut_shelf, shelf_of_file
 from moola.labels.label_export import mark_warnings
 from moola.labels.label_positions import BarPlaces, Mark, bars_content, learn_bars, read_named_bars, require_same_bars
 from moola.options.label_options import LabelOptions
 from moola.options.option_ranges import refuse_out_of_range
+from moola.tables.bar_table import read_volume
 from moola.tables.label_store import GRADES, Expansion, LabelStore, WindowLabel
 
 REASONS = ("no clear move", "two moves run together", "gap or bad data", "news spike", "too short", "not sure")
@@ -38,17 +43,26 @@ class Desk:
     seed: int
     model_name: str | None = None
     out_of_fold: OutOfFold | None = None
+    volume: np.ndarray | None = None
+    bars_path: Path | None = None
+    learns: bool = False
     _number: dict[str, int] = field(init=False)
     _labels: LabelsHere = field(init=False)
     _saved_here: dict[str, set[str]] = field(init=False, default_factory=dict)
     queues: Queues = field(init=False)
     review: Review = field(init=False)
+    chart: ChartDesk = field(init=False)
+    learner: Learner = field(init=False)
+    files: PageFiles = field(init=False)
 
     def __post_init__(self) -> None:
         self._number = {name: i for i, name in enumerate(self.shelf.window_id)}
         self.queues = Queues(self.shelf, self.answers, self.seed, self.out_of_fold)
         self._labels = LabelsHere(self.shelf, self.store, self._number)
         self.review = Review(self.shelf, self.store, self._labels, self._number)
+        self.chart = ChartDesk(ChartBars(self.shelf.bars, self.volume), self.store)
+        self.learner = Learner(self.chart, self.seed, is_on=self.learns)
+        self.files = PageFiles(self.store.path, self.bars_path, self.shelf.window_bars)
 
     def settings(self) -> dict[str, Any]:
         """Return what the page needs once."""
@@ -275,6 +289,9 @@ def open_desk(options: LabelOptions) -> Desk:
             options.seed,
             _name_of(options.model),
             out_of_fold,
+            read_volume(options.bars),
+            options.bars,
+            not options.no_model,
         )
     except BaseException:
         store.close()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from moola.core.bars import Bars
 from moola.core.windows import HOUR_US
+from moola.evaluation.span_agreement import span_agreement
+from moola.evaluation.span_metrics import Pieces, make_chart
 from moola.labels.annotators import Marks, agreement, conflicts
 from moola.labels.label_positions import BarPlaces, Mark, learn_bars, read_named_bars, require_same_bars
 from moola.options.label_options import LabelsStatsOptions
-from moola.tables.label_store import GRADES, STATUSES, LabelStore, WindowLabel
+from moola.tables.label_store import GRADES, STATUSES, ChartLabels, LabelStore, WindowLabel
 
 # First hour (UTC, no summer time) of each session of the currency market.
 SESSIONS = ((0, "Asia"), (7, "London"), (12, "London and New York"), (16, "New York"), (21, "Asia"))
@@ -27,14 +33,16 @@ def stats(options: LabelsStatsOptions) -> dict[str, Any]:
     dict
         Counts over current labels (one per window and annotator), `annotators` (the same for each), `agreement` (each
         pair: Cohen's kappa and share of equal classes over windows that both labelled, distances of the pointers
-        where classes agree), `conflicts` (window and reason), `charts` (spans and annotated stretches of each symbol
+        where classes agree), `span_agreement` (each pair over the stretches that both annotated, with bars),
+        `conflicts` (window and reason), `charts` (spans and annotated stretches of each symbol
         and annotator), and `pointers_from`: `bars` or `times`.
     """
     with LabelStore(options.store, must_exist=True) as store:
         labels, charts = store.all(), store.charts()
-        places = None
+        places = bars = None
         if options.bars is not None:
-            places = BarPlaces(read_named_bars(options.bars, options.symbol), options.window_bars)
+            bars = read_named_bars(options.bars, options.symbol)
+            places = BarPlaces(bars, options.window_bars)
             require_same_bars(store, places, options.bars)
             learn_bars(store, places, options.bars)
     names = sorted({label.annotator for label in labels})
@@ -58,8 +66,43 @@ def stats(options: LabelsStatsOptions) -> dict[str, Any]:
             }
             for chart in charts
         ],
+        "span_agreement": [] if bars is None else _span_agreement(charts, bars),
         "pointers_from": "times" if options.bars is None else "bars",
     }
+
+
+def _span_agreement(charts: Sequence[ChartLabels], bars: Bars) -> list[dict[str, Any]]:
+    """Compare the spans of every two annotators of a symbol on the bars that both of them looked at."""
+    found = []
+    for one, other in combinations(charts, 2):
+        rows = np.flatnonzero(bars.symbol == one.symbol) if one.symbol in bars.symbols else np.arange(0)
+        if one.symbol != other.symbol or not len(rows):
+            continue
+        own = bars.take(rows)
+        inside = _looked_at(one, own) & _looked_at(other, own)
+        names = sorted({span.label for chart in (one, other) for span in chart.spans})
+        people = {chart.annotator: _pieces(chart, own, names) for chart in (one, other)}
+        if inside.any():
+            both = Pieces(*(np.concatenate([getattr(p, f) for p in people.values()]) for f in ("bar", "label", "prob")))
+            chart = make_chart(own.start_us, np.zeros(len(own), dtype=np.int64), inside, both)
+            found += [{"symbol": one.symbol, **pair.as_dict()} for pair in span_agreement(people, chart)]
+    return found
+
+
+def _looked_at(chart: ChartLabels, bars: Bars) -> np.ndarray:
+    inside = np.zeros(len(bars), dtype=bool)
+    for first, last in chart.stretches:
+        inside |= (bars.start_us >= first) & (bars.start_us <= last)
+    return inside
+
+
+def _pieces(chart: ChartLabels, bars: Bars, names: list[str]) -> Pieces:
+    """Put spans on bars: a moment inside a bar means that bar."""
+    times = np.array([(span.start_us, span.end_us) for span in chart.spans], dtype=np.int64).reshape(-1, 2)
+    bar = np.searchsorted(bars.start_us, times, side="right") - 1
+    label = np.array([names.index(span.label) for span in chart.spans], dtype=np.int64)
+    on_bars = (bar >= 0).all(axis=1)
+    return Pieces(bar[on_bars], label[on_bars], np.ones(int(on_bars.sum())))
 
 
 def session_of(hour: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +130,7 @@ def _merge(
         merged.overwritten += bool(len(met))
         merged.added += not len(met)
     ordered = tuple(held[key] for key in sorted(held))
-    return ChartLabels(
-        old.symbol, old.annotator, ordered, tuple(sorted({*old.stretches, *seen})), old.revision, old.saved_us
-    )
+    return replace(old, spans=ordered, stretches=tuple(sorted({*old.stretches, *seen})))
 
 
 def export_spans(options: LabelsExportOptions) -> dict[str, Any]:

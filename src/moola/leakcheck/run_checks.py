@@ -14,12 +14,19 @@ from moola.core.features import RobustScaler, relative_features
 from moola.core.seeds import generator
 from moola.core.windows import rows_of
 from moola.errors import MoolaError
-from moola.files import sha256_file
 from moola.fit.predicting import predict_windows, read_windows_both_ways
 from moola.leakcheck.subject import Finding, Subject
-from moola.models.model_files import EncoderFile, ModelFile, encoder_path, read_encoder, read_model
+from moola.models.model_files import (
+    EncoderFile,
+    ModelFile,
+    is_as_it_was,
+    named_encoders,
+    read_encoder,
+    read_model,
+    recorded_encoders,
+)
 from moola.options.scan_options import ScanOptions
-from moola.provenance.learned_times import find_leaks, seen_among
+from moola.provenance.learned_times import find_leaks, seen_among, seen_times
 from moola.runs import run_store
 from moola.scan.scanning import Scan
 from moola.stages.evaluate import val_is_of_kept_model
@@ -217,10 +224,11 @@ def _expected(subject: Subject, run: run_store.Run, visible_bars: int | None) ->
     expected = (run.manifest or {}).get("encoder_sha256")
     if expected is None:
         return _fit(subject, subject.split.train, visible_bars), "that of the train rows"
-    path = encoder_path(Path(str(run.read(run_store.CONFIG).get("pretrained_encoder"))))
-    if not path.is_file() or sha256_file(path) != expected:
-        return None, f"the encoder that it comes from is not at {path} as it was"
-    return read_encoder(path).scaler, "that of the encoder it started from"
+    named = recorded_encoders(run.read(run_store.CONFIG).get("pretrained_encoder"))
+    if not is_as_it_was(named, expected):
+        return None, f"the encoder that it comes from is not at {named_encoders(named)} as it was"
+    assert named is not None
+    return read_encoder(named).scaler, "that of the encoder it started from"
 
 
 def _fit(subject: Subject, rows: np.ndarray, visible_bars: int | None) -> RobustScaler:
@@ -242,7 +250,7 @@ def encoder(subject: Subject) -> list[Finding]:
     """Evaluate the encoder file that was named, and the one that the run started from."""
     findings = []
     if subject.encoder is not None:
-        findings += judge_encoder(subject, subject.encoder, str(subject.options.pretrained_encoder))
+        findings += judge_encoder(subject, subject.encoder, named_encoders(subject.options.pretrained_encoder))
     if subject.run is not None:
         findings += _of_run(subject, subject.run)
     return findings or [Finding("encoder", "note", "no --pretrained-encoder and no --run: no encoder to check")]
@@ -250,14 +258,15 @@ def encoder(subject: Subject) -> list[Finding]:
 
 def _of_run(subject: Subject, run: run_store.Run) -> list[Finding]:
     assert run.manifest is not None
-    expected, path = run.manifest.get("encoder_sha256"), run.read(run_store.CONFIG).get("pretrained_encoder")
-    if expected is None or path is None:
+    expected = run.manifest.get("encoder_sha256")
+    named = recorded_encoders(run.read(run_store.CONFIG).get("pretrained_encoder"))
+    if expected is None or named is None:
         return [Finding("encoder", "ok", f"run {run.run_id} started from scratch: no encoder saw anything")]
-    file = encoder_path(Path(str(path)))
-    if not file.is_file() or sha256_file(file) != expected:
-        found = f"the encoder of run {run.run_id} is not at {path} as it was: only what the run recorded is known"
+    name = named_encoders(named)
+    if not is_as_it_was(named, expected):
+        found = f"the encoder of run {run.run_id} is not at {name} as it was: only what the run recorded is known"
         return [Finding("encoder", "note", found, "Put the file back to check it.")]
-    return judge_encoder(subject, read_encoder(Path(str(path))), str(path))
+    return judge_encoder(subject, read_encoder(named), name)
 
 
 def judge_encoder(subject: Subject, file: EncoderFile, name: str) -> list[Finding]:
@@ -267,9 +276,8 @@ def judge_encoder(subject: Subject, file: EncoderFile, name: str) -> list[Findin
     table, row, detail = subject.table, int(held_out[0]), ""
     seen = seen_among(file.pretraining, rows_of(table.start_us, held_out), rows_of(table.close_us, held_out))
     if seen is not None:
-        span = file.pretraining["time_range"]
         row = int(held_out[int(seen.argmax())])
-        detail = f"it saw {span[0]} to {span[1]}"
+        detail = f"it saw {seen_times(file.pretraining)}"
     elif not sentences:
         found = f"{name} or the data has no times: whether it saw held-out bars cannot be determined"
         return [Finding("encoder", "note", found, ENCODER_ADVICE)]
@@ -368,9 +376,8 @@ def _told(subject: Subject, model: Path, bars: Bars, folder: Path) -> pl.DataFra
     path, output = folder / "bars.parquet", folder / "events.parquet"
     write_bars(path, bars)
     device, threads = subject.options.device, subject.options.threads
-    scan = Scan(
-        ScanOptions(model=model, bars=path, output=output, live=True, min_prob=0.0, device=device, threads=threads)
-    )
+    machine = {"device": device, "threads": threads}
+    scan = Scan(ScanOptions(model=model, bars=path, output=output, live=True, min_prob=0.0, overwrite=True, **machine))
     scan.run(lambda *_: None)
     scan.parts.clear()
     return events_frame(read_events(output))

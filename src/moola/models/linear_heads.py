@@ -57,8 +57,7 @@ class LinearHeads(nn.Module):
 
     def forward(self, encoded: Float[Tensor, "windows bars hidden"]) -> Outputs:
         """Read windows one way: class logits and, with pointers, a start and an end logit per bar."""
-        logits = None if self.pointer_head is None else self.pointer_head(encoded)
-        return Outputs(_class_logits(self.scores(encoded), logits), logits)
+        return outputs_of(self.scores(encoded), None if self.pointer_head is None else self.pointer_head(encoded))
 
     def scores(self, encoded: Float[Tensor, "windows bars hidden"]) -> list[Tensor]:
         """Return the class scores of each bar as a start and as an end, where there are pointers, and of the mean."""
@@ -80,13 +79,23 @@ class LinearHeads(nn.Module):
         (the class that each becomes upside down). A window and its mirror get the same curves, and the same classes but
         for that order.
         """
+        return outputs_of(*self.scores_both_ways(encoded, mirrored, class_mirror))
+
+    def scores_both_ways(
+        self,
+        encoded: Float[Tensor, "windows bars hidden"],
+        mirrored: Float[Tensor, "windows bars hidden"],
+        class_mirror: list[int],
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Return what `outputs_of` takes, the mean of both ways."""
         logits = None if self.pointer_head is None else (self.pointer_head(encoded) + self.pointer_head(mirrored)) / 2
         ways = zip(self.scores(encoded), self.scores(mirrored), strict=True)
-        return Outputs(_class_logits([(one + turned[..., class_mirror]) / 2 for one, turned in ways], logits), logits)
+        return [(one + turned[..., class_mirror]) / 2 for one, turned in ways], logits
 
 
-def _class_logits(scores: list[Tensor], pointer_logits: Tensor | None) -> Tensor:
+def outputs_of(scores: list[Tensor], pointer_logits: Tensor | None) -> Outputs:
+    """Return the outputs of linear heads, from their class scores and pointer logits; in the type of these."""
     if pointer_logits is None:
-        return scores[0]
+        return Outputs(scores[0], None)
     by_start, by_end, rest = scores
-    return mixed_logits(by_start, by_end, rest, torch.softmax(pointer_logits, dim=1))
+    return Outputs(mixed_logits(by_start, by_end, rest, torch.softmax(pointer_logits, dim=1)), pointer_logits)

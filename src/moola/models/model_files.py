@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,14 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from moola.core.features import FEATURE_NAMES, FEATURE_VERSION, RobustScaler
-from moola.errors import TrainingDiverged, UntrustedFile
+from moola.core.likeness import Likeness
+from moola.errors import InvalidData, TrainingDiverged, UntrustedFile, WrongUsage
 from moola.files import sha256_file
 from moola.models.network import (
+    AS_THEY_ARE,
     ENCODERS,
+    MAX_ENCODERS,
     NETWORKS,
+    SIDE_BY_SIDE,
     BiLSTMEncoder,
+    Encoder,
     EncoderArchitecture,
+    EncodersSideBySide,
     EnhancedSimpleLSTM,
+    ScaledEncoder,
     build_encoder,
 )
 from moola.models.presence_part import Presence, restored, stored
@@ -36,9 +43,9 @@ MAX_CLASSES, MAX_WINDOW_BARS = 1000, 100_000
 
 @dataclass(frozen=True)
 class EncoderFile:
-    """An encoder ready for use, with its scaler and what it was trained on."""
+    """An encoder ready for use, with its scaler and what it was trained on; or two of them side by side."""
 
-    encoder: BiLSTMEncoder
+    encoder: Encoder
     scaler: RobustScaler
     window_bars: int
     pretraining: dict[str, Any]
@@ -65,6 +72,10 @@ class ModelFile:
     visible_bars: int | None = None
     # Where nothing is; None where the model learned from windows alone.
     presence: Presence | None = None
+    # The same from what is known a few bars after each piece, for scans as bars come.
+    live_presence: Presence | None = None
+    # What the windows that calibrated it were like; None for heads with a hidden layer and files of before.
+    likeness: Likeness | None = None
 
     @property
     def n_seen_bars(self) -> int:
@@ -92,7 +103,7 @@ def weights_digest(module: nn.Module) -> str:
     return digest(weights_of(module))
 
 
-def _shared_content(encoder: BiLSTMEncoder, scaler: RobustScaler, window_bars: int) -> dict[str, Any]:
+def _shared_content(encoder: Encoder, scaler: RobustScaler, window_bars: int) -> dict[str, Any]:
     return {
         "architecture": encoder.architecture.as_dict(),
         "features": {"names": list(FEATURE_NAMES), "version": FEATURE_VERSION},
@@ -114,18 +125,94 @@ def write_encoder(
     return write_sealed(path, ENCODER_KIND, content)
 
 
+# Encoders as an option names them: one, or two that stand side by side.
+NamedEncoders = Path | tuple[Path, ...]
+
+
 def encoder_path(named: Path) -> Path:
     """Return the file of a named encoder; `base` is the one inside the package."""
     return BASE_FILE if named == BASE_NAME else named
 
 
-def encoder_sha256(named: Path | None) -> str | None:
-    """Return the hash of a named encoder's file; None where none is named."""
-    return None if named is None else sha256_file(encoder_path(named))
+def each_encoder(named: NamedEncoders | None) -> tuple[Path, ...]:
+    """Return the encoders that an option names, one by one; none for None.
+
+    Raises
+    ------
+    WrongUsage
+        More than two are named, or one twice.
+    """
+    each = () if named is None else (named,) if isinstance(named, Path) else tuple(named)
+    if len(each) > MAX_ENCODERS or len(set(each)) < len(each):
+        raise WrongUsage(
+            f"--pretrained-encoder must name one encoder or two different ones, but it names {len(each)}: "
+            f"{' '.join(map(str, each))}. Leave one out."
+        )
+    return each
 
 
-def read_encoder(named: Path) -> EncoderFile:
-    """Read an encoder file, or `base`: all its tensors are taken, or `UntrustedFile` and none."""
+def recorded_encoders(recorded: Any) -> NamedEncoders | None:
+    """Return the encoders that a run's `config.json` names, as its option did."""
+    if isinstance(recorded, list):
+        return tuple(Path(str(one)) for one in recorded)
+    return None if recorded is None else Path(str(recorded))
+
+
+def named_encoders(named: NamedEncoders | None) -> str:
+    """Name encoders for a person; empty for None."""
+    return " and ".join(map(str, each_encoder(named)))
+
+
+def is_as_it_was(named: NamedEncoders | None, expected: str | None) -> bool:
+    """Tell whether named encoders are there, with the hash that was recorded (`encoder_sha256`)."""
+    there = all(encoder_path(one).is_file() for one in each_encoder(named))
+    return there and encoder_sha256(named) == expected
+
+
+def encoder_sha256(named: NamedEncoders | None) -> str | None:
+    """Return the hash of a named encoder's file, of two with a + between; None where none is named."""
+    return "+".join(sha256_file(encoder_path(one)) for one in each_encoder(named)) or None
+
+
+def read_encoder(named: NamedEncoders) -> EncoderFile:
+    """Read an encoder file, or `base`: all its tensors are taken, or `UntrustedFile` and none.
+
+    Two files become one that has learned from all that either has; it is for windows of the length of those that are
+    not `base`, which reads any.
+
+    Raises
+    ------
+    InvalidData
+        Two files are for windows of different lengths.
+    """
+    each = each_encoder(named)
+    if len(each) == 1:
+        return _read_encoder(each[0])
+    files = [_read_encoder(one) for one in each]
+    lengths = {one: file.window_bars for one, file in zip(each, files, strict=True) if one != BASE_NAME}
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{one} is for {length}" for one, length in lengths.items())
+        raise InvalidData(
+            f"two encoders must be for windows of one length, but {said} bars. Pretrain one of them again with "
+            "--window-bars."
+        )
+    parts = [ScaledEncoder(_single(file.encoder), file.scaler) for file in files]
+    return EncoderFile(
+        EncodersSideBySide(parts),
+        AS_THEY_ARE,
+        next(iter(lengths.values())),
+        # It has learned nothing itself: what it has seen is what its parts have.
+        {"also_learned": [file.pretraining for file in files]},
+        sum(file.n_tensors for file in files),
+    )
+
+
+def _single(encoder: Encoder) -> BiLSTMEncoder:
+    assert isinstance(encoder, BiLSTMEncoder)
+    return encoder
+
+
+def _read_encoder(named: Path) -> EncoderFile:
     path = encoder_path(named)
     content = read_sealed(path, ENCODER_KIND)
     with _Complete(path, ENCODER_KIND):
@@ -154,6 +241,8 @@ def write_model(path: Path, model: ModelFile) -> bytes:
         "length_weight": None if model.length_weight is None else torch.from_numpy(model.length_weight.copy()),
         "visible_bars": model.visible_bars,
         "presence": stored(model.presence),
+        "live_presence": stored(model.live_presence),
+        "likeness": _stored_likeness(model.likeness),
     }
     return write_sealed(path, MODEL_KIND, content)
 
@@ -171,7 +260,7 @@ def read_model(path: Path) -> ModelFile:
         if type(n_heads) is not int or not 1 <= n_heads <= MAX_HEADS:
             raise ValueError(f"{n_heads!r} heads")
         with NO_MEMORY:
-            encoder = _empty_encoder(content["architecture"])
+            encoder = _empty(content["architecture"])
             # Files of before linear heads do not say.
             head_kind = content.get("head", "mlp")
             if head_kind not in get_args(HeadKind):
@@ -180,6 +269,7 @@ def read_model(path: Path) -> ModelFile:
                 raise ValueError(f"{n_heads} linear heads, which are one")
             network = build(encoder, len(names), bool(content["predict_pointers"]), 0.0, 0, n_heads, head_kind)
         _take_all(network, content["weights"])
+        _require_scalers(network.encoder)
         threshold, temperature = content["pointer_threshold"], content["calibration"]["temperature"]
         if not (0 < temperature < np.inf and (threshold is None or 0 <= threshold <= 1)):
             raise ValueError(f"temperature {temperature} and pointer threshold {threshold}")
@@ -198,13 +288,23 @@ def read_model(path: Path) -> ModelFile:
             mirror,
             _read_length_weight(content["length_weight"], window_bars),
             _read_visible_bars(content["visible_bars"], window_bars),
-            restored(content.get("presence"), len(names), mirror is not None, encoder.output_dim),
+            restored(content.get("presence"), names, mirror is not None, encoder.output_dim),
+            _read_live(restored(content.get("live_presence"), names, mirror is not None, encoder.output_dim)),
+            _read_likeness(content.get("likeness"), encoder.output_dim),
         )
+
+
+def _read_live(presence: Presence | None) -> Presence | None:
+    if presence is not None and presence.ahead is None:
+        raise ValueError("live presence that looks ahead without a limit")
+    return presence
 
 
 def _read_record(stored: Any) -> dict[str, Any]:
     """Take what was recorded of the learning; its times, by which leaks are found, must be two in their order."""
     record = dict(stored)
+    for other in record.get("also_learned", []):
+        _read_record(other)
     if (span := record.get("time_range")) is not None:
         first, last = (np.datetime64(text.removesuffix("Z"), "us") for text in span)
         if not first <= last:
@@ -219,6 +319,23 @@ def _read_length_weight(stored: Tensor | None, window_bars: int) -> np.ndarray |
     if weight.shape != (window_bars,) or not (np.isfinite(weight).all() and (weight > 0).all()):
         raise ValueError("weights of lengths that cannot be used")
     return weight
+
+
+def _stored_likeness(likeness: Likeness | None) -> dict[str, Any] | None:
+    if likeness is None:
+        return None
+    array = {field.name: torch.from_numpy(np.array(getattr(likeness, field.name))) for field in fields(likeness)}
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in array.items()}
+
+
+def _read_likeness(stored: dict[str, Any] | None, n_hidden: int) -> Likeness | None:
+    if stored is None:
+        return None
+    array = {field.name: stored[field.name].numpy() for field in fields(Likeness)}
+    kinds = {name: np.int64 if name == "block" else np.float64 for name in array}
+    found = Likeness(**{name: one.astype(kinds[name]) for name, one in array.items()})
+    found.check(n_hidden)
+    return found
 
 
 def _read_visible_bars(stored: Any, window_bars: int) -> int | None:
@@ -257,6 +374,23 @@ def _read_shared(content: dict[str, Any]) -> tuple[RobustScaler, int]:
     if not isinstance(window_bars, int) or not 1 <= window_bars <= MAX_WINDOW_BARS:
         raise ValueError(f"windows of {window_bars!r} bars")
     return RobustScaler(center, scale, float(scaler["clip"])), window_bars
+
+
+def _empty(stored: dict[str, Any]) -> Encoder:
+    """Return an encoder of a model, or two side by side, without weights."""
+    if stored.get("name") != SIDE_BY_SIDE:
+        return _empty_encoder(stored)
+    parts = stored["parts"]
+    if len(parts) != MAX_ENCODERS:
+        raise ValueError(f"{len(parts)} encoders side by side")
+    return EncodersSideBySide([ScaledEncoder(_empty_encoder(part), AS_THEY_ARE) for part in parts])
+
+
+def _require_scalers(encoder: Encoder) -> None:
+    for part in encoder.parts if isinstance(encoder, EncodersSideBySide) else ():
+        assert isinstance(part, ScaledEncoder)
+        if not ((part.scale > 0).all() and part.clip > 0):
+            raise ValueError("a scaler that cannot be used")
 
 
 def _empty_encoder(stored: dict[str, Any]) -> BiLSTMEncoder:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from moola.core.features import N_FEATURES, RobustScaler
 from moola.core.seeds import derive_seed
 from moola.models.heads import POINTERS, Heads, Outputs, averaged
 from moola.models.linear_heads import LinearHeads
@@ -102,6 +104,67 @@ def build_encoder(architecture: EncoderArchitecture, seed: int) -> BiLSTMEncoder
         return ENCODERS[architecture.name](architecture)
 
 
+# Two encoders as one: each reads a window with its own scaler, and a bar's vectors lie one behind the other.
+
+
+SIDE_BY_SIDE = "side_by_side"
+MAX_ENCODERS = 2
+# The scaler of a model whose encoders have their own: features pass as they are.
+AS_THEY_ARE = RobustScaler(np.zeros(N_FEATURES), np.ones(N_FEATURES), 1e30)
+
+
+@dataclass(frozen=True)
+class PairArchitecture:
+    """What rebuilds encoders side by side: the sizes of each."""
+
+    parts: tuple[EncoderArchitecture, ...]
+
+    @property
+    def input_dim(self) -> int:
+        """Features per bar."""
+        return self.parts[0].input_dim
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for a file."""
+        return {"name": SIDE_BY_SIDE, "parts": [part.as_dict() for part in self.parts]}
+
+
+class ScaledEncoder(nn.Module):
+    """An encoder behind its scaler, which is part of its weights: unscaled features in."""
+
+    def __init__(self, encoder: BiLSTMEncoder, scaler: RobustScaler) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.center = nn.Buffer(torch.from_numpy(scaler.center).float())
+        self.scale = nn.Buffer(torch.from_numpy(scaler.scale).float())
+        self.clip = nn.Buffer(torch.tensor([scaler.clip]).float())
+
+    def forward(self, features: Float[Tensor, "windows bars features"]) -> Float[Tensor, "windows bars hidden"]:
+        """Scale, clip and encode."""
+        scaled = (features - self.center) / self.scale
+        encoded: Tensor = self.encoder(torch.minimum(torch.maximum(scaled, -self.clip), self.clip))
+        return encoded
+
+
+class EncodersSideBySide(nn.Module):
+    """Encoders that read the same unscaled features; a bar's vector is theirs in a row, in the order given."""
+
+    def __init__(self, parts: Sequence[ScaledEncoder]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.architecture = PairArchitecture(tuple(part.encoder.architecture for part in parts))
+        self.output_dim = sum(part.encoder.output_dim for part in parts)
+        # As of one encoder; these are never trained.
+        self.training_dtype = torch.float32
+
+    def forward(self, features: Float[Tensor, "windows bars features"]) -> Float[Tensor, "windows bars hidden"]:
+        """Encode unscaled features bar by bar."""
+        return torch.cat([part(features) for part in self.parts], dim=-1)
+
+
+Encoder = BiLSTMEncoder | EncodersSideBySide
+
+
 # A mask token before the encoder: what is hidden never gets in.
 
 
@@ -128,7 +191,7 @@ class EnhancedSimpleLSTM(nn.Module):
     (Lakshminarayanan et al., NeurIPS 2017), and costs one encoder all the same.
     """
 
-    def __init__(self, encoder: BiLSTMEncoder, heads: Sequence[Heads | LinearHeads]) -> None:
+    def __init__(self, encoder: Encoder, heads: Sequence[Heads | LinearHeads]) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleList(heads)
@@ -160,7 +223,7 @@ class EnhancedSimpleLSTM(nn.Module):
 
 
 def build_network(
-    encoder: BiLSTMEncoder,
+    encoder: Encoder,
     n_classes: int,
     predict_pointers: bool,
     dropout: float,

@@ -7,7 +7,7 @@ trees over the shape of a candidate and what the first stage says around it; Pla
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from moola.core.bars import upside_down
 from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span_shapes
+from moola.core.spans import BACKGROUND
+from moola.errors import WrongUsage
 
 # What the first stage says of a bar.
 STARTS, ENDS, RUNS = range(3)
@@ -31,7 +33,11 @@ RUN_WEIGHT = 0.5
 LEAST_SCORE_PROB = 1e-3
 BARS_AT_A_TIME = 4096
 MOST_NODES = 5_000_000
+MOST_AHEAD = 1000
 N_SIDE_VALUES = 13
+# What `event_prob` is.
+PROBABILITY = "probability that a person would have marked it"
+RANK = "rank among marked pieces"
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,14 @@ class Detector:
 
 
 @dataclass(frozen=True)
+class Person:
+    """What is one annotator's own: the intercept of the sigmoid, and the threshold."""
+
+    intercept: float
+    threshold: float
+
+
+@dataclass(frozen=True)
 class Presence:
     """The part of a model that knows where nothing is.
 
@@ -146,6 +160,10 @@ class Presence:
         Least probability of an event, chosen on stretches that were held out.
     record
         What it learned from and what was chosen how, for people.
+    people
+        Of several annotators, each one's own part.
+    ahead
+        Bars after a bar on which what is read of it depends; None for as many as there are.
     """
 
     detectors: list[Detector]
@@ -153,6 +171,35 @@ class Presence:
     intercept: float
     threshold: float
     record: dict[str, Any]
+    people: dict[str, Person] = field(default_factory=dict)
+    ahead: int | None = None
+
+    @property
+    def lag(self) -> int:
+        """Bars after the end of a piece on which anything of it depends, where that is limited."""
+        return lag_of(self.ahead) if self.ahead is not None else 0
+
+    def of_person(self, name: str) -> Presence:
+        """Return what says how probable it is that this annotator would have marked a piece.
+
+        Raises
+        ------
+        WrongUsage
+            It learned nothing of such an annotator.
+        """
+        if name not in self.people:
+            known = f"it knows {', '.join(sorted(self.people))}" if self.people else "it knows none by name"
+            raise WrongUsage(
+                f"--annotator must be one of whom the model learned, but {name!r} is not: {known}. Leave it out, or "
+                "train on spans of several annotators."
+            )
+        own = self.people[name]
+        return replace(self, intercept=own.intercept, threshold=own.threshold)
+
+    @property
+    def is_rank(self) -> bool:
+        """Whether `event_prob` only ranks: it was not known where nothing is."""
+        return bool(self.record.get("event_prob") == RANK)
 
     @property
     def longest(self) -> int:
@@ -162,6 +209,11 @@ class Presence:
     def calibrated(self, score: np.ndarray) -> np.ndarray:
         """Turn scores of forests into probabilities."""
         return np.asarray(expit(self.slope * score_logit(score) + self.intercept))
+
+
+def lag_of(ahead: int) -> int:
+    """Bars after its end at which a piece is known: its ends are compared with those of rivals."""
+    return ahead + RIVAL_BARS
 
 
 def score_logit(score: np.ndarray) -> np.ndarray:
@@ -222,8 +274,12 @@ def side_values(
     own: Float[np.ndarray, "bars 3"],
     other: Float[np.ndarray, "bars 3"],
     bar: Int[np.ndarray, "spans 2"],
+    side: int = SIDE_BARS,
 ) -> Float[np.ndarray, "spans values"]:
-    """Return what the first stage says around each candidate, of the bars as they are read and of their mirror."""
+    """Return what the first stage says around each candidate, of the bars as they are read and of their mirror.
+
+    `side` bars after it count.
+    """
     start, end = bar[:, 0], bar[:, 1]
     last = len(own) - 1
 
@@ -245,8 +301,8 @@ def side_values(
         mean(end, -1, 2, ENDS),
         runs.sum(axis=1) / n_bars,
         mean(start, -SIDE_BARS, 0, RUNS),
-        mean(end, 1, SIDE_BARS + 1, RUNS),
-        mean(end, 1, SIDE_BARS + 1, ENDS),
+        mean(end, 1, side + 1, RUNS),
+        mean(end, 1, side + 1, ENDS),
         mean(start, -SIDE_BARS, 0, STARTS),
         ends.max(axis=1) - at(own, end, ENDS),
         at(other, start, STARTS),
@@ -271,26 +327,32 @@ class Chart:
         What the first stage reads of each bar, each way.
     seen
         Whether a window has the bar.
+    ahead
+        As of `Presence`.
     """
 
     ohlc: tuple[Float[np.ndarray, "bars 4"], ...]
     values: tuple[Float[np.ndarray, "bars values"], ...]
     seen: np.ndarray
+    ahead: int | None = None
 
     def __len__(self) -> int:
         return len(self.seen)
 
 
 def chart_of(
-    ohlc: Float[np.ndarray, "bars 4"], vectors: tuple[Float[np.ndarray, "bars hidden"], ...], seen: np.ndarray
+    ohlc: Float[np.ndarray, "bars 4"],
+    vectors: tuple[Float[np.ndarray, "bars hidden"], ...],
+    seen: np.ndarray,
+    ahead: int | None = None,
 ) -> Chart:
     """Put shapes of bars beside their vectors: the own ones first, then, where there are two ways, the other's."""
     prices = (ohlc, upside_down(ohlc))[: len(vectors)]
     values = [
-        np.concatenate([*(vectors[way:] + vectors[:way]), bar_shapes(prices[way])], axis=1)
+        np.concatenate([*(vectors[way:] + vectors[:way]), bar_shapes(prices[way], ahead)], axis=1)
         for way in range(len(vectors))
     ]
-    return Chart(prices, tuple(values), seen)
+    return Chart(prices, tuple(values), seen, ahead)
 
 
 def ways_of(detector: Detector, class_index: int) -> tuple[int, ...]:
@@ -318,8 +380,12 @@ def span_values(
 ) -> Float[np.ndarray, "spans values"]:
     """Return what the second stage reads of candidates, one way."""
     other = logits[1 - way] if len(logits) > 1 else logits[way]
-    around = side_values(stage, logits[way], other, bar)
-    return np.concatenate([span_shapes(chart.ohlc[way], bar), around], axis=1)
+    if chart.ahead is None:
+        around, shapes = side_values(stage, logits[way], other, bar), span_shapes(chart.ohlc[way], bar)
+    else:
+        around = side_values(stage, logits[way], other, bar, RIVAL_BARS)
+        shapes = span_shapes(chart.ohlc[way], bar, lag_of(chart.ahead))
+    return np.concatenate([shapes, around], axis=1)
 
 
 def class_scores(
@@ -374,6 +440,11 @@ def stored(presence: Presence | None) -> dict[str, Any] | None:
         "intercept": float(presence.intercept),
         "threshold": float(presence.threshold),
         "record": presence.record,
+        "ahead": presence.ahead,
+        "people": {
+            name: {"intercept": float(one.intercept), "threshold": float(one.threshold)}
+            for name, one in presence.people.items()
+        },
     }
 
 
@@ -388,7 +459,7 @@ def _stored_detector(detector: Detector) -> dict[str, Any]:
     }
 
 
-def restored(content: dict[str, Any] | None, n_classes: int, both_ways: bool, n_hidden: int) -> Presence | None:
+def restored(content: dict[str, Any] | None, class_names: list[str], both_ways: bool, n_hidden: int) -> Presence | None:
     """Read back what `stored` gave.
 
     Raises
@@ -403,11 +474,20 @@ def restored(content: dict[str, Any] | None, n_classes: int, both_ways: bool, n_
         raise ValueError(f"presence with slope {slope}, intercept {intercept} and threshold {threshold}")
     detectors = [_restored_detector(one, n_hidden) for one in content["detectors"]]
     found = [one for detector in detectors for one in {detector.upright, detector.turned} - {None}]
-    if sorted(found) != list(range(n_classes)):  # type: ignore[type-var]
-        raise ValueError(f"presence of the classes {found} of {n_classes}")
+    if sorted(found) != [one for one, name in enumerate(class_names) if name != BACKGROUND]:  # type: ignore[type-var]
+        raise ValueError(f"presence of the classes {found} of {class_names}")
     if any((one.turned is not None) != both_ways for one in detectors):
         raise ValueError("presence that reads bars in other ways than the model")
-    return Presence(detectors, slope, intercept, threshold, dict(content["record"]))
+    people = {}
+    for name, own in dict(content["people"]).items():
+        person = Person(float(own["intercept"]), float(own["threshold"]))
+        if type(name) is not str or not np.isfinite(person.intercept) or not 0 <= person.threshold <= 1:
+            raise ValueError(f"presence of an annotator {name!r} with {person}")
+        people[name] = person
+    ahead = content["ahead"]
+    if not (ahead is None or (type(ahead) is int and 0 <= ahead <= MOST_AHEAD)):
+        raise ValueError(f"presence that looks {ahead!r} bars ahead")
+    return Presence(detectors, slope, intercept, threshold, dict(content["record"]), people, ahead)
 
 
 def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:
@@ -415,10 +495,7 @@ def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:
     if type(upright) is not int or not (turned is None or type(turned) is int):
         raise ValueError(f"a detector of the classes {upright!r} and {turned!r}")
     width = n_hidden * (1 + (turned is not None)) + N_BAR_VALUES
-    n_values = N_SPAN_VALUES + N_SIDE_VALUES
-    return Detector(
-        upright, turned, _restored_bars(content["bars"], width), _restored_forest(content["forest"], n_values)
-    )
+    return Detector(upright, turned, _restored_bars(content["bars"], width), _restored_forest(content["forest"]))
 
 
 def _array(tensor: Tensor, dtype: type, *shape: int | None) -> np.ndarray:
@@ -439,20 +516,19 @@ def _restored_bars(content: dict[str, Any], n_values: int) -> BarStage:
     return BarStage(center, scale, weights, bias, log_length, shortest, floor)
 
 
-def _restored_forest(content: dict[str, Any], n_values: int) -> Forest:
+def _restored_forest(content: dict[str, Any]) -> Forest:
     root = _array(content["root"], np.int64, None)
     n_nodes = len(content["feature"])
     feature, left, right = (_array(content[name], np.int64, n_nodes) for name in ("feature", "left", "right"))
     cut, share = (_array(content[name], np.float64, n_nodes) for name in ("cut", "share"))
-    forest = Forest(root, feature, cut, left, right, share)
     inner = left >= 0
     node = np.arange(n_nodes)
     # Children stand behind their parent: no walk is without end.
     sound = (
         (left[inner] > node[inner]) & (right[inner] > node[inner]) & (right[inner] < n_nodes) & (left[inner] < n_nodes)
     )
-    sound &= (feature[inner] >= 0) & (feature[inner] < n_values)
+    sound &= (feature[inner] >= 0) & (feature[inner] < N_SPAN_VALUES + N_SIDE_VALUES)
     in_range = len(root) and n_nodes <= MOST_NODES and root.min() >= 0 and root.max() < n_nodes
     if not (in_range and sound.all() and (share >= 0).all() and (share <= 1).all()):
         raise ValueError("trees of presence that cannot be used")
-    return forest
+    return Forest(root, feature, cut, left, right, share)

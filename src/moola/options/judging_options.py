@@ -20,6 +20,7 @@ from moola.options.option_fields import (
     Run,
     Seed,
     SplitData,
+    advanced,
     everyday,
     says,
 )
@@ -36,10 +37,7 @@ class LaterOptions:
     data: (
         Annotated[
             LabelledData,
-            says(
-                "Labelled windows that came later, in place of the run's own test windows; taken from the command line "
-                "or the command's own table of moola.toml alone."
-            ),
+            says("Labelled windows that came later, in place of the run's own test windows."),
         ]
         | None
     ) = None
@@ -57,8 +55,7 @@ class VerdictOptions(Comparison, LaterOptions):
     ece_rule: Annotated[
         EceRule,
         everyday(
-            "A broken ECE rule is a hold (contract); or inconclusive where the challenger's ECE is within what a "
-            "perfectly calibrated model would show (noise).",
+            "If ECE alone breaks its rule: hold (contract), or inconclusive where chance explains it (noise).",
             EVALUATION,
         ),
     ] = "contract"
@@ -170,12 +167,12 @@ class RunOrEventsOptions(EventTruthOptions):
 class GateOptions(RunOrEventsOptions, VerdictOptions):
     """Options of `gate`."""
 
-    run: Annotated[Run, says("Challenger: run id, or its folder under artifacts/runs.")] | None = None
+    run: Annotated[Run, says("Challenger: a run's id or the beginning of it, `latest`, or its folder.")] | None = None
     baseline_events: Annotated[Path | None, everyday("The event table to beat, of the same bars.", EVALUATION)] = None
     baseline_min_prob: Annotated[
         float | None,
         PROBABILITY,
-        everyday("Least event_prob of the baseline's events, where it is not --min-prob.", EVALUATION),
+        advanced("Least event_prob of the baseline's events, where it is not --min-prob.", EVALUATION),
     ] = None
 
 
@@ -183,7 +180,10 @@ class GateOptions(RunOrEventsOptions, VerdictOptions):
 class PromoteOptions(VerdictOptions):
     """Options of `promote`: those of `gate`, and the way back."""
 
-    run: Annotated[Run, says("Challenger: run id, or its folder under artifacts/runs; not with --back.")] | None = None
+    run: (
+        Annotated[Run, says("Challenger: a run's id or the beginning of it, `latest`, or its folder; not with --back.")]
+        | None
+    ) = None
     back: Annotated[
         bool,
         everyday(
@@ -254,10 +254,14 @@ REPORTS_ROOT = Path("artifacts/reports")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(Comparison):
+class ReportOptions(EventTruthOptions, Comparison):
     """Options of `report`."""
 
     run: Annotated[Run, says("Id or folder of a run or of a cv.")]
+    events: Annotated[
+        Path | None,
+        everyday("Event table of a scan to show on the page, evaluated against --truth.", EVALUATION),
+    ] = None
     compare: Annotated[
         tuple[str, ...],
         everyday("Further runs (or cvs) of the same windows to compare with it on the page.", EVALUATION),
@@ -277,7 +281,9 @@ def gate_options(options: ReportOptions) -> GateOptions:
 class LeakcheckOptions(SplitData, FilesLength, Machine):
     """Options of `leakcheck`."""
 
-    run: Annotated[Run, says("Run id, or its folder, to check against this data and split.")] | None = None
+    run: (
+        Annotated[Run, says("Run (id, its beginning, `latest` or folder) to check against this data and split.")] | None
+    ) = None
     pretrained_encoder: Annotated[PretrainedEncoder, says("Encoder file to check for held-out bars.")] | None = None
     bars: (
         Annotated[Bars, says("Bars for a live scan with the run's model, to prove that it depends on past bars alone.")]

@@ -9,6 +9,7 @@ from moola.options.option_fields import (
     EVERYDAY,
     MACHINE,
     MODEL,
+    ONLY_ON,
     OUTPUT,
     Annotator,
     Bars,
@@ -151,4 +152,7 @@ class LabelOptions(FilesLength, Machine):
     ) = None
     max_gap_hours: MaxGapHours | None = None
     context_bars: Annotated[int, Range(0, MAX_CONTEXT), advanced("Bars shown before and after the window.", DATA)] = 30
+    no_model: Annotated[
+        bool, everyday("Learn nothing beside the chart, and propose nothing there.", MODEL), ONLY_ON
+    ] = False
     seed: Annotated[Seed, says("Seed of the random queue, and of the queue by diversity.")] = DEFAULT_SEED

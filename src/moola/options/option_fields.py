@@ -6,9 +6,10 @@ Annotations of options are objects, not text (no ``from __future__ import annota
 inherited field in the namespace of the class that inherits it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -55,6 +56,8 @@ def says(text: str) -> Parameter:
 
 
 EVERYDAY = Parameter(show=True)
+# A switch whose name says no already.
+ONLY_ON = Parameter(negative="")
 
 # Data.
 LabelledData = Annotated[Path, everyday("Labelled windows, relative or 4-D.", DATA)]
@@ -98,8 +101,22 @@ Embargo = Annotated[
 ]
 
 # Model.
+
+
+def _one_or_two(_kind: Any, tokens: Sequence[Any]) -> Path | tuple[Path, ...]:
+    """One name is that file; several, which a frozen encoder alone takes, stand side by side."""
+    paths = tuple(Path(token.value) for token in tokens)
+    return paths[0] if len(paths) == 1 else paths
+
+
+def _words(_kind: Any, value: str, **_: Any) -> list[str]:
+    return value.split()
+
+
 PretrainedEncoder = Annotated[
-    Path, everyday("Encoder file, or `base`, which comes with moola; by default from scratch.", MODEL)
+    Path | tuple[Path, ...],
+    everyday("Encoder file, or `base`, which comes with moola; two stand side by side.", MODEL),
+    Parameter(converter=_one_or_two, consume_multiple=True, n_tokens=-1, metavar="PATH [PATH]", env_var_split=_words),
 ]
 FreezeEncoder = Annotated[bool, everyday("Train the heads alone; default with an encoder.", MODEL)]
 Head = Annotated[
@@ -123,7 +140,7 @@ VisibleBars = Annotated[
     int,
     advanced("Let the network see only these first bars of a window (75 of 105: to the end of the inner zone).", MODEL),
 ]
-ModelFile = Annotated[Path, everyday("Model file: a promoted .pt, or the model.pkl of a run.", MODEL)]
+ModelFile = Annotated[Path, everyday("Model file: a promoted .pt, or a run (its id, `latest`).", MODEL)]
 
 # Training.
 Epochs = Annotated[int, COUNT, everyday("Passes over the data; the best one is kept.", TRAINING)]
@@ -156,12 +173,12 @@ Augmentations = Annotated[
 ]
 
 # Evaluation.
-Run = Annotated[Path, everyday("Run id, or its folder under artifacts/runs.", DATA)]
+Run = Annotated[Path, everyday("Run: its id or the beginning of it, `latest`, or its folder.", DATA)]
 Baseline = Annotated[
     Path,
     everyday(
-        "Run id, run folder or model file to beat; by default the promoted model, else the newest from-scratch run on "
-        "the same data and split.",
+        "Run (id, its beginning or folder) or model file to beat; by default the promoted model, else the newest "
+        "from-scratch run on the same data and split.",
         EVALUATION,
     ),
 ]
@@ -175,6 +192,14 @@ MinGain = Annotated[
 # Output and machine.
 Output = Annotated[Path, everyday("File to write.", OUTPUT)]
 Overwrite = Annotated[bool, everyday("Replace existing files that differ.", OUTPUT)]
+Cache = Annotated[
+    bool,
+    advanced(
+        "Keep windows that a frozen encoder has read under artifacts/cache/vectors (at most 512 MB), so that a second "
+        "fit starts at once; the results are the same.",
+        MACHINE,
+    ),
+]
 Device = Annotated[DeviceName, everyday("auto: a GPU where there is one.", MACHINE)]
 Threads = Annotated[
     int,

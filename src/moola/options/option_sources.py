@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
-from dataclasses import fields
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -95,6 +95,17 @@ def option_sources(options: type) -> dict[str, str] | None:
         if known is None
         else {field.name: known.get(field.name.rstrip("_"), "default") for field in fields(options)}
     )
+
+
+def recorded_options(options: Any) -> dict[str, Any]:
+    """Return a command's options by name as plain values, for a record in JSON: files by their path."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [plain(one) for one in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return {name: plain(value) for name, value in asdict(options).items()}
 
 
 def option_names(command: str) -> set[str]:

@@ -28,6 +28,7 @@ from moola.options.option_ranges import (
     COUNT,
     COUNT_OR_NONE,
     NOT_NEGATIVE,
+    POSITIVE,
     PROBABILITY,
     refuse_out_of_range,
 )
@@ -42,7 +43,7 @@ SPAN_SUFFIXES = (".csv", ".parquet")
 class ScanOptions(Machine):
     """Options of `scan`."""
 
-    model: Annotated[ModelFile, says("Model file that predicts pointers: a promoted .pt, or the model.pkl of a run.")]
+    model: Annotated[ModelFile, says("Model file that predicts pointers: a promoted .pt, or a run (its id, `latest`).")]
     bars: Annotated[Bars, says("Bar table with any number of bars and symbols.")] | None = None
     follow: Annotated[
         Path | None,
@@ -59,6 +60,14 @@ class ScanOptions(Machine):
         everyday(
             "Least probability of an event, that both its pointers are within 3 bars; by default the square of the "
             "model's pointer threshold, and at least 0.1.",
+            MODEL,
+        ),
+    ] = None
+    annotator: Annotated[
+        str | None,
+        advanced(
+            "Of several people whose spans the model learned, the one by whom events would have been marked; by "
+            "default any one of them.",
             MODEL,
         ),
     ] = None
@@ -89,6 +98,18 @@ class ScanOptions(Machine):
     polls: Annotated[
         int, COUNT_OR_NONE, advanced("Reads after which --follow ends; 0: only when interrupted.", DATA)
     ] = 0
+    on_event: Annotated[
+        str | None,
+        everyday("With --follow, your program for each event: one JSON line on its stdin.", OUTPUT),
+    ] = None
+    on_event_timeout_s: Annotated[
+        float, POSITIVE, advanced("Seconds that the program may take; then it is stopped and counts as failed.", OUTPUT)
+    ] = 10.0
+    on_event_retries: Annotated[
+        int,
+        COUNT_OR_NONE,
+        advanced("Further attempts where it fails; then the event goes to <output>.dead.jsonl.", OUTPUT),
+    ] = 3
     overview: Annotated[
         Path | None, everyday("HTML page of the events on their bars, with zoom and a table; works offline.", OUTPUT)
     ] = None
@@ -96,6 +117,7 @@ class ScanOptions(Machine):
     plot: Annotated[Path | None, everyday("Folder for a picture of each event.", OUTPUT)] = None
     plot_limit: Annotated[int, COUNT, advanced("Most pictures, of the likeliest events.", OUTPUT)] = 50
     resume: Annotated[bool, everyday("Continue an interrupted scan from its finished parts.", OUTPUT)] = False
+    overwrite: Annotated[bool, advanced("With --live, replace an output that is there.", OUTPUT)] = False
     batch_windows: Annotated[
         int, COUNT, advanced("Windows read and predicted at a time; memory grows with it.", MACHINE)
     ] = 1024
@@ -116,7 +138,7 @@ class ScanOptions(Machine):
         if (self.bars is None) == (self.follow is None):
             given = "neither is" if self.bars is None else "both are"
             raise WrongUsage(f"one of --bars and --follow must be given, but {given}. Give one.")
-        idle = [f"--{name}" for name in ("plot", "overview", "resume") if getattr(self, name)]
+        idle = [f"--{name}" for name in ("plot", "overview", "resume", "overwrite") if getattr(self, name)]
         idle += ["--processes"] if self.processes != 1 else []
         idle += ["--engine"] if self.engine != "processes" else []
         if self.follow is not None and idle:
@@ -126,6 +148,12 @@ class ScanOptions(Machine):
             )
         if self.strict and self.follow is None:
             raise WrongUsage("--strict must come with --follow, but --bars came. A scan refuses such bars anyway.")
+        if self.on_event is not None and (self.follow is None or self.output.suffix != ".jsonl"):
+            given = "--bars came" if self.follow is None else f"the output is {self.output}"
+            raise WrongUsage(
+                f"--on-event must come with --follow and an output in .jsonl, but {given}. Correct that or leave "
+                "--on-event out."
+            )
         suffixes = OUTPUT_SUFFIXES if self.follow is None else GROWING_SUFFIXES
         if self.output.suffix not in suffixes:
             raise WrongUsage(f"--output must end in {', '.join(suffixes)}, but it is {self.output}. Give another one.")

@@ -16,6 +16,7 @@ from moola.options.option_fields import (
     TRAINING,
     Bars,
     BootstrapSeed,
+    Cache,
     CpsaRatio,
     Embargo,
     Epochs,
@@ -36,6 +37,7 @@ from moola.options.option_fields import (
     says,
 )
 from moola.options.option_ranges import BETWEEN_0_AND_1, COUNT, DEFAULT_SEED, NOT_NEGATIVE, SEVERAL, SHARE, plain_kind
+from moola.options.span_options import Stretches
 from moola.options.toml_files import read_toml
 from moola.options.training_options import TrainOptions
 
@@ -47,7 +49,12 @@ ModelName = Literal["enhanced_simple_lstm", "prevalence", "logistic", "summary_t
 class CvOptions(LearnedFromRows, ManyFits):
     """Options of `cv`."""
 
-    data: Annotated[LabelledData, says("Labelled windows with times, relative or 4-D.")]
+    data: Annotated[LabelledData, says("Labelled windows with times, relative or 4-D.")] | None = None
+    spans: (
+        Annotated[Path, everyday("Instead of --data: spans to find on later --stretches of --bars.", DATA)] | None
+    ) = None
+    stretches: Stretches | None = None
+    bars: Annotated[Path | None, advanced("Bars on which --spans were marked.", DATA)] = None
     model: Annotated[ModelName, everyday("Network or cheap reference.", MODEL)] = "enhanced_simple_lstm"
     scheme: Annotated[
         Literal["expanding", "rolling", "combinatorial"],
@@ -96,6 +103,7 @@ class CvOptions(LearnedFromRows, ManyFits):
     ] = True
     save_curve: Annotated[Path | None, advanced("PNG of the learning curve.", OUTPUT)] = None
     seed: Annotated[Seed, says("First random seed; the others follow.")] = DEFAULT_SEED
+    cache: Cache = True
     resume: Annotated[str | None, everyday("Interrupted cv to continue, with the same options.", OUTPUT)] = None
 
 
@@ -314,7 +322,7 @@ FROM_SCRATCH: Ranges = {"hidden_dim": Choices((32, 64, 128))}
 # The encoder's rate is drawn only where the encoder is trained.
 WITH_ENCODER: Ranges = {"freeze_encoder": Choices((True, False)), "encoder_rate": Range(0.02, 1.0, log=True)}
 # Options of `train` that are no matter of taste: files, machines, seeds, and what marks a result.
-NOT_TUNED = ("input_dim", "window_bars", "allow_overlap", "save_run", "threads", "seed")
+NOT_TUNED = ("input_dim", "window_bars", "allow_overlap", "save_run", "threads", "seed", "cache")
 
 
 def tunable() -> dict[str, type]:

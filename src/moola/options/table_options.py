@@ -37,6 +37,10 @@ class SampleOptions:
     """Options of `sample`."""
 
     output: Annotated[Output, says("Folder to write the sample to.")] = Path("data")
+    quick: Annotated[
+        bool,
+        everyday("The year 2017 alone, for a look at the commands: small files, and no later windows.", DATA),
+    ] = False
     overwrite: Overwrite = False
 
 

@@ -15,6 +15,7 @@ from moola.options.option_fields import (
     Augmentations,
     AugmentData,
     BatchSize,
+    Cache,
     CpsaRatio,
     CutBars,
     Device,
@@ -185,6 +186,23 @@ class TrainOptions(SplitData):
     threads: Threads = 1
     precision: Precision = "auto"
     seed: Seed = DEFAULT_SEED
+    live_presence: Annotated[
+        bool,
+        advanced(
+            "Learn presence a second time, from what is known a few bars after a piece, so that `scan --live` and "
+            "`--follow` can report events by it; takes twice the time.",
+            TRAINING,
+        ),
+    ] = False
+    annotator: Annotated[
+        str | None,
+        advanced(
+            "Of several people in --spans, the one from whom presence is learned; by default from all, with an offset "
+            "for each.",
+            DATA,
+        ),
+    ] = None
+    cache: Cache = True
     resume: Annotated[
         str | None, everyday("Id or folder of an interrupted run to continue, with the same options.", OUTPUT)
     ] = None
@@ -206,8 +224,20 @@ class PretrainingOptions(FilesLength, Machine):
     ]
     output: Annotated[Output, says("Encoder file to write.")]
     input_dim: InputDim | None = None
-    hidden_dim: Annotated[HiddenDim, says("LSTM units per direction.")] = 128
-    num_layers: Annotated[NumLayers, says("LSTM layers.")] = 2
+    start_from: (
+        Annotated[
+            Path,
+            everyday(
+                "Encoder file whose weights to go on from, or `base`, which comes with moola; by default from scratch.",
+                MODEL,
+            ),
+        ]
+        | None
+    ) = None
+    hidden_dim: Annotated[
+        HiddenDim | None, says("LSTM units per direction; by default 128, or as in --start-from.")
+    ] = None
+    num_layers: Annotated[NumLayers | None, says("LSTM layers; by default 2, or as in --start-from.")] = None
     mirror_windows: Annotated[
         bool | None, advanced("Show every other window upside down; on where windows have prices.", TRAINING)
     ] = None

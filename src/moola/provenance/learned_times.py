@@ -42,14 +42,30 @@ def times_learned(start_us: np.ndarray | None, close_us: np.ndarray | None) -> d
     return {"time_range": [utc_text(start_us.min()), utc_text(close_us.max())]} | UNTIL_CLOSE
 
 
+def records_of(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the record and all that it goes on from: an encoder's start, or encoders side by side, each with its own.
+
+    Encoders side by side have learned nothing as such, and their common record is left out.
+    """
+    own = [record] if "time_range" in record or "also_learned" not in record else []
+    return own + [part for other in record.get("also_learned", []) for part in records_of(other)]
+
+
 def seen_among(record: dict[str, Any], start_us: np.ndarray | None, close_us: np.ndarray | None) -> np.ndarray | None:
     """Return which of these intervals `[start, close)` share time with what was learned from.
 
-    `record` is what an encoder records of its pretraining or a model of its training. Of which bars those times were is
-    not on it: bars of another symbol at the same times count too. A record of an older version says when its last bar
-    began and not how long it was: what begins after that moment counts as not seen. None where it or the intervals
-    have no times.
+    `record` is what an encoder records of its pretraining or a model of its training; what it went on from counts too
+    (`records_of`). Of which bars those times were is not on it: bars of another symbol at the same times count too. A
+    record of an older version says when its last bar began and not how long it was: what begins after that moment
+    counts as not seen. None where the intervals have no times, and where a record has none and the others saw nothing.
     """
+    found = [_seen_by_one(part, start_us, close_us) for part in records_of(record)]
+    known = [one for one in found if one is not None]
+    seen = np.logical_or.reduce(known) if known else None
+    return None if seen is None or (len(known) < len(found) and not seen.any()) else seen
+
+
+def _seen_by_one(record: dict[str, Any], start_us: np.ndarray | None, close_us: np.ndarray | None) -> np.ndarray | None:
     span = record.get("time_range")
     if span is None or start_us is None or close_us is None:
         return None
@@ -58,8 +74,12 @@ def seen_among(record: dict[str, Any], start_us: np.ndarray | None, close_us: np
     return intersects(start_us, close_us, first_us, last_us if closed else last_us + 1)
 
 
-# Under these names a model records what its encoder was pretrained on.
-ENCODER_RECORD = {"encoder_time_range": "time_range", "encoder_time_range_end": "time_range_end"}
+# Under these names a model records what its encoder, or each of its encoders, was pretrained on.
+ENCODER_RECORD = {
+    "encoder_time_range": "time_range",
+    "encoder_time_range_end": "time_range_end",
+    "encoder_also_learned": "also_learned",
+}
 
 
 def encoder_times(encoder: EncoderFile | None) -> dict[str, Any]:
@@ -69,14 +89,25 @@ def encoder_times(encoder: EncoderFile | None) -> dict[str, Any]:
 
 
 def learned_until_us(record: dict[str, Any]) -> int | None:
-    """Return when the last of what was learned from was over; None where the record has no times.
+    """Return when the last of all that was learned from was over; None where any of it has no times.
 
     A record of an older version says when its last bar began: the moment after that is returned.
     """
+    ends = [_until_us(part) for part in records_of(record)]
+    return None if None in ends else max(end for end in ends if end is not None)
+
+
+def _until_us(record: dict[str, Any]) -> int | None:
     if record.get("time_range") is None:
         return None
     last_us = time_us(record["time_range"][1])
     return last_us if UNTIL_CLOSE.items() <= record.items() else last_us + 1
+
+
+def seen_times(record: dict[str, Any]) -> str:
+    """State the times that were learned from, those of each record; empty where none is known."""
+    spans = sorted({tuple(part["time_range"]) for part in records_of(record) if part.get("time_range")})
+    return " and ".join(f"{first} to {last}" for first, last in spans)
 
 
 def seen_sentence(n_seen: int | None, of: str, span: list[str] | None) -> str:
@@ -120,17 +151,24 @@ def find_leaks(
 def _seen_by(
     encoder: EncoderFile, table: WindowTable, held_out: np.ndarray, data_sha256: str | None, split_sha256: str | None
 ) -> int:
-    """Count held-out windows that the encoder may have seen; without times, what files and splits can show."""
-    seen = seen_among(encoder.pretraining, rows_of(table.start_us, held_out), rows_of(table.close_us, held_out))
-    if seen is not None:
-        return int(seen.sum())
-    same_file = data_sha256 is not None and encoder.pretraining.get("input_sha256") == data_sha256
-    obeyed = encoder.pretraining.get("split_sha256")
-    if obeyed is None or obeyed != split_sha256:
-        if same_file:
-            return len(held_out)
-        log.warning("Without times it cannot be determined whether the encoder saw val and test windows.")
-    return 0
+    """Count held-out windows that the encoder, or one that it went on from, may have seen.
+
+    Without times, what files and splits can show has to do.
+    """
+    start_us, close_us = rows_of(table.start_us, held_out), rows_of(table.close_us, held_out)
+    found = np.zeros(len(held_out), dtype=bool)
+    for record in records_of(encoder.pretraining):
+        seen = _seen_by_one(record, start_us, close_us)
+        if seen is not None:
+            found |= seen
+            continue
+        same_file = data_sha256 is not None and record.get("input_sha256") == data_sha256
+        obeyed = record.get("split_sha256")
+        if obeyed is None or obeyed != split_sha256:
+            if same_file:
+                return len(held_out)
+            log.warning("Without times it cannot be determined whether the encoder saw val and test windows.")
+    return int(found.sum())
 
 
 # Which windows without labels may be seen: those over before the split's val and test begin.
@@ -295,12 +333,18 @@ def with_window_bars(options: Options) -> Options:
     if options.window_bars is not None:
         return options
     names = ("data",) if isinstance(options, LeakcheckOptions) else NAMES
-    named = {name: path for name in names if (path := getattr(options, name, None)) is not None}
-    recorded = {path: length for name, path in named.items() if (length := _recorded(name, path)) is not None}
+    named = [(name, path) for name in names for path in _paths(getattr(options, name, None))]
+    recorded = {path: length for name, path in named if (length := _recorded(name, path)) is not None}
     length = agreed_window_bars(None, recorded)
     if length != WINDOW_BARS:
         log.info("Windows have %d bars, as in %s.", length, next(iter(recorded)))
     return replace(options, window_bars=length)
+
+
+def _paths(given: Path | tuple[Path, ...] | None) -> tuple[Path, ...]:
+    if given is None:
+        return ()
+    return given if isinstance(given, tuple) else (given,)
 
 
 def _recorded(name: str, path: Path) -> int | None:

@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from moola.core.bars import Bars
 from moola.errors import InvalidData
+from moola.evaluation.calibration_drift import DRIFT_HEADER, calibration_by_time, drift_rows
+from moola.evaluation.span_metrics import JudgedEvents
 from moola.files import sha256_file
 from moola.options.command_lines import command_line as shell_line
 from moola.options.judging_options import ReportOptions
@@ -38,6 +41,17 @@ class ShownTable:
 
 
 @dataclass(frozen=True)
+class EventsShown:
+    """Events of a scan beside the spans of a person: figures of `eval --events`, and what they are of."""
+
+    result: dict[str, Any]
+    judged: JudgedEvents
+    bars: Bars
+    class_names: Sequence[str]
+    has_prices: bool
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """All that one page shows.
 
@@ -54,6 +68,8 @@ class ReportContent:
         The verdict on top; None shows `no_verdict` in its place.
     no_verdict
         Why there is no verdict.
+    trust
+        The answer to whether the model can be trusted; empty shows none.
     leaks
         Sentences on what the models saw of these windows; each is shouted on top.
     leak_proof
@@ -76,6 +92,8 @@ class ReportContent:
         Tables shown with the facts (the parts of the split).
     commands
         Lines to type to make the same again.
+    events
+        Events of a scan by the run's model beside the spans of a person.
     """
 
     title: str
@@ -83,6 +101,7 @@ class ReportContent:
     predictions: Predictions
     verdict: ShownVerdict | None = None
     no_verdict: str = ""
+    trust: str = ""
     leaks: Sequence[str] = ()
     leak_proof: bool | None = True
     ohlc: np.ndarray | None = None
@@ -94,6 +113,18 @@ class ReportContent:
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     fact_tables: Sequence[ShownTable] = ()
     commands: Sequence[str] = ()
+    events: EventsShown | None = None
+
+
+# How calibration drifts, on the pages of runs and of cross-validations.
+
+
+def drift_tables(predictions: Predictions, seed: int) -> list[ShownTable]:
+    """Return how calibration drifts over the evaluated windows as a table; none where they are too few."""
+    if not (found := calibration_by_time(predictions, seed)):
+        return []
+    note = "Difference: mean probability less share, with its 95 % interval; * where that leaves 0 out."
+    return [ShownTable("Calibration over time", DRIFT_HEADER, drift_rows(found), note)]
 
 
 # The prices of evaluated windows, from the data file where it still exists.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from moola.evaluation.trust import Trust
 from moola.options.judging_options import ReportOptions, gate_options
-from moola.options.study_options import CV_ROOT, CompareOptions, CvOptions
-from moola.reports.contents import ReportContent, ShownTable, ShownVerdict, judged_bars
+from moola.options.study_options import CompareOptions, CvOptions
+from moola.reports.contents import ReportContent, ShownTable, ShownVerdict, drift_tables, judged_bars
 from moola.reports.figure_rows import figure_name, shown
 from moola.runs import run_store
 from moola.stages.compare import compare
 from moola.stages.cross_validate import SHOWN
-from moola.stages.cv_gate import gate_cv
+from moola.stages.cv_gate import find_cv, gate_cv
 from moola.stages.model_card import command_line
 from moola.tables.prediction_table import read_predictions
 
@@ -20,21 +21,26 @@ COMPARED = ("value", "difference", "low", "high", "detectable", "p", "p_holm")
 
 def gather_cv(options: ReportOptions) -> ReportContent:
     """Collect a cv's page: pooled figures beside cheap references, folds, seeds, labels, the merged verdict."""
-    run = run_store.find_run(CV_ROOT, options.run)
+    run = find_cv(options.run)
     assert run.manifest is not None
     metrics, config = run.read(run_store.METRICS), run.read(run_store.CONFIG)
     predictions = read_predictions(run.path(run_store.PREDICTIONS)).of_part("test")
-    verdict, tables = None, [*_spread_tables(metrics), _uncertainty_table(metrics["uncertainty"])]
+    drift = drift_tables(predictions, options.seed)
+    verdict, tables = None, [*_spread_tables(metrics), *drift, _uncertainty_table(metrics["uncertainty"])]
     if options.baseline is not None:
         gate = gate_cv(gate_options(options))
         verdict = ShownVerdict(gate["verdict"], f"{gate['reason']}. Against {gate['baseline']}.")
         tables.insert(0, _judgement_table(gate["judgements"]))
+    elif (against := metrics.get("against_reference")) is not None:
+        sentence = f"{against['reason']}. Against {against['reference']}, the cheap reference with the lowest Brier."
+        verdict = ShownVerdict(against["verdict"], sentence)
     ohlc, no_ohlc = judged_bars(config, str(run.manifest.get("data_sha256")), predictions)
     return ReportContent(
         title=f"Cross-validation {run.run_id}",
         evaluation=metrics,
         predictions=predictions,
         verdict=verdict,
+        trust=str(Trust(**metrics["trust"])) if "trust" in metrics else "",
         no_verdict="A verdict needs another cross-validation to beat: name it with --baseline.",
         leaks=metrics["leaks"],
         leak_proof=not metrics["leaks"],

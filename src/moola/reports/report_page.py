@@ -6,7 +6,6 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,32 +22,16 @@ from moola.evaluation.pointer_metrics import nearest_pointers
 from moola.files import write_atomic
 from moola.reports import svg_charts
 from moola.reports.contents import ReportContent
+from moola.reports.events_section import events_section
 from moola.reports.figure_rows import figure_rows, headlines, interval_text, shown
 from moola.reports.gallery import gallery
+from moola.reports.pictures import Key, Picture
 from moola.tables.prediction_table import Predictions
 
 # The page itself: one template, one style sheet, nothing from elsewhere.
 
 
 TEMPLATE, STYLE = "template.html.j2", "style.css"
-
-
-@dataclass(frozen=True)
-class Key:
-    """One entry of a chart's legend: the class of its swatch, and what it stands for."""
-
-    swatch: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A chart with its heading, legend and caption."""
-
-    heading: str
-    chart: Markup
-    caption: str
-    keys: list[Key] = field(default_factory=list)
 
 
 def render(template_name: str = TEMPLATE, **context: Any) -> bytes:
@@ -93,6 +76,7 @@ def build_report(content: ReportContent) -> bytes:
         pointer_pictures=_pointer_pictures(predictions),
         training_pictures=_training_pictures(content),
         groups=gallery(predictions, content.ohlc),
+        events=None if content.events is None else events_section(content.events),
         has_curves=predictions.curves is not None,
         version=__version__,
     )

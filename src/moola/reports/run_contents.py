@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,26 @@ from moola.errors import InvalidData, MoolaError
 from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.files import read_bytes, sha256_file
 from moola.fit.reference_fits import reference_figures
-from moola.options.judging_options import REPORTS_ROOT, ReportOptions, gate_options
+from moola.options.judging_options import REPORTS_ROOT, EvalOptions, EventTruthOptions, ReportOptions, gate_options
 from moola.options.option_ranges import PROMOTED_NAME, PROMOTED_ROOT, RUNS_ROOT
-from moola.reports.contents import ReportContent, ShownTable, ShownVerdict, commands_of, judged_bars
+from moola.reports.contents import (
+    EventsShown,
+    ReportContent,
+    ShownTable,
+    ShownVerdict,
+    commands_of,
+    drift_tables,
+    judged_bars,
+)
 from moola.reports.cv_contents import comparison_table, gather_cv
 from moola.reports.figure_rows import figure_name
 from moola.reports.report_page import report
 from moola.runs import run_store
 from moola.runs.promotion import promoted_path
 from moola.stages import evaluate as judging
+from moola.stages import judge_events
 from moola.stages.cv_gate import is_cv
+from moola.stages.trust_of_run import trust_of_run
 from moola.tables.prediction_table import Predictions, read_predictions
 from moola.tables.split_file import read_split
 from moola.tables.window_file import read_windows
@@ -43,6 +53,7 @@ def report_run(options: ReportOptions) -> dict[str, Any]:
         run_id, content = run.run_id, gather_run(run, options)
     if options.compare:
         content = replace(content, tables=[comparison_table(options), *content.tables])
+    content = replace(content, events=_events(options))
     path = options.output or REPORTS_ROOT / f"{run_id}.html"
     report(path, content)
     verdict = content.verdict
@@ -60,6 +71,16 @@ def report_run(options: ReportOptions) -> dict[str, Any]:
     }
 
 
+def _events(options: ReportOptions) -> EventsShown | None:
+    """Evaluate the events of a scan for the page; its figures are not written elsewhere."""
+    if options.events is None:
+        options.refuse_idle()
+        return None
+    given = {name: getattr(options, name) for name in (one.name for one in fields(EventTruthOptions))}
+    result, judged, truth = judge_events.evaluated(EvalOptions(events=options.events, seed=options.seed, **given))
+    return EventsShown(result, judged, truth.bars, truth.class_names, truth.has_prices)
+
+
 def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
     """Collect all that the page shows; a missing baseline or data file is reported, and stops nothing."""
     assert run.manifest is not None
@@ -74,6 +95,7 @@ def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
         predictions=predictions,
         verdict=None if gate is None else _shown_verdict(gate),
         no_verdict=no_gate,
+        trust=str(trust_of_run(run, gate, options.seed, options.min_gain)),
         leaks=[str(leak) for leak in manifest.get("leaks") or []],
         leak_proof=manifest.get("leak_proof"),
         ohlc=ohlc,
@@ -81,7 +103,7 @@ def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
         references=_references(run, config, predictions, options.seed),
         chosen_by_val=run_store.chosen_by_val(manifest),
         history=read_history(run.path(run_store.HISTORY)),
-        tables=[] if gate is None else [_gate_table(gate)],
+        tables=[*([] if gate is None else [_gate_table(gate)]), *drift_tables(predictions, options.seed)],
         facts=_facts(manifest, config),
         fact_tables=[_parts_table(run, config, facts)],
         commands=commands_of(manifest, config, options),
@@ -162,7 +184,9 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 def _facts(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, dict[str, str]]:
     encoder = manifest.get("encoder") or {}
-    start = f"{config.get('pretrained_encoder')}" if manifest.get("pretrained") else "from scratch"
+    named = config.get("pretrained_encoder")
+    start = " and ".join(map(str, named if isinstance(named, list) else [named]))
+    start = start if manifest.get("pretrained") else "from scratch"
     data = {
         "data file": config.get("data"),
         "data SHA-256": manifest.get("data_sha256"),

@@ -126,12 +126,18 @@ LEAD_LAG_BARS = 12
 NEAR_BARS = 3
 
 
-def reliability_chart(bins: Sequence[Mapping[str, float]]) -> Markup:
-    """Draw accuracy against confidence, the band of a perfect model, the diagonal, and the counts."""
+WINDOW_WORDS = ("share predicted right", "confidence of the predicted class", "windows")
+
+
+def reliability_chart(bins: Sequence[Mapping[str, float]], words: tuple[str, str, str] = WINDOW_WORDS) -> Markup:
+    """Draw accuracy against confidence, the band of a perfect model, the diagonal, and the counts.
+
+    `words` name the upper axis, the lower axis, and what is counted.
+    """
     axes = Axes(LEFT, 24, ROOM, 185, (0, 1), (0, 1))
     counts = [int(row["n"]) for row in bins]
     below = Axes(LEFT, 236, ROOM, 46, (0, 1), (0, max(counts)))
-    parts = axes.frame([(value, "") for value, _ in SHARES], SHARES, "", "share predicted right")
+    parts = axes.frame([(value, "") for value, _ in SHARES], SHARES, "", words[0])
     for row in bins:
         low, high = axes.y(row["perfect_low"]), axes.y(row["perfect_high"])
         parts.append(rect(axes.x(row["bin"] / 10), high, ROOM / 10, low - high, "band"))
@@ -139,15 +145,15 @@ def reliability_chart(bins: Sequence[Mapping[str, float]]) -> Markup:
     points = axes.points([row["confidence"] for row in bins], [row["accuracy"] for row in bins])
     parts.append(polyline(points, "model"))
     parts += [element("circle", cx=x, cy=y, r=3.5, class_="dot") for x, y in points]
-    parts += below.frame(SHARES, [], "confidence of the predicted class", "")
-    parts.append(text(LEFT - 30, below.top - 8, "windows", "start", "name"))
+    parts += below.frame(SHARES, [], words[1], "")
+    parts.append(text(LEFT - 30, below.top - 8, words[2], "start", "name"))
     for row in bins:
         top = below.y(row["n"])
         left = below.x(row["bin"] / 10)
         parts.append(rect(left + 2, top, ROOM / 10 - 4, below.bottom - top, "bin"))
         parts.append(text(left + ROOM / 20, top - 3, str(int(row["n"])), "middle", "tick"))
     said = "; ".join(
-        f"{int(row['n'])} windows at confidence {row['confidence']:.2f} were right {row['accuracy']:.2f}"
+        f"{int(row['n'])} {words[2]} at confidence {row['confidence']:.2f} were right {row['accuracy']:.2f}"
         for row in bins
     )
     return drawing(WIDTH, HEIGHT, f"Reliability diagram. {said}.", parts)
@@ -255,6 +261,7 @@ class WindowPicture:
     true_bar: tuple[int, int]
     predicted_bar: tuple[int, int]
     n_bars: int
+    has_zones: bool = True
 
 
 def window_chart(picture: WindowPicture, label: str) -> Markup:
@@ -264,7 +271,7 @@ def window_chart(picture: WindowPicture, label: str) -> Markup:
     height = PRICE_HEIGHT if has_prices else 40.0
     axes = Axes(WINDOW_LEFT, PRICE_TOP, WINDOW_ROOM, height, (-0.5, n_bars - 0.5), _price_range(picture.ohlc))
     bottom = axes.bottom + (CURVE_HEIGHT + 18 if picture.curves is not None else 0)
-    parts = _zones(axes, n_bars, bottom)
+    parts = _zones(axes, n_bars, bottom) if picture.has_zones else []
     parts += _expansion(axes, picture.true_bar, "true-expansion")
     if picture.ohlc is not None:
         parts += _price_labels(axes)
@@ -275,7 +282,7 @@ def window_chart(picture: WindowPicture, label: str) -> Markup:
             picture.curves, axes, Axes(WINDOW_LEFT, axes.bottom + 18, WINDOW_ROOM, CURVE_HEIGHT, axes.x_range, (0, 1))
         )
     parts.append(line(WINDOW_LEFT, bottom, axes.right, bottom, "axis"))
-    for bar in (0, *inner_zone(n_bars), n_bars - 1):
+    for bar in (0, *(inner_zone(n_bars) if picture.has_zones else ()), n_bars - 1):
         parts.append(text(axes.x(bar), bottom + 13, str(bar), "middle", "tick"))
     return drawing(WINDOW_WIDTH, bottom + 18, label, parts)
 

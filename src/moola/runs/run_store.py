@@ -7,7 +7,6 @@ import datetime as dt
 import logging
 import os
 import platform
-import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from moola.files import (
     write_atomic,
 )
 from moola.locks import alone, lock_beside
+from moola.runs.run_names import MANIFEST, RUN_ID, full_name
 
 # What a run's manifest must say, and that every file is as recorded.
 
@@ -90,7 +90,6 @@ def _refuse(folder: Path, must: str, found: str) -> UntrustedFile:
 
 
 log = logging.getLogger(__name__)
-MANIFEST = "manifest.json"
 MODEL = "model.pkl"
 # The model that predicted val rows, where the one that is kept trained on them.
 MODEL_BEFORE_REFIT = "model_before_refit.pkl"
@@ -105,7 +104,6 @@ CHECKPOINTS = "checkpoint*.pt"
 CARD = "model_card.md"
 VERSIONED = ("moola", "torch", "numpy", "polars", "scipy")
 HASHED = (CONFIG, FACTS, HISTORY, METRICS, MODEL, MODEL_BEFORE_REFIT, PREDICTIONS)
-RUN_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_]+-s\d+-[0-9a-f]{8}(-\d+)?")
 
 
 @dataclass(frozen=True)
@@ -230,18 +228,19 @@ def _require_same(run: Run, kind: str, key: str) -> None:
 
 
 def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
-    """Find a run by id or folder, and check its files against the manifest.
+    """Find a run by id, the beginning of one, `latest` or folder, and check its files against the manifest.
 
     Raises
     ------
     WrongUsage
-        The name is no plain run id and no folder.
+        The name is no plain run id and no folder, or several runs begin so.
     OperationFailed
         There is no such run, or it is incomplete and `complete` is asked.
     UntrustedFile
         A file is missing or differs from its hash in the manifest, or the manifest from its own or from the folder.
     """
-    folder = root / safe_name(_name_under(root, Path(name)), "a run id")
+    given = safe_name(_name_under(root, Path(name)), "a run id")
+    folder = root / full_name(given, (root,), complete)
     if folder.is_symlink():
         raise UntrustedFile(f"a run must be a folder of its own, but {folder} is a link to elsewhere. Copy it here.")
     if not folder.is_dir():

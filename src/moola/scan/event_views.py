@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -111,6 +111,8 @@ class SymbolOverview:
         Events whose bars are all shown, counted from the first bar shown, in order of their start.
     events
         The same events with their times.
+    learned
+        Which of them lie in times that the model learned from.
     """
 
     name: str
@@ -118,13 +120,15 @@ class SymbolOverview:
     first_bar: int
     merged: MergedEvents
     events: Events
+    learned: np.ndarray
 
 
 @dataclass(frozen=True)
 class Overview:
-    """What the page shows, and how much of the scan that is."""
+    """What the page shows, and how much of the scan that is; `about` says what is known of the model, line by line."""
 
     title: str
+    about: Sequence[str]
     class_names: list[str]
     symbols: list[SymbolOverview]
     min_prob: float
@@ -138,7 +142,7 @@ class Overview:
         return sum(len(symbol.events) for symbol in self.symbols)
 
 
-def overview(scan: Scan, max_bars: int) -> Overview:
+def overview(scan: Scan, max_bars: int, about: Sequence[str] = ()) -> Overview:
     """Collect the latest bars of each symbol, `max_bars` in all, and the events among them; the scan has run."""
     assert scan.options.bars is not None
     each = max(max_bars // len(scan.spool.symbols), 1)
@@ -151,6 +155,7 @@ def overview(scan: Scan, max_bars: int) -> Overview:
         found[symbol] = MergedEvents.joined([found[symbol], inside])
     return Overview(
         scan.options.bars.name,
+        about,
         list(scan.class_names),
         [_symbol(scan, i, first[i], found[i]) for i in range(len(first))],
         scan.judging.min_prob,
@@ -166,6 +171,6 @@ def _symbol(scan: Scan, symbol: int, first_bar: int, found: MergedEvents) -> Sym
     known = np.where(found.known_bar == HINDSIGHT, HINDSIGHT, found.known_bar - first_bar)
     low, high, bar = found.low - first_bar, found.high - first_bar, found.bar - first_bar
     merged = replace(found, bar=bar, low=low, high=high, known_bar=known)
-    return SymbolOverview(
-        scan.spool.symbols[symbol], bars, first_bar, merged, events_of(merged, bars, scan.class_names)
-    )
+    events = events_of(merged, bars, scan.class_names)
+    learned = scan.learned(events)
+    return SymbolOverview(scan.spool.symbols[symbol], bars, first_bar, merged, events, learned)

@@ -21,11 +21,13 @@ from moola.core.windows import allowed_gap_s, cut_windows
 from moola.errors import InvalidData, OperationFailed
 from moola.files import sha256_file
 from moola.models.model_files import read_model
+from moola.models.presence_part import Presence
 from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_with_bars
+from moola.scan.event_program import EventProgram, program_of
 from moola.scan.follow_state import STATE, FollowFolder, FollowState, SymbolState, folder_of
-from moola.scan.parts import NOTHING_TOLD, reader_and_judging
-from moola.tables.bar_spool import rows_by_symbol
+from moola.scan.parts import NOTHING_TOLD, PartReader, reader_and_judging
+from moola.tables.bar_spool import LastBars, rows_by_symbol
 from moola.tables.cutting import dropped_sentence
 from moola.tables.event_table import events_frame, events_of, frame_text
 from moola.tables.growing_table import Piece, Place, goes_on, good_bars, is_parquet, new_pieces, rest_elsewhere
@@ -146,6 +148,7 @@ class Follower:
                 f"--follow must name a file or a folder, but there is no {self.source}. Check the path."
             )
         self.folder = FollowFolder(options.output, self._deciding())
+        self.program = self._program()
         self.state = FollowState()
         # What a file was when it was last read to its end: nothing is read again until it is another.
         self.signatures: dict[str, tuple[int, int, int]] = {}
@@ -161,6 +164,8 @@ class Follower:
         """Look at the source again and again; `on_events` gets the table of events just reported."""
         try:
             self.state = self.folder.open()
+            if self.program is not None:
+                self.program.begin()
             on_begun()
             if not self.state.n_bytes and not self.state.pending:
                 none = MergedEvents.none(len(self.reader.model.class_names))
@@ -170,10 +175,23 @@ class Follower:
                 self.look(on_events)
                 n_looks += 1
                 if n_looks == self.options.polls:
-                    return self._result()
+                    break
                 time.sleep(self.options.poll_s)
+            if self.program is not None:
+                self.program.finish()
+            return self._result()
         finally:
+            if self.program is not None:
+                self.program.stop()
             self.folder.close()
+
+    def _program(self) -> EventProgram | None:
+        options = self.options
+        if options.on_event is None:
+            return None
+        words = program_of(options.on_event)
+        waits = (options.on_event_timeout_s, options.on_event_retries)
+        return EventProgram(words, options.output, self.folder.folder, *waits)
 
     def look(self, on_events: OnEvents) -> None:
         """Read what was appended since the last look, a piece at a time."""
@@ -303,6 +321,8 @@ class Follower:
         reach = sliding.reach(n_seen)
         max_gap_s = allowed_gap_s(bars.start_us, sliding.max_gap_hours)
         self.n_dropped += self._over_gaps(bars, offset, first, end, max_gap_s)
+        if self.reader.model.presence is not None:
+            return self._by_presence(before, bars, max_gap_s, self.reader.model.presence)
         for place in range(first, end, sliding.batch_windows):
             stop = min(place + sliding.batch_windows, end)
             start_bar, stop_bar = max(place - reach, 0) * sliding.stride, (stop - 1) * sliding.stride + n_seen
@@ -315,6 +335,27 @@ class Follower:
                 frames.append(self._frame(found, bars, offset))
         kept = max(end - reach, 0) * sliding.stride
         return SymbolState(bars.take(slice(kept - offset, None)), kept, told), frames
+
+    def _by_presence(
+        self, before: SymbolState, bars: Bars, max_gap_s: float, presence: Presence
+    ) -> tuple[SymbolState, list[pl.DataFrame]]:
+        """Report the events that become known with a symbol's new bars, and keep the bars that later ones need."""
+        offset, sliding, told, frames = before.offset, self.reader.sliding, before.told, []
+        n_bars = offset + len(bars)
+        reading = PartReader(self.reader, self.judging, LastBars(bars, offset, max_gap_s), live=True)
+        if not sliding.n_places(n_bars, self.reader.n_bars):
+            return SymbolState(bars, offset, told), frames
+        step = sliding.batch_windows * sliding.stride
+        for first in range(max(before.n_bars, self.reader.n_bars - 1), n_bars, step):
+            stop = min(first + step, n_bars)
+            found = reading.known_between(0, first, stop, presence)
+            found = not_yet_told(found, told, self.judging.max_overlap)
+            told = np.concatenate([told, found.bar])
+            told = told[told[:, 1] >= stop - presence.lag - presence.longest]
+            if len(found):
+                frames.append(self._frame(found, bars, offset))
+        kept = reading.known_since(presence, n_bars)
+        return SymbolState(bars.take(slice(max(kept - offset, 0), None)), max(kept, offset), told), frames
 
     def _over_gaps(self, bars: Bars, offset: int, first: int, end: int, max_gap_s: float) -> int:
         """Count and report the new windows that hold a gap above the longest one."""
@@ -338,6 +379,8 @@ class Follower:
         self.folder.keep(self.state)
         if frame is not None and len(frame):
             on_events(frame)
+            if self.program is not None:
+                self.program.look()
 
     def _deciding(self) -> dict[str, Any]:
         chosen = {name: value for name, value in asdict(self.options).items() if name in DECIDING}
@@ -350,6 +393,8 @@ class Follower:
             "n_events": self.state.n_events,
             "n_bars": sum(one.n_bars for one in self.state.symbols.values()),
             "n_symbols": len(self.state.symbols),
+            "n_handed_on": None if self.program is None else self.program.n_taken,
+            "n_dead": None if self.program is None else self.program.n_dead,
             "n_bad_lines": self.n_bad_lines,
             "n_skipped": self.skipped.n,
             "n_differing": self.skipped.n_differing,

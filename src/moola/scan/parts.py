@@ -15,7 +15,7 @@ from moola.core.event_merging import MergedEvents, WindowCurves, not_yet_told, s
 from moola.core.span_shapes import LOOK_AHEAD, LOOK_BACK, PACE_BARS
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, remove_leftovers, sha256_bytes, sha256_file, write_atomic
-from moola.fit.chart_reading import BarVectors, n_ways
+from moola.fit.chart_reading import BarVectors, sums_for
 from moola.models.model_files import ModelFile, read_model
 from moola.models.presence_part import RIVAL_BARS, SIDE_BARS, Chart, Presence, chart_of, read_chart
 from moola.options.scan_options import ScanOptions
@@ -176,13 +176,49 @@ class PartReader:
         sliding = self.reader.sliding
         reach = sliding.reach(self.reader.n_bars)
         own = slice(stretch.first * sliding.stride, stretch.last * sliding.stride)
-        if self.reader.model.presence is not None:
-            return self._present(stretch.symbol, own, stretch.last, self.reader.model.presence)
+        presence = self.reader.model.presence
+        if presence is not None and self.live:
+            return self.known_between(stretch.symbol, *self._known_bars(stretch), presence)
+        if presence is not None:
+            return self._present(stretch.symbol, own, stretch.last, presence)
         if self.live:
             said, _, _ = self.said(stretch.symbol, stretch.first - reach, stretch.last)
             return self.judging.as_known(said, own)
         said, _, _ = self.said(stretch.symbol, stretch.first - reach, stretch.last + reach)
         return self.judging.in_hindsight(said, own)
+
+    def _known_bars(self, stretch: Stretch) -> tuple[int, int]:
+        """Return the bars `[first, stop)` that come with a part's windows."""
+        stride, n_seen, n_bars = self.reader.sliding.stride, self.reader.n_bars, self.spool.n_bars[stretch.symbol]
+        is_last = stretch.last == self.reader.sliding.n_places(n_bars, n_seen)
+        first = stretch.first * stride + n_seen - 1 if stretch.first else 0
+        return first, n_bars if is_last else stretch.last * stride + n_seen - 1
+
+    def known_since(self, presence: Presence, first: int) -> int:
+        """Return the first bar that `known_between` reads where it begins with a bar; a multiple of the stride."""
+        stride = self.reader.sliding.stride
+        start = first - presence.lag - presence.longest - SIDE_BARS - RIVAL_BARS
+        return max(min(start - self.reader.n_bars - stride, start - SHAPE_BACK), 0) // stride * stride
+
+    def known_between(self, symbol: int, first: int, stop: int, presence: Presence) -> MergedEvents:
+        """Return the events that become known with the bars `[first, stop)`, in that order: `lag` bars after each."""
+        stride, n_seen, lag = self.reader.sliding.stride, self.reader.n_bars, presence.lag
+        start = first - lag - presence.longest - SIDE_BARS - RIVAL_BARS
+        sums: list[BarVectors] = []
+
+        def sums_of(n_bars: int, _: int) -> BarVectors:
+            sums.append(sums_for(self.reader.model, n_bars, presence.ahead))
+            return sums[0]
+
+        last_place = max(stop - n_seen, -1) // stride + 1
+        said, _, place = self.said(symbol, (start - n_seen) // stride, last_place, sums_of)
+        vectors, seen = sums[0].means()
+        chart, offset = self._chart(symbol, slice(start, stop), vectors, seen, place, stop)
+        bar, prob = read_chart(presence, chart, len(self.reader.model.class_names), 0, len(chart))
+        known = bar[:, 1] + offset + lag
+        # Where no window has a bar, as after a gap, nothing is said of it.
+        inside = (known >= first) & (known < stop) & chart.seen[bar].all(axis=1)
+        return self.judging.present_live(said, bar[inside] + offset, prob[inside], known[inside])
 
     def _present(self, symbol: int, own: slice, last: int, presence: Presence) -> MergedEvents:
         """Return the events of a part that begin at its own bars, by a model that knows where nothing is."""
@@ -194,8 +230,7 @@ class PartReader:
         sums: list[BarVectors] = []
 
         def sums_of(n_bars: int, _: int) -> BarVectors:
-            model = self.reader.model
-            sums.append(BarVectors(n_bars, model.network.encoder.output_dim, n_ways(model), self.reader.zone))
+            sums.append(sums_for(self.reader.model, n_bars, None))
             return sums[0]
 
         first_place, last_place = (need.start - n_seen) // stride, need.stop // stride + 1
@@ -208,15 +243,25 @@ class PartReader:
         return self.judging.present(said, bar + offset, prob)
 
     def _chart(
-        self, symbol: int, need: slice, vectors: tuple[np.ndarray, ...], seen: np.ndarray, place: int
+        self,
+        symbol: int,
+        need: slice,
+        vectors: tuple[np.ndarray, ...],
+        seen: np.ndarray,
+        place: int,
+        stop: int | None = None,
     ) -> tuple[Chart, int]:
-        """Put vectors beside all bars on which shapes of the needed ones depend; bars without a window have zeros."""
+        """Put vectors beside all bars on which shapes of the needed ones depend; bars without a window have zeros.
+
+        Live no bar from `stop` on is read.
+        """
         first = max(need.start - SHAPE_BACK, 0)
-        bars = self.spool.read(symbol, first, need.stop + SHAPE_AHEAD)
+        bars = self.spool.read(symbol, first, need.stop + SHAPE_AHEAD if stop is None else stop)
         row = np.arange(len(bars)) + first - place
         known = (row >= 0) & (row < len(seen))
         spread = tuple(np.where(known[:, None], one[np.clip(row, 0, len(seen) - 1)], 0.0) for one in vectors)
-        return chart_of(bars.ohlc, spread, known & seen[np.clip(row, 0, len(seen) - 1)]), first
+        ahead = None if stop is None else self.reader.model.presence.ahead  # type: ignore[union-attr]
+        return chart_of(bars.ohlc, spread, known & seen[np.clip(row, 0, len(seen) - 1)], ahead), first
 
 
 def propose(
@@ -259,10 +304,13 @@ def reader_and_judging(model: ModelFile, options: ScanOptions) -> tuple[WindowRe
             "Train one with --predict-pointers true."
         )
     if model.presence is not None and (options.live or options.follow is not None):
-        raise WrongUsage(
-            f"--live and --follow must have a model without presence, but {options.model} learned from spans on "
-            "annotated stretches: its probability of a piece depends on bars after it. Scan without them."
-        )
+        model = _as_bars_come(model, options)
+    if options.annotator is not None:
+        if model.presence is None:
+            raise WrongUsage(
+                f"--annotator must come with a model that learned presence, but {options.model} did not. Leave it out."
+            )
+        model = replace(model, presence=model.presence.of_person(options.annotator))
     reader = WindowReader(model, device, Sliding(options.stride, options.max_gap_hours, options.batch_windows))
     least = least_prob(model) if options.min_prob is None else options.min_prob
     return reader, Judging(least, options.max_overlap, options.live_windows)
@@ -274,6 +322,22 @@ def least_prob(model: ModelFile) -> float:
         return model.presence.threshold
     # The model's threshold is one pointer's; an event has two, and its probability is of both.
     return max((model.pointer_threshold or 0.0) ** 2, LEAST_PROB)
+
+
+def _as_bars_come(model: ModelFile, options: ScanOptions) -> ModelFile:
+    """Let live presence stand for the one that looks ahead."""
+    live = model.live_presence
+    if live is None or live.ahead is None:
+        raise WrongUsage(
+            f"--live and --follow must have a model whose presence looks no further than the bars known, but "
+            f"{options.model} learned from spans without --live-presence. Train it with that, or scan without them."
+        )
+    if options.stride > live.ahead + 1:
+        raise WrongUsage(
+            f"--stride must be at most {live.ahead + 1} where a model with presence scans as bars come, but it is "
+            f"{options.stride}: some bars would be in no window in time. Lower it."
+        )
+    return replace(model, presence=live)
 
 
 # What proposals of neighbouring parts of a scan do to each other, settled part by part in their order.

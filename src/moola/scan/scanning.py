@@ -13,20 +13,22 @@ import numpy as np
 
 from moola import __version__
 from moola.core.event_merging import MergedEvents
-from moola.errors import InvalidData
+from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
+from moola.fit.familiar_bars import compare_bars
 from moola.fit.processes import results
 from moola.locks import alone, lock_beside
 from moola.models.model_files import read_model
 from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_with_bars, seen_among
+from moola.scan.follow_state import STATE, folder_of
 from moola.scan.parts import PartReader, ScanParts, counted_windows, propose, reader_and_judging, settle, timed
 from moola.scan.window_reading import Stretch, stretches
 from moola.tables.bar_spool import SpooledBars, spool_bars, symbol_interval_us
 from moola.tables.event_table import Events, write_event_pieces
 
 OnPart = Callable[[int, int, int], None]
-DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows")
+DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows", "annotator")
 
 
 class Scan:
@@ -42,6 +44,7 @@ class Scan:
     def __init__(self, options: ScanOptions) -> None:
         options.check()
         assert options.bars is not None
+        _keep_what_was_told(options)
         self.options = options
         self.reader, self.judging = reader_and_judging(read_model(options.model), options)
         self.parts = ScanParts(options.output, self._deciding(options.bars))
@@ -76,6 +79,7 @@ class Scan:
         sliding = self.reader.sliding
         beginning = self.spool.read(longest, 0, sliding.batch_windows * sliding.stride + self.reader.n_bars)
         intervals = compare_with_bars(self.reader.model, beginning.start_us)
+        likeness = compare_bars(self.reader.model, self.spool, self.reader.sliding.max_gap_hours, self.reader.device)
         read = np.cumsum(counts.by_part)
         with closing(self._proposals(n_done)) as proposals:
             for number, found in in_order(proposals, n_done):
@@ -91,8 +95,7 @@ class Scan:
             for events in self.events():
                 said.update(np.array(self.class_names)[events.class_prob.argmax(axis=1)].tolist())
                 n_cut += int(events.cut.sum())
-                seen = seen_among(training, events.time_us[:, 0], self._over_us(events))
-                n_learned += 0 if seen is None else int(seen.sum())
+                n_learned += int(self.learned(events).sum())
                 yield events
 
         write_event_pieces(self.options.output, counted(), self.class_names)
@@ -103,6 +106,7 @@ class Scan:
                 "n_cut": n_cut,
                 "predicted": dict(sorted(said.items())),
                 "min_prob": float(self.judging.min_prob),
+                "event_prob": self.reader.event_prob,
                 "n_bars": sum(self.spool.n_bars),
                 "n_symbols": len(self.spool.symbols),
                 "resumed_parts": n_done,
@@ -112,6 +116,7 @@ class Scan:
                 "n_learned": n_learned if training.get("time_range") else None,
             }
             | intervals
+            | likeness
             | counts.as_dict()
         )
 
@@ -130,6 +135,11 @@ class Scan:
     def reading(self) -> PartReader:
         """The model over the bars, once `run` has laid them out."""
         return PartReader(self.reader, self.judging, self.spool, self.options.live)
+
+    def learned(self, events: Events) -> np.ndarray:
+        """Return which events lie in times that the model learned from; none where these are not known."""
+        seen = seen_among(self.reader.model.training, events.time_us[:, 0], self._over_us(events))
+        return np.zeros(len(events), dtype=bool) if seen is None else seen
 
     def _over_us(self, events: Events) -> np.ndarray:
         """When the last bar of each event is over."""
@@ -157,6 +167,26 @@ class Scan:
         chosen = {name: options[name] for name in DECIDING}
         own = {"min_prob": self.judging.min_prob, "device": self.reader.device.type, "version": __version__}
         return files | chosen | own
+
+
+def _keep_what_was_told(options: ScanOptions) -> None:
+    """Refuse to replace a record of events as they became known, which no later scan gives back.
+
+    Raises
+    ------
+    WrongUsage
+        A follower appends to the output, or the output of a live scan is there and is not to be replaced.
+    """
+    output = options.output
+    if (folder_of(output) / STATE).is_file():
+        raise WrongUsage(
+            f"--output must not be one that a follower appends to, but {output} is: {folder_of(output)} holds its "
+            "state. Name another one."
+        )
+    if options.live and output.exists() and not (options.overwrite or options.resume):
+        raise WrongUsage(
+            f"--output of a live scan must not be there yet, but {output} is. Name another one, or pass --overwrite."
+        )
 
 
 def in_order(proposals: Iterable[tuple[int, MergedEvents]], first: int) -> Iterator[tuple[int, MergedEvents]]:

@@ -17,7 +17,10 @@ from moola.evaluation.pointer_metrics import HIT_BARS
 from moola.fit.chart_reading import BarVectors, heard, vectors_heard, zone_of
 from moola.fit.predicting import decode, read_windows_both_ways
 from moola.models.model_files import ModelFile
+from moola.models.presence_part import PROBABILITY, RANK
 from moola.tables.bar_spool import LaidOutBars, symbol_gap_s, symbol_interval_us
+
+POINTERS = "probability that both pointers are near"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,12 @@ class WindowReader:
     def zone(self) -> tuple[int, int]:
         """Bars of a window in which its pointers are trusted: the inner zone, as far as the model sees it."""
         return zone_of(self.model)
+
+    @property
+    def event_prob(self) -> str:
+        """What the probability of an event is, in words."""
+        presence = self.model.presence
+        return POINTERS if presence is None else RANK if presence.is_rank else PROBABILITY
 
     def read(self, bars: Bars, offset: int, max_gap_s: float, sums: BarVectors | None = None) -> WindowCurves:
         """Read the windows of one symbol's bars.
@@ -113,6 +122,24 @@ class Judging:
         prob = prob[rows]
         total = np.maximum(prob.sum(axis=1, keepdims=True), np.finfo(float).tiny)
         return replace(found, event_prob=prob.max(axis=1, initial=0.0), class_prob=prob / total)
+
+    def present_live(
+        self, said: WindowCurves, bar: np.ndarray, prob: np.ndarray, known_bar: np.ndarray
+    ) -> MergedEvents:
+        """The same as each event becomes known, by windows that were complete then; in the order of that."""
+        n_seen = said.n_seen
+        first = np.searchsorted(said.first_bar, bar[:, 1] - n_seen + 1, side="left")
+        complete = np.searchsorted(said.first_bar, known_bar - n_seen + 1, side="right")
+        last = np.minimum(np.searchsorted(said.first_bar, bar[:, 0], side="right"), complete)
+        rows = np.flatnonzero((prob.max(axis=1, initial=0.0) >= self.min_prob) & (last > first))
+        # That no window has the whole event in its inner zone yet is no cut.
+        found = judge(said, bar[rows], first[rows], last[rows], np.zeros(len(rows), dtype=bool), HIT_BARS)
+        prob = prob[rows]
+        total = np.maximum(prob.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        found = replace(
+            found, event_prob=prob.max(axis=1, initial=0.0), class_prob=prob / total, known_bar=known_bar[rows]
+        )
+        return found.take(np.lexsort((found.bar[:, 1], found.bar[:, 0], -found.event_prob, found.known_bar)))
 
     def as_known(self, said: WindowCurves, own: slice) -> MergedEvents:
         """Find the events that can be reported with the windows that begin at the bars of `own`."""

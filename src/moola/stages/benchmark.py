@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from moola.core.utc_times import utc_text
@@ -15,6 +13,7 @@ from moola.files import json_bytes, read_json, sha256_file, write_atomic
 from moola.fit.processes import OnFit, run_jobs
 from moola.models.references import AEON_PEERS, LEARNERS, PEERS, require_aeon
 from moola.options.option_ranges import refuse_out_of_range
+from moola.options.option_sources import recorded_options
 from moola.options.study_options import BenchmarkOptions
 from moola.stages.benchmark_draws import Draw, lay_out
 from moola.stages.benchmark_fits import (
@@ -335,9 +334,8 @@ def _fit_jobs(
 
 def _record(options: BenchmarkOptions, draws: list[Draw], seen: SeenBars | None) -> dict[str, Any]:
     judged_by = options.test if options.judge == "test" else None
-    plain = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
     return {
-        "options": plain,
+        "options": recorded_options(options),
         "train_sha256": sha256_file(options.train),
         "test_sha256": sha256_file(judged_by) if judged_by is not None else None,
         "judge": options.judge,

@@ -27,7 +27,7 @@ from moola.files import json_bytes, read_json, sha256_file, write_atomic
 from moola.fit.inputs import gather
 from moola.fit.predicting import predict
 from moola.fit.reference_fits import class_numbers, with_common_pointers
-from moola.models.model_files import BASE_NAME, read_encoder, read_model
+from moola.models.model_files import BASE_NAME, each_encoder, encoder_sha256, read_encoder, read_model
 from moola.models.references import LEARNERS, PEERS
 from moola.models.sealed import digest
 from moola.options.study_options import BenchmarkOptions
@@ -181,13 +181,19 @@ def network_job(
 ) -> FitJob:
     """Return the fit of an arm. An encoder that is still to be pretrained counts by its digest."""
     given: dict[str, Any] = {"device": options.device, **with_bars(arm.train, seen)}
-    if encoder is not None:
-        given["pretrained_encoder"] = encoder.options.output
     # A fit runs in a folder of its own.
     given = {
         key: value.absolute() if isinstance(value, Path) and value != BASE_NAME else value
         for key, value in given.items()
     }
+    named = tuple(one if one == BASE_NAME else one.absolute() for one in each_encoder(given.get("pretrained_encoder")))
+    beside = encoder_sha256(named) if encoder is not None else None
+    if encoder is not None:
+        named += (encoder.options.output.absolute(),)
+    if named:
+        given["pretrained_encoder"] = named if len(named) > 1 else named[0]
+    # A grid on many draws reads few windows twice; what its processes have in common they keep in memory.
+    given.setdefault("cache", False)
     settings = TrainOptions(
         data=draw.data.absolute(),
         split=draw.split.absolute(),
@@ -198,7 +204,9 @@ def network_job(
     )
     # Data and split count by their content, not by the path that the split's record may name.
     known = {"model": "network", **_decided(draw), "encoder": encoder.digest if encoder is not None else ""}
-    without = ("data", "split", "resume", "save_run", *(["pretrained_encoder"] if encoder is not None else []))
+    if beside is not None:
+        known["beside"] = beside
+    without = ("data", "split", "resume", "save_run", "cache", *(["pretrained_encoder"] if encoder is not None else []))
     key = digest(known | {f"train.{name}": text for name, text in deciding(settings, without).items()})
     return FitJob(options.output, arm.name, draw, seed, options.window_bars, settings, key)
 

@@ -19,7 +19,7 @@ from moola.core.bars import bar_lengths_us
 from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, safe_name, sha256_file, write_atomic
-from moola.models.model_files import BASE_NAME, encoder_path
+from moola.models.model_files import BASE_NAME, each_encoder, encoder_path
 from moola.models.references import LEARNERS, PEERS
 from moola.models.sealed import digest
 from moola.options.study_options import BenchmarkOptions
@@ -84,10 +84,10 @@ def _arm(name: str, table: Any, path: Path) -> Arm:
     _refuse(table, STAGES, f"[{name}]", "table", path)
     found = {stage: _options(stage, table[stage], f"[{name}.{stage}]", path) for stage in STAGES if stage in table}
     train = found.get("train", {})
-    if "pretrain" in found and "pretrained_encoder" in train:
+    if "pretrain" in found and len(each_encoder(train.get("pretrained_encoder"))) > 1:
         raise WrongUsage(
-            f"a configuration must have one encoder, but [{name}] has pretrain and pretrained_encoder ({path}). Leave "
-            f"one out."
+            f"a configuration must have at most two encoders, but [{name}] has pretrain and two of pretrained_encoder "
+            f"({path}). Leave one out."
         )
     return Arm(name, train, found.get("pretrain"))
 
@@ -122,7 +122,9 @@ def _as_type(value: Any, hint: Any, what: str, path: Path) -> Any:
     """Turn a TOML value into what the option holds: paths from text, tuples from lists, floats from whole numbers."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return _as_type(value, next(one for one in inner if one is not NoneType), what, path)
+        kinds = [one for one in inner if one is not NoneType]
+        several = [one for one in kinds if get_origin(one) is tuple and isinstance(value, list)]
+        return _as_type(value, (several or kinds)[0], what, path)
     if origin is Literal and value in inner:
         return value
     if origin is tuple and isinstance(value, list):
@@ -283,8 +285,9 @@ def with_bars(given: Any, seen: SeenBars | None) -> dict[str, Any]:
 def deciding(options: Any, without: Iterable[str]) -> dict[str, str]:
     """Return options as text, a file by its content: what an encoder or a fit depends on."""
     values = {field.name: getattr(options, field.name) for field in fields(options)}
-    if values.get("pretrained_encoder") is not None:
-        values["pretrained_encoder"] = encoder_path(values["pretrained_encoder"])
+    if (named := values.get("pretrained_encoder")) is not None:
+        files = [_told(encoder_path(one)) for one in each_encoder(named)]
+        values["pretrained_encoder"] = "+".join(files)
     return {key: _told(value) for key, value in values.items() if key not in without}
 
 

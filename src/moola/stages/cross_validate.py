@@ -15,21 +15,24 @@ import polars as pl
 from moola.core.splits import Split, make_folds
 from moola.errors import WrongUsage
 from moola.evaluation.calibration import Calibrator
+from moola.evaluation.class_metrics import brier
 from moola.evaluation.figures import TrainingFacts, evaluate
+from moola.evaluation.gates import judge
+from moola.evaluation.trust import trust
 from moola.files import sha256_file
 from moola.fit.processes import OnFit
 from moola.leakcheck.checking import leakcheck
-from moola.models.model_files import encoder_sha256, read_encoder
+from moola.models.model_files import each_encoder, encoder_sha256, read_encoder
 from moola.models.references import REFERENCES
 from moola.models.sealed import digest
 from moola.options.judging_options import LeakcheckOptions
 from moola.options.option_ranges import refuse_out_of_range
-from moola.options.option_sources import option_sources
+from moola.options.option_sources import option_sources, recorded_options
 from moola.options.study_options import CV_ROOT, CvOptions
 from moola.options.training_options import PretrainOptions
 from moola.provenance.learned_times import with_window_bars
 from moola.runs import run_store, tracking
-from moola.stages.cv_fits import FitTask, read_fit, run_grid, tasks_of
+from moola.stages.cv_fits import FitTask, read_fit, run_grid, seedless, tasks_of
 from moola.stages.cv_pooling import average, calibrate_out_of_fold, paths, pool, single_windows, uncertainty
 from moola.stages.pretrain import pretrain
 from moola.tables.frames import write_frame
@@ -54,6 +57,7 @@ def run_controls(options: CvOptions, folder: Path, n_folds: int) -> dict[str, An
         return {"run": False, "why_not": why, "leaks": []}
     leaks: list[str] = []
     n_checks = 0
+    assert options.data is not None
     for number in range(1, n_folds + 1):
         settings = LeakcheckOptions(
             data=options.data,
@@ -73,7 +77,7 @@ def run_controls(options: CvOptions, folder: Path, n_folds: int) -> dict[str, An
 SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
 # What changes the speed of a cv and not its result.
 # Files count by their content, not by the path that led to them.
-NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve", "data")
+NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve", "data", "cache")
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ def cross_validate(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
         # A file that cannot be trusted ends a cv before it begins.
         read_encoder(options.pretrained_encoder)
     options = with_window_bars(options)
+    assert options.data is not None
     table = read_windows(options.data, options.window_bars).with_features()
     data_sha256 = sha256_file(options.data)
     with _opened(options, data_sha256) as run:
@@ -123,6 +128,7 @@ def _cross_validate(
     pooled = pool_fits(tasks, options.model, 1.0, options.calibration)
     references = {name: pool_fits(tasks, name, 1.0) for name in REFERENCES}
     metrics = summarise(options, pooled, references, tasks, folds) | {"controls": controls}
+    metrics |= _against_references(options, pooled, references, [*pooled.leaks, *controls["leaks"]])
     write_predictions(run.path(run_store.PREDICTIONS), pooled.predictions)
     single = single_windows(pooled.raw, pooled.block, options.conformal_alpha, pooled.window_bars)
     write_frame(run.path("single_windows.parquet"), pl.DataFrame(single))
@@ -134,15 +140,38 @@ def _cross_validate(
     return record | {"cv_id": run.run_id, "cv": str(run.folder), **metrics}
 
 
+def _against_references(
+    options: CvOptions, pooled: Pooled, references: dict[str, Pooled], leaks: list[str]
+) -> dict[str, Any]:
+    """Return the gate's verdict against the cheap reference with the lowest Brier, and the answer that follows."""
+    trivial = references["prevalence"].predictions
+    ones = np.ones((1, len(trivial)))
+    brier_of = {
+        name: float(brier(one.predictions, ones)[0]) for name, one in references.items() if name != options.model
+    }
+    name = min(brier_of, key=lambda one: brier_of[one])
+    verdict = judge(
+        pooled.predictions, references[name].predictions, pooled.facts, leaks, options.seed, trivial=trivial
+    ).as_dict()
+    answer = trust(pooled.predictions, trivial, leaks, verdict, f"{name}, the best cheap reference", options.seed)
+    return {"against_reference": {"reference": name, **verdict}, "trust": answer.as_dict()}
+
+
 def _check(options: CvOptions) -> None:
     refuse_out_of_range(options)
+    idle = [name for name in ("stretches", "bars") if getattr(options, name) is not None]
+    if options.data is None or idle:
+        what = f"--{idle[0]} came without --spans" if idle else "neither is"
+        raise WrongUsage(f"one of --data and --spans must be given, and --spans with its files, but {what}. Give them.")
     if options.freeze_encoder and not (options.pretrain_bars or options.pretrained_encoder):
         raise WrongUsage(
             "--freeze-encoder must have an encoder to freeze, but there is none. "
             "Name --pretrain-bars or --pretrained-encoder."
         )
-    if options.pretrain_bars and options.pretrained_encoder:
-        raise WrongUsage("--pretrain-bars and --pretrained-encoder must not come together: name one of them.")
+    if options.pretrain_bars and len(each_encoder(options.pretrained_encoder)) > 1:
+        raise WrongUsage(
+            "--pretrain-bars must stand beside at most one encoder, but --pretrained-encoder names two. Leave one out."
+        )
     if options.pretrain_bars and options.scheme == "combinatorial":
         raise WrongUsage(
             "--pretrain-bars must walk forward (a combinatorial fold has test windows amid its train bars). "
@@ -155,8 +184,7 @@ def _opened(options: CvOptions, data_sha256: str) -> contextlib.AbstractContextM
     deciding["pretrained_encoder"] = encoder_sha256(options.pretrained_encoder) or ""
     deciding["pretrain_bars"] = sha256_file(options.pretrain_bars) if options.pretrain_bars else ""
     key = digest(deciding | {"data_sha256": data_sha256})
-    config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
-    config |= {"digest": key, "option_sources": option_sources(CvOptions)}
+    config = recorded_options(options) | {"digest": key, "option_sources": option_sources(CvOptions)}
     new_id = run_store.new_run_id(f"cv_{options.model}", options.seed, key)
     return run_store.opened(CV_ROOT, "cv", new_id, config, options.resume)
 
@@ -283,6 +311,7 @@ def summarise(
         "by_fold": by_fold,
         "by_path": by_path,
         "by_seed": [{"seed": seed, **_shown(one, pooled.facts)} for seed, one in pooled.by_seed.items()],
+        "seedless": seedless(options),
         "references": {name: _shown(part.predictions, part.facts) for name, part in references.items()},
         "label_efficiency": curve,
         "calibrators": [vars(calibrator) for calibrator in pooled.calibrators],

@@ -19,6 +19,7 @@ from moola.fit.fitting import fit_material, predict_held_out
 from moola.fit.inputs import Material, gather, resolve_options
 from moola.fit.processes import OnFit, run_jobs
 from moola.fit.reference_fits import predict_reference
+from moola.models.model_files import each_encoder
 from moola.models.references import REFERENCES
 from moola.options.study_options import CvOptions
 from moola.options.training_options import TrainOptions
@@ -74,11 +75,11 @@ class FitTask:
 
 def train_options(options: CvOptions, task: FitTask) -> TrainOptions:
     """Return the options of `train` that this fit is."""
-    encoder = task.encoder if options.pretrain_bars else options.pretrained_encoder
+    named = each_encoder(options.pretrained_encoder) + ((task.encoder,) if options.pretrain_bars else ())
     return TrainOptions(
         data=options.data,
         split=task.split,
-        pretrained_encoder=encoder,
+        pretrained_encoder=named if len(named) > 1 else next(iter(named), None),
         freeze_encoder=options.freeze_encoder,
         head=options.head,
         hidden_dim=options.hidden_dim,
@@ -91,6 +92,7 @@ def train_options(options: CvOptions, task: FitTask) -> TrainOptions:
         visible_bars=options.visible_bars,
         window_bars=options.window_bars,
         save_run=False,
+        cache=options.cache,
         device=options.device,
         threads=1,
         seed=task.seed,
@@ -155,17 +157,31 @@ def read_fit(task: FitTask) -> tuple[Predictions, dict[str, Any]]:
 
 
 def tasks_of(options: CvOptions, folder: Path, n_folds: int) -> list[FitTask]:
-    """Return every fit: folds x seeds x label fractions of the model, and the cheap references once a fold."""
-    seeds = [options.seed] if options.model in REFERENCES else range(options.seed, options.seed + options.seeds)
+    """Return every fit: folds x seeds x label fractions of the model, and the cheap references once a fold.
+
+    Fits that no seed changes are one a fold; where labels are left out, the seed chooses which.
+    """
     fractions = sorted({*options.label_fractions, 1.0}, reverse=True)
     tasks = [
         FitTask(folder, fold, seed, fraction, options.model)
         for fraction in fractions
-        for seed in seeds
+        for seed in _seeds(options, fraction)
         for fold in range(1, n_folds + 1)
     ]
     others = [name for name in REFERENCES if name != options.model]
     return tasks + [FitTask(folder, fold, options.seed, 1.0, name) for name in others for fold in range(1, n_folds + 1)]
+
+
+def seedless(options: CvOptions) -> bool:
+    """Tell whether no seed changes a fit on all labels: linear heads on a frozen encoder (`resolve_options`)."""
+    has_encoder = options.pretrain_bars is not None or options.pretrained_encoder is not None
+    learns = options.freeze_encoder is False or options.head == "mlp"
+    return options.model not in REFERENCES and has_encoder and not learns
+
+
+def _seeds(options: CvOptions, fraction: float) -> list[int]:
+    once = options.model in REFERENCES or (seedless(options) and fraction == 1.0)
+    return [options.seed + place for place in range(1 if once else options.seeds)]
 
 
 def run_grid(options: CvOptions, tasks: list[FitTask], on_fit: OnFit) -> None:

@@ -13,6 +13,7 @@ Verdicts merge by one table, worst wins:
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,23 @@ def is_cv(name: str) -> bool:
     return "-cv_" in last
 
 
+def find_cv(name: str | Path) -> run_store.Run:
+    """Find a cv of windows.
+
+    Raises
+    ------
+    WrongUsage
+        It is of events on a chart.
+    """
+    run = run_store.find_run(CV_ROOT, name)
+    if run.manifest is not None and run.manifest.get("judged") == "events":
+        raise WrongUsage(
+            f"a cv must be of windows here, but {run.run_id} is of events. Compare its event table: moola gate "
+            f"--events {run.folder}/events.parquet --baseline-events <other events> --truth {run.folder}/spans.csv."
+        )
+    return run
+
+
 def gate_cv(options: GateOptions) -> dict[str, Any]:
     """Compare two cross-validations of the same windows; the merged verdict is in the result.
 
@@ -69,13 +87,13 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
         raise WrongUsage(
             "--data must come with a run, but --run is a cv, which keeps no model. Name a run that was trained."
         )
-    challenger_run = run_store.find_run(CV_ROOT, options.run_named())
+    challenger_run = find_cv(options.run_named())
     if options.baseline is None:
         raise InvalidData(
             "the gate on a cv must have another cv as baseline, but --baseline is missing. "
             "Name one, such as a cv without pretraining on the same data."
         )
-    baseline_run = run_store.find_run(CV_ROOT, options.baseline)
+    baseline_run = find_cv(options.baseline)
     _same_folds(challenger_run, baseline_run)
     challenger, baseline = (_pooled(run) for run in (challenger_run, baseline_run))
     metrics = challenger_run.read(run_store.METRICS)
@@ -85,7 +103,12 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
     verdict = judge(challenger, baseline, facts, leaks, options.seed, trivial, options.min_gain, options.ece_rule)
     judgements = [
         Judgement("rule", verdict.verdict, verdict.reason),
-        by_seeds(metrics["by_seed"], baseline_run.read(run_store.METRICS)["by_seed"]),
+        by_seeds(
+            metrics["by_seed"],
+            baseline_run.read(run_store.METRICS)["by_seed"],
+            # Records of before linear heads were fitted once do not say.
+            metrics.get("seedless", False),
+        ),
         by_references(metrics["figures"], metrics["references"]),
         by_controls(leaks, metrics["controls"]),
     ]
@@ -165,18 +188,22 @@ def _fit_of(run: run_store.Run, fold: int, place: int) -> tuple[Predictions, dic
     return read_fit(FitTask(run.folder, fold, int(run.manifest["seed"]) + place, 1.0, str(run.manifest["model"])))
 
 
-def by_seeds(challenger: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> Judgement:
+def by_seeds(challenger: list[dict[str, Any]], baseline: list[dict[str, Any]], seedless: bool = False) -> Judgement:
     """Ask that at least 4 of 5 seeds have a lower pooled Brier than the baseline's seed of the same place.
 
-    A baseline of one seed (a cheap reference) is set against every seed of the challenger. Fewer than 5
-    pairs are thin evidence.
+    A baseline of one seed (a cheap reference, linear heads) is set against every seed of the challenger. Fewer than 5
+    pairs are thin evidence, unless no seed changes the challenger: it is set against every seed of the baseline.
     """
-    theirs = baseline * len(challenger) if len(baseline) == 1 else baseline
-    better = [bool(one["brier"] < other["brier"]) for one, other in zip(challenger, theirs, strict=False)]
+    pairs = max(len(baseline), 1) if seedless else len(challenger)
+    ours = challenger * pairs if seedless else challenger
+    theirs = baseline * pairs if len(baseline) == 1 else baseline
+    better = [bool(one["brier"] < other["brier"]) for one, other in zip(ours, theirs, strict=False)]
     said = f"{sum(better)} of {len(better)} seeds are better in Brier"
+    if seedless:
+        said = f"no seed changes it, and it is better in Brier than {sum(better)} of {len(better)} of the baseline's"
     if np.mean(better) < SEED_SHARE:
         return Judgement("seeds", "hold", said)
-    return Judgement("seeds", "promote" if len(better) >= MIN_SEEDS else "inconclusive", said)
+    return Judgement("seeds", "promote" if seedless or len(better) >= MIN_SEEDS else "inconclusive", said)
 
 
 def by_references(figures: dict[str, Any], references: dict[str, dict[str, Any]]) -> Judgement:

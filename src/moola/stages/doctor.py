@@ -13,12 +13,12 @@ from moola.errors import MoolaError
 from moola.files import sha256_file, write_atomic
 from moola.options.option_ranges import RUNS_ROOT
 from moola.runs.run_store import versions
-from moola.stages.make_tables import SAMPLE_RELATIVE, SAMPLE_SPLIT
+from moola.stages import sample
 from moola.tables.split_file import read_split, verify_split
 from moola.tables.window_file import read_windows
 
-DATA = Path("data") / SAMPLE_RELATIVE
-SPLIT = Path("data") / SAMPLE_SPLIT
+DATA = Path("data") / sample.RELATIVE
+SPLIT = Path("data") / sample.SPLIT
 MIN_FREE_GB = 1.0
 MIN_TORCH = (2, 10)
 

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from moola.errors import InvalidData, NotPromoted, OperationFailed
-from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
+from moola.evaluation.figures import TrainingFacts, trivial_predictions
 from moola.evaluation.gates import judge
-from moola.files import json_bytes, sha256_file, write_atomic
+from moola.evaluation.trust import rival_of, trust
+from moola.files import sha256_file
 from moola.fit.predicting import predict_windows
 from moola.locks import alone, lock_beside
 from moola.models.model_files import ModelFile, read_model
 from moola.options.command_lines import command_line, window_bars_words
-from moola.options.judging_options import EvalOptions, GateOptions
-from moola.options.option_ranges import METRICS_ROOT, PROMOTED_ROOT, RUNS_ROOT
+from moola.options.judging_options import GateOptions
+from moola.options.option_ranges import PROMOTED_ROOT, RUNS_ROOT
 from moola.provenance.learned_times import seen_among
-from moola.runs import run_store, tracking
+from moola.runs import run_store
 from moola.runs.looks import count_looks, remember_look
 from moola.runs.promotion import BACK, check_promotion, finish_promotion, promote_back, promote_file, promoted_path
 from moola.stages.later_windows import LaterWindows, read_later
-from moola.stages.model_card import write_card
 from moola.tables.prediction_table import Predictions, read_predictions
 from moola.tables.window_file import WindowTable, read_windows
 from moola.training.device import prepare_device
@@ -77,30 +74,6 @@ def training_facts(run: run_store.Run) -> TrainingFacts:
         raise InvalidData(f"{run.path(run_store.FACTS)} must hold the training facts, but {error}. Retrain.") from error
 
 
-def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
-    """Evaluate a run on test (else val), or on later windows where they are named, and keep the figures."""
-    run = run_store.find_run(RUNS_ROOT, options.run_named())
-    assert run.manifest is not None
-    later = None if options.data is None else read_later(run, options)
-    predictions = judged_predictions(run) if later is None else later.predictions
-    evaluation = evaluate(predictions, training_facts(run), options.metrics, options.event_metrics, options.seed)
-    name = run.run_id if later is None else f"{run.run_id}-{later.path.stem}"
-    path = options.save_metrics or METRICS_ROOT / f"{name}.json"
-    facts = {
-        key: run.manifest.get(key) for key in ("leak_proof", "leaks", "labelled_by", "data_sha256", "split_sha256")
-    } | {"chosen_by_val": run_store.chosen_by_val(run.manifest)}
-    if later is not None:
-        facts |= later.record()
-    said = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
-    content = {"run_id": run.run_id, **facts, **evaluation.as_dict(), "predicted": dict(sorted(said.items()))}
-    write_atomic(path, json_bytes(content))
-    if later is None:
-        write_card(run, evaluation)
-    documents = {run_store.METRICS: content}
-    tracking.track_run("eval", run.run_id, asdict(options), content["figures"], run.manifest | content, documents)
-    return content | {"metrics_file": str(path)}, evaluation
-
-
 @dataclass(frozen=True)
 class Baseline:
     """What the challenger is compared with: its predictions of the same windows, and what to call it."""
@@ -134,6 +107,16 @@ def gate(options: GateOptions) -> dict[str, Any]:
     facts = {key: run.manifest.get(key) for key in ("leak_proof", "labelled_by")}
     if later is not None:
         facts |= later.record()
+    gated = {"baseline_kind": baseline.kind, **verdict.as_dict()}
+    answer = trust(
+        challenger,
+        trivial_predictions(challenger, training_facts(run)),
+        leaks,
+        gated,
+        rival_of(gated),
+        options.seed,
+        options.min_gain,
+    )
     return {
         "run_id": run.run_id,
         "baseline_kind": baseline.kind,
@@ -142,6 +125,7 @@ def gate(options: GateOptions) -> dict[str, Any]:
         "part": str(challenger.part[0]),
         **facts,
         **verdict.as_dict(),
+        "trust": answer.as_dict(),
         "windows_sha256": challenger.windows_sha256,
         **asdict(looks),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from importlib import resources
 from pathlib import Path
@@ -173,7 +174,7 @@ def export_freqtrade(options: ExportOptions) -> dict[str, Any]:
     }
     text = _rendered("moola_strategy.py.j2", given)
     # What a path or a class may hold must not have broken the source.
-    compile(text, str(options.output), "exec")
+    ast.parse(text, str(options.output))
     write_atomic(options.output, text.encode())
     return {
         "output": str(options.output),

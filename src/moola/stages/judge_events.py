@@ -24,6 +24,7 @@ from moola.evaluation.event_figures import (
     threshold_rows,
 )
 from moola.evaluation.event_gate import judge_events
+from moola.evaluation.span_agreement import by_person, span_agreement
 from moola.evaluation.span_metrics import Chart, JudgedEvents, Pieces, judged_events, make_chart
 from moola.files import json_bytes, write_atomic
 from moola.labels.label_positions import read_named_bars
@@ -86,6 +87,13 @@ class Truth:
     class_names: list[str]
     has_prices: bool
     record: dict[str, Any]
+    annotator: np.ndarray
+
+    @property
+    def people(self) -> dict[str, Pieces]:
+        """Spans of each annotator whom the file names."""
+        names = sorted({name for name in self.annotator.tolist() if name})
+        return {name: self.spans.take(np.flatnonzero(self.annotator == name)) for name in names}
 
 
 def read_truth(options: EventTruthOptions, tables: list[TimedEvents]) -> Truth:
@@ -128,7 +136,7 @@ def read_truth(options: EventTruthOptions, tables: list[TimedEvents]) -> Truth:
         "n_spans_given": len(spans),
     }
     marked = Pieces(bar, _numbers(spans.label[met], names), np.ones(len(met)))
-    return Truth(bars, marked, inside, names, options.bars is not None, record)
+    return Truth(bars, marked, inside, names, options.bars is not None, record, spans.annotator[met])
 
 
 def _numbers(labels: np.ndarray, names: list[str]) -> np.ndarray:
@@ -234,6 +242,15 @@ def _counts(judged: JudgedEvents, truth: Truth, given: TimedEvents) -> dict[str,
 
 def evaluate_events(options: EvalOptions) -> tuple[dict[str, Any], JudgedEvents, Truth]:
     """Evaluate a table of events and write its figures beside it; what they are of comes with them, for pictures."""
+    result, judged, truth = evaluated(options)
+    path = options.events_named()
+    target = options.save_metrics or path.with_name(f"{path.stem}.eval.json")
+    write_atomic(target, json_bytes(result))
+    return result | {"metrics_file": str(target)}, judged, truth
+
+
+def evaluated(options: EvalOptions) -> tuple[dict[str, Any], JudgedEvents, Truth]:
+    """Evaluate a table of events."""
     path = options.events_named()
     truth, (judged,), (given,) = _tables([path], options)
     ohlc = truth.bars.ohlc if truth.has_prices else None
@@ -256,10 +273,23 @@ def evaluate_events(options: EvalOptions) -> tuple[dict[str, Any], JudgedEvents,
         "curve": {name: curve_points(judged, flag) for name, flag in (("with_class", True), ("without_class", False))},
         "reliability": bins,
         "perfect_ece": perfect,
+        **_people(judged, truth),
     }
-    target = options.save_metrics or path.with_name(f"{path.stem}.eval.json")
-    write_atomic(target, json_bytes(result))
-    return result | {"metrics_file": str(target)}, judged, truth
+    return result, judged, truth
+
+
+def _people(judged: JudgedEvents, truth: Truth) -> dict[str, Any]:
+    """Compare several annotators with each other, and the events with each of them."""
+    people = truth.people if len(truth.people) > 1 else {}
+    return {
+        "agreement": [pair.as_dict() for pair in span_agreement(people, judged.chart)],
+        "ap_by_annotator": by_person(judged.events, people, judged.chart),
+    }
+
+
+def judged_alone(options: EvalOptions) -> JudgedEvents:
+    """Return the events of one table on the chart of their spans."""
+    return _tables([options.events_named()], options)[1][0]
 
 
 def gate_events(options: GateOptions) -> dict[str, Any]:

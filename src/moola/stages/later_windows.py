@@ -13,7 +13,13 @@ from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, Problem, UntrustedFile
 from moola.files import sha256_file
 from moola.fit.predicting import predict_windows
-from moola.models.model_files import ModelFile, encoder_path, encoder_sha256, read_encoder, read_model
+from moola.models.model_files import (
+    ModelFile,
+    is_as_it_was,
+    read_encoder,
+    read_model,
+    recorded_encoders,
+)
 from moola.options.judging_options import LaterOptions
 from moola.provenance.learned_times import ENCODER_RECORD, compare_bar_intervals, learned_until_us
 from moola.runs import run_store
@@ -144,12 +150,12 @@ def _encoder_record(run: run_store.Run, model: ModelFile) -> dict[str, Any] | No
     if sha256 is None:
         return {}
     known = {theirs: model.training[mine] for mine, theirs in ENCODER_RECORD.items() if mine in model.training}
-    if "time_range" in known:
+    if "time_range" in known or "also_learned" in known:
         return known
     # Models of before this was in their record: the encoder file, where it still is the one.
-    named = Path(str(run.read(run_store.CONFIG).get("pretrained_encoder")))
+    named = recorded_encoders(run.read(run_store.CONFIG).get("pretrained_encoder"))
     try:
-        if encoder_path(named).is_file() and encoder_sha256(named) == sha256:
+        if named is not None and is_as_it_was(named, sha256):
             return read_encoder(named).pretraining
     except UntrustedFile:
         log.warning("The encoder %s cannot be read: whether it saw these windows is not known.", named)

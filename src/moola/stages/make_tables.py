@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections import Counter
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,13 @@ from moola.core.expansions import RULE_NAME, least_window_bars
 from moola.core.splits import PARTS, Split, forward_chain
 from moola.core.utc_times import utc_text
 from moola.core.windows import WINDOW_BARS, CutWindows
-from moola.errors import InvalidData, OperationFailed, WrongUsage
-from moola.files import sha256_file, write_atomic
+from moola.errors import InvalidData, WrongUsage
+from moola.files import sha256_file
 from moola.options.option_ranges import COUNT, refuse_number, refuse_out_of_range
 from moola.options.table_options import (
     AutolabelOptions,
     ConvertOptions,
     ImportOptions,
-    SampleOptions,
     SplitOptions,
     WindowsOptions,
 )
@@ -37,15 +34,7 @@ from moola.tables.split_file import SplitFile, verify_split, write_split
 from moola.tables.window_file import WindowFile, WindowTable, read_windows, write_window_pieces, write_windows
 
 log = logging.getLogger(__name__)
-SAMPLE_WINDOWS = 174
 SPLITS_TOLD = 5
-SAMPLE_PACKAGE = "moola.tables"
-SAMPLE_BARS = Path("raw/eurusd_1h_2017.parquet")
-SAMPLE_NOTICE = Path("raw/eurusd_1h_2017.NOTICE.txt")
-SAMPLE_UNLABELLED = Path("processed/unlabeled/windows.parquet")
-SAMPLE_LABELLED = Path("processed/labeled/train_latest.parquet")
-SAMPLE_RELATIVE = Path("processed/labeled/train_latest_relative.parquet")
-SAMPLE_SPLIT = Path("splits/fwd_chain_v3.json")
 
 
 def check_bars(path: Path) -> dict[str, Any]:
@@ -210,63 +199,3 @@ def _span(table: WindowTable, rows: np.ndarray) -> tuple[str | None, str | None]
     if table.start_us is None or table.end_us is None:
         return None, None
     return utc_text(table.start_us[rows].min()), utc_text(table.end_us[rows].max())
-
-
-def sample(options: SampleOptions) -> dict[str, Any]:
-    """Write the embedded sample: real bars, windows, labels by the published rule, and a split.
-
-    Everything is made in a temporary folder first and compared with what is at its place.
-
-    Raises
-    ------
-    OperationFailed
-        A file of the sample is there already with other content and `overwrite` is not asked; nothing is
-        written then.
-    """
-    with tempfile.TemporaryDirectory(prefix="moola-sample-") as place:
-        made = _make_sample(Path(place))
-        files_made = sorted(path.relative_to(place) for path in Path(place).rglob("*") if path.is_file())
-        content = {path: (Path(place) / path).read_bytes() for path in files_made}
-    targets = {options.output / path: data for path, data in content.items()}
-    different = [str(path) for path, data in targets.items() if path.exists() and path.read_bytes() != data]
-    if different and not options.overwrite:
-        raise OperationFailed(
-            f"the sample must not replace files of yours, but {len(different)} of its {len(targets)} files are there "
-            f"with other content, first {different[0]}. Choose another --output, or pass --overwrite."
-        )
-    for path, data in targets.items():
-        write_atomic(path, data)
-    return _moved(made, place, str(options.output))
-
-
-def _moved(value: Any, old: str, new: str) -> Any:
-    """Return a record with the paths of the temporary folder told as those of the output."""
-    if isinstance(value, dict):
-        return {key: _moved(item, old, new) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_moved(item, old, new) for item in value]
-    return value.replace(old, new) if isinstance(value, str) else value
-
-
-def read_sample_bars() -> Bars:
-    """Read the bars that come with the package."""
-    with as_file(files(SAMPLE_PACKAGE) / "sample_bars" / SAMPLE_BARS.name) as path:
-        return read_bars(path)
-
-
-def _make_sample(root: Path) -> dict[str, Any]:
-    source = files(SAMPLE_PACKAGE) / "sample_bars"
-    write_atomic(root / SAMPLE_BARS, (source / SAMPLE_BARS.name).read_bytes())
-    write_atomic(root / SAMPLE_NOTICE, (source / "NOTICE.txt").read_bytes())
-    bars = root / SAMPLE_BARS
-    unlabelled = cut(WindowsOptions(bars=bars, output=root / SAMPLE_UNLABELLED))
-    labelled = autolabel(AutolabelOptions(bars=bars, output=root / SAMPLE_LABELLED, n_windows=SAMPLE_WINDOWS))
-    convert(ConvertOptions(input=root / SAMPLE_LABELLED, output=root / SAMPLE_RELATIVE))
-    divided = split(SplitOptions(data=root / SAMPLE_RELATIVE, output=root / SAMPLE_SPLIT))
-    return {
-        "bars": check_bars(bars),
-        "unlabelled": unlabelled,
-        "labelled": labelled,
-        "relative": str(root / SAMPLE_RELATIVE),
-        "split": divided,
-    }

@@ -18,6 +18,7 @@ from moola.core.splits import PARTS
 from moola.core.utc_times import minute_text
 from moola.errors import OperationFailed
 from moola.evaluation.figures import Evaluation
+from moola.evaluation.trust import QUESTION, Trust
 from moola.files import sha256_file, write_atomic
 from moola.fit.inputs import FEW_WINDOWS
 from moola.fit.reference_fits import reference_figures
@@ -83,6 +84,8 @@ class CardContent:
         Further columns beside the class share: name to figure to value.
     class_counts
         Windows of each class, by part.
+    trust
+        The answer to whether the model can be trusted; None before it was asked.
     spans
         First and last bar of each part, to the minute; empty where the split file is no longer the run's.
     training
@@ -97,17 +100,18 @@ class CardContent:
     spans: dict[str, tuple[str, str]]
     temperature: float
     training: dict[str, Any]
+    trust: Trust | None = None
 
 
-def write_card(run: run_store.Run, evaluation: Evaluation) -> None:
+def write_card(run: run_store.Run, evaluation: Evaluation, trust: Trust | None = None) -> None:
     """Write a complete run's card with these figures; a disk that refuses is a warning, for the run is whole."""
     try:
-        write_atomic(run.path(run_store.CARD), card_text(gather_card(run, evaluation)).encode())
+        write_atomic(run.path(run_store.CARD), card_text(gather_card(run, evaluation, trust)).encode())
     except OperationFailed as error:
         log.warning("No model card: %s", error)
 
 
-def gather_card(run: run_store.Run, evaluation: Evaluation) -> CardContent:
+def gather_card(run: run_store.Run, evaluation: Evaluation, trust: Trust | None = None) -> CardContent:
     """Collect the content of the card from the run's folder, and from data and split where they are still the run's."""
     assert run.manifest is not None
     config, facts = run.read(run_store.CONFIG), run.read(run_store.FACTS)
@@ -129,7 +133,7 @@ def gather_card(run: run_store.Run, evaluation: Evaluation) -> CardContent:
             references = reference_figures(table, file.split, predictions.class_names, evaluation.part, seed)
     model = read_model(run.path(run_store.MODEL))
     judged, training = evaluation.as_dict(), dict(model.training)
-    return CardContent(run.manifest, config, judged, references, counts, spans, model.temperature, training)
+    return CardContent(run.manifest, config, judged, references, counts, spans, model.temperature, training, trust)
 
 
 def _unchanged(manifest: dict[str, Any], config: dict[str, Any], name: str) -> Path | None:
@@ -145,6 +149,7 @@ def card_text(content: CardContent) -> str:
         f"# Model card: {manifest['run_id']}",
         *leaks,
         _what_it_is(content),
+        _trust(content),
         "## Figures",
         _judged_on(content),
         _figures(content),
@@ -166,15 +171,30 @@ def card_text(content: CardContent) -> str:
 def _what_it_is(content: CardContent) -> str:
     manifest, config = content.manifest, content.config
     frozen = "frozen" if (manifest.get("encoder") or {}).get("frozen") else "trained on"
-    start = f"pretrained (`{_plain(config.get('pretrained_encoder'))}`), {frozen}"
+    named = config.get("pretrained_encoder")
+    start = f"pretrained (`{_named(named)}`), {frozen}"
     encoder = start if manifest.get("pretrained") else "from scratch"
+    if isinstance(named, list):
+        encoder = f"{start}, their vectors side by side"
+    else:
+        encoder = f"{config.get('num_layers')} LSTM layer(s) of {config.get('hidden_dim')} units each way, {encoder}"
     says = "its class and the first and last bar of its expansion" if config.get("predict_pointers") else "its class"
     return (
         f"`{manifest['model']}` reads a window of {config.get('window_bars')} bars and says {says}. "
-        f"Classes: {', '.join(_plain(name) for name in content.class_counts['train'])}. Encoder: "
-        f"{config.get('num_layers')} LSTM layer(s) of {config.get('hidden_dim')} units each way, {encoder}. "
+        f"Classes: {', '.join(_plain(name) for name in content.class_counts['train'])}. Encoder: {encoder}. "
         f"Finished {manifest.get('finished_at')}; {run_store.how_fitted(manifest)}."
     )
+
+
+def _named(recorded: Any) -> str:
+    """Name the files of an option as they were given: one path, or several."""
+    return _plain(" ".join(map(str, recorded)) if isinstance(recorded, list) else recorded)
+
+
+def _trust(content: CardContent) -> str:
+    if content.trust is None:
+        return f"**{QUESTION} Not asked yet:** `moola eval --run {content.manifest['run_id']}` answers here."
+    return f"**{_plain(content.trust)}**"
 
 
 def _judged_on(content: CardContent) -> str:
@@ -260,7 +280,7 @@ def _data(content: CardContent) -> str:
     for name, option in (("Data", "data"), ("Split", "split"), ("Encoder", "pretrained_encoder")):
         sha256 = manifest.get(f"{'encoder' if name == 'Encoder' else option}_sha256")
         if sha256:
-            lines.append(f"- {name}: `{_plain(config.get(option))}`, SHA-256 `{sha256}`.")
+            lines.append(f"- {name}: `{_named(config.get(option))}`, SHA-256 `{sha256}`.")
     made = f"{config.get('cpsa_ratio')} per real window in each epoch" if config.get("augment_data") else "none"
     lines.append(f"- Synthetic windows in training: {made}.")
     if config.get("refit"):

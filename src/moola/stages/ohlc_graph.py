@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,22 +10,20 @@ from moola.core.features import MIRRORED_FROM, MIRRORED_SIGN, ZSCORE_BARS, ZSCOR
 from moola.evaluation.pointer_metrics import HIT_BARS
 from moola.fit.predicting import PEAK_SHARE
 from moola.models.heads import Outputs
-from moola.models.linear_heads import LinearHeads
+from moola.models.linear_heads import LinearHeads, outputs_of
 from moola.models.model_files import ModelFile
 
 
 class PredictionGraph(nn.Module):
     """Everything that `predict` does to the features of a window: scale, read, turn upside down, average, calibrate.
 
-    Scaling and softmax are in float64, as there, and the encoder is in float32. Linear heads are in float64 too: sums
-    over all pairs of bars would else lose the sixth digit, for platforms add them up in another order.
+    Scaling and softmax are in float64, as there, and the network is in float32, but for the sums of linear heads over
+    all pairs of bars: platforms add them up in another order, which would cost the sixth digit.
     """
 
     def __init__(self, model: ModelFile) -> None:
         super().__init__()
         self.network = model.network.cpu().float().eval()
-        is_linear = self.network.head_kind == "linear"
-        self.linear = copy.deepcopy(self.network.heads[0]).double() if is_linear else None
         self.temperature, self.clip = float(model.temperature), float(model.scaler.clip)
         self.center = nn.Buffer(torch.from_numpy(model.scaler.center.astype(np.float64)))
         self.scale = nn.Buffer(torch.from_numpy(model.scaler.scale.astype(np.float64)))
@@ -42,7 +38,7 @@ class PredictionGraph(nn.Module):
     def read(self, features: Tensor) -> tuple[Tensor, ...]:
         """Return the same for features in float64, in float64."""
         turned = None if self.mirror is None else features.index_select(2, self.turned_from) * self.turned_sign
-        if self.linear is None:
+        if self.network.head_kind == "mlp":
             logits, curves = self._by_layers(features, turned)
         else:
             logits, curves = self._by_linear_heads(features, turned)
@@ -58,12 +54,16 @@ class PredictionGraph(nn.Module):
         return logits, None if curves is None or curves_turned is None else (curves + curves_turned) / 2
 
     def _by_linear_heads(self, features: Tensor, turned: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        assert isinstance(self.linear, LinearHeads)
-        vectors = self.network.encoder(self._scaled(features)).double()
+        head = self.network.heads[0]
+        assert isinstance(head, LinearHeads)
+        vectors = self.network.encoder(self._scaled(features))
         if turned is None or self.mirror is None:
-            return _curved(self.linear(vectors))
-        mirrored = self.network.encoder(self._scaled(turned)).double()
-        return _curved(self.linear.both_ways(vectors, mirrored, self.mirror.tolist()))
+            logits = None if head.pointer_head is None else head.pointer_head(vectors)
+            scores = head.scores(vectors)
+        else:
+            mirrored = self.network.encoder(self._scaled(turned))
+            scores, logits = head.scores_both_ways(vectors, mirrored, self.mirror.tolist())
+        return _curved(outputs_of([one.double() for one in scores], None if logits is None else logits.double()))
 
     def _scaled(self, features: Tensor) -> Tensor:
         return ((features - self.center) / self.scale).clamp(-self.clip, self.clip).float()

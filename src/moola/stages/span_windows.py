@@ -13,7 +13,7 @@ import polars as pl
 
 from moola.core.bars import Bars
 from moola.core.seeds import generator
-from moola.core.spans import PlacedSpans, Spans, bars_covered, place_spans, window_bars_for, window_starts
+from moola.core.spans import BACKGROUND, PlacedSpans, Spans, bars_covered, place_spans, window_bars_for, window_starts
 from moola.core.windows import CutWindows, allowed_gap_s, cut_windows, inner_zone
 from moola.errors import InvalidData, WrongUsage
 from moola.labels.label_positions import read_named_bars
@@ -25,7 +25,6 @@ from moola.tables.span_file import Stretches, bars_of, read_spans, spans_on_bars
 from moola.tables.window_file import WindowTable, write_windows
 
 log = logging.getLogger(__name__)
-BACKGROUND = "background"
 
 
 @dataclass

@@ -7,7 +7,6 @@ import json
 import logging
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,10 +17,10 @@ from moola.files import write_atomic
 from moola.fit.fitting import Fitted, fit_material, predict_held_out
 from moola.fit.inputs import Material, gather, resolve_options
 from moola.fit.presence_inputs import check_presence_options, with_presence
-from moola.models.model_files import read_model, write_model
+from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.sealed import digest
 from moola.options.option_ranges import RUNS_ROOT
-from moola.options.option_sources import option_sources
+from moola.options.option_sources import option_sources, recorded_options
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import with_window_bars
 from moola.runs import run_store, tracking
@@ -31,7 +30,7 @@ from moola.training.device import prepare_device
 from moola.training.loop import FitState, OnEpoch
 
 log = logging.getLogger(__name__)
-NOT_IN_DIGEST = ("resume", "save_run")
+NOT_IN_DIGEST = ("resume", "save_run", "cache")
 HASHED_FILES = ("data", "split", "pretrained_encoder", "bars", "unlabelled", "spans", "stretches")
 # Figures of val steer; what takes longest to resample is left to `eval`.
 VAL_METRICS = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
@@ -60,12 +59,22 @@ def train(options: TrainOptions, on_epoch: OnEpoch, judged_elsewhere: bool = Fal
         return _train(options, material, device, run, deciding, on_epoch, started)
 
 
+def fit_model(options: TrainOptions) -> ModelFile:
+    """Return what `train` would keep, without a run: for models of folds."""
+    device = prepare_device(options.device, options.threads)
+    options = with_window_bars(options)
+    material = gather(options)
+    options = resolve_options(options, material.table, material.split, material.encoder)
+    check_presence_options(options)
+    fitted = fit_material(options, material, device, None, {}, lambda *_: None)
+    return fitted.model if options.spans is None else with_presence(options, material, fitted.model, device)
+
+
 def _opened(options: TrainOptions, deciding: dict[str, Any]) -> contextlib.AbstractContextManager[run_store.Run | None]:
     if not options.save_run:
         return contextlib.nullcontext()
     key = digest(deciding)
-    config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
-    config |= {"digest": key, "option_sources": option_sources(TrainOptions)}
+    config = recorded_options(options) | {"digest": key, "option_sources": option_sources(TrainOptions)}
     new_id = run_store.new_run_id(options.model, options.seed, key)
     return run_store.opened(RUNS_ROOT, "run", new_id, config, options.resume)
 
@@ -96,6 +105,7 @@ def _train(
         "run": str(run.folder) if run is not None else None,
         "temperature": fitted.model.temperature,
         "presence": None if fitted.model.presence is None else fitted.model.presence.record,
+        "live_presence": None if fitted.model.live_presence is None else fitted.model.live_presence.record,
         "val": evaluation.as_dict(),
     }
 

@@ -334,6 +334,11 @@ def _run_trial(plan: Plan, study: optuna.Study) -> None:
 
 def _notes(plan: Plan, options: TuneOptions, found: Outcome) -> list[str]:
     notes = [note] if (note := seen_by_encoder(plan.inner)) else []
+    if options.pretrained_encoder is not None and options.head is None:
+        notes.append(
+            "this is of --head mlp: linear heads, the default of train on a frozen encoder, leave nothing to tune, for "
+            "penalties and calibration are chosen by blocks of time in every fit"
+        )
     if others := unjudged(options.output, with_values(plan.base, plan.defaults | found.values)):
         notes.append(f"{options.output} makes train do what was not evaluated here: {', '.join(others)}")
     return notes

@@ -21,6 +21,8 @@ from moola.core.seeds import derive_seed
 from moola.core.windows import WINDOW_BARS
 from moola.errors import OperationFailed, UntrustedFile, WrongUsage
 from moola.locks import alone, lock_beside
+from moola.models.model_files import each_encoder
+from moola.options.option_sources import recorded_options
 from moola.options.study_options import (
     HELD,
     HIGHER_IS_BETTER,
@@ -223,7 +225,7 @@ def _draw(trial: optuna.Trial, name: str, found: Range | Choices) -> Value:
 
 
 # What does not decide a trial's figure, or is in the digest of the rows.
-IDLE = ("data", "split", "pretrained_encoder", "device", "threads", "seed", "save_run", "resume")
+IDLE = ("data", "split", "pretrained_encoder", "device", "threads", "seed", "save_run", "resume", "cache")
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,9 @@ def make_plan(options: TuneOptions) -> Plan:
     """
     held = {name: value for name in HELD if (value := getattr(options, name)) not in (None, ())}
     with_encoder = options.pretrained_encoder is not None
+    if len(each_encoder(options.pretrained_encoder)) > 1:
+        # Two encoders are read as they are: whether to freeze them is not to be chosen.
+        held["freeze_encoder"] = True
     ranges = declared_ranges(with_encoder, options.ranges, held)
     single = {
         name: found.values[0]
@@ -286,7 +291,8 @@ def make_plan(options: TuneOptions) -> Plan:
     # Linear heads choose their penalties themselves, so that only the other kind has anything to tune.
     if options.head == "linear":
         raise WrongUsage(
-            "tune must have --head mlp, but it is linear, which chooses its penalties itself. Run `moola train`."
+            "tune must have --head mlp, but it is linear, which leaves nothing to tune: penalties and calibration are "
+            "chosen by blocks of time in every fit. Run `moola train`."
         )
     if with_encoder:
         held["head"] = "mlp"
@@ -296,6 +302,7 @@ def make_plan(options: TuneOptions) -> Plan:
         pretrained_encoder=options.pretrained_encoder,
         window_bars=options.window_bars,
         save_run=False,
+        cache=False,
         device=options.device,
         threads=options.threads,
         seed=options.seed,
@@ -312,7 +319,7 @@ def make_plan(options: TuneOptions) -> Plan:
     if options.window_bars not in (None, WINDOW_BARS):
         held["window_bars"] = options.window_bars
     if with_encoder:
-        held["pretrained_encoder"] = str(options.pretrained_encoder)
+        held["pretrained_encoder"] = recorded_options(options)["pretrained_encoder"]
     device = prepare_device(options.device, options.threads)
     defaults = {name: getattr(today, name) for name in ranges}
     return Plan(inner, base, defaults, ranges, held, options.metric, options.seed, device)

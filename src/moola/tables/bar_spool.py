@@ -72,6 +72,34 @@ class HeldBars:
 
 
 @dataclass(frozen=True)
+class LastBars:
+    """The last bars of one symbol in memory, `offset` bars after its first one."""
+
+    bars: Bars
+    offset: int
+    max_gap_s: float
+
+    @property
+    def symbols(self) -> list[str]:
+        """The one symbol."""
+        return [str(self.bars.symbol[0])]
+
+    @property
+    def n_bars(self) -> list[int]:
+        """Its bars, those that are no longer here included."""
+        return [self.offset + len(self.bars)]
+
+    @property
+    def usual_gap_s(self) -> list[float]:
+        """Longest gap inside a window."""
+        return [self.max_gap_s]
+
+    def read(self, symbol: int, first: int, stop: int) -> Bars:  # noqa: ARG002
+        """Return the bars `[first, stop)`, as far as they are here."""
+        return self.bars.take(slice(max(first - self.offset, 0), max(stop - self.offset, 0)))
+
+
+@dataclass(frozen=True)
 class SpooledBars:
     """Bars of a checked bar file in a folder, one file of records per symbol.
 

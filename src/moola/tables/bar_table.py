@@ -34,6 +34,15 @@ def read_bars(path: Path) -> Bars:
     return bars_from_frame(read_frame(path, "a bar file", ADVICE), path)
 
 
+def read_volume(path: Path) -> np.ndarray | None:
+    """Return the volume of each bar in the order of `read_bars`, 0 where it is not known; None where none is."""
+    frame = read_frame(path, "a bar file", ADVICE)
+    if "volume" not in frame.columns:
+        return None
+    volume = frame["volume"].cast(pl.Float64, strict=False).fill_null(0.0).fill_nan(0.0).to_numpy()
+    return volume[_symbol_order(_symbols(frame, []))] if volume.any() else None
+
+
 def bars_from_frame(frame: pl.DataFrame, path: Path | str, advice: str = ADVICE) -> Bars:
     """Check a frame against the contract and return its bars symbol by symbol; `advice` ends a refusal."""
     problems = [] if len(frame) else [Problem("a bar file must have bars", 1)]
@@ -103,9 +112,12 @@ def _symbols(frame: pl.DataFrame, problems: list[Problem]) -> np.ndarray:
 
 
 def _symbol_by_symbol(bars: Bars) -> Bars:
-    rank = {name: i for i, name in enumerate(bars.symbols)}
-    order = np.argsort([rank[name] for name in bars.symbol], kind="stable")
-    return bars.take(order)
+    return bars.take(_symbol_order(bars.symbol))
+
+
+def _symbol_order(symbol: np.ndarray) -> np.ndarray:
+    rank = {name: i for i, name in enumerate(dict.fromkeys(symbol.tolist()))}
+    return np.argsort([rank[name] for name in symbol], kind="stable")
 
 
 def write_bars(path: Path, bars: Bars, volume: np.ndarray | None = None) -> None:

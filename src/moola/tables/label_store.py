@@ -51,14 +51,22 @@ class Expansion:
     label: str
 
 
+# Where a span came from: a person alone, or what a model proposed and a person accepted or corrected.
+SOURCES = ("", "accepted", "corrected")
+
+
 @dataclass(frozen=True)
 class ChartSpan:
-    """One piece of a chart with a class: times of its first and last bar, as of `Expansion`, and a note."""
+    """One piece of a chart with a class: times of its first and last bar, as of `Expansion`, and a note.
+
+    `source` is one of `SOURCES`.
+    """
 
     start_us: int
     end_us: int
     label: str
     note: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,8 @@ class ChartLabels:
         First and last moment, microseconds since 1970 in UTC, of each stretch of which the annotator saw all bars.
     revision, saved_us
         As of `WindowLabel`.
+    rejected
+        What a model proposed and the annotator rejected: no labels, but bars that were looked at.
     """
 
     symbol: str
@@ -85,6 +95,7 @@ class ChartLabels:
     stretches: tuple[tuple[int, int], ...] = ()
     revision: int = 0
     saved_us: int = 0
+    rejected: tuple[ChartSpan, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -409,11 +420,10 @@ class LabelStore:
     def charts(self) -> list[ChartLabels]:
         """Return what every annotator marked on every chart, by symbol and annotator: the last saved of each."""
         with self._lock, told(self.path):
-            newest = {(chart.symbol, chart.annotator): chart for chart in self._charts()}
-        return [newest[key] for key in sorted(newest)]
+            return sorted(self._newest_charts(), key=lambda chart: (chart.symbol, chart.annotator))
 
-    def save_charts(self, charts: Sequence[ChartLabels]) -> None:
-        """Add a revision of each chart: all of them or, on any error, none.
+    def save_charts(self, charts: Sequence[ChartLabels]) -> list[ChartLabels]:
+        """Add a revision of each chart, and return them as they now are: all of them or, on any error, none.
 
         Raises
         ------
@@ -428,8 +438,11 @@ class LabelStore:
                     f"a chart must have an annotator and every span of it a class, but {chart.symbol!r} of "
                     f"{chart.annotator!r} has not. Name them."
                 )
+            if any(span.source not in SOURCES for span in chart.spans):
+                raise InvalidData(f"source of a span must be empty, {' or '.join(SOURCES[1:])}. Change it.")
+        saved: list[ChartLabels] = []
         with self._transaction():
-            current = {(one.symbol, one.annotator): one.revision for one in self._charts()}
+            current = {(one.symbol, one.annotator): one.revision for one in self._newest_charts()}
             for chart in charts:
                 if (found := current.get((chart.symbol, chart.annotator), 0)) != chart.revision:
                     raise LabelConflict(
@@ -437,7 +450,9 @@ class LabelStore:
                         f"spans of {chart.annotator} on {chart.symbol or 'the chart'} must still be at revision "
                         f"{chart.revision}, but they are at {found}: another save was first. Run it again.",
                     )
-                self._append_chart(replace(chart, revision=found + 1, saved_us=time.time_ns() // 1000))
+                saved.append(replace(chart, revision=found + 1, saved_us=time.time_ns() // 1000))
+                self._append_chart(saved[-1])
+        return saved
 
     def foreign_changes(self) -> int:
         """Return a number that changes when another process, or another store over this file, has saved."""
@@ -610,26 +625,40 @@ class LabelStore:
 
     def _append_chart(self, chart: ChartLabels) -> None:
         number = 1 + self._execute("SELECT COUNT(*) FROM charts").fetchone()[0]
-        content = json.dumps(
-            {"spans": [astuple(span) for span in chart.spans], "stretches": chart.stretches}, default=int
-        )
+        held: dict[str, Any] = {"spans": [_span_row(one) for one in chart.spans], "stretches": chart.stretches}
+        if chart.rejected:
+            held["rejected"] = [_span_row(one) for one in chart.rejected]
+        content = json.dumps(held, default=int)
         row = (number, chart.symbol, chart.annotator, chart.revision, content, chart.saved_us)
         self._execute("INSERT INTO charts VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, _row_hash(row)))
 
+    def _newest_charts(self) -> list[ChartLabels]:
+        """Return the last revision of every chart; each must be as it was saved."""
+        rows = self._execute(
+            "SELECT * FROM charts WHERE number IN (SELECT MAX(number) FROM charts GROUP BY symbol, annotator)"
+        ).fetchall()
+        return [self._chart(row) for row in rows]
+
+    def _chart(self, row: tuple[Any, ...]) -> ChartLabels:
+        *content_row, sha256 = row
+        _, symbol, annotator, revision, content, saved_us = content_row
+        if sha256 != _row_hash(tuple(content_row)):
+            self._damaged(f"spans of {annotator[:80]!r} on {symbol[:80]!r}, revision {revision}, are not")
+        held = json.loads(content)
+        spans, rejected = (tuple(ChartSpan(*one) for one in held.get(name, ())) for name in ("spans", "rejected"))
+        stretches = tuple((first, last) for first, last in held["stretches"])
+        return ChartLabels(symbol, annotator, spans, stretches, revision, saved_us, rejected)
+
     def _charts(self) -> list[ChartLabels]:
         """Return every revision of every chart, the first one first; each must be as it was saved."""
-        rows = self._execute("SELECT * FROM charts ORDER BY number").fetchall()
         newest: Counter[tuple[str, str]] = Counter()
         found: list[ChartLabels] = []
-        for *row, sha256 in rows:
-            number, symbol, annotator, revision, content, saved_us = row
+        for row in self._execute("SELECT * FROM charts ORDER BY number").fetchall():
+            number, symbol, annotator, revision = row[:4]
             newest[symbol, annotator] += 1
-            if (number, revision, sha256) != (len(found) + 1, newest[symbol, annotator], _row_hash(tuple(row))):
+            if (number, revision) != (len(found) + 1, newest[symbol, annotator]):
                 self._damaged(f"spans of {annotator[:80]!r} on {symbol[:80]!r}, revision {revision}, are not")
-            held = json.loads(content)
-            spans = tuple(ChartSpan(*one) for one in held["spans"])
-            stretches = tuple((first, last) for first, last in held["stretches"])
-            found.append(ChartLabels(symbol, annotator, spans, stretches, revision, saved_us))
+            found.append(self._chart(row))
         last = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'charts'").fetchone()
         if (last[0] if last else 0) != len(found):
             self._damaged(f"spans are there {len(found)} times where they were saved {last[0] if last else 0} times")
@@ -681,6 +710,12 @@ def _label(head: list[Any], expansions: tuple[Expansion, ...]) -> WindowLabel:
     return WindowLabel(
         window_id, symbol, start_us, end_us, annotator, grade, reason, note, expansions, status, revision, saved_us
     )
+
+
+def _span_row(span: ChartSpan) -> tuple[Any, ...]:
+    """Return what is written of a span; the source only where there is one, as files before it had none."""
+    row = astuple(span)
+    return row if span.source else row[:-1]
 
 
 def _row_hash(row: tuple[Any, ...]) -> str:

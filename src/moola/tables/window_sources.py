@@ -32,6 +32,11 @@ class WindowSource(Protocol):
         """Times of the windows, and groups of equal bars."""
         ...
 
+    @property
+    def symbols(self) -> list[str]:
+        """Symbols of the bars, sorted; empty where the input names none."""
+        ...
+
     def __len__(self) -> int: ...
 
     @property
@@ -65,6 +70,11 @@ class BarSource:
         last = self.first_bar + self.window_bars - 1
         over = self.bars.start_us[last] + bar_lengths_us(self.bars)[last]
         return Intervals(self.bars.start_us[self.first_bar], over, np.arange(len(self)))
+
+    @property
+    def symbols(self) -> list[str]:
+        """Symbols of the bar table."""
+        return _names(self.bars.symbol)
 
     @property
     def position(self) -> np.ndarray:
@@ -114,6 +124,11 @@ class TableSource:
         return self.table.intervals()
 
     @property
+    def symbols(self) -> list[str]:
+        """Symbols of the windows."""
+        return _names(self.table.symbol)
+
+    @property
     def position(self) -> np.ndarray:
         """First bar's time in usual bar intervals; the row times the window's length where there are not times."""
         start_us, end_us = self.table.start_us, self.table.end_us
@@ -135,6 +150,10 @@ class TableSource:
         features = self.table.take(rows).with_features().features
         assert features is not None
         return features
+
+
+def _names(symbol: np.ndarray) -> list[str]:
+    return sorted({str(name) for name in symbol.tolist() if name})
 
 
 def open_source(path: Path, stride: int, max_gap_s: float | None, window_bars: int | None) -> WindowSource:

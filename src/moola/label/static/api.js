@@ -38,3 +38,16 @@ export const saveLabel = (id, body) => ask("PUT", `/api/label/${encodeURICompone
 export const undoSave = (id, body) => ask("POST", `/api/undo/${encodeURIComponent(id)}`, body);
 export const opinions = (id, values) => ask("GET", `/api/opinions/${encodeURIComponent(id)}?${query(values)}`);
 export const review = (values) => ask("GET", `/api/review?${query(values)}`);
+
+export const chart = () => ask("GET", "/api/chart");
+export const chartBars = (values) => ask("GET", `/api/chart/bars?${query(values)}`);
+export const chartPlace = (values) => ask("GET", `/api/chart/place?${query(values)}`);
+export const chartLabels = (values) => ask("GET", `/api/chart/labels?${query(values)}`);
+export const changeChart = (body) => ask("POST", "/api/chart/labels", body);
+export const renameClass = (body) => ask("POST", "/api/chart/rename", body);
+export const allSpans = () => ask("GET", "/api/chart/all");
+export const proposals = (values) => ask("GET", `/api/chart/proposals?${query(values)}`);
+export const nextPlace = (values) => ask("GET", `/api/chart/next?${query(values)}`);
+export const writeFiles = (body) => ask("POST", "/api/chart/files", body);
+export const filesDone = () => ask("GET", "/api/chart/files");
+export const similarSpans = (values) => ask("GET", `/api/chart/similar?${query(values)}`);

@@ -1,8 +1,8 @@
-// The one place that knows the chart library: candles of a window with its context, zones, marks, the model's curves.
+// Candles of a window with its context, zones, marks, the model's curves. It and span_view.js know the chart library.
 
 import { createChart, CandlestickSeries, LineSeries, CrosshairMode } from "./vendor/lightweight-charts.standalone.production.mjs";
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const two = (number) => String(number).padStart(2, "0");
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -16,7 +16,7 @@ export function utcText(seconds) {
   return `${text.slice(0, 10)} ${text.slice(11, seconds % 60 ? 19 : 16)}`;
 }
 
-function tickText(seconds, kind) {
+export function tickText(seconds, kind) {
   const time = new Date(Math.round(seconds * 1000));
   if (kind === 0) return String(time.getUTCFullYear());
   if (kind === 1) return `${MONTHS[time.getUTCMonth()]} ${time.getUTCFullYear()}`;
@@ -34,7 +34,7 @@ export function decimalsOf(prices) {
 }
 
 // Draws behind (zones) or before (marks) the candles, in bars instead of pixels.
-class Layer {
+export class Layer {
   constructor(order, paint) {
     this.order = order;
     this.paint = paint;
@@ -46,6 +46,19 @@ class Layer {
   draw(target) {
     target.useMediaCoordinateSpace(({ context, mediaSize }) => this.paint(context, mediaSize));
   }
+}
+
+// Colours of the style sheet, which the library does not read by itself.
+export function colourChart(chart, candles) {
+  chart.applyOptions({
+    layout: { background: { color: colour("--panel") }, textColor: colour("--quiet") },
+    grid: { vertLines: { color: colour("--grid") }, horzLines: { color: colour("--grid") } },
+    timeScale: { borderColor: colour("--line") },
+    rightPriceScale: { borderColor: colour("--line") },
+  });
+  const [up, down] = [colour("--up"), colour("--down")];
+  candles.applyOptions({ upColor: up, downColor: down, borderUpColor: up, borderDownColor: down, wickUpColor: up,
+    wickDownColor: down });
 }
 
 export class Candles {
@@ -79,15 +92,7 @@ export class Candles {
   }
 
   theme() {
-    this.chart.applyOptions({
-      layout: { background: { color: colour("--panel") }, textColor: colour("--quiet") },
-      grid: { vertLines: { color: colour("--grid") }, horzLines: { color: colour("--grid") } },
-      timeScale: { borderColor: colour("--line") },
-      rightPriceScale: { borderColor: colour("--line") },
-    });
-    const [up, down] = [colour("--up"), colour("--down")];
-    this.series.applyOptions({ upColor: up, downColor: down, borderUpColor: up, borderDownColor: down, wickUpColor: up,
-      wickDownColor: down });
+    colourChart(this.chart, this.series);
     for (const curve of this.curves) curve.applyOptions({ color: colour("--model") });
     this.front.refresh?.();
   }

@@ -91,7 +91,7 @@ export function drawProgress(found) {
 }
 
 // The usual time of a bar in the largest unit that divides it.
-function lengthText(us) {
+export function lengthText(us) {
   const seconds = us / 1e6;
   const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"]].find(([length]) => seconds >= length && seconds % length === 0) || [1, "s"];
   return `${seconds / size} ${unit}`;

@@ -87,6 +87,7 @@ def _packed_symbol(symbol: SymbolOverview) -> dict[str, Any]:
             "agree": merged.n_agree.tolist(),
             "saw": merged.n_saw.tolist(),
             "cut": merged.cut.tolist(),
+            "learned": symbol.learned.tolist(),
             "gap_hours": np.round(events.longest_gap_us / 3.6e9, 2).tolist(),
         },
     }

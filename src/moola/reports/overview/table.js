@@ -15,6 +15,7 @@ function tableColumns(classes, symbols, live) {
     { name: "longest gap, h", value: (e) => e.gapHours.toFixed(2), order: (e) => e.gapHours },
     { name: "cut", value: (e) => (e.cut ? "cut" : ""), text: true },
   ];
+  if (symbols.some((one) => one.list.some((e) => e.learned))) columns.push({ name: "learned times", value: (e) => (e.learned ? "learned" : ""), text: true });
   if (live) columns.splice(7, 0, { name: "bars until known", value: (e) => e.known - e.end, order: (e) => e.known - e.end });
   if (symbols.length > 1) columns.unshift({ name: "symbol", text: true, value: (e) => e.symbol });
   for (const column of columns) column.order = column.order || column.value;

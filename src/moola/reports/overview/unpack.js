@@ -36,7 +36,7 @@ function rowsOf(events, symbol) {
   return events.bar.map((bar, i) => ({
     symbol, start: bar[0], end: bar[1], low: events.low[i], high: events.high[i], known: events.known[i],
     label: events.label[i], labelProb: events.label_prob[i], eventProb: events.event_prob[i], agree: events.agree[i],
-    saw: events.saw[i], cut: events.cut[i], gapHours: events.gap_hours[i],
+    saw: events.saw[i], cut: events.cut[i], learned: events.learned[i], gapHours: events.gap_hours[i],
   }));
 }
 

@@ -1,0 +1,403 @@
+"""Both stages of presence, fitted: what starts, ends and runs at a bar, and which held-out candidates are right.
+
+Where a person looked at everything, bars in no span are background, and a candidate without a span is wrong. Elsewhere
+they are unlabelled: a sample of all bars, marked ones among them, so that every marked bar or candidate stands on both
+sides, once as marked and once as one of all. What is learned is the ratio of both densities. Where marked pieces are a
+random part of all pieces alike, it ranks as the probability does that a person would have marked the piece, whatever
+that part is (Elkan & Noto 2008). Each tree sees all marked candidates and few of the unlabelled ones, drawn for it, so
+that few trees hold a given piece that nobody marked against it (bagging; Mordelet & Vert 2014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import minimize
+from scipy.special import expit
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.tree import ExtraTreeClassifier
+
+from moola.core.bars import Bars
+from moola.core.event_merging import overlap
+from moola.core.seeds import derive_seed, generator
+from moola.core.span_shapes import PACE_BARS
+from moola.errors import InvalidData
+from moola.models.presence_part import (
+    ENDS,
+    RUNS,
+    STARTS,
+    BarStage,
+    Chart,
+    Forest,
+    candidates_of,
+    joined_logits,
+    pair_scores,
+    read_bars_of,
+    span_values,
+    standardised,
+    unique_spans,
+)
+
+N_BLOCKS = 5
+# Candidates of a class that are kept for each bar.
+CANDIDATES_A_BAR = 0.1
+EVENT_IOU = 0.5
+# The first stage: width of its targets in bars, penalty, and which bars far from spans it learns from.
+TARGET_SIGMA, TARGET_REACH = 1.0, 4
+PENALTY = 0.01
+NEAR_BARS, FAR_STEP = 20, 3
+MOST_STEPS = 100
+# Lengths: the spread of their logarithms, the share of a uniform one, and how much longer than any seen they may be.
+LENGTH_SPREAD, UNIFORM_SHARE, LONGER = 0.25, 0.02, 1.25
+N_TREES, LEAF, FEATURE_SHARE = 300, 2, 0.3
+
+
+@dataclass(frozen=True)
+class Marked:
+    """One symbol's bars on which a person marked spans.
+
+    Attributes
+    ----------
+    bar
+        First and last bar of each span.
+    class_index
+        Its class.
+    stretches
+        Stretches `[first, stop)` to learn from.
+    annotated
+        Whether a person looked at all of their bars, so that what is in no span is background; else it is unlabelled.
+    annotator
+        Who marked each span; None where nobody is named.
+    """
+
+    bars: Bars
+    bar: Int[np.ndarray, "spans 2"]
+    class_index: Int[np.ndarray, " spans"]
+    stretches: Int[np.ndarray, "stretches 2"]
+    annotated: bool = True
+    annotator: np.ndarray | None = None
+
+    def marked_by(self, name: str | None) -> Bool[np.ndarray, " spans"]:
+        """Tell which spans are one person's; None for all."""
+        if name is None or self.annotator is None:
+            return np.ones(len(self.bar), dtype=bool)
+        return np.asarray(self.annotator == name)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A chart with what is known of each bar: its block of time, -1 outside the stretches."""
+
+    marked: Marked
+    chart: Chart
+    block: Int[np.ndarray, " bars"]
+    span_block: Int[np.ndarray, " spans"]
+
+
+def classes_found(pair: tuple[int, int | None]) -> list[int]:
+    """Return the classes of a detector."""
+    return sorted({one for one in pair if one is not None})
+
+
+def ways_read(pair: tuple[int, int | None], class_index: int) -> tuple[int, ...]:
+    """Return how a detector reads bars for a class."""
+    return tuple(way for way, one in enumerate(pair) if one == class_index)
+
+
+# The first stage.
+
+
+def _targets(learned: Learned, class_index: int) -> Float[np.ndarray, "bars 3"]:
+    found = np.zeros((len(learned.chart), 3))
+    near = np.arange(-TARGET_REACH, TARGET_REACH + 1)
+    bump = np.exp(-0.5 * (near / TARGET_SIGMA) ** 2)
+    for start, end in learned.marked.bar[learned.marked.class_index == class_index]:
+        for what, spot in ((STARTS, start), (ENDS, end)):
+            inside = (spot + near >= 0) & (spot + near < len(found))
+            rows = (spot + near)[inside]
+            found[rows, what] = np.maximum(found[rows, what], bump[inside])
+        found[start : end + 1, RUNS] = 1.0
+    return found
+
+
+def _rows_of(learned: Learned, blocks: np.ndarray, purge: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bars of some blocks to learn from, with their weights: all near spans, of others each third."""
+    own = np.isin(learned.block, blocks)
+    others = (learned.block >= 0) & ~own
+    own &= ~_widened(others, purge)
+    near = np.zeros(len(own), dtype=bool)
+    for start, end in learned.marked.bar:
+        near[max(start - NEAR_BARS, 0) : end + NEAR_BARS + 1] = True
+    far = np.arange(len(own)) % FAR_STEP == 0
+    rows = np.flatnonzero(own & (near | far))
+    return rows, np.where(near[rows], 1.0, float(FAR_STEP))
+
+
+def _widened(mask: Bool[np.ndarray, " bars"], reach: int) -> Bool[np.ndarray, " bars"]:
+    count = np.concatenate([[0], np.cumsum(mask)])
+    bar = np.arange(len(mask))
+    return np.asarray(count[np.minimum(bar + reach + 1, len(mask))] > count[np.maximum(bar - reach, 0)])
+
+
+def fit_stage(learned: list[Learned], pair: tuple[int, int | None], blocks: np.ndarray) -> BarStage:
+    """Fit three penalised logistic regressions to bars of some blocks, each way a class is known.
+
+    Of unlabelled bars each counts once as one of all, and, as far as it is marked, once more as marked.
+    """
+    values, targets, weights, lengths = [], [], [], []
+    for one in learned:
+        rows, weight = _rows_of(one, blocks, PACE_BARS)
+        for way, class_index in enumerate(pair):
+            if class_index is None:
+                continue
+            values.append(one.chart.values[way][rows])
+            targets.append(_targets(one, class_index)[rows])
+            weights.append(weight)
+            chosen = (one.marked.class_index == class_index) & np.isin(one.span_block, blocks)
+            lengths.append((one.marked.bar[chosen, 1] - one.marked.bar[chosen, 0]) + 1)
+    inputs, weight = np.concatenate(values), np.concatenate(weights)
+    center, scale = inputs.mean(axis=0, dtype=np.float64), inputs.std(axis=0, dtype=np.float64) + 1e-6
+    inputs = standardised(inputs, center.astype(np.float32), scale.astype(np.float32)).astype(np.float32)
+    target = np.concatenate(targets)
+    again = 0.0 if learned[0].marked.annotated else target
+    fitted = [_logistic(*each) for each in _by_what(inputs, target / (1 + again), weight[:, None] * (1 + again))]
+    log_length, shortest = _log_lengths(np.concatenate(lengths))
+    coefficients = np.stack([one[:-1] for one in fitted])
+    return BarStage(center, scale, coefficients, np.array([one[-1] for one in fitted]), log_length, shortest, -1e9)
+
+
+def _by_what(
+    inputs: np.ndarray, target: np.ndarray, weight: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    weight = np.broadcast_to(weight, target.shape)
+    for what in range(target.shape[1]):
+        yield inputs, target[:, what], weight[:, what]
+
+
+def _logistic(inputs: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return weights and, last, the bias of the least weighted log-loss with an L2 penalty."""
+    share = (weight / weight.sum()).astype(np.float32)
+    mean = float(np.clip((weight * target).sum() / weight.sum(), 1e-6, 1 - 1e-6))
+    target = target.astype(np.float32)
+
+    def loss(found: np.ndarray) -> tuple[float, np.ndarray]:
+        z = inputs @ found[:-1].astype(np.float32) + np.float32(found[-1])
+        off = share * (expit(z) - target)
+        value = float((share * (np.logaddexp(0, z) - target * z)).sum(dtype=np.float64))
+        gradient = np.append(inputs.T @ off, off.sum(dtype=np.float64)).astype(np.float64)
+        gradient[:-1] += PENALTY * found[:-1]
+        return value + PENALTY / 2 * float((found[:-1] ** 2).sum()), gradient
+
+    first = np.append(np.zeros(inputs.shape[1]), np.log(mean / (1 - mean)))
+    options = {"maxiter": MOST_STEPS, "maxcor": 20}
+    return np.asarray(minimize(loss, first, jac=True, method="L-BFGS-B", options=options).x)
+
+
+def _log_lengths(n_bars: Int[np.ndarray, " spans"]) -> tuple[Float[np.ndarray, " lengths"], int]:
+    """Return the logarithm of each length's share, up to the longest allowed, and the shortest allowed."""
+    longest = int(np.ceil(n_bars.max() * LONGER))
+    lengths = np.arange(1, longest + 1)
+    apart = np.log(lengths)[:, None] - np.log(n_bars)[None, :]
+    shape = np.exp(-0.5 * (apart / LENGTH_SPREAD) ** 2).sum(axis=1)
+    share = (1 - UNIFORM_SHARE) * shape / shape.sum() + UNIFORM_SHARE / longest
+    return np.log(share / share.max()), max(int(n_bars.min() / LONGER), 1)
+
+
+# Candidates of held-out blocks, and the forest that learns from them.
+
+
+@dataclass(frozen=True)
+class Found:
+    """What first stages without a block propose in it, chart by chart: each class with the scores of its pairs."""
+
+    learned: list[Learned]
+    pairs: list[tuple[int, int | None]]
+    block: int
+    stages: list[BarStage]
+    logits: list[list[tuple[np.ndarray, ...]]]
+    proposed: list[list[tuple[np.ndarray, np.ndarray]]]
+
+    @classmethod
+    def in_block(cls, learned: list[Learned], pairs: list[tuple[int, int | None]], block: int) -> Found:
+        """Fit without a block, and propose in it."""
+        rest = np.setdiff1d(np.arange(N_BLOCKS), [block])
+        stages = [fit_stage(learned, pair, rest) for pair in pairs]
+        logits = [[read_bars_of(stage, one.chart) for one in learned] for stage in stages]
+        proposed = []
+        for pair, stage, by_chart in zip(pairs, stages, logits, strict=True):
+            for number, one in enumerate(learned):
+                own = one.block == block
+                proposed.append(
+                    [_proposed(stage, by_chart[number], ways_read(pair, each), own) for each in classes_found(pair)]
+                )
+        return cls(learned, pairs, block, stages, logits, proposed)
+
+    def scores(self, number: int) -> np.ndarray:
+        """Scores of all that a detector proposes."""
+        n = len(self.learned)
+        return np.concatenate([score for each in self.proposed[number * n : (number + 1) * n] for _, score in each])
+
+    @property
+    def n_bars(self) -> int:
+        """Annotated bars of the block."""
+        return sum(int((one.block == self.block).sum()) for one in self.learned)
+
+    def kept(self, floors: list[BarStage]) -> Candidates:
+        """Return the candidates that score as high as the final first stage will ask for."""
+        pieces = []
+        n = len(self.learned)
+        for place, one in enumerate(self.learned):
+            spans = [np.zeros((0, 2), dtype=np.int64)]
+            for number, floor in enumerate(floors):
+                spans += [bar[score >= floor.floor] for bar, score in self.proposed[number * n + place]]
+            bar = unique_spans(spans)
+            values = [
+                [span_values(stage, one.chart, by_chart[place], way, bar) for way in range(len(one.chart.values))]
+                for stage, by_chart in zip(self.stages, self.logits, strict=True)
+            ]
+            n_classes = max(each for pair in self.pairs for each in classes_found(pair)) + 1
+            pieces.append(
+                Candidates(
+                    self.pairs,
+                    bar,
+                    np.full(len(bar), place),
+                    np.full(len(bar), self.block),
+                    best_overlap(bar, one.marked, n_classes),
+                    values,
+                )
+            )
+        return Candidates.joined(pieces)
+
+
+def _proposed(
+    stage: BarStage, logits: tuple[np.ndarray, ...], ways: tuple[int, ...], own: Bool[np.ndarray, " bars"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return candidates that lie in a block whole, with their scores."""
+    joined = joined_logits(logits, ways)
+    bar = candidates_of(stage, joined)
+    n_own = np.concatenate([[0], np.cumsum(own)])
+    bar = bar[n_own[bar[:, 1] + 1] - n_own[bar[:, 0]] == bar[:, 1] - bar[:, 0] + 1]
+    return bar, pair_scores(stage, joined)[bar[:, 0], bar[:, 1] - bar[:, 0]]
+
+
+def floor_of(found: list[Found], number: int) -> float:
+    """Return the score above which a detector keeps so many candidates a bar."""
+    scores = np.sort(np.concatenate([one.scores(number) for one in found]))[::-1]
+    n_kept = int(CANDIDATES_A_BAR * sum(one.n_bars for one in found) * len(classes_found(found[0].pairs[number])))
+    return float(scores[min(n_kept, len(scores) - 1)])
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidates of held-out blocks.
+
+    Attributes
+    ----------
+    chart
+        Of which chart each is.
+    best
+        Largest overlap with a span of each class.
+    values
+        What each detector's forest reads, each way.
+    """
+
+    pairs: list[tuple[int, int | None]]
+    bar: np.ndarray
+    chart: np.ndarray
+    block: np.ndarray
+    best: np.ndarray
+    values: list[list[np.ndarray]]
+
+    def __len__(self) -> int:
+        return len(self.bar)
+
+    @classmethod
+    def joined(cls, pieces: list[Candidates]) -> Candidates:
+        """Return all, one behind the other."""
+        bar, chart, block, best = (
+            np.concatenate([getattr(one, name) for one in pieces]) for name in ("bar", "chart", "block", "best")
+        )
+        values = [
+            [np.concatenate(ways) for ways in zip(*by_piece, strict=True)]
+            for by_piece in zip(*(one.values for one in pieces), strict=True)
+        ]
+        return cls(pieces[0].pairs, bar, chart, block, best, values)
+
+    def score(self, forest: Forest, pair: tuple[int, int | None], class_index: int) -> np.ndarray:
+        """Return what a forest says of a class."""
+        by_way = self.values[self.pairs.index(pair)]
+        return np.asarray(np.mean([forest.score(by_way[way]) for way in ways_read(pair, class_index)], axis=0))
+
+
+def best_overlap(bar: Int[np.ndarray, "spans 2"], marked: Marked, n_classes: int) -> Float[np.ndarray, "spans classes"]:
+    """Return the largest overlap (IoU) of each candidate with a span of each class."""
+    best = np.zeros((len(bar), n_classes))
+    for span, class_index in zip(marked.bar, marked.class_index, strict=True):
+        near = slice(*np.searchsorted(bar[:, 0], [span[0] - 2 * (span[1] - span[0]) - 2, span[1] + 1]))
+        best[near, class_index] = np.maximum(best[near, class_index], overlap(span, bar[near]))
+    return best
+
+
+def fit_forest(
+    rows: Candidates,
+    pair: tuple[int, int | None],
+    chosen: Bool[np.ndarray, " rows"],
+    seed: int,
+    purpose: int | str,
+    annotated: bool,
+) -> Forest:
+    """Let trees tell right candidates from wrong ones, or marked ones from all, each way a class is known."""
+    by_way = rows.values[rows.pairs.index(pair)]
+    known = [(way, one) for way, one in enumerate(pair) if one is not None]
+    values = np.concatenate([by_way[way][chosen] for way, _ in known])
+    right = np.concatenate([rows.best[chosen, one] >= EVENT_IOU for _, one in known])
+    if right.all() or not right.any():
+        raise InvalidData(
+            f"presence must learn from right and wrong candidates, but {int(right.sum())} of {len(right)} are right. "
+            "Give stretches with spans and with bars between them."
+        )
+    drawn = derive_seed(seed, "presence", pair[0], purpose) % 2**32
+    if not annotated:
+        rng = generator(seed, "presence", pair[0], purpose, "unlabelled")
+        return forest_of(list(_marked_against_all(values, right, rng)))
+    trees = ExtraTreesClassifier(
+        N_TREES, min_samples_leaf=LEAF, max_features=FEATURE_SHARE, random_state=drawn, n_jobs=1
+    )
+    return forest_of(trees.fit(values, right).estimators_)
+
+
+def _marked_against_all(values: np.ndarray, right: np.ndarray, rng: np.random.Generator) -> Iterator[Any]:
+    """Yield trees, each of all marked candidates and as many drawn from all."""
+    marked = np.flatnonzero(right)
+    is_marked = np.repeat([True, False], len(marked))
+    for _ in range(N_TREES):
+        rows = np.concatenate([marked, rng.integers(0, len(right), len(marked))])
+        tree = ExtraTreeClassifier(
+            min_samples_leaf=LEAF, max_features=FEATURE_SHARE, random_state=int(rng.integers(2**31))
+        )
+        yield tree.fit(values[rows], is_marked)
+
+
+def forest_of(fitted: list[Any]) -> Forest:
+    """Lay fitted trees of two classes one behind the other."""
+    pieces: dict[str, list[np.ndarray]] = {name: [] for name in ("feature", "cut", "left", "right", "share")}
+    roots, n_nodes = [], 0
+    for tree in (one.tree_ for one in fitted):
+        roots.append(n_nodes)
+        is_leaf = tree.children_left < 0
+        share = tree.value[:, 0, 1] / tree.value[:, 0].sum(axis=1)
+        columns = {
+            "feature": np.where(is_leaf, 0, tree.feature).astype(np.int64),
+            "cut": np.where(is_leaf, 0.0, tree.threshold),
+            "left": np.where(is_leaf, -1, tree.children_left + n_nodes).astype(np.int64),
+            "right": np.where(is_leaf, -1, tree.children_right + n_nodes).astype(np.int64),
+            "share": np.clip(share, 0.0, 1.0),
+        }
+        for name, column in columns.items():
+            pieces[name].append(column)
+        n_nodes += tree.node_count
+    return Forest(np.array(roots, dtype=np.int64), **{name: np.concatenate(each) for name, each in pieces.items()})

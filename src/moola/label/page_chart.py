@@ -1,0 +1,162 @@
+"""The requests of the page's chart: bars at a level of detail, spans and stretches in and out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from moola.label.page_fields import REFUSALS, Annotator, ClassName
+from moola.label.page_spans import BarSpan, Change
+from moola.label.page_state import Desk
+
+MOST_CHANGES = 500
+Bar = Annotated[int, Field(ge=0, le=2**40)]
+Symbol = Annotated[str, StringConstraints(max_length=100)]
+PieceIn = tuple[Bar, Bar]
+Pieces = Annotated[list[PieceIn], Field(max_length=MOST_CHANGES)]
+
+
+class SpanIn(BaseModel):
+    """One span: inclusive bars of its symbol."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    start: Bar
+    end: Bar
+    label: ClassName
+    note: Annotated[str, StringConstraints(max_length=4000)] = ""
+    source: Literal["", "accepted", "corrected"] = ""
+
+    def span(self) -> BarSpan:
+        """Return it as the desk knows it."""
+        return BarSpan(self.start, self.end, self.label, self.note, self.source)
+
+
+Spans = Annotated[list[SpanIn], Field(max_length=MOST_CHANGES)]
+
+
+class ChangeIn(BaseModel):
+    """What one save takes away and adds, and the revision that it was based on."""
+
+    model_config = ConfigDict(extra="forbid")
+    annotator: Annotator
+    symbol: Symbol
+    expected_revision: Annotated[int, Field(ge=0, le=2**53)]
+    remove: Pieces = []
+    add: Spans = []
+    unsee: Pieces = []
+    see: Pieces = []
+    unreject: Pieces = []
+    reject: Spans = []
+
+    def change(self) -> Change:
+        """Return it as the desk knows it."""
+        return Change(
+            tuple(self.remove),
+            tuple(one.span() for one in self.add),
+            tuple(self.unsee),
+            tuple(self.see),
+            tuple(self.unreject),
+            tuple(one.span() for one in self.reject),
+        )
+
+
+class RenameIn(BaseModel):
+    """Another name for a class of one's own spans."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    annotator: Annotator
+    old: ClassName
+    new: ClassName
+
+
+class FilesIn(BaseModel):
+    """What to write, of whose labels."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    annotator: Annotator
+    what: Literal["spans", "windows", "label-studio", "train"]
+
+
+def make_chart_router(desk: Desk) -> APIRouter:
+    """Return the requests of the chart over one desk."""
+    router = APIRouter(prefix="/api/chart", responses=REFUSALS)
+
+    @router.get("")
+    async def chart() -> dict[str, Any]:
+        classes = list(dict.fromkeys([*desk.classes, *desk.chart.classes()]))
+        has_volume = desk.volume is not None
+        return {"symbols": desk.chart.bars.symbols(), "classes": classes, "has_volume": has_volume}
+
+    @router.get("/bars")
+    def bars(
+        first: Annotated[int, Query(ge=0, le=2**40)],
+        last: Annotated[int, Query(ge=0, le=2**40)],
+        symbol: Annotated[str, Query(max_length=100)] = "",
+        each: Annotated[int, Query(ge=1, le=2**40)] = 1,
+    ) -> JSONResponse:
+        return JSONResponse(desk.chart.bars.piece(symbol, first, last, each))
+
+    @router.get("/place")
+    def place(
+        time_us: Annotated[int, Query(ge=-(2**62), le=2**62)], symbol: Annotated[str, Query(max_length=100)] = ""
+    ) -> dict[str, int]:
+        return {"bar": desk.chart.bars.bar_at(symbol, time_us)}
+
+    @router.get("/labels")
+    def labels(
+        annotator: Annotated[Annotator, Query()], symbol: Annotated[str, Query(max_length=100)] = ""
+    ) -> JSONResponse:
+        return JSONResponse(desk.chart.labels(symbol, annotator))
+
+    @router.post("/labels")
+    def change(asked: ChangeIn) -> JSONResponse:
+        found = desk.chart.change(asked.symbol, asked.annotator, asked.expected_revision, asked.change())
+        return JSONResponse(found)
+
+    @router.post("/rename")
+    def rename(asked: RenameIn) -> dict[str, int]:
+        return {"renamed": desk.chart.rename(asked.annotator, asked.old, asked.new)}
+
+    @router.get("/proposals")
+    def proposals(
+        annotator: Annotated[Annotator, Query()],
+        symbol: Annotated[str, Query(max_length=100)] = "",
+        around: Annotated[int, Query(ge=0, le=2**40)] = 0,
+        version: Annotated[int, Query(ge=-1, le=2**53)] = -1,
+    ) -> JSONResponse:
+        return JSONResponse(desk.learner.told(symbol, annotator, around, version))
+
+    @router.get("/next")
+    def next_place(
+        annotator: Annotated[Annotator, Query()],
+        queue: Literal["mixed", "unsure", "different", "errors", "annotators", "unseen"],
+        symbol: Annotated[str, Query(max_length=100)] = "",
+        after: Annotated[int, Query(ge=-(2**40), le=2**40)] = 0,
+    ) -> JSONResponse:
+        return JSONResponse(desk.learner.next(symbol, annotator, queue, after))
+
+    @router.get("/similar")
+    def similar(
+        start: Annotated[int, Query(ge=0, le=2**40)],
+        end: Annotated[int, Query(ge=0, le=2**40)],
+        label: Annotated[ClassName, Query()],
+        symbol: Annotated[str, Query(max_length=100)] = "",
+    ) -> JSONResponse:
+        return JSONResponse(desk.learner.like(symbol, start, end, label))
+
+    @router.post("/files")
+    def write(asked: FilesIn) -> JSONResponse:
+        return JSONResponse(desk.files.start(asked.what, asked.annotator))
+
+    @router.get("/files")
+    def written() -> JSONResponse:
+        return JSONResponse(desk.files.told())
+
+    @router.get("/all")
+    def everything() -> JSONResponse:
+        return JSONResponse({"spans": desk.chart.all()})
+
+    return router

@@ -1,0 +1,303 @@
+"""`cv --spans`: folds of annotated stretches in time; every later block is scanned by a model of what came before it.
+
+The first share of the spans only teaches; the rest is cut into blocks of time with as many spans each. A fold learns
+from spans, stretches and bars that end one window before its block begins (purged), and its model is scanned over the
+block, with the bars beside it that windows reach. Events of all blocks are evaluated together, as by `eval --events`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from moola.core.bars import Bars
+from moola.core.spans import Spans, place_spans, window_bars_for
+from moola.core.utc_times import utc_text
+from moola.errors import InvalidData, WrongUsage
+from moola.evaluation.event_figures import AP_CLASS, event_metric_table
+from moola.files import sha256_file
+from moola.fit.processes import OnFit
+from moola.models.model_files import read_model, write_model
+from moola.models.sealed import digest
+from moola.options.judging_options import EvalOptions
+from moola.options.option_ranges import refuse_out_of_range
+from moola.options.option_sources import option_sources
+from moola.options.scan_options import ScanOptions
+from moola.options.span_options import SpanReading
+from moola.options.study_options import CV_ROOT, CvOptions
+from moola.options.table_options import SplitOptions, WindowsOptions
+from moola.options.training_options import TrainOptions
+from moola.runs import run_store
+from moola.scan.scanning import Scan
+from moola.stages import judge_events, make_tables
+from moola.stages.train import fit_model
+from moola.tables.bar_table import read_bars
+from moola.tables.frames import write_frame
+from moola.tables.span_file import (
+    Stretches,
+    bars_of,
+    read_spans,
+    read_stretches,
+    spans_on_bars,
+    stretch_rows,
+    write_spans,
+    write_stretches,
+)
+
+# Bars beside a block that its events look at.
+CONTEXT_BARS = 500
+EVENTS, STRETCHES, SPANS, MODEL_OF_FOLD = "events.parquet", "stretches.csv", "spans.csv", "model.pkl"
+SHOWN = ("ap_iou30_class", AP_CLASS, "ap_iou70_class", "recall_at_1_per_1000_class", "recall", "event_ece")
+IN_FOLD = ("pretrained_encoder", "freeze_encoder", "head", "mirror_classes", "epochs", "device", "seed", "window_bars")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Bars, the spans that they meet, and which bars a person looked at."""
+
+    bars: Bars
+    spans: Spans
+    rows: np.ndarray
+    annotated: np.ndarray
+
+    @property
+    def window_bars(self) -> int:
+        """Bars of a window that suit the spans."""
+        return window_bars_for(self.rows[:, 1] - self.rows[:, 0] + 1)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A block of time `[first_us, stop_us)` that is evaluated, and when the bars that teach are over."""
+
+    number: int
+    learned_to_us: int
+    first_us: int
+    stop_us: int
+
+
+def cross_validate_events(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
+    """Scan every later block by a model of what came before, pool the events and evaluate them.
+
+    Raises
+    ------
+    WrongUsage
+        Files are missing, or options that need windows are given.
+    InvalidData
+        Too few spans lie in the stretches for so many folds.
+    """
+    started = time.monotonic()
+    _check(options)
+    chart = _read(options)
+    folds = list(_folds(options, chart))
+    deciding = {name: str(getattr(options, name)) for name in (*IN_FOLD, "folds", "initial_fraction")}
+    files = {name: sha256_file(getattr(options, name)) for name in ("spans", "stretches", "bars")}
+    key = digest(deciding | files)
+    config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    config |= {"digest": key, "option_sources": option_sources(CvOptions)}
+    new_id = run_store.new_run_id("cv_events", options.seed, key)
+    with run_store.opened(CV_ROOT, "cv", new_id, config, options.resume) as run:
+        for done, fold in enumerate(folds, start=1):
+            if not (_folder(run, fold) / EVENTS).is_file():
+                _run_fold(options, chart, fold, _folder(run, fold))
+            on_fit(done, len(folds), f"fold {fold.number}")
+        metrics = _evaluated(options, chart, folds, run)
+        run_store.write_run_json(run, run_store.METRICS, metrics)
+        record = {
+            "model": "presence",
+            "judged": "events",
+            "n_folds": len(folds),
+            "seed": options.seed,
+            **{f"{name}_sha256": value for name, value in files.items()},
+            "seconds": time.monotonic() - started,
+        }
+        run_store.finish_run(run, record)
+    return record | {"cv_id": run.run_id, "cv": str(run.folder), **metrics}
+
+
+def _check(options: CvOptions) -> None:
+    refuse_out_of_range(options)
+    missing = [f"--{name}" for name in ("bars", "stretches", "pretrained_encoder") if getattr(options, name) is None]
+    if missing:
+        first = missing[0].replace("_", "-")
+        raise WrongUsage(
+            f"cv --spans must come with --bars, --stretches and --pretrained-encoder, but {first} is not given. "
+            "Without stretches nobody knows which events are false; presence needs a frozen encoder."
+        )
+    if options.data is not None or options.scheme != "expanding" or options.model != "enhanced_simple_lstm":
+        raise WrongUsage(
+            "cv --spans must go without --data, with the network and with expanding folds, but another was asked for. "
+            "Leave --data, --model and --scheme out."
+        )
+
+
+def _read(options: CvOptions) -> Chart:
+    assert options.bars is not None
+    assert options.spans is not None
+    assert options.stretches is not None
+    reading = SpanReading()
+    bars = read_bars(options.bars)
+    spans = read_spans(options.spans, reading, bars)
+    bars = bars_of(spans, bars)
+    spans, _ = spans_on_bars(spans, bars, options.spans, drop_outside=False)
+    placed = place_spans(spans, bars)
+    annotated = np.zeros(len(bars), dtype=bool)
+    stretches = read_stretches(options.stretches, reading, bars)
+    for row in range(len(stretches)):
+        annotated[stretch_rows(stretches, row, bars)] = True
+    rows = np.stack([placed.first, placed.last], axis=1)
+    kept = np.flatnonzero(annotated[rows[:, 0]] & annotated[rows[:, 1]])
+    return Chart(bars, spans.take(kept), rows[kept], annotated)
+
+
+def _folds(options: CvOptions, chart: Chart) -> Iterator[Fold]:
+    first_us = np.sort(chart.bars.start_us[chart.rows[:, 0]])
+    n_first = int(len(first_us) * options.initial_fraction)
+    if (len(first_us) - n_first) // options.folds < 2 or n_first < 2:
+        raise InvalidData(
+            f"each fold must hold 2 spans, but {len(first_us)} lie in the stretches for {options.folds} folds and the "
+            f"first share of {options.initial_fraction:g}. Annotate more, or lower --folds."
+        )
+    at = n_first + (len(first_us) - n_first) * np.arange(options.folds) // options.folds
+    edges = np.append(first_us[at], chart.bars.start_us.max() + 1)
+    times = np.unique(chart.bars.start_us)
+    purge = (options.window_bars or chart.window_bars) - 1
+    for number, (first, stop) in enumerate(itertools.pairwise(edges), start=1):
+        learned_to = times[max(int(np.searchsorted(times, first)) - purge, 0)]
+        yield Fold(number, int(learned_to), int(first), int(stop))
+
+
+def _folder(run: run_store.Run, fold: Fold) -> Path:
+    return run.folder / "folds" / f"fold-{fold.number}"
+
+
+def _run_fold(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> None:
+    """Learn from what ends before the purge, scan the block, and keep its events."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / name for name in ("bars.parquet", SPANS, "taught.csv", "windows.parquet", "split.json")}
+    known = chart.bars.start_us < fold.learned_to_us
+    _write_bars(files["bars.parquet"], chart.bars.take(np.flatnonzero(known)))
+    taught = np.flatnonzero(chart.bars.start_us[chart.rows[:, 1]] < fold.learned_to_us)
+    write_spans(files[SPANS], chart.spans.take(taught))
+    write_stretches(files["taught.csv"], _stretches(chart, known))
+    cutting = WindowsOptions(
+        bars=files["bars.parquet"],
+        spans=files[SPANS],
+        output=files["windows.parquet"],
+        window_bars=options.window_bars or chart.window_bars,
+        seed=options.seed,
+    )
+    make_tables.cut(cutting)
+    length = {"window_bars": cutting.window_bars}
+    make_tables.split(SplitOptions(data=files["windows.parquet"], output=files["split.json"], test=0.0, **length))
+    model = fit_model(
+        TrainOptions(
+            data=files["windows.parquet"],
+            split=files["split.json"],
+            bars=files["bars.parquet"],
+            spans=files[SPANS],
+            stretches=files["taught.csv"],
+            **{name: getattr(options, name) for name in IN_FOLD if name != "window_bars"},
+            **length,
+        )
+    )
+    write_model(folder / MODEL_OF_FOLD, model)
+    _scan_block(options, chart, fold, folder)
+
+
+def _scan_block(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> None:
+    inside = (chart.bars.start_us >= fold.first_us) & (chart.bars.start_us < fold.stop_us)
+    write_stretches(folder / STRETCHES, _stretches(chart, inside))
+    rows = np.flatnonzero(_beside(chart.bars, inside))
+    _write_bars(folder / "scanned.parquet", chart.bars.take(rows))
+    scanned = folder / "scanned_events.parquet"
+    work = Scan(
+        ScanOptions(
+            model=folder / MODEL_OF_FOLD,
+            bars=folder / "scanned.parquet",
+            output=scanned,
+            min_prob=0.0,
+            device=options.device,
+        )
+    )
+    work.run(lambda *_: None)
+    work.parts.clear()
+    # An event belongs to the block in which it begins.
+    begins = pl.col("start_ts").dt.timestamp("us")
+    events = pl.read_parquet(scanned).filter((begins >= fold.first_us) & (begins < fold.stop_us))
+    write_frame(folder / EVENTS, events)
+
+
+def _beside(bars: Bars, inside: np.ndarray) -> np.ndarray:
+    """Add the bars of each symbol that events at the edges look at."""
+    wide = inside.copy()
+    for symbol in bars.symbols:
+        own = np.flatnonzero(bars.symbol == symbol)
+        held = np.flatnonzero(inside[own])
+        if len(held):
+            wide[own[max(int(held[0]) - CONTEXT_BARS, 0) : int(held[-1]) + CONTEXT_BARS + 1]] = True
+    return wide
+
+
+def _stretches(chart: Chart, among: np.ndarray) -> Stretches:
+    """Return annotated stretches as far as they lie among some bars."""
+    chosen = chart.annotated & among
+    new = np.concatenate([[True], chart.bars.symbol[1:] != chart.bars.symbol[:-1]])
+    begins = np.flatnonzero(chosen & (new | ~np.concatenate([[False], chosen[:-1]])))
+    ends = np.flatnonzero(chosen & np.concatenate([new[1:] | ~chosen[1:], [True]]))
+    return Stretches(chart.bars.start_us[begins], chart.bars.start_us[ends], chart.bars.symbol[begins])
+
+
+def _write_bars(path: Path, bars: Bars) -> None:
+    table = {"timestamp": pl.Series(bars.start_us).cast(pl.Datetime("us", "UTC")), "symbol": bars.symbol.tolist()}
+    names = ("open", "high", "low", "close")
+    write_frame(path, pl.DataFrame(table | {name: bars.ohlc[:, i] for i, name in enumerate(names)}))
+
+
+def _evaluated(options: CvOptions, chart: Chart, folds: list[Fold], run: run_store.Run) -> dict[str, Any]:
+    """Evaluate the events of all blocks together, and block by block."""
+    folders = [_folder(run, fold) for fold in folds]
+    write_frame(run.path(EVENTS), pl.concat([pl.read_parquet(one / EVENTS) for one in folders]))
+    write_spans(run.path(SPANS), chart.spans)
+    _write_bars(run.path("bars.parquet"), chart.bars)
+    first, last = folds[0].first_us, folds[-1].stop_us
+    write_stretches(
+        run.path(STRETCHES), _stretches(chart, (chart.bars.start_us >= first) & (chart.bars.start_us < last))
+    )
+    thresholds = [read_model(one / MODEL_OF_FOLD).presence.threshold for one in folders]  # type: ignore[union-attr]
+    judging = EvalOptions(
+        events=run.path(EVENTS),
+        truth=run.path(SPANS),
+        stretches=run.path(STRETCHES),
+        bars=run.path("bars.parquet"),
+        min_prob=float(np.mean(thresholds)),
+        seed=options.seed,
+        save_metrics=run.path("events.eval.json"),
+    )
+    result, _, _ = judge_events.evaluate_events(judging)
+    by_fold = []
+    for fold, folder, threshold in zip(folds, folders, thresholds, strict=True):
+        own = replace(judging, events=folder / EVENTS, stretches=folder / STRETCHES)
+        judged = judge_events.judged_alone(own)
+        ones = np.ones((1, len(judged.chart.bars_of_block)))
+        table = event_metric_table(0.0)
+        values = {name: float(table[name](judged, ones)[0]) for name in SHOWN}
+        by_fold.append(
+            {
+                "fold": fold.number,
+                "learned_to": utc_text(fold.learned_to_us),
+                "from": utc_text(fold.first_us),
+                "n_spans": len(judged.spans),
+                "n_events": len(judged.events),
+                "threshold": threshold,
+                **{name: None if np.isnan(value) else value for name, value in values.items()},
+            }
+        )
+    return result | {"by_fold": by_fold}

@@ -1,0 +1,209 @@
+"""The chart of all bars, from raw bars and an empty store to exported spans: once by mouse, once by keyboard."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from urllib.request import Request, urlopen
+
+import polars as pl
+import pytest
+
+from moola.tables.bar_table import write_bars
+from moola.tables.label_store import LabelStore
+from tests.e2e.hands import press
+from tests.label.desks import made_desk, planted_bars
+
+pytestmark = pytest.mark.e2e
+
+CHART, FIRST_S = "chart.html", 1_500_000_000
+
+
+def settled(page) -> None:
+    """Wait until what was marked is on disk."""
+    page.wait_for_function(
+        "() => !Object.keys(localStorage).some((name) => name.includes('.chart.') && localStorage[name])"
+    )
+    page.wait_for_timeout(50)
+
+
+def mark_by_keys(page, start: int, end: int, key: str) -> None:
+    """Go to the time of a bar, mark from it to another, and give the class."""
+    press(page, "Escape", "Home")
+    press(page, "j")
+    page.keyboard.type(f"{datetime.fromtimestamp(FIRST_S + 3600 * start, UTC):%Y-%m-%d %H:%M}")
+    press(page, "Enter")
+    page.wait_for_selector(f"#readout:has-text('Bar {start},')")
+    press(page, "n", *["ArrowRight"] * (end - start), "n", key)
+
+
+def saved(desk) -> list[tuple[int, int, str, str]]:
+    told = desk.chart.labels("EURUSD", "anna")
+    return [(one["start"], one["end"], one["label"], one["source"]) for one in told["spans"]]
+
+
+def x_of(page, bar: int) -> tuple[float, float]:
+    """Move the mouse over the chart until the readout names a bar."""
+    box = page.locator("#chart").bounding_box()
+    low, high, y = box["x"] + 2, box["x"] + box["width"] - 90, box["y"] + 150
+    for _ in range(20):
+        x = (low + high) / 2
+        page.mouse.move(x, y)
+        page.wait_for_timeout(15)
+        here = int(page.inner_text("#readout").split(",")[0].removeprefix("Bar "))
+        if here == bar:
+            return x, y
+        low, high = (x, high) if here < bar else (low, x)
+    raise AssertionError(f"no place on the chart is bar {bar}")
+
+
+def drag(page, start: int, end: int) -> None:
+    x_of(page, start)
+    page.mouse.down()
+    page.mouse.move(*[part + 1 for part in x_of_static(page, end)], steps=3)
+    page.mouse.up()
+
+
+def shown(page) -> tuple[float, float]:
+    """Return the edges of the bars shown."""
+    first, last = page.get_attribute("#chart", "data-range").split()
+    return float(first), float(last)
+
+
+def x_of_static(page, bar: int) -> tuple[float, float]:
+    """Place of a bar by the view's own range, for the mouse is down."""
+    box = page.locator("#chart").bounding_box()
+    width = page.evaluate("() => document.querySelector('#chart td:nth-child(2)').clientWidth")
+    first, last = shown(page)
+    return box["x"] + 1 + (bar - first) / (last - first) * width, box["y"] + 150
+
+
+def test_by_keyboard_from_raw_bars_to_exported_spans(tmp_path, page_of, serve_chart):
+    bars, moves = planted_bars(20)
+    served = serve_chart(bars)
+    page = page_of(served, path=CHART)
+    for start, end, label in moves[:10]:
+        mark_by_keys(page, start, end, "1" if label == "consolidation" else "2")
+    settled(page)
+    assert [row[:3] for row in saved(served.desk)] == moves[:10]
+    # A deletion is undone, and an end that was moved is moved back.
+    press(page, "x")
+    settled(page)
+    assert len(saved(served.desk)) == 9
+    press(page, "z", "[", "e", "ArrowRight")
+    settled(page)
+    assert len(saved(served.desk)) == 10
+    press(page, "ArrowLeft", "Escape", "Home", "l")
+    page.wait_for_selector("#status:has-text('Looked at all')")
+    settled(page)
+    # Proposals come by themselves; one is accepted, one rejected, one accepted and corrected.
+    press(page, "j")
+    page.keyboard.type("2017-09-08")
+    press(page, "Enter")
+    page.wait_for_selector("#nextProposal:not([disabled])", timeout=120_000)
+    for keys in (("y",), ("r",), ("y", "ArrowRight")):
+        press(page, "Escape", ".")
+        page.wait_for_selector("#proposed:not([hidden])")
+        press(page, *keys)
+        settled(page)
+    rows, told = saved(served.desk), served.desk.chart.labels("EURUSD", "anna")
+    assert sorted(row[3] for row in rows if row[3]) == ["accepted", "corrected"]
+    assert [row[:3] for row in rows if not row[3]] == moves[:10]
+    assert (len(told["rejected"]), len(told["stretches"])) == (1, 1)
+    page.focus("[data-export=spans]")
+    press(page, "Enter")
+    page.wait_for_selector("#status:has-text('Written')", timeout=60_000)
+    table = pl.read_csv(tmp_path / "page/spans.csv")
+    assert table["label"].to_list() == [row[2] for row in rows]
+    assert (tmp_path / "page/stretches.csv").exists()
+
+
+def test_by_mouse_spans_are_marked_moved_listed_and_deleted(page_of, serve_chart):
+    bars, _ = planted_bars(10)
+    served = serve_chart(bars, learns=False)
+    page = page_of(served, path=CHART)
+    drag(page, 40, 60)
+    settled(page)
+    for bar in (100, 120):
+        page.mouse.click(*x_of(page, bar))
+    page.click("#classes button[data-value=retracement]")
+    settled(page)
+    assert [row[:3] for row in saved(served.desk)] == [(40, 60, "consolidation"), (100, 120, "retracement")]
+    # An end is pulled; the wheel zooms about the mouse; the strip goes elsewhere and the list comes back.
+    page.mouse.move(*[part - 0.5 for part in x_of_static(page, 121)])
+    x, y = x_of_static(page, 120)
+    half = (x_of_static(page, 121)[0] - x) / 2
+    page.mouse.move(x + half, y)
+    page.mouse.down()
+    page.mouse.move(x_of_static(page, 130)[0], y, steps=4)
+    page.mouse.up()
+    settled(page)
+    assert saved(served.desk)[1][:2] == (100, 130)
+    first, last = shown(page)
+    page.mouse.wheel(0, -400)
+    closer = "(w) => { const [a, b] = document.getElementById('chart').dataset.range.split(' '); return b - a < w; }"
+    page.wait_for_function(closer, arg=last - first)
+    box = page.locator("#strip").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.9, box["y"] + 20)
+    assert shown(page)[0] > 600
+    page.fill("#search", "retracement")
+    page.click("#list li button")
+    assert shown(page)[0] < 130
+    page.click("#list li button[aria-label^=Delete]")
+    settled(page)
+    assert len(saved(served.desk)) == 1
+    page.click("#undo")
+    settled(page)
+    assert len(saved(served.desk)) == 2
+    page.click("#looked")
+    settled(page)
+    assert len(served.desk.chart.labels("EURUSD", "anna")["stretches"]) == 1
+
+
+def test_another_page_that_saved_first_loses_nothing(page_of, serve_chart):
+    served = serve_chart(planted_bars(4)[0], learns=False)
+    page, other = page_of(served, path=CHART), page_of(served, path=CHART)
+    mark_by_keys(page, 10, 14, "1")
+    settled(page)
+    mark_by_keys(other, 30, 34, "2")
+    other.wait_for_selector("#conflict:not([hidden])")
+    assert [row[:2] for row in saved(served.desk)] == [(10, 14)]
+    other.click("#useMine")
+    settled(other)
+    assert [row[:2] for row in saved(served.desk)] == [(10, 14), (30, 34)]
+
+
+def test_a_killed_server_loses_no_span_that_was_answered(tmp_path, command):
+    write_bars(tmp_path / "bars.parquet", planted_bars(4)[0])
+    words = ("--bars", "bars.parquet", "--store", "labels.db", "--annotator", "anna", "--port", "0", "--no-model")
+    server = command(*words)
+    for number in range(5):
+        body = {"annotator": "anna", "symbol": "EURUSD", "expected_revision": number,
+                "add": [{"start": number, "end": number + 4, "label": "flag"}]}  # fmt: skip
+        asked = Request(
+            f"{server.url}api/chart/labels", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urlopen(asked) as answer:
+            assert json.load(answer)["revision"] == number + 1
+    server.kill()
+    with LabelStore(tmp_path / "labels.db") as store:
+        (chart,) = store.charts()
+    assert (chart.revision, len(chart.spans)) == (5, 5)
+
+
+@pytest.fixture
+def serve_chart(tmp_path):
+    from tests.e2e.conftest import Served
+
+    running = []
+
+    def start(bars, learns: bool = True) -> Served:
+        path = tmp_path / "bars.parquet"
+        write_bars(path, bars)
+        running.append(Served(made_desk(tmp_path, bars, stride=105, learns=learns, bars_path=path)))
+        return running[-1]
+
+    yield start
+    for served in running:
+        served.desk.learner.wait()
+        served.stop()

@@ -1,0 +1,180 @@
+"""The chart of all bars: levels of detail, spans and stretches in and out of the store, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from moola.core.bars import Bars
+from moola.label.page_bars import ChartBars
+from moola.tables.label_store import ChartLabels, ChartSpan, LabelStore
+from tests.label.desks import client_of, made_desk
+from tests.made import random_walk_bars
+
+
+@pytest.fixture
+def desk(tmp_path):
+    with_store = made_desk(tmp_path)
+    yield with_store
+    with_store.store.close()
+
+
+@pytest.fixture
+def client(desk):
+    return client_of(desk)
+
+
+def span(start: int, end: int, label: str = "flag", **more: object) -> dict:
+    return {"start": start, "end": end, "label": label} | more
+
+
+def change(client, revision: int, annotator: str = "anna", **what: object):
+    body = {"annotator": annotator, "symbol": "", "expected_revision": revision} | what
+    return client.post("/api/chart/labels", json=body)
+
+
+def labels(client, annotator: str = "anna") -> dict:
+    return client.get("/api/chart/labels", params={"annotator": annotator}).json()
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 400])
+def test_levels_join_bars_as_a_loop_does(n):
+    bars = random_walk_bars(n)
+    volume = np.arange(n, dtype=float)
+    chart = ChartBars(bars, volume)
+    for each in (1, 2, 4, 8, 256):
+        found = chart.piece("", 0, n - 1, each)
+        for point, row in enumerate(found["ohlc"]):
+            own = bars.ohlc[point * each : (point + 1) * each]
+            assert row == [own[0, 0], own[:, 1].max(), own[:, 2].min(), own[-1, 3]]
+            assert found["times_us"][point] == bars.start_us[point * each]
+            assert found["volume"][point] == volume[point * each : (point + 1) * each].sum()
+        assert len(found["ohlc"]) == -(-n // each)
+
+
+def test_symbols_are_charts_of_their_own():
+    one, other = random_walk_bars(30, symbol="A"), random_walk_bars(20, seed=1, symbol="B")
+    both = Bars(
+        *(np.concatenate([getattr(one, name), getattr(other, name)]) for name in ("start_us", "ohlc", "symbol"))
+    )
+    chart = ChartBars(both)
+    assert [(row["symbol"], row["n_bars"]) for row in chart.symbols()] == [("A", 30), ("B", 20)]
+    assert chart.piece("B", 0, 0, 1)["ohlc"] == [other.ohlc[0].tolist()]
+    assert chart.bar_at("B", int(other.start_us[7]) + 1) == 7
+    assert [chart.bar_at("B", time) for time in (0, 2**60)] == [0, 19]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"first": 0, "last": 2**39},
+        {"first": 5, "last": 3, "each": 1},
+        {"first": 0, "last": 9, "each": 3},
+        {"first": 0, "last": 9, "each": 2**30},
+        {"first": 0, "last": 9, "symbol": "EURUSD"},
+        {"first": -1, "last": 9},
+        {"first": "a", "last": 9},
+    ],
+)
+def test_bars_that_nobody_can_show_are_refused(client, asked):
+    answer = client.get("/api/chart/bars", params=asked)
+    assert (answer.status_code, "error" in answer.json()) == (422, True)
+
+
+def test_every_request_of_the_chart_is_guarded(client, desk):
+    paths = [path for path in client.get("/openapi.json").json()["paths"] if path.startswith("/api/chart")]
+    assert len(paths) >= 8
+    for path in paths:
+        assert client.get(path, headers={"Host": "evil.example"}).status_code == 403
+        assert client.post(path, json={}, headers={"Origin": "http://evil.example"}).status_code == 403
+        assert client.post(path, content="{}", headers={"Content-Type": "text/plain"}).status_code == 415
+    assert desk.store.charts() == []
+
+
+def test_spans_stretches_and_rejected_proposals_are_kept_apart_with_times_of_bars(client, desk):
+    saved = change(
+        client, 0, add=[span(10, 20, note="clear"), span(30, 41, "wedge", source="accepted")], see=[[0, 60]],
+        reject=[span(50, 55)],
+    )  # fmt: skip
+    assert saved.status_code == 200
+    times = desk.shelf.bars.start_us.tolist()
+    (chart,) = desk.store.charts()
+    assert chart.spans == (
+        ChartSpan(times[10], times[20], "flag", "clear"), ChartSpan(times[30], times[41], "wedge", "", "accepted"),
+    )  # fmt: skip
+    assert (chart.stretches, chart.rejected) == (((times[0], times[60]),), (ChartSpan(times[50], times[55], "flag"),))
+    assert labels(client)["stretches"] == [[0, 60]]
+    assert [one["source"] for one in labels(client)["spans"]] == ["", "accepted"]
+    assert change(client, 1, remove=[[10, 20]], unsee=[[0, 60]], unreject=[[50, 55]]).json()["revision"] == 2
+    assert labels(client) | {"others": 0, "n_elsewhere": 0} == {
+        "revision": 2, "stretches": [], "rejected": [], "others": 0, "n_elsewhere": 0,
+        "spans": [span(30, 41, "wedge", note="", source="accepted")],
+    }  # fmt: skip
+
+
+def test_whoever_saves_second_is_told_and_nothing_is_lost(client, desk):
+    assert change(client, 0, add=[span(1, 2)]).status_code == 200
+    late = change(client, 0, add=[span(3, 4)])
+    assert (late.status_code, "another save was first" in late.json()["error"]) == (409, True)
+    assert change(client, 0, annotator="ben", add=[span(3, 4)]).status_code == 200
+    assert [one["start"] for one in labels(client)["spans"]] == [1]
+    assert labels(client)["others"] == {"ben": 1}
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"add": [span(5, 4)]},
+        {"add": [span(0, 400)]},
+        {"add": [span(1, 2), span(1, 2, "wedge")]},
+        {"add": [span(1, 2, " \n")]},
+        {"add": [span(1, 2, source="guessed")]},
+        {"remove": [[1, 2]]},
+        {"unsee": [[1, 2]]},
+        {"unreject": [[1, 2]]},
+        {"see": [[3, 1]]},
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_whole(client, desk, what):
+    answer = change(client, 0, **({"see": [[7, 9]]} | what))
+    assert (answer.status_code, "error" in answer.json()) == (422, True)
+    assert desk.store.charts() == []
+
+
+def test_a_class_gets_another_name_in_ones_own_spans_alone(client):
+    change(client, 0, add=[span(1, 2), span(5, 6, "wedge")])
+    change(client, 0, annotator="ben", add=[span(1, 2)])
+    body = {"annotator": "anna", "old": "flag", "new": "pennant"}
+    assert client.post("/api/chart/rename", json=body).json() == {"renamed": 1}
+    assert [one["label"] for one in labels(client)["spans"]] == ["pennant", "wedge"]
+    assert [one["label"] for one in labels(client, "ben")["spans"]] == ["flag"]
+    assert client.get("/api/chart").json()["classes"][-3:] == ["flag", "pennant", "wedge"]
+    assert {(one["annotator"], one["label"]) for one in client.get("/api/chart/all").json()["spans"]} == {
+        ("anna", "pennant"), ("anna", "wedge"), ("ben", "flag"),
+    }  # fmt: skip
+
+
+def test_a_model_is_off_where_nobody_asked_and_writes_nothing(client, desk):
+    told = client.get("/api/chart/proposals", params={"annotator": "anna"}).json()
+    assert (told["is_on"], told["proposals"]) == (False, [])
+    assert desk.store.charts() == []
+
+
+def test_two_hundred_saves_are_all_there(client, desk, tmp_path):
+    for number in range(200):
+        assert change(client, number, add=[span(number, number + 3)]).status_code == 200
+    with LabelStore(tmp_path / "labels.db") as again:
+        (chart,) = again.charts()
+    times = desk.shelf.bars.start_us.tolist()
+    assert [(one.start_us, one.end_us) for one in chart.spans] == [(times[i], times[i + 3]) for i in range(200)]
+
+
+def test_a_store_from_before_there_were_sources_reads_as_it_was(tmp_path):
+    old = ChartLabels("A", "anna", (ChartSpan(1, 2, "flag", "n"),), ((1, 9),))
+    with LabelStore(tmp_path / "l.db") as store:
+        store.save_charts([old])
+        content = store._execute("SELECT content FROM charts").fetchone()[0]
+        assert content == '{"spans": [[1, 2, "flag", "n"]], "stretches": [[1, 9]]}'
+        assert [replace(one, revision=0, saved_us=0) for one in store.charts()] == [old]

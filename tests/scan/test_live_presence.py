@@ -1,0 +1,121 @@
+"""Presence as bars come: what is known at that moment alone, the same in a scan, on fewer bars, and followed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from moola.core.bars import Bars
+from moola.errors import WrongUsage
+from moola.fit.presence import AHEAD, fit_presence, matched, read_chart_of
+from moola.fit.presence_stages import Marked
+from moola.models.model_files import ModelFile, read_model, write_model
+from moola.options.scan_options import ScanOptions
+from moola.scan.following import Follower
+from moola.scan.scanning import Scan
+from moola.tables.event_table import Events, read_events
+from tests.fit.test_presence import few_trees, planted_chart, small_model
+
+CPU = torch.device("cpu")
+TAUGHT, N_BARS, LAG = 3_000, 4_200, AHEAD + 2
+NAMES = ("open", "high", "low", "close")
+
+
+def part(bars: Bars, stop: int) -> Bars:
+    return bars.take(slice(0, stop))
+
+
+def written(path: Path, bars: Bars) -> Path:
+    table = {"timestamp": pl.Series(bars.start_us).cast(pl.Datetime("us", "UTC")), "symbol": bars.symbol.tolist()}
+    frame = pl.DataFrame(table | {name: bars.ohlc[:, i] for i, name in enumerate(NAMES)})
+    if path.suffix == ".csv":
+        frame.with_columns(pl.col("timestamp").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).write_csv(path)
+    else:
+        frame.write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bars, np.ndarray, np.ndarray]:
+    bars, spans, classes = planted_chart(5)
+    model, inside = small_model(bars), spans[:, 1] < TAUGHT
+    marked = Marked(part(bars, TAUGHT), spans[inside], classes[inside], np.array([[0, TAUGHT]]))
+    read = [read_chart_of(model, marked.bars, CPU, AHEAD)]
+    with pytest.MonkeyPatch.context() as patch:
+        few_trees(patch)
+        live = fit_presence(model, [marked], CPU, 11, read)
+    path = tmp_path_factory.mktemp("live") / "model.pt"
+    write_model(path, replace(model, presence=replace(live, ahead=None), live_presence=live))
+    return path, part(bars, N_BARS), spans[spans[:, 1] < N_BARS], classes[spans[:, 1] < N_BARS]
+
+
+def scanned(folder: Path, model: Path, bars: Bars, **options: object) -> Events:
+    output = folder / "events.parquet"
+    work = Scan(
+        ScanOptions(model=model, bars=written(folder / "bars.parquet", bars), output=output, live=True, **options)
+    )
+    work.run(lambda *_: None)
+    work.parts.clear()
+    return read_events(output)
+
+
+def rows(events: Events, bars: Bars) -> np.ndarray:
+    return np.searchsorted(bars.start_us, events.time_us)
+
+
+def test_live_events_are_found_a_few_bars_after_their_end(taught, tmp_path):
+    model, bars, spans, classes = taught
+    events = scanned(tmp_path, model, bars)
+    assert set(events.n_after.tolist()) == {LAG}
+    bar, later = rows(events, bars), spans[:, 0] >= TAUGHT
+    own = bar[:, 0] >= TAUGHT
+    label, prob = events.class_prob[own].argmax(axis=1), events.event_prob[own]
+    right = matched(bar[own], label, prob, spans[later], classes[later])
+    assert right.sum() >= 0.7 * later.sum()
+    assert right.mean() >= 0.6
+
+
+def test_later_bars_change_nothing_that_was_reported(taught, tmp_path):
+    model, bars, *_ = taught
+    whole = scanned(tmp_path, model, bars, min_prob=0.0)
+    known = rows(whole, bars)[:, 1] + LAG
+    for moment in (1_501, 2_222, 3_333):
+        others = bars.ohlc.copy()
+        others[moment:] = bars.ohlc[moment - 1, 3] * np.exp(0.01 * np.sin(np.arange(len(bars) - moment)))[:, None]
+        for changed in (part(bars, moment), Bars(bars.start_us, others, bars.symbol)):
+            found = scanned(tmp_path, model, changed, min_prob=0.0)
+            upto, there = known < moment, rows(found, bars)[:, 1] + LAG < moment
+            assert upto.sum() > 20
+            assert np.array_equal(found.time_us[there], whole.time_us[upto])
+            assert np.array_equal(found.event_prob[there], whole.event_prob[upto])
+
+
+def test_parts_of_a_scan_and_bars_that_come_give_the_same_events(taught, tmp_path):
+    model, bars, *_ = taught
+    whole = scanned(tmp_path, model, bars, min_prob=0.1)
+    again = scanned(tmp_path, model, bars, min_prob=0.1, batch_windows=61)
+    assert np.array_equal(again.time_us, whole.time_us)
+    assert again.event_prob == pytest.approx(whole.event_prob, abs=1e-6)
+    output, source = tmp_path / "followed.csv", tmp_path / "coming.csv"
+    for stop in (50, 700, 701, 2_500, N_BARS):
+        written(source, part(bars, stop))
+        options = ScanOptions(model=model, follow=source, output=output, min_prob=0.1, polls=1, poll_s=0.0)
+        Follower(options).run(lambda _: None)
+    followed = pl.read_csv(output, try_parse_dates=True)
+    assert followed["start_ts"].dt.timestamp("us").to_list() == whole.time_us[:, 0].tolist()
+    assert followed["event_prob"].to_numpy() == pytest.approx(whole.event_prob, abs=1e-6)
+
+
+def test_a_model_that_looks_ahead_and_a_stride_that_comes_too_late_are_refused(taught, tmp_path):
+    model, bars, *_ = taught
+    with pytest.raises(WrongUsage, match="at most 5"):
+        scanned(tmp_path, model, bars, stride=6)
+    file: ModelFile = read_model(model)
+    write_model(tmp_path / "ahead.pt", replace(file, live_presence=None))
+    with pytest.raises(WrongUsage, match="--live-presence"):
+        scanned(tmp_path, tmp_path / "ahead.pt", bars)
