@@ -18,7 +18,7 @@ OWN = {
     "label/static": "api.js app.js chart.js compare.js icon.svg index.html keys.js state.js style.css theme.js "
     "turns.js view.js",
     ".": "py.typed",
-    "models": "base_encoder.pt base_encoder.NOTICE.txt",
+    "models": "base_encoder.pt base_encoder.NOTICE.txt base_span_metric.pt",
     "reports": "style.css template.html.j2",
     "reports/overview": "app.js chart.js page.html.j2 style.css table.js unpack.js",
 }
