@@ -19,7 +19,7 @@ OWN = {
     "turns.js view.js",
     ".": "py.typed",
     "models": "base_encoder.pt base_encoder.NOTICE.txt base_span_metric.pt",
-    "reports": "style.css template.html.j2",
+    "reports": "similar.html.j2 style.css template.html.j2",
     "reports/overview": "app.js chart.js page.html.j2 style.css table.js unpack.js",
 }
 LICENCE_BEGINS = {"Apache-2.0": "Apache License", "MIT": "Permission is hereby granted, free of charge"}
