@@ -376,8 +376,8 @@ def _told(subject: Subject, model: Path, bars: Bars, folder: Path) -> pl.DataFra
     path, output = folder / "bars.parquet", folder / "events.parquet"
     write_bars(path, bars)
     device, threads = subject.options.device, subject.options.threads
-    machine = {"device": device, "threads": threads}
-    scan = Scan(ScanOptions(model=model, bars=path, output=output, live=True, min_prob=0.0, overwrite=True, **machine))
+    options = ScanOptions(model=model, bars=path, output=output, live=True, min_prob=0.0, overwrite=True)
+    scan = Scan(replace(options, device=device, threads=threads))
     scan.run(lambda *_: None)
     scan.parts.clear()
     return events_frame(read_events(output))
