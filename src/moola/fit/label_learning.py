@@ -35,7 +35,7 @@ from moola.models.linear_heads import LinearHeads
 from moola.models.model_files import EncoderFile, ModelFile
 from moola.models.network import EnhancedSimpleLSTM
 from moola.models.presence_part import Chart, chart_of, read_chart
-from moola.training.linear_fit import EncodedWindows, LinearFit, fit_linear_heads
+from moola.training.linear_fit import EncodedWindows, LinearFit, LinearPlan, fit_linear_heads
 
 # Windows over which proposals are made are so far apart: three for each that a scan reads would cost three times this.
 STRIDE = 15
@@ -203,13 +203,21 @@ def _background(marks: PersonMarks, is_whole: np.ndarray, zone: tuple[int, int],
     # Windows a few bars apart say the same: at most one in each ten bars.
     spread = free[np.unique(free // 10, return_index=True)[1]]
     n_more = max(n_most - len(around), 0)
-    drawn = generator(seed, "background").choice(spread, min(n_more, len(spread)), replace=False)
+    # A number for each bar, the same whatever is marked: one more label changes few of the windows that were encoded.
+    turn = generator(seed, "background").random(len(is_whole))
+    drawn = spread[np.argsort(turn[spread], kind="stable")][:n_more]
     return sorted({*around, *drawn.tolist()})
 
 
-def fit_heads(learned: EncodedWindows, n_classes: int) -> tuple[LinearHeads, LinearFit, float]:
+# A person waits for it: fewer penalties and blocks than `train` tries.
+QUICK = LinearPlan(pointer_penalties=(0.03, 0.15), class_penalties=(0.1, 1.0), n_blocks=3)
+
+
+def fit_heads(
+    learned: EncodedWindows, n_classes: int, plan: LinearPlan | None = None
+) -> tuple[LinearHeads, LinearFit, float]:
     """Fit linear heads and the temperature by what was held out."""
-    heads, fit = fit_linear_heads(learned, n_classes)
+    heads, fit = fit_linear_heads(learned, n_classes, plan)
     judged = fit.judged
     temperature = fit_temperature(fit.out_of_fold_logits[judged], learned.class_index[judged]) if judged.any() else 1.0
     return heads, fit, temperature
@@ -251,7 +259,7 @@ def propose(
         return Proposals.none(
             "With one class alone nothing says where nothing is: press L where you have looked at all bars shown."
         )
-    heads, fit, temperature = fit_heads(learned.windows, len(learned.class_names))
+    heads, fit, temperature = fit_heads(learned.windows, len(learned.class_names), QUICK)
     near = slice(max(around - REACH, 0) // STRIDE * STRIDE, min(around + REACH, len(marks.bars)))
     if model is not None and model.class_names == classes:
         found = _by_presence(marks, reader, model, near)
@@ -372,7 +380,8 @@ def _pieces(looked: np.ndarray, around: int, margin: int) -> list[slice]:
         else:
             joined.append([first, stop])
     joined.sort(key=lambda one: abs((one[0] + one[1]) // 2 - around))
-    found, n_bars = [], 0
+    found: list[slice] = []
+    n_bars = 0
     for first, stop in joined:
         piece = slice(max(first - margin, 0) // STRIDE * STRIDE, min(stop + margin, len(looked)))
         n_bars += piece.stop - piece.start
