@@ -56,6 +56,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bars, np.nda
 
 def scanned(folder: Path, model: Path, bars: Bars, **options: object) -> Events:
     output = folder / "events.parquet"
+    output.unlink(missing_ok=True)
     work = Scan(
         ScanOptions(model=model, bars=written(folder / "bars.parquet", bars), output=output, live=True, **options)
     )
