@@ -95,7 +95,7 @@ seen=$bars
 [ -f "$seen" ] || seen=$data
 
 beside scratch "$data $split" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
-    --input-dim 11 --epochs 25 --augment-data true --device "$DEVICE" --seed "$SEED" --save-run true
+    --input-dim 11 --epochs 40 --augment-data true --device "$DEVICE" --seed "$SEED" --save-run true
 # It goes on from the encoder that comes with moola, on a few windows of these bars: from nothing it takes minutes.
 stage pretrain "$seen $split" moola pretrain-bilstm \
     --input "$seen" --stride 40 --split "$split" --input-dim 11 --mask-ratio 0.15 --mask-strategy patch \

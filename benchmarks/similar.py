@@ -24,6 +24,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import irfft, rfft
 
 from moola.core.bars import Bars
+from moola.core.path_distances import dtw_squared, z_normalised
 from moola.core.seeds import generator
 from moola.core.span_matching import Places, without_overlaps
 from moola.core.windows import inner_zone
@@ -143,9 +144,9 @@ def dtw_matcher(bars: Bars) -> Matcher:
     def match(at: tuple[int, int]) -> Places:
         n_bars = at[1] - at[0] + 1
         first, last = max(at[0] - BEFORE, 0), min(at[1] + AFTER, len(logs) - 1)
-        query = _z(logs[first : last + 1])
-        pieces = _z(sliding_window_view(logs, len(query)))
-        ways = np.stack([dtw(pieces, query, DTW_BAND), dtw(pieces, -query, DTW_BAND)])
+        query = z_normalised(logs[first : last + 1])
+        pieces = z_normalised(sliding_window_view(logs, len(query)))
+        ways = np.stack([dtw_squared(pieces, query, DTW_BAND), dtw_squared(pieces, -query, DTW_BAND)])
         found = -ways.min(axis=0)
         order = np.argsort(-found, kind="stable")
         start = order + at[0] - first
@@ -153,26 +154,6 @@ def dtw_matcher(bars: Bars) -> Matcher:
         return kept(Places(bar, found[order], ways.argmin(axis=0)[order] == 1), len(logs), at)
 
     return match
-
-
-def _z(values: np.ndarray) -> np.ndarray:
-    spread = values.std(axis=-1, keepdims=True)
-    return (values - values.mean(axis=-1, keepdims=True)) / np.maximum(spread, 1e-12)
-
-
-def dtw(pieces: np.ndarray, query: np.ndarray, band: int) -> np.ndarray:
-    """Return the squared DTW distance of each piece from a query of the same length, within a band."""
-    by_bar = np.ascontiguousarray(pieces.T)
-    m, n = by_bar.shape
-    before = np.full((m + 1, n), np.inf)
-    before[0] = 0.0
-    for i in range(m):
-        now = np.full((m + 1, n), np.inf)
-        for j in range(max(i - band, 0), min(i + band + 1, m)):
-            step = np.minimum(np.minimum(before[j], before[j + 1]), now[j])
-            now[j + 1] = (query[i] - by_bar[j]) ** 2 + step
-        before = now
-    return np.asarray(before[m])
 
 
 MATCHERS: dict[str, Callable[[Bars, Path | None], Matcher]] = {
@@ -241,9 +222,9 @@ def speed(options: argparse.Namespace) -> dict[str, object]:
         told[f"mass_s_{n_bars}_bars"] = time.monotonic() - begun
     naive = 20_000
     begun = time.monotonic()
-    query = _z(np.log(close[480:530]))
+    query = z_normalised(np.log(close[480:530]))
     for start in range(naive):
-        float(_z(np.log(close[start : start + len(query)])) @ query)
+        float(z_normalised(np.log(close[start : start + len(query)])) @ query)
     told["naive_s"] = (time.monotonic() - begun) * MILLION / naive
     print(json.dumps(told), flush=True)
     return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -42,8 +43,13 @@ def test_pretraining_gives_the_encoder_of_the_command(sample, moola, tmp_path, k
 def test_the_gate_says_what_the_command_says(sample, moola, train):
     run, baseline = train("--json").json["run"], train("--seed", "5", "--json").json["run"]
     answer = moola("gate", "--run", run, "--baseline", baseline, "--min-gain", "0.02", "--json").json
+    before = {path: path.read_bytes() for path in Path("artifacts").rglob("*") if path.is_file()}
     verdict = face.gate(run, baseline=baseline, min_gain=0.02)
-    assert dict(verdict) == answer
+    assert json.loads(json.dumps(verdict)) == answer
+    changed = [
+        path for path in Path("artifacts").rglob("*") if path.is_file() and path.read_bytes() != before.get(path)
+    ]
+    assert changed == [Path("artifacts/gates/looks.jsonl")]
     shown = verdict._repr_html_()
     assert f"<caption>{verdict['verdict']}: " in shown
     assert all(f"<td>{row['metric']}</td>" in shown for row in verdict["comparisons"])

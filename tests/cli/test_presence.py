@@ -118,8 +118,8 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
     assert sum(row["n_spans"] for row in rows) == answer.json["n_spans"] == len(spans) - int(0.6 * len(spans))
     assert answer.json["figures"]["ap_iou50_class"]["value"] > 0.8
     for row in rows:
-        taught = pl.read_csv(folder / "folds" / f"fold-{row['fold']}" / "spans.csv", try_parse_dates=True)
-        bars = pl.read_parquet(folder / "folds" / f"fold-{row['fold']}" / "bars.parquet")
+        taught = pl.read_csv(folder / f"fold-{row['fold']}" / "spans.csv", try_parse_dates=True)
+        bars = pl.read_parquet(folder / f"fold-{row['fold']}" / "bars.parquet")
         first = pl.Series([row["from"]]).str.to_datetime(time_zone="UTC", time_unit="us")[0]
         # One window less one bar lies between the last bar that teaches and the block.
         assert (first - bars["timestamp"].max()).total_seconds() / 3600 == 105
@@ -128,6 +128,8 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
     # Events behind the last annotated bar are found, and do not count.
     assert len(events) >= answer.json["n_events"] == sum(row["n_events"] for row in rows)
     assert events.select("start_ts", "end_ts").is_unique().all()
+    gate = moola("gate", "--run", str(folder))
+    assert (gate.code, "is of events" in gate.err) == (2, True)
     missing = moola(*cv)
     assert (missing.code, "--stretches" in missing.err) == (2, True)
 

@@ -1,157 +1,42 @@
-"""Whether windows are like those that calibrated a model: false alarms as stated, power, and a slow twin."""
+"""Windows at another scale are the same; real bars, and windows that hardly move, are not taken for each other."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from moola.core.likeness import (
-    FALSE_ALARMS,
-    LEAST_READ,
-    TRAITS,
-    Likeness,
-    compare_with,
-    farther,
-    fit_likeness,
-    traits_of,
-)
+from moola.core.features import relative_features
+from moola.core.splits import content_hashes, groups_of_equal, same_but_for_scale
+from moola.stages.sample import read_sample_bars
+from tests.planted import planted_windows
+
+OHLC = planted_windows(40, seed=3).ohlc
 
 
-def folds(n_windows: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    rows = np.arange(n_windows)
-    return [(np.setdiff1d(rows, block), block) for block in np.array_split(rows, 5)]
+@pytest.mark.parametrize("decimals", [None, 5])
+@pytest.mark.parametrize("factor", [2.0, 100.0, 1.1, 1 / 3])
+def test_a_window_at_another_scale_is_the_same(factor, decimals):
+    scaled = OHLC[[3]] * factor
+    both = np.concatenate([OHLC, scaled if decimals is None else np.round(scaled, decimals)])
+    expected = [*range(40), 3]
+    assert same_but_for_scale(both).tolist() == expected
+    assert same_but_for_scale(relative_features(both)).tolist() == expected
 
 
-def vectors(rng: np.random.Generator, n_windows: int, depends: float, changing: bool) -> np.ndarray:
-    """Vectors of windows, each of which depends on the one before, in units that may drift slowly."""
-    shocks = rng.normal(size=(n_windows, 20)) * np.r_[3, 2, 1.5, 1, 1, np.full(15, 0.3)]
-    found, spread = np.zeros_like(shocks), 0.0
-    for row in range(n_windows):
-        found[row] = depends * found[row - 1] + np.sqrt(1 - depends**2) * shocks[row]
-    for row in range(n_windows if changing else 0):
-        spread = 0.8 * spread + 0.2 * rng.normal()
-        found[row] *= np.exp(spread)
-    return found
+def test_real_bars_are_taken_for_no_others():
+    ohlc = read_sample_bars().ohlc
+    windows = np.lib.stride_tricks.sliding_window_view(ohlc, 105, axis=0)[::5].transpose(0, 2, 1)
+    assert len(set(same_but_for_scale(windows).tolist())) == len(windows)
 
 
-def features(n_windows: int, seed: int = 0) -> np.ndarray:
-    return np.abs(np.random.default_rng(seed).normal(size=(n_windows, 6, 11)))
+def test_windows_that_hardly_move_are_the_same_only_where_they_are_equal():
+    rng = np.random.default_rng(1)
+    quiet = 1.1 * np.exp(rng.uniform(-4e-6, 4e-6, (20, 105, 1))) * np.ones(4)
+    quiet[7] = quiet[2]
+    assert same_but_for_scale(quiet).tolist() == groups_of_equal(content_hashes(quiet)).tolist()
+    assert same_but_for_scale(quiet)[7] == 2
 
 
-def known(rng: np.random.Generator, n_windows: int, depends: float = 0.0, changing: bool = False) -> Likeness:
-    likeness = fit_likeness(vectors(rng, n_windows, depends, changing), features(n_windows), folds(n_windows))
-    assert likeness is not None
-    return likeness
-
-
-@pytest.mark.parametrize(("depends", "changing"), [(0.0, False), (0.5, False), (0.0, True), (0.5, True)])
-@pytest.mark.parametrize(("n_known", "n_read"), [(20, 40), (44, 60), (174, 200)])
-def test_windows_of_the_same_kind_are_called_unlike_no_more_often_than_stated(n_known, n_read, depends, changing):
-    rng, n_tries, n_false = np.random.default_rng(5), 100, 0
-    for _ in range(n_tries):
-        found = compare_with(
-            known(rng, n_known, depends, changing), vectors(rng, n_read, depends, changing), features(n_read)
-        )
-        assert found is not None
-        n_false += found.unlike
-    # A rate of 5 % gives 10 or more of 100 in 3 of 100 runs; it is at most 4 %.
-    assert n_false < 10
-    assert FALSE_ALARMS == 0.05
-
-
-@pytest.mark.parametrize("n_known", [20, 44, 174])
-def test_windows_elsewhere_are_called_unlike_and_the_sentence_says_how_and_what_to_do(n_known: int) -> None:
-    rng = np.random.default_rng(6)
-    read = features(60)
-    read[..., 4] += 5.0
-    found = compare_with(known(rng, n_known), 3.0 * vectors(rng, 60, 0.0, False) + 4.0, read)
-    assert found is not None
-    assert found.unlike
-    assert found.trait == TRAITS[0]
-    for part in ("100 pairs", "(60 were compared)", "once in 20 times", TRAITS[0], "moola eval"):
-        assert part in found.sentence()
-    assert found.as_dict()["unlike"] is True
-
-
-def test_a_difference_too_small_to_matter_is_not_told_however_certain() -> None:
-    rng = np.random.default_rng(7)
-    found = compare_with(known(rng, 2000), 1.05 * vectors(rng, 4000, 0.0, False), features(4000))
-    assert found is not None
-    assert 0.5 < found.theta < 0.6
-    assert not found.unlike
-    assert found.sentence() == ""
-
-
-def test_theta_is_the_share_of_pairs_block_by_block() -> None:
-    rng = np.random.default_rng(8)
-    likeness, read = known(rng, 30), vectors(rng, 45, 0.0, False)
-    shares = []
-    for block in range(5):
-        pairs = [
-            float(far > near) + 0.5 * float(far == near)
-            for far in likeness.distance(block, read)
-            for near in likeness.distances[likeness.block == block]
-        ]
-        shares.append(np.mean(pairs))
-    theta, p_value = farther(likeness, read)
-    assert theta == pytest.approx(np.mean(shares))
-    assert 0 < p_value < 1
-
-
-def test_a_block_is_measured_by_the_others_alone() -> None:
-    rng = np.random.default_rng(9)
-    pooled = vectors(rng, 30, 0.0, False)
-    before = fit_likeness(pooled, features(30), folds(30))
-    moved = pooled.copy()
-    moved[:6] += 50.0
-    after = fit_likeness(moved, features(30), folds(30))
-    assert before is not None
-    assert after is not None
-    assert (before.center[0] == after.center[0]).all()
-    assert (after.distances[:6] > 10 * before.distances[:6]).all()
-    assert not np.allclose(before.center[1], after.center[1])
-
-
-def test_too_few_windows_on_either_side_tell_nothing() -> None:
-    rng = np.random.default_rng(10)
-    assert fit_likeness(vectors(rng, 19, 0.0, False), features(19), folds(19)) is None
-    assert fit_likeness(vectors(rng, 40, 0.0, False), features(40), []) is None
-    few = LEAST_READ - 1
-    assert compare_with(known(rng, 20), vectors(rng, few, 0.0, False), features(few)) is None
-
-
-def test_windows_that_are_all_equal_can_be_measured() -> None:
-    likeness = fit_likeness(np.ones((20, 3)), features(20), folds(20))
-    assert likeness is not None
-    likeness.check(3)
-    found = compare_with(likeness, np.ones((40, 3)), features(40))
-    assert found is not None
-    assert not found.unlike
-
-
-def test_traits_are_those_of_the_bars_but_the_first() -> None:
-    made = np.zeros((1, 3, 11))
-    made[0, :, 4:7] = [[9.0, 9.0, 9.0], [0.5, 0.25, 0.25], [0.0, 0.0, 0.0]]
-    made[0, :, 3] = [7.0, 0.2, -0.1]
-    np.testing.assert_allclose(traits_of(made), [[0.25, 0.125, 0.125, 0.5, 1 / 3]])
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"rest": np.zeros(5)},
-        {"center": np.full((5, 20), np.nan)},
-        {"block": np.zeros(20, dtype=np.int64)},
-        {"distances": np.full(20, np.inf)},
-    ],
-    ids=lambda broken: next(iter(broken)),
-)
-def test_a_summary_that_cannot_be_used_is_refused(broken: dict[str, np.ndarray]) -> None:
-    likeness = known(np.random.default_rng(11), 20)
-    likeness.check(20)
-    with pytest.raises(ValueError, match=r"cannot be used|blocks|distances"):
-        replace(likeness, **broken).check(20)
-    with pytest.raises(ValueError, match="cannot be used"):
-        likeness.check(21)
+def test_few_windows_and_one_bar():
+    assert same_but_for_scale(OHLC[:1]).tolist() == [0]
+    assert same_but_for_scale(OHLC[:2, :1]).tolist() == [0, 1]

@@ -61,3 +61,4 @@ def test_the_rival_is_named_for_what_it_is():
     assert rival_of({"baseline_kind": "promoted model"}) == IN_USE
     assert rival_of({"baseline_kind": "promoted model", "promoted_at": "2026"}) == "the model in use before it"
     assert rival_of({"baseline_kind": "from-scratch run"}) == "the from-scratch run"
+    assert rival_of({"baseline_kind": "run"}) == "the run it was compared with"

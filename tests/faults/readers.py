@@ -55,6 +55,10 @@ def followed(change: Callable[[], object]) -> Callable[[object], None]:
     return make
 
 
+def no_bars_yet(_patch: object) -> None:
+    Path("bars.csv").touch()
+
+
 def line_that_is_no_bar(_patch: object) -> None:
     """Make bars.csv: 400 bars, and behind the 300th a whole line that is none."""
     lines = pl.read_parquet("bars.parquet").head(400).write_csv().splitlines(keepends=True)
@@ -174,8 +178,17 @@ PLATFORMS = [
 ]
 PROGRAM = f"{FOLLOW.replace('.csv --polls', '.jsonl --polls')} {RUN_MODEL} --on-event"
 HANDED_ON = [
-    Fault("on-event-missing", "no such program", f"{PROGRAM} no_such_program", 2, "there is no 'no_such_program'"),
-    Fault("on-event-quote", "a quote that does not end", f"{PROGRAM} '\"open'", 2, "must be a command line"),
+    Fault(
+        "on-event-missing",
+        "no such program",
+        f"{PROGRAM} no_such_program",
+        2,
+        "there is no 'no_such_program'",
+        no_bars_yet,
+    ),
+    Fault(
+        "on-event-quote", "a quote that does not end", f"{PROGRAM} '\"open'", 2, "must be a command line", no_bars_yet
+    ),
     Fault(
         "on-event-without-follow",
         "a program and a whole scan",

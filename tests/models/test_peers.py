@@ -9,7 +9,7 @@ import pytest
 
 from moola.errors import InvalidData, OperationFailed
 from moola.fit.reference_fits import class_numbers
-from moola.models.references import PEERS, require_aeon
+from moola.models.references import AEON_PEERS, PEERS, close_paths, require_aeon
 from tests.planted import planted_windows
 
 BARS, CHANNELS = 105, 11
@@ -26,7 +26,7 @@ def aeon_is_missing() -> bool:
 needs_aeon = pytest.mark.skipif(aeon_is_missing(), reason='the extra is not installed: pip install "moola[peers]"')
 
 
-@pytest.mark.parametrize("name", list(PEERS))
+@pytest.mark.parametrize("name", list(AEON_PEERS))
 def test_without_aeon_the_extra_is_named(name, monkeypatch):
     for module in [module for module in sys.modules if module.split(".")[0] == "aeon"]:
         monkeypatch.delitem(sys.modules, module)
@@ -39,7 +39,7 @@ def test_without_aeon_the_extra_is_named(name, monkeypatch):
 
 @needs_aeon
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", list(PEERS))
+@pytest.mark.parametrize("name", list(AEON_PEERS))
 def test_a_peer_learns_and_says_probabilities(name):
     table = planted_windows(60, seed=2).with_features()
     truth = class_numbers(table, table.classes)
@@ -64,3 +64,18 @@ def test_three_classes_and_a_class_of_one():
     lonely = np.array([0] * 29 + [1])
     with pytest.raises(InvalidData, match="two windows of every class"):
         PEERS["minirocket"](features, lonely, 17)
+
+
+@pytest.mark.parametrize("name", ["nearest_dtw", "nearest_path"])
+def test_matching_takes_the_class_of_the_nearest_paths(name):
+    rng = np.random.default_rng(3)
+    shapes = np.stack([np.sin(np.linspace(0, 6, BARS)), np.cos(np.linspace(0, 9, BARS))])
+    truth = np.arange(60) % 2
+    path = shapes[truth] * rng.uniform(0.5, 3, (60, 1)) + 0.05 * rng.normal(size=(60, BARS))
+    features = np.zeros((60, BARS, CHANNELS))
+    features[:, :, 3] = np.diff(path, axis=1, prepend=path[:, :1])
+    prob = PEERS[name](features[:40], truth[:40], 17)(features[40:])
+    assert np.allclose(prob.sum(axis=1), 1)
+    assert (prob[np.arange(20), truth[40:]] > 0.9).all()
+    # A constant price has a path of zeros, and is refused by nobody.
+    assert not close_paths(np.zeros((1, BARS, CHANNELS))).any()

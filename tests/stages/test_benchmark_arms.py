@@ -62,7 +62,7 @@ def test_a_path_means_the_file_it_is_from_here(tmp_path, monkeypatch):
         ("['../a'.train]\nepochs = 1", "the name of a configuration"),
         ("a = 1", "every configuration must be a table"),
         ("[a]\ntrain = 1", "must be a table of options"),
-        ('[a.train]\npretrained_encoder = "x"\n[a.pretrain]', "one encoder"),
+        ('[a.train]\npretrained_encoder = ["x", "y"]\n[a.pretrain]', "at most two encoders"),
         ("[a", "must be TOML"),
     ],
 )
@@ -90,3 +90,13 @@ def test_models_are_known_and_named_once():
     for names in ((), ("scratch", "scratch")):
         with pytest.raises(WrongUsage, match="each model once"):
             require_known(names, arms)
+
+
+def test_an_encoder_of_its_own_may_stand_beside_another(tmp_path):
+    (tmp_path / "arms.toml").write_text(
+        '[one.train]\npretrained_encoder = "base"\n[one.pretrain]\n[two.train]\npretrained_encoder = ["base", "x"]\n'
+    )
+    arms = read_arms(tmp_path / "arms.toml")
+    assert arms["one"].train["pretrained_encoder"] == Path("base")
+    assert arms["one"].pretrain == {}
+    assert arms["two"].train["pretrained_encoder"] == (Path("base"), Path("x").absolute())

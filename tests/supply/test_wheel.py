@@ -77,7 +77,7 @@ def test_it_runs_from_an_empty_environment_outside_the_checkout(wheel, tmp_path)
     run(python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel))
     assert Path(run(python, "-c", "import moola; print(moola.__file__)").strip()).is_relative_to(tmp_path / "venv")
     assert "Ready." in run(moola, "doctor")
-    run(moola, "sample")
+    run(moola, "sample", "--quick")
     relative, split = "data/processed/labeled/train_latest_relative.parquet", "data/splits/fwd_chain_v3.json"
     run(moola, "train", "--data", relative, "--split", split, "--pretrained-encoder", "base", "--device", "cpu")
     [model] = folder.glob("artifacts/runs/*/model.pkl")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from moola.api.bars_given import ADVICE, NAME, bars_of, foreign_of, import_options
 from moola.api.frames_given import Frame, is_frame, like, path_given, polars_of
@@ -181,13 +181,16 @@ def pretrain(data: Path | str | Frame, output: Path | str, **options: Any) -> Re
 def gate(run: Path | str, **options: Any) -> Verdict:
     """Compare a run with a baseline on the same windows and give a verdict, as `moola gate` does; nothing is promoted.
 
+    The look at these windows is noted in the record of gates, as that of the command is.
+
     Parameters
     ----------
     run
         Run of `moola train`, or of `moola cv`: its id, or its folder under artifacts/runs.
     **options
         Options of `moola gate` by name: `baseline` (a run or a model file; left out, the model in use, or the newest
-        run from scratch on the same data), `min_gain`, `seed`, `name`.
+        run from scratch on the same data), `data` (later windows that nothing has touched), `ece_rule`, `min_gain`,
+        `seed`, `name`.
 
     Returns
     -------
@@ -210,10 +213,8 @@ def gate(run: Path | str, **options: Any) -> Verdict:
     ...     print(type(error).__name__)
     OperationFailed
     """
-    if options.get("baseline") is not None:
-        options["baseline"] = path_given(options["baseline"], "baseline")
     chosen = _options(GateOptions, run=path_given(run, "run"), **options)
-    return Verdict(gate_cv(chosen) if is_cv(str(chosen.run)) else evaluate.gate(chosen))
+    return Verdict(gate_cv(chosen) if is_cv(str(chosen.run)) else evaluate.gate_and_remember(chosen))
 
 
 def _options(kind: type[OptionsT], **given: Any) -> OptionsT:
@@ -221,7 +222,9 @@ def _options(kind: type[OptionsT], **given: Any) -> OptionsT:
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if unknown := [name for name in given if name not in known]:
         raise WrongUsage(f"an option must be one of {', '.join(known)}, but {unknown[0]} is none. Fix its name.")
-    return kind(**given)
+    hints = get_type_hints(kind)
+    named = {name for name in given if Path in (hints[name], *get_args(hints[name]))}
+    return kind(**{name: Path(one) if name in named and isinstance(one, str) else one for name, one in given.items()})
 
 
 @contextmanager

@@ -27,8 +27,7 @@ NOT_PROMOTED = 4
 def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: Console = ConsoleOptions()) -> int:
     """Show a run's metrics with intervals, or judge events by spans.
 
-    With --data: on labelled windows that came later than all it learned from. With --events, --truth and --bars: how
-    well the events of a scan find the spans that a person marked.
+    --data: on later labelled windows. --events, --truth: events of a scan.
 
     Example: moola eval --run artifacts/runs/<RUN_ID> --save-reliability-plot artifacts/plots/reliability.png
     """
@@ -128,8 +127,7 @@ def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
 def gate(*, options: Annotated[GateOptions, Flat] = GateOptions(), console: Console = ConsoleOptions()) -> int:
     """Compare a run with the baseline, and give a verdict.
 
-    Exit code 4 unless the verdict is promote. With --data: on labelled windows that came later. With --events,
-    --baseline-events, --truth and --bars: the events of two scans on the spans that a person marked.
+    Exit code 4 unless it is promote. --data: on later labelled windows.
 
     Example: moola gate --run artifacts/runs/<RUN_ID>
     """

@@ -78,10 +78,10 @@ def list_runs(*, console: Console = ConsoleOptions()) -> int:
 
 
 def _row(run: Any) -> dict[str, Any]:
-    from moola.runs import run_store
+    from moola.runs.run_names import MANIFEST
 
     if run.manifest is None:
-        return _without_figures(run, "damaged" if run.path(run_store.MANIFEST).exists() else "incomplete")
+        return _without_figures(run, "damaged" if run.path(MANIFEST).exists() else "incomplete")
     try:
         return _complete(run)
     except (AttributeError, KeyError, TypeError, MoolaError):

@@ -155,7 +155,9 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
 
 
 def similar(*, options: Annotated[SimilarOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Find the spans of bars that are most similar to one marked span, of any length from a half to twice its own.
+    """Find the spans of bars that are most similar to one marked span.
+
+    They are of any length from a half to twice its own.
 
     The first search of a bar table reads it with the encoder, which takes minutes for a million bars; others do not.
 

@@ -29,7 +29,7 @@ LEFT_OUT = {
 
 
 def sample(*, options: Annotated[SampleOptions, Flat] = SampleOptions(), console: Console = ConsoleOptions()) -> int:
-    """Write the sample: real EURUSD bars, labelled windows, later ones, a split.
+    """Write the sample: EURUSD bars, labelled and later windows, a split.
 
     Example: moola sample --output data
     """

@@ -86,10 +86,9 @@ def unit(vectors: Float[np.ndarray, "*rows values"]) -> Float[np.ndarray, "*rows
 
 def ladder(n_bars: int, longest: int) -> list[int]:
     """Return the lengths in bars that are tried for a span: its own, and others to a half and to twice of it."""
-    shortest, most = max(int(np.ceil(n_bars / LENGTH_RATIO)), 2), int(n_bars * LENGTH_RATIO)
-    n_steps = int(np.log(LENGTH_RATIO) / LENGTH_STEP)
-    steps = {round(n_bars * float(np.exp(k * LENGTH_STEP))) for k in range(-n_steps, n_steps + 1)}
-    return [one for one in sorted(steps | {n_bars}) if shortest <= one <= min(most, longest)]
+    n_steps = int(np.ceil(np.log(LENGTH_RATIO) / LENGTH_STEP))
+    times = np.exp(np.linspace(-np.log(LENGTH_RATIO), np.log(LENGTH_RATIO), 2 * n_steps + 1))
+    return sorted({max(round(n_bars * float(one)), 2) for one in times if round(n_bars * float(one)) <= longest})
 
 
 def strongest_by_start(

@@ -84,8 +84,10 @@ def rival_of(gated: Mapping[str, Any] | None) -> str:
     """Name what a gate compared with, in the words of every page."""
     if gated is None:
         return IN_USE
-    before = " before it" if gated.get("promoted_at") else ""
-    return f"{IN_USE}{before}" if gated["baseline_kind"] == "promoted model" else f"the {gated['baseline_kind']}"
+    kind = gated["baseline_kind"]
+    if kind == "promoted model":
+        return f"{IN_USE} before it" if gated.get("promoted_at") else IN_USE
+    return f"the {kind}" if kind == "from-scratch run" else f"the {kind} it was compared with"
 
 
 def _more(needed: int | None, n_windows: int, gain: float) -> str:

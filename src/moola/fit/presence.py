@@ -113,7 +113,9 @@ def fit_presence(
 
 def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
     """Return the classes of each detector, one for a class and what it is upside down; background has none."""
-    mirror: list[int | None] = list(model.mirror or [None] * len(model.class_names))
+    mirror: list[int | None] = [None] * len(model.class_names)
+    if model.mirror is not None:
+        mirror = list(model.mirror)
     pairs = [(one, other) for one, other in enumerate(mirror) if other is None or one <= other]
     return [pair for pair in pairs if model.class_names[pair[0]] != BACKGROUND]
 

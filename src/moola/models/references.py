@@ -1,4 +1,4 @@
-"""References without a network of ours: cheap classifiers of scikit-learn, and peers out of aeon (extra `peers`).
+"""References without a network of ours: cheap classifiers of scikit-learn, peers out of aeon, matching of paths.
 
 Each is one callable and one entry in `LEARNERS`: train features and classes in, a predictor of other windows
 out. `REFERENCES` does both in one call.
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from moola.core.features import FEATURE_NAMES
+from moola.core.path_distances import dtw_squared, z_normalised
 from moola.core.seeds import derive_seed
 from moola.core.windows import inner_zone
 from moola.errors import InvalidData, OperationFailed
@@ -231,4 +233,36 @@ def _ridge_with_platt(scaler: Any, found: Float[np.ndarray, "train columns"], tr
     return CalibratedClassifierCV(ridge, method="sigmoid", cv=folds, ensemble=False).fit(found, train_class)
 
 
-PEERS: dict[str, Learner] = {"quant": quant, "minirocket": minirocket, "multirocket_hydra": multirocket_hydra}
+# Matching of prices, as traders' charting programs do it: no learning, only the nearest windows with a label.
+
+
+DTW_BAND = 10
+CLOSE_RETURN = FEATURE_NAMES.index("log_return_close")
+
+
+def close_paths(features: Float[np.ndarray, "windows bars features"]) -> Float[np.ndarray, "windows bars"]:
+    """Return the z-normalised path of log closes of each window."""
+    return z_normalised(np.cumsum(features[:, :, CLOSE_RETURN], axis=1))
+
+
+def _nearest_by(distance: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Learner:
+    """Predict the class shares among the 15 training windows whose path of closes is nearest; ties to the earlier."""
+
+    def learn(train: np.ndarray, train_class: np.ndarray, _seed: int) -> Predictor:
+        paths, one_hot = close_paths(train), np.eye(int(train_class.max()) + 1)[train_class]
+        n = min(N_NEIGHBOURS, len(paths))
+
+        def predict(judged: np.ndarray) -> np.ndarray:
+            order = [np.argsort(distance(paths, query), kind="stable")[:n] for query in close_paths(judged)]
+            return np.stack([one_hot[rows].mean(axis=0) for rows in order])
+
+        return predict
+
+    return learn
+
+
+nearest_dtw = _nearest_by(lambda paths, query: dtw_squared(paths, query, DTW_BAND))
+nearest_path = _nearest_by(lambda paths, query: ((paths - query) ** 2).sum(axis=1))
+
+AEON_PEERS: dict[str, Learner] = {"quant": quant, "minirocket": minirocket, "multirocket_hydra": multirocket_hydra}
+PEERS: dict[str, Learner] = {**AEON_PEERS, "nearest_dtw": nearest_dtw, "nearest_path": nearest_path}

@@ -20,6 +20,7 @@ from moola.options.option_fields import (
     Run,
     Seed,
     SplitData,
+    advanced,
     everyday,
     says,
 )
@@ -36,10 +37,7 @@ class LaterOptions:
     data: (
         Annotated[
             LabelledData,
-            says(
-                "Labelled windows that came later, in place of the run's own test windows; taken from the command line "
-                "or the command's own table of moola.toml alone."
-            ),
+            says("Labelled windows that came later, in place of the run's own test windows."),
         ]
         | None
     ) = None
@@ -57,8 +55,7 @@ class VerdictOptions(Comparison, LaterOptions):
     ece_rule: Annotated[
         EceRule,
         everyday(
-            "A broken ECE rule is a hold (contract); or inconclusive where the challenger's ECE is within what a "
-            "perfectly calibrated model would show (noise).",
+            "If ECE alone breaks its rule: hold (contract), or inconclusive where chance explains it (noise).",
             EVALUATION,
         ),
     ] = "contract"
@@ -175,7 +172,7 @@ class GateOptions(RunOrEventsOptions, VerdictOptions):
     baseline_min_prob: Annotated[
         float | None,
         PROBABILITY,
-        everyday("Least event_prob of the baseline's events, where it is not --min-prob.", EVALUATION),
+        advanced("Least event_prob of the baseline's events, where it is not --min-prob.", EVALUATION),
     ] = None
 
 

@@ -109,20 +109,20 @@ def _one_or_two(_kind: Any, tokens: Sequence[Any]) -> Path | tuple[Path, ...]:
     return paths[0] if len(paths) == 1 else paths
 
 
-def _words(_kind: Any, value: str) -> list[str]:
+def _words(_kind: Any, value: str, **_: Any) -> list[str]:
     return value.split()
 
 
 PretrainedEncoder = Annotated[
     Path | tuple[Path, ...],
     everyday("Encoder file, or `base`, which comes with moola; two stand side by side.", MODEL),
-    Parameter(converter=_one_or_two, consume_multiple=True, n_tokens=-1, metavar="PATH [PATH]", env_var_split=_words),
+    Parameter(converter=_one_or_two, consume_multiple=True, n_tokens=-1, metavar="PATHS", env_var_split=_words),
 ]
 FreezeEncoder = Annotated[bool, everyday("Train the heads alone; default with an encoder.", MODEL)]
 Head = Annotated[
     HeadKind,
     everyday(
-        "linear (default on a frozen encoder) or mlp (hidden layer).",
+        "linear (default where frozen) or mlp.",
         MODEL,
     ),
 ]

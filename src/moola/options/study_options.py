@@ -59,8 +59,7 @@ class CvOptions(LearnedFromRows, ManyFits):
     scheme: Annotated[
         Literal["expanding", "rolling", "combinatorial"],
         everyday(
-            "expanding and rolling walk forward. combinatorial tests every pair of blocks, and trains on later bars "
-            "too: the spread of paths, not what was known.",
+            "expanding and rolling walk forward; combinatorial also trains on later bars.",
             EVALUATION,
         ),
     ] = "expanding"
@@ -147,7 +146,8 @@ class BenchmarkOptions(WindowLength, ManyFits):
         tuple[str, ...],
         everyday(
             "References (prevalence, logistic, summary_trees, nearest), peers of the extra `peers` (quant, "
-            "minirocket, multirocket_hydra), `scratch` (train with its defaults), and configurations of --arms.",
+            "minirocket, multirocket_hydra), matching of closes (nearest_dtw, nearest_path), `scratch` (train with its "
+            "defaults), and configurations of --arms.",
             MODEL,
         ),
     ] = ("prevalence", "logistic", "summary_trees", "scratch")

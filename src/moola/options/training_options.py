@@ -228,7 +228,7 @@ class PretrainingOptions(FilesLength, Machine):
         Annotated[
             Path,
             everyday(
-                "Encoder file whose weights to go on from, or `base`, which comes with moola; by default from scratch.",
+                "Encoder file to go on from, or `base`; by default from scratch.",
                 MODEL,
             ),
         ]
@@ -276,9 +276,7 @@ class PretrainingOptions(FilesLength, Machine):
     ] = 1
     precision: Precision = "auto"
     seed: Seed = DEFAULT_SEED
-    resume: Annotated[
-        bool, everyday("Continue an interrupted run, to the same bytes as an uninterrupted one.", OUTPUT)
-    ] = False
+    resume: Annotated[bool, everyday("Continue an interrupted run, to the same bytes.", OUTPUT)] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,9 +286,8 @@ class PretrainOptions(PretrainingOptions):
     arms: Annotated[
         tuple[TaskName, ...] | None,
         everyday(
-            "Pretext tasks: masked (predict hidden bars), latent (an averaged teacher's vectors of them), structure "
-            "(price structure around each bar), moves (locate moves of random definitions), ts2vec (contrast bars and "
-            "windows of two crops). By default masked, structure and moves; masked alone without prices.",
+            "Pretext tasks: masked and latent hide bars, structure and moves learn price structure and moves of random "
+            "definitions, ts2vec contrasts crops. By default masked, structure and moves; without prices masked.",
             TRAINING,
         ),
     ] = None

@@ -6,13 +6,13 @@ from typing import Any
 
 from moola.evaluation.trust import Trust
 from moola.options.judging_options import ReportOptions, gate_options
-from moola.options.study_options import CV_ROOT, CompareOptions, CvOptions
+from moola.options.study_options import CompareOptions, CvOptions
 from moola.reports.contents import ReportContent, ShownTable, ShownVerdict, drift_tables, judged_bars
 from moola.reports.figure_rows import figure_name, shown
 from moola.runs import run_store
 from moola.stages.compare import compare
 from moola.stages.cross_validate import SHOWN
-from moola.stages.cv_gate import gate_cv
+from moola.stages.cv_gate import find_cv, gate_cv
 from moola.stages.model_card import command_line
 from moola.tables.prediction_table import read_predictions
 
@@ -21,7 +21,7 @@ COMPARED = ("value", "difference", "low", "high", "detectable", "p", "p_holm")
 
 def gather_cv(options: ReportOptions) -> ReportContent:
     """Collect a cv's page: pooled figures beside cheap references, folds, seeds, labels, the merged verdict."""
-    run = run_store.find_run(CV_ROOT, options.run)
+    run = find_cv(options.run)
     assert run.manifest is not None
     metrics, config = run.read(run_store.METRICS), run.read(run_store.CONFIG)
     predictions = read_predictions(run.path(run_store.PREDICTIONS)).of_part("test")

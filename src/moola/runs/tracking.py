@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.runs import run_store
+from moola.runs.run_names import MANIFEST
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,7 +59,7 @@ def track_folder(kind: str, run: run_store.Run) -> bool:
         manifest, metrics = run.manifest or {}, run.read(run_store.METRICS)
         history = run.path(run_store.HISTORY)
         rows = [json.loads(line) for line in history.read_text().splitlines()] if history.is_file() else []
-        documents = {run_store.METRICS: metrics, run_store.MANIFEST: manifest}
+        documents = {run_store.METRICS: metrics, MANIFEST: manifest}
         _send(kind, run.run_id, run.read(run_store.CONFIG), metrics["figures"], manifest, rows, documents)
 
     return _sent(run.run_id, send)

@@ -340,8 +340,8 @@ class Follower:
         self, before: SymbolState, bars: Bars, max_gap_s: float, presence: Presence
     ) -> tuple[SymbolState, list[pl.DataFrame]]:
         """Report the events that become known with a symbol's new bars, and keep the bars that later ones need."""
-        offset, sliding, told, frames = before.offset, self.reader.sliding, before.told, []
-        n_bars = offset + len(bars)
+        offset, sliding, told = before.offset, self.reader.sliding, before.told
+        n_bars, frames = offset + len(bars), list[pl.DataFrame]()
         reading = PartReader(self.reader, self.judging, LastBars(bars, offset, max_gap_s), live=True)
         if not sliding.n_places(n_bars, self.reader.n_bars):
             return SymbolState(bars, offset, told), frames

@@ -11,7 +11,7 @@ from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.files import json_bytes, read_json, sha256_file, write_atomic
 from moola.fit.processes import OnFit, run_jobs
-from moola.models.references import LEARNERS, PEERS, require_aeon
+from moola.models.references import AEON_PEERS, LEARNERS, PEERS, require_aeon
 from moola.options.option_ranges import refuse_out_of_range
 from moola.options.option_sources import recorded_options
 from moola.options.study_options import BenchmarkOptions
@@ -283,7 +283,7 @@ def _check(options: BenchmarkOptions, arms: dict[str, Arm]) -> None:
     refuse_out_of_range(options)
     require_known(options.models, arms)
     for name in options.models:
-        if name in PEERS:
+        if name in AEON_PEERS:
             require_aeon(name)
     if options.against is not None and options.against not in options.models:
         raise WrongUsage(

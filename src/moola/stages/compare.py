@@ -20,9 +20,9 @@ from moola.evaluation.comparisons import (
 )
 from moola.evaluation.pointer_metrics import hit_at
 from moola.options.option_ranges import RUNS_ROOT
-from moola.options.study_options import CV_ROOT, CompareOptions
+from moola.options.study_options import CompareOptions
 from moola.runs import run_store, tracking
-from moola.stages.cv_gate import is_cv
+from moola.stages.cv_gate import find_cv, is_cv
 from moola.stages.evaluate import judged_predictions
 from moola.tables.frames import write_frame
 from moola.tables.prediction_table import Predictions, read_predictions
@@ -51,7 +51,7 @@ class Contestant:
 def find_contestant(name: str) -> Contestant:
     """Find a run or cv by id or folder, and read its evaluated predictions."""
     if is_cv(name):
-        run = run_store.find_run(CV_ROOT, name)
+        run = find_cv(name)
         predictions = read_predictions(run.path(run_store.PREDICTIONS)).of_part("test")
         return _contestant(run, predictions)
     run = run_store.find_run(RUNS_ROOT, name)

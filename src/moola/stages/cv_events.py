@@ -175,7 +175,7 @@ def _folds(options: CvOptions, chart: Chart) -> Iterator[Fold]:
 
 
 def _folder(run: run_store.Run, fold: Fold) -> Path:
-    return run.folder / "folds" / f"fold-{fold.number}"
+    return run.folder / f"fold-{fold.number}"
 
 
 def _run_fold(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> None:
@@ -187,16 +187,18 @@ def _run_fold(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> Non
     taught = np.flatnonzero(chart.bars.start_us[chart.rows[:, 1]] < fold.learned_to_us)
     write_spans(files[SPANS], chart.spans.take(taught))
     write_stretches(files["taught.csv"], _stretches(chart, known))
-    cutting = WindowsOptions(
-        bars=files["bars.parquet"],
-        spans=files[SPANS],
-        output=files["windows.parquet"],
-        window_bars=options.window_bars or chart.window_bars,
-        seed=options.seed,
+    window_bars = options.window_bars or chart.window_bars
+    make_tables.cut(
+        WindowsOptions(
+            bars=files["bars.parquet"],
+            spans=files[SPANS],
+            output=files["windows.parquet"],
+            window_bars=window_bars,
+            seed=options.seed,
+        )
     )
-    make_tables.cut(cutting)
-    length = {"window_bars": cutting.window_bars}
-    make_tables.split(SplitOptions(data=files["windows.parquet"], output=files["split.json"], test=0.0, **length))
+    split = SplitOptions(data=files["windows.parquet"], output=files["split.json"], test=0.0, window_bars=window_bars)
+    make_tables.split(split)
     model = fit_model(
         TrainOptions(
             data=files["windows.parquet"],
@@ -205,7 +207,7 @@ def _run_fold(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> Non
             spans=files[SPANS],
             stretches=files["taught.csv"],
             **{name: getattr(options, name) for name in IN_FOLD if name != "window_bars"},
-            **length,
+            window_bars=window_bars,
         )
     )
     write_model(folder / MODEL_OF_FOLD, model)

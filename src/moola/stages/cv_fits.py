@@ -75,6 +75,7 @@ class FitTask:
 
 def train_options(options: CvOptions, task: FitTask) -> TrainOptions:
     """Return the options of `train` that this fit is."""
+    assert options.data is not None
     named = each_encoder(options.pretrained_encoder) + ((task.encoder,) if options.pretrain_bars else ())
     return TrainOptions(
         data=options.data,

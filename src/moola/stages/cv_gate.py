@@ -13,6 +13,7 @@ Verdicts merge by one table, worst wins:
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,23 @@ def is_cv(name: str) -> bool:
     return "-cv_" in last
 
 
+def find_cv(name: str | Path) -> run_store.Run:
+    """Find a cv of windows.
+
+    Raises
+    ------
+    WrongUsage
+        It is of events on a chart.
+    """
+    run = run_store.find_run(CV_ROOT, name)
+    if run.manifest is not None and run.manifest.get("judged") == "events":
+        raise WrongUsage(
+            f"a cv must be of windows here, but {run.run_id} is of events. Compare its event table: moola gate "
+            f"--events {run.folder}/events.parquet --baseline-events <other events> --truth {run.folder}/spans.csv."
+        )
+    return run
+
+
 def gate_cv(options: GateOptions) -> dict[str, Any]:
     """Compare two cross-validations of the same windows; the merged verdict is in the result.
 
@@ -69,13 +87,13 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
         raise WrongUsage(
             "--data must come with a run, but --run is a cv, which keeps no model. Name a run that was trained."
         )
-    challenger_run = run_store.find_run(CV_ROOT, options.run_named())
+    challenger_run = find_cv(options.run_named())
     if options.baseline is None:
         raise InvalidData(
             "the gate on a cv must have another cv as baseline, but --baseline is missing. "
             "Name one, such as a cv without pretraining on the same data."
         )
-    baseline_run = run_store.find_run(CV_ROOT, options.baseline)
+    baseline_run = find_cv(options.baseline)
     _same_folds(challenger_run, baseline_run)
     challenger, baseline = (_pooled(run) for run in (challenger_run, baseline_run))
     metrics = challenger_run.read(run_store.METRICS)

@@ -72,7 +72,9 @@ def find_similar(options: SimilarOptions, on_bars: OnBars | None = None) -> Foun
     return Found(tables, at, found, result)
 
 
-def marked_rows(bars: Bars, times: tuple[str, ...], symbol: str | None, timezone: str, path: Path) -> tuple[int, int]:
+def marked_rows(
+    bars: Bars, times: tuple[str, ...], symbol: str | None, timezone: str, path: Path | str
+) -> tuple[int, int]:
     """Return the rows of the first and last bar of a span that is given by two times.
 
     Raises
