@@ -1,4 +1,4 @@
-"""Make the span metric of `base`: `make_span_metric.py --bars xauusd_1h.parquet --output metric.pt`.
+"""Make the span metric of `base`: `make_span_metric.py --bars xauusd_1h_2006_2019.parquet --output metric.pt`.
 
 Three linear maps of the encoder's vectors are learned, so that spans of one definition are found from one of them.
 Definitions are drawn at random (decision 0009: never a rule that labels); bars are among those that `base` learned

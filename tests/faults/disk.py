@@ -128,6 +128,8 @@ AT_FILES = {
     ),
 }
 PREPARED: dict[str, Callable[[Make], Make]] = {"promote": shelf}
+# The gate of a promotion looked at its windows, whatever becomes of the files: the look stays counted.
+LOOKED = ("artifacts/gates/",)
 
 DISK = [
     Fault(
@@ -137,6 +139,7 @@ DISK = [
         1,
         said,
         PREPARED.get(command, lambda make: make)(failing(where, number)),
+        LOOKED if command == "promote" else (),
     )
     for step, (what, where, number, said) in STEPS.items()
     for command, line in COMMANDS.items()
@@ -163,6 +166,7 @@ DISK += [
         1,
         FULL,
         shelf(full_at(name)),
+        LOOKED,
     )
     for name in AT_FILES["promote"]
 ]

@@ -85,3 +85,19 @@ def test_what_is_missing_is_said(tmp_path):
         ask(desk)
         desk.learner.wait()
         assert "press L where you have looked" in ask(desk)["says"]
+
+
+def test_spans_like_one_are_found_beside_it_or_the_reason_is_given(tmp_path):
+    bars, moves = planted_bars(5)
+    desk = made_desk(tmp_path, bars, stride=105, learns=True)
+    start, end, _ = moves[1]
+    with desk.store:
+        for asked, said in (((start, end), "spans like it"), ((start, 5), "must have 2 to 105 bars")):
+            assert desk.learner.like("EURUSD", *asked, "flag")["is_busy"]
+            desk.learner.wait()
+            told = desk.learner.like("EURUSD", *asked, "flag")
+            assert said in told["says"]
+        assert told["proposals"] == []
+        found = desk.learner.like("EURUSD", start, end, "flag")["proposals"]
+    best = max(found, key=lambda one: one["prob"])
+    assert any(best["start"] <= last and best["end"] >= first for first, last, _ in moves if first != start)

@@ -11,7 +11,8 @@ import pytest
 from moola.core.bars import Bars, upside_down
 from moola.core.features import RobustScaler
 from moola.errors import InvalidData, WrongUsage
-from moola.models.model_files import EncoderFile, read_encoder
+from moola.files import sha256_file
+from moola.models.model_files import EncoderFile, read_encoder, weights_digest
 from moola.models.network import EncoderArchitecture, build_encoder
 from moola.models.span_metric import METRIC_FILE, read_metric
 from moola.scan.similar_spans import similar_spans
@@ -41,10 +42,6 @@ def planted_bars(seed: int = 0) -> Bars:
 @pytest.fixture(scope="module")
 def base() -> EncoderFile:
     return read_encoder(Path("base"))
-
-
-def starts(found) -> set[int]:
-    return {int(first) for first, _ in found.bar}
 
 
 def near(found, spot: int) -> bool:
@@ -136,6 +133,9 @@ def test_windows_cover_every_bar_and_the_metric_is_that_of_base(base):
         assert firsts[0] == 0
         assert firsts[-1] + 105 == n_bars
         assert np.diff(firsts).max(initial=0) <= 15
+    # Another metric finds other spans: a deliberate change.
+    assert sha256_file(METRIC_FILE).startswith("09b80f7941cfd812")
     metric = read_metric(METRIC_FILE)
+    assert metric.encoder == weights_digest(base.encoder)
     assert metric.weights.shape[:2] == (3, base.encoder.output_dim)
     assert METRIC_FILE.stat().st_size < 200_000

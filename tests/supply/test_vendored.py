@@ -18,8 +18,8 @@ OWN = {
     "label/static": "api.js app.js chart.js compare.js icon.svg index.html keys.js state.js style.css theme.js "
     "turns.js view.js",
     ".": "py.typed",
-    "models": "base_encoder.pt base_encoder.NOTICE.txt",
-    "reports": "style.css template.html.j2",
+    "models": "base_encoder.pt base_encoder.NOTICE.txt base_span_metric.pt",
+    "reports": "similar.html.j2 style.css template.html.j2",
     "reports/overview": "app.js chart.js page.html.j2 style.css table.js unpack.js",
 }
 LICENCE_BEGINS = {"Apache-2.0": "Apache License", "MIT": "Permission is hereby granted, free of charge"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +148,7 @@ class Model:
         part = np.full(len(rows), "new", dtype=object)
         found = predict_windows(self.file, table, rows, part, prepare_device(self.device, self.threads))
         compare_bar_intervals(self.file, table.start_us, table.end_us, _warn)
-        compare_windows(self.file, table, prepare_device(self.device, self.threads), _warn_of_windows)
+        compare_windows(self.file, table, prepare_device(self.device, self.threads), _warn)
         return found
 
     def scan(
@@ -230,10 +232,12 @@ class Model:
 
 
 def _warn(sentence: str) -> None:
-    """Warn the caller of `Model.predict` or `Model.scan`, whose line is named."""
-    warnings.warn(sentence, UserWarning, stacklevel=5)
-
-
-def _warn_of_windows(sentence: str) -> None:
-    """Do the same from one call deeper."""
-    warnings.warn(sentence, UserWarning, stacklevel=6)
+    """Warn whoever called moola, whose line is named, however deep inside it the warning arises."""
+    frame, level = sys._getframe(), 1
+    for depth in itertools.count(2):
+        inside = frame.f_globals.get("__name__", "").partition(".")[0] == "moola"
+        level = depth if inside else level
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    warnings.warn(sentence, UserWarning, stacklevel=level)

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Env
@@ -16,10 +17,22 @@ from cyclopts.config import Env
 from moola import __version__
 from moola.cli import judging_commands, label_commands, run_commands, scan_commands, table_commands, training_commands
 from moola.cli.arguments import from_file, join_booleans, refuse_impossible, tell_sources
-from moola.cli.console import close_logging, exit_code, printable, reader_left, set_up_logging, terminable, way_on
+from moola.cli.console import (
+    Console,
+    ConsoleOptions,
+    Screen,
+    close_logging,
+    exit_code,
+    printable,
+    reader_left,
+    set_up_logging,
+    terminable,
+    way_on,
+)
 from moola.cli.help_pages import HelpPages
 from moola.cli.named_runs import with_full_names
 from moola.errors import Interrupted, MoolaError
+from moola.options.option_fields import OUTPUT, everyday
 from moola.options.option_sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names
 
 # Options that take memory, the one that costs least to lower first.
@@ -50,6 +63,30 @@ bars = App(name="bars", help_flags=HELP_FLAGS, help="Check or import bars.")
 runs = App(name="runs", help_flags=HELP_FLAGS, help="List, show or prune runs.")
 label_store = App(name="labels", help_flags=HELP_FLAGS, help="Export, import, describe, check or back up labels.")
 cpsa = App(name="cpsa", help_flags=HELP_FLAGS, help="Preview synthetic training windows (CPSA).")
+
+
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], everyday("Shell that is to complete.", OUTPUT)],
+    /,
+    *,
+    console: Console = ConsoleOptions(),
+) -> int:
+    """Print a script that lets a shell complete commands and options.
+
+    bash: moola completion bash > ~/.local/share/bash-completion/completions/moola. zsh: into a file _moola in a folder
+    of $fpath. fish: into ~/.config/fish/completions/moola.fish. It holds in shells that begin afterwards.
+
+    Example: moola completion bash
+    """
+    script = app.generate_completion(prog_name="moola", shell=shell)
+    screen = Screen(console)
+    if not screen.as_json:
+        # As it is: a script is no message.
+        sys.stdout.write(script)
+    screen.result({"shell": shell, "script": script})
+    return 0
+
+
 # In the order of the work, so that --help reads as its table of contents.
 CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
     "Bars, windows and labels": {
@@ -89,7 +126,7 @@ CONTENTS: dict[str, dict[str, App | Callable[..., int]]] = {
     "Runs and installation": {
         "runs": runs,
         "doctor": run_commands.doctor,
-        "completion": run_commands.completion,
+        "completion": completion,
     },
 }
 COMMANDS = {name: command for chapter in CONTENTS.values() for name, command in chapter.items()}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.errors import MoolaError
@@ -32,31 +31,6 @@ def new(folder: Annotated[Path, everyday("Folder to make.", OUTPUT)], /, *, cons
     return 0
 
 
-def completion(
-    shell: Annotated[Literal["bash", "zsh", "fish"], everyday("Shell that is to complete.", OUTPUT)],
-    /,
-    *,
-    console: Console = ConsoleOptions(),
-) -> int:
-    """Print a script that lets a shell complete commands and options.
-
-    bash: moola completion bash > ~/.local/share/bash-completion/completions/moola. zsh: into a file _moola in a folder
-    of $fpath. fish: into ~/.config/fish/completions/moola.fish. It holds in shells that begin afterwards.
-
-    Example: moola completion bash
-    """
-    # The table of commands imports this file.
-    from moola.cli.app import app
-
-    script = app.generate_completion(prog_name="moola", shell=shell)
-    screen = Screen(console)
-    if not screen.as_json:
-        # As it is: a script is no message.
-        sys.stdout.write(script)
-    screen.result({"shell": shell, "script": script})
-    return 0
-
-
 def list_runs(*, console: Console = ConsoleOptions()) -> int:
     """List runs, oldest first.
 
@@ -78,10 +52,10 @@ def list_runs(*, console: Console = ConsoleOptions()) -> int:
 
 
 def _row(run: Any) -> dict[str, Any]:
-    from moola.runs import run_store
+    from moola.runs.run_names import MANIFEST
 
     if run.manifest is None:
-        return _without_figures(run, "damaged" if run.path(run_store.MANIFEST).exists() else "incomplete")
+        return _without_figures(run, "damaged" if run.path(MANIFEST).exists() else "incomplete")
     try:
         return _complete(run)
     except (AttributeError, KeyError, TypeError, MoolaError):

@@ -365,8 +365,7 @@ def _compare_scans(subject: Subject, model: Path, bars: Bars, n_seen: int) -> li
                     return [Finding(LIVE, "leak", found, LIVE_ADVICE, bar=moment)]
     found = (
         f"{len(told)} events reported live over {len(bars)} bars: other bars, or none, after any of {N_MOMENTS} "
-        f"moments "
-        "change no event reported by then, to the bit"
+        "moments change no event reported by then, to the bit"
     )
     return [Finding(LIVE, "ok", found)]
 
@@ -375,9 +374,17 @@ def _told(subject: Subject, model: Path, bars: Bars, folder: Path) -> pl.DataFra
     """Return the event table of a live scan; every pair is an event, so that many are compared."""
     path, output = folder / "bars.parquet", folder / "events.parquet"
     write_bars(path, bars)
-    device, threads = subject.options.device, subject.options.threads
-    machine = {"device": device, "threads": threads}
-    scan = Scan(ScanOptions(model=model, bars=path, output=output, live=True, min_prob=0.0, overwrite=True, **machine))
+    options = ScanOptions(
+        model=model,
+        bars=path,
+        output=output,
+        live=True,
+        min_prob=0.0,
+        overwrite=True,
+        device=subject.options.device,
+        threads=subject.options.threads,
+    )
+    scan = Scan(options)
     scan.run(lambda *_: None)
     scan.parts.clear()
     return events_frame(read_events(output))
