@@ -106,6 +106,8 @@ MANIFEST = {
     "encoder_sha256": "hash of the pretrained encoder's file; none from scratch",
     "split_name": "name of the split",
     "pretrained": "whether it began from an encoder",
+    "head": "linear or mlp",
+    "penalties": "of linear heads: those chosen, and by how many blocks of time; none for mlp",
     "encoder": "whether it was frozen, digests before and after, how many tensors were taken",
     "trained_on": "parts whose labels set the weights of the kept model",
     "leak_proof": "whether the split is proved by times",
