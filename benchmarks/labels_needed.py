@@ -99,12 +99,14 @@ def labels_needed(
     """Return after how many labels the target is reached (None where it never is), and the score of each round."""
     known = generator(seed, "first").choice(len(pool.class_index), n_first, replace=False)
     curve: list[tuple[int, float]] = []
-    while len(known) <= min(len(pool.class_index), 2 * N_RANDOM):
+    most = min(len(pool.class_index), 2 * N_RANDOM)
+    while True:
         curve.append((len(known), brier(pool, known, test)))
         if curve[-1][1] <= target:
             return len(known), curve
+        if len(known) >= most:
+            return None, curve
         known = np.concatenate([known, ask(pool, known, n_round, asking, seed)])
-    return None, curve
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
 import moola.errors
+from moola.api.sklearn_face import NotFitted
 from moola.errors import InvalidData, MoolaError, Problem
 
 EXIT_CODES = {
@@ -20,7 +21,8 @@ def family(error=MoolaError):
 
 
 def test_every_error_of_the_package_stands_on_the_one_page():
-    members = {member for member in family() if member.__module__.startswith("moola")}
+    # That of a classifier without a fit is scikit-learn's as well, which errors.py does not import.
+    members = {member for member in family() if member.__module__.startswith("moola")} - {NotFitted}
     assert {member.__module__ for member in members} == {"moola.errors"}
     assert {member.__name__ for member in members} == set(moola.errors.__all__) - {"Problem"}
 

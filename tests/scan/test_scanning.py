@@ -206,7 +206,7 @@ def test_bars_to_come_change_nothing_that_was_told_live(folder, monkeypatch):
     bars = write_bars("A")
     monkeypatch.undo()
     monkeypatch.chdir(folder)
-    given = {"stride": 2, "min_prob": 0.0, "live": True}
+    given = {"stride": 2, "min_prob": 0.0, "live": True, "overwrite": True}
     scan(bars, "whole.parquet", **given)
     for n_bars in (60, 101, 150):
         FRAMES["A"].head(n_bars).with_columns(symbol=pl.lit("A")).write_parquet("few.parquet")

@@ -253,7 +253,7 @@ def _back(options: PromoteOptions, screen: Screen) -> int:
 def cv(*, options: Annotated[CvOptions, Flat] = CvOptions(), console: Console = ConsoleOptions()) -> int:
     """Cross-validate in time: purged folds, pooled metrics.
 
-    The last line on stdout is the cv's id. With --spans, --stretches and --bars: events on later annotated stretches.
+    The last line on stdout is the cv's id. --spans: events on later stretches.
 
     Example: moola cv --data data/processed/labeled/train_latest_relative.parquet --folds 5 --seeds 5
     """
