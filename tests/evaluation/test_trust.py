@@ -42,6 +42,11 @@ def test_the_gate_decides_between_the_other_two(rival):
     assert answer(better, thin, rival=rival).word == f"better than guessing, not than {rival}"
 
 
+def test_a_gate_of_other_windows_says_of_how_many():
+    found = answer(right(200, 0.9, 0.9), {"verdict": "promote", "reason": "made", "n_windows": 412, "part": "later"})
+    assert found.sentence.endswith("on 200 windows, and the gate on 412 later windows says promote: made")
+
+
 def test_a_gate_that_promotes_does_not_make_up_for_windows_that_show_no_gain_over_guessing():
     found = answer(right(20, 0.55, 0.6), {"verdict": "promote", "reason": "made"})
     assert found.word == GUESSING

@@ -73,11 +73,14 @@ def trust(
     if verdict is None:
         return Trust("better than guessing", f"{seen}; moola gate compares it with {rival}")
     word, reason = verdict["verdict"], verdict["reason"]
+    # A gate of other windows than these says which, as a promotion on later ones does.
+    n_gated = verdict.get("n_windows", len(rows))
+    gate = "the gate" if n_gated == len(rows) else f"the gate on {n_gated} {verdict.get('part', 'other')} windows"
     if word == "promote":
-        return Trust(f"better than {rival}", f"{seen}, and the gate says promote: {reason}")
+        return Trust(f"better than {rival}", f"{seen}, and {gate} says promote: {reason}")
     needed = verdict.get("n_more_windows_min_gain")
     more = _more(None if needed is None else len(rows) + needed, len(rows), min_gain)
-    return Trust(f"better than guessing, not than {rival}", f"{seen}; the gate says {word}: {reason}; {more}")
+    return Trust(f"better than guessing, not than {rival}", f"{seen}; {gate} says {word}: {reason}; {more}")
 
 
 def rival_of(gated: Mapping[str, Any] | None) -> str:
