@@ -79,6 +79,22 @@ def test_the_bars_of_the_encoder_count_as_seen(later, moola, train):
     assert not LOOKS.exists()
 
 
+def test_the_bars_of_each_of_two_encoders_count_as_seen(later, moola, train, monkeypatch):
+    _, data = later
+    for name, rows in (("early.pt", slice(0, 40)), ("late.pt", slice(None))):
+        pl.read_parquet(DATA)[rows].write_parquet("some.parquet")
+        pretrained = moola("pretrain-bilstm", "--input", "some.parquet", "--output", name, "--epochs", "1")
+        assert pretrained.code == 0, pretrained.err
+    for name in ("MOOLA_HIDDEN_DIM", "MOOLA_NUM_LAYERS"):
+        monkeypatch.delenv(name)
+    run = train("--pretrained-encoder", "late.pt", "early.pt", "--freeze-encoder").last_line
+    for name in ("late.pt", "early.pt"):
+        Path(name).unlink()
+    refused = moola("eval", "--run", run, "--data", data)
+    assert refused.code == 3
+    assert "its encoder's bars were over" in refused.err
+
+
 def test_a_gate_on_later_windows_is_the_gate_on_the_same_windows_and_looks_are_counted(later, moola):
     run, data = later
     second, third = second_run(run, moola), None

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from moola.core.utc_times import utc_text
-from moola.provenance.learned_times import records_of, seen_among, seen_sentence, seen_times, times_learned
+from moola.provenance.learned_times import (
+    learned_until_us,
+    records_of,
+    seen_among,
+    seen_sentence,
+    seen_times,
+    times_learned,
+)
 
 START, END = np.array([0, 10, 20, 30]), np.array([9, 19, 29, 39])
 
@@ -68,3 +75,13 @@ def test_what_an_encoder_went_on_from_counts_as_seen_but_not_what_lies_between()
 
 def test_one_record_without_times_leaves_open_what_the_others_did_not_see() -> None:
     assert seen_among({"also_learned": [record(100, 200), {"time_range": None}]}, START, END + 1) is None
+
+
+def test_what_was_learned_is_over_with_its_last_record_and_a_record_without_times_is_told() -> None:
+    early, late, unknown = record(0, 50), record(100, 150), {"time_range": None}
+    both = {"also_learned": [late, early]}
+    assert learned_until_us(both) == (151, True)
+    assert learned_until_us({**early, "also_learned": [late]}) == (151, True)
+    assert learned_until_us({"also_learned": [early, unknown]}) == (51, False)
+    assert learned_until_us(unknown) == (None, False)
+    assert learned_until_us({**early, "time_range_end": "close"}) == (50, True)

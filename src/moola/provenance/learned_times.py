@@ -88,13 +88,14 @@ def encoder_times(encoder: EncoderFile | None) -> dict[str, Any]:
     return {mine: known[theirs] for mine, theirs in ENCODER_RECORD.items() if known.get(theirs) is not None}
 
 
-def learned_until_us(record: dict[str, Any]) -> int | None:
-    """Return when the last of all that was learned from was over; None where any of it has no times.
+def learned_until_us(record: dict[str, Any]) -> tuple[int | None, bool]:
+    """Return when the last of what was learned from was over, None where nothing has times; and whether all of it has.
 
     A record of an older version says when its last bar began: the moment after that is returned.
     """
     ends = [_until_us(part) for part in records_of(record)]
-    return None if None in ends else max(end for end in ends if end is not None)
+    known = [end for end in ends if end is not None]
+    return max(known, default=None), bool(ends) and len(known) == len(ends)
 
 
 def _until_us(record: dict[str, Any]) -> int | None:

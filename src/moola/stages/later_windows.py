@@ -119,9 +119,11 @@ def _leaks(
     """
     leaks, is_known = [], True
     for what, record in (("the model's labels", model.training), ("its encoder's bars", _encoder_record(run, model))):
-        until_us = None if record is None else learned_until_us(record)
         if record == {}:
             continue
+        until_us, all_known = (None, False) if record is None else learned_until_us(record)
+        # One of several encoders without times leaves open what the others do not show.
+        is_known &= all_known
         if until_us is None or labelled.start_us is None:
             is_known = False
             continue
