@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -14,8 +15,10 @@ from moola.core.bars import Bars
 from moola.errors import WrongUsage
 from moola.fit.presence import AHEAD, fit_presence, matched, read_chart_of
 from moola.fit.presence_stages import Marked
+from moola.leakcheck import run_checks
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.options.scan_options import ScanOptions
+from moola.scan import parts
 from moola.scan.following import Follower
 from moola.scan.scanning import Scan
 from moola.tables.event_table import Events, read_events
@@ -94,6 +97,18 @@ def test_later_bars_change_nothing_that_was_reported(taught, tmp_path):
             assert upto.sum() > 20
             assert np.array_equal(found.time_us[there], whole.time_us[upto])
             assert np.array_equal(found.event_prob[there], whole.event_prob[upto])
+
+
+def test_leakcheck_proves_it_and_finds_presence_that_looks_ahead(taught, tmp_path, monkeypatch):
+    model, bars, *_ = taught
+    options = SimpleNamespace(bars=written(tmp_path / "given.parquet", bars), seed=1, device="cpu", threads=1)
+    subject = SimpleNamespace(run=SimpleNamespace(path=lambda _: model), options=options)
+    assert [finding.state for finding in run_checks.live_scan(subject)] == ["ok"]
+    honest = parts.chart_of
+    monkeypatch.setattr(parts, "chart_of", lambda ohlc, spread, known, _ahead: honest(ohlc, spread, known, None))
+    [leak] = run_checks.live_scan(subject)
+    assert leak.state == "leak"
+    assert "change the events reported by then" in leak.found
 
 
 def test_parts_of_a_scan_and_bars_that_come_give_the_same_events(taught, tmp_path):
