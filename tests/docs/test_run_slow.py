@@ -70,7 +70,9 @@ def files_of_the_reader() -> None:
     """Write the files that pages take for the reader's own."""
     bars = pl.read_parquet(BARS)
     shutil.copy(BARS, "data/raw/mine.parquet")
-    bars.with_columns(pl.col("timestamp").dt.strftime("%Y-%m-%d %H:%M:%S")).write_csv("mine.csv")
+    # Their clock is New York's, as the pages say: imported, they are the bars that the labels lie on.
+    there = pl.col("timestamp").dt.convert_time_zone("America/New_York").dt.strftime("%Y-%m-%d %H:%M:%S")
+    bars.with_columns(there).write_csv("mine.csv")
     # Columns of another program, for the example of `bars import`.
     named = bars.rename({"timestamp": "Date"}).with_columns(pl.col("Date").dt.strftime("%Y-%m-%d %H:%M:%S"))
     named.head(600).write_csv("eurusd.csv")
