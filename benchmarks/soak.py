@@ -111,12 +111,12 @@ class Soak:
         fresh_model(folder / "model.pt")
         # Every window has its label within the first sixth; from then on what is held in memory has its size.
         self.n_windows = max(int(n_saves / 15 / len(set(ANNOTATORS))), 3)
-        walk(105 + 30 * (self.n_windows - 1), 1, "SHELF").write_parquet(folder / "shelf.parquet")
+        walk(105 + 30 * (self.n_windows - 1), 1, "SHELF").write_parquet(folder / "window_list.parquet")
         lines = bar_lines(N_BEFORE + int(BARS_PER_S * (self.seconds + HAS_BEGUN_S) * 1.2), 2)
         (folder / "bars.csv").write_bytes(b"".join(islice(lines, 1 + N_BEFORE)))
         words = (*SCAN, "--follow", "bars.csv", "--output", "events.jsonl", "--poll-s", "1")
         self.follower = Process("scan", words, folder, (str(STATE),))
-        words = ("--bars", "shelf.parquet", "--stride", "30", "--store", "labels.db", "--annotator", "anna")
+        words = ("--bars", "window_list.parquet", "--stride", "30", "--store", "labels.db", "--annotator", "anna")
         self.server = Process("label", (*words, "--port", "0", "--json"), folder, ("labels.db", "labels.db-wal"))
         self.writer = Writer(folder / "bars.csv", lines, BARS_PER_S, self.end)
         self.clients: list[Client] = []

@@ -48,12 +48,12 @@ def test_planted_pattern_is_found_promoted_and_the_one_before_kept(planted, mool
     assert shown["pr_auc"]["low"] > 0.85
     assert shown["hit_at_pm3_both"]["trivial"] < 0.2
 
-    shelf = Path("artifacts/models/supervised")
-    model = shelf / "enhanced_baseline_v2_relative.pt"
+    promoted_folder = Path("artifacts/models/supervised")
+    model = promoted_folder / "enhanced_baseline_v2_relative.pt"
     refused = moola("promote", "--run", weak, "--baseline", strong, "--accept", "inconclusive")
     assert refused.code == 4
     assert "Nothing overrides hold" in refused.err
-    assert not shelf.exists()
+    assert not promoted_folder.exists()
     model.parent.mkdir(parents=True)
     model.write_bytes((Path("artifacts/runs") / weak / "model.pkl").read_bytes())
     answer = moola("promote", "--run", strong, "--json")
@@ -61,9 +61,9 @@ def test_planted_pattern_is_found_promoted_and_the_one_before_kept(planted, mool
     assert answer.json["verdict"] == "promote"
     assert answer.json["baseline_kind"] == "promoted model"
     assert model.read_bytes() == (Path("artifacts/runs") / strong / "model.pkl").read_bytes()
-    (kept,) = (shelf / "previous").iterdir()
+    (kept,) = (promoted_folder / "previous").iterdir()
     assert kept.read_bytes() == (Path("artifacts/runs") / weak / "model.pkl").read_bytes()
-    entry = json.loads((shelf / "promotions.jsonl").read_text())
+    entry = json.loads((promoted_folder / "promotions.jsonl").read_text())
     assert (entry["run_id"], entry["verdict"]) == (strong, "promote")
 
     again = moola("promote", "--run", strong, "--baseline", weak)

@@ -70,9 +70,9 @@ def test_page_of_a_run(run_id, ask, train, capsys):
 
 
 def test_promoted_run_is_its_own_baseline(run_id, ask):
-    shelf = Path("artifacts/models/supervised/enhanced_baseline_v2_relative.pt")
-    shelf.parent.mkdir(parents=True)
-    shutil.copy(f"artifacts/runs/{run_id}/model.pkl", shelf)
+    promoted_folder = Path("artifacts/models/supervised/enhanced_baseline_v2_relative.pt")
+    promoted_folder.parent.mkdir(parents=True)
+    shutil.copy(f"artifacts/runs/{run_id}/model.pkl", promoted_folder)
     assert "the one in use" in ask(run_id)["reason"]
 
 

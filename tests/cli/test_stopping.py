@@ -170,18 +170,18 @@ def test_the_second_promotion_is_refused_and_a_killed_one_is_finished(made_run, 
 
     baseline, run = made_run().name, train("--seed", "18").last_line
     promote = ("promote", "--run", run, "--baseline", baseline, "--accept", "inconclusive")
-    shelf = Path(MODEL).parent
-    with alone(lock_beside(shelf), "promote"):
+    promoted_folder = Path(MODEL).parent
+    with alone(lock_beside(promoted_folder), "promote"):
         answer = moola(*promote)
     assert answer.code == 1
-    assert f"one process at a time must promote under {shelf}, but process {os.getpid()} on" in answer.err
-    assert not shelf.exists()
+    assert f"one process at a time must promote under {promoted_folder}, but process {os.getpid()} on" in answer.err
+    assert not promoted_folder.exists()
     monkeypatch.setattr("moola.stages.evaluate.finish_promotion", lambda _: {"run_id": run, "sha256": "1"})
     finished = moola(*promote, "--json")
     assert finished.code == 0
     assert finished.json == {"run_id": run, "sha256": "1", "promoted_to": MODEL}
     assert "was cut short: it is finished now" in finished.err
-    assert promotion.read_log(shelf) == []
+    assert promotion.read_log(promoted_folder) == []
 
 
 @pytest.mark.parametrize("words", [["--help"], ["runs", "list", "--json"]])

@@ -16,8 +16,8 @@ import pytest
 import uvicorn
 
 from moola.label.page_server import bind, make_app
-from moola.label.page_state import Desk
-from tests.label.desks import made_desk
+from moola.label.page_state import PageState
+from tests.label.page_states import made_page_state
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Chromium's own sandbox does not work for root in a container; the page is ours and on loopback.
@@ -45,14 +45,14 @@ def browser():
 
 
 class Served:
-    """A desk behind a real port, in a thread of its own."""
+    """A page behind a real port, in a thread of its own."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, page_state: PageState) -> None:
+        self.page_state = page_state
         self.place = bind(0)
         port = self.place.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/"
-        self.server = uvicorn.Server(uvicorn.Config(make_app(desk, port), log_config=None, ws="none"))
+        self.server = uvicorn.Server(uvicorn.Config(make_app(page_state, port), log_config=None, ws="none"))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.place]}, daemon=True)
         self.thread.start()
 
@@ -60,7 +60,7 @@ class Served:
         self.server.should_exit = True
         self.thread.join(20)
         self.place.close()
-        self.desk.store.close()
+        self.page_state.store.close()
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     running: list[Served] = []
 
     def start(**changed: object) -> Served:
-        running.append(Served(made_desk(tmp_path, **changed)))
+        running.append(Served(made_page_state(tmp_path, **changed)))
         return running[-1]
 
     yield start

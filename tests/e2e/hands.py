@@ -73,6 +73,6 @@ def click_at(page, bar: int) -> None:
 
 def marked_bars(served, number: int, annotator: str = "anna") -> list[tuple[int, int, str]]:
     """Return what the store has of a window, as bars."""
-    times = served.desk.shelf.times(number).tolist()
-    label = served.desk.store.get(served.desk.shelf.window_id[number], annotator)
+    times = served.page_state.window_list.times(number).tolist()
+    label = served.page_state.store.get(served.page_state.window_list.window_id[number], annotator)
     return [(times.index(m.start_us), times.index(m.end_us), m.label) for m in label.expansions]

@@ -12,7 +12,7 @@ import pytest
 from moola.tables.bar_table import write_bars
 from moola.tables.label_store import LabelStore
 from tests.e2e.hands import press
-from tests.label.desks import made_desk, planted_bars
+from tests.label.page_states import made_page_state, planted_bars
 
 pytestmark = pytest.mark.e2e
 
@@ -37,8 +37,8 @@ def mark_by_keys(page, start: int, end: int, key: str) -> None:
     press(page, "n", *["ArrowRight"] * (end - start), "n", key)
 
 
-def saved(desk) -> list[tuple[int, int, str, str]]:
-    told = desk.chart.labels("EURUSD", "anna")
+def saved(page_state) -> list[tuple[int, int, str, str]]:
+    told = page_state.chart.labels("EURUSD", "anna")
     return [(one["start"], one["end"], one["label"], one["source"]) for one in told["spans"]]
 
 
@@ -85,14 +85,14 @@ def test_by_keyboard_from_raw_bars_to_exported_spans(tmp_path, page_of, serve_ch
     for start, end, label in moves[:10]:
         mark_by_keys(page, start, end, "1" if label == "consolidation" else "2")
     settled(page)
-    assert [row[:3] for row in saved(served.desk)] == moves[:10]
+    assert [row[:3] for row in saved(served.page_state)] == moves[:10]
     # A deletion is undone, and an end that was moved is moved back.
     press(page, "x")
     settled(page)
-    assert len(saved(served.desk)) == 9
+    assert len(saved(served.page_state)) == 9
     press(page, "z", "[", "e", "ArrowRight")
     settled(page)
-    assert len(saved(served.desk)) == 10
+    assert len(saved(served.page_state)) == 10
     press(page, "ArrowLeft", "Escape", "Home", "l")
     page.wait_for_selector("#status:has-text('Looked at all')")
     settled(page)
@@ -106,7 +106,7 @@ def test_by_keyboard_from_raw_bars_to_exported_spans(tmp_path, page_of, serve_ch
         page.wait_for_selector("#proposed:not([hidden])")
         press(page, *keys)
         settled(page)
-    rows, told = saved(served.desk), served.desk.chart.labels("EURUSD", "anna")
+    rows, told = saved(served.page_state), served.page_state.chart.labels("EURUSD", "anna")
     assert sorted(row[3] for row in rows if row[3]) == ["accepted", "corrected"]
     assert [row[:3] for row in rows if not row[3]] == moves[:10]
     assert (len(told["rejected"]), len(told["stretches"])) == (1, 1)
@@ -128,7 +128,7 @@ def test_by_mouse_spans_are_marked_moved_listed_and_deleted(page_of, serve_chart
         page.mouse.click(*x_of(page, bar))
     page.click("#classes button[data-value=retracement]")
     settled(page)
-    assert [row[:3] for row in saved(served.desk)] == [(40, 60, "consolidation"), (100, 120, "retracement")]
+    assert [row[:3] for row in saved(served.page_state)] == [(40, 60, "consolidation"), (100, 120, "retracement")]
     # An end is pulled; the wheel zooms about the mouse; the strip goes elsewhere and the list comes back.
     page.mouse.move(*[part - 0.5 for part in x_of_static(page, 121)])
     x, y = x_of_static(page, 120)
@@ -138,7 +138,7 @@ def test_by_mouse_spans_are_marked_moved_listed_and_deleted(page_of, serve_chart
     page.mouse.move(x_of_static(page, 130)[0], y, steps=4)
     page.mouse.up()
     settled(page)
-    assert saved(served.desk)[1][:2] == (100, 130)
+    assert saved(served.page_state)[1][:2] == (100, 130)
     first, last = shown(page)
     page.mouse.wheel(0, -400)
     closer = "(w) => { const [a, b] = document.getElementById('chart').dataset.range.split(' '); return b - a < w; }"
@@ -151,13 +151,13 @@ def test_by_mouse_spans_are_marked_moved_listed_and_deleted(page_of, serve_chart
     assert shown(page)[0] < 130
     page.click("#list li button[aria-label^=Delete]")
     settled(page)
-    assert len(saved(served.desk)) == 1
+    assert len(saved(served.page_state)) == 1
     page.click("#undo")
     settled(page)
-    assert len(saved(served.desk)) == 2
+    assert len(saved(served.page_state)) == 2
     page.click("#looked")
     settled(page)
-    assert len(served.desk.chart.labels("EURUSD", "anna")["stretches"]) == 1
+    assert len(served.page_state.chart.labels("EURUSD", "anna")["stretches"]) == 1
 
 
 def test_another_page_that_saved_first_loses_nothing(page_of, serve_chart):
@@ -167,10 +167,10 @@ def test_another_page_that_saved_first_loses_nothing(page_of, serve_chart):
     settled(page)
     mark_by_keys(other, 30, 34, "2")
     other.wait_for_selector("#conflict:not([hidden])")
-    assert [row[:2] for row in saved(served.desk)] == [(10, 14)]
+    assert [row[:2] for row in saved(served.page_state)] == [(10, 14)]
     other.click("#useMine")
     settled(other)
-    assert [row[:2] for row in saved(served.desk)] == [(10, 14), (30, 34)]
+    assert [row[:2] for row in saved(served.page_state)] == [(10, 14), (30, 34)]
 
 
 def test_a_killed_server_loses_no_span_that_was_answered(tmp_path, command):
@@ -200,10 +200,10 @@ def serve_chart(tmp_path):
     def start(bars, learns: bool = True) -> Served:
         path = tmp_path / "bars.parquet"
         write_bars(path, bars)
-        running.append(Served(made_desk(tmp_path, bars, stride=105, learns=learns, bars_path=path)))
+        running.append(Served(made_page_state(tmp_path, bars, stride=105, learns=learns, bars_path=path)))
         return running[-1]
 
     yield start
     for served in running:
-        served.desk.learner.wait()
+        served.page_state.learner.wait()
         served.stop()

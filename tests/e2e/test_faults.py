@@ -11,7 +11,7 @@ import pytest
 from moola.tables.bar_table import write_bars
 from moola.tables.label_store import LabelStore
 from tests.e2e.hands import press, save_and_wait, window_id
-from tests.label.desks import label_body
+from tests.label.page_states import label_body
 from tests.made import random_walk_bars
 
 pytestmark = pytest.mark.e2e
@@ -45,7 +45,7 @@ def test_a_full_disk_is_said_and_the_marks_wait_for_room(serve, page_of):
     served = serve()
     page = page_of(served)
     name = window_id(page)
-    connection, lock = served.desk.store._connection, served.desk.store._lock
+    connection, lock = served.page_state.store._connection, served.page_state.store._lock
     with lock:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
@@ -54,14 +54,14 @@ def test_a_full_disk_is_said_and_the_marks_wait_for_room(serve, page_of):
     page.fill("#note", "x" * 4000)
     press(page, "Control+Enter")
     page.wait_for_selector("#status.wrong:has-text('full; nothing was changed')")
-    assert served.desk.store.all() == []
+    assert served.page_state.store.all() == []
     page.reload()
     page.wait_for_selector("#chart:focus")
     assert (window_id(page), page.inner_text("#saved")) == (name, "not saved yet")
     with lock:
         connection.execute("PRAGMA max_page_count = 1000000")
     save_and_wait(page)
-    assert [(label.window_id, len(label.note)) for label in served.desk.store.all()] == [(name, 4000)]
+    assert [(label.window_id, len(label.note)) for label in served.page_state.store.all()] == [(name, 4000)]
 
 
 def asked(served, method: str, path: str, headers: dict[str, str], body: bytes | None = None) -> int:
@@ -85,14 +85,14 @@ def asked(served, method: str, path: str, headers: dict[str, str], body: bytes |
 
 def test_a_foreign_host_and_broken_bodies_are_refused_over_the_wire(serve):
     served = serve()
-    path = f"/api/label/{served.desk.shelf.window_id[0]}"
+    path = f"/api/label/{served.page_state.window_list.window_id[0]}"
     kind = {"Content-Type": "application/json", "Content-Length": "2"}
     assert asked(served, "GET", "/", {}) == 200
     assert asked(served, "GET", "/", {"Host": "evil.example"}) == 403
     assert asked(served, "PUT", path, kind | {"Origin": "http://evil.example"}, b"{}") == 403
     assert asked(served, "PUT", path, kind, b"{]") == 400
     assert asked(served, "PUT", path, kind | {"Content-Length": "100000000"}, b"x" * 100_000_000) == 413
-    assert served.desk.store.all() == []
+    assert served.page_state.store.all() == []
 
 
 STRANGER = """async ([url, body]) => {
@@ -116,9 +116,9 @@ def test_a_page_of_another_origin_in_the_same_browser_reads_and_writes_nothing(s
     place = tmp_path / "stranger.html"
     place.write_text("<title>stranger</title>")
     stranger.goto(place.as_uri())
-    url = f"{served.url}api/label/{served.desk.shelf.window_id[0]}"
+    url = f"{served.url}api/label/{served.page_state.window_list.window_id[0]}"
     read = stranger.evaluate(STRANGER, [url, json.dumps(label_body())])
     # An opaque answer is one that the page cannot read.
     assert set(read) <= {"refused", "opaque"}
     stranger.close()
-    assert served.desk.store.all() == []
+    assert served.page_state.store.all() == []

@@ -32,7 +32,7 @@ def test_marks_by_click_and_drag_are_at_exactly_these_bars(serve, page_of):
     press(page, "2")
     save_and_wait(page)
     assert marked_bars(served, 0) == [(33, 41, "consolidation"), (58, 63, "retracement")]
-    label = served.desk.store.get(served.desk.shelf.window_id[0], "anna")
+    label = served.page_state.store.get(served.page_state.window_list.window_id[0], "anna")
     assert (label.status, label.revision) == ("labelled", 1)
 
 
@@ -72,16 +72,16 @@ def test_everything_works_by_keyboard_alone(serve, page_of):
     press(page, "Escape")
     save_and_wait(page)
     assert marked_bars(served, 0) == [(52, 57, "consolidation"), (30, 74, "retracement")]
-    first = served.desk.store.get(served.desk.shelf.window_id[0], "anna")
+    first = served.page_state.store.get(served.page_state.window_list.window_id[0], "anna")
     assert (first.grade, first.note) == ("A", "clear n x d")
     # A rejected one with its reason, then a skipped one, then back to the first of them.
     press(page, "d", "ArrowDown")
     save_and_wait(page)
-    second = served.desk.store.get(served.desk.shelf.window_id[1], "anna")
+    second = served.page_state.store.get(served.page_state.window_list.window_id[1], "anna")
     assert (second.status, second.reason, second.expansions) == ("rejected", "two moves run together", ())
     before = window_id(page)
     go(page, "k")
-    assert served.desk.store.get(before, "anna").status == "skipped"
+    assert served.page_state.store.get(before, "anna").status == "skipped"
     assert go(page, "p") == before
     # Undo and help.
     press(page, "n", "z")
@@ -120,7 +120,7 @@ def test_the_second_page_sees_what_stands_and_keeps_its_marks(serve, page_of):
     assert "53 to 53" in other.inner_text("#expansions")
     save_and_wait(other)
     assert marked_bars(served, 0) == [(53, 53, "retracement")]
-    assert served.desk.store.get(served.desk.shelf.window_id[0], "anna").revision == 2
+    assert served.page_state.store.get(served.page_state.window_list.window_id[0], "anna").revision == 2
 
 
 @pytest.mark.parametrize("width", [1280, 768, 390])
@@ -160,7 +160,7 @@ def test_undo_of_a_save_brings_the_one_before_back(serve, page_of):
     assert go(page, "p") == first
     press(page, "Shift+Z")
     page.wait_for_selector('#grades [data-value="B"][aria-pressed="true"]')
-    assert [one.grade for one in served.desk.store.history(first, "anna")] == ["B", "C", "B"]
+    assert [one.grade for one in served.page_state.store.history(first, "anna")] == ["B", "C", "B"]
 
 
 def test_a_screen_reader_is_told_what_is_where(serve, page_of):
@@ -218,9 +218,9 @@ def test_enter_on_an_untouched_window_asks(serve, page_of):
     first = window_id(page)
     press(page, "Enter")
     page.wait_for_selector("#status.wrong:has-text('Nothing is marked here')")
-    assert (window_id(page), served.desk.store.all()) == (first, [])
+    assert (window_id(page), served.page_state.store.all()) == (first, [])
     go(page, "Enter")
-    assert served.desk.store.get(first, "anna").status == "labelled"
+    assert served.page_state.store.get(first, "anna").status == "labelled"
 
 
 def test_a_store_that_was_moved_is_said_and_the_marks_wait(serve, page_of, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from moola.label.page_model import ModelAnswers, read_out_of_fold
 from moola.tables.prediction_table import write_predictions
 from tests.e2e.hands import choose_queue, marked_bars, name_annotator, press, save_and_wait, save_untouched, window_id
-from tests.label.desks import made_desk
+from tests.label.page_states import made_page_state
 from tests.label.test_out_of_fold import SHARES, predicted
 from tests.made import random_walk_bars
 
@@ -44,7 +44,7 @@ SAVES = """async (n) => {
 
 def test_the_next_of_twenty_thousand_windows_is_there_within_a_tenth_of_a_second(serve, page_of):
     served = serve(bars=random_walk_bars(20_104), stride=1)
-    assert len(served.desk.shelf) == 20_000
+    assert len(served.page_state.window_list) == 20_000
     page = page_of(served)
     n_saved = 0
     for queue in ("time", "random", "diversity"):
@@ -57,13 +57,13 @@ def test_the_next_of_twenty_thousand_windows_is_there_within_a_tenth_of_a_second
         print(f"{queue}: {', '.join(f'{median:.0f}' for median in medians)} ms from key to next window")
         assert min(medians) < 100
     page.wait_for_selector("body:not([aria-busy])")
-    assert served.desk.progress("anna")["labelled"] == n_saved
+    assert served.page_state.progress("anna")["labelled"] == n_saved
 
 
 def answers_for(tmp_path) -> ModelAnswers:
-    desk = made_desk(tmp_path)
-    n = len(desk.shelf)
-    desk.store.close()
+    page_state = made_page_state(tmp_path)
+    n = len(page_state.window_list)
+    page_state.store.close()
     curves = np.full((n, 105, 2), 1 / 105, dtype=np.float32)
     first = np.linspace(0.5, 0.9, n)
     apart = np.linspace(0.0, 0.4, n)
@@ -74,7 +74,7 @@ def answers_for(tmp_path) -> ModelAnswers:
 def test_the_model_orders_the_queue_and_is_silent_until_the_person_has_spoken(tmp_path, serve, page_of):
     served = serve(answers=answers_for(tmp_path))
     page = page_of(served)
-    names = served.desk.shelf.window_id
+    names = served.page_state.window_list.window_id
     asked = []
 
     def keep(answer) -> None:
@@ -102,15 +102,15 @@ def test_the_model_orders_the_queue_and_is_silent_until_the_person_has_spoken(tm
 
 
 def test_likely_errors_come_first_and_leave_when_judged_again(tmp_path, serve, page_of):
-    desk = made_desk(tmp_path)
-    write_predictions(tmp_path / "p.parquet", predicted(desk.shelf, [3, 1, 0, 2], SHARES))
-    out_of_fold = read_out_of_fold(tmp_path / "p.parquet", desk.shelf)
-    desk.store.close()
+    page_state = made_page_state(tmp_path)
+    write_predictions(tmp_path / "p.parquet", predicted(page_state.window_list, [3, 1, 0, 2], SHARES))
+    out_of_fold = read_out_of_fold(tmp_path / "p.parquet", page_state.window_list)
+    page_state.store.close()
     served = serve()
-    served.desk.out_of_fold = out_of_fold
-    served.desk.__post_init__()
+    served.page_state.out_of_fold = out_of_fold
+    served.page_state.__post_init__()
     page = page_of(served)
-    names = served.desk.shelf.window_id
+    names = served.page_state.window_list.window_id
     choose_queue(page, "label errors")
     seen = [window_id(page)]
     for _ in range(3):

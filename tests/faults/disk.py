@@ -52,7 +52,7 @@ def full_at(name: str) -> Make:
     return make
 
 
-def shelf(then: Make) -> Make:
+def window_list(then: Make) -> Make:
     """Promote another model first, which a fault of the next one (that the gate lets through) must leave in use."""
 
     def make(patch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ AT_FILES = {
         "promotions.jsonl",
     ),
 }
-PREPARED: dict[str, Callable[[Make], Make]] = {"promote": shelf}
+PREPARED: dict[str, Callable[[Make], Make]] = {"promote": window_list}
 # The gate of a promotion looked at its windows, whatever becomes of the files: the look stays counted.
 LOOKED = ("artifacts/gates/",)
 
@@ -161,11 +161,11 @@ DISK += [
 DISK += [
     Fault(
         f"disk-full-promote-{name.strip('.')}",
-        f"a disk that is full when `promote` writes {name}: the shelf stays as it was",
+        f"a disk that is full when `promote` writes {name}: the window_list stays as it was",
         PROMOTE,
         1,
         FULL,
-        shelf(full_at(name)),
+        window_list(full_at(name)),
         LOOKED,
     )
     for name in AT_FILES["promote"]

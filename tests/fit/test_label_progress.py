@@ -11,7 +11,7 @@ import torch
 from moola.fit.label_learning import PersonMarks, propose
 from moola.fit.label_progress import Step, _sentence, how_far
 from moola.models.model_files import BASE_NAME, read_encoder
-from tests.label.desks import planted_bars
+from tests.label.page_states import planted_bars
 
 CPU = torch.device("cpu")
 

@@ -14,20 +14,20 @@ from fastapi.testclient import TestClient
 from moola.label.page_model import ModelAnswers
 from moola.label.page_server import MAX_BODY_BYTES, STATIC, Guard
 from moola.tables.label_store import LabelStore
-from tests.label.desks import PORT, client_of, label_body, made_desk
+from tests.label.page_states import PORT, client_of, label_body, made_page_state
 from tests.made import random_walk_bars
 
 
 @pytest.fixture
-def desk(tmp_path):
-    with_store = made_desk(tmp_path)
+def page_state(tmp_path):
+    with_store = made_page_state(tmp_path)
     yield with_store
     with_store.store.close()
 
 
 @pytest.fixture
-def client(desk) -> TestClient:
-    return client_of(desk)
+def client(page_state) -> TestClient:
+    return client_of(page_state)
 
 
 @pytest.mark.parametrize("host", ["evil.example", f"evil.example:{PORT}", "127.0.0.1:1", f"127.0.0.1.evil:{PORT}", ""])
@@ -37,16 +37,20 @@ def test_a_foreign_host_is_refused(client, host):
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1:8765", "http://127.0.0.1:1"])
-def test_a_foreign_origin_is_refused(client, desk, origin):
-    answer = client.put(f"/api/label/{desk.shelf.window_id[0]}", json=label_body(), headers={"Origin": origin})
+def test_a_foreign_origin_is_refused(client, page_state, origin):
+    answer = client.put(
+        f"/api/label/{page_state.window_list.window_id[0]}", json=label_body(), headers={"Origin": origin}
+    )
     assert answer.status_code == 403
     assert "Origin" in answer.json()["error"]
-    assert desk.store.all() == []
+    assert page_state.store.all() == []
 
 
 @pytest.mark.parametrize("origin", [f"http://127.0.0.1:{PORT}", f"http://localhost:{PORT}"])
-def test_the_pages_own_origin_may_save(client, desk, origin):
-    answer = client.put(f"/api/label/{desk.shelf.window_id[0]}", json=label_body(), headers={"Origin": origin})
+def test_the_pages_own_origin_may_save(client, page_state, origin):
+    answer = client.put(
+        f"/api/label/{page_state.window_list.window_id[0]}", json=label_body(), headers={"Origin": origin}
+    )
     assert answer.status_code == 200
 
 
@@ -57,9 +61,9 @@ def test_every_answer_forbids_foreign_content(client):
         assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_claimed_body_of_100_megabytes_is_refused_before_it_is_read(client, desk):
+def test_a_claimed_body_of_100_megabytes_is_refused_before_it_is_read(client, page_state):
     headers = {"Content-Type": "application/json", "Content-Length": "100000000"}
-    answer = client.put(f"/api/label/{desk.shelf.window_id[0]}", content=b"{}", headers=headers)
+    answer = client.put(f"/api/label/{page_state.window_list.window_id[0]}", content=b"{}", headers=headers)
     assert answer.status_code == 413
 
 
@@ -106,13 +110,13 @@ def test_a_body_without_a_length_is_read_up_to_the_limit_only():
         (json.dumps(label_body(expansions=[{"start": 4, "end": 39, "label": "consolidation"}] * 2)).encode(), 422),
     ],
 )
-def test_malformed_bodies_get_4xx_and_save_nothing(client, desk, body, status):
+def test_malformed_bodies_get_4xx_and_save_nothing(client, page_state, body, status):
     answer = client.put(
-        f"/api/label/{desk.shelf.window_id[0]}", content=body, headers={"Content-Type": "application/json"}
+        f"/api/label/{page_state.window_list.window_id[0]}", content=body, headers={"Content-Type": "application/json"}
     )
     assert answer.status_code == status, answer.text
     assert answer.json()["error"]
-    assert desk.store.all() == []
+    assert page_state.store.all() == []
 
 
 @pytest.mark.parametrize(
@@ -124,18 +128,20 @@ def test_malformed_bodies_get_4xx_and_save_nothing(client, desk, body, status):
         ("a\u202eb", "the class of expansion 1 must be one printable line (found 'a\\u202eb')"),
     ],
 )
-def test_a_class_that_is_no_printable_line_is_not_saved(client, desk, monkeypatch, name, said):
+def test_a_class_that_is_no_printable_line_is_not_saved(client, page_state, monkeypatch, name, said):
     """Not even where the page itself was opened with it."""
-    monkeypatch.setattr(desk, "classes", (name, "consolidation"))
+    monkeypatch.setattr(page_state, "classes", (name, "consolidation"))
     body = label_body(expansions=[{"start": 4, "end": 39, "label": name}])
-    answer = client.put(f"/api/label/{desk.shelf.window_id[0]}", json=body)
+    answer = client.put(f"/api/label/{page_state.window_list.window_id[0]}", json=body)
     assert answer.status_code == 422
     assert said in answer.json()["error"]
-    assert desk.store.all() == []
+    assert page_state.store.all() == []
 
 
-def test_a_form_cannot_save(client, desk):
-    answer = client.put(f"/api/label/{desk.shelf.window_id[0]}", content=b"{}", headers={"Content-Type": "text/plain"})
+def test_a_form_cannot_save(client, page_state):
+    answer = client.put(
+        f"/api/label/{page_state.window_list.window_id[0]}", content=b"{}", headers={"Content-Type": "text/plain"}
+    )
     assert answer.status_code == 415
 
 
@@ -147,12 +153,12 @@ def test_what_is_not_there_is_404(client):
     assert client.get("/%2e%2e/%2e%2e/pyproject.toml").status_code == 404
 
 
-def test_marks_are_saved_at_the_times_of_their_bars(client, desk):
-    window = desk.shelf.window_id[2]
+def test_marks_are_saved_at_the_times_of_their_bars(client, page_state):
+    window = page_state.window_list.window_id[2]
     saved = client.put(f"/api/label/{window}", json=label_body(note="clear")).json()["label"]
     assert saved["revision"] == 1
-    times = desk.shelf.times(2)
-    stored = desk.store.get(window, "anna")
+    times = page_state.window_list.times(2)
+    stored = page_state.store.get(window, "anna")
     assert (stored.start_us, stored.end_us) == (times[0], times[104])
     assert [(mark.start_us, mark.end_us) for mark in stored.expansions] == [(times[40], times[52])]
     again = client.get(f"/api/window/{window}?annotator=anna").json()
@@ -161,9 +167,9 @@ def test_marks_are_saved_at_the_times_of_their_bars(client, desk):
     assert client.get(f"/api/window/{window}?annotator=ben").json()["label"] is None
 
 
-def test_unusual_marks_are_saved_and_said(client, desk):
+def test_unusual_marks_are_saved_and_said(client, page_state):
     marks = [{"start": 10, "end": 40, "label": "consolidation"}, {"start": 40, "end": 40, "label": "retracement"}]
-    url = f"/api/label/{desk.shelf.window_id[0]}"
+    url = f"/api/label/{page_state.window_list.window_id[0]}"
     answer = client.put(url, json=label_body(expansions=marks)).json()
     assert answer["label"]["revision"] == 1
     assert answer["warnings"] == [
@@ -176,8 +182,8 @@ def test_unusual_marks_are_saved_and_said(client, desk):
 
 
 @pytest.mark.parametrize("how", ["removed", "moved", "replaced", "log removed"])
-def test_a_save_into_a_store_that_is_gone_is_an_error_and_no_label(tmp_path, client, desk, how):
-    url, path = f"/api/label/{desk.shelf.window_id[0]}", tmp_path / "labels.db"
+def test_a_save_into_a_store_that_is_gone_is_an_error_and_no_label(tmp_path, client, page_state, how):
+    url, path = f"/api/label/{page_state.window_list.window_id[0]}", tmp_path / "labels.db"
     assert client.put(url, json=label_body()).status_code == 200
     if how == "log removed":
         (tmp_path / "labels.db-wal").unlink()
@@ -195,20 +201,20 @@ def test_a_save_into_a_store_that_is_gone_is_an_error_and_no_label(tmp_path, cli
         == 503
     )
     if how == "moved":
-        assert desk.store.get(desk.shelf.window_id[0], "anna").revision == 1
+        assert page_state.store.get(page_state.window_list.window_id[0], "anna").revision == 1
         (tmp_path / "elsewhere.db").rename(path)
         assert client.put(url, json=label_body(expected_revision=1)).status_code == 200
 
 
 def test_a_window_says_its_symbol_and_bar_length(tmp_path):
-    desk = made_desk(tmp_path, random_walk_bars(150, symbol="EURUSD"))
-    window = client_of(desk).get("/api/next?annotator=anna").json()["window"]
+    page_state = made_page_state(tmp_path, random_walk_bars(150, symbol="EURUSD"))
+    window = client_of(page_state).get("/api/next?annotator=anna").json()["window"]
     assert (window["symbol"], window["bar_us"]) == ("EURUSD", 3_600_000_000)
-    desk.store.close()
+    page_state.store.close()
 
 
-def test_the_second_of_two_pages_is_told_what_stands(client, desk):
-    url = f"/api/label/{desk.shelf.window_id[0]}"
+def test_the_second_of_two_pages_is_told_what_stands(client, page_state):
+    url = f"/api/label/{page_state.window_list.window_id[0]}"
     first = client.put(url, json=label_body(grade="B")).json()["label"]
     second = client.put(url, json=label_body(grade="C"))
     assert second.status_code == 409
@@ -216,8 +222,8 @@ def test_the_second_of_two_pages_is_told_what_stands(client, desk):
     assert client.put(url, json=label_body(grade="C", expected_revision=1)).json()["label"]["revision"] == 2
 
 
-def test_undo_brings_the_save_before_back(client, desk):
-    window = desk.shelf.window_id[0]
+def test_undo_brings_the_save_before_back(client, page_state):
+    window = page_state.window_list.window_id[0]
     client.put(f"/api/label/{window}", json=label_body(grade="B"))
     client.put(f"/api/label/{window}", json=label_body(grade="C", expected_revision=1))
     undone = client.post(f"/api/undo/{window}", json={"annotator": "anna", "expected_revision": 2})
@@ -227,18 +233,18 @@ def test_undo_brings_the_save_before_back(client, desk):
     assert stale.status_code == 409
 
 
-def test_what_another_process_saved_is_not_given_again(client, desk, tmp_path):
-    names = desk.shelf.window_id
+def test_what_another_process_saved_is_not_given_again(client, page_state, tmp_path):
+    names = page_state.window_list.window_id
     assert client.get("/api/next?annotator=anna").json()["window"]["id"] == names[0]
-    other = made_desk(tmp_path)
+    other = made_page_state(tmp_path)
     client_of(other).put(f"/api/label/{names[0]}", json=label_body())
     other.store.close()
     answer = client.get("/api/next?annotator=anna").json()
     assert (answer["window"]["id"], answer["left"]) == (names[1], len(names) - 1)
 
 
-def test_progress_counts_windows_and_classes(client, desk):
-    names = desk.shelf.window_id
+def test_progress_counts_windows_and_classes(client, page_state):
+    names = page_state.window_list.window_id
     client.put(f"/api/label/{names[0]}", json=label_body())
     client.put(f"/api/label/{names[1]}", json=label_body(status="rejected", grade="D", reason="too short"))
     client.put(f"/api/label/{names[2]}", json=label_body(status="skipped", grade="", expansions=[]))
@@ -254,8 +260,8 @@ def test_progress_counts_windows_and_classes(client, desk):
 
 def test_markup_in_a_symbol_stays_text(tmp_path):
     symbol = "<img src=x onerror=alert(1)>/EUR"
-    desk = made_desk(tmp_path, random_walk_bars(150, symbol=symbol))
-    client = client_of(desk)
+    page_state = made_page_state(tmp_path, random_walk_bars(150, symbol=symbol))
+    client = client_of(page_state)
     window = client.get("/api/next?annotator=anna").json()["window"]
     assert window["symbol"] == symbol
     url = f"/api/window/{quote(window['id'], safe='')}?annotator=anna"
@@ -264,18 +270,18 @@ def test_markup_in_a_symbol_stays_text(tmp_path):
     # The page never makes markup of text.
     for script in STATIC.glob("*.js"):
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script.read_text())
-    desk.store.close()
+    page_state.store.close()
 
 
 def test_the_model_is_silent_until_the_person_has_spoken(tmp_path):
-    before = made_desk(tmp_path)
-    shelf = before.shelf
+    before = made_page_state(tmp_path)
+    window_list = before.window_list
     before.store.close()
-    n = len(shelf)
+    n = len(window_list)
     curves = np.full((n, 105, 2), 1 / 105, dtype=np.float32)
     answers = ModelAnswers(["consolidation", "retracement"], np.full((n, 2), 0.5), np.tile([40, 50], (n, 1)), curves)
-    desk = made_desk(tmp_path, answers=answers)
-    client, window = client_of(desk), shelf.window_id[0]
+    page_state = made_page_state(tmp_path, answers=answers)
+    client, window = client_of(page_state), window_list.window_id[0]
     url = f"/api/window/{window}?annotator=anna"
     assert client.get(url).json()["model"] is None
     assert client.get("/api/next?annotator=anna&queue=uncertainty").json()["window"]["model"] is None
@@ -286,21 +292,21 @@ def test_the_model_is_silent_until_the_person_has_spoken(tmp_path):
     client.put(f"/api/label/{window}", json=label_body(expected_revision=1))
     assert client.get(url).json()["model"]["classes"] == {"consolidation": 0.5, "retracement": 0.5}
     assert client.get(f"/api/window/{window}?annotator=ben").json()["model"] is None
-    desk.store.close()
+    page_state.store.close()
 
 
-def test_a_label_over_other_bars_is_neither_shown_nor_replaced(tmp_path, client, desk):
-    window = desk.shelf.window_id[0]
+def test_a_label_over_other_bars_is_neither_shown_nor_replaced(tmp_path, client, page_state):
+    window = page_state.window_list.window_id[0]
     client.put(f"/api/label/{window}", json=label_body())
-    other = made_desk(tmp_path, random_walk_bars(400, start="2021-01-01"))
-    other.shelf.window_id[0] = window
+    other = made_page_state(tmp_path, random_walk_bars(400, start="2021-01-01"))
+    other.window_list.window_id[0] = window
     other.__post_init__()
     elsewhere = client_of(other)
     assert elsewhere.get(f"/api/window/{window}?annotator=anna").status_code == 422
     answer = elsewhere.put(f"/api/label/{window}", json=label_body(expected_revision=1))
     assert answer.status_code == 422
     assert "over others" in answer.json()["error"]
-    assert desk.store.get(window, "anna").revision == 1
+    assert page_state.store.get(window, "anna").revision == 1
     other.store.close()
 
 

@@ -10,20 +10,20 @@ import pytest
 from moola.core.bars import Bars
 from moola.label.page_bars import ChartBars
 from moola.tables.label_store import ChartLabels, ChartSpan, LabelStore
-from tests.label.desks import client_of, made_desk
+from tests.label.page_states import client_of, made_page_state
 from tests.made import random_walk_bars
 
 
 @pytest.fixture
-def desk(tmp_path):
-    with_store = made_desk(tmp_path)
+def page_state(tmp_path):
+    with_store = made_page_state(tmp_path)
     yield with_store
     with_store.store.close()
 
 
 @pytest.fixture
-def client(desk):
-    return client_of(desk)
+def client(page_state):
+    return client_of(page_state)
 
 
 def span(start: int, end: int, label: str = "flag", **more: object) -> dict:
@@ -83,24 +83,24 @@ def test_bars_that_nobody_can_show_are_refused(client, asked):
     assert (answer.status_code, "error" in answer.json()) == (422, True)
 
 
-def test_every_request_of_the_chart_is_guarded(client, desk):
+def test_every_request_of_the_chart_is_guarded(client, page_state):
     paths = [path for path in client.get("/openapi.json").json()["paths"] if path.startswith("/api/chart")]
     assert len(paths) >= 8
     for path in paths:
         assert client.get(path, headers={"Host": "evil.example"}).status_code == 403
         assert client.post(path, json={}, headers={"Origin": "http://evil.example"}).status_code == 403
         assert client.post(path, content="{}", headers={"Content-Type": "text/plain"}).status_code == 415
-    assert desk.store.charts() == []
+    assert page_state.store.charts() == []
 
 
-def test_spans_stretches_and_rejected_proposals_are_kept_apart_with_times_of_bars(client, desk):
+def test_spans_stretches_and_rejected_proposals_are_kept_apart_with_times_of_bars(client, page_state):
     saved = change(
         client, 0, add=[span(10, 20, note="clear"), span(30, 41, "wedge", source="accepted")], see=[[0, 60]],
         reject=[span(50, 55)],
     )  # fmt: skip
     assert saved.status_code == 200
-    times = desk.shelf.bars.start_us.tolist()
-    (chart,) = desk.store.charts()
+    times = page_state.window_list.bars.start_us.tolist()
+    (chart,) = page_state.store.charts()
     assert chart.spans == (
         ChartSpan(times[10], times[20], "flag", "clear"), ChartSpan(times[30], times[41], "wedge", "", "accepted"),
     )  # fmt: skip
@@ -114,7 +114,7 @@ def test_spans_stretches_and_rejected_proposals_are_kept_apart_with_times_of_bar
     }  # fmt: skip
 
 
-def test_whoever_saves_second_is_told_and_nothing_is_lost(client, desk):
+def test_whoever_saves_second_is_told_and_nothing_is_lost(client, page_state):
     assert change(client, 0, add=[span(1, 2)]).status_code == 200
     late = change(client, 0, add=[span(3, 4)])
     assert (late.status_code, "another save was first" in late.json()["error"]) == (409, True)
@@ -137,10 +137,10 @@ def test_whoever_saves_second_is_told_and_nothing_is_lost(client, desk):
         {"see": [[3, 1]]},
     ],
 )
-def test_a_change_that_cannot_be_is_refused_whole(client, desk, what):
+def test_a_change_that_cannot_be_is_refused_whole(client, page_state, what):
     answer = change(client, 0, **({"see": [[7, 9]]} | what))
     assert (answer.status_code, "error" in answer.json()) == (422, True)
-    assert desk.store.charts() == []
+    assert page_state.store.charts() == []
 
 
 def test_a_class_gets_another_name_in_ones_own_spans_alone(client):
@@ -156,18 +156,18 @@ def test_a_class_gets_another_name_in_ones_own_spans_alone(client):
     }  # fmt: skip
 
 
-def test_a_model_is_off_where_nobody_asked_and_writes_nothing(client, desk):
+def test_a_model_is_off_where_nobody_asked_and_writes_nothing(client, page_state):
     told = client.get("/api/chart/proposals", params={"annotator": "anna"}).json()
     assert (told["is_on"], told["proposals"]) == (False, [])
-    assert desk.store.charts() == []
+    assert page_state.store.charts() == []
 
 
-def test_two_hundred_saves_are_all_there(client, desk, tmp_path):
+def test_two_hundred_saves_are_all_there(client, page_state, tmp_path):
     for number in range(200):
         assert change(client, number, add=[span(number, number + 3)]).status_code == 200
     with LabelStore(tmp_path / "labels.db") as again:
         (chart,) = again.charts()
-    times = desk.shelf.bars.start_us.tolist()
+    times = page_state.window_list.bars.start_us.tolist()
     assert [(one.start_us, one.end_us) for one in chart.spans] == [(times[i], times[i + 3]) for i in range(200)]
 
 

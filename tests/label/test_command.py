@@ -24,15 +24,15 @@ BARS = "data/raw/eurusd_1h_2017.parquet"
 @pytest.fixture
 def served(monkeypatch) -> list:
     """What would be served; the command continues as after Ctrl-C."""
-    desks = []
+    page_states = []
 
-    def serve(desk, place):
+    def serve(page_state, place):
         assert place.getsockname()[0] == "127.0.0.1"
-        desks.append(desk)
+        page_states.append(page_state)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(page_server, "serve", serve)
-    return desks
+    return page_states
 
 
 def test_it_says_where_the_page_is_and_what_is_left(sample, moola, served):
@@ -47,7 +47,7 @@ def test_it_says_where_the_page_is_and_what_is_left(sample, moola, served):
 def test_json_is_one_object(sample, moola, served):
     windows = "data/processed/unlabeled/windows.parquet"
     answer = moola("label", "--bars", BARS, "--windows", windows, "--port", "0", "--annotator", "ben", "--json")
-    assert answer.json["n_windows"] == len(served[0].shelf) > 1000
+    assert answer.json["n_windows"] == len(served[0].window_list) > 1000
     assert answer.json["queues"] == ["time", "random", "diversity", "conflicts"]
 
 
@@ -56,20 +56,20 @@ def test_a_model_adds_the_queue_by_uncertainty(made_run, moola, train, served):
     labelled = "data/processed/labeled/train_latest.parquet"
     arguments = ("--windows", labelled, "--model", *models(run), "--port", "0", "--device", "cpu")
     assert moola("label", "--bars", BARS, *arguments).code == 0
-    desk = served[0]
-    assert "uncertainty" in desk.queues.names
-    entropy = desk.answers.entropy()[desk.queues.order("uncertainty")]
+    page_state = served[0]
+    assert "uncertainty" in page_state.queues.names
+    entropy = page_state.answers.entropy()[page_state.queues.order("uncertainty")]
     assert (entropy[:-1] >= entropy[1:]).all()
-    assert len(desk.answers.of(0)["curves"][0]) == 105
+    assert len(page_state.answers.of(0)["curves"][0]) == 105
     # Three heads, and then two seeds of them, can differ.
-    apart = desk.answers.disagreement[desk.queues.order("disagreement")]
+    apart = page_state.answers.disagreement[page_state.queues.order("disagreement")]
     assert (apart[:-1] >= apart[1:]).all()
     assert 0 <= apart.min() < apart.max() <= np.log(2)
     other = train("--save-run", "--seed", "18").last_line
     assert moola("label", "--bars", BARS, *arguments[:3], *models(run, other), *arguments[4:]).code == 0
     both = served[1].answers
     assert served[1].model_name == "mean of 2"
-    assert not np.allclose(both.class_prob, desk.answers.class_prob)
+    assert not np.allclose(both.class_prob, page_state.answers.class_prob)
     assert both.class_prob.sum(axis=1) == pytest.approx(1.0)
 
 
@@ -94,9 +94,9 @@ def test_predictions_add_the_queue_of_label_errors(made_run, moola, served):
     windows = ("--windows", "data/processed/labeled/train_latest.parquet", "--port", "0", "--device", "cpu")
     held_out = f"artifacts/runs/{run}/predictions.parquet"
     assert moola("label", "--bars", BARS, *windows, "--predictions", held_out).code == 0
-    desk = served[0]
-    assert "label errors" in desk.queues.names
-    assert len(desk.out_of_fold.order) == len(pl.read_parquet(held_out))
+    page_state = served[0]
+    assert "label errors" in page_state.queues.names
+    assert len(page_state.out_of_fold.order) == len(pl.read_parquet(held_out))
     moola("predict", "--model", *models(run), "--data", DATA, "--output", "in_sample.parquet")
     answer = moola("label", "--bars", BARS, *windows, "--predictions", "in_sample.parquet")
     assert answer.code == 3
@@ -127,8 +127,8 @@ def test_one_switch_turns_learning_off(sample, moola, served, words, learns):
     answer = moola("label", "--bars", BARS, "--annotator", "anna", "--port", "0", *words)
     assert answer.code == 0
     assert "chart.html" in answer.out
-    (desk,) = served
-    assert desk.learner.is_on is learns
+    (page_state,) = served
+    assert page_state.learner.is_on is learns
 
 
 def test_a_taken_port_is_said(sample, moola, served):
@@ -158,9 +158,9 @@ def test_the_extra_is_declared():
     assert any("uvicorn" in line and "label" in line for line in requires("moola") or [])
 
 
-def label_one(desk) -> None:
+def label_one(page_state) -> None:
     texts = {"grade": "", "reason": "", "note": ""}
-    desk.save(desk.shelf.window_id[0], "anna", "labelled", [Mark(40, 50, "consolidation")], texts, 0)
+    page_state.save(page_state.window_list.window_id[0], "anna", "labelled", [Mark(40, 50, "consolidation")], texts, 0)
 
 
 def test_labels_do_not_cross_instruments(tmp_path, monkeypatch, moola, served):
@@ -170,8 +170,8 @@ def test_labels_do_not_cross_instruments(tmp_path, monkeypatch, moola, served):
     write_bars(Path("later.parquet"), random_walk_bars(400, seed=2, start="2022-01-01"))
     label = ("label", "--annotator", "anna", "--port", "0", "--store", "l.db", "--bars")
 
-    def serve(desk, place):
-        label_one(desk)
+    def serve(page_state, place):
+        label_one(page_state)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(page_server, "serve", serve)

@@ -5,32 +5,32 @@ from __future__ import annotations
 import pytest
 
 from moola.label.page_spans import BarSpan, Change
-from tests.label.desks import client_of, made_desk, planted_bars
+from tests.label.page_states import client_of, made_page_state, planted_bars
 
 N_MARKED = 12
 
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
-    """A desk whose person marked the first planted moves, one of them wrongly, and looked at all bars there."""
+    """A page whose person marked the first planted moves, one of them wrongly, and looked at all bars there."""
     bars, moves = planted_bars(20)
-    desk = made_desk(tmp_path_factory.mktemp("learned"), bars, stride=105, learns=True)
+    page_state = made_page_state(tmp_path_factory.mktemp("learned"), bars, stride=105, learns=True)
     spans = tuple(BarSpan(*move) for move in moves[:N_MARKED])
-    desk.chart.change("EURUSD", "anna", 0, Change(add=spans, see=((0, N_MARKED * 105 - 1),)))
-    ask(desk)
-    desk.learner.wait()
-    yield desk, moves
-    desk.store.close()
+    page_state.chart.change("EURUSD", "anna", 0, Change(add=spans, see=((0, N_MARKED * 105 - 1),)))
+    ask(page_state)
+    page_state.learner.wait()
+    yield page_state, moves
+    page_state.store.close()
 
 
-def ask(desk, version: int = -1) -> dict:
-    return desk.learner.told("EURUSD", "anna", 1500, version)
+def ask(page_state, version: int = -1) -> dict:
+    return page_state.learner.told("EURUSD", "anna", 1500, version)
 
 
 def test_planted_moves_are_proposed_with_a_probability(learned):
-    desk, moves = learned
-    told = ask(desk)
-    desk.learner.wait()
+    page_state, moves = learned
+    told = ask(page_state)
+    page_state.learner.wait()
     found = told["proposals"]
     rest = moves[N_MARKED:]
     met = sum(
@@ -45,22 +45,22 @@ def test_planted_moves_are_proposed_with_a_probability(learned):
 
 
 def test_learning_changes_no_label(learned):
-    desk, moves = learned
-    (chart,) = desk.store.charts()
-    times = desk.shelf.bars.start_us.tolist()
+    page_state, moves = learned
+    (chart,) = page_state.store.charts()
+    times = page_state.window_list.bars.start_us.tolist()
     assert [(times.index(one.start_us), times.index(one.end_us), one.label) for one in chart.spans] == moves[:N_MARKED]
     assert (chart.revision, chart.rejected) == (1, ())
 
 
 def test_half_of_what_is_asked_is_drawn_without_the_model(learned):
-    desk, _ = learned
-    said = [desk.learner.next("EURUSD", "anna", "mixed", 0)["why"] for _ in range(20)]
+    page_state, _ = learned
+    said = [page_state.learner.next("EURUSD", "anna", "mixed", 0)["why"] for _ in range(20)]
     assert sum("without the model" in why for why in said) == 10
 
 
 def test_every_queue_answers_with_a_place_or_a_reason(learned):
-    desk, _ = learned
-    client = client_of(desk)
+    page_state, _ = learned
+    client = client_of(page_state)
     for queue in ("mixed", "unsure", "different", "errors", "annotators", "unseen"):
         asked = {"annotator": "anna", "symbol": "EURUSD", "queue": queue}
         told = client.get("/api/chart/next", params=asked).json()
@@ -71,33 +71,33 @@ def test_every_queue_answers_with_a_place_or_a_reason(learned):
 
 def test_what_is_missing_is_said(tmp_path):
     bars, moves = planted_bars(10)
-    desk = made_desk(tmp_path, bars, stride=105, learns=True)
-    with desk.store:
-        assert "proposals come after eight" in ask(desk)["says"]
+    page_state = made_page_state(tmp_path, bars, stride=105, learns=True)
+    with page_state.store:
+        assert "proposals come after eight" in ask(page_state)["says"]
         add = tuple(BarSpan(start, end, "flag") for start, end, _ in moves[:3])
-        desk.chart.change("EURUSD", "anna", 0, Change(add=add))
-        ask(desk)
-        desk.learner.wait()
-        assert "Proposals come after 8 spans; 3 are marked" in ask(desk)["says"]
+        page_state.chart.change("EURUSD", "anna", 0, Change(add=add))
+        ask(page_state)
+        page_state.learner.wait()
+        assert "Proposals come after 8 spans; 3 are marked" in ask(page_state)["says"]
         add = tuple(BarSpan(start, end, "flag") for start, end, _ in moves[3:])
-        desk.chart.change("EURUSD", "anna", 1, Change(add=add))
-        desk.learner.wait()
-        ask(desk)
-        desk.learner.wait()
-        assert "press L where you have looked" in ask(desk)["says"]
+        page_state.chart.change("EURUSD", "anna", 1, Change(add=add))
+        page_state.learner.wait()
+        ask(page_state)
+        page_state.learner.wait()
+        assert "press L where you have looked" in ask(page_state)["says"]
 
 
 def test_spans_like_one_are_found_beside_it_or_the_reason_is_given(tmp_path):
     bars, moves = planted_bars(5)
-    desk = made_desk(tmp_path, bars, stride=105, learns=True)
+    page_state = made_page_state(tmp_path, bars, stride=105, learns=True)
     start, end, _ = moves[1]
-    with desk.store:
+    with page_state.store:
         for asked, said in (((start, end), "spans like it"), ((start, 5), "must have 2 to 105 bars")):
-            assert desk.learner.like("EURUSD", *asked, "flag")["is_busy"]
-            desk.learner.wait()
-            told = desk.learner.like("EURUSD", *asked, "flag")
+            assert page_state.learner.like("EURUSD", *asked, "flag")["is_busy"]
+            page_state.learner.wait()
+            told = page_state.learner.like("EURUSD", *asked, "flag")
             assert said in told["says"]
         assert told["proposals"] == []
-        found = desk.learner.like("EURUSD", start, end, "flag")["proposals"]
+        found = page_state.learner.like("EURUSD", start, end, "flag")["proposals"]
     best = max(found, key=lambda one: one["prob"])
     assert any(best["start"] <= last and best["end"] >= first for first, last, _ in moves if first != start)

@@ -10,8 +10,8 @@ import pytest
 
 from moola.errors import InvalidData
 from moola.label.page_model import read_answers
-from moola.label.page_state import open_desk
-from moola.label.page_windows import cut_shelf
+from moola.label.page_state import open_page_state
+from moola.label.page_windows import cut_window_list
 from moola.models.model_files import read_model, write_model
 from moola.options.label_options import LabelOptions
 from moola.tables.bar_table import write_bars
@@ -38,9 +38,9 @@ def options(*paths: Path, **given) -> LabelOptions:
 
 
 def test_they_speak_by_their_mean_in_any_order_and_differ_where_heads_do_not():
-    shelf = cut_shelf(BARS, WINDOW_BARS, None, None)
+    window_list = cut_window_list(BARS, WINDOW_BARS, None, None)
     one, other, both, turned = (
-        read_answers(paths, shelf, "cpu", 1) for paths in ([ONE], [OTHER], [ONE, OTHER], [OTHER, ONE])
+        read_answers(paths, window_list, "cpu", 1) for paths in ([ONE], [OTHER], [ONE, OTHER], [OTHER, ONE])
     )
     assert not np.allclose(one.class_prob, other.class_prob)
     np.testing.assert_allclose(both.class_prob, (one.class_prob + other.class_prob) / 2)
@@ -52,9 +52,9 @@ def test_they_speak_by_their_mean_in_any_order_and_differ_where_heads_do_not():
 
 
 def test_the_page_takes_their_length_and_names_how_many_speak():
-    desk = open_desk(options(ONE, OTHER))
-    assert (desk.shelf.window_bars, desk.model_name) == (WINDOW_BARS, "mean of 2")
-    desk.store.close()
+    page_state = open_page_state(options(ONE, OTHER))
+    assert (page_state.window_list.window_bars, page_state.model_name) == (WINDOW_BARS, "mean of 2")
+    page_state.store.close()
 
 
 def test_models_that_do_not_belong_together_are_named_and_leave_no_store():
@@ -62,8 +62,8 @@ def test_models_that_do_not_belong_together_are_named_and_leave_no_store():
     with pytest.raises(
         InvalidData, match=r"must have the 40 bars of other\.pt, but one\.pt has 35\. Name files of one"
     ):
-        open_desk(options(ONE, OTHER))
+        open_page_state(options(ONE, OTHER))
     write_model(OTHER, replace(read_model(ONE), class_names=["down", "up"]))
     with pytest.raises(InvalidData, match=r"other\.pt has down, up and one\.pt has falling, rising"):
-        open_desk(options(ONE, OTHER))
+        open_page_state(options(ONE, OTHER))
     assert not Path("labels.db").exists()

@@ -13,8 +13,8 @@ from moola.core.bars import Bars
 from moola.errors import WrongUsage
 from moola.label.page_model import ModelAnswers, disagreement
 from moola.label.page_queue import Queues, farthest_first, next_look
-from moola.label.page_windows import Shelf, cut_shelf
-from tests.label.desks import made_desk
+from moola.label.page_windows import WindowList, cut_window_list
+from tests.label.page_states import made_page_state
 from tests.made import random_walk_bars
 
 
@@ -24,21 +24,21 @@ def two_symbols() -> Bars:
     return Bars(*joined)
 
 
-def answers_of(shelf: Shelf) -> ModelAnswers:
-    first = np.linspace(0.99, 0.5, len(shelf))
-    return ModelAnswers(["x", "y"], np.stack([first, 1 - first], axis=1), np.full((len(shelf), 2), -1), None)
+def answers_of(window_list: WindowList) -> ModelAnswers:
+    first = np.linspace(0.99, 0.5, len(window_list))
+    return ModelAnswers(["x", "y"], np.stack([first, 1 - first], axis=1), np.full((len(window_list), 2), -1), None)
 
 
 def test_orders_are_whole_and_the_same_each_time():
-    shelf = cut_shelf(two_symbols(), 105, 45, None)
+    window_list = cut_window_list(two_symbols(), 105, 45, None)
     for name in ("time", "random", "uncertainty", "diversity"):
-        orders = [Queues(shelf, answers_of(shelf), 17).order(name) for _ in range(2)]
+        orders = [Queues(window_list, answers_of(window_list), 17).order(name) for _ in range(2)]
         assert orders[0] == orders[1]
-        assert sorted(orders[0]) == list(range(len(shelf)))
-    times = shelf.bars.start_us[shelf.first_bar]
-    assert (np.diff(times[Queues(shelf, None, 17).order("time")]) >= 0).all()
-    assert Queues(shelf, None, 17).order("random") != Queues(shelf, None, 18).order("random")
-    assert Queues(shelf, answers_of(shelf), 17).order("uncertainty") == list(range(len(shelf)))[::-1]
+        assert sorted(orders[0]) == list(range(len(window_list)))
+    times = window_list.bars.start_us[window_list.first_bar]
+    assert (np.diff(times[Queues(window_list, None, 17).order("time")]) >= 0).all()
+    assert Queues(window_list, None, 17).order("random") != Queues(window_list, None, 18).order("random")
+    assert Queues(window_list, answers_of(window_list), 17).order("uncertainty") == list(range(len(window_list)))[::-1]
 
 
 @given(st.integers(1, 12), st.integers(0, 5))
@@ -53,8 +53,8 @@ def test_farthest_first_is_that_of_the_slow_twin(n, seed):
 
 
 def test_what_is_saved_does_not_come_again_and_what_is_skipped_comes_last():
-    shelf = cut_shelf(random_walk_bars(300), 105, 45, None)
-    queues, names = Queues(shelf, None, 17), shelf.window_id
+    window_list = cut_window_list(random_walk_bars(300), 105, 45, None)
+    queues, names = Queues(window_list, None, 17), window_list.window_id
     assert len(names) == 5
     assert queues.next("time", {}) == (0, 5)
     assert queues.next("time", {}, after=names[0]) == (1, 5)
@@ -67,27 +67,27 @@ def test_what_is_saved_does_not_come_again_and_what_is_skipped_comes_last():
 
 
 def test_twenty_thousand_windows_are_answered_without_the_store(tmp_path, monkeypatch):
-    desk = made_desk(tmp_path, random_walk_bars(20_104), stride=1)
-    assert len(desk.shelf) == 20_000
-    desk.next("diversity", "anna", None, False)
-    monkeypatch.setattr(desk.store, "all", None)
+    page_state = made_page_state(tmp_path, random_walk_bars(20_104), stride=1)
+    assert len(page_state.window_list) == 20_000
+    page_state.next("diversity", "anna", None, False)
+    monkeypatch.setattr(page_state.store, "all", None)
     computed = []
-    monkeypatch.setattr(desk.queues, "_computed", computed.append)
-    seen = {desk.next("diversity", "anna", None, False)["window"]["id"]}
+    monkeypatch.setattr(page_state.queues, "_computed", computed.append)
+    seen = {page_state.next("diversity", "anna", None, False)["window"]["id"]}
     for name in list(seen):
-        desk.save(name, "anna", "labelled", [], {"grade": "", "reason": "", "note": ""}, 0)
-    seen.add(desk.next("diversity", "anna", None, False)["window"]["id"])
+        page_state.save(name, "anna", "labelled", [], {"grade": "", "reason": "", "note": ""}, 0)
+    seen.add(page_state.next("diversity", "anna", None, False)["window"]["id"])
     assert len(seen) == 2
     assert computed == []
-    desk.store.close()
+    page_state.store.close()
 
 
 def test_an_unknown_queue_is_refused_with_those_there_are(tmp_path):
-    desk = made_desk(tmp_path)
+    page_state = made_page_state(tmp_path)
     for name in ("uncertainty", "nothing"):
         with pytest.raises(WrongUsage, match="time, random, diversity"):
-            desk.next(name, "anna", None, False)
-    desk.store.close()
+            page_state.next(name, "anna", None, False)
+    page_state.store.close()
 
 
 @given(st.integers(1, 5), st.integers(2, 4), st.integers(0, 30))
@@ -106,10 +106,10 @@ def test_disagreement_is_nothing_where_all_say_the_same_and_never_above_its_boun
 
 
 def test_disagreement_orders_windows_and_needs_two_members():
-    shelf = cut_shelf(random_walk_bars(300), 105, 45, None)
-    answers = replace(answers_of(shelf), disagreement=np.array([0.1, 0.3, 0.0, 0.3, 0.2]))
-    assert Queues(shelf, answers, 17).order("disagreement") == [1, 3, 4, 0, 2]
-    assert "disagreement" not in Queues(shelf, answers_of(shelf), 17).names
+    window_list = cut_window_list(random_walk_bars(300), 105, 45, None)
+    answers = replace(answers_of(window_list), disagreement=np.array([0.1, 0.3, 0.0, 0.3, 0.2]))
+    assert Queues(window_list, answers, 17).order("disagreement") == [1, 3, 4, 0, 2]
+    assert "disagreement" not in Queues(window_list, answers_of(window_list), 17).names
 
 
 def test_a_second_look_goes_on_behind_the_open_window_and_around():

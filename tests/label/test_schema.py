@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from moola.label.page_server import make_app
-from tests.label.desks import PORT, made_desk
+from tests.label.page_states import PORT, made_page_state
 
 HOST = {"Host": f"127.0.0.1:{PORT}"}
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
@@ -22,16 +22,16 @@ BOUNDED = settings(max_examples=4, phases=[Phase.generate], suppress_health_chec
 
 
 @pytest.fixture
-def desk(tmp_path):
-    made = made_desk(tmp_path)
+def page_state(tmp_path):
+    made = made_page_state(tmp_path)
     yield made
     made.store.close()
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize("known", [True, False])
-def test_any_request_is_answered_as_the_schema_says(desk, mode, known):
-    schema = schemathesis.openapi.from_asgi("/openapi.json", make_app(desk, PORT), headers=HOST)
+def test_any_request_is_answered_as_the_schema_says(page_state, mode, known):
+    schema = schemathesis.openapi.from_asgi("/openapi.json", make_app(page_state, PORT), headers=HOST)
     asked = []
     for found in schema.get_all_operations():
         operation = found.ok()
@@ -43,7 +43,7 @@ def test_any_request_is_answered_as_the_schema_says(desk, mode, known):
         def ask(case):
             if known and "window_id" in case.path_parameters:
                 # Nobody guesses the id of a window, and what lies behind it is to be reached too.
-                case.path_parameters["window_id"] = desk.shelf.window_id[0]
+                case.path_parameters["window_id"] = page_state.window_list.window_id[0]
             case.call_and_validate(headers=HOST, checks=CHECKS)
 
         ask()

@@ -24,14 +24,14 @@ def root(tmp_path):
     for second, pretrained in enumerate([False, False, True, True, True]):
         made_run(runs, run_id(second), pretrained=pretrained, **SUBJECT)
     create_run(runs, run_id(5))
-    shelf = tmp_path / "shelf"
-    shelf.mkdir()
-    (shelf / LOG_NAME).write_text(json.dumps({"run_id": run_id(3), "baseline": run_id(2)}) + "\n")
+    promoted_folder = tmp_path / "promoted"
+    promoted_folder.mkdir()
+    (promoted_folder / LOG_NAME).write_text(json.dumps({"run_id": run_id(3), "baseline": run_id(2)}) + "\n")
     return runs
 
 
 def stays(root, keep: int) -> dict[str, str]:
-    return {one.run.run_id: one.stays for one in candidates(root, root.parent / "shelf", keep)}
+    return {one.run.run_id: one.stays for one in candidates(root, root.parent / "promoted", keep)}
 
 
 def test_what_is_needed_stays_and_the_rest_may_go(root):

@@ -256,7 +256,7 @@ def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleO
 
     Example: moola label --bars data/raw/eurusd_1h_2017.parquet --annotator anna
     """
-    from moola.label.page_state import open_desk, require_label_extra
+    from moola.label.page_state import open_page_state, require_label_extra
 
     require_label_extra()
     from moola.label.page_server import bind, described, serve
@@ -264,27 +264,30 @@ def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleO
     screen = Screen(console)
     place = bind(options.port)
     try:
-        desk = open_desk(options)
-        with desk.store:
-            found = described(desk, place.getsockname()[1])
-            done = desk.progress(desk.annotator)
+        page_state = open_page_state(options)
+        with page_state.store:
+            found = described(page_state, place.getsockname()[1])
+            done = page_state.progress(page_state.annotator)
             screen.say(
-                f"{found['n_windows']} windows, {done['left']} left for {desk.annotator}; labels in {found['store']}"
+                f"{found['n_windows']} windows, {done['left']} left for {page_state.annotator}; "
+                f"labels in {found['store']}"
             )
             screen.say(f"Open {found['url']} (Ctrl-C stops; ? on the page shows the keys)")
             screen.say(f"Open {found['url']}chart.html for the chart of all bars, where any piece can be marked")
             screen.result(found)
             sys.stdout.flush()
             try:
-                serve(desk, place)
+                serve(page_state, place)
             except KeyboardInterrupt:
                 screen.say()
-            done = desk.progress(desk.annotator)
+            done = page_state.progress(page_state.annotator)
             screen.say(
                 f"{done['labelled']} labelled, {done['rejected']} rejected, {done['skipped']} skipped; all saved."
             )
             words = ("moola", "labels", "export", "--store", options.store, "--bars", options.bars)
-            screen.next_command(*words, "--output", "labelled.parquet", *window_bars_words(desk.shelf.window_bars))
+            screen.next_command(
+                *words, "--output", "labelled.parquet", *window_bars_words(page_state.window_list.window_bars)
+            )
     finally:
         place.close()
     return 0

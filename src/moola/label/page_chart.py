@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from moola.label.page_fields import REFUSALS, Annotator, ClassName
 from moola.label.page_spans import BarSpan, Change
-from moola.label.page_state import Desk
+from moola.label.page_state import PageState
 
 MOST_CHANGES = 500
 Bar = Annotated[int, Field(ge=0, le=2**40)]
@@ -30,7 +30,7 @@ class SpanIn(BaseModel):
     source: Literal["", "accepted", "corrected"] = ""
 
     def span(self) -> BarSpan:
-        """Return it as the desk knows it."""
+        """Return it as the page knows it."""
         return BarSpan(self.start, self.end, self.label, self.note, self.source)
 
 
@@ -52,7 +52,7 @@ class ChangeIn(BaseModel):
     reject: Spans = []
 
     def change(self) -> Change:
-        """Return it as the desk knows it."""
+        """Return it as the page knows it."""
         return Change(
             tuple(self.remove),
             tuple(one.span() for one in self.add),
@@ -80,15 +80,15 @@ class FilesIn(BaseModel):
     what: Literal["spans", "windows", "label-studio", "train"]
 
 
-def make_chart_router(desk: Desk) -> APIRouter:
-    """Return the requests of the chart over one desk."""
+def make_chart_router(page_state: PageState) -> APIRouter:
+    """Return the requests of the chart over one page."""
     router = APIRouter(prefix="/api/chart", responses=REFUSALS)
 
     @router.get("")
     async def chart() -> dict[str, Any]:
-        classes = list(dict.fromkeys([*desk.classes, *desk.chart.classes()]))
-        has_volume = desk.volume is not None
-        return {"symbols": desk.chart.bars.symbols(), "classes": classes, "has_volume": has_volume}
+        classes = list(dict.fromkeys([*page_state.classes, *page_state.chart.classes()]))
+        has_volume = page_state.volume is not None
+        return {"symbols": page_state.chart.bars.symbols(), "classes": classes, "has_volume": has_volume}
 
     @router.get("/bars")
     def bars(
@@ -97,28 +97,28 @@ def make_chart_router(desk: Desk) -> APIRouter:
         symbol: Annotated[str, Query(max_length=100)] = "",
         each: Annotated[int, Query(ge=1, le=2**40)] = 1,
     ) -> JSONResponse:
-        return JSONResponse(desk.chart.bars.piece(symbol, first, last, each))
+        return JSONResponse(page_state.chart.bars.piece(symbol, first, last, each))
 
     @router.get("/place")
     def place(
         time_us: Annotated[int, Query(ge=-(2**62), le=2**62)], symbol: Annotated[str, Query(max_length=100)] = ""
     ) -> dict[str, int]:
-        return {"bar": desk.chart.bars.bar_at(symbol, time_us)}
+        return {"bar": page_state.chart.bars.bar_at(symbol, time_us)}
 
     @router.get("/labels")
     def labels(
         annotator: Annotated[Annotator, Query()], symbol: Annotated[str, Query(max_length=100)] = ""
     ) -> JSONResponse:
-        return JSONResponse(desk.chart.labels(symbol, annotator))
+        return JSONResponse(page_state.chart.labels(symbol, annotator))
 
     @router.post("/labels")
     def change(asked: ChangeIn) -> JSONResponse:
-        found = desk.chart.change(asked.symbol, asked.annotator, asked.expected_revision, asked.change())
+        found = page_state.chart.change(asked.symbol, asked.annotator, asked.expected_revision, asked.change())
         return JSONResponse(found)
 
     @router.post("/rename")
     def rename(asked: RenameIn) -> dict[str, int]:
-        return {"renamed": desk.chart.rename(asked.annotator, asked.old, asked.new)}
+        return {"renamed": page_state.chart.rename(asked.annotator, asked.old, asked.new)}
 
     @router.get("/proposals")
     def proposals(
@@ -127,7 +127,7 @@ def make_chart_router(desk: Desk) -> APIRouter:
         around: Annotated[int, Query(ge=0, le=2**40)] = 0,
         version: Annotated[int, Query(ge=-1, le=2**53)] = -1,
     ) -> JSONResponse:
-        return JSONResponse(desk.learner.told(symbol, annotator, around, version))
+        return JSONResponse(page_state.learner.told(symbol, annotator, around, version))
 
     @router.get("/next")
     def next_place(
@@ -136,7 +136,7 @@ def make_chart_router(desk: Desk) -> APIRouter:
         symbol: Annotated[str, Query(max_length=100)] = "",
         after: Annotated[int, Query(ge=-(2**40), le=2**40)] = 0,
     ) -> JSONResponse:
-        return JSONResponse(desk.learner.next(symbol, annotator, queue, after))
+        return JSONResponse(page_state.learner.next(symbol, annotator, queue, after))
 
     @router.get("/similar")
     def similar(
@@ -145,18 +145,18 @@ def make_chart_router(desk: Desk) -> APIRouter:
         label: Annotated[ClassName, Query()],
         symbol: Annotated[str, Query(max_length=100)] = "",
     ) -> JSONResponse:
-        return JSONResponse(desk.learner.like(symbol, start, end, label))
+        return JSONResponse(page_state.learner.like(symbol, start, end, label))
 
     @router.post("/files")
     def write(asked: FilesIn) -> JSONResponse:
-        return JSONResponse(desk.files.start(asked.what, asked.annotator))
+        return JSONResponse(page_state.files.start(asked.what, asked.annotator))
 
     @router.get("/files")
     def written() -> JSONResponse:
-        return JSONResponse(desk.files.told())
+        return JSONResponse(page_state.files.told())
 
     @router.get("/all")
     def everything() -> JSONResponse:
-        return JSONResponse({"spans": desk.chart.all()})
+        return JSONResponse({"spans": page_state.chart.all()})
 
     return router

@@ -15,7 +15,7 @@ from moola.core.bars import Bars
 from moola.core.seeds import generator
 from moola.core.spans import bars_covered
 from moola.errors import MoolaError
-from moola.label.page_spans import ChartDesk
+from moola.label.page_spans import ChartState
 
 if TYPE_CHECKING:
     from moola.fit.label_learning import PersonMarks, Proposals
@@ -61,8 +61,8 @@ class Learner:
         Whether anything is learned at all.
     """
 
-    def __init__(self, desk: ChartDesk, seed: int, *, is_on: bool) -> None:
-        self.desk, self.seed, self.is_on = desk, seed, is_on
+    def __init__(self, page_state: ChartState, seed: int, *, is_on: bool) -> None:
+        self.page_state, self.seed, self.is_on = page_state, seed, is_on
         self._known: dict[tuple[str, str], Learned] = {}
         self._busy: dict[str, threading.Thread] = {}
         self._alike: dict[tuple[str, int, int], list[tuple[int, int, float]] | str] = {}
@@ -154,8 +154,8 @@ class Learner:
     def _marks(self, symbol: str, annotator: str) -> tuple[PersonMarks, int]:
         from moola.fit.label_learning import PersonMarks
 
-        told = self.desk.labels(symbol, annotator)
-        bars: Bars = self.desk.bars.of(symbol)
+        told = self.page_state.labels(symbol, annotator)
+        bars: Bars = self.page_state.bars.of(symbol)
         spans = told["spans"]
         return PersonMarks(
             bars,
@@ -187,11 +187,11 @@ class Learner:
         from moola.scan.similar_spans import similar_spans
 
         symbol, start, end = key
-        bars = self.desk.bars.of(symbol)
+        bars = self.page_state.bars.of(symbol)
         # A piece of the grid: another span near it meets vectors that were kept.
         first = max((start // LIKE_BARS - 1) * LIKE_BARS, 0)
         piece = slice(first, min(first + 3 * LIKE_BARS, len(bars)))
-        folder = self.desk.store.path.parent / "page" / "vectors"
+        folder = self.page_state.store.path.parent / "page" / "vectors"
         try:
             found = similar_spans(bars.take(piece), (start - first, end - first), _encoder()[0], N_LIKE, folder=folder)
         except MoolaError as error:
@@ -245,7 +245,7 @@ class Learner:
         )
 
     def _differing(self, symbol: str, annotator: str, after: int) -> dict[str, Any]:
-        rows = [one for one in self.desk.all() if one["symbol"] == symbol and one["start"] is not None]
+        rows = [one for one in self.page_state.all() if one["symbol"] == symbol and one["start"] is not None]
         mine = [one for one in rows if one["annotator"] == annotator]
         for other in sorted(rows, key=lambda one: (one["start"] <= after, one["start"])):
             if other["annotator"] == annotator:

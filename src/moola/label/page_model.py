@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from moola.errors import InvalidData
 from moola.evaluation.label_quality import by_suspicion, suspected
-from moola.label.page_windows import ONE_OF_SEVERAL, Shelf
+from moola.label.page_windows import ONE_OF_SEVERAL, WindowList
 from moola.tables.prediction_table import Predictions, read_predictions
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def disagreement(member_prob: Float[np.ndarray, "members windows classes"]) -> F
     return np.maximum(found, 0.0)
 
 
-def read_answers(paths: Sequence[Path], shelf: Shelf, device_name: str, threads: int) -> ModelAnswers:
+def read_answers(paths: Sequence[Path], window_list: WindowList, device_name: str, threads: int) -> ModelAnswers:
     """Read every window with each model file, some thousands at a time; several models speak by their mean.
 
     Raises
@@ -100,15 +100,15 @@ def read_answers(paths: Sequence[Path], shelf: Shelf, device_name: str, threads:
                 f"models must have the same classes, but {path.name} has {', '.join(model.class_names)} and "
                 f"{paths[0].name} has {', '.join(models[0].class_names)}. Name models of the same labels."
             )
-    spans = shelf.table(np.arange(min(len(shelf), LOOKED_AT)))
+    spans = window_list.table(np.arange(min(len(window_list), LOOKED_AT)))
     for model in models:
         if model.window_bars == spans.window_bars:
             compare_bar_intervals(model, spans.start_us, spans.end_us)
     parts = []
-    for first in range(0, len(shelf), CHUNK):
-        if len(shelf) > CHUNK:
-            log.info("Reading windows with the model: %d of %d", first, len(shelf))
-        parts.append(_read_part(models, shelf, np.arange(first, min(first + CHUNK, len(shelf))), device))
+    for first in range(0, len(window_list), CHUNK):
+        if len(window_list) > CHUNK:
+            log.info("Reading windows with the model: %d of %d", first, len(window_list))
+        parts.append(_read_part(models, window_list, np.arange(first, min(first + CHUNK, len(window_list))), device))
     curves = [part.curves for part in parts if part.curves is not None]
     apart = [part.disagreement for part in parts if part.disagreement is not None]
     return ModelAnswers(
@@ -120,10 +120,12 @@ def read_answers(paths: Sequence[Path], shelf: Shelf, device_name: str, threads:
     )
 
 
-def _read_part(models: list[ModelFile], shelf: Shelf, numbers: np.ndarray, device: torch.device) -> ModelAnswers:
+def _read_part(
+    models: list[ModelFile], window_list: WindowList, numbers: np.ndarray, device: torch.device
+) -> ModelAnswers:
     from moola.fit.predicting import pointing_together, predict_windows
 
-    table = shelf.table(numbers).with_features()
+    table = window_list.table(numbers).with_features()
     part = np.full(len(numbers), "new", dtype=object)
     found = [predict_windows(model, table, np.arange(len(numbers)), part, device) for model in models]
     assert table.features is not None
@@ -172,7 +174,7 @@ ADVICE = "Give predictions.parquet of a `moola cv` over these windows, or of a r
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Given labels and out-of-fold answers of some windows of the shelf.
+    """Given labels and out-of-fold answers of some windows of the list.
 
     Attributes
     ----------
@@ -190,13 +192,13 @@ class OutOfFold:
     n_suspected: int
 
 
-def read_out_of_fold(path: Path, shelf: Shelf) -> OutOfFold:
+def read_out_of_fold(path: Path, window_list: WindowList) -> OutOfFold:
     """Read predictions and find their windows in the list; of several rows over one window the worst counts.
 
     Raises
     ------
     InvalidData
-        A row is not out of fold, none is labelled and on the shelf, or one has another time than its window.
+        A row is not out of fold, none is labelled and on the window_list, or one has another time than its window.
     """
     predictions = read_predictions(path)
     foreign = np.flatnonzero(~np.isin(predictions.part.astype(str), HELD_OUT))
@@ -206,7 +208,7 @@ def read_out_of_fold(path: Path, shelf: Shelf) -> OutOfFold:
             f"{len(foreign)} of {len(predictions)} are not ({path}, column part, first at row {foreign[0]}: "
             f"{str(predictions.part[foreign[0]])[:40]!r}). {ADVICE}"
         )
-    place = {name: number for number, name in enumerate(shelf.window_id)}
+    place = {name: number for number, name in enumerate(window_list.window_id)}
     numbers = np.array([place.get(ONE_OF_SEVERAL.sub("", name), -1) for name in predictions.window_id], dtype=np.int64)
     kept = np.flatnonzero((numbers >= 0) & (predictions.class_index >= 0))
     if not len(kept):
@@ -215,14 +217,14 @@ def read_out_of_fold(path: Path, shelf: Shelf) -> OutOfFold:
             f"({path}). {ADVICE}"
         )
     found, numbers = predictions.take(kept), numbers[kept]
-    _check_times(path, found, numbers, shelf)
+    _check_times(path, found, numbers, window_list)
     return _laid_out(found, numbers)
 
 
-def _check_times(path: Path, found: Predictions, numbers: np.ndarray, shelf: Shelf) -> None:
+def _check_times(path: Path, found: Predictions, numbers: np.ndarray, window_list: WindowList) -> None:
     if found.start_us is None:
         return
-    wrong = np.flatnonzero(found.start_us != shelf.bars.start_us[shelf.first_bar[numbers]])
+    wrong = np.flatnonzero(found.start_us != window_list.bars.start_us[window_list.first_bar[numbers]])
     if len(wrong):
         raise InvalidData(
             f"predictions must be of the same bars as the windows of their ids, but {len(wrong)} of {len(found)} start "

@@ -13,7 +13,7 @@ from moola.core.features import relative_features
 from moola.core.seeds import generator
 from moola.errors import InvalidData, WrongUsage
 from moola.label.page_model import ModelAnswers, OutOfFold
-from moola.label.page_windows import Shelf
+from moola.label.page_windows import WindowList
 from moola.labels.annotators import agreement, by_window, conflicts
 from moola.labels.label_positions import Mark
 from moola.tables.label_store import LabelStore, WindowLabel
@@ -32,7 +32,7 @@ class Queues:
 
     Parameters
     ----------
-    shelf
+    window_list
         Windows to order.
     answers
         What models predict for them; None leaves `uncertainty` out, and a single head leaves `disagreement` out.
@@ -43,9 +43,9 @@ class Queues:
     """
 
     def __init__(
-        self, shelf: Shelf, answers: ModelAnswers | None, seed: int, out_of_fold: OutOfFold | None = None
+        self, window_list: WindowList, answers: ModelAnswers | None, seed: int, out_of_fold: OutOfFold | None = None
     ) -> None:
-        self.shelf, self.answers, self.seed, self.out_of_fold = shelf, answers, seed, out_of_fold
+        self.window_list, self.answers, self.seed, self.out_of_fold = window_list, answers, seed, out_of_fold
         self._orders: dict[str, list[int]] = {}
 
     @property
@@ -65,17 +65,17 @@ class Queues:
         return self._orders[name]
 
     def _computed(self, name: str) -> np.ndarray:
-        by_time = np.argsort(self.shelf.bars.start_us[self.shelf.first_bar], kind="stable")
+        by_time = np.argsort(self.window_list.bars.start_us[self.window_list.first_bar], kind="stable")
         if name == "time":
             return by_time
         if name == "random":
-            return generator(self.seed, "label", "random").permutation(len(self.shelf))
+            return generator(self.seed, "label", "random").permutation(len(self.window_list))
         if name == "uncertainty" and self.answers is not None:
             return by_time[np.argsort(-self.answers.entropy()[by_time], kind="stable")]
         if name == "disagreement" and self.answers is not None and self.answers.disagreement is not None:
             return by_time[np.argsort(-self.answers.disagreement[by_time], kind="stable")]
         if name == "diversity":
-            return farthest_first(summaries(self.shelf), N_DIVERSE, self.seed)
+            return farthest_first(summaries(self.window_list), N_DIVERSE, self.seed)
         raise KeyError(name)
 
     def next(self, name: str, status: Mapping[str, str], after: str | None = None) -> tuple[int | None, int]:
@@ -94,7 +94,7 @@ class Queues:
         tuple
             Number of the window (None where every one is labelled or rejected), and the windows not yet saved.
         """
-        names = self.shelf.window_id
+        names = self.window_list.window_id
         order = self.order(name)
         n_left = sum(1 for known in names if known not in status)
         fresh = next((number for number in order if names[number] not in status and names[number] != after), None)
@@ -116,11 +116,11 @@ def next_look(waiting: Sequence[int], order: Sequence[int], after: int | None) -
     return min(waiting, key=lambda number: (place[number] <= here, place[number]))
 
 
-def summaries(shelf: Shelf) -> Float[np.ndarray, "windows 22"]:
+def summaries(window_list: WindowList) -> Float[np.ndarray, "windows 22"]:
     """Return mean and spread of each of the eleven features of each window, every column on one scale."""
     parts = []
-    for first in range(0, len(shelf), CHUNK):
-        table = shelf.table(np.arange(first, min(first + CHUNK, len(shelf))))
+    for first in range(0, len(window_list), CHUNK):
+        table = window_list.table(np.arange(first, min(first + CHUNK, len(window_list))))
         assert table.ohlc is not None
         features = relative_features(table.ohlc)
         parts.append(np.concatenate([features.mean(axis=1), features.std(axis=1)], axis=1))
@@ -151,18 +151,18 @@ def farthest_first(
 # A stored label as the page is told of it: bar positions of its window instead of times.
 
 
-def marks_of(shelf: Shelf, number: int, label: WindowLabel) -> tuple[Mark, ...] | None:
+def marks_of(window_list: WindowList, number: int, label: WindowLabel) -> tuple[Mark, ...] | None:
     """Return a label's expansions as bars of its window; None where it is over other bars than the window's."""
-    times = shelf.times(number)
+    times = window_list.times(number)
     place = {int(time): bar for bar, time in enumerate(times)}
     marked = {time for mark in label.expansions for time in (mark.start_us, mark.end_us)}
     ours = (label.start_us, label.end_us) == (int(times[0]), int(times[-1])) and marked <= set(place)
-    if not ours or label.symbol != shelf.symbol(number):
+    if not ours or label.symbol != window_list.symbol(number):
         return None
     return tuple(Mark(place[mark.start_us], place[mark.end_us], mark.label) for mark in label.expansions)
 
 
-def tell(shelf: Shelf, number: int, label: WindowLabel) -> dict[str, Any]:
+def tell(window_list: WindowList, number: int, label: WindowLabel) -> dict[str, Any]:
     """Turn a stored label into what the page shows.
 
     Raises
@@ -170,7 +170,7 @@ def tell(shelf: Shelf, number: int, label: WindowLabel) -> dict[str, Any]:
     InvalidData
         The store's label of this id is over other bars: nothing of it can be shown here, nor replaced.
     """
-    marks = marks_of(shelf, number, label)
+    marks = marks_of(window_list, number, label)
     if marks is None:
         raise InvalidData(
             f"a stored label must be over the bars of its window, but that of {label.window_id!r} by "
@@ -186,14 +186,14 @@ def tell(shelf: Shelf, number: int, label: WindowLabel) -> dict[str, Any]:
     }
 
 
-# Everybody's current labels of the shelf's windows, in memory, and true to the store.
+# Everybody's current labels of these windows, in memory, and true to the store.
 
 
 class LabelsHere:
     """Labels by annotator and window; read again where another process wrote to the store."""
 
-    def __init__(self, shelf: Shelf, store: LabelStore, number: Mapping[str, int]) -> None:
-        self._shelf, self._store, self._number = shelf, store, number
+    def __init__(self, window_list: WindowList, store: LabelStore, number: Mapping[str, int]) -> None:
+        self._window_list, self._store, self._number = window_list, store, number
         self._version: int | None = None
         self._by_annotator: dict[str, dict[str, WindowLabel]] = {}
         self._status: dict[str, dict[str, str]] = {}
@@ -224,11 +224,11 @@ class LabelsHere:
         """Return the expansions of one of these labels as bars; None where it is over other bars than its window's."""
         key = (label.window_id, label.annotator)
         if key not in self._marks:
-            self._marks[key] = marks_of(self._shelf, self._number[label.window_id], label)
+            self._marks[key] = marks_of(self._window_list, self._number[label.window_id], label)
         return self._marks[key]
 
     def remember(self, label: WindowLabel) -> None:
-        """Take in what was just saved through this desk."""
+        """Take in what was just saved through this page."""
         self._read()
         self._take(label)
 
@@ -249,14 +249,16 @@ class LabelsHere:
         self._status.setdefault(label.annotator, {})[label.window_id] = label.status
 
 
-# Several annotators on one shelf: how each labelled a window, how far they agree, and what waits for a decision.
+# Several annotators on one list: how each labelled a window, how far they agree, and what waits for a decision.
 
 
 class Review:
-    """The labels of everybody over one shelf."""
+    """The labels of everybody over one list of windows."""
 
-    def __init__(self, shelf: Shelf, store: LabelStore, labels: LabelsHere, number: Mapping[str, int]) -> None:
-        self.shelf, self.store, self.labels, self._number = shelf, store, labels, number
+    def __init__(
+        self, window_list: WindowList, store: LabelStore, labels: LabelsHere, number: Mapping[str, int]
+    ) -> None:
+        self.window_list, self.store, self.labels, self._number = window_list, store, labels, number
 
     def opinions(self, window_id: str, annotator: str) -> list[dict[str, Any]]:
         """Return how everybody but one annotator labelled a window.
@@ -277,7 +279,7 @@ class Review:
                 f"{len(others)} other. Save yours first."
             )
         number = self._number[window_id]
-        return [{"annotator": label.annotator, **tell(self.shelf, number, label)} for label in others]
+        return [{"annotator": label.annotator, **tell(self.window_list, number, label)} for label in others]
 
     def of(self, annotator: str) -> dict[str, Any]:
         """Return the agreement of every pair, and the windows on which annotators differ, in time order.
@@ -302,8 +304,8 @@ class Review:
             found.append(
                 {
                     **entry,
-                    "symbol": self.shelf.symbol(number),
-                    "start_us": int(self.shelf.times(number)[0]),
+                    "symbol": self.window_list.symbol(number),
+                    "start_us": int(self.window_list.times(number)[0]),
                     "annotators": names,
                     "settled": annotator in names and len(names) > 2,
                 }

@@ -21,7 +21,7 @@ from moola import __version__
 from moola.errors import InvalidData, LabelConflict, MoolaError, OperationFailed, UntrustedFile, WrongUsage
 from moola.label.page_chart import make_chart_router
 from moola.label.page_fields import REFUSALS, Annotator, ClassName
-from moola.label.page_state import Desk
+from moola.label.page_state import PageState
 from moola.labels.label_positions import Mark
 
 # Checks before every request: this machine's own page and nobody else, and no body that could fill memory.
@@ -175,22 +175,22 @@ class UndoIn(BaseModel):
     expected_revision: Annotated[int, Field(ge=0, le=2**53)]
 
 
-def make_router(desk: Desk) -> APIRouter:
-    """Return the requests over one desk; ids may hold any character, a slash included."""
+def make_router(page_state: PageState) -> APIRouter:
+    """Return the requests over one page; ids may hold any character, a slash included."""
     router = APIRouter(prefix="/api", responses=REFUSALS)
 
     def known(window_id: str) -> str:
-        if not desk.knows(window_id):
+        if not page_state.knows(window_id):
             raise HTTPException(404, f"there is no window {window_id[:100]!r} here. Load the page again.")
         return window_id
 
     @router.get("/health")
     async def health() -> dict[str, Any]:
-        return {"status": "ok", "version": __version__, "n_windows": len(desk.shelf)}
+        return {"status": "ok", "version": __version__, "n_windows": len(page_state.window_list)}
 
     @router.get("/settings")
     async def settings() -> dict[str, Any]:
-        return desk.settings()
+        return page_state.settings()
 
     @router.get("/next")
     async def next_window(
@@ -200,34 +200,34 @@ def make_router(desk: Desk) -> APIRouter:
         assist: bool = False,
     ) -> JSONResponse:
         # Some hundred bars: without a response of its own each number would be walked over twice.
-        return JSONResponse(desk.next(queue, annotator, after, assist))
+        return JSONResponse(page_state.next(queue, annotator, after, assist))
 
     @router.get("/progress")
     async def progress(annotator: Annotated[Annotator, Query()]) -> dict[str, Any]:
-        return desk.progress(annotator)
+        return page_state.progress(annotator)
 
     @router.get("/window/{window_id:path}")
     async def window(window_id: str, annotator: Annotated[Annotator, Query()], assist: bool = False) -> JSONResponse:
-        return JSONResponse(desk.window(known(window_id), annotator, assist))
+        return JSONResponse(page_state.window(known(window_id), annotator, assist))
 
     @router.get("/review")
     async def review(annotator: Annotated[Annotator, Query()]) -> dict[str, Any]:
-        return desk.review.of(annotator)
+        return page_state.review.of(annotator)
 
     @router.get("/opinions/{window_id:path}")
     async def opinions(window_id: str, annotator: Annotated[Annotator, Query()]) -> dict[str, Any]:
-        return {"opinions": desk.review.opinions(known(window_id), annotator)}
+        return {"opinions": page_state.review.opinions(known(window_id), annotator)}
 
     @router.put("/label/{window_id:path}")
     async def save(window_id: str, label: LabelIn) -> dict[str, Any]:
         marks = [Mark(mark.start, mark.end, mark.label) for mark in label.expansions]
         texts = {"grade": label.grade, "reason": label.reason, "note": label.note}
-        saved = desk.save(known(window_id), label.annotator, label.status, marks, texts, label.expected_revision)
-        return {"label": saved, "warnings": desk.warnings(marks)}
+        saved = page_state.save(known(window_id), label.annotator, label.status, marks, texts, label.expected_revision)
+        return {"label": saved, "warnings": page_state.warnings(marks)}
 
     @router.post("/undo/{window_id:path}")
     async def undo(window_id: str, asked: UndoIn) -> dict[str, Any]:
-        return {"label": desk.undo(known(window_id), asked.annotator, asked.expected_revision)}
+        return {"label": page_state.undo(known(window_id), asked.annotator, asked.expected_revision)}
 
     return router
 
@@ -239,8 +239,8 @@ STATUS = {WrongUsage: 422, InvalidData: 422, UntrustedFile: 503, OperationFailed
 SCRIPT_ENDINGS = (".js", ".mjs")
 
 
-def make_app(desk: Desk, port: int) -> FastAPI:
-    """Return the application for one desk, which answers under this port of loopback alone.
+def make_app(page_state: PageState, port: int) -> FastAPI:
+    """Return the application for one page, which answers under this port of loopback alone.
 
     Errors are JSON `{"error": ...}`: 400 for what is no JSON, 403 foreign Host or Origin, 404 no such window, 409
     another save was first (with `current`, the current label), 413 too large, 415 not JSON by its type, 422 a
@@ -250,15 +250,15 @@ def make_app(desk: Desk, port: int) -> FastAPI:
         mimetypes.add_type("text/javascript", ending)
     # The documentation pages would load scripts from elsewhere.
     app = FastAPI(title="moola label", version=__version__, docs_url=None, redoc_url=None)
-    app.state.desk = desk
+    app.state.page_state = page_state
     app.add_middleware(Guard, port=port)
-    app.include_router(make_router(desk))
-    app.include_router(make_chart_router(desk))
+    app.include_router(make_router(page_state))
+    app.include_router(make_chart_router(page_state))
     app.mount("/", StaticFiles(directory=STATIC, html=True))
 
     @app.exception_handler(LabelConflict)
     async def conflict(_: Request, error: LabelConflict) -> JSONResponse:
-        return JSONResponse({"error": str(error), "current": desk.told(error.current)}, 409)
+        return JSONResponse({"error": str(error), "current": page_state.told(error.current)}, 409)
 
     @app.exception_handler(MoolaError)
     async def failed(_: Request, error: MoolaError) -> JSONResponse:
@@ -306,16 +306,21 @@ def bind(port: int) -> socket.socket:
     return taken
 
 
-def serve(desk: Desk, place: socket.socket) -> None:
+def serve(page_state: PageState, place: socket.socket) -> None:
     """Serve until interrupted; a request that is being answered is answered first."""
     port = int(place.getsockname()[1])
     config = uvicorn.Config(
-        make_app(desk, port), log_config=None, log_level="warning", access_log=False, server_header=False, ws="none"
+        make_app(page_state, port),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
     )
     uvicorn.Server(config).run(sockets=[place])
 
 
-def described(desk: Desk, port: int) -> dict[str, Any]:
+def described(page_state: PageState, port: int) -> dict[str, Any]:
     """Return what the command prints when the page is up."""
-    told = {"url": f"http://{LOOPBACK}:{port}/", "store": str(desk.store.path)}
-    return json.loads(json.dumps(told | desk.settings()))
+    told = {"url": f"http://{LOOPBACK}:{port}/", "store": str(page_state.store.path)}
+    return json.loads(json.dumps(told | page_state.settings()))

@@ -39,7 +39,7 @@ class Change:
 
 
 @dataclass
-class ChartDesk:
+class ChartState:
     """Every annotator's spans on every chart."""
 
     bars: ChartBars

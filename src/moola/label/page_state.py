@@ -18,8 +18,8 @@ from moola.label.page_files import PageFiles
 from moola.label.page_learning import Learner
 from moola.label.page_model import ModelAnswers, OutOfFold, read_answers, read_out_of_fold
 from moola.label.page_queue import SECOND_LOOKS, LabelsHere, Queues, Review, next_look, tell
-from moola.label.page_spans import ChartDesk
-from moola.label.page_windows import Shelf, cut_shelf, shelf_of_file
+from moola.label.page_spans import ChartState
+from moola.label.page_windows import WindowList, cut_window_list, window_list_of_file
 from moola.labels.label_export import mark_warnings
 from moola.labels.label_positions import BarPlaces, Mark, bars_content, learn_bars, read_named_bars, require_same_bars
 from moola.options.label_options import LabelOptions
@@ -31,10 +31,10 @@ REASONS = ("no clear move", "two moves run together", "gap or bad data", "news s
 
 
 @dataclass
-class Desk:
+class PageState:
     """Everything that the page's requests work on."""
 
-    shelf: Shelf
+    window_list: WindowList
     store: LabelStore
     answers: ModelAnswers | None
     annotator: str
@@ -51,18 +51,18 @@ class Desk:
     _saved_here: dict[str, set[str]] = field(init=False, default_factory=dict)
     queues: Queues = field(init=False)
     review: Review = field(init=False)
-    chart: ChartDesk = field(init=False)
+    chart: ChartState = field(init=False)
     learner: Learner = field(init=False)
     files: PageFiles = field(init=False)
 
     def __post_init__(self) -> None:
-        self._number = {name: i for i, name in enumerate(self.shelf.window_id)}
-        self.queues = Queues(self.shelf, self.answers, self.seed, self.out_of_fold)
-        self._labels = LabelsHere(self.shelf, self.store, self._number)
-        self.review = Review(self.shelf, self.store, self._labels, self._number)
-        self.chart = ChartDesk(ChartBars(self.shelf.bars, self.volume), self.store)
+        self._number = {name: i for i, name in enumerate(self.window_list.window_id)}
+        self.queues = Queues(self.window_list, self.answers, self.seed, self.out_of_fold)
+        self._labels = LabelsHere(self.window_list, self.store, self._number)
+        self.review = Review(self.window_list, self.store, self._labels, self._number)
+        self.chart = ChartState(ChartBars(self.window_list.bars, self.volume), self.store)
         self.learner = Learner(self.chart, self.seed, is_on=self.learns)
-        self.files = PageFiles(self.store.path, self.bars_path, self.shelf.window_bars)
+        self.files = PageFiles(self.store.path, self.bars_path, self.window_list.window_bars)
 
     def settings(self) -> dict[str, Any]:
         """Return what the page needs once."""
@@ -76,13 +76,13 @@ class Desk:
             "queues": self.queues.names,
             "n_suspected": 0 if self.out_of_fold is None else self.out_of_fold.n_suspected,
             "model": self.model_name,
-            "window_bars": self.shelf.window_bars,
-            "inner_zone": list(inner_zone(self.shelf.window_bars)),
-            "n_windows": len(self.shelf),
+            "window_bars": self.window_list.window_bars,
+            "inner_zone": list(inner_zone(self.window_list.window_bars)),
+            "n_windows": len(self.window_list),
         }
 
     def knows(self, window_id: str) -> bool:
-        """Return whether a window is on the shelf."""
+        """Return whether a window is on the list."""
         return window_id in self._number
 
     def window(self, window_id: str, annotator: str, assist: bool) -> dict[str, Any]:
@@ -92,17 +92,17 @@ class Desk:
         was predicted out of fold, that is shown: a model agrees too readily with labels that it learned.
         """
         number = self._number[window_id]
-        low, high = self.shelf.with_context(number, self.context_bars)
+        low, high = self.window_list.with_context(number, self.context_bars)
         label = self.store.get(window_id, annotator)
         has_answered = label is not None and label.status != "skipped"
         return {
             "id": window_id,
-            "symbol": self.shelf.symbol(number),
-            "bar_us": self.shelf.bar_us(number),
+            "symbol": self.window_list.symbol(number),
+            "bar_us": self.window_list.bar_us(number),
             "number": number,
-            "first": int(self.shelf.first_bar[number]) - low,
-            "times_us": self.shelf.bars.start_us[low:high].tolist(),
-            "ohlc": self.shelf.bars.ohlc[low:high].tolist(),
+            "first": int(self.window_list.first_bar[number]) - low,
+            "times_us": self.window_list.bars.start_us[low:high].tolist(),
+            "ohlc": self.window_list.bars.ohlc[low:high].tolist(),
             "label": self.told(label),
             "model": self._answer(number) if assist or has_answered else None,
         }
@@ -120,7 +120,7 @@ class Desk:
         InvalidData
             It is over other bars than its window.
         """
-        return None if label is None else tell(self.shelf, self._number[label.window_id], label)
+        return None if label is None else tell(self.window_list, self._number[label.window_id], label)
 
     def save(
         self, window_id: str, annotator: str, status: str, marks: list[Mark], texts: dict[str, str], expected: int
@@ -139,11 +139,11 @@ class Desk:
         self.told(before)
         kept = () if before is None else tuple(mark.label for mark in before.expansions)
         self._check(status, marks, texts, kept)
-        times = self.shelf.times(number)
+        times = self.window_list.times(number)
         marked = tuple(Expansion(int(times[mark.start]), int(times[mark.end]), mark.label) for mark in marks)
         label = WindowLabel(
             window_id=window_id,
-            symbol=self.shelf.symbol(number),
+            symbol=self.window_list.symbol(number),
             start_us=int(times[0]),
             end_us=int(times[-1]),
             annotator=annotator,
@@ -153,13 +153,13 @@ class Desk:
             reason=texts["reason"],
             note=texts["note"],
         )
-        first = int(self.shelf.first_bar[number])
-        ohlc = self.shelf.bars.ohlc[first : first + self.shelf.window_bars]
+        first = int(self.window_list.first_bar[number])
+        ohlc = self.window_list.bars.ohlc[first : first + self.window_list.window_bars]
         return self._remember(self.store.save(label, expected, bars_content(times, ohlc)))
 
     def warnings(self, marks: list[Mark]) -> list[str]:
         """State what is unusual about the marks of one window; it is saved all the same."""
-        return [text for _, text in mark_warnings(marks, self.shelf.window_bars)]
+        return [text for _, text in mark_warnings(marks, self.window_list.window_bars)]
 
     def undo(self, window_id: str, annotator: str, expected: int) -> dict[str, Any] | None:
         """Restore what was saved before; None where nothing was."""
@@ -174,7 +174,7 @@ class Desk:
         return told
 
     def _check(self, status: str, marks: list[Mark], texts: dict[str, str], kept: tuple[str, ...]) -> None:
-        last = self.shelf.window_bars - 1
+        last = self.window_list.window_bars - 1
         outside = [mark for mark in marks if not 0 <= mark.start <= mark.end <= last]
         if outside:
             raise WrongUsage(
@@ -204,7 +204,7 @@ class Desk:
             number, n_left = self._second_look(queue, annotator, None if after is None else self._number.get(after))
         else:
             number, n_left = self.queues.next(queue, self._labels.status(annotator), after)
-        found = None if number is None else self.window(self.shelf.window_id[number], annotator, assist)
+        found = None if number is None else self.window(self.window_list.window_id[number], annotator, assist)
         return {"window": found, "left": n_left}
 
     def _second_look(self, queue: str, annotator: str, after: int | None) -> tuple[int | None, int]:
@@ -215,7 +215,7 @@ class Desk:
             return next_look(waiting, by_time, after), len(waiting)
         assert self.out_of_fold is not None
         seen = self._seen_again(annotator)
-        waiting = [number for number in self.out_of_fold.order if self.shelf.window_id[number] not in seen]
+        waiting = [number for number in self.out_of_fold.order if self.window_list.window_id[number] not in seen]
         return next_look(waiting, self.out_of_fold.order, after), len(waiting)
 
     def _seen_again(self, annotator: str) -> set[str]:
@@ -230,16 +230,21 @@ class Desk:
         return seen
 
     def progress(self, annotator: str) -> dict[str, Any]:
-        """Count an annotator's windows on this shelf by status, and their expansions in the store by class."""
+        """Count an annotator's windows on this list by status, and their expansions in the store by class."""
         status = np.array(list(self._labels.status(annotator).values()), dtype=object)
         counts = self.store.counts(annotator)
         classes = {name: counts.get(f"class:{name}", 0) for name in self.classes}
         classes |= {key[6:]: count for key, count in counts.items() if key.startswith("class:")}
         by_status = {name: int((status == name).sum()) for name in ("labelled", "rejected", "skipped")}
-        return {"n_windows": len(self.shelf), "left": len(self.shelf) - len(status), **by_status, "classes": classes}
+        return {
+            "n_windows": len(self.window_list),
+            "left": len(self.window_list) - len(status),
+            **by_status,
+            "classes": classes,
+        }
 
 
-# `label` from its options to a desk: bars, windows, the model's answers, the store.
+# `label` from its options to A page: bars, windows, the model's answers, the store.
 
 
 def require_label_extra() -> None:
@@ -256,7 +261,7 @@ def require_label_extra() -> None:
     assert uvicorn
 
 
-def open_desk(options: LabelOptions) -> Desk:
+def open_page_state(options: LabelOptions) -> PageState:
     """Read everything that the page needs; the store is opened last, so that wrong input makes none.
 
     Raises
@@ -268,19 +273,19 @@ def open_desk(options: LabelOptions) -> Desk:
     window_bars = _window_bars(options)
     bars = read_named_bars(options.bars, options.symbol)
     if options.windows is None:
-        shelf = cut_shelf(bars, window_bars, options.stride, options.max_gap_hours)
+        window_list = cut_window_list(bars, window_bars, options.stride, options.max_gap_hours)
     else:
-        shelf = shelf_of_file(bars, options.windows, window_bars)
-    answers = read_answers(options.model, shelf, options.device, options.threads) if options.model else None
-    out_of_fold = None if options.predictions is None else read_out_of_fold(options.predictions, shelf)
+        window_list = window_list_of_file(bars, options.windows, window_bars)
+    answers = read_answers(options.model, window_list, options.device, options.threads) if options.model else None
+    out_of_fold = None if options.predictions is None else read_out_of_fold(options.predictions, window_list)
     store = LabelStore(options.store)
     try:
         places = BarPlaces(bars, window_bars)
         require_same_bars(store, places, options.bars, bars.symbols)
         learn_bars(store, places, options.bars)
         store.learn({}, {symbol: places.interval_us(symbol) for symbol in bars.symbols})
-        return Desk(
-            shelf,
+        return PageState(
+            window_list,
             store,
             answers,
             options.annotator.strip() if options.annotator is not None else _login(),

@@ -22,7 +22,7 @@ ADVICE = "Give the bars that the windows were cut from."
 
 
 @dataclass(frozen=True)
-class Shelf:
+class WindowList:
     """Windows over one bar table, in the order in which they came.
 
     Attributes
@@ -78,7 +78,7 @@ class Shelf:
         return windows_of_bars(self.bars, CutWindows(self.first_bar[numbers], 0, self.window_bars))
 
 
-def cut_shelf(bars: Bars, window_bars: int, stride: int | None, max_gap_hours: float | None) -> Shelf:
+def cut_window_list(bars: Bars, window_bars: int, stride: int | None, max_gap_hours: float | None) -> WindowList:
     """Cut the windows to label from the bars.
 
     The stride is the inner zone's length unless given: then each bar is in the inner zone of one window.
@@ -91,10 +91,10 @@ def cut_shelf(bars: Bars, window_bars: int, stride: int | None, max_gap_hours: f
     zone_start, zone_end = inner_zone(window_bars)
     step = max(1, zone_end - zone_start) if stride is None else stride
     found = cut_within_gaps(bars, step, window_bars, max_gap_hours, "the bar file")
-    return Shelf(bars, rows_of_bars(bars, found).window_id, found.first_bar, window_bars)
+    return WindowList(bars, rows_of_bars(bars, found).window_id, found.first_bar, window_bars)
 
 
-def shelf_of_file(bars: Bars, path: Path, window_bars: int) -> Shelf:
+def window_list_of_file(bars: Bars, path: Path, window_bars: int) -> WindowList:
     """Find each window of a file among the bars; rows over the same bars are one window to label.
 
     Raises
@@ -124,7 +124,7 @@ def shelf_of_file(bars: Bars, path: Path, window_bars: int) -> Shelf:
             f"windows over different bars must have different ids, but {len(again)} of {len(set(names))} ids are "
             f"repeated ({path}, first {again[0]!r}). Rename them."
         )
-    return Shelf(bars, names, first[rows], window_bars)
+    return WindowList(bars, names, first[rows], window_bars)
 
 
 def _first_bars(bars: Bars, table: WindowTable) -> np.ndarray:

@@ -27,14 +27,14 @@ class Candidate:
     stays: str
 
 
-def candidates(root: Path, shelf: Path, keep: int) -> list[Candidate]:
+def candidates(root: Path, promoted_folder: Path, keep: int) -> list[Candidate]:
     """Return every run under a root, oldest first, with why it stays.
 
     The `keep` newest runs stay, runs of the promotion log (as challenger or as baseline), and of each data and split
     the newest complete run from scratch, which the gate takes as its baseline.
     """
     runs = list_runs(root)
-    promoted = {entry.get(key) for entry in read_log(shelf) for key in ("run_id", "baseline")}
+    promoted = {entry.get(key) for entry in read_log(promoted_folder) for key in ("run_id", "baseline")}
     newest = {run.run_id for run in runs[len(runs) - min(keep, len(runs)) :]}
     scratch = {_subject(run): run.run_id for run in runs if run.manifest and run.manifest.get("pretrained") is False}
     found = []

@@ -1,4 +1,4 @@
-"""A desk over made bars, and its application, for the tests of the labelling page."""
+"""A page over made bars, and its application, for the tests of the labelling page."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 from moola.core.bars import Bars
 from moola.label.page_model import ModelAnswers
 from moola.label.page_server import make_app
-from moola.label.page_state import Desk
-from moola.label.page_windows import cut_shelf
+from moola.label.page_state import PageState
+from moola.label.page_windows import cut_window_list
 from moola.tables.label_store import LabelStore
 from tests.made import random_walk_bars
 from tests.planted import HOUR_US, planted_windows
@@ -20,12 +20,12 @@ PORT = 8765
 CLASSES = ("consolidation", "retracement")
 
 
-def made_desk(
+def made_page_state(
     folder: Path, bars: Bars | None = None, answers: ModelAnswers | None = None, stride: int = 45, **more: object
-) -> Desk:
-    shelf = cut_shelf(bars or random_walk_bars(400), 105, stride, 72.0)
+) -> PageState:
+    window_list = cut_window_list(bars or random_walk_bars(400), 105, stride, 72.0)
     store, name = LabelStore(folder / "labels.db"), "m.pt" if answers else None
-    return Desk(shelf, store, answers, "anna", CLASSES, 30, 17, name, **more)
+    return PageState(window_list, store, answers, "anna", CLASSES, 30, 17, name, **more)
 
 
 def planted_bars(n: int, seed: int = 3) -> tuple[Bars, list[tuple[int, int, str]]]:
@@ -42,8 +42,8 @@ def planted_bars(n: int, seed: int = 3) -> tuple[Bars, list[tuple[int, int, str]
     return Bars(times, ohlc.reshape(-1, 4), np.full(105 * n, "EURUSD", dtype=object)), moves
 
 
-def client_of(desk: Desk) -> TestClient:
-    return TestClient(make_app(desk, PORT), base_url=f"http://127.0.0.1:{PORT}", raise_server_exceptions=False)
+def client_of(page_state: PageState) -> TestClient:
+    return TestClient(make_app(page_state, PORT), base_url=f"http://127.0.0.1:{PORT}", raise_server_exceptions=False)
 
 
 def label_body(**changed: object) -> dict:
