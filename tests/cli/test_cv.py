@@ -134,7 +134,8 @@ def test_an_encoder_that_saw_a_fold_is_marked_and_held(cv, moola):
     verdict = moola("gate", "--run", marked.last_line, "--baseline", baseline, "--json")
     assert verdict.code == 4
     lines = {row["what"]: row["verdict"] for row in verdict.json["judgements"]}
-    assert verdict.json["resampled_t"]["n"] == 6
+    # Linear heads are fitted once a fold, whatever the seeds: three folds, three differences.
+    assert verdict.json["resampled_t"]["n"] == 3
     assert lines["controls"] == "hold"
     assert verdict.json["verdict"] == "hold"
 

@@ -6,6 +6,7 @@ import shutil
 from functools import reduce
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -17,6 +18,8 @@ BARS = "data/raw/eurusd_1h_2017.parquet"
 LABELLED = "data/processed/labeled/train_latest.parquet"
 ENCODER = "artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt"
 PROMOTED = "artifacts/models/supervised/enhanced_baseline_v2_relative.pt"
+# Bars of the chart that a person marked; the rest come later.
+N_MARKED = 4_000
 SMALL = {
     "MOOLA_HIDDEN_DIM": "4",
     "MOOLA_NUM_LAYERS": "1",
@@ -48,7 +51,8 @@ def made_once(sample_made_once, tmp_path_factory) -> Path:
     for store in ("data/labels.db", "artifacts/labels/labels.db"):
         do(f"moola labels import --store {store} --bars {BARS} --input {LABELLED} --annotator anna")
     (folder / PROMOTED).parent.mkdir(parents=True)
-    shutil.copy(sorted(folder.glob("artifacts/runs/*/model.pkl"))[-1], folder / PROMOTED)
+    # The older run's: what a page promotes is the newest one.
+    shutil.copy(sorted(folder.glob("artifacts/runs/*/model.pkl"))[0], folder / PROMOTED)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         files_of_the_reader()
@@ -76,9 +80,33 @@ def files_of_the_reader() -> None:
     # Columns of another program, for the example of `bars import`.
     named = bars.rename({"timestamp": "Date"}).with_columns(pl.col("Date").dt.strftime("%Y-%m-%d %H:%M:%S"))
     named.head(600).write_csv("eurusd.csv")
+    shutil.copy(BARS, "eurusd.parquet")
+    marked_chart(bars)
     windows = pl.read_parquet(DATA)
     windows.head(100).with_columns(draw=pl.lit(0)).write_parquet("train.parquet")
     windows.tail(50).write_parquet("test.parquet")
+
+
+def marked_chart(bars: pl.DataFrame) -> None:
+    """Write a chart with the spans that a person could have marked on it, and a later one with its own."""
+    windows = pl.read_parquet(LABELLED)
+    closes = np.array(windows["features"].to_list())[..., 3]
+    first, last = windows["expansion_start"].to_numpy(), windows["expansion_end"].to_numpy()
+    row, times = np.arange(len(windows)), bars["timestamp"]
+    begins = times.search_sorted(windows["start_ts"].cast(times.dtype))
+    rises = closes[row, last] > closes[row, first]
+    spans = pl.DataFrame(
+        {
+            "start": times.gather(begins.to_numpy() + first),
+            "end": times.gather(begins.to_numpy() + last),
+            "label": np.where(rises, "bull", "bear").tolist(),
+        }
+    ).with_columns(pl.col("start", "end").dt.strftime("%Y-%m-%d %H:%M"))
+    cut = times[N_MARKED].strftime("%Y-%m-%d %H:%M")
+    bars.head(N_MARKED).write_parquet("usdjpy.parquet")
+    bars.slice(N_MARKED).write_parquet("later.parquet")
+    spans.filter(pl.col("end") < cut).write_csv("flags.csv")
+    spans.filter(pl.col("start") >= cut).write_csv("later_spans.csv")
 
 
 def follow(lines: list[str], world: Path, moola) -> int:
@@ -111,4 +139,7 @@ def test_a_page_can_be_followed(page, world, moola):
 
 @pytest.mark.parametrize(("command", "line"), examples().items(), ids=examples())
 def test_an_example_of_a_help_text_runs(command, line, world, moola):
+    if command == "sample":
+        # It writes where nothing is yet.
+        shutil.rmtree("data")
     assert follow([line], world, moola) == (0 if why_not_run(line) else 1)
