@@ -15,6 +15,7 @@ from moola.files import sha256_file
 from moola.models.model_files import EncoderFile, read_encoder, weights_digest
 from moola.models.network import EncoderArchitecture, build_encoder
 from moola.models.span_metric import METRIC_FILE, read_metric
+from moola.scan import span_vectors
 from moola.scan.similar_spans import similar_spans
 from moola.scan.span_vectors import runs_of, window_firsts
 from tests.made import HOUR_US, random_walk_bars
@@ -81,6 +82,23 @@ def test_kept_vectors_give_the_same_and_are_read_again_where_damaged(base, tmp_p
     assert similar_spans(bars, at, base, 5, folder=tmp_path).n_from_folder == 0
     other = replace(bars, ohlc=bars.ohlc * 2)
     assert similar_spans(other, at, base, 5, folder=tmp_path).n_from_folder == 0
+
+
+def test_a_kept_value_that_was_altered_is_found_and_what_is_kept_is_bounded(base, tmp_path, monkeypatch, caplog):
+    bars, at = planted_bars(1), (PLANTED[0], PLANTED[0] + LENGTH - 1)
+    first = similar_spans(bars, at, base, 5, folder=tmp_path)
+    (kept,) = tmp_path.glob("*.npy")
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept.write_bytes(content)
+    again = similar_spans(bars, at, base, 5, folder=tmp_path)
+    assert again.n_from_folder == 0
+    assert "is not as it was written" in caplog.text
+    assert similar_spans(bars, at, base, 5, folder=tmp_path).n_from_folder == 1
+    assert np.array_equal(again.similarity, first.similarity)
+    monkeypatch.setattr(span_vectors, "MAX_BYTES", 10)
+    similar_spans(replace(bars, ohlc=bars.ohlc * 2.5), at, base, 5, folder=tmp_path)
+    assert not list(tmp_path.glob("*.npy"))
 
 
 def test_other_tables_are_searched_and_a_table_after_a_gap(base):

@@ -56,7 +56,7 @@ def store_vectors(kind: bytes, vectors: Vectors) -> None:
     path = CACHE_ROOT / f"{kind.hex()[:16]}-{hashlib.sha256(b''.join(names)).hexdigest()[:16]}{SUFFIX}"
     try:
         write_atomic(path, MAGIC + digest + sizes + body)
-        _bound()
+        keep_within(CACHE_ROOT, SUFFIX, MAX_BYTES)
     except (OSError, OperationFailed) as error:
         log.debug("Encoded windows are not kept: %s", error)
 
@@ -93,12 +93,12 @@ def _read(path: Path) -> Vectors:
     return dict(zip(names, vectors, strict=True))
 
 
-def _bound() -> None:
-    """Remove the files unused for longest until the rest are within `MAX_BYTES`."""
-    files = [(path.stat().st_mtime, path.stat().st_size, path) for path in CACHE_ROOT.glob(f"*{SUFFIX}")]
+def keep_within(folder: Path, suffix: str, max_bytes: int) -> None:
+    """Remove a folder's files of this suffix, those unused for longest first, until the rest are within `max_bytes`."""
+    files = [(path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob(f"*{suffix}")]
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
-        if total <= MAX_BYTES:
+        if total <= max_bytes:
             return
         path.unlink(missing_ok=True)
         total -= size

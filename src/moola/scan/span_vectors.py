@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -18,6 +21,7 @@ from moola.core.windows import allowed_gap_s, inner_zone, take_windows
 from moola.errors import InvalidData
 from moola.files import sha256_file, write_atomic_by
 from moola.fit.chart_reading import BarVectors
+from moola.fit.vector_cache import keep_within
 from moola.models.model_files import EncoderFile, weights_digest
 from moola.models.span_metric import METRIC_FILE, SpanMetric, metric_for, read_metric, write_metric
 
@@ -26,8 +30,9 @@ STRIDE = 15
 # Bars whose vectors are summed at a time, so that memory does not grow with the table.
 BARS_AT_A_TIME, WINDOWS_AT_A_TIME = 6_000, 256
 SAMPLE_PIECES, SAMPLE_BARS = 20, 200
-FORMAT = b"span vectors 1"
+FORMAT, SUFFIX, MAX_BYTES = b"span vectors 2", ".npy", 2 << 30
 
+log = logging.getLogger(__name__)
 OnBars = Callable[[int, int], None]
 
 
@@ -151,9 +156,10 @@ def read_span_vectors(
 ) -> tuple[Float[np.ndarray, "3 bars values"], bool]:
     """Return every bar's vectors as a start, an end and inside, and whether they came from the folder.
 
-    They are kept in the folder, in 16 bits a value, under the hash of encoder and bars. Bars in no run are zeros.
+    They are kept in the folder, in 16 bits a value, under the hash of encoder and bars; tables unused for longest go
+    beyond 2 GB. Bars in no run are zeros.
     """
-    path = None if folder is None else folder / f"{reader.key(bars)}.npy"
+    path = None if folder is None else folder / f"{reader.key(bars)}{SUFFIX}"
     shape = (3, len(bars), reader.metric.weights.shape[2])
     if path is not None and (kept := _kept(path, shape)) is not None:
         return kept, True
@@ -168,14 +174,29 @@ def read_span_vectors(
         if on_bars is not None:
             on_bars(done, n_all)
     if path is not None:
-        write_atomic_by(path, lambda file: np.save(file, found, allow_pickle=False))
+        write_atomic_by(path, lambda file: _write(file, found))
+        keep_within(path.parent, SUFFIX, MAX_BYTES)
     return found, False
 
 
+def _write(file: IO[bytes], vectors: np.ndarray) -> None:
+    """Write vectors and, behind them, a checksum of their bytes."""
+    np.save(file, vectors, allow_pickle=False)
+    file.write(zlib.crc32(vectors.data).to_bytes(4, "little"))
+
+
 def _kept(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return kept vectors; None where there are none, or the file is not whole."""
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    """Return kept vectors; None where there are none, or the file is not as it was written."""
+    if not path.is_file():
         return None
-    return found if found.shape == shape and found.dtype == np.float16 else None
+    try:
+        with path.open("rb") as file:
+            found, checksum = np.load(file, allow_pickle=False), file.read()
+        whole = found.shape == shape and found.dtype == np.float16
+        if whole and checksum == zlib.crc32(found.data).to_bytes(4, "little"):
+            os.utime(path)
+            return found
+    except (OSError, ValueError, EOFError) as error:
+        log.debug("Vectors of %s: %s", path, error)
+    log.warning("%s is not as it was written: its bars are encoded again.", path)
+    return None
