@@ -97,8 +97,9 @@ def test_a_kept_value_that_was_altered_is_found_and_what_is_kept_is_bounded(base
     assert similar_spans(bars, at, base, 5, folder=tmp_path).n_from_folder == 1
     assert np.array_equal(again.similarity, first.similarity)
     monkeypatch.setattr(span_vectors, "MAX_BYTES", 10)
+    (tmp_path / "mine.npy").write_bytes(b"of somebody else")
     similar_spans(replace(bars, ohlc=bars.ohlc * 2.5), at, base, 5, folder=tmp_path)
-    assert not list(tmp_path.glob("*.npy"))
+    assert [path.name for path in tmp_path.glob("*.npy")] == ["mine.npy"]
 
 
 def test_other_tables_are_searched_and_a_table_after_a_gap(base):

@@ -30,7 +30,8 @@ STRIDE = 15
 # Bars whose vectors are summed at a time, so that memory does not grow with the table.
 BARS_AT_A_TIME, WINDOWS_AT_A_TIME = 6_000, 256
 SAMPLE_PIECES, SAMPLE_BARS = 20, 200
-FORMAT, SUFFIX, MAX_BYTES = b"span vectors 2", ".npy", 2 << 30
+# The suffix is of these files alone: a folder that is named may hold others.
+FORMAT, SUFFIX, MAX_BYTES = b"span vectors 2", ".span_vectors.npy", 2 << 30
 
 log = logging.getLogger(__name__)
 OnBars = Callable[[int, int], None]
