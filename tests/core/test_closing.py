@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.core.bar_lengths import DAY, HOUR, MINUTE, bar_lengths_us, closing_us
+from moola.core.bars import DAY, HOUR, MINUTE, bar_lengths_us, closing_us
 from moola.core.splits import Intervals, forward_chain
 from tests.strategies import QUICK
 

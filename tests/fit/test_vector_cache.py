@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moola.fit import linear_heads_fit, vector_cache
-from moola.fit.linear_heads_fit import encoded
-from moola.fit.vector_cache import CACHE_ROOT, store_vectors, stored_vectors
+from moola.fit import linear_heads_fit
+from moola.fit.linear_heads_fit import CACHE_ROOT, encoded, store_vectors, stored_vectors
 from tests.networks_made import CPU, scaled_features, tiny_encoder
 
 KIND = bytes(range(32))

@@ -15,9 +15,7 @@ from moola.files import sha256_file
 from moola.models.model_files import EncoderFile, read_encoder, weights_digest
 from moola.models.network import EncoderArchitecture, build_encoder
 from moola.models.span_metric import METRIC_FILE, read_metric
-from moola.scan import span_vectors
-from moola.scan.similar_spans import similar_spans
-from moola.scan.span_vectors import runs_of, window_firsts
+from moola.scan.similar_spans import runs_of, similar_spans, window_firsts
 from tests.made import HOUR_US, random_walk_bars
 
 LENGTH, BEFORE = 14, 30
