@@ -21,7 +21,7 @@ from moola.fit.predicting import predict
 from moola.models.model_files import read_model
 from moola.options.training_options import ExportOptions, PredictOptions
 from moola.stages import export_onnx
-from moola.stages.checked_windows import checked_windows
+from moola.stages.export_onnx import checked_windows
 from moola.tables.prediction_table import read_predictions
 
 

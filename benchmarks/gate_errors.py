@@ -21,7 +21,7 @@ from moola.core.seeds import generator
 from moola.evaluation import gates
 from moola.evaluation.comparisons import block_weights
 from moola.evaluation.figures import TrainingFacts
-from moola.options.option_ranges import MIN_GAIN
+from moola.options.option_fields import MIN_GAIN
 
 FACTS = TrainingFacts(
     {CLASS_NAMES[0]: round(1000 * (1 - SHARE_OF_SECOND)), CLASS_NAMES[1]: round(1000 * SHARE_OF_SECOND)},

@@ -23,8 +23,7 @@ from moola.core.windows import WINDOW_BARS
 from moola.fit.synthetic import taker
 from moola.models.network import BiLSTMEncoder, EncoderArchitecture, build_encoder
 from moola.tables.bar_table import read_bars
-from moola.tables.cutting import cut_within_gaps
-from moola.tables.window_sources import BarSource
+from moola.tables.cutting import BarSource, cut_within_gaps
 from moola.training.device import prepare_device, training_dtype
 from moola.training.encoder_training import DEFAULT_ARMS, Pretraining, PretrainPlan, build_pretraining
 from moola.training.loop import FitPlan, fit

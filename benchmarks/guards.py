@@ -36,7 +36,7 @@ class Guard:
 GUARDS = (
     Guard("files.py", 'not SAFE_NAME.fullmatch(name) or ".." in name or RESERVED_NAME.fullmatch(name)',
           ("name-promote-up", "name-promote-reserved")),
-    Guard("options/option_ranges.py",
+    Guard("options/option_fields.py",
           "isinstance(number, int | float) and number not in allowed",
           ("usage-epochs-0", "usage-mask", "usage-huge-network")),
     Guard("tables/frames.py", "grown > max(SMALL_BYTES, MAX_GROWTH * n_bytes)",

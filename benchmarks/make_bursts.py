@@ -31,9 +31,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from moola.core.bars import Bars
+from moola.core.bars import Bars, time_us
 from moola.core.seeds import generator
-from moola.core.utc_times import time_us
 from moola.core.windows import INNER_ZONE, WINDOW_BARS, cut_windows, take_windows
 from moola.tables.bar_table import read_bars
 from moola.tables.frames import nested_column, utc_series, write_frame

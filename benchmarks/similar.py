@@ -24,14 +24,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import irfft, rfft
 
 from moola.core.bars import Bars
-from moola.core.path_distances import dtw_squared, z_normalised
 from moola.core.seeds import generator
-from moola.core.span_matching import Places, without_overlaps
+from moola.core.span_matching import Places, dtw_squared, without_overlaps, z_normalised
 from moola.core.windows import inner_zone
 from moola.files import json_bytes, write_atomic
 from moola.models.model_files import read_encoder
 from moola.scan import similar_spans as spans
-from moola.scan.span_vectors import Reader, read_span_vectors, runs_of
+from moola.scan.similar_spans import Reader, read_span_vectors, runs_of
 from moola.tables.bar_table import read_bars
 from moola.tables.window_file import WindowTable, read_windows
 

@@ -28,11 +28,10 @@ from moola.core.windows import WINDOW_BARS
 from moola.fit.synthetic import taker
 from moola.models.network import EncoderArchitecture, MaskingEncoder, build_encoder
 from moola.runs.run_store import git_commit, machine, versions
-from moola.tables.window_sources import BarSource
+from moola.tables.cutting import BarSource
 from moola.training.device import prepare_device, side_by_side, training_dtype
 from moola.training.encoder_training import DEFAULT_ARMS, Pretraining, PretrainPlan, build_pretraining
-from moola.training.pretext_tasks import MaskPlan, Sizes, View, Windows
-from moola.training.ts2vec import Ts2VecArm
+from moola.training.pretext_tasks import MaskPlan, Sizes, Ts2VecArm, View, Windows
 
 CPU = torch.device("cpu")
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moola.core.bars import Bars
-from moola.core.utc_times import utc_text
+from moola.core.bars import Bars, utc_text
 from moola.evaluation.span_metrics import Chart, JudgedEvents, Pieces, judged_events, make_chart
 from moola.tables.event_table import Events, write_event_pieces
 from tests.slow_spans import SlowPiece

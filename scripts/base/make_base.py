@@ -30,7 +30,7 @@ from moola.models.model_files import write_encoder
 from moola.models.network import EncoderArchitecture, build_encoder
 from moola.provenance.learned_times import spread, times_learned
 from moola.tables.bar_table import read_bars
-from moola.tables.window_sources import BarSource
+from moola.tables.cutting import BarSource
 from moola.training.device import prepare_device, training_dtype
 from moola.training.encoder_training import ARM_WEIGHTS, PretrainModule, PretrainPlan
 from moola.training.loop import FitPlan, FitState, OnEpoch, fit

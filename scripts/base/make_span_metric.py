@@ -30,7 +30,7 @@ from moola.core.wide_definitions import WIDE_FINDERS, draw_wide
 from moola.core.windows import WINDOW_BARS, take_windows
 from moola.models.model_files import read_encoder, weights_digest
 from moola.models.span_metric import LEAST_SCALE, SpanMetric, write_metric
-from moola.scan.span_vectors import vectors_between
+from moola.scan.similar_spans import vectors_between
 from moola.tables.bar_table import read_bars
 
 N_DEFINITIONS, N_WINDOWS, N_VALUES = 90, 6000, 32

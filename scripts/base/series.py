@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from moola.core.bars import Bars, bar_interval_us
-from moola.core.resampling import resample
-from moola.core.utc_times import utc_text
+from moola.core.bars import Bars, bar_interval_us, resample, utc_text
 from moola.core.windows import WINDOW_BARS
-from moola.tables.cutting import cut_within_gaps
-from moola.tables.window_sources import BarSource
+from moola.tables.cutting import BarSource, cut_within_gaps
 
 HOUR_US = 3_600_000_000
 TIMEFRAMES = {"1h": HOUR_US, "2h": 2 * HOUR_US, "4h": 4 * HOUR_US, "8h": 8 * HOUR_US, "1d": 24 * HOUR_US}

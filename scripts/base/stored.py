@@ -17,7 +17,7 @@ from moola.core.features import RobustScaler
 from moola.core.move_finders import STATES, log_prices
 from moola.core.seeds import generator
 from moola.fit.synthetic import taker
-from moola.tables.window_sources import WindowSource
+from moola.tables.cutting import WindowSource
 from moola.training.encoder_training import Batch, Pretraining, PretrainModule, PretrainPlan
 from moola.training.pretext_tasks import Windows
 from moola.training.structure_tasks import N_TARGETS, MovesArm, structure_targets

@@ -31,8 +31,7 @@ TESTED = {
     "core/splits.py": ("splits", "folds"),
     "evaluation/class_metrics.py": ("class_metrics", "proper_scores", "curves"),
     "evaluation/calibration.py": ("calibration", "platt"),
-    "evaluation/pointer_metrics.py": ("event_metrics",),
-    "evaluation/event_detection.py": ("event_detection",),
+    "evaluation/pointer_metrics.py": ("event_metrics", "event_detection"),
     "evaluation/comparisons.py": ("comparisons", "intervals"),
     "evaluation/gates.py": ("gates",),
 }

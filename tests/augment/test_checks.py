@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from moola.augment import Window, windows_of
-from moola.augment.rejection import move_of, outside_zone, quality_problem, still_largest
+from moola.augment.transforms import move_of, outside_zone, quality_problem, still_largest
 from tests.augment.sources_made import planted
 
 WINDOW = windows_of(planted())[0]

@@ -11,8 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from moola.core.bars import Bars
-from moola.core.utc_times import utc_text
+from moola.core.bars import Bars, utc_text
 from moola.evaluation import event_figures
 from moola.tables.bar_table import write_bars
 from tests.charts_made import planted, write_events, write_spans

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moola.core.utc_times import time_us
+from moola.core.bars import time_us
 from moola.models.model_files import read_model
 from moola.runs.run_store import MODEL
 from tests.faults.fault import run

@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from moola.cli import main
-from moola.cli.console import ConsoleOptions, Screen, close_logging, printable, set_up_logging
-from moola.cli.progress import FitProgress
+from moola.cli.console import ConsoleOptions, FitProgress, Screen, close_logging, printable, set_up_logging
 
 HOSTILE = "a\x1b[31m\x00\x07\x9b\u202e\u200b\u2028\udc80\rb\x7f"
 ESCAPED = r"a\x1b[31m\x00\x07\x9b\u202e\u200b\u2028\udc80\rb\x7f"

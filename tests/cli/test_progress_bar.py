@@ -12,7 +12,7 @@ LONG = "artifacts/runs/" + "x" * 120
 SCRIPT = f"""
 import logging, sys
 from moola.cli.console import close_logging, set_up_logging
-from moola.cli.progress import EpochProgress
+from moola.cli.console import EpochProgress
 set_up_logging("train")
 log = logging.getLogger("moola.cli")
 log.info("before the bar")

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from moola.cli.named_runs import with_full_names
+from moola.cli.arguments import with_full_names
 from moola.errors import OperationFailed, WrongUsage
 from moola.options.judging_options import EvalOptions, GateOptions, LeakcheckOptions, PromoteOptions, ReportOptions
 from moola.options.scan_options import ScanOptions
 from moola.options.study_options import CvOptions
 from moola.options.training_options import ExportOptions, PredictOptions, TrainOptions
-from moola.runs.run_names import full_name
-from moola.runs.run_store import find_run
+from moola.runs.run_store import find_run, full_name
 
 OLD, NEW = "20260101T000000Z-enhanced_simple_lstm-s17-aaaaaaaa", "20260203T000000Z-enhanced_simple_lstm-s17-bbbbbbbb"
 HALF = "20260304T000000Z-enhanced_simple_lstm-s17-cccccccc"

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from moola.options.span_options import SpanReading
+from moola.options.table_options import SpanReading
 from moola.tables.bar_table import read_bars, write_bars
 from moola.tables.span_file import read_spans
 from tests.made import random_walk_bars

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from moola.cli.progress import EpochProgress, FitProgress, WindowProgress
+from moola.cli.console import EpochProgress, FitProgress, WindowProgress
 from moola.leakcheck import training_controls
 from moola.locks import alone, lock_beside
 from moola.models.sealed import read_sealed

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from moola.core.bar_doubts import split_doubts, time_doubt
+from moola.core.bars import split_doubts, time_doubt
 
 DAY_US = 86_400_000_000
 FIRST_US = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp() * 1e6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moola.core.bar_lengths import interval_warning, window_bar_interval_s
+from moola.core.bars import interval_warning, window_bar_interval_s
 
 HOUR_US = 3_600_000_000
 

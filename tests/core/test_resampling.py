@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.core.bars import Bars, bar_problems
-from moola.core.resampling import resample
+from moola.core.bars import Bars, bar_problems, resample
 from tests.made import HOUR_US, random_walk_bars
 from tests.strategies import QUICK
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moola.core.path_distances import dtw_squared, z_normalised
 from moola.core.span_matching import (
     INSIDE_WEIGHT,
     LENGTH_WEIGHT,
     MarkedSpan,
     Places,
     SpanVectors,
+    dtw_squared,
     ladder,
     similar_places,
     span_paths,
     strongest_by_start,
     unit,
     without_overlaps,
+    z_normalised,
 )
 
 

@@ -10,8 +10,7 @@ import pytest
 from moola.options.scan_options import ScanOptions
 from moola.reports.overview.events_page import write_overview
 from moola.scan import window_reading as scan_reading
-from moola.scan.event_views import overview
-from moola.scan.scanning import Scan
+from moola.scan.scanning import Scan, overview
 from tests.scans_made import made_bars, made_model, seeing_moves
 
 pytestmark = pytest.mark.e2e

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from moola.evaluation.calibration_drift import DRIFT_HEADER, calibration_by_time, drift_rows
+from moola.evaluation.calibration import DRIFT_HEADER, calibration_by_time, drift_rows
 from moola.evaluation.class_metrics import ece
 from tests.predictions_made import ones, random_table, table_of
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.evaluation.event_detection import (
+from moola.evaluation.pointer_metrics import (
     MAP_TOLERANCES,
     average_precision_at,
     event_windows,
     expansion_iou,
+    hit_at,
     iou_by_window,
     matched_detections,
     mean_average_precision,
 )
-from moola.evaluation.pointer_metrics import hit_at
 from moola.tables.prediction_table import Predictions
 from tests.predictions_made import ones, random_table, repeated, table_of
 from tests.slow_events import SlowWindow, slow_detection_ap, slow_iou

@@ -8,9 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from moola.evaluation.event_figures import chosen_examples, event_figures, reliability, threshold_rows
+from moola.evaluation.event_figures import (
+    chosen_examples,
+    event_figures,
+    random_pieces,
+    reliability,
+    strongest_moves,
+    threshold_rows,
+)
 from moola.evaluation.event_gate import judge_events
-from moola.evaluation.event_references import random_pieces, strongest_moves
 from moola.evaluation.span_metrics import JudgedEvents, average_precision_at, judged_events
 from tests.charts_made import chart_of, judged_of, pieces_of, planted
 from tests.made import random_walk_bars

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moola.evaluation.span_agreement import by_person, span_agreement
+from moola.evaluation.span_metrics import by_person, span_agreement
 from tests.charts_made import chart_of, pieces_of
 from tests.slow_spans import SlowPiece
 

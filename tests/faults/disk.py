@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from moola.models.model_files import read_model, write_model
-from moola.options.option_ranges import PROMOTED_NAME, PROMOTED_ROOT
+from moola.options.option_fields import PROMOTED_NAME, PROMOTED_ROOT
 from moola.runs.promotion import promote_file
 from moola.stages import evaluate
 from moola.tables import label_store

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moola.options.option_ranges import PROMOTED_NAME, PROMOTED_ROOT
+from moola.options.option_fields import PROMOTED_NAME, PROMOTED_ROOT
 from moola.runs.promotion import LOG_NAME, previous_path, promote_file
 from tests.faults.fault import Fault
 from tests.faults.world import the_run

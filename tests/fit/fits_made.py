@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from moola.core.bars import utc_text
 from moola.core.splits import Split
-from moola.core.utc_times import utc_text
 from moola.fit.fitting import Fitted, fit_material
 from moola.fit.inputs import Material, resolve_options
 from moola.models.model_files import EncoderFile

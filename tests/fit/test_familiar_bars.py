@@ -12,11 +12,11 @@ import pytest
 
 from moola.core.bars import Bars
 from moola.errors import UntrustedFile
-from moola.fit.familiar_bars import compare_bars, compare_windows
 from moola.fit.fitting import Fitted
+from moola.fit.predicting import compare_bars, compare_windows
 from moola.models.model_files import MODEL_KIND, read_model, write_model
 from moola.models.sealed import read_sealed, write_sealed
-from moola.tables.bar_spool import HeldBars
+from moola.tables.bar_table import HeldBars
 from moola.tables.window_file import write_windows
 from tests.fit.fits_made import N_BARS, fitted, material_of
 from tests.made import made_windows, random_walk_bars

@@ -13,7 +13,7 @@ from moola.core.features import relative_features
 from moola.errors import InvalidData
 from moola.fit.synthetic import by_arm, needs_masks, resolve_arms, taker
 from moola.options.training_options import PretrainOptions
-from moola.tables.window_sources import BarSource, TableSource
+from moola.tables.cutting import BarSource, TableSource
 from moola.training.encoder_training import DEFAULT_ARMS
 from moola.training.loop import FitState
 from tests.made import made_windows, random_walk_bars

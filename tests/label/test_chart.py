@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moola.core.bars import Bars
-from moola.label.page_bars import ChartBars
+from moola.label.chart_state import ChartBars
 from moola.tables.label_store import ChartLabels, ChartSpan, LabelStore
 from tests.label.page_states import client_of, made_page_state
 from tests.made import random_walk_bars

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moola.label.page_spans import BarSpan, Change
+from moola.label.chart_state import BarSpan, Change
 from tests.label.page_states import client_of, made_page_state, planted_bars
 
 N_MARKED = 12

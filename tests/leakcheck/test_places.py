@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from moola.leakcheck.place_checks import place_finding
+from moola.leakcheck.feature_checks import place_finding
 from tests.made import made_windows
 
 N = 160

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moola.options.command_lines import command_line, command_words, window_bars_words
+from moola.options.option_sources import command_line, command_words, window_bars_words
 
 
 @pytest.mark.parametrize(

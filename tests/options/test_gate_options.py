@@ -7,7 +7,7 @@ import pytest
 
 from moola.errors import WrongUsage
 from moola.options.judging_options import GateOptions, PromoteOptions, ReportOptions, VerdictOptions, gate_options
-from moola.options.option_ranges import MIN_GAIN
+from moola.options.option_fields import MIN_GAIN
 
 GIVEN = GateOptions(run=Path("r"), baseline=Path("b"), name="n.pt", seed=3, min_gain=0.05)
 

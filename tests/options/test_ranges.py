@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.errors import WrongUsage
-from moola.options.option_ranges import SHARE, Range, ranges_of, refuse_out_of_range
+from moola.options.option_fields import SHARE, Range, ranges_of, refuse_out_of_range
 from moola.options.option_sources import COMMAND_OPTIONS
 from moola.options.training_options import PretrainTs2VecOptions
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moola.core.bars import Bars
-from moola.core.utc_times import utc_text
+from moola.core.bars import Bars, utc_text
 from moola.errors import InvalidData
 from moola.files import json_bytes, write_atomic
 from moola.provenance.learned_times import usable_rows
+from moola.tables.cutting import BarSource
 from moola.tables.split_file import read_split
-from moola.tables.window_sources import BarSource
 from tests.made import HOUR_US, random_walk_bars
 
 N_BARS = 105

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from moola.core.utc_times import utc_text
+from moola.core.bars import utc_text
 from moola.provenance.learned_times import (
     learned_until_us,
     records_of,

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from moola.options.scan_options import ScanOptions
 from moola.reports.overview.events_page import build_overview, packed_bars, write_overview
 from moola.scan import window_reading as scan_reading
-from moola.scan.event_views import overview
-from moola.scan.scanning import Scan
+from moola.scan.scanning import Scan, overview
 from tests.made import random_walk_bars
 from tests.scans_made import made_bars, made_model, seeing_moves
 from tests.strategies import QUICK

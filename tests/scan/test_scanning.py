@@ -12,10 +12,9 @@ from moola.errors import InvalidData, UntrustedFile, WrongUsage
 from moola.options.scan_options import ScanOptions
 from moola.scan import window_reading as scan_counts
 from moola.scan import window_reading as scan_reading
-from moola.scan.event_views import pictures
 from moola.scan.parts import checkpoint_of
-from moola.scan.scanning import Scan
-from moola.tables.bar_spool import SpooledBars
+from moola.scan.scanning import Scan, pictures
+from moola.tables.bar_table import SpooledBars
 from moola.tables.event_table import events_frame, read_events
 from tests.scans_made import made_bars, made_model, seeing_moves
 

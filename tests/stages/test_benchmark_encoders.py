@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moola.core.utc_times import time_us
+from moola.core.bars import time_us
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.options.study_options import BenchmarkOptions
 from moola.stages.benchmark_networks import Arm, boundary_us, cut_bars, encoder_job, run_encoder

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from moola.stages import cv_fits
+from moola.stages import cv_pooling
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def warning_fits(monkeypatch):
         logging.getLogger("moola.fit").warning("Class rare has only 2 training windows.")
         return task.name
 
-    monkeypatch.setattr(cv_fits, "run_task", run)
+    monkeypatch.setattr(cv_pooling, "run_task", run)
 
 
 class Task:
@@ -31,6 +31,6 @@ class Options:
 
 def test_a_warning_of_every_fit_is_told_once(warning_fits, caplog):
     done = []
-    cv_fits.run_grid(Options(), [Task("a"), Task("b")], lambda *row: done.append(row))
+    cv_pooling.run_grid(Options(), [Task("a"), Task("b")], lambda *row: done.append(row))
     assert done == [(1, 2, "a"), (2, 2, "b")]
     assert [record.getMessage() for record in caplog.records] == ["Class rare has only 2 training windows."]

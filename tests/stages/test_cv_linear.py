@@ -14,8 +14,8 @@ from moola.models.model_files import BASE_FILE, BASE_NAME
 from moola.options.study_options import CvOptions
 from moola.options.training_options import TrainOptions
 from moola.stages.benchmark_networks import deciding
-from moola.stages.cv_fits import seedless, tasks_of
 from moola.stages.cv_gate import by_seeds
+from moola.stages.cv_pooling import seedless, tasks_of
 from moola.tables.window_file import write_windows
 from tests.conftest import FEW_TREES
 from tests.made import made_windows

@@ -21,8 +21,16 @@ from moola.errors import OperationFailed, WrongUsage
 from moola.models.model_files import write_model
 from moola.options.training_options import ExportOptions
 from moola.stages import export_onnx, export_platforms
-from moola.stages.checked_windows import KINDS, checked_windows
-from moola.stages.export_onnx import furthest, metadata, onnx_bytes, output_names, predicted, run_onnx
+from moola.stages.export_onnx import (
+    KINDS,
+    checked_windows,
+    furthest,
+    metadata,
+    onnx_bytes,
+    output_names,
+    predicted,
+    run_onnx,
+)
 from moola.stages.export_platforms import expected_table, export_for
 from tests.fit.fits_made import fitted, material_of
 from tests.stages.test_exporting import BARS, model_of

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from moola.errors import OperationFailed
-from moola.options.option_ranges import RUNS_ROOT
+from moola.options.option_fields import RUNS_ROOT
 from moola.runs import run_store
 from moola.stages import model_card
 from moola.stages.model_card import CardContent, card_text, labelled_by

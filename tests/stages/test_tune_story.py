@@ -18,16 +18,15 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from moola.core.bars import utc_text
 from moola.core.splits import forward_chain
-from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, OperationFailed, TrainingDiverged, UntrustedFile, WrongUsage
 from moola.files import sha256_file
 from moola.models.model_files import write_encoder
 from moola.options.study_options import TuneOptions
 from moola.options.training_options import TrainOptions
 from moola.stages import tune, tune_study
-from moola.stages.tune_folds import gather_inner, judge_fold, trivial_figures
-from moola.stages.tune_study import deciding, make_plan
+from moola.stages.tune_study import deciding, gather_inner, judge_fold, make_plan, trivial_figures
 from moola.tables.split_file import SplitFile, write_split
 from moola.tables.window_file import WindowTable, write_windows
 from tests.made import made_windows

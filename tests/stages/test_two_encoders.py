@@ -11,7 +11,7 @@ from moola.files import sha256_file
 from moola.models.model_files import BASE_NAME, read_model, write_encoder
 from moola.models.network import EncodersSideBySide
 from moola.options.study_options import CvOptions
-from moola.stages.cv_fits import FitTask, train_options
+from moola.stages.cv_pooling import FitTask, train_options
 from tests.conftest import DATA, SPLIT
 from tests.networks_made import made_scaler, tiny_encoder
 

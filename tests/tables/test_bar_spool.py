@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from moola.core.bars import Bars
 from moola.errors import InvalidData, OperationFailed
 from moola.tables import bar_table
-from moola.tables.bar_spool import HeldBars, rows_by_symbol, spool_bars, symbol_interval_us
-from moola.tables.bar_table import read_bars
+from moola.tables.bar_table import HeldBars, read_bars, rows_by_symbol, spool_bars, symbol_interval_us
 from tests.scans_made import made_bars
 from tests.strategies import QUICK
 

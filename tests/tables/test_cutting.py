@@ -3,8 +3,7 @@ import logging
 import numpy as np
 import pytest
 
-from moola.core.bars import Bars
-from moola.core.windows import allowed_gap_s
+from moola.core.bars import Bars, allowed_gap_s
 from moola.errors import InvalidData
 from moola.tables.cutting import cut_within_gaps
 

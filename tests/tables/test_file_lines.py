@@ -6,10 +6,9 @@ import polars as pl
 import pytest
 
 from moola.errors import InvalidData
-from moola.tables.bar_spool import spool_bars
-from moola.tables.bar_table import read_bars
+from moola.tables.bar_table import read_bars, spool_bars
+from moola.tables.cutting import open_source
 from moola.tables.frames import read_frame
-from moola.tables.window_sources import open_source
 
 GOOD = "2024-03-04T10:00:00Z,1,2,1,1.5"
 

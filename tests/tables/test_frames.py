@@ -10,8 +10,7 @@ import pytest
 from moola.core.windows import rows_of
 from moola.errors import InvalidData, OperationFailed
 from moola.tables import frames
-from moola.tables.bar_spool import spool_bars
-from moola.tables.bar_table import read_bars, write_bars
+from moola.tables.bar_table import read_bars, spool_bars, write_bars
 from moola.tables.frames import nested_column, read_frame, scan_frame, utc_series, write_frame, write_frames
 from tests.made import random_walk_bars
 

@@ -7,8 +7,8 @@ from moola.core.bars import upside_down
 from moola.core.features import relative_features
 from moola.errors import InvalidData, OperationFailed
 from moola.tables.bar_table import write_bars
+from moola.tables.cutting import BarSource, TableSource, open_source
 from moola.tables.window_file import write_windows
-from moola.tables.window_sources import BarSource, TableSource, open_source
 from tests.made import HOUR_US, made_windows, random_walk_bars
 
 BARS = random_walk_bars(200)

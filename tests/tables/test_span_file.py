@@ -10,7 +10,7 @@ import pytest
 
 from moola.core.bars import Bars
 from moola.errors import InvalidData, WrongUsage
-from moola.options.span_options import SpanReading
+from moola.options.table_options import SpanReading
 from moola.tables.span_file import (
     bars_of,
     named_stretches,

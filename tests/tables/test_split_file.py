@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moola.core.bars import time_us, utc_text
 from moola.core.splits import Split
-from moola.core.utc_times import time_us, utc_text
 from moola.errors import InvalidData, OperationFailed
 from moola.tables.split_file import SplitFile, read_split, verify_split, write_split
 from tests.made import HOUR_US, made_windows

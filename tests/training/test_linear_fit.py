@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from moola.core.expansions import NO_POINTER, soft_curve
 from moola.core.splits import Intervals
 from moola.errors import InvalidData
-from moola.models.linear_heads import LinearHeads
+from moola.models.heads import LinearHeads
 from moola.models.network import EncoderArchitecture, EnhancedSimpleLSTM, build_encoder
 from moola.training.finetune import run_network
 from moola.training.linear_fit import (

@@ -20,17 +20,19 @@ from moola.models.network import (
     pointer_loss,
     soft_class_loss,
 )
-from moola.training.finetune import ClassAndPointers, Examples, run_network
-from moola.training.loop import FitPlan, fit
-from moola.training.pretext_tasks import MaskPlan, Windows
-from moola.training.selftrain import (
+from moola.training.finetune import (
     LABELLED_WEIGHT,
     LEAST_CONFIDENCE,
+    ClassAndPointers,
+    Examples,
     SelfTraining,
     SoftLabels,
     StudentPlan,
     confidence,
+    run_network,
 )
+from moola.training.loop import FitPlan, fit
+from moola.training.pretext_tasks import MaskPlan, Windows
 from tests.networks_made import CPU, scaled_features, tiny_network
 from tests.training import test_finetune_learns as learns
 from tests.training.test_finetune import N_BARS, PLAN, made_examples

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moola.core.utc_times import utc_text
+from moola.core.bars import utc_text
 from moola.errors import WrongUsage
 from moola.files import sha256_file
 from moola.models.model_files import BASE_FILE, BASE_NAME, read_encoder, write_encoder

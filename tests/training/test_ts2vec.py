@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from moola.models.model_files import weights_of
 from moola.training.encoder_training import PretrainModule, build_pretraining
 from moola.training.loop import FitPlan, fit
-from moola.training.pretext_tasks import ArmSettings
-from moola.training.ts2vec import Ts2VecArm, _crop, contrast, draw_crops, nearness
+from moola.training.pretext_tasks import ArmSettings, Ts2VecArm, _crop, contrast, draw_crops, nearness
 from tests.networks_made import tiny_encoder
 from tests.training.planted import targets_drawn
 from tests.training.toys import N_BARS, as_tensors, toy_pretraining, toy_windows, view_of

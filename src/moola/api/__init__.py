@@ -7,10 +7,8 @@ from moola.api.evaluate_frames import evaluate, report
 from moola.api.frames_given import to_pandas
 from moola.api.loaded_model import Model
 from moola.api.plotting import plot
-from moola.api.shared_bars import OverlapWarning
-from moola.api.similar_frames import similar
-from moola.api.sklearn_face import ForwardChaining, WindowClassifier
-from moola.api.stage_doors import gate, import_bars, pretrain, read_spans
+from moola.api.sklearn_face import ForwardChaining, OverlapWarning, WindowClassifier
+from moola.api.stage_doors import gate, import_bars, pretrain, read_spans, similar
 from moola.api.window_frames import autolabel, read_bars, read_windows, relative_features, sample_bars, split, windows
 from moola.core.features import FEATURE_NAMES
 

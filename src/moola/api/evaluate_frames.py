@@ -16,7 +16,7 @@ from moola.errors import InvalidData
 from moola.evaluation import figures
 from moola.evaluation.figures import CLASS_METRICS, EVENT_METRICS
 from moola.fit.inputs import facts_of
-from moola.options.option_ranges import DEFAULT_SEED
+from moola.options.option_fields import DEFAULT_SEED
 from moola.reports.contents import ReportContent
 from moola.reports.report_page import report as write_page
 from moola.tables.prediction_table import Predictions, predictions_from_frame

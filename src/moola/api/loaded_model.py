@@ -11,20 +11,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from moola.api.bars_given import bars_of
-from moola.api.frames_given import FrameT, like, path_given
+from moola.api.frames_given import FrameT, bars_of, like, path_given
 from moola.api.inputs_given import Times, Windows, table_of
-from moola.api.records import table_html
+from moola.api.stage_doors import table_html
 from moola.core.bars import Bars
 from moola.core.event_merging import MergedEvents
-from moola.fit.familiar_bars import compare_bars, compare_windows
-from moola.fit.predicting import predict_windows
+from moola.fit.predicting import compare_bars, compare_windows, predict_windows
 from moola.models.model_files import ModelFile, read_model, write_model
-from moola.options.option_ranges import DeviceName
+from moola.options.option_fields import DeviceName
 from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_bar_intervals, compare_with_bars
 from moola.scan.parts import PartReader, reader_and_judging, scan_held
-from moola.tables.bar_spool import HeldBars
+from moola.tables.bar_table import HeldBars
 from moola.tables.event_table import events_frame, events_of
 from moola.tables.prediction_table import Predictions, predictions_frame
 from moola.tables.window_file import WindowTable

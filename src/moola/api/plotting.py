@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from moola.api.bars_given import bars_of
 from moola.api.evaluate_frames import judged_of
-from moola.api.frames_given import Frame, is_frame, polars_of
+from moola.api.frames_given import Frame, bars_of, is_frame, polars_of
 from moola.api.inputs_given import Windows, table_of
-from moola.core.bars import Bars
+from moola.core.bars import Bars, minute_text
 from moola.core.expansions import class_text
-from moola.core.utc_times import minute_text
 from moola.errors import InvalidData, WrongUsage
 from moola.evaluation.calibration import reliability_bins
-from moola.options.option_ranges import DEFAULT_SEED
+from moola.options.option_fields import DEFAULT_SEED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

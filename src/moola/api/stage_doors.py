@@ -1,31 +1,95 @@
-"""Stages that a notebook calls by name: a foreign bar file, a file of spans, pretraining, the gate."""
+"""Stages that a notebook calls by name (foreign bars, spans, pretraining, similar spans, the gate), and their
+answers as tables."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
-from moola.api.bars_given import ADVICE, NAME, bars_of, foreign_of, import_options
-from moola.api.frames_given import Frame, is_frame, like, path_given, polars_of
+from markupsafe import escape
+
+from moola.api.frames_given import (
+    ADVICE,
+    NAME,
+    Frame,
+    bars_of,
+    foreign_of,
+    import_options,
+    is_frame,
+    like,
+    path_given,
+    polars_of,
+)
 from moola.api.inputs_given import table_of
-from moola.api.records import Record, Verdict
 from moola.errors import WrongUsage
+from moola.models.model_files import BASE_NAME, read_encoder
 from moola.options.judging_options import GateOptions
-from moola.options.span_options import SpanReading
-from moola.options.table_options import ImportOptions
+from moola.options.table_options import ImportOptions, SpanReading
 from moola.options.training_options import PretrainOptions
+from moola.scan.similar_spans import similar_spans
 from moola.stages import evaluate
 from moola.stages import pretrain as pretraining
 from moola.stages.cv_gate import gate_cv, is_cv
+from moola.stages.find_similar import marked_rows, similar_frame
 from moola.tables import span_file
 from moola.tables.bar_table import bars_from_frame, write_bars
 from moola.tables.foreign.columns import ForeignTable
 from moola.tables.foreign.importing import import_frame, import_table
 from moola.tables.window_file import write_windows
+
+VERDICT_COLUMNS = ("metric", "challenger", "baseline", "trivial", "difference", "low", "high", "holds")
+
+
+def table_html(title: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a small table for a notebook; every text is escaped."""
+    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell_text(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    heading = f"<thead><tr>{cells}</tr></thead>" if head else ""
+    return f"<table><caption>{escape(title)}</caption>{heading}<tbody>{body}</tbody></table>"
+
+
+def cell_text(value: Any) -> str:
+    """Return a value as a person reads it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {cell_text(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(cell_text(one) for one in value)
+    return str(value)
+
+
+class Record(dict[str, Any]):
+    """What a stage answered: a dict, shown as a table in a notebook."""
+
+    def __init__(self, title: str, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self.title = title
+
+    def _repr_html_(self) -> str:
+        return table_html(self.title, (), [(name, value) for name, value in self.items() if value is not None])
+
+
+class Verdict(Record):
+    """What the gate answered: a dict with `verdict`, `reason` and `comparisons`, shown as a table in a notebook."""
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        super().__init__(f"{content['verdict']}: {content['reason']}", content)
+
+    def _repr_html_(self) -> str:
+        rows = [[row.get(name) for name in VERDICT_COLUMNS] for row in self["comparisons"]]
+        head = ("metric", "challenger", "baseline", "uninformed", "difference", "low", "high", "rule holds")
+        title = f"{self.title}. {self['n_windows']} windows of {self['part']}, against {self['baseline']}"
+        return table_html(title, head, rows)
+
 
 OptionsT = TypeVar("OptionsT")
 
@@ -245,3 +309,64 @@ def _as_file(data: Path | str | Frame) -> Iterator[Path]:
 def _names(data: Any) -> list[str]:
     columns = data.dtype.names if hasattr(data, "dtype") else polars_of(data, "data").columns
     return list(columns)
+
+
+def similar(
+    bars: Frame,
+    at: tuple[Any, Any],
+    encoder: Path | str = BASE_NAME,
+    n: int = 20,
+    *,
+    symbol: str | None = None,
+    mirror: bool = True,
+    vectors: Path | str | None = None,
+) -> Any:
+    """Find the spans of bars that are most similar to a marked one, as `moola similar` does.
+
+    Parameters
+    ----------
+    bars
+        Bars to search; the marked span is among them.
+    at
+        Start and end of the marked span: texts or datetimes, UTC where they have no zone.
+    encoder
+        `base`, or an encoder file.
+    n
+        Most spans to find.
+    symbol
+        Symbol of the marked span, where the bars have several.
+    mirror
+        Whether spans that are alike upside down count too.
+    vectors
+        Folder where vectors of the bars are kept, so that another search starts at once; left out, none are kept.
+
+    Returns
+    -------
+    frame
+        `symbol` where bars name any, `start`, `end` (UTC, both included), `label` (`similar`), `note`, `similarity` (1
+        for the marked span itself; not a probability) and `mirrored`, most similar first: of the kind of `bars`.
+
+    Raises
+    ------
+    WrongUsage
+        The times are none, or mean no span that can be searched for: outside the bars, or of 1 bar or more than 105.
+    InvalidData
+        The bars break a rule, or are too few.
+
+    Examples
+    --------
+    >>> import moola
+    >>> bars = moola.sample_bars().head(600)
+    >>> moola.similar(bars, ("2017-01-12T10:00", "2017-01-12T18:00"), n=2).columns
+    ['start', 'end', 'label', 'note', 'similarity', 'mirrored']
+    """
+    table = bars_of(bars)
+    if len(at) != 2:
+        raise WrongUsage(f"at must be the start and the end of a span, but it has {len(at)} values. Give two times.")
+    words = tuple(one if isinstance(one, str) else one.isoformat() for one in at)
+    if n < 1:
+        raise WrongUsage(f"n must be at least 1, but it is {n}. Give another one.")
+    rows = marked_rows(table, words, symbol, "UTC", NAME)
+    folder = None if vectors is None else Path(vectors)
+    found = similar_spans(table, rows, read_encoder(Path(encoder)), n, mirror=mirror, folder=folder)
+    return like(bars, similar_frame(found, [table], "similar"))

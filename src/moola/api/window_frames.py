@@ -8,8 +8,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from moola.api.bars_given import bars_of
-from moola.api.frames_given import FrameT, like, path_given
+from moola.api.frames_given import FrameT, bars_of, like, path_given
 from moola.api.inputs_given import Windows, table_of
 from moola.core.splits import Split
 from moola.options.table_options import WindowsOptions

@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int
 
-from moola.augment.rejection import quality_problem
 from moola.augment.training_windows import Source, Window, windows_of
 from moola.augment.transforms import (
     can_mirror,
     class_swaps,
     mirror,
     mirror_keeps_label,
+    quality_problem,
     recut,
     recut_keeps_label,
     rescale,

@@ -16,7 +16,7 @@ from cyclopts.config import Env
 
 from moola import __version__
 from moola.cli import judging_commands, label_commands, run_commands, scan_commands, table_commands, training_commands
-from moola.cli.arguments import from_file, join_booleans, refuse_impossible, tell_sources
+from moola.cli.arguments import HelpPages, from_file, join_booleans, refuse_impossible, tell_sources, with_full_names
 from moola.cli.console import (
     Console,
     ConsoleOptions,
@@ -29,8 +29,6 @@ from moola.cli.console import (
     terminable,
     way_on,
 )
-from moola.cli.help_pages import HelpPages
-from moola.cli.named_runs import with_full_names
 from moola.errors import Interrupted, MoolaError
 from moola.options.option_fields import OUTPUT, everyday
 from moola.options.option_sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names

@@ -1,4 +1,4 @@
-"""Command lines made uniform: `--x true`, `--x=true`, `--x`, `--x false` and `--no-x` all work."""
+"""Command lines made uniform (`--x true`, `--x`, `--no-x`, names of runs made whole), and the pages of help."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import logging
 import math
 import os
 from contextvars import ContextVar
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from cyclopts.help.formatters.default import DefaultFormatter
 
 from moola.errors import WrongUsage
-from moola.options.option_ranges import refuse_out_of_range
+from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import (
     CONFIG_FILE,
     ENVIRONMENT,
@@ -20,6 +22,11 @@ from moola.options.option_sources import (
     own_only,
     remember_sources,
 )
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpEntry, HelpPanel
+    from rich.console import Console, ConsoleOptions
+
 
 log = logging.getLogger("moola.cli")
 _not_typed: ContextVar[str] = ContextVar("_not_typed", default="")
@@ -138,3 +145,99 @@ def _impossible(value: Any) -> str:
     if isinstance(value, int) and abs(value) > MAX_NUMBER:
         return "be within 2**53"
     return ""
+
+
+# Defaults that say nothing beyond the text beside them.
+EMPTY = ("False", "()", "None")
+
+
+def shortened(entry: HelpEntry) -> HelpEntry:
+    """Return an entry with a switch as `--[no-]name`, no empty default, and all choices at once called all."""
+    if entry.negative_names == tuple(f"--no-{name[2:]}" for name in entry.positive_names):
+        # The backslash keeps rich from reading the brackets as markup.
+        names = tuple(rf"--\[no-]{name[2:]}" for name in entry.positive_names)
+        entry = entry.copy(positive_names=names, negative_names=())
+    if entry.default in EMPTY:
+        return entry.copy(default=None)
+    if entry.choices and entry.default == str(entry.choices):
+        return entry.copy(default="all")
+    return entry
+
+
+class HelpPages(DefaultFormatter):
+    """Writes each group as a title and its indented rows."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Write one group."""
+        from cyclopts.help.specs import (
+            DefaultStyled,
+            TableSpec,
+            get_default_command_columns,
+            get_default_parameter_columns,
+        )
+        from rich.padding import Padding
+
+        if not panel.entries:
+            return
+        entries = [shortened(entry) for entry in panel.entries]
+        columns_of = get_default_command_columns if panel.format == "command" else get_default_parameter_columns
+        table = TableSpec().build(columns_of(console, options, entries), entries)
+        console.print(panel.title, highlight=False)
+        console.print(DefaultStyled(Padding(table, (0, 0, 0, 2))))
+
+
+# Options that name a run, several runs, or a run or a file.
+ONE, SEVERAL, OR_FILE = ("run",), ("compare",), ("baseline", "model")
+
+
+def with_full_names(given: Any) -> Any:
+    """Return options, or what was given without a name, with every run by its id.
+
+    `--model` takes a run too, and means its model file.
+    """
+    if is_dataclass(given) and not isinstance(given, type):
+        changed = {name: value for name, value in _changes(given) if value != getattr(given, name)}
+        return replace(given, **changed) if changed else given
+    return given
+
+
+def _changes(given: Any) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name in (*ONE, *OR_FILE):
+        value = getattr(given, name, None)
+        if isinstance(value, Path) and not (name in OR_FILE and value.exists()):
+            found.append((name, _file(value) if name == "model" else Path(full(str(value)))))
+    for name in SEVERAL:
+        if isinstance(value := getattr(given, name, None), tuple):
+            found.append((name, tuple(full(one) for one in value)))
+    if isinstance(value := getattr(given, "resume", None), str):
+        found.append(("resume", _to_continue(given, value)))
+    return found
+
+
+def full(name: str) -> str:
+    """Return the id of a complete run, or of a cv, that a name means."""
+    from moola.options.option_fields import RUNS_ROOT
+    from moola.options.study_options import CV_ROOT
+    from moola.runs.run_store import full_name
+
+    return full_name(name, (RUNS_ROOT, CV_ROOT))
+
+
+def _to_continue(given: Any, name: str) -> str:
+    from moola.options.option_fields import RUNS_ROOT
+    from moola.options.study_options import CV_ROOT, CvOptions
+    from moola.runs.run_store import full_name
+
+    return full_name(name, (CV_ROOT if isinstance(given, CvOptions) else RUNS_ROOT,), complete=False)
+
+
+def _file(named: Path) -> Path:
+    """Return the model file of a run that is named in its place; a path that is no run's name stays."""
+    from moola.options.option_fields import RUNS_ROOT
+    from moola.runs.run_store import MODEL, full_name
+
+    if len(named.parts) != 1:
+        return named
+    folder = RUNS_ROOT / full_name(str(named), (RUNS_ROOT,))
+    return folder / MODEL if folder.is_dir() else named

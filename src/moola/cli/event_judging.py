@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from moola.cli.console import Screen
-from moola.cli.progress import FitProgress
+from moola.cli.console import FitProgress, Screen
 from moola.errors import WrongUsage
 from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOptions
 from moola.options.study_options import CompareOptions, CvOptions
@@ -51,7 +50,7 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
         f"{result['reliability_plot'] or 'no plot (no event counts)'}"
     )
     if options.save_gallery is not None:
-        from moola.reports.event_gallery import event_gallery
+        from moola.reports.events_section import event_gallery
 
         event_gallery(options.save_gallery, judged, truth.bars, truth.class_names)
         screen.say(f"Found, missed and false pieces of the chart in {options.save_gallery}")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from moola.cli import event_judging
-from moola.cli.console import Console, ConsoleOptions, Flat, Screen
-from moola.cli.named_runs import full
-from moola.cli.progress import FitProgress
+from moola.cli.arguments import full
+from moola.cli.console import Console, ConsoleOptions, FitProgress, Flat, Screen
 from moola.errors import WrongUsage
-from moola.options.command_lines import command_line, window_bars_words
 from moola.options.judging_options import (
     EvalOptions,
     GateOptions,
@@ -19,6 +17,7 @@ from moola.options.judging_options import (
     ReportOptions,
 )
 from moola.options.option_fields import DATA, EVALUATION, everyday
+from moola.options.option_sources import command_line, window_bars_words
 from moola.options.study_options import CompareOptions, CvOptions
 
 NOT_PROMOTED = 4
@@ -34,7 +33,7 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
     if options.events is not None:
         return event_judging.evaluate(options, Screen(console))
     from moola.evaluation.trust import Trust
-    from moola.stages.evaluate_run import evaluate_run
+    from moola.stages.evaluate import evaluate_run
 
     result, evaluation = evaluate_run(options)
     screen = Screen(console)
@@ -78,7 +77,7 @@ def _later_words(options: LaterOptions) -> list[Any]:
 
 
 def _say_drift(screen: Screen, found: list[dict[str, Any]]) -> None:
-    from moola.evaluation.calibration_drift import DRIFT_HEADER, drift_rows
+    from moola.evaluation.calibration import DRIFT_HEADER, drift_rows
 
     if found:
         screen.say(

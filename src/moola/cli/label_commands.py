@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.cli.event_judging import say_people
-from moola.options.command_lines import window_bars_words
 from moola.options.label_options import LabelOptions, LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 from moola.options.option_fields import OUTPUT, LabelStoreFile, everyday
+from moola.options.option_sources import window_bars_words
 
 MAX_SHOWN = 20
 SPAN_WORDS = {

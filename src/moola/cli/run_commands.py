@@ -36,7 +36,7 @@ def list_runs(*, console: Console = ConsoleOptions()) -> int:
 
     Example: moola runs list
     """
-    from moola.options.option_ranges import RUNS_ROOT
+    from moola.options.option_fields import RUNS_ROOT
     from moola.runs import run_store
 
     found = run_store.list_runs(RUNS_ROOT)
@@ -52,7 +52,7 @@ def list_runs(*, console: Console = ConsoleOptions()) -> int:
 
 
 def _row(run: Any) -> dict[str, Any]:
-    from moola.runs.run_names import MANIFEST
+    from moola.runs.run_store import MANIFEST
 
     if run.manifest is None:
         return _without_figures(run, "damaged" if run.path(MANIFEST).exists() else "incomplete")
@@ -95,7 +95,7 @@ def show_run(
 
     Example: moola runs show <RUN_ID>
     """
-    from moola.options.option_ranges import RUNS_ROOT
+    from moola.options.option_fields import RUNS_ROOT
     from moola.runs import run_store
 
     found = run_store.find_run(RUNS_ROOT, run)
@@ -118,7 +118,7 @@ def prune_runs(*, options: Annotated[PruneOptions, Flat] = PruneOptions(), conso
 
     Example: moola runs prune --keep 20
     """
-    from moola.options.option_ranges import PROMOTED_ROOT, RUNS_ROOT
+    from moola.options.option_fields import PROMOTED_ROOT, RUNS_ROOT
     from moola.runs import pruning
 
     found = pruning.candidates(RUNS_ROOT, PROMOTED_ROOT, options.keep)

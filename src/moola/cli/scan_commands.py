@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
-from moola.cli.console import Console, ConsoleOptions, Flat, Screen
-from moola.cli.progress import BarProgress, WindowProgress
+from moola.cli.console import BarProgress, Console, ConsoleOptions, Flat, Screen, WindowProgress
 from moola.errors import Interrupted
 from moola.options.scan_options import ScanOptions, SimilarOptions
 
@@ -49,13 +48,13 @@ def _scan(options: ScanOptions, screen: Screen) -> int:
 def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, Any]) -> None:
     if options.plot is not None:
         from moola.reports.png_charts import event_plot
-        from moola.scan.event_views import pictures
+        from moola.scan.scanning import pictures
 
         result["pictures"] = [str(event_plot(options.plot, one)) for one in pictures(work, options.plot_limit)]
         screen.say(f"{len(result['pictures'])} pictures of {result['n_events']} events in {options.plot}")
     if options.overview is not None:
         from moola.reports.overview.events_page import write_overview
-        from moola.scan.event_views import overview
+        from moola.scan.scanning import overview
 
         about = _about(options, work, result)
         size = write_overview(options.overview, overview(work, options.overview_bars, about))
@@ -66,7 +65,7 @@ def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, An
 def _about(options: ScanOptions, work: Scan, result: dict[str, Any]) -> list[str]:
     """Say of the model what the reader of a page must know: its run, its labels, and whether it can be trusted."""
     from moola.provenance.learned_times import seen_sentence
-    from moola.stages.trust_of_run import origin_of_model
+    from moola.stages.evaluate import origin_of_model
 
     origin = origin_of_model(options.model, work.reader.model.training)
     result |= {"run_id": origin.run_id, "trust": origin.trust}
@@ -163,7 +162,7 @@ def similar(*, options: Annotated[SimilarOptions, Flat], console: Console = Cons
 
     Example: moola similar --bars data/raw/eurusd_1h_2017.parquet --at 2017-03-01T10:00 2017-03-01T18:00
     """
-    from moola.reports.similar_page import write_similar_page
+    from moola.reports.report_page import write_similar_page
     from moola.stages.find_similar import find_similar
 
     screen = Screen(console)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.cli.label_commands import show_placed
-from moola.options.command_lines import command_line, window_bars_words
 from moola.options.option_fields import Bars
+from moola.options.option_sources import command_line, window_bars_words
 from moola.options.table_options import (
     AutolabelOptions,
     ConvertOptions,

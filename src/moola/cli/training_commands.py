@@ -6,12 +6,10 @@ import io
 from pathlib import Path
 from typing import Annotated, Any
 
-from moola.cli.console import Console, ConsoleOptions, Flat, Screen
-from moola.cli.progress import EpochProgress, FitProgress, TrialProgress
+from moola.cli.console import Console, ConsoleOptions, EpochProgress, FitProgress, Flat, Screen, TrialProgress
 from moola.errors import Interrupted
 from moola.locks import alone, lock_beside
-from moola.options.command_lines import command_line, command_words, window_bars_words
-from moola.options.option_sources import CONFIG_FILE
+from moola.options.option_sources import CONFIG_FILE, command_line, command_words, window_bars_words
 from moola.options.study_options import BenchmarkOptions, TuneOptions
 from moola.options.training_options import (
     ExportOptions,
@@ -41,7 +39,7 @@ def pretrain_ts2vec(*, options: Annotated[PretrainTs2VecOptions, Flat], console:
 
 
 def _pretrain(options: PretrainOptions, screen: Screen) -> int:
-    from moola.fit.teams import run_together
+    from moola.fit.processes import run_together
     from moola.stages import pretrain
 
     checkpoint = pretrain.checkpoint_of(options.output)

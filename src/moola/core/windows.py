@@ -8,15 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.lib.stride_tricks import sliding_window_view
 
-from moola.core.bars import Bars, bar_interval_us
+from moola.core.bars import Bars
 
 WINDOW_BARS = 105
 INNER_ZONE = (30, 75)
-# The longest gap that a window may have, where nobody says: three days, 11 usual bars (for daily bars a week of
-# holidays between two weekends), or 1.4 times the break of most weeks (the long weekends of stocks).
-LEAST_GAP_S, GAP_BARS, GAP_BREAKS = 72 * 3600.0, 11, 1.4
-HOUR_US = 3_600_000_000
-WEEK_US = 7 * 24 * HOUR_US
 
 
 def inner_zone(window_bars: int) -> tuple[int, int]:
@@ -35,29 +30,6 @@ class CutWindows:
 
     def __len__(self) -> int:
         return len(self.first_bar)
-
-
-def allowed_gap_s(start_us: Int[np.ndarray, " bars"], max_gap_hours: float | None = None) -> float:
-    """Return the longest time between neighbouring bars inside a window, in seconds.
-
-    Parameters
-    ----------
-    start_us
-        Starts of one symbol's bars, ascending.
-    max_gap_hours
-        What was asked for; None finds it from the bars: 72 hours, or longer where bars are long (11 of them) or rest
-        for longer every week (1.4 times the median over three weeks or more).
-    """
-    if max_gap_hours is not None:
-        return max_gap_hours * 3600
-    step = np.diff(start_us)
-    usual_s = bar_interval_us(start_us) / 1e6
-    week = start_us[1:] // WEEK_US
-    begins = np.flatnonzero(np.diff(week, prepend=week[:1] - 1))
-    break_s = float(np.median(np.maximum.reduceat(step, begins))) / 1e6 if len(begins) > 2 else 0.0
-    # A rest of more than a weekend is a gap, and bars of a day hold their weekends in the 11.
-    rests = usual_s < LEAST_GAP_S / 3 and break_s <= LEAST_GAP_S
-    return max(LEAST_GAP_S, GAP_BARS * usual_s, GAP_BREAKS * break_s if rests else 0.0)
 
 
 def cut_windows(bars: Bars, stride: int, window_bars: int = WINDOW_BARS, max_gap_s: float | None = None) -> CutWindows:

@@ -15,8 +15,17 @@ from moola.evaluation.comparisons import (
     percentile_interval,
     windows_for_power,
 )
-from moola.evaluation.event_figures import ALARMS, AP_CLASS, ECE, LEAST_BLOCKS, reliability, resampling_weights
-from moola.evaluation.event_references import N_DRAWS, random_figure, random_pieces
+from moola.evaluation.event_figures import (
+    ALARMS,
+    AP_CLASS,
+    ECE,
+    LEAST_BLOCKS,
+    N_DRAWS,
+    random_figure,
+    random_pieces,
+    reliability,
+    resampling_weights,
+)
 from moola.evaluation.gates import ECE_MARGIN, SURE, Comparison, ece_may_be_noise
 from moola.evaluation.span_metrics import (
     RIGHT_IOU,
@@ -27,7 +36,7 @@ from moola.evaluation.span_metrics import (
     event_ece,
 )
 from moola.options.judging_options import EceRule
-from moola.options.option_ranges import MIN_GAIN
+from moola.options.option_fields import MIN_GAIN
 
 AP = average_precision_at(RIGHT_IOU, with_class=True)
 RULES = {

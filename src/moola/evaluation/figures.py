@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from moola.core.expansions import ENDS
-from moola.evaluation import class_metrics, event_detection, pointer_metrics
+from moola.evaluation import class_metrics, pointer_metrics
 from moola.evaluation import class_metrics as proper_scores
 from moola.evaluation.calibration import perfect_ece_range, reliability_bins
 from moola.evaluation.class_metrics import Metric
@@ -106,11 +106,11 @@ def event_metric_table(names: tuple[str, ...], threshold: float) -> dict[str, Me
         table["pointer_precision"] = pointer_metrics.pointer_precision(threshold)
         table["pointer_recall"] = pointer_metrics.pointer_recall(threshold)
     if "event_map" in names:
-        table["event_map"] = event_detection.mean_average_precision
-        for tolerance in event_detection.MAP_TOLERANCES:
-            table[f"event_ap_pm{tolerance}"] = event_detection.average_precision_at(tolerance)
+        table["event_map"] = pointer_metrics.mean_average_precision
+        for tolerance in pointer_metrics.MAP_TOLERANCES:
+            table[f"event_ap_pm{tolerance}"] = pointer_metrics.average_precision_at(tolerance)
     if "expansion_iou" in names:
-        table["expansion_iou"] = event_detection.expansion_iou
+        table["expansion_iou"] = pointer_metrics.expansion_iou
     return table
 
 

@@ -20,7 +20,7 @@ from moola.evaluation.comparisons import (
 )
 from moola.evaluation.figures import TrainingFacts, trivial_predictions
 from moola.options.judging_options import EceRule
-from moola.options.option_ranges import MIN_GAIN
+from moola.options.option_fields import MIN_GAIN
 from moola.tables.prediction_table import Predictions
 
 ECE_MARGIN = 0.02

@@ -11,7 +11,7 @@ import numpy as np
 from moola.evaluation.class_metrics import brier
 from moola.evaluation.comparisons import block_length, block_weights, windows_for_power
 from moola.evaluation.gates import SURE
-from moola.options.option_ranges import MIN_GAIN
+from moola.options.option_fields import MIN_GAIN
 from moola.tables.prediction_table import Predictions
 
 QUESTION = "Should I trust it?"

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 
 from moola.augment import class_swaps
-from moola.core.bar_lengths import window_bar_interval_s
+from moola.core.bars import time_us, utc_text, window_bar_interval_s
 from moola.core.expansions import length_weights
 from moola.core.features import RobustScaler
 from moola.core.splits import Intervals
-from moola.core.utc_times import time_us, utc_text
 from moola.core.windows import rows_of
 from moola.evaluation.calibration import fit_temperature
 from moola.evaluation.figures import TrainingFacts

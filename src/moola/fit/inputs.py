@@ -19,7 +19,7 @@ from moola.evaluation.figures import TrainingFacts
 from moola.files import sha256_file
 from moola.fit.synthetic import check_cpsa
 from moola.models.model_files import BASE_NAME, EncoderFile, each_encoder, encoder_sha256, named_encoders, read_encoder
-from moola.options.option_ranges import HeadKind, refuse_out_of_range
+from moola.options.option_fields import HeadKind, refuse_out_of_range
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import find_leaks
 from moola.tables.split_file import read_split, verify_split

@@ -15,23 +15,22 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from moola.augment.transforms import class_swaps
-from moola.core.bars import Bars
+from moola.core.bars import Bars, allowed_gap_s
 from moola.core.event_merging import MergedEvents, WindowCurves, merge_windows, suppress
 from moola.core.expansions import NO_POINTER, length_weights
 from moola.core.features import mirrored_features, relative_features
 from moola.core.seeds import generator
 from moola.core.spans import BACKGROUND, bars_covered, window_starts
 from moola.core.splits import Intervals
-from moola.core.windows import allowed_gap_s, cut_windows, inner_zone, take_windows
+from moola.core.windows import cut_windows, inner_zone, take_windows
 from moola.evaluation.calibration import calibrated, fit_temperature
 from moola.evaluation.label_quality import by_suspicion
 from moola.evaluation.pointer_metrics import HIT_BARS
-from moola.fit.chart_reading import BarVectors
 from moola.fit.linear_heads_fit import encoded
-from moola.fit.predicting import decode
+from moola.fit.predicting import BarVectors, decode
 from moola.fit.presence import LEAST_SPANS, MAX_OVERLAP, fit_presence
 from moola.fit.presence_stages import Marked
-from moola.models.linear_heads import LinearHeads
+from moola.models.heads import LinearHeads
 from moola.models.model_files import EncoderFile, ModelFile
 from moola.models.network import EnhancedSimpleLSTM
 from moola.models.presence_part import Chart, chart_of, read_chart

@@ -1,28 +1,114 @@
-"""Stage `predict`: a model file and windows in, a table of predictions out."""
+"""What a model makes of windows (stage `predict`) and of a chart (one vector a bar), with a warning of bars unlike
+those that calibrated it."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
 
+from moola.core.bars import Bars
 from moola.core.expansions import best_pair, mass_around, mass_near
-from moola.core.features import mirrored_features
+from moola.core.features import mirrored_features, relative_features
+from moola.core.likeness import Compared, compare_with
+from moola.core.windows import cut_windows, inner_zone, take_windows
 from moola.errors import InvalidData
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.pointer_metrics import HIT_BARS
-from moola.fit.familiar_bars import compare_windows
 from moola.models.model_files import ModelFile, read_model
 from moola.options.training_options import PredictOptions
-from moola.provenance.learned_times import agreed_window_bars, compare_bar_intervals, seen_among
+from moola.provenance.learned_times import agreed_window_bars, compare_bar_intervals, seen_among, spread
+from moola.tables.bar_table import LaidOutBars, symbol_gap_s
 from moola.tables.prediction_table import Predictions, write_predictions
 from moola.tables.window_file import WindowTable, read_windows
 from moola.training.device import prepare_device
-from moola.training.finetune import run_network
+from moola.training.finetune import run_encoder, run_network
+
+log = logging.getLogger(__name__)
+# Evenly spread windows without a common bar, of all that are read: more would take longer and say little more.
+MOST_WINDOWS = 200
+
+
+def compare_windows(
+    model: ModelFile, table: WindowTable, device: torch.device, warn: Callable[[str], None] = log.warning
+) -> dict[str, Any]:
+    """Warn where windows of a table are unlike those that calibrated the model; a model of before gives no warning.
+
+    Returns
+    -------
+    dict
+        `likeness`: what was found (`Compared.as_dict`); None where the model or too few windows have nothing to tell.
+    """
+    if model.likeness is None:
+        return {"likeness": None}
+    rows = spread(_apart(table), MOST_WINDOWS)
+    features = table.take(rows).with_features().features
+    assert features is not None
+    return _told(_compared(model, features, device), warn)
+
+
+def compare_bars(
+    model: ModelFile,
+    bars: LaidOutBars,
+    max_gap_hours: float | None,
+    device: torch.device,
+    warn: Callable[[str], None] = log.warning,
+) -> dict[str, Any]:
+    """Do the same with windows of bars that are laid out, symbol by symbol."""
+    if model.likeness is None:
+        return {"likeness": None}
+    n_bars, total = model.n_seen_bars, max(sum(bars.n_bars), 1)
+    found = [np.zeros((0, n_bars, 4))]
+    for symbol, n_own in enumerate(bars.n_bars):
+        n_asked = -(-MOST_WINDOWS * n_own // total)
+        places = spread(np.arange(0, n_own - n_bars + 1, n_bars), n_asked)
+        limit_s = symbol_gap_s(bars, symbol, max_gap_hours)
+        found += [_window(bars.read(symbol, int(first), int(first) + n_bars), n_bars, limit_s) for first in places]
+    return _told(_compared(model, relative_features(np.concatenate(found)), device), warn)
+
+
+def _window(bars: Bars, n_bars: int, limit_s: float) -> Float[np.ndarray, "windows bars 4"]:
+    """Return the one window of so many bars; none where a gap is too long."""
+    return take_windows(bars.ohlc, cut_windows(bars, 1, n_bars, limit_s).first_bar, n_bars)
+
+
+def _apart(table: WindowTable) -> np.ndarray:
+    """Rows in order of time of which none shares a bar with another; without times, those of different bars."""
+    if table.start_us is None or table.close_us is None:
+        return np.sort(np.unique(table.intervals().group, return_index=True)[1])
+    kept: list[int] = []
+    over: dict[str, int] = {}
+    for row in np.lexsort([table.close_us, table.start_us]).tolist():
+        if table.start_us[row] >= over.get(table.symbol[row], table.start_us[row]):
+            kept.append(row)
+            over[table.symbol[row]] = table.close_us[row]
+    return np.array(kept, dtype=np.int64)
+
+
+def _compared(
+    model: ModelFile, features: Float[np.ndarray, "windows bars 11"], device: torch.device
+) -> Compared | None:
+    assert model.likeness is not None
+    seen = features[:, : model.n_seen_bars]
+    if not len(seen):
+        return None
+    pooled = run_encoder(model.network.encoder, model.scaler.transform(seen), device).mean(axis=1)
+    return compare_with(model.likeness, pooled, seen)
+
+
+def _told(found: Compared | None, warn: Callable[[str], None]) -> dict[str, Any]:
+    if found is not None and found.unlike:
+        warn(found.sentence())
+    return {"likeness": None if found is None else found.as_dict()}
+
 
 # Of bars with the same mass around them, the likeliest itself.
 PEAK_SHARE = 0.01
@@ -154,3 +240,88 @@ def predict(options: PredictOptions) -> dict[str, Any]:
         **intervals,
         **compare_windows(model, table, device),
     }
+
+
+Vectors = Float[np.ndarray, "windows bars hidden"]
+
+
+@contextmanager
+def heard(encoder: nn.Module) -> Iterator[list[Tensor]]:
+    """Keep what an encoder says while a network reads windows, so that it need not read them twice."""
+    said: list[Tensor] = []
+    handle = encoder.register_forward_hook(lambda _module, _inputs, output: said.append(output.cpu()))
+    try:
+        yield said
+    finally:
+        handle.remove()
+
+
+def vectors_heard(said: list[Tensor], n_windows: int, model: ModelFile) -> list[Vectors]:
+    """Return the vectors of windows each way, from the passes in which they were read.
+
+    Linear heads read a pass of windows both ways before the next pass; others read all windows one way, then the other.
+    """
+    ways = n_ways(model)
+    by_way = len(said) // ways
+    if model.network.head_kind == "linear":
+        pieces = [said[way::ways] for way in range(ways)]
+    else:
+        pieces = [said[way * by_way : (way + 1) * by_way] for way in range(ways)]
+    return [torch.cat(piece)[:n_windows].numpy() for piece in pieces]
+
+
+class BarVectors:
+    """Sums of vectors over windows, bar by bar, added in the order of the windows.
+
+    A bar that no window has in its zone has the mean over all windows that have it; where `zone_alone`, none.
+    """
+
+    def __init__(
+        self, n_bars: int, n_hidden: int, n_ways: int, zone: tuple[int, int], zone_alone: bool = False
+    ) -> None:
+        self.zone, self.zone_alone = zone, zone_alone
+        self.inner = np.zeros((n_ways, n_bars, n_hidden), dtype=np.float32)
+        self.whole = np.zeros((n_ways, n_bars, n_hidden), dtype=np.float32)
+        self.n_inner, self.n_whole = np.zeros(n_bars, dtype=np.int64), np.zeros(n_bars, dtype=np.int64)
+
+    def add(self, first_bar: Int[np.ndarray, " windows"], by_way: list[Vectors]) -> None:
+        """Add windows, which begin at these bars of the chart."""
+        n_seen = by_way[0].shape[1]
+        first, last = self.zone
+        for row, start in enumerate(first_bar):
+            for way, vectors in enumerate(by_way):
+                self.inner[way, start + first : start + last] += vectors[row, first:last]
+                self.whole[way, start : start + n_seen] += vectors[row]
+            self.n_inner[start + first : start + last] += 1
+            self.n_whole[start : start + n_seen] += 1
+
+    def means(self) -> tuple[tuple[Float[np.ndarray, "bars hidden"], ...], Bool[np.ndarray, " bars"]]:
+        """Return the mean vectors each way, and which bars a window has."""
+        if self.zone_alone:
+            count = np.maximum(self.n_inner, 1)[:, None].astype(np.float32)
+            return tuple(inner / count for inner in self.inner), self.n_inner > 0
+        is_inner = (self.n_inner > 0)[:, None]
+        count = np.maximum(np.where(self.n_inner > 0, self.n_inner, self.n_whole), 1)[:, None].astype(np.float32)
+        found = tuple(
+            np.where(is_inner, inner, whole) / count for inner, whole in zip(self.inner, self.whole, strict=True)
+        )
+        return found, self.n_whole > 0
+
+
+def zone_of(model: ModelFile) -> tuple[int, int]:
+    """Bars of a window in which a model is trusted: the inner zone, as far as the model sees it."""
+    first, last = inner_zone(model.window_bars)
+    return first, min(last, model.n_seen_bars)
+
+
+def sums_for(model: ModelFile, n_bars: int, ahead: int | None) -> BarVectors:
+    """Return where vectors of a chart are added up; no vector depends on more than `ahead` bars after its bar."""
+    hidden, ways, n_seen = model.network.encoder.output_dim, n_ways(model), model.n_seen_bars
+    if ahead is None:
+        return BarVectors(n_bars, hidden, ways, zone_of(model))
+    return BarVectors(n_bars, hidden, ways, (n_seen - 1 - ahead, n_seen), zone_alone=True)
+
+
+def n_ways(model: ModelFile) -> int:
+    """Count the ways in which windows are read: upside down too where it is known what each class becomes."""
+    return 1 if model.mirror is None else 2

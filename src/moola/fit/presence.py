@@ -23,15 +23,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 
-from moola.core.bars import Bars
+from moola.core.bars import Bars, allowed_gap_s
 from moola.core.event_merging import MergedEvents, overlap, suppress
 from moola.core.features import relative_features
 from moola.core.spans import BACKGROUND
-from moola.core.windows import allowed_gap_s, cut_windows, take_windows
+from moola.core.windows import cut_windows, take_windows
 from moola.errors import InvalidData
 from moola.evaluation.calibration import fit_platt
-from moola.fit.chart_reading import heard, sums_for, vectors_heard
-from moola.fit.predicting import read_windows_both_ways
+from moola.fit.predicting import heard, read_windows_both_ways, sums_for, vectors_heard
 from moola.fit.presence_stages import (
     EVENT_IOU,
     N_BLOCKS,

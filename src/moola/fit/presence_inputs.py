@@ -8,16 +8,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from moola.core.bars import Bars, bar_lengths_us
+from moola.core.bars import Bars, bar_lengths_us, time_us, utc_text
 from moola.core.spans import BACKGROUND, place_spans
-from moola.core.utc_times import time_us, utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.fit.inputs import Material
 from moola.fit.presence import AHEAD, fit_presence, read_chart_of
 from moola.fit.presence_stages import Marked
 from moola.models.model_files import ModelFile
 from moola.models.presence_part import Presence, lag_of
-from moola.options.span_options import SpanReading
+from moola.options.table_options import SpanReading
 from moola.options.training_options import TrainOptions
 from moola.tables.bar_table import read_bars
 from moola.tables.span_file import bars_of, read_spans, read_stretches, spans_on_bars, stretch_rows

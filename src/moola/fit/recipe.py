@@ -26,13 +26,20 @@ from moola.models.model_files import ModelFile
 from moola.models.network import NETWORKS, Encoder, EncoderArchitecture, EnhancedSimpleLSTM, build_encoder
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import spread, usable_rows
+from moola.tables.cutting import WindowSource, open_source
 from moola.tables.window_file import WindowTable
-from moola.tables.window_sources import WindowSource, open_source
 from moola.training.device import training_dtype
-from moola.training.finetune import ClassAndPointers, EncoderProof, Examples, FinetunePlan
+from moola.training.finetune import (
+    ClassAndPointers,
+    EncoderProof,
+    Examples,
+    FinetunePlan,
+    SelfTraining,
+    SoftLabels,
+    StudentPlan,
+)
 from moola.training.loop import FitPlan, FitState, Objective, OnEpoch, fit
 from moola.training.pretext_tasks import MaskPlan
-from moola.training.selftrain import SelfTraining, SoftLabels, StudentPlan
 
 # Stage of self-training: a trained model labels windows without labels, and a student learns from them.
 

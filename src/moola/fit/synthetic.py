@@ -17,14 +17,14 @@ from moola.core.seeds import generator
 from moola.core.splits import Split
 from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
-from moola.options.option_ranges import TaskName, refuse_out_of_range
+from moola.options.option_fields import TaskName, refuse_out_of_range
 from moola.options.table_options import CpsaPreviewOptions
 from moola.options.training_options import PretrainOptions, TrainOptions
 from moola.provenance.learned_times import with_window_bars
 from moola.tables.bar_table import read_bars
+from moola.tables.cutting import WindowSource
 from moola.tables.split_file import read_split, verify_split
 from moola.tables.window_file import WindowTable, read_windows
-from moola.tables.window_sources import WindowSource
 from moola.training.encoder_training import ARMS, DEFAULT_ARMS, MASKED_ARMS, TakeWindows
 from moola.training.loop import FitState
 from moola.training.pretext_tasks import Windows

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from moola.label.chart_state import BarSpan, Change
 from moola.label.page_fields import REFUSALS, Annotator, ClassName
-from moola.label.page_spans import BarSpan, Change
 from moola.label.page_state import PageState
 
 MOST_CHANGES = 500

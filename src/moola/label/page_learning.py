@@ -15,7 +15,7 @@ from moola.core.bars import Bars
 from moola.core.seeds import generator
 from moola.core.spans import bars_covered
 from moola.errors import MoolaError
-from moola.label.page_spans import ChartState
+from moola.label.chart_state import ChartState
 
 if TYPE_CHECKING:
     from moola.fit.label_learning import PersonMarks, Proposals

@@ -14,8 +14,8 @@ from moola.core.seeds import generator
 from moola.errors import InvalidData, WrongUsage
 from moola.label.page_model import ModelAnswers, OutOfFold
 from moola.label.page_windows import WindowList
-from moola.labels.annotators import agreement, by_window, conflicts
 from moola.labels.label_positions import Mark
+from moola.labels.label_stats import agreement, by_window, conflicts
 from moola.tables.label_store import LabelStore, WindowLabel
 
 QueueName = Literal["time", "random", "uncertainty", "disagreement", "diversity", "label errors", "conflicts"]

@@ -13,17 +13,16 @@ import numpy as np
 from moola.core.windows import inner_zone
 from moola.errors import OperationFailed, WrongUsage
 from moola.files import sha256_bytes
-from moola.label.page_bars import ChartBars
+from moola.label.chart_state import ChartBars, ChartState
 from moola.label.page_files import PageFiles
 from moola.label.page_learning import Learner
 from moola.label.page_model import ModelAnswers, OutOfFold, read_answers, read_out_of_fold
 from moola.label.page_queue import SECOND_LOOKS, LabelsHere, Queues, Review, next_look, tell
-from moola.label.page_spans import ChartState
 from moola.label.page_windows import WindowList, cut_window_list, window_list_of_file
 from moola.labels.label_export import mark_warnings
 from moola.labels.label_positions import BarPlaces, Mark, bars_content, learn_bars, read_named_bars, require_same_bars
 from moola.options.label_options import LabelOptions
-from moola.options.option_ranges import refuse_out_of_range
+from moola.options.option_fields import refuse_out_of_range
 from moola.tables.bar_table import read_volume
 from moola.tables.label_store import GRADES, Expansion, LabelStore, WindowLabel
 

@@ -12,8 +12,8 @@ import polars as pl
 
 from moola.core.windows import inner_zone, take_windows
 from moola.errors import InvalidData, Problem, WrongUsage
-from moola.labels.annotators import NotChosen, by_window, choose, disagreement, mean_marks, unlike
 from moola.labels.label_positions import BarPlaces, Mark, PlacedLabel, learn_bars, read_named_bars, require_same_bars
+from moola.labels.label_stats import NotChosen, by_window, choose, disagreement, mean_marks, unlike
 from moola.labels.span_labels import export_spans
 from moola.options.label_options import LabelsExportOptions
 from moola.tables.label_store import GRADES, LabelStore, WindowLabel

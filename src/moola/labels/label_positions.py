@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moola.core.bars import Bars, bar_interval_us
-from moola.core.utc_times import utc_text
+from moola.core.bars import Bars, bar_interval_us, utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.tables.bar_table import read_bars
 from moola.tables.label_store import LabelStore, WindowLabel

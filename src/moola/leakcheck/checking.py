@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from moola.leakcheck import feature_checks, place_checks, run_checks, split_checks, training_controls
+from moola.leakcheck import feature_checks, run_checks, split_checks, training_controls
 from moola.leakcheck.subject import Finding, Subject, open_subject
 from moola.options.judging_options import LeakcheckOptions
 
@@ -25,7 +25,7 @@ CHECKS: dict[str, Check] = {
     "perturbed future": feature_checks.perturbed_future,
     "label in features": feature_checks.label_in_features,
     "label in columns": feature_checks.label_in_columns,
-    "place in window": place_checks.place_in_window,
+    "place in window": feature_checks.place_in_window,
     "encoder": run_checks.encoder,
     "run files": run_checks.run_files,
     "scaler": run_checks.scaler,

@@ -7,11 +7,11 @@ import re
 import numpy as np
 from jaxtyping import Int
 
+from moola.core.bars import utc_text
 from moola.core.splits import PARTS
-from moola.core.utc_times import utc_text
 from moola.files import read_json
 from moola.leakcheck.subject import PAIRS, Finding, Subject
-from moola.options.command_lines import command_line, window_bars_words
+from moola.options.option_sources import command_line, window_bars_words
 
 TIMES_ADVICE = "Write the split again with `moola split`, which purges by time."
 NO_TIMES = "the windows have no start_ts and end_ts: "

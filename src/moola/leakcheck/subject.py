@@ -15,7 +15,7 @@ from moola.errors import InvalidData
 from moola.files import sha256_file
 from moola.models.model_files import EncoderFile, read_encoder
 from moola.options.judging_options import LeakcheckOptions
-from moola.options.option_ranges import RUNS_ROOT
+from moola.options.option_fields import RUNS_ROOT
 from moola.provenance.learned_times import with_window_bars
 from moola.runs import run_store
 from moola.tables.split_file import SplitFile, read_split

@@ -19,7 +19,7 @@ from moola.evaluation.figures import Figure, TrainingFacts, evaluate
 from moola.files import json_bytes, sha256_file, write_atomic
 from moola.leakcheck.subject import Finding, Subject
 from moola.models.model_files import read_model, weights_digest
-from moola.options.option_ranges import RUNS_ROOT
+from moola.options.option_fields import RUNS_ROOT
 from moola.options.training_options import TrainOptions
 from moola.runs import run_store, tracking
 from moola.stages.evaluate import judged_predictions, training_facts

@@ -1,4 +1,5 @@
-"""Heads on an encoder's vectors: pointer curves and the class, with a hidden layer (`mlp`)."""
+"""Heads on an encoder's vectors: pointer curves and the class, without a hidden layer (specification 11) or with one
+(`mlp`)."""
 
 from __future__ import annotations
 
@@ -117,3 +118,96 @@ def averaged(outputs: list[Outputs]) -> Outputs:
     if not curves:
         return Outputs(class_logits, None)
     return Outputs(class_logits, torch.logsumexp(torch.stack(curves), dim=0) - math.log(len(curves)))
+
+
+# Width in bars of what counts as a pointer's neighbourhood where a class is learned and read.
+SIGMA_BARS = 1.5
+
+
+def mixed_logits(
+    by_start: Float[Tensor, "windows bars classes"],
+    by_end: Float[Tensor, "windows bars classes"],
+    rest: Float[Tensor, "windows classes"],
+    curves: Float[Tensor, "windows bars 2"],
+    sigma_bars: float = SIGMA_BARS,
+) -> Float[Tensor, "windows classes"]:
+    """Return ln of the class probabilities averaged over every expansion that the curves allow.
+
+    p(class) = sum over start <= end of P(start, end) softmax(by_start[start] + by_end[end] + rest), with P the product
+    of both curves, scaled to sum to 1, and both scores smoothed over `sigma_bars` as the target curves are. A window
+    with two likely expansions gets what lies between their classes, and not the class of their mean.
+    """
+    bars = torch.arange(curves.shape[1], device=curves.device, dtype=curves.dtype)
+    apart = bars[None, :] - bars[:, None]
+    near = torch.softmax(-0.5 * (apart / sigma_bars) ** 2, dim=1)
+    joint = curves[:, :, None, 0] * curves[:, None, :, 1] * (apart >= 0).to(curves.dtype)
+    joint = joint / joint.sum(dim=(1, 2), keepdim=True).clamp(min=1e-30)
+    prob = torch.softmax((near @ by_start)[:, :, None] + (near @ by_end)[:, None] + rest[:, None, None], dim=3)
+    return (joint[..., None] * prob).sum(dim=(1, 2)).clamp(min=1e-12).log()
+
+
+class LinearHeads(nn.Module):
+    """Pointer curves and class, both linear in the encoder's vectors; takes the place of `Heads`.
+
+    With x_t the vector of bar t, a pointer has the logit u.x_t and the curve softmax over t. An expansion from s to e
+    has the class logits W [x_s, x_e, mean_t x_t] + b, and a window the mean of the probabilities of all its expansions
+    (`mixed_logits`); without pointers W mean_t x_t + b. Standardisation is part of u, W and b, so that these are all
+    there is to keep. All zeros until `fit_linear_heads` has fitted them.
+
+    Parameters
+    ----------
+    dim
+        Values of a bar's vector.
+    """
+
+    def __init__(self, dim: int, n_classes: int, predict_pointers: bool) -> None:
+        super().__init__()
+        self.pointer_head = nn.Linear(dim, len(POINTERS), bias=False) if predict_pointers else None
+        self.class_head = nn.Linear(dim * (1 + len(POINTERS) * predict_pointers), n_classes)
+        for weights in self.parameters():
+            nn.init.zeros_(weights)
+
+    def forward(self, encoded: Float[Tensor, "windows bars hidden"]) -> Outputs:
+        """Read windows one way: class logits and, with pointers, a start and an end logit per bar."""
+        return outputs_of(self.scores(encoded), None if self.pointer_head is None else self.pointer_head(encoded))
+
+    def scores(self, encoded: Float[Tensor, "windows bars hidden"]) -> list[Tensor]:
+        """Return the class scores of each bar as a start and as an end, where there are pointers, and of the mean."""
+        mean = encoded.mean(dim=1)
+        if self.pointer_head is None:
+            return [self.class_head(mean)]
+        by_start, by_end, by_mean = self.class_head.weight.chunk(3, dim=1)
+        return [encoded @ by_start.T, encoded @ by_end.T, mean @ by_mean.T + self.class_head.bias]
+
+    def both_ways(
+        self,
+        encoded: Float[Tensor, "windows bars hidden"],
+        mirrored: Float[Tensor, "windows bars hidden"],
+        class_mirror: list[int],
+    ) -> Outputs:
+        """Read windows and their price mirrors at once, as these heads were fitted.
+
+        Pointer logits of both are averaged, and class scores too, those of the mirror in the order of `class_mirror`
+        (the class that each becomes upside down). A window and its mirror get the same curves, and the same classes but
+        for that order.
+        """
+        return outputs_of(*self.scores_both_ways(encoded, mirrored, class_mirror))
+
+    def scores_both_ways(
+        self,
+        encoded: Float[Tensor, "windows bars hidden"],
+        mirrored: Float[Tensor, "windows bars hidden"],
+        class_mirror: list[int],
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Return what `outputs_of` takes, the mean of both ways."""
+        logits = None if self.pointer_head is None else (self.pointer_head(encoded) + self.pointer_head(mirrored)) / 2
+        ways = zip(self.scores(encoded), self.scores(mirrored), strict=True)
+        return [(one + turned[..., class_mirror]) / 2 for one, turned in ways], logits
+
+
+def outputs_of(scores: list[Tensor], pointer_logits: Tensor | None) -> Outputs:
+    """Return the outputs of linear heads, from their class scores and pointer logits; in the type of these."""
+    if pointer_logits is None:
+        return Outputs(scores[0], None)
+    by_start, by_end, rest = scores
+    return Outputs(mixed_logits(by_start, by_end, rest, torch.softmax(pointer_logits, dim=1)), pointer_logits)

@@ -30,7 +30,7 @@ from moola.models.network import (
 )
 from moola.models.presence_part import Presence, restored, stored
 from moola.models.sealed import digest, read_sealed, write_sealed
-from moola.options.option_ranges import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS, HeadKind
+from moola.options.option_fields import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS, HeadKind
 
 ENCODER_KIND = "encoder"
 MODEL_KIND = "model"

@@ -15,9 +15,8 @@ from torch.nn import functional
 
 from moola.core.features import N_FEATURES, RobustScaler
 from moola.core.seeds import derive_seed
-from moola.models.heads import POINTERS, Heads, Outputs, averaged
-from moola.models.linear_heads import LinearHeads
-from moola.options.option_ranges import HeadKind
+from moola.models.heads import POINTERS, Heads, LinearHeads, Outputs, averaged
+from moola.options.option_fields import HeadKind
 
 # Encoders: scaled features of a window to one vector per bar.
 

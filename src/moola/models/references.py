@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from moola.core.features import FEATURE_NAMES
-from moola.core.path_distances import dtw_squared, z_normalised
 from moola.core.seeds import derive_seed
+from moola.core.span_matching import dtw_squared, z_normalised
 from moola.core.windows import inner_zone
 from moola.errors import InvalidData, OperationFailed
 

@@ -6,8 +6,12 @@ from typing import Annotated, Literal, get_args
 
 from moola.errors import WrongUsage
 from moola.options.option_fields import (
+    COUNT_OR_NONE,
+    DEFAULT_SEED,
     EVALUATION,
     OUTPUT,
+    PROBABILITY,
+    PROMOTED_NAME,
     AllowOverlap,
     Bars,
     BootstrapSeed,
@@ -24,8 +28,7 @@ from moola.options.option_fields import (
     everyday,
     says,
 )
-from moola.options.option_ranges import COUNT_OR_NONE, DEFAULT_SEED, PROBABILITY, PROMOTED_NAME
-from moola.options.span_options import AnnotatedTimes, SpanReading, Stretches
+from moola.options.table_options import AnnotatedTimes, SpanReading, Stretches
 
 EceRule = Literal["contract", "noise"]
 

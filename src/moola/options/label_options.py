@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 from moola.options.option_fields import (
     DATA,
+    DEFAULT_SEED,
     EVERYDAY,
     MACHINE,
+    MAX_CONTEXT,
+    MAX_PORT,
     MODEL,
     ONLY_ON,
     OUTPUT,
@@ -20,6 +23,7 @@ from moola.options.option_fields import (
     MaxGapHours,
     NoExpansion,
     Output,
+    Range,
     Seed,
     Stride,
     Symbol,
@@ -29,8 +33,7 @@ from moola.options.option_fields import (
     everyday,
     says,
 )
-from moola.options.option_ranges import DEFAULT_SEED, MAX_CONTEXT, MAX_PORT, Range
-from moola.options.span_options import AnnotatedTimes, SpanReading, Stretches, Timezone
+from moola.options.table_options import AnnotatedTimes, SpanReading, Stretches, Timezone
 
 
 @dataclass(frozen=True, kw_only=True)

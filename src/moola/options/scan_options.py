@@ -6,11 +6,17 @@ from typing import Annotated
 
 from moola.errors import WrongUsage
 from moola.options.option_fields import (
+    BELOW_1,
+    COUNT,
+    COUNT_OR_NONE,
     DATA,
     EVERYDAY,
     MACHINE,
     MODEL,
+    NOT_NEGATIVE,
     OUTPUT,
+    POSITIVE,
+    PROBABILITY,
     Bars,
     Engine,
     Machine,
@@ -21,18 +27,10 @@ from moola.options.option_fields import (
     Stride,
     advanced,
     everyday,
+    refuse_out_of_range,
     says,
 )
-from moola.options.option_ranges import (
-    BELOW_1,
-    COUNT,
-    COUNT_OR_NONE,
-    NOT_NEGATIVE,
-    POSITIVE,
-    PROBABILITY,
-    refuse_out_of_range,
-)
-from moola.options.span_options import Timezone
+from moola.options.table_options import Timezone
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".jsonl")
 GROWING_SUFFIXES = (".csv", ".jsonl")

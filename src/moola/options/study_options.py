@@ -9,10 +9,16 @@ from typing import Annotated, Any, Literal, get_type_hints
 from moola.errors import WrongUsage
 from moola.options.judging_options import EventTruthOptions
 from moola.options.option_fields import (
+    BETWEEN_0_AND_1,
+    COUNT,
     DATA,
+    DEFAULT_SEED,
     EVALUATION,
     MODEL,
+    NOT_NEGATIVE,
     OUTPUT,
+    SEVERAL,
+    SHARE,
     TRAINING,
     Bars,
     BootstrapSeed,
@@ -34,10 +40,10 @@ from moola.options.option_fields import (
     WindowLength,
     advanced,
     everyday,
+    plain_kind,
     says,
 )
-from moola.options.option_ranges import BETWEEN_0_AND_1, COUNT, DEFAULT_SEED, NOT_NEGATIVE, SEVERAL, SHARE, plain_kind
-from moola.options.span_options import Stretches
+from moola.options.table_options import Stretches
 from moola.options.toml_files import read_toml
 from moola.options.training_options import TrainOptions
 

@@ -5,11 +5,23 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from moola.options.option_fields import (
+    BELOW_1,
+    BETWEEN_0_AND_1,
+    COUNT,
+    COUNT_OR_NONE,
     DATA,
+    DEFAULT_SEED,
     EVERYDAY,
     MACHINE,
+    MAX_DEVICES,
+    MAX_HEADS,
+    MAX_RATE,
     MODEL,
+    NOT_NEGATIVE,
     OUTPUT,
+    POSITIVE,
+    RATE,
+    RATIO,
     TRAINING,
     AllowOverlap,
     Augmentations,
@@ -37,10 +49,12 @@ from moola.options.option_fields import (
     Precision,
     PredictPointers,
     PretrainedEncoder,
+    Range,
     Seed,
     SplitData,
     SplitFile,
     Stride,
+    TaskName,
     Threads,
     ValFraction,
     VisibleBars,
@@ -49,23 +63,7 @@ from moola.options.option_fields import (
     everyday,
     says,
 )
-from moola.options.option_ranges import (
-    BELOW_1,
-    BETWEEN_0_AND_1,
-    COUNT,
-    COUNT_OR_NONE,
-    DEFAULT_SEED,
-    MAX_DEVICES,
-    MAX_HEADS,
-    MAX_RATE,
-    NOT_NEGATIVE,
-    POSITIVE,
-    RATE,
-    RATIO,
-    Range,
-    TaskName,
-)
-from moola.options.span_options import Stretches
+from moola.options.table_options import Stretches
 
 
 @dataclass(frozen=True, kw_only=True)

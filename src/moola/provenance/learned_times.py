@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from moola.core.bar_lengths import interval_warning, window_bar_interval_s
+from moola.core.bars import interval_warning, time_us, utc_text, window_bar_interval_s
 from moola.core.splits import PARTS, Intervals, Split, index_problems
-from moola.core.utc_times import time_us, utc_text
 from moola.core.windows import WINDOW_BARS, intersects, rows_of
 from moola.errors import InvalidData
 from moola.models.model_files import EncoderFile, ModelFile
@@ -21,9 +20,9 @@ from moola.options.study_options import CvOptions, TuneOptions
 from moola.options.table_options import CpsaPreviewOptions
 from moola.options.training_options import PretrainOptions, TrainOptions
 from moola.tables import split_file, window_file
+from moola.tables.cutting import TableSource, WindowSource
 from moola.tables.split_file import SplitFile, read_split
 from moola.tables.window_file import WindowTable
-from moola.tables.window_sources import TableSource, WindowSource
 
 # What a record of times says where the second is when the last bar was over; older ones say when it began.
 UNTIL_CLOSE = {"time_range_end": "close"}

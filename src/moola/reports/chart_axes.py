@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from moola.core.utc_times import minute_text
+from moola.core.bars import minute_text
 from moola.core.windows import inner_zone
 from moola.reports.svg_charts import BODY_SHARE
 

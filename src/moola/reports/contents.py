@@ -12,11 +12,11 @@ import numpy as np
 
 from moola.core.bars import Bars
 from moola.errors import InvalidData
-from moola.evaluation.calibration_drift import DRIFT_HEADER, calibration_by_time, drift_rows
+from moola.evaluation.calibration import DRIFT_HEADER, calibration_by_time, drift_rows
 from moola.evaluation.span_metrics import JudgedEvents
 from moola.files import sha256_file
-from moola.options.command_lines import command_line as shell_line
 from moola.options.judging_options import ReportOptions
+from moola.options.option_sources import command_line as shell_line
 from moola.stages.model_card import NEW_RUN, training_command
 from moola.tables.prediction_table import Predictions
 from moola.tables.window_file import read_windows

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from moola.core.bars import minute_text
 from moola.core.expansions import class_text
-from moola.core.utc_times import minute_text
 from moola.core.windows import WINDOW_BARS
 from moola.evaluation.class_metrics import brier_by_window
-from moola.evaluation.event_detection import first_rows
-from moola.evaluation.pointer_metrics import nearest_expansions
+from moola.evaluation.pointer_metrics import first_rows, nearest_expansions
 from moola.reports.svg_charts import WindowPicture, window_chart
 from moola.tables.prediction_table import Predictions
 

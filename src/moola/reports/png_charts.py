@@ -29,7 +29,7 @@ from moola.reports.chart_axes import (
     price_labels,
     shade,
 )
-from moola.scan.event_views import EventPicture
+from moola.scan.scanning import EventPicture
 
 matplotlib.use("Agg")
 

@@ -1,9 +1,10 @@
-"""Charts as SVG inside a page: figures, and one window with its expansion and curves."""
+"""Charts as SVG inside a page: figures, windows with their expansions and curves, each with heading, legend and
+caption."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -372,3 +373,21 @@ def _curves(curves: np.ndarray, above: Axes, axes: Axes) -> list[Markup]:
     for i, end in enumerate(ENDS):
         parts.append(polyline(panel.points(bars, curves[:, i].tolist()), f"curve {end}"))
     return parts
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a chart's legend: the class of its swatch, and what it stands for."""
+
+    swatch: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart with its heading, legend and caption."""
+
+    heading: str
+    chart: Markup
+    caption: str
+    keys: list[Key] = field(default_factory=list)

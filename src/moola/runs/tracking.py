@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.runs import run_store
-from moola.runs.run_names import MANIFEST
+from moola.runs.run_store import MANIFEST
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,10 +14,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int
 
-from moola.core.bars import Bars, bar_interval_us
+from moola.core.bars import Bars, allowed_gap_s, bar_interval_us, minute_text
 from moola.core.event_merging import MergedEvents, not_yet_told
-from moola.core.utc_times import minute_text
-from moola.core.windows import allowed_gap_s, cut_windows
+from moola.core.windows import cut_windows
 from moola.errors import InvalidData, OperationFailed
 from moola.files import sha256_file
 from moola.models.model_files import read_model
@@ -27,7 +26,7 @@ from moola.provenance.learned_times import compare_with_bars
 from moola.scan.event_program import EventProgram, program_of
 from moola.scan.follow_state import STATE, FollowFolder, FollowState, SymbolState, folder_of
 from moola.scan.parts import NOTHING_TOLD, PartReader, reader_and_judging
-from moola.tables.bar_spool import LastBars, rows_by_symbol
+from moola.tables.bar_table import LastBars, rows_by_symbol
 from moola.tables.cutting import dropped_sentence
 from moola.tables.event_table import events_frame, events_of, frame_text
 from moola.tables.growing_table import Piece, Place, goes_on, good_bars, is_parquet, new_pieces, rest_elsewhere

@@ -15,12 +15,12 @@ from moola.core.event_merging import MergedEvents, WindowCurves, not_yet_told, s
 from moola.core.span_shapes import LOOK_AHEAD, LOOK_BACK, PACE_BARS
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, remove_leftovers, sha256_bytes, sha256_file, write_atomic
-from moola.fit.chart_reading import BarVectors, sums_for
+from moola.fit.predicting import BarVectors, sums_for
 from moola.models.model_files import ModelFile, read_model
 from moola.models.presence_part import RIVAL_BARS, SIDE_BARS, Chart, Presence, chart_of, read_chart
 from moola.options.scan_options import ScanOptions
 from moola.scan.window_reading import Judging, Sliding, Stretch, WindowCounts, WindowReader, count_windows, stretches
-from moola.tables.bar_spool import LaidOutBars, SpooledBars, symbol_gap_s
+from moola.tables.bar_table import LaidOutBars, SpooledBars, symbol_gap_s
 from moola.tables.cutting import no_window
 from moola.tables.event_table import Events, events_of
 from moola.training.device import prepare_device

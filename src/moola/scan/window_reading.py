@@ -14,11 +14,10 @@ from moola.core.features import relative_features
 from moola.core.windows import cut_windows, take_windows
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.pointer_metrics import HIT_BARS
-from moola.fit.chart_reading import BarVectors, heard, vectors_heard, zone_of
-from moola.fit.predicting import decode, read_windows_both_ways
+from moola.fit.predicting import BarVectors, decode, heard, read_windows_both_ways, vectors_heard, zone_of
 from moola.models.model_files import ModelFile
 from moola.models.presence_part import PROBABILITY, RANK
-from moola.tables.bar_spool import LaidOutBars, symbol_gap_s, symbol_interval_us
+from moola.tables.bar_table import LaidOutBars, symbol_gap_s, symbol_interval_us
 
 POINTERS = "probability that both pointers are near"
 

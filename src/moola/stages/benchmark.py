@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from moola.core.utc_times import utc_text
+from moola.core.bars import utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.files import json_bytes, read_json, sha256_file, write_atomic
 from moola.fit.processes import OnFit, run_jobs
 from moola.models.references import AEON_PEERS, LEARNERS, PEERS, require_aeon
-from moola.options.option_ranges import refuse_out_of_range
+from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import recorded_options
 from moola.options.study_options import BenchmarkOptions
 from moola.stages.benchmark_draws import Draw, lay_out

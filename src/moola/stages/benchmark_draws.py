@@ -14,7 +14,7 @@ from moola.core.seeds import generator
 from moola.core.splits import Intervals, near_any, same_but_for_scale
 from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
-from moola.options.option_ranges import DEFAULT_SEED
+from moola.options.option_fields import DEFAULT_SEED
 from moola.options.study_options import BenchmarkOptions
 from moola.options.table_options import SplitOptions
 from moola.stages.make_tables import split

@@ -15,8 +15,7 @@ import numpy as np
 import polars as pl
 
 from moola import __version__
-from moola.core.bars import bar_lengths_us
-from moola.core.utc_times import utc_text
+from moola.core.bars import bar_lengths_us, utc_text
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, safe_name, sha256_file, write_atomic
 from moola.models.model_files import BASE_NAME, each_encoder, encoder_path

@@ -19,7 +19,7 @@ from moola.evaluation.comparisons import (
     percentile_interval,
 )
 from moola.evaluation.pointer_metrics import hit_at
-from moola.options.option_ranges import RUNS_ROOT
+from moola.options.option_fields import RUNS_ROOT
 from moola.options.study_options import CompareOptions
 from moola.runs import run_store, tracking
 from moola.stages.cv_gate import find_cv, is_cv

@@ -26,14 +26,25 @@ from moola.models.model_files import each_encoder, encoder_sha256, read_encoder
 from moola.models.references import REFERENCES
 from moola.models.sealed import digest
 from moola.options.judging_options import LeakcheckOptions
-from moola.options.option_ranges import refuse_out_of_range
+from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import option_sources, recorded_options
 from moola.options.study_options import CV_ROOT, CvOptions
 from moola.options.training_options import PretrainOptions
 from moola.provenance.learned_times import with_window_bars
 from moola.runs import run_store, tracking
-from moola.stages.cv_fits import FitTask, read_fit, run_grid, seedless, tasks_of
-from moola.stages.cv_pooling import average, calibrate_out_of_fold, paths, pool, single_windows, uncertainty
+from moola.stages.cv_pooling import (
+    FitTask,
+    average,
+    calibrate_out_of_fold,
+    paths,
+    pool,
+    read_fit,
+    run_grid,
+    seedless,
+    single_windows,
+    tasks_of,
+    uncertainty,
+)
 from moola.stages.pretrain import pretrain
 from moola.tables.frames import write_frame
 from moola.tables.prediction_table import Predictions, write_predictions

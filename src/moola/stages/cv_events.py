@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from moola.core.bars import Bars
+from moola.core.bars import Bars, utc_text
 from moola.core.spans import Spans, place_spans, window_bars_for
-from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.evaluation.event_figures import AP_CLASS, event_metric_table
 from moola.files import sha256_file
@@ -27,12 +26,11 @@ from moola.fit.processes import OnFit
 from moola.models.model_files import read_model, write_model
 from moola.models.sealed import digest
 from moola.options.judging_options import EvalOptions
-from moola.options.option_ranges import refuse_out_of_range
+from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import option_sources
 from moola.options.scan_options import ScanOptions
-from moola.options.span_options import SpanReading
 from moola.options.study_options import CV_ROOT, CvOptions
-from moola.options.table_options import SplitOptions, WindowsOptions
+from moola.options.table_options import SpanReading, SplitOptions, WindowsOptions
 from moola.options.training_options import TrainOptions
 from moola.runs import run_store
 from moola.scan.scanning import Scan

@@ -27,8 +27,7 @@ from moola.models.references import REFERENCES
 from moola.options.judging_options import GateOptions
 from moola.options.study_options import CV_ROOT
 from moola.runs import run_store
-from moola.stages.cv_fits import FitTask, read_fit
-from moola.stages.cv_pooling import pool
+from moola.stages.cv_pooling import FitTask, pool, read_fit
 from moola.tables.prediction_table import Predictions, read_predictions
 
 SEED_SHARE = 0.8

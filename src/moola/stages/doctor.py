@@ -11,7 +11,7 @@ from typing import Any
 
 from moola.errors import MoolaError
 from moola.files import sha256_file, write_atomic
-from moola.options.option_ranges import RUNS_ROOT
+from moola.options.option_fields import RUNS_ROOT
 from moola.runs.run_store import versions
 from moola.stages import sample
 from moola.tables.split_file import read_split, verify_split

@@ -1,29 +1,43 @@
-"""`eval`, `gate` and `promote`: figures, a verdict, and the model in use."""
+"""`eval`, `gate` and `promote`: figures, a verdict, whether a run's model can be trusted, and the model in use."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from moola.errors import InvalidData, NotPromoted, OperationFailed
-from moola.evaluation.figures import TrainingFacts, trivial_predictions
+import numpy as np
+
+from moola.errors import InvalidData, MoolaError, NotPromoted, OperationFailed
+from moola.evaluation.calibration import calibration_by_time
+from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate, trivial_predictions
 from moola.evaluation.gates import judge
-from moola.evaluation.trust import rival_of, trust
-from moola.files import sha256_file
+from moola.evaluation.trust import QUESTION, Trust, rival_of, trust
+from moola.files import json_bytes, sha256_file, write_atomic
 from moola.fit.predicting import predict_windows
 from moola.locks import alone, lock_beside
 from moola.models.model_files import ModelFile, read_model
-from moola.options.command_lines import command_line, window_bars_words
-from moola.options.judging_options import GateOptions
-from moola.options.option_ranges import PROMOTED_ROOT, RUNS_ROOT
+from moola.options.judging_options import EvalOptions, GateOptions
+from moola.options.option_fields import METRICS_ROOT, MIN_GAIN, PROMOTED_ROOT, RUNS_ROOT
+from moola.options.option_sources import command_line, window_bars_words
 from moola.provenance.learned_times import seen_among
-from moola.runs import run_store
-from moola.runs.looks import count_looks, remember_look
-from moola.runs.promotion import BACK, check_promotion, finish_promotion, promote_back, promote_file, promoted_path
+from moola.runs import run_store, tracking
+from moola.runs.promotion import (
+    BACK,
+    check_promotion,
+    count_looks,
+    finish_promotion,
+    promote_back,
+    promote_file,
+    promoted_path,
+    read_log,
+    remember_look,
+)
 from moola.stages.later_windows import LaterWindows, read_later
+from moola.stages.model_card import write_card
 from moola.tables.prediction_table import Predictions, read_predictions
 from moola.tables.window_file import WindowTable, read_windows
 from moola.training.device import prepare_device
@@ -275,3 +289,102 @@ def _promote(
     record = {name: result[name] for name in (*PROMOTED, "data") if name in result}
     entry = promote_file(run.path(run_store.MODEL), target, record)
     return result | {"promoted_to": str(target), "replaced_sha256": entry["replaced_sha256"], "sha256": entry["sha256"]}
+
+
+def trust_of_run(
+    run: run_store.Run, gated: Mapping[str, Any] | None = None, seed: int = 0, min_gain: float = MIN_GAIN
+) -> Trust:
+    """Answer for a run by its own test windows (else val) and the gate.
+
+    Parameters
+    ----------
+    gated
+        The gate's record where it is known already. Else it is that of the run's promotion, else the gate is asked now;
+        where there is nothing to compare with, the class share alone is.
+    """
+    assert run.manifest is not None
+    gated = gated or _promotion_of(run) or _gate(run, seed, min_gain)
+    predictions = judged_predictions(run)
+    guess = trivial_predictions(predictions, training_facts(run))
+    leaks = [str(leak) for leak in run.manifest.get("leaks") or []]
+    return trust(predictions, guess, leaks, gated, rival_of(gated), seed, min_gain)
+
+
+def _promotion_of(run: run_store.Run) -> dict[str, Any] | None:
+    """Return the last promotion of the run's model, with its verdict."""
+    assert run.manifest is not None
+    model = run.manifest["files"].get(run_store.MODEL)
+    entries = [one for one in read_log(PROMOTED_ROOT) if one.get("sha256") == model and one.get("action") != BACK]
+    known = [one for one in entries if {"verdict", "reason", "baseline_kind"} <= one.keys()]
+    return known[-1] if known else None
+
+
+def _gate(run: run_store.Run, seed: int, min_gain: float) -> dict[str, Any] | None:
+    try:
+        return gate(GateOptions(run=run.folder, seed=seed, min_gain=min_gain))
+    except MoolaError as error:
+        log.debug("No gate: %s", error)
+        return None
+
+
+@dataclass(frozen=True)
+class ModelOrigin:
+    """Where a model file comes from: its run where that is here, who labelled, and the answer to its trust."""
+
+    model: str
+    run_id: str | None
+    labelled_by: list[str]
+    trust: str
+
+
+def origin_of_model(path: Path, training: Mapping[str, Any]) -> ModelOrigin:
+    """Find the run of a model file by its hash; `training` is the file's own record."""
+    sha256 = sha256_file(path)
+    labelled_by = list(training.get("annotators") or [])
+    for listed in reversed(run_store.list_runs(RUNS_ROOT)):
+        if listed.manifest is None or listed.manifest.get("files", {}).get(run_store.MODEL) != sha256:
+            continue
+        try:
+            run = run_store.find_run(RUNS_ROOT, listed.run_id)
+            return ModelOrigin(str(path), run.run_id, labelled_by, str(trust_of_run(run)))
+        except MoolaError as error:
+            log.warning("Whether the model can be trusted is not known: %s", error)
+            break
+    unknown = f"{QUESTION} Not known: its run is not here, and only a run has windows that answer."
+    return ModelOrigin(str(path), None, labelled_by, unknown)
+
+
+def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
+    """Evaluate a run on test (else val), or on later windows where they are named, and keep the figures."""
+    run = run_store.find_run(RUNS_ROOT, options.run_named())
+    assert run.manifest is not None
+    later = None if options.data is None else read_later(run, options)
+    predictions = judged_predictions(run) if later is None else later.predictions
+    facts = training_facts(run)
+    evaluation = evaluate(predictions, facts, options.metrics, options.event_metrics, options.seed)
+    name = run.run_id if later is None else f"{run.run_id}-{later.path.stem}"
+    path = options.save_metrics or METRICS_ROOT / f"{name}.json"
+    known = {
+        key: run.manifest.get(key) for key in ("leak_proof", "leaks", "labelled_by", "data_sha256", "split_sha256")
+    } | {"chosen_by_val": run_store.chosen_by_val(run.manifest)}
+    if later is not None:
+        known |= later.record()
+    said = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
+    content = {"run_id": run.run_id, **known, **evaluation.as_dict(), "predicted": dict(sorted(said.items()))}
+    content["calibration_by_time"] = calibration_by_time(predictions, options.seed)
+    write_atomic(path, json_bytes(content))
+    answer = _trust(run, options, later)
+    content["trust"] = answer.as_dict()
+    if later is None:
+        write_card(run, evaluation, answer)
+    documents = {run_store.METRICS: content}
+    tracking.track_run("eval", run.run_id, asdict(options), content["figures"], run.manifest | content, documents)
+    return content | {"metrics_file": str(path)}, evaluation
+
+
+def _trust(run: run_store.Run, options: EvalOptions, later: LaterWindows | None) -> Trust:
+    """Answer by the run's own windows and its gate; by later windows and the class share alone, for they were given."""
+    if later is None:
+        return trust_of_run(run, seed=options.seed)
+    guess = trivial_predictions(later.predictions, training_facts(run))
+    return trust(later.predictions, guess, later.leaks, seed=options.seed)

@@ -1,4 +1,5 @@
-"""Stage `export`: a model file as one ONNX graph, from raw features or prices to calibrated probabilities."""
+"""Stage `export`: a model file as one ONNX graph, from raw features or prices to calibrated probabilities, compared
+with the model."""
 
 from __future__ import annotations
 
@@ -11,12 +12,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from moola import __version__
 from moola.core.expansions import mass_around, mass_near
 from moola.core.features import (
     FEATURE_NAMES,
     FEATURE_VERSION,
+    MIRRORED_FROM,
+    MIRRORED_SIGN,
     N_FEATURES,
     ZSCORE_BARS,
     ZSCORE_CLIP,
@@ -29,10 +34,215 @@ from moola.evaluation.calibration import calibrated
 from moola.evaluation.pointer_metrics import HIT_BARS
 from moola.files import sha256_file, write_atomic
 from moola.fit.predicting import PEAK_SHARE, decode, read_windows_both_ways
+from moola.models.heads import LinearHeads, Outputs, outputs_of
 from moola.models.model_files import ModelFile, read_model
 from moola.options.training_options import ExportOptions
-from moola.stages.checked_windows import checked_windows
-from moola.stages.ohlc_graph import OhlcGraph, PredictionGraph
+
+
+class PredictionGraph(nn.Module):
+    """Everything that `predict` does to the features of a window: scale, read, turn upside down, average, calibrate.
+
+    Scaling and softmax are in float64, as there, and the network is in float32, but for the sums of linear heads over
+    all pairs of bars: platforms add them up in another order, which would cost the sixth digit.
+    """
+
+    def __init__(self, model: ModelFile) -> None:
+        super().__init__()
+        self.network = model.network.cpu().float().eval()
+        self.temperature, self.clip = float(model.temperature), float(model.scaler.clip)
+        self.center = nn.Buffer(torch.from_numpy(model.scaler.center.astype(np.float64)))
+        self.scale = nn.Buffer(torch.from_numpy(model.scaler.scale.astype(np.float64)))
+        self.turned_from = nn.Buffer(torch.tensor(MIRRORED_FROM))
+        self.turned_sign = nn.Buffer(torch.tensor(MIRRORED_SIGN).double())
+        self.mirror = None if model.mirror is None else nn.Buffer(torch.tensor(model.mirror))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Return calibrated class probabilities, and pointer curves where the network has pointer heads."""
+        return tuple(output.float() for output in self.read(features.double()))
+
+    def read(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Return the same for features in float64, in float64."""
+        turned = None if self.mirror is None else features.index_select(2, self.turned_from) * self.turned_sign
+        if self.network.head_kind == "mlp":
+            logits, curves = self._by_layers(features, turned)
+        else:
+            logits, curves = self._by_linear_heads(features, turned)
+        class_prob = torch.softmax(logits / self.temperature, dim=1)
+        return (class_prob,) if curves is None else (class_prob, curves)
+
+    def _by_layers(self, features: Tensor, turned: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        logits, curves = _curved(self.network(self._scaled(features)))
+        if turned is None or self.mirror is None:
+            return logits, curves
+        logits_turned, curves_turned = _curved(self.network(self._scaled(turned)))
+        logits = (logits + logits_turned.index_select(1, self.mirror)) / 2
+        return logits, None if curves is None or curves_turned is None else (curves + curves_turned) / 2
+
+    def _by_linear_heads(self, features: Tensor, turned: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        head = self.network.heads[0]
+        assert isinstance(head, LinearHeads)
+        vectors = self.network.encoder(self._scaled(features))
+        if turned is None or self.mirror is None:
+            logits = None if head.pointer_head is None else head.pointer_head(vectors)
+            scores = head.scores(vectors)
+        else:
+            mirrored = self.network.encoder(self._scaled(turned))
+            scores, logits = head.scores_both_ways(vectors, mirrored, self.mirror.tolist())
+        return _curved(outputs_of([one.double() for one in scores], None if logits is None else logits.double()))
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        return ((features - self.center) / self.scale).clamp(-self.clip, self.clip).float()
+
+
+def _curved(outputs: Outputs) -> tuple[Tensor, Tensor | None]:
+    pointers = outputs.pointer_logits
+    return outputs.class_logits.double(), None if pointers is None else torch.softmax(pointers.double(), dim=1)
+
+
+class FeatureGraph(nn.Module):
+    """`relative_features` in operations that a graph has, in float64 (specification 3)."""
+
+    def __init__(self, n_bars: int) -> None:
+        super().__init__()
+        bars = np.arange(n_bars)
+        behind = bars[:, None] - np.arange(ZSCORE_BARS)[None, :]
+        self.n_bars = n_bars
+        self.last = nn.Buffer(torch.from_numpy(behind.clip(min=0).ravel()))
+        self.is_there = nn.Buffer(torch.from_numpy((behind >= 0).astype(np.float64))[None, :, :, None])
+        self.count = nn.Buffer(torch.from_numpy(np.minimum(bars + 1, ZSCORE_BARS).astype(np.float64))[None, :, None])
+
+    def forward(self, ohlc: Tensor) -> Tensor:
+        """Return the eleven features `[1, bars, 11]` of prices `[1, bars, 4]` in float64."""
+        returns = torch.log(ohlc[:, 1:] / ohlc[:, :-1])
+        first = torch.zeros(1, 1, 4, dtype=torch.float64)
+        return torch.cat([torch.cat([first, returns], dim=1), self._ratios(ohlc), self._zscores(ohlc)], dim=2)
+
+    @staticmethod
+    def _ratios(ohlc: Tensor) -> Tensor:
+        open_, high, low, close = (ohlc[:, :, kind : kind + 1] for kind in range(4))
+        span = high - low
+        parts = [torch.abs(close - open_), high - torch.maximum(open_, close), torch.minimum(open_, close) - low]
+        has_range = span > 0
+        ratios = torch.cat(parts, dim=2) / torch.where(has_range, span, torch.ones_like(span))
+        return torch.where(has_range, ratios, torch.zeros_like(ratios))
+
+    def _zscores(self, ohlc: Tensor) -> Tensor:
+        # Differences to one price among the 20: equal prices give exactly 0, and large ones lose no digits.
+        behind = ohlc.index_select(1, self.last).reshape(1, self.n_bars, ZSCORE_BARS, 4)
+        apart = (behind - ohlc[:, :, None, :]) * self.is_there
+        mean = apart.sum(dim=2) / self.count
+        variance = (apart * apart).sum(dim=2) / self.count - mean * mean
+        varies = variance > 0
+        std = torch.sqrt(torch.where(varies, variance, torch.ones_like(variance)))
+        zscore = torch.where(varies, -mean / std, torch.zeros_like(mean))
+        return zscore.clamp(-ZSCORE_CLIP, ZSCORE_CLIP)
+
+
+class DecodedPair(nn.Module):
+    """The pair start <= end that `predict` reports, and the probability that each is within 3 bars."""
+
+    def __init__(self, n_bars: int, length_weight: np.ndarray | None) -> None:
+        super().__init__()
+        bars = np.arange(n_bars)
+        # A row per end and a column per start: the first of equal pairs has the earliest end, then the earliest start.
+        length = bars[:, None] - bars[None, :]
+        weight = np.ones(n_bars) if length_weight is None else length_weight[:n_bars]
+        self.n_bars = n_bars
+        self.weight = nn.Buffer(torch.from_numpy(np.where(length >= 0, weight[length.clip(min=0)], 0.0)))
+        self.first = nn.Buffer(torch.from_numpy(np.maximum(bars - HIT_BARS, 0)))
+        self.behind = nn.Buffer(torch.from_numpy(np.minimum(bars + HIT_BARS + 1, n_bars)))
+        self.bars = nn.Buffer(torch.from_numpy(bars))
+
+    def forward(self, curves: Tensor) -> tuple[Tensor, Tensor]:
+        """Return bars `[1, 2]` (int64) and probabilities `[1, 2]` of curves `[1, bars, 2]`."""
+        sums = torch.cat([torch.zeros(1, 1, 2, dtype=torch.float64), torch.cumsum(curves, dim=1)], dim=1)
+        mass = (sums.index_select(1, self.behind) - sums.index_select(1, self.first)).clamp(0.0, 1.0)
+        around = mass + PEAK_SHARE * curves
+        product = around[:, None, :, 0] * around[:, :, None, 1] * self.weight
+        best = product.reshape(1, self.n_bars * self.n_bars).argmax(dim=1)
+        end = torch.div(best, self.n_bars, rounding_mode="floor")
+        pair = torch.stack([best - end * self.n_bars, end], dim=1)
+        is_near = torch.abs(self.bars[None, :, None] - pair[:, None, :]) <= HIT_BARS
+        return pair, (curves * is_near.double()).sum(dim=1).clamp(max=1.0)
+
+
+class OhlcGraph(nn.Module):
+    """Raw prices of one window in; class probabilities, decoded pointers, their probabilities and curves out."""
+
+    def __init__(self, model: ModelFile) -> None:
+        super().__init__()
+        self.features = FeatureGraph(model.n_seen_bars)
+        self.prediction = PredictionGraph(model)
+        self.decoded = DecodedPair(model.n_seen_bars, model.length_weight)
+
+    def forward(self, ohlc: Tensor) -> tuple[Tensor, ...]:
+        """Return all outputs in float32, bars too: MetaTrader's arrays are then of one type."""
+        class_prob, *curves = self.prediction.read(self.features(ohlc.double()))
+        if not curves:
+            return (class_prob.float(),)
+        pair, near = self.decoded(curves[0])
+        return tuple(output.float() for output in (class_prob, pair, near, curves[0]))
+
+
+def checked_windows(n: int, window_bars: int, seed: int = 0) -> Float[np.ndarray, "windows bars 4"]:
+    """Return valid windows of open, high, low and close that float32 holds exactly, as float64.
+
+    The kinds take turns: a random walk of any price and volatility, one on a coarse grid of ticks, one without ranges,
+    one price throughout, one price but for the smallest step of float32, jumps by factors, flat stretches between
+    moves, and bars whose body is their whole range.
+    """
+    rng = generator(seed, "checked windows")
+    made = [KINDS[number % len(KINDS)](rng, window_bars) for number in range(n)]
+    return np.stack(made).astype(np.float32).astype(np.float64) if made else np.zeros((0, window_bars, 4))
+
+
+def _walk(rng: np.random.Generator, n_bars: int, step: np.ndarray | None = None, wick: float = 1.0) -> np.ndarray:
+    """Return bars of a random walk; `wick` scales how far high and low lie outside the body."""
+    volatility = 10.0 ** rng.uniform(-5, -1.5)
+    step = rng.normal(0, volatility, n_bars) if step is None else step
+    close = 10.0 ** rng.uniform(-4, 6) * np.exp(np.cumsum(step))
+    open_ = np.concatenate([close[:1], close[:-1]])
+    wicks = np.exp(np.abs(rng.normal(0, volatility, (2, n_bars))) * wick)
+    return np.stack([open_, np.maximum(open_, close) * wicks[0], np.minimum(open_, close) / wicks[1], close], axis=1)
+
+
+def _on_ticks(rng: np.random.Generator, n_bars: int) -> np.ndarray:
+    bars = _walk(rng, n_bars)
+    tick = bars[0, 0] * 10.0 ** rng.uniform(-4, -2)
+    return np.maximum(np.round(bars / tick), 1) * tick
+
+
+def _without_ranges(rng: np.random.Generator, n_bars: int) -> np.ndarray:
+    return np.repeat(_walk(rng, n_bars)[:, 3:], 4, axis=1)
+
+
+def _one_price(rng: np.random.Generator, n_bars: int) -> np.ndarray:
+    return np.full((n_bars, 4), 10.0 ** rng.uniform(-4, 6))
+
+
+def _smallest_step(rng: np.random.Generator, n_bars: int) -> np.ndarray:
+    bars = _one_price(rng, n_bars).astype(np.float32)
+    place = rng.integers(n_bars)
+    bars[place:] = np.nextafter(bars[place:], np.float32(np.inf))
+    return bars
+
+
+def _jumps(rng: np.random.Generator, n_bars: int) -> np.ndarray:
+    step = np.where(rng.random(n_bars) < 0.05, rng.normal(0, 1.5, n_bars), rng.normal(0, 1e-3, n_bars))
+    return _walk(rng, n_bars, step)
+
+
+def _flat_stretches(rng: np.random.Generator, n_bars: int) -> np.ndarray:
+    moves = np.repeat(rng.random(-(-n_bars // 7)) < 0.4, 7)[:n_bars]
+    return _walk(rng, n_bars, np.where(moves, rng.normal(0, 2e-3, n_bars), 0.0), wick=float(rng.integers(2)))
+
+
+def _whole_bodies(rng: np.random.Generator, n_bars: int) -> np.ndarray:
+    return _walk(rng, n_bars, wick=0.0)
+
+
+KINDS = (_walk, _on_ticks, _without_ranges, _one_price, _smallest_step, _jumps, _flat_stretches, _whole_bodies)
+
 
 OPSET = 17
 Taken = Literal["features", "ohlc"]

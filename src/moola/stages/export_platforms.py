@@ -12,18 +12,17 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from moola import __version__
-from moola.core.windows import allowed_gap_s
+from moola.core.bars import allowed_gap_s
 from moola.errors import WrongUsage
 from moola.evaluation.pointer_metrics import HIT_BARS
 from moola.files import sha256_file, write_atomic
-from moola.fit.chart_reading import zone_of
+from moola.fit.predicting import zone_of
 from moola.models.model_files import ModelFile, read_model
-from moola.options.command_lines import command_line
+from moola.options.option_sources import command_line
 from moola.options.scan_options import ScanOptions
 from moola.options.training_options import ExportOptions
 from moola.provenance.learned_times import recorded_interval_s
 from moola.scan.parts import least_prob
-from moola.stages.checked_windows import checked_windows
 from moola.stages.export_onnx import (
     CLASS_OUTPUT,
     NEAR_OUTPUT,
@@ -31,6 +30,7 @@ from moola.stages.export_onnx import (
     PAIR_OUTPUT,
     TOLERANCE,
     checked_graph,
+    checked_windows,
     export,
     facts,
     predicted,

@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from moola.core.bars import Bars
+from moola.core.bars import Bars, utc_text
 from moola.core.spans import Spans, place_spans
-from moola.core.utc_times import utc_text
 from moola.errors import WrongUsage
 from moola.models.model_files import encoder_sha256, read_encoder
 from moola.options.scan_options import SimilarOptions
-from moola.options.span_options import SpanReading
-from moola.scan.similar_spans import SimilarSpans, similar_spans
-from moola.scan.span_vectors import OnBars
+from moola.options.table_options import SpanReading
+from moola.scan.similar_spans import OnBars, SimilarSpans, similar_spans
 from moola.tables.bar_table import read_bars
 from moola.tables.frames import write_frame
 from moola.tables.span_file import named_times, spans_frame

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from moola.core.bars import Bars
+from moola.core.bars import Bars, utc_text
 from moola.core.spans import PlacedSpans, Spans, place_spans
-from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.evaluation.comparisons import detectable_difference, holm, percentile_interval
 from moola.evaluation.event_figures import (
@@ -24,8 +23,15 @@ from moola.evaluation.event_figures import (
     threshold_rows,
 )
 from moola.evaluation.event_gate import judge_events
-from moola.evaluation.span_agreement import by_person, span_agreement
-from moola.evaluation.span_metrics import Chart, JudgedEvents, Pieces, judged_events, make_chart
+from moola.evaluation.span_metrics import (
+    Chart,
+    JudgedEvents,
+    Pieces,
+    by_person,
+    judged_events,
+    make_chart,
+    span_agreement,
+)
 from moola.files import json_bytes, write_atomic
 from moola.labels.label_positions import read_named_bars
 from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOptions

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from moola.core.utc_times import utc_text
+from moola.core.bars import utc_text
 from moola.errors import InvalidData, Problem, UntrustedFile
 from moola.files import sha256_file
 from moola.fit.predicting import predict_windows

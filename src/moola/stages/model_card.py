@@ -14,8 +14,8 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from moola.core.bars import minute_text
 from moola.core.splits import PARTS
-from moola.core.utc_times import minute_text
 from moola.errors import OperationFailed
 from moola.evaluation.figures import Evaluation
 from moola.evaluation.trust import QUESTION, Trust
@@ -23,7 +23,7 @@ from moola.files import sha256_file, write_atomic
 from moola.fit.inputs import FEW_WINDOWS
 from moola.fit.reference_fits import reference_figures
 from moola.models.model_files import read_model
-from moola.options.command_lines import command_line as shell_line
+from moola.options.option_sources import command_line as shell_line
 from moola.options.training_options import TrainOptions
 from moola.runs import run_store
 from moola.tables.prediction_table import read_predictions

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from moola.core.bar_lengths import window_bar_interval_s
+from moola.core.bars import window_bar_interval_s
 from moola.core.features import N_FEATURES, RobustScaler, require_input_dim
 from moola.core.splits import Intervals, forward_chain
 from moola.core.windows import rows_of
@@ -22,10 +22,10 @@ from moola.fit.synthetic import by_arm, needs_masks, resolve_arms, taker
 from moola.locks import alone, lock_beside
 from moola.models.model_files import EncoderFile, encoder_sha256, read_encoder, write_encoder
 from moola.models.network import EncoderArchitecture, build_encoder
-from moola.options.option_ranges import refuse_out_of_range
+from moola.options.option_fields import refuse_out_of_range
 from moola.options.training_options import PretrainOptions
 from moola.provenance.learned_times import seen_times, spread, times_learned, usable_rows, with_window_bars
-from moola.tables.window_sources import WindowSource, open_source
+from moola.tables.cutting import WindowSource, open_source
 from moola.training.device import ALONE, Team, prepare_device, training_dtype
 from moola.training.encoder_training import Pretraining, PretrainPlan, build_pretraining
 from moola.training.loop import FitPlan, OnEpoch, fit

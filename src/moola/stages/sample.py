@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from moola.core.bars import Bars
+from moola.core.bars import Bars, time_us
 from moola.core.expansions import RULE_NAME
-from moola.core.utc_times import time_us
 from moola.errors import OperationFailed
 from moola.files import write_atomic
 from moola.options.table_options import (

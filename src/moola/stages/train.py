@@ -19,7 +19,7 @@ from moola.fit.inputs import Material, gather, resolve_options
 from moola.fit.presence_inputs import check_presence_options, with_presence
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.sealed import digest
-from moola.options.option_ranges import RUNS_ROOT
+from moola.options.option_fields import RUNS_ROOT
 from moola.options.option_sources import option_sources, recorded_options
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import with_window_bars

@@ -19,15 +19,14 @@ from moola.core.seeds import derive_seed
 from moola.errors import OperationFailed, TrainingDiverged, WrongUsage
 from moola.files import sha256_bytes, write_atomic
 from moola.models.sealed import digest
-from moola.options.option_ranges import refuse_out_of_range
+from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import file_settings
 from moola.options.study_options import TUNING_ROOT, TuneOptions, Value
 from moola.options.toml_files import read_text
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import with_window_bars
 from moola.stages import tune_study as studies
-from moola.stages.tune_folds import seen_by_encoder, trivial_figures
-from moola.stages.tune_study import Finished, Plan, deciding, make_plan, with_values
+from moola.stages.tune_study import Finished, Plan, deciding, make_plan, seen_by_encoder, trivial_figures, with_values
 
 if TYPE_CHECKING:
     import optuna

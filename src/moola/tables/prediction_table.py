@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from moola.core.bar_lengths import closing_us
+from moola.core.bars import closing_us
 from moola.core.windows import rows_of
 from moola.errors import InvalidData
 from moola.files import json_bytes, sha256_bytes

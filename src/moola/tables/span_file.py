@@ -14,21 +14,18 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int
 
-from moola.core.bars import Bars, bar_interval_us, bar_lengths_us
+from moola.core.bars import Bars, bar_interval_us, bar_lengths_us, utc_text
 from moola.core.spans import PlacedSpans, Spans, place_spans, share_bars
-from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import read_bytes
-from moola.options.span_options import SpanReading
-from moola.options.table_options import ImportOptions
+from moola.options.table_options import ImportOptions, SpanReading
 from moola.tables import studio_file
-from moola.tables.file_kinds import READABLE, kind_of
 from moola.tables.foreign.bar_times import utc_times
 from moola.tables.foreign.columns import are_days, as_numbers, refuse_same_names
 from moola.tables.foreign.delimited import SEPARATORS
-from moola.tables.foreign.reading import text_of
-from moola.tables.foreign.time_zones import DAY_US
-from moola.tables.frames import PARQUET_MAGIC, plain_name, read_frame, utc_series, write_frame
+from moola.tables.foreign.importing import text_of
+from moola.tables.foreign.time_texts import DAY_US
+from moola.tables.frames import PARQUET_MAGIC, READABLE, kind_of, plain_name, read_frame, utc_series, write_frame
 from moola.tables.frames import reading as table_reading
 
 log = logging.getLogger(__name__)

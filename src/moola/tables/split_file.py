@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from moola.core.bars import time_us, utc_text
 from moola.core.splits import PARTS, Split, chain_problems, index_problems, sharing_problems
-from moola.core.utc_times import time_us, utc_text
 from moola.core.windows import WINDOW_BARS
 from moola.errors import InvalidData
 from moola.files import json_bytes, read_json, write_atomic

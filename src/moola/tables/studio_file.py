@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from moola.core.bars import utc_text
 from moola.core.spans import Spans
-from moola.core.utc_times import utc_text
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import json_bytes, write_atomic
 

@@ -13,8 +13,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from moola.core.bar_lengths import closing_us
-from moola.core.bars import broken_rule, price_problems
+from moola.core.bars import broken_rule, closing_us, price_problems
 from moola.core.features import FEATURE_NAMES, FEATURE_TYPE, N_FEATURES, ZSCORE_CLIP, relative_features
 from moola.core.splits import Intervals, content_hashes, groups_of_equal, same_but_for_scale
 from moola.core.windows import WINDOW_BARS, inner_zone, rows_of

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from moola.core.seeds import generator
 from moola.models.network import BiLSTMEncoder, MaskingEncoder
-from moola.options.option_ranges import TaskName
+from moola.options.option_fields import TaskName
 from moola.training.device import ALONE, Team, n_makers, side_by_side
 from moola.training.pretext_tasks import (
     Arm,
@@ -22,12 +22,12 @@ from moola.training.pretext_tasks import (
     MaskedArm,
     MaskPlan,
     Sizes,
+    Ts2VecArm,
     View,
     Windows,
     draw_mask,
 )
 from moola.training.structure_tasks import MovesArm, StructureArm
-from moola.training.ts2vec import Ts2VecArm
 
 # Pretext tasks: what an encoder can learn from bars without labels. One file, one entry in `ARMS`, one test.
 

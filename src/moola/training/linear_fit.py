@@ -34,7 +34,7 @@ from scipy.special import log_softmax, softmax
 from moola.core.expansions import NO_POINTER, soft_curve
 from moola.core.splits import Intervals, near_any
 from moola.errors import InvalidData
-from moola.models.linear_heads import SIGMA_BARS, LinearHeads, mixed_logits
+from moola.models.heads import SIGMA_BARS, LinearHeads, mixed_logits
 
 log = logging.getLogger(__name__)
 Vectors = Float[np.ndarray, "windows bars hidden"]

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from moola import __version__
 from moola.files import write_atomic
-from moola.scan.event_views import Overview, SymbolOverview
+from moola.scan.scanning import Overview, SymbolOverview
 
 TEMPLATE, STYLE = "page.html.j2", "style.css"
 SCRIPTS = ("unpack.js", "chart.js", "table.js", "app.js")

@@ -11,8 +11,15 @@ import polars as pl
 from moola.core.bars import broken_rule
 from moola.errors import Problem, WrongUsage
 from moola.options.table_options import ImportOptions
-from moola.tables.foreign.time_texts import read_formatted, read_texts
-from moola.tables.foreign.time_zones import DAY_US, Zone, to_utc, zone_of_option, zone_of_text
+from moola.tables.foreign.time_texts import (
+    DAY_US,
+    Zone,
+    read_formatted,
+    read_texts,
+    to_utc,
+    zone_of_option,
+    zone_of_text,
+)
 
 # Times that are written as numbers: dates such as 20240304, and counts of s, ms, us or ns since 1970.
 
