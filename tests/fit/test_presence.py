@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -97,16 +98,27 @@ def read_once() -> list[Chart]:
     return [read_chart_of(small_model(bars), known(bars), CPU)]
 
 
-def scanned(folder: Path, model: ModelFile, bars: Bars, **options: object) -> Events:
-    write_model(folder / "model.pt", model)
+def written(path: Path, bars: Bars) -> Path:
     table = {"timestamp": pl.Series(bars.start_us).cast(pl.Datetime("us", "UTC")), "symbol": bars.symbol.tolist()}
     names = ("open", "high", "low", "close")
-    pl.DataFrame(table | {name: bars.ohlc[:, i] for i, name in enumerate(names)}).write_parquet(folder / "bars.parquet")
-    chosen = {"model": folder / "model.pt", "bars": folder / "bars.parquet", "output": folder / "events.parquet"}
-    work = Scan(ScanOptions(**chosen, **options))
+    frame = pl.DataFrame(table | {name: bars.ohlc[:, i] for i, name in enumerate(names)})
+    if path.suffix == ".csv":
+        frame.with_columns(pl.col("timestamp").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).write_csv(path)
+    else:
+        frame.write_parquet(path)
+    return path
+
+
+def scanned(folder: Path, model: ModelFile | Path, bars: Bars, **options: Any) -> Events:
+    if isinstance(model, ModelFile):
+        write_model(folder / "model.pt", model)
+        model = folder / "model.pt"
+    output = folder / "events.parquet"
+    output.unlink(missing_ok=True)
+    work = Scan(ScanOptions(model=model, bars=written(folder / "bars.parquet", bars), output=output, **options))
     work.run(lambda *_: None)
     work.parts.clear()
-    return read_events(folder / "events.parquet")
+    return read_events(output)
 
 
 def rows_of(events: Events, bars: Bars) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sqlite3
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from alembic.script import base as script
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -93,13 +95,21 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune_study, "UNPRUNED_TRIALS", 2)
 
 
+# A study file's migrations, which are looked through whenever one is opened, are the same each time.
+run_file = script.util.load_python_file
+migration = functools.cache(run_file)
+
+
 @pytest.fixture(autouse=True)
-def _no_flush() -> Iterator[None]:
+def _no_flush(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave out waiting for the disk, which is most of a study that fits nothing."""
 
     def relax(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA synchronous=OFF")
 
+    monkeypatch.setattr(
+        script.util, "load_python_file", lambda *named: (run_file if named[1] == "env.py" else migration)(*named)
+    )
     event.listen(Engine, "connect", relax)
     yield
     event.remove(Engine, "connect", relax)
