@@ -198,34 +198,49 @@ def resolve_options(
     options: TrainOptions, table: WindowTable, split: Split, encoder: EncoderFile | None
 ) -> TrainOptions:
     """Fill in what was left open, so that `config.json` has all, and refuse contradictions."""
-    given = options
     _check_numbers(options, table.window_bars)
+    filled = replace(
+        options,
+        predict_pointers=_predict_pointers(options, table, split),
+        mirror_average=_mirror_average(options, table, split),
+    )
+    if options.augment_data is None:
+        possible = can_synthesise(table.take(split.train), options.augmentations, options.mirror_classes)
+        filled = replace(filled, augment_data=possible)
+    if encoder is None:
+        return _from_scratch(filled)
+    _refuse_misfit(options, table, encoder)
+    return _on_encoder(filled, options, split, encoder)
+
+
+def _predict_pointers(options: TrainOptions, table: WindowTable, split: Split) -> bool:
     train_has_pointers = bool((table.expansion_start[split.train] >= 0).any())
     if options.predict_pointers and not train_has_pointers:
         raise InvalidData(
             f"--predict-pointers must have pointers to learn from, but {options.data} has 0 in its train rows. "
             "Pass --no-predict-pointers."
         )
-    pointers = train_has_pointers if options.predict_pointers is None else options.predict_pointers
-    if options.augment_data is None:
-        possible = can_synthesise(table.take(split.train), options.augmentations, options.mirror_classes)
-        options = replace(options, augment_data=possible)
-    options = replace(options, mirror_average=_mirror_average(options, table, split))
-    if encoder is None:
-        if options.freeze_encoder:
-            raise WrongUsage(
-                "--freeze-encoder must have an encoder to freeze, but --pretrained-encoder is missing. "
-                "Name an encoder file, or pass --no-freeze-encoder."
-            )
-        return replace(
-            options,
-            predict_pointers=pointers,
-            freeze_encoder=False,
-            refit=bool(options.refit),
-            hidden_dim=options.hidden_dim or SCRATCH_HIDDEN,
-            num_layers=options.num_layers or SCRATCH_LAYERS,
-            head=_head_kind(options, frozen=False),
+    return train_has_pointers if options.predict_pointers is None else options.predict_pointers
+
+
+def _from_scratch(options: TrainOptions) -> TrainOptions:
+    if options.freeze_encoder:
+        raise WrongUsage(
+            "--freeze-encoder must have an encoder to freeze, but --pretrained-encoder is missing. "
+            "Name an encoder file, or pass --no-freeze-encoder."
         )
+    return replace(
+        options,
+        freeze_encoder=False,
+        refit=bool(options.refit),
+        hidden_dim=options.hidden_dim or SCRATCH_HIDDEN,
+        num_layers=options.num_layers or SCRATCH_LAYERS,
+        head=_head_kind(options, frozen=False),
+    )
+
+
+def _refuse_misfit(options: TrainOptions, table: WindowTable, encoder: EncoderFile) -> None:
+    """Refuse an encoder of another size or for windows of another length than asked."""
     architecture = encoder.encoder.architecture
     for name in ("hidden_dim", "num_layers"):
         # Two encoders side by side have no size in common.
@@ -244,6 +259,11 @@ def resolve_options(
             f"the encoder must be for windows of {table.window_bars} bars, but {options.pretrained_encoder} is for "
             f"{encoder.window_bars}. Pretrain with --window-bars {table.window_bars}."
         )
+
+
+def _on_encoder(options: TrainOptions, given: TrainOptions, split: Split, encoder: EncoderFile) -> TrainOptions:
+    """Fill in what follows from a pretrained encoder; `given` are the options as they came."""
+    architecture = encoder.encoder.architecture
     frozen = True if options.freeze_encoder is None else options.freeze_encoder
     _refuse_learning_pair(options, frozen)
     head = _head_kind(options, frozen)
@@ -254,7 +274,6 @@ def resolve_options(
     return replace(
         options,
         head=head,
-        predict_pointers=pointers,
         freeze_encoder=frozen,
         refit=frozen and len(split.test) > 0 if options.refit is None else options.refit,
         hidden_dim=getattr(architecture, "hidden_dim", None),
