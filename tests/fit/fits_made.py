@@ -13,7 +13,7 @@ import torch
 from moola.core.bars import utc_text
 from moola.core.splits import Split
 from moola.fit.fitting import Fitted, fit_material
-from moola.fit.inputs import Material, resolve_options
+from moola.fit.inputs import Job, Material, resolve_options
 from moola.models.model_files import EncoderFile
 from moola.options.training_options import TrainOptions
 from moola.tables.window_file import WindowTable, write_windows
@@ -44,7 +44,7 @@ def material_of(table: WindowTable = TABLE, split: Split = SPLIT, pretrained: bo
 
 def fitted(material: Material, **options: Any) -> Fitted:
     chosen = resolve_options(TrainOptions(**TINY | options), material.table, material.split, material.encoder)
-    return fit_material(chosen, material, CPU, None, {}, lambda _row: None)
+    return fit_material(Job(chosen, material, CPU), lambda _row: None, None, {})
 
 
 def poisoned(rows: np.ndarray, table: WindowTable = TABLE, labels: bool = True, bars: bool = True) -> WindowTable:

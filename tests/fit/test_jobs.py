@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from moola.errors import UntrustedFile
-from moola.fit.jobs import KeptFit, fit_job, job_of_rows, predict_job, quiet, run_missing
+from moola.fit.fitting import predict_held_out
+from moola.fit.jobs import KeptFit, fit_job, job_of_rows, quiet, run_missing
 from moola.options.training_options import TrainOptions
 from tests.fit.fits_made import SPLIT, TABLE, TINY
 
@@ -43,7 +44,7 @@ def fitted():
 def kept(fitted, tmp_path):
     job, model = fitted
     fit = Fit(tmp_path, "one", digest="of these rows")
-    fit.keep(predict_job(job, model), model.model, {"n": 3})
+    fit.keep(predict_held_out(model, job.material, job.device), model.model, {"n": 3})
     return fit
 
 
@@ -58,7 +59,7 @@ def test_a_warning_of_every_fit_is_told_once(tmp_path, caplog):
 def test_what_is_kept_is_read_as_it_was_and_not_done_again(kept, fitted):
     job, model = fitted
     predictions, record = kept.read()
-    honest = predict_job(job, model)
+    honest = predict_held_out(model, job.material, job.device)
     assert np.array_equal(predictions.class_prob, honest.class_prob)
     assert np.array_equal(predictions.predicted_bar, honest.predicted_bar)
     assert record["n"] == 3

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from moola.augment import can_synthesise, class_swaps
 from moola.core.expansions import NO_POINTER, soft_curve
@@ -114,6 +115,15 @@ class Material:
     hashes: dict[str, str | None]
     leaks: list[str]
     leak_proof: bool | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fit: options with nothing left open (the seed is one of them), rows and encoder, and the device."""
+
+    options: TrainOptions
+    material: Material
+    device: torch.device
 
 
 def gather(options: TrainOptions, judged_elsewhere: bool = False) -> Material:

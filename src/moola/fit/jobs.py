@@ -19,8 +19,8 @@ import torch
 from moola.core.splits import Split
 from moola.errors import UntrustedFile, WrongUsage
 from moola.files import json_bytes, read_json, sha256_file, write_atomic
-from moola.fit.fitting import Fitted, fit_material, predict_held_out
-from moola.fit.inputs import Material, gather, material_of, resolve_options
+from moola.fit.fitting import Fitted, fit_material
+from moola.fit.inputs import Job, Material, gather, material_of, resolve_options
 from moola.fit.presence_inputs import check_presence_options, with_presence
 from moola.fit.processes import OnFit, run_jobs
 from moola.models.model_files import ModelFile, encoder_sha256, read_encoder
@@ -34,20 +34,6 @@ from moola.training.loop import OnEpoch
 
 LENGTHS = "length_weight"
 ADVICE = "Run the command again."
-
-
-@dataclass(frozen=True)
-class Job:
-    """One fit: options with nothing left open (the seed is one of them), the rows and the encoder, and the device."""
-
-    options: TrainOptions
-    material: Material
-    device: torch.device
-
-    @property
-    def split(self) -> Split:
-        """Rows of each part."""
-        return self.material.split
 
 
 def read_material(
@@ -84,7 +70,7 @@ def read_job(
     device = prepare_device(options.device, options.threads)
     options = with_window_bars(options)
     job = _job(options, read_material(options, among, judged_elsewhere), device)
-    if job.options.refit and not len(job.split.test) and not judged_elsewhere:
+    if job.options.refit and not len(job.material.split.test) and not judged_elsewhere:
         raise WrongUsage(
             f"--refit must leave a test part to evaluate the model that it keeps, but {options.split} has 0 test "
             f"windows. "
@@ -121,15 +107,10 @@ def fit_job(
 
     `checkpoint` keeps finished epochs, and `deciding` is what a resumed one must have been written with.
     """
-    fitted = fit_material(job.options, job.material, job.device, checkpoint, deciding or {}, on_epoch)
+    fitted = fit_material(job, on_epoch, checkpoint, deciding or {})
     if job.options.spans is None:
         return fitted
-    return replace(fitted, model=with_presence(job.options, job.material, fitted.model, job.device))
-
-
-def predict_job(job: Job, fitted: Fitted) -> Predictions:
-    """Predict val rows by the model that never trained on them, and test rows by the one that is kept."""
-    return predict_held_out(fitted, job.material, job.device)
+    return replace(fitted, model=with_presence(job, fitted.model))
 
 
 # Fits that are kept as files, so that a grid of them continues after a kill.

@@ -18,7 +18,7 @@ from moola.core.seeds import derive_seed
 from moola.core.splits import Intervals, Split
 from moola.evaluation.calibration import calibrated
 from moola.files import sha256_file
-from moola.fit.inputs import Material, to_examples
+from moola.fit.inputs import Job, to_examples
 from moola.fit.linear_heads_fit import LinearResult, fit_on_windows
 from moola.fit.predicting import read_windows_both_ways
 from moola.fit.synthetic import synthetic_windows, taker
@@ -111,17 +111,9 @@ def record_of(unlabelled: Unlabelled) -> dict[str, Any]:
 class Stages:
     """Runs stages one after the other; each has its own checkpoint and its own lines of history."""
 
-    def __init__(
-        self,
-        options: TrainOptions,
-        material: Material,
-        device: torch.device,
-        checkpoint: Path | None,
-        deciding: dict[str, Any],
-        on_epoch: OnEpoch,
-    ) -> None:
-        self.options, self.material, self.device = options, material, device
-        self.checkpoint, self.deciding, self.on_epoch = checkpoint, deciding, on_epoch
+    def __init__(self, job: Job, on_epoch: OnEpoch, checkpoint: Path | None, deciding: dict[str, Any]) -> None:
+        options, material = self.options, self.material = job.options, job.material
+        self.device, self.on_epoch, self.checkpoint, self.deciding = job.device, on_epoch, checkpoint, deciding
         features = material.table.take(material.split.train).features
         assert features is not None
         self.scaler = (

@@ -17,7 +17,8 @@ from moola.core.splits import PARTS
 from moola.errors import InvalidData
 from moola.evaluation.figures import Figure, TrainingFacts, evaluate
 from moola.files import json_bytes, sha256_file, write_atomic
-from moola.fit.jobs import fit_job, predict_job, quiet, read_job
+from moola.fit.fitting import predict_held_out
+from moola.fit.jobs import fit_job, quiet, read_job
 from moola.leakcheck.subject import Finding, Subject
 from moola.models.model_files import weights_digest
 from moola.options.training_options import TrainOptions
@@ -79,7 +80,9 @@ def _fit(subject: Subject, table: WindowTable, seed: int, folder: Path) -> Fitte
     )
     job = read_job(options)
     done = fit_job(job, epoch_lines("control"))
-    predictions = predict_job(job, done).of_part("test" if len(job.material.split.test) else "val")
+    predictions = predict_held_out(done, job.material, job.device).of_part(
+        "test" if len(job.material.split.test) else "val"
+    )
     calibration = (done.model.temperature, done.model.pointer_threshold)
     return Fitted(weights_digest(done.model.network), calibration, predictions, done.facts)
 

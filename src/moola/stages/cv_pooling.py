@@ -32,8 +32,9 @@ from moola.evaluation.coverage import (
     venn_abers,
 )
 from moola.evaluation.pointer_metrics import nearest_pointers
+from moola.fit.fitting import predict_held_out
 from moola.fit.inputs import Material
-from moola.fit.jobs import KeptFit, fit_job, predict_job, read_job, read_material
+from moola.fit.jobs import KeptFit, fit_job, read_job, read_material
 from moola.fit.predicting import pointing_together
 from moola.fit.reference_fits import predict_reference
 from moola.models.model_files import each_encoder
@@ -339,7 +340,7 @@ def run_task(options: CvOptions, task: FitTask) -> str:
         job = read_job(training, among)
         material = job.material
         fitted = fit_job(job, epoch_lines(f"fold {task.fold}, seed {task.seed}"))
-        predictions, facts, model = predict_job(job, fitted), fitted.facts, fitted.model
+        predictions, facts, model = predict_held_out(fitted, job.material, job.device), fitted.facts, fitted.model
     content = {"facts": facts.as_dict(), "leaks": material.leaks, "n_train_windows": len(material.split.train)}
     task.keep(predictions, model, content)
     return task.name

@@ -13,9 +13,9 @@ import torch
 
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic
-from moola.fit.fitting import Fitted
-from moola.fit.inputs import Material
-from moola.fit.jobs import Job, fit_job, predict_job, read_job
+from moola.fit.fitting import Fitted, predict_held_out
+from moola.fit.inputs import Job, Material
+from moola.fit.jobs import fit_job, read_job
 from moola.models.model_files import read_model, write_model
 from moola.models.sealed import digest
 from moola.options.option_fields import RUNS_ROOT
@@ -59,7 +59,7 @@ def _train(
     facts, state = fitted.facts, fitted.state
     if run is not None:
         fitted = _written(run, fitted)
-    predictions = predict_job(job, fitted)
+    predictions = predict_held_out(fitted, job.material, job.device)
     evaluation = evaluate(predictions.of_part("val"), facts, VAL_METRICS, seed=job.options.seed)
     record = _record(job, fitted) | {"seconds": time.monotonic() - started}
     if run is not None:

@@ -21,8 +21,9 @@ from moola.core.windows import WINDOW_BARS, rows_of
 from moola.errors import InvalidData, OperationFailed, UntrustedFile, WrongUsage
 from moola.evaluation.figures import TrainingFacts, evaluate, trivial_predictions
 from moola.files import sha256_file
-from moola.fit.inputs import Material, facts_of, require_trainable, resolve_options
-from moola.fit.jobs import Job, fit_job, predict_job, quiet
+from moola.fit.fitting import predict_held_out
+from moola.fit.inputs import Job, Material, facts_of, require_trainable, resolve_options
+from moola.fit.jobs import fit_job, quiet
 from moola.locks import alone, lock_beside
 from moola.models.model_files import EncoderFile, each_encoder, encoder_sha256, read_encoder
 from moola.options.option_sources import recorded_options
@@ -157,7 +158,7 @@ def judge_fold(
     # A study is some hundred fits: no more than warnings of each.
     with quiet(logging.WARNING):
         fitted = fit_job(job, epoch_lines(f"inner fold {number + 1}"))
-    return _figure(inner, number, metric, predict_job(job, fitted), fitted.facts)
+    return _figure(inner, number, metric, predict_held_out(fitted, job.material, job.device), fitted.facts)
 
 
 def resolved(inner: InnerFolds, number: int, options: TrainOptions) -> TrainOptions:
