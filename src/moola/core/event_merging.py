@@ -274,7 +274,7 @@ def live_events(
     min_prob: float,
     min_windows: int,
 ) -> MergedEvents:
-    """Find events in the order in which they can be reported; `not_yet_told` then leaves out what overlaps.
+    """Find events in the order in which they can be reported; `not_yet_reported` then leaves out what overlaps.
 
     A window is complete when the last bar that it sees is. A pair is ripe at the first complete window at which
     it is proposed, at least `min_windows` complete windows have it in their zone, and the mean probability that
@@ -305,7 +305,7 @@ def live_events(
     return found.take(np.lexsort((found.bar[:, 1], found.bar[:, 0], -found.event_prob, found.known_bar)))
 
 
-def not_yet_told(found: MergedEvents, told: Int[np.ndarray, "told 2"], max_overlap: float) -> MergedEvents:
+def not_yet_reported(found: MergedEvents, told: Int[np.ndarray, "told 2"], max_overlap: float) -> MergedEvents:
     """Return the ripe events, in their order, that no event reported before overlaps, nor one of those before them."""
     kept: list[int] = []
     for row in range(len(found)):

@@ -134,12 +134,12 @@ class Learner:
 
     def _long(self, known: Learned, marks: PersonMarks, revision: int, around: int) -> None:
         from moola.fit.label_learning import learn_presence, may_learn_presence, propose
-        from moola.fit.label_progress import how_far
+        from moola.fit.label_progress import learning_progress
 
         file, device = _encoder()
         found, far, model = None, known.far, known.model
         try:
-            far = how_far(marks, file, self.seed, device)
+            far = learning_progress(marks, file, self.seed, device)
             known.far = far
             if may_learn_presence(marks):
                 model = learn_presence(marks, file, around, self.seed, device)

@@ -15,7 +15,7 @@ import polars as pl
 from jaxtyping import Int
 
 from moola.core.bars import Bars, allowed_gap_s, bar_interval_us, minute_text
-from moola.core.event_merging import MergedEvents, not_yet_told
+from moola.core.event_merging import MergedEvents, not_yet_reported
 from moola.core.windows import cut_windows
 from moola.errors import InvalidData, OperationFailed
 from moola.files import sha256_file
@@ -25,11 +25,11 @@ from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_with_bars
 from moola.scan.event_program import EventProgram, program_of
 from moola.scan.follow_state import STATE, FollowFolder, FollowState, SymbolState, folder_of
-from moola.scan.parts import NOTHING_TOLD, PartReader, reader_and_judging
+from moola.scan.parts import NOTHING_REPORTED, PartReader, reader_and_judging
 from moola.tables.bar_table import LastBars, rows_by_symbol
 from moola.tables.cutting import dropped_sentence
 from moola.tables.event_table import events_frame, events_of, frame_text
-from moola.tables.growing_table import Piece, Place, goes_on, good_bars, is_parquet, new_pieces, rest_elsewhere
+from moola.tables.growing_table import Piece, Place, good_bars, is_continued, is_parquet, new_pieces, renamed_file
 
 # Bars that come where others are expected: read before, other than was read, out of order, or after a gap.
 
@@ -222,7 +222,7 @@ class Follower:
             return
         try:
             place = self._place(path, status)
-            if place != Place() and not goes_on(path, place):
+            if place != Place() and not is_continued(path, place):
                 self._read_rest(path, place, on_events)
                 place = self._begin_anew(path)
             for piece in new_pieces(path, place, self.headers.get(path.name, "")):
@@ -239,11 +239,11 @@ class Follower:
         if path.name in self.state.places or not self.is_folder:
             return self.state.places.get(path.name, Place())
         known = [one for one in self.state.places.values() if (one.device, one.inode) == (status.st_dev, status.st_ino)]
-        return next((one for one in known if goes_on(path, one)), Place())
+        return next((one for one in known if is_continued(path, one)), Place())
 
     def _read_rest(self, path: Path, place: Place, on_events: OnEvents) -> None:
         """Read what came to a file before it was rotated, where it still is."""
-        rest = rest_elsewhere(path, place)
+        rest = renamed_file(path, place)
         if rest is None or (self.is_folder and rest.name in self.state.places):
             return
         for piece in new_pieces(rest, place):
@@ -282,7 +282,7 @@ class Follower:
         skipped, gaps = Skipped(), Gaps()
         symbols, frames = dict(self.state.symbols), []
         for name, rows in rows_by_symbol(bars):
-            before = symbols.get(name, SymbolState(Bars.none(), 0, NOTHING_TOLD))
+            before = symbols.get(name, SymbolState(Bars.none(), 0, NOTHING_REPORTED))
             is_new = _newer(bars.start_us[rows], before)
             new = bars.take(rows[is_new])
             known = _joined(before.bars, new)
@@ -327,7 +327,7 @@ class Follower:
             start_bar, stop_bar = max(place - reach, 0) * sliding.stride, (stop - 1) * sliding.stride + n_seen
             said = self.reader.read(bars.take(slice(start_bar - offset, stop_bar - offset)), start_bar, max_gap_s)
             ripe = self.judging.as_known(said, slice(place * sliding.stride, stop * sliding.stride))
-            found = not_yet_told(ripe, told, self.judging.max_overlap)
+            found = not_yet_reported(ripe, told, self.judging.max_overlap)
             told = np.concatenate([told, found.bar])
             told = told[told[:, 1] >= stop * sliding.stride - n_seen]
             if len(found):
@@ -348,7 +348,7 @@ class Follower:
         for first in range(max(before.n_bars, self.reader.n_bars - 1), n_bars, step):
             stop = min(first + step, n_bars)
             found = reading.known_between(0, first, stop, presence)
-            found = not_yet_told(found, told, self.judging.max_overlap)
+            found = not_yet_reported(found, told, self.judging.max_overlap)
             told = np.concatenate([told, found.bar])
             told = told[told[:, 1] >= stop - presence.lag - presence.longest]
             if len(found):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from moola.core.bars import Bars
-from moola.core.event_merging import MergedEvents, WindowCurves, not_yet_told, suppress
+from moola.core.event_merging import MergedEvents, WindowCurves, not_yet_reported, suppress
 from moola.core.span_shapes import LOOK_AHEAD, LOOK_BACK, PACE_BARS
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, remove_leftovers, sha256_bytes, sha256_file, write_atomic
@@ -28,7 +28,7 @@ from moola.training.device import prepare_device
 PLAN = "plan.json"
 PART = "part_{:06d}.json"
 ADVICE = "Leave --resume out to start over."
-NOTHING_TOLD = np.zeros((0, 2), dtype=np.int64)
+NOTHING_REPORTED = np.zeros((0, 2), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class ScanPart:
     final: MergedEvents
     waiting: MergedEvents
     open: MergedEvents
-    told: np.ndarray = field(default_factory=lambda: NOTHING_TOLD)
+    told: np.ndarray = field(default_factory=lambda: NOTHING_REPORTED)
     n_events: int = 0
 
     @classmethod
     def before_all(cls, n_classes: int, n_events: int = 0) -> ScanPart:
         """Return what is before a symbol's first part."""
         none = MergedEvents.none(n_classes)
-        return cls(none, none, none, NOTHING_TOLD, n_events)
+        return cls(none, none, none, NOTHING_REPORTED, n_events)
 
 
 class ScanParts:
@@ -354,7 +354,7 @@ def settle(
     sliding, window_bars, judging = reader.sliding, reader.n_bars, reading.judging
     stop = stretch.last * sliding.stride
     if reading.live:
-        found = not_yet_told(found, last.told, judging.max_overlap)
+        found = not_yet_reported(found, last.told, judging.max_overlap)
         return known_part(found, last, stop - window_bars)
     n_bars = reading.spool.n_bars[stretch.symbol]
     is_last = stretch.last == sliding.n_places(n_bars, window_bars)

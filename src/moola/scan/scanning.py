@@ -46,7 +46,7 @@ class Scan:
     def __init__(self, options: ScanOptions) -> None:
         options.check()
         assert options.bars is not None
-        _keep_what_was_told(options)
+        _refuse_replacing_record(options)
         self.options = options
         self.reader, self.judging = reader_and_judging(read_model(options.model), options)
         self.parts = ScanParts(options.output, self._deciding(options.bars))
@@ -171,7 +171,7 @@ class Scan:
         return files | chosen | own
 
 
-def _keep_what_was_told(options: ScanOptions) -> None:
+def _refuse_replacing_record(options: ScanOptions) -> None:
     """Refuse to replace a record of events as they became known, which no later scan gives back.
 
     Raises

@@ -14,7 +14,14 @@ from moola.core.features import relative_features
 from moola.core.windows import cut_windows, take_windows
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.pointer_metrics import HIT_BARS
-from moola.fit.predicting import BarVectors, decode, heard, read_windows_both_ways, vectors_heard, zone_of
+from moola.fit.predicting import (
+    BarVectors,
+    decode,
+    read_windows_both_ways,
+    recorded_vectors,
+    trusted_zone,
+    vectors_by_orientation,
+)
 from moola.models.model_files import ModelFile
 from moola.models.presence_part import PROBABILITY, RANK
 from moola.tables.bar_table import LaidOutBars, symbol_gap_s, symbol_interval_us
@@ -55,7 +62,7 @@ class WindowReader:
     @property
     def zone(self) -> tuple[int, int]:
         """Bars of a window in which its pointers are trusted: the inner zone, as far as the model sees it."""
-        return zone_of(self.model)
+        return trusted_zone(self.model)
 
     @property
     def event_prob(self) -> str:
@@ -86,10 +93,10 @@ class WindowReader:
             rows = cut.first_bar[i : i + self.sliding.batch_windows]
             # Features look back only, so those of the bars that the model sees need no others.
             features = relative_features(take_windows(bars.ohlc, rows, self.n_bars))
-            with heard(self.model.network.encoder) as vectors:
+            with recorded_vectors(self.model.network.encoder) as vectors:
                 logits, curves = read_windows_both_ways(self.model, features, self.device)
             if sums is not None:
-                sums.add(rows, vectors_heard(vectors, len(rows), self.model))
+                sums.add(rows, vectors_by_orientation(vectors, len(rows), self.model))
             assert curves is not None
             pair, _ = decode(curves, len(curves), self.model.length_weight)
             pieces.append((curves, calibrated(logits, self.model.temperature), pair))

@@ -34,7 +34,7 @@ from moola.evaluation.pointer_metrics import nearest_pointers
 from moola.files import json_bytes, read_json, write_atomic
 from moola.fit.fitting import fit_material, predict_held_out
 from moola.fit.inputs import Material, gather, resolve_options
-from moola.fit.predicting import pointing_together
+from moola.fit.predicting import average_pointers
 from moola.fit.processes import OnFit, run_jobs
 from moola.fit.reference_fits import predict_reference
 from moola.models.model_files import each_encoder
@@ -55,7 +55,7 @@ def average(members: list[Predictions]) -> Predictions:
     if len(members) == 1:
         return members[0]
     logits = np.mean([logits_of(one.class_prob) for one in members], axis=0)
-    return replace(pointing_together(members), class_prob=calibrated(logits, 1.0))
+    return replace(average_pointers(members), class_prob=calibrated(logits, 1.0))
 
 
 def pool(by_fold: list[Predictions]) -> tuple[Predictions, Int[np.ndarray, " windows"]]:

@@ -107,7 +107,7 @@ def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team) -> dict[s
         "val_loss_by_arm": by_arm(state),
         "seed": options.seed,
         **_series(source),
-        **_went_on_from(options, start),
+        **_continued_from(options, start),
     }
     if team.leads:
         write_encoder(options.output, objective.module.encoder.cpu(), scaler, source.window_bars, record)
@@ -210,7 +210,7 @@ def _timeframe(interval_s: float) -> str:
     return f"{interval_s:g}s"
 
 
-def _went_on_from(options: PretrainOptions, start: EncoderFile | None) -> dict[str, Any]:
+def _continued_from(options: PretrainOptions, start: EncoderFile | None) -> dict[str, Any]:
     """Return what the record has of the encoder before: its hash, and its own record with all that it has seen."""
     if start is None:
         return {}

@@ -17,13 +17,13 @@ from moola import api
 
 MODULES = (
     "evaluate_frames",
-    "frames_given",
+    "frame_conversion",
     "loaded_model",
     "plotting",
     "shared_bars",
     "similar_frames",
-    "sklearn_face",
-    "stage_doors",
+    "window_classifier",
+    "notebook_stages",
     "window_frames",
 )
 NAMES = [
