@@ -20,10 +20,8 @@ MODULES = (
     "frame_conversion",
     "loaded_model",
     "plotting",
-    "shared_bars",
-    "similar_frames",
-    "window_classifier",
     "notebook_stages",
+    "window_classifier",
     "window_frames",
 )
 NAMES = [
