@@ -66,15 +66,15 @@ def nan_after_training(patch: pytest.MonkeyPatch) -> None:
     """Let a weight of the finished network be NaN, behind the back of all that watches training."""
     from moola.stages import train
 
-    whole = train.fit_material
+    whole = train.fit_on_inputs
 
-    def fit_material(*arguments: Any) -> Any:
+    def fit_on_inputs(*arguments: Any) -> Any:
         fitted = whole(*arguments)
         with torch.no_grad():
             next(fitted.model.network.parameters()).fill_(math.nan)
         return fitted
 
-    patch.setattr(train, "fit_material", fit_material)
+    patch.setattr(train, "fit_material", fit_on_inputs)
 
 
 def goes_on(checkpoint: Path, *command: str) -> None:

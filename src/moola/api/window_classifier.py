@@ -23,8 +23,8 @@ from moola.core.bars import closing_us
 from moola.core.features import FEATURE_NAMES
 from moola.core.splits import Intervals, make_folds
 from moola.errors import InvalidData, OperationFailed, WrongUsage
-from moola.fit.fitting import fit_material
-from moola.fit.inputs import material_of, resolve_options
+from moola.fit.fitting import fit_on_inputs
+from moola.fit.inputs import fit_inputs_of, resolve_options
 from moola.models.model_files import NamedEncoders, encoder_sha256, read_encoder, recorded_encoders
 from moola.options.option_fields import DEFAULT_SEED, DeviceName, HeadKind
 from moola.options.training_options import TrainOptions
@@ -294,9 +294,9 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         assert table.features is not None
         self._fitted_bars = FittedBars(table.features)
         proved = True if table.start_us is not None else None
-        material = material_of(table, split, "in memory", encoder, hashes, proved, IN_MEMORY)
+        material = fit_inputs_of(table, split, "in memory", encoder, hashes, proved, IN_MEMORY)
         options = resolve_options(self._options(table), table, split, encoder)
-        fitted = fit_material(options, material, device, None, {}, lambda _row: None)
+        fitted = fit_on_inputs(options, material, device, None, {}, lambda _row: None)
         self.model_ = Model(fitted.model, "the model", self.device, self.threads)
         return self
 

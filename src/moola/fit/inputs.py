@@ -103,7 +103,7 @@ def most_common(bars: np.ndarray) -> int | None:
 
 
 @dataclass(frozen=True)
-class Material:
+class FitInputs:
     """Everything that training reads, checked."""
 
     table: WindowTable
@@ -116,7 +116,7 @@ class Material:
     leak_proof: bool | None
 
 
-def gather(options: TrainOptions) -> Material:
+def gather(options: TrainOptions) -> FitInputs:
     """Read data, split and encoder, and refuse what does not fit together."""
     require_input_dim(options.input_dim)
     table = read_windows(options.data, options.window_bars).with_features()
@@ -145,10 +145,10 @@ def gather(options: TrainOptions) -> Material:
             hashes[f"{name}_sha256"] = sha256_file(path)
     if options.unlabelled is not None:
         hashes["unlabelled_sha256"] = sha256_file(options.unlabelled)
-    return material_of(table, split_file.split, split_file.name, encoder, hashes, leak_proof, options.data)
+    return fit_inputs_of(table, split_file.split, split_file.name, encoder, hashes, leak_proof, options.data)
 
 
-def material_of(
+def fit_inputs_of(
     table: WindowTable,
     split: Split,
     split_name: str,
@@ -156,13 +156,13 @@ def material_of(
     hashes: dict[str, str | None],
     leak_proof: bool | None,
     data: Path,
-) -> Material:
+) -> FitInputs:
     """Put together what was read or is in memory; refuses what cannot be trained on, and warns of leaks."""
     classes = require_trainable(table, split, data)
     leaks = find_leaks(leak_proof, encoder, table, split, hashes["data_sha256"], hashes["split_sha256"])
     for leak in leaks:
         log.warning("Not leak-proof: %s.", leak)
-    return Material(table, split, split_name, classes, encoder, hashes, leaks, leak_proof)
+    return FitInputs(table, split, split_name, classes, encoder, hashes, leaks, leak_proof)
 
 
 # Options of `train` that follow from the data and the encoder.

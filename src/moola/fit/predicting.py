@@ -52,7 +52,7 @@ def compare_windows(
     rows = spread(_apart(table), MOST_WINDOWS)
     features = table.take(rows).with_features().features
     assert features is not None
-    return _told(_compared(model, features, device), warn)
+    return _likeness_record(_compared(model, features, device), warn)
 
 
 def compare_bars(
@@ -72,7 +72,7 @@ def compare_bars(
         places = spread(np.arange(0, n_own - n_bars + 1, n_bars), n_asked)
         limit_s = symbol_gap_s(bars, symbol, max_gap_hours)
         found += [_window(bars.read(symbol, int(first), int(first) + n_bars), n_bars, limit_s) for first in places]
-    return _told(_compared(model, relative_features(np.concatenate(found)), device), warn)
+    return _likeness_record(_compared(model, relative_features(np.concatenate(found)), device), warn)
 
 
 def _window(bars: Bars, n_bars: int, limit_s: float) -> Float[np.ndarray, "windows bars 4"]:
@@ -104,7 +104,7 @@ def _compared(
     return compare_with(model.likeness, pooled, seen)
 
 
-def _told(found: Compared | None, warn: Callable[[str], None]) -> dict[str, Any]:
+def _likeness_record(found: Compared | None, warn: Callable[[str], None]) -> dict[str, Any]:
     if found is not None and found.unlike:
         warn(found.sentence())
     return {"likeness": None if found is None else found.as_dict()}

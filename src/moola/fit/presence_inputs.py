@@ -11,7 +11,7 @@ import torch
 from moola.core.bars import Bars, bar_lengths_us, time_us, utc_text
 from moola.core.spans import BACKGROUND, place_spans
 from moola.errors import InvalidData, WrongUsage
-from moola.fit.inputs import Material
+from moola.fit.inputs import FitInputs
 from moola.fit.presence import AHEAD, fit_presence, read_chart_of
 from moola.fit.presence_stages import Marked
 from moola.models.model_files import ModelFile
@@ -59,7 +59,7 @@ def check_presence_options(options: TrainOptions) -> None:
         )
 
 
-def with_presence(options: TrainOptions, material: Material, model: ModelFile, device: torch.device) -> ModelFile:
+def with_presence(options: TrainOptions, material: FitInputs, model: ModelFile, device: torch.device) -> ModelFile:
     """Add presence to a model, and what it has seen to its record."""
     assert options.bars is not None
     assert options.spans is not None
@@ -124,7 +124,7 @@ def _known_bars(options: TrainOptions, bars: Bars, span_rows: np.ndarray) -> np.
     return known
 
 
-def _without_test(annotated: np.ndarray, material: Material, bars: Bars) -> int:
+def _without_test(annotated: np.ndarray, material: FitInputs, bars: Bars) -> int:
     table, before = material.table, int(annotated.sum())
     start_us, close_us = table.start_us, table.close_us
     if start_us is None or close_us is None:

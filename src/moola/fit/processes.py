@@ -24,7 +24,7 @@ from torch import distributed
 
 from moola.errors import DeviceUnavailable, MoolaError, OperationFailed, WrongUsage
 from moola.options.option_fields import EngineName, refuse_out_of_range
-from moola.training.device import ALONE, Team
+from moola.training.device import ALONE, ProcessGroup
 from moola.training.loop import OnEpoch
 
 # Jobs on a Ray cluster (`--engine ray`, extra `ray`): one task per job, done again where a worker dies, counted once.
@@ -247,17 +247,17 @@ def _with_warnings(work: Callable[..., Any], job: Job) -> tuple[Any, list[str]]:
 
 PATIENCE_S = 5.0
 # Work of one member: told each epoch's row, returns what the command says at the end.
-Work = Callable[[Any, OnEpoch, Team], dict[str, Any]]
+Work = Callable[[Any, OnEpoch, ProcessGroup], dict[str, Any]]
 
 
 def run_together(
-    work: Work, look: Callable[[Any], object], options: Any, on_epoch: OnEpoch
-) -> tuple[dict[str, Any], Team]:
+    work: Work, check: Callable[[Any], object], options: Any, on_epoch: OnEpoch
+) -> tuple[dict[str, Any], ProcessGroup]:
     """Do the work alone, with torchrun's other processes, or with `options.devices` processes, started here.
 
     Parameters
     ----------
-    look
+    check
         Refuses options and files that no member could work with, before members are started for them.
 
     Returns
@@ -281,16 +281,16 @@ def run_together(
                 f"--devices must agree with torchrun, but it is {options.devices} and {n_launched} processes were "
                 "started. Leave it out."
             )
-        with _joined("env://", Team(int(os.environ["RANK"]), n_launched), options) as team:
+        with _joined("env://", ProcessGroup(int(os.environ["RANK"]), n_launched), options) as team:
             return work(options, on_epoch, team), team
     if options.devices == 1:
         return work(options, on_epoch, ALONE), ALONE
-    look(options)
+    check(options)
     return _started(work, options, on_epoch), ALONE
 
 
 @contextlib.contextmanager
-def _joined(meeting: str, team: Team, options: Any) -> Iterator[Team]:
+def _joined(meeting: str, team: ProcessGroup, options: Any) -> Iterator[ProcessGroup]:
     backend = "gloo"
     if options.device != "cpu" and torch.cuda.is_available():
         # Figures are summed on the CPU, gradients where they are.
@@ -318,7 +318,9 @@ def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
         meeting = (Path(place) / "meeting").as_uri()
         members = [
             context.Process(
-                target=_member, args=(work, options, Team(rank, options.devices), meeting, messages), daemon=True
+                target=_member,
+                args=(work, options, ProcessGroup(rank, options.devices), meeting, messages),
+                daemon=True,
             )
             for rank in range(options.devices)
         ]
@@ -367,7 +369,7 @@ def _why_ended(members: list[Any]) -> OperationFailed | None:
     )
 
 
-def _member(work: Work, options: Any, team: Team, meeting: str, messages: Any) -> None:
+def _member(work: Work, options: Any, team: ProcessGroup, meeting: str, messages: Any) -> None:
     """One process: joins and works; the first tells its epochs and its result, each tells what went wrong."""
     end_with_parent()
 

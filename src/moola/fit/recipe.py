@@ -18,7 +18,7 @@ from moola.core.seeds import derive_seed
 from moola.core.splits import Intervals, Split
 from moola.evaluation.calibration import calibrated
 from moola.files import sha256_file
-from moola.fit.inputs import Material, to_examples
+from moola.fit.inputs import FitInputs, to_examples
 from moola.fit.linear_heads_fit import LinearResult, fit_on_windows
 from moola.fit.predicting import read_windows_both_ways
 from moola.fit.synthetic import epoch_ratios, synthetic_windows, taker
@@ -115,7 +115,7 @@ class Stages:
     def __init__(
         self,
         options: TrainOptions,
-        material: Material,
+        material: FitInputs,
         device: torch.device,
         checkpoint: Path | None,
         deciding: dict[str, Any],

@@ -106,7 +106,7 @@ class EventProgram:
         self.n_bytes = self._kept(size)
         self.thread.start()
 
-    def look(self) -> None:
+    def notify(self) -> None:
         """Report that events were appended."""
         with self.news:
             self.news.notify_all()
@@ -121,7 +121,7 @@ class EventProgram:
             was appended.
         """
         self.draining.set()
-        self.look()
+        self.notify()
         self.thread.join()
         if self.failure is not None:
             raise self.failure
@@ -132,7 +132,7 @@ class EventProgram:
         with self.starting:
             if self.running is not None:
                 _kill(self.running)
-        self.look()
+        self.notify()
         if self.thread.is_alive():
             self.thread.join()
 

@@ -32,8 +32,8 @@ from moola.evaluation.coverage import (
 )
 from moola.evaluation.pointer_metrics import nearest_pointers
 from moola.files import json_bytes, read_json, write_atomic
-from moola.fit.fitting import fit_material, predict_held_out
-from moola.fit.inputs import Material, gather, resolve_options
+from moola.fit.fitting import fit_on_inputs, predict_held_out
+from moola.fit.inputs import FitInputs, gather, resolve_options
 from moola.fit.predicting import average_pointers
 from moola.fit.processes import OnFit, run_jobs
 from moola.fit.reference_fits import predict_reference
@@ -370,7 +370,7 @@ def run_task(options: CvOptions, task: FitTask) -> str:
         leaks: list[str] = [leak for leak in material.leaks if "encoder" not in leak]
     else:
         training = resolve_options(training, material.table, material.split, material.encoder)
-        fitted = fit_material(training, material, device, None, {}, epoch_lines(f"fold {task.fold}, seed {task.seed}"))
+        fitted = fit_on_inputs(training, material, device, None, {}, epoch_lines(f"fold {task.fold}, seed {task.seed}"))
         predictions, facts, leaks = predict_held_out(fitted, material, device), fitted.facts.as_dict(), material.leaks
         lengths = fitted.model.length_weight
     record = {
@@ -384,7 +384,7 @@ def run_task(options: CvOptions, task: FitTask) -> str:
     return task.name
 
 
-def fewer_labels(material: Material, task: FitTask) -> Split:
+def fewer_labels(material: FitInputs, task: FitTask) -> Split:
     """Keep a share of each class's train and val rows, at least one of each; the seed chooses which.
 
     Shares are nested: the rows of a smaller one are among those of a larger one.

@@ -14,8 +14,8 @@ import torch
 from moola.errors import WrongUsage
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic
-from moola.fit.fitting import Fitted, fit_material, predict_held_out
-from moola.fit.inputs import Material, gather, resolve_options
+from moola.fit.fitting import Fitted, fit_on_inputs, predict_held_out
+from moola.fit.inputs import FitInputs, gather, resolve_options
 from moola.fit.presence_inputs import check_presence_options, with_presence
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.sealed import digest
@@ -66,7 +66,7 @@ def fit_model(options: TrainOptions) -> ModelFile:
     material = gather(options)
     options = resolve_options(options, material.table, material.split, material.encoder)
     check_presence_options(options)
-    fitted = fit_material(options, material, device, None, {}, lambda *_: None)
+    fitted = fit_on_inputs(options, material, device, None, {}, lambda *_: None)
     return fitted.model if options.spans is None else with_presence(options, material, fitted.model, device)
 
 
@@ -81,7 +81,7 @@ def _opened(options: TrainOptions, deciding: dict[str, Any]) -> contextlib.Abstr
 
 def _train(
     options: TrainOptions,
-    material: Material,
+    material: FitInputs,
     device: torch.device,
     run: run_store.Run | None,
     deciding: dict[str, Any],
@@ -89,7 +89,7 @@ def _train(
     started: float,
 ) -> dict[str, Any]:
     checkpoint = run.path(run_store.CHECKPOINT) if run is not None else None
-    fitted = fit_material(options, material, device, checkpoint, deciding, on_epoch)
+    fitted = fit_on_inputs(options, material, device, checkpoint, deciding, on_epoch)
     if options.spans is not None:
         fitted = replace(fitted, model=with_presence(options, material, fitted.model, device))
     facts, state = fitted.facts, fitted.state
@@ -120,7 +120,7 @@ def _written(run: run_store.Run, fitted: Fitted) -> Fitted:
     return replace(fitted, model=read_model(run.path(run_store.MODEL)))
 
 
-def _refuse_unjudged(options: TrainOptions, material: Material) -> None:
+def _refuse_unjudged(options: TrainOptions, material: FitInputs) -> None:
     """Refuse to retrain on val rows where no others are left to evaluate the model that is kept."""
     if options.refit and not len(material.split.test):
         raise WrongUsage(
@@ -130,13 +130,13 @@ def _refuse_unjudged(options: TrainOptions, material: Material) -> None:
         )
 
 
-def _deciding(options: TrainOptions, material: Material) -> dict[str, Any]:
+def _deciding(options: TrainOptions, material: FitInputs) -> dict[str, Any]:
     # Files count by their content, not by the path that led to them.
     names = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST + HASHED_FILES}
     return names | {key: str(value) for key, value in material.hashes.items()}
 
 
-def _record(options: TrainOptions, material: Material, fitted: Fitted, device: torch.device) -> dict[str, Any]:
+def _record(options: TrainOptions, material: FitInputs, fitted: Fitted, device: torch.device) -> dict[str, Any]:
     proof, state = fitted.proof, fitted.state
     return {
         "model": options.model,

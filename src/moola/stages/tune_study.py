@@ -22,8 +22,8 @@ from moola.core.windows import WINDOW_BARS, rows_of
 from moola.errors import InvalidData, OperationFailed, UntrustedFile, WrongUsage
 from moola.evaluation.figures import TrainingFacts, evaluate, trivial_predictions
 from moola.files import sha256_file
-from moola.fit.fitting import fit_material, predict_held_out
-from moola.fit.inputs import Material, facts_of, require_trainable, resolve_options
+from moola.fit.fitting import fit_on_inputs, predict_held_out
+from moola.fit.inputs import FitInputs, facts_of, require_trainable, resolve_options
 from moola.locks import alone, lock_beside
 from moola.models.model_files import EncoderFile, each_encoder, encoder_sha256, read_encoder
 from moola.options.option_sources import recorded_options
@@ -155,10 +155,10 @@ def judge_fold(
     # Training changes an encoder in place; the next fit must begin with the file's.
     encoder = inner.encoder and replace(inner.encoder, encoder=copy.deepcopy(inner.encoder.encoder))
     hashes: dict[str, str | None] = {"rows_sha256": inner.rows_sha256, "encoder_sha256": inner.encoder_sha256}
-    material = Material(inner.table, fold, f"inner-{number + 1}", inner.classes, encoder, hashes, [], True)
+    material = FitInputs(inner.table, fold, f"inner-{number + 1}", inner.classes, encoder, hashes, [], True)
     training = resolved(inner, number, replace(options, seed=seed))
     with _quiet():
-        fitted = fit_material(training, material, device, None, {}, epoch_lines(f"inner fold {number + 1}"))
+        fitted = fit_on_inputs(training, material, device, None, {}, epoch_lines(f"inner fold {number + 1}"))
     predictions = predict_held_out(fitted, material, device)
     return _figure(inner, number, metric, predictions, fitted.facts)
 
