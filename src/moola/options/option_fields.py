@@ -1,6 +1,10 @@
-"""Options that several commands share: type, range, default, help text and place in the help, each written once."""
+"""Options that several commands share: type, range, default, help text and place in the help, each written once.
 
-from __future__ import annotations
+An option's field says everything about it: ``Annotated[int, COUNT, advanced("Bars per window.", DATA)]``. Everyday
+options are in ``--help``, the others in ``--help-all`` only; the groups of the help come in the order below.
+Annotations of options are objects, not text (no ``from __future__ import annotations``): the parser reads those of an
+inherited field in the namespace of the class that inherits it.
+"""
 
 import math
 from collections.abc import Sequence
