@@ -1,10 +1,4 @@
-"""Options that several commands share: type, range, default, help text and place in the help, each written once.
-
-An option's field says everything about it: ``Annotated[int, COUNT, advanced("Bars per window.", DATA)]``. Everyday
-options are in ``--help``, the others in ``--help-all`` only; the groups of the help come in the order below.
-Annotations of options are objects, not text (no ``from __future__ import annotations``): the parser reads those of an
-inherited field in the namespace of the class that inherits it.
-"""
+"""Options that several commands share: type, range, default, help text and place in the help, each written once."""
 
 import math
 from collections.abc import Sequence
