@@ -7,38 +7,47 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DATA, SPLIT
+from moola.cli import training_commands
+from tests.conftest import DATA, RUNS, SPLIT
 
 ENCODER = "artifacts/encoders/pretrained/ts2vec_11d_v1.pt"
 # The labelled windows without their labels: few, so that each command takes a moment.
 PRETRAIN = ("pretrain-ts2vec", "--input", DATA, "--split", SPLIT, "--output", ENCODER)
 
 
-@pytest.fixture(autouse=True)
-def _two_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_encoder_trains_and_a_stopped_one_ends_in_the_same_bytes(sample, moola, train, monkeypatch):
     monkeypatch.setenv("MOOLA_EPOCHS", "2")
-
-
-def test_its_encoder_trains_and_its_record_says_ts2vec(sample, moola, train):
     answer = moola(*PRETRAIN)
     assert answer.code == 0, answer.err
     assert f"Encoder in {ENCODER}" in answer.out
     assert "(1.0 = uninformed baseline), " in answer.out
     assert f"--pretrained-encoder {ENCODER}" in answer.out
-    first = Path(ENCODER).read_bytes()
-    said = moola(*PRETRAIN, "--json").json
-    assert Path(ENCODER).read_bytes() == first
-    assert said["arms"] == ["ts2vec"]
-    assert said["val_loss"] == pytest.approx(1.0, abs=0.1)
+    whole = Path(ENCODER).read_bytes()
+    Path(ENCODER).unlink()
+
+    class Stopping(training_commands.EpochProgress):
+        def __call__(self, row):
+            if row["epoch"] == 1:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_commands, "EpochProgress", Stopping)
+        assert moola(*PRETRAIN).code == 130
+    answer = moola(*PRETRAIN, "--resume", "--json")
+    assert answer.code == 0, answer.err
+    assert "Resumed after epoch 1" in answer.err
+    assert Path(ENCODER).read_bytes() == whole
+    assert answer.json["arms"] == ["ts2vec"]
+    assert answer.json["val_loss"] == pytest.approx(1.0, abs=0.1)
     trained = train("--pretrained-encoder", ENCODER)
     assert "Encoder: 8 of 8 tensors taken" in trained.err
     assert "digest equal before and after" in trained.out
-    manifest = json.loads((Path("artifacts/runs") / trained.last_line / "manifest.json").read_text())
+    manifest = json.loads((RUNS / trained.last_line / "manifest.json").read_text())
     assert manifest["leak_proof"] is True
 
 
 def test_options_come_from_file_and_environment_and_decide(sample, moola, monkeypatch):
-    assert moola(*PRETRAIN, "--epochs", "1").code == 0
+    assert moola(*PRETRAIN).code == 0
     plain = Path(ENCODER).read_bytes()
     monkeypatch.delenv("MOOLA_EPOCHS")
     Path("moola.toml").write_text("[pretrain-ts2vec]\nepochs = 1\nsoft-tau = 0.2\n")
@@ -65,27 +74,6 @@ def test_wrong_usage_is_told(sample, moola, option: tuple[str, str], said: str):
     assert answer.code == 2
     assert said in answer.err
     assert not Path(ENCODER).exists()
-
-
-def test_interrupted_and_resumed_ends_in_the_same_bytes(sample, moola, monkeypatch):
-    from moola.cli import training_commands
-
-    assert moola(*PRETRAIN).code == 0
-    whole = Path(ENCODER).read_bytes()
-    Path(ENCODER).unlink()
-
-    class Stopping(training_commands.EpochProgress):
-        def __call__(self, row):
-            if row["epoch"] == 1:
-                raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training_commands, "EpochProgress", Stopping)
-        assert moola(*PRETRAIN).code == 130
-    answer = moola(*PRETRAIN, "--resume")
-    assert answer.code == 0, answer.err
-    assert "Resumed after epoch 1" in answer.err
-    assert Path(ENCODER).read_bytes() == whole
 
 
 def test_it_works_beside_other_arms_and_the_teacher_too(sample, moola):
