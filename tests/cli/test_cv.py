@@ -182,7 +182,7 @@ def test_references_alone_are_models_too(cv):
 
 @pytest.mark.slow
 def test_compare_shows_paired_differences_and_writes_table_and_plot(cv, moola, train):
-    first, second = cv().last_line, cv("--augment-data", "false").last_line
+    first, second = cv().last_line, cv("--augment-data", "true").last_line
     third = cv("--model", "summary_trees").last_line
     answer = moola("compare", first, second, third, "--output", "c.csv", "--plot", "c.png", "--json")
     assert answer.code == 0, answer.err

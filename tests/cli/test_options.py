@@ -108,22 +108,6 @@ def test_doctor_names_a_fault_and_what_to_do(sample, moola):
     assert "train and test must share no row" in answer.out
 
 
-def test_without_pointers_and_with_three_classes(sample, moola, monkeypatch):
-    import polars as pl
-
-    frame = pl.read_parquet(DATA)
-    third = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("third")).otherwise(pl.col("label"))
-    frame.drop("expansion_start", "expansion_end").with_columns(label=third).write_parquet("three.parquet")
-    assert moola("split", "--data", "three.parquet", "--output", "three.json").code == 0
-    trained = moola("train", "--data", "three.parquet", "--split", "three.json")
-    assert trained.code == 0, trained.err
-    shown = moola("eval", "--run", trained.last_line, "--json").json["figures"]
-    assert shown["hit_at_pm3_both"]["value"] is None
-    assert shown["hit_at_pm3_both"]["reason"] == "the model predicts no pointers"
-    assert {"f1_third", "pr_auc"} <= set(shown)
-    assert moola("train", "--data", "three.parquet", "--split", "three.json", "--predict-pointers").code == 3
-
-
 def test_a_run_is_found_through_a_linked_folder(made_run, moola, tmp_path_factory):
     run = made_run().name
     link = tmp_path_factory.mktemp("elsewhere") / "linked"

@@ -59,20 +59,10 @@ def test_options_come_from_file_and_environment_and_decide(sample, moola, monkey
     assert Path(ENCODER).read_bytes() == plain
 
 
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        (("--soft-tau", "0"), "--soft-tau must be above 0, but it is 0.0"),
-        (("--soft-tau-windows", "-1"), "--soft-tau-windows must be above 0, but it is -1.0"),
-        (("--mask-ratio", "0.3"), "--mask-ratio"),
-        (("--arms", "masked"), "--arms"),
-        (("--batch-size", "0"), "--batch-size must be at least 1"),
-    ],
-)
-def test_wrong_usage_is_told(sample, moola, option: tuple[str, str], said: str):
-    answer = moola(*PRETRAIN, *option)
-    assert answer.code == 2
-    assert said in answer.err
+@pytest.mark.parametrize("wrong", ["--soft-tau 0", "--mask-ratio 0.3", "--arms masked"])
+def test_wrong_usage_is_told(sample, moola, wrong):
+    answer = moola(*PRETRAIN, *wrong.split())
+    assert (answer.code, wrong.split()[0] in answer.err) == (2, True)
     assert not Path(ENCODER).exists()
 
 

@@ -83,7 +83,7 @@ def test_the_page_of_a_cv_has_folds_seeds_references_and_the_merged_verdict(samp
     monkeypatch.setenv("MOOLA_PROCESSES", "1")
     monkeypatch.setenv("MOOLA_SEEDS", "2")
     monkeypatch.setenv("MOOLA_CONTROLS", "false")
-    names = [moola("cv", "--data", DATA, "--folds", "3", *more).last_line for more in ((), ("--augment-data", "false"))]
+    names = [moola("cv", "--data", DATA, "--folds", "3", *more).last_line for more in ((), ("--augment-data", "true"))]
     answer = moola("report", "--run", names[0], "--baseline", names[1], "--compare", names[1], "--json")
     assert answer.code == 0, answer.err
     page = Path(answer.json["report"]).read_text()

@@ -82,11 +82,15 @@ def test_a_frozen_model_is_refitted_and_teaches_a_student_and_a_stopped_one_ends
 
 def test_three_classes_and_no_pointers_have_a_student_too(sample, moola):
     third = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("third")).otherwise(pl.col("label"))
-    answer = moola(*relabelled(moola, "three", third), *STUDENT, "--predict-pointers", "false")
+    pl.read_parquet(DATA).drop("expansion_start", "expansion_end").write_parquet(DATA)
+    given = relabelled(moola, "three", third)
+    answer = moola(*given, *STUDENT)
     assert answer.code == 0, answer.err
     shown = moola("eval", "--run", answer.last_line, "--json").json["figures"]
     assert {"f1_third", "pr_auc"} <= set(shown)
+    assert shown["hit_at_pm3_both"]["value"] is None
     assert shown["hit_at_pm3_both"]["reason"] == "the model predicts no pointers"
+    assert moola(*given, "--predict-pointers").code == 3
 
 
 def test_a_class_of_few_windows_is_a_warning(sample, moola):

@@ -67,8 +67,7 @@ def test_spans_a_file_that_labels_take_and_a_page(similar, moola):
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(similar, words, said):
     answer = similar(*words)
-    assert answer.code == 2, answer.err
-    assert said in answer.err
+    assert (answer.code, said in answer.err) == (2, True), answer.err
     assert not Path("artifacts/similar").exists()
 
 

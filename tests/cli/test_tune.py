@@ -23,9 +23,8 @@ def figure(*taken) -> float:
 @pytest.fixture
 def quick(sample, monkeypatch):
     """Judge by a formula; what environment settings hold is said by each test itself."""
-    monkeypatch.delenv("MOOLA_EPOCHS")
-    monkeypatch.delenv("MOOLA_HIDDEN_DIM")
-    monkeypatch.delenv("MOOLA_N_HEADS")
+    for name in ("EPOCHS", "HIDDEN_DIM", "N_HEADS", "AUGMENT_DATA"):
+        monkeypatch.delenv(f"MOOLA_{name}")
     monkeypatch.setattr(tune_study, "judge_fold", figure)
     return sample
 
