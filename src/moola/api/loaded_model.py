@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from moola.api.frames_given import FrameT, bars_of, like, path_given
-from moola.api.inputs_given import Times, Windows, table_of
-from moola.api.stage_doors import table_html
+from moola.api.frame_conversion import FrameT, bars_of, like, path_given
+from moola.api.input_tables import Times, Windows, table_of
+from moola.api.notebook_stages import table_html
 from moola.core.bars import Bars
 from moola.core.event_merging import MergedEvents
 from moola.fit.predicting import compare_bars, predict_new

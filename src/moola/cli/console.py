@@ -259,7 +259,7 @@ def exit_code(stop: BaseException) -> int:
     return 128 + (signal.SIGTERM if is_terminated else signal.SIGINT)
 
 
-def way_on(stop: Interrupted, typed: list[str]) -> str:
+def resume_hint(stop: Interrupted, typed: list[str]) -> str:
     """Return the sentence with the command that continues: what was typed, and what it lacks."""
     if stop.go_on is None:
         return ""

@@ -37,7 +37,7 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
         shown = [figures[key]["value"] for key in ("ap_iou50_class", "recall_at_1_per_1000_class", "event_ece")]
         average, recall, ece = (figure_text(value) for value in shown)
         screen.say(f"  {name}: AP at IoU .5 with class {average}, recall at 1 false alarm {recall}, ECE {ece}")
-    say_people(screen, result["agreement"], result["ap_by_annotator"])
+    show_agreement(screen, result["agreement"], result["ap_by_annotator"])
     rows = [
         [f"{row['threshold']:.1f}", str(row["n_events"]), *(figure_text(row[key]) for key in _AT_THRESHOLD)]
         for row in result["by_threshold"]
@@ -65,7 +65,7 @@ def _say_perfect_ece(screen: Screen, result: dict[str, Any]) -> None:
         screen.say(f"  Perfectly calibrated probabilities would show ECE {low:.3f} .. {high:.3f} here.")
 
 
-def say_people(screen: Screen, agreement: list[dict[str, Any]], events: dict[str, float | None]) -> None:
+def show_agreement(screen: Screen, agreement: list[dict[str, Any]], events: dict[str, float | None]) -> None:
     """Show how far people agree with each other, the ceiling of a model of them, and events with each of them."""
     rows = []
     for row in agreement:

@@ -104,7 +104,7 @@ def most_common(bars: np.ndarray) -> int | None:
 
 
 @dataclass(frozen=True)
-class Material:
+class FitInputs:
     """Everything that training reads, checked."""
 
     table: WindowTable
@@ -122,11 +122,11 @@ class Job:
     """One fit: options with nothing left open (the seed is one of them), rows and encoder, and the device."""
 
     options: TrainOptions
-    material: Material
+    material: FitInputs
     device: torch.device
 
 
-def gather(options: TrainOptions, judged_elsewhere: bool = False) -> Material:
+def gather(options: TrainOptions, judged_elsewhere: bool = False) -> FitInputs:
     """Read data, split and encoder, and refuse what does not fit together."""
     require_input_dim(options.input_dim)
     table = read_windows(options.data, options.window_bars).with_features()
@@ -155,12 +155,12 @@ def gather(options: TrainOptions, judged_elsewhere: bool = False) -> Material:
             hashes[f"{name}_sha256"] = sha256_file(path)
     if options.unlabelled is not None:
         hashes["unlabelled_sha256"] = sha256_file(options.unlabelled)
-    return material_of(
+    return fit_inputs_of(
         table, split_file.split, split_file.name, encoder, hashes, leak_proof, options.data, judged_elsewhere
     )
 
 
-def material_of(
+def fit_inputs_of(
     table: WindowTable,
     split: Split,
     split_name: str,
@@ -169,7 +169,7 @@ def material_of(
     leak_proof: bool | None,
     data: Path,
     judged_elsewhere: bool = False,
-) -> Material:
+) -> FitInputs:
     """Put together what was read or is in memory; refuses what cannot be trained on, and warns of leaks.
 
     Where windows outside the split evaluate the model, its own val and test windows have no leak.
@@ -180,7 +180,7 @@ def material_of(
         leaks = find_leaks(leak_proof, encoder, table, split, hashes["data_sha256"], hashes["split_sha256"])
     for leak in leaks:
         log.warning("Not leak-proof: %s.", leak)
-    return Material(table, split, split_name, classes, encoder, hashes, leaks, leak_proof)
+    return FitInputs(table, split, split_name, classes, encoder, hashes, leaks, leak_proof)
 
 
 # Options of `train` that follow from the data and the encoder.

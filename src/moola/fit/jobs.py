@@ -19,8 +19,8 @@ import torch
 from moola.core.splits import Split
 from moola.errors import UntrustedFile, WrongUsage
 from moola.files import json_bytes, read_json, sha256_file, write_atomic
-from moola.fit.fitting import Fitted, fit_material
-from moola.fit.inputs import Job, Material, gather, material_of, resolve_options
+from moola.fit.fitting import Fitted, fit_on_inputs
+from moola.fit.inputs import FitInputs, Job, fit_inputs_of, gather, resolve_options
 from moola.fit.presence_inputs import check_presence_options, with_presence
 from moola.fit.processes import OnFit, run_jobs
 from moola.models.model_files import ModelFile, encoder_sha256, read_encoder
@@ -36,9 +36,9 @@ LENGTHS = "length_weight"
 ADVICE = "Run the command again."
 
 
-def read_material(
-    options: TrainOptions, among: Callable[[Material], Split] | None = None, judged_elsewhere: bool = False
-) -> Material:
+def read_fit_inputs(
+    options: TrainOptions, among: Callable[[FitInputs], Split] | None = None, judged_elsewhere: bool = False
+) -> FitInputs:
     """Read data, split and encoder of a fit, and check them against each other; `read_job` says more.
 
     References, which no option concerns, need no more than this.
@@ -48,7 +48,7 @@ def read_material(
 
 
 def read_job(
-    options: TrainOptions, among: Callable[[Material], Split] | None = None, judged_elsewhere: bool = False
+    options: TrainOptions, among: Callable[[FitInputs], Split] | None = None, judged_elsewhere: bool = False
 ) -> Job:
     """Read what a fit needs, and fill in what its options leave open.
 
@@ -69,7 +69,7 @@ def read_job(
     """
     device = prepare_device(options.device, options.threads)
     options = with_window_bars(options)
-    job = _job(options, read_material(options, among, judged_elsewhere), device)
+    job = _job(options, read_fit_inputs(options, among, judged_elsewhere), device)
     if job.options.refit and not len(job.material.split.test) and not judged_elsewhere:
         raise WrongUsage(
             f"--refit must leave a test part to evaluate the model that it keeps, but {options.split} has 0 test "
@@ -87,10 +87,10 @@ def job_of_rows(options: TrainOptions, table: WindowTable, split: Split) -> Job:
     hashes = {"data_sha256": None, "split_sha256": None, "encoder_sha256": encoder_sha256(named)}
     proved = True if table.start_us is not None else None
     rows = table.with_features()
-    return _job(options, material_of(rows, split, "in memory", encoder, hashes, proved, options.data), device)
+    return _job(options, fit_inputs_of(rows, split, "in memory", encoder, hashes, proved, options.data), device)
 
 
-def _job(options: TrainOptions, material: Material, device: torch.device) -> Job:
+def _job(options: TrainOptions, material: FitInputs, device: torch.device) -> Job:
     options = resolve_options(options, material.table, material.split, material.encoder)
     check_presence_options(options)
     return Job(options, material, device)
@@ -107,7 +107,7 @@ def fit_job(
 
     `checkpoint` keeps finished epochs, and `deciding` is what a resumed one must have been written with.
     """
-    fitted = fit_material(job, on_epoch, checkpoint, deciding or {})
+    fitted = fit_on_inputs(job, on_epoch, checkpoint, deciding or {})
     if job.options.spans is None:
         return fitted
     return replace(fitted, model=with_presence(job, fitted.model))

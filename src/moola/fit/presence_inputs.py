@@ -10,7 +10,7 @@ import numpy as np
 from moola.core.bars import Bars, bar_lengths_us, time_us, utc_text
 from moola.core.spans import BACKGROUND, place_spans
 from moola.errors import InvalidData, WrongUsage
-from moola.fit.inputs import Job, Material
+from moola.fit.inputs import FitInputs, Job
 from moola.fit.presence import AHEAD, fit_presence, read_chart_of
 from moola.fit.presence_stages import Marked
 from moola.models.model_files import ModelFile
@@ -124,7 +124,7 @@ def _known_bars(options: TrainOptions, bars: Bars, span_rows: np.ndarray) -> np.
     return known
 
 
-def _without_test(annotated: np.ndarray, material: Material, bars: Bars) -> int:
+def _without_test(annotated: np.ndarray, material: FitInputs, bars: Bars) -> int:
     table, before = material.table, int(annotated.sum())
     start_us, close_us = table.start_us, table.close_us
     if start_us is None or close_us is None:

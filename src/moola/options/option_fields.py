@@ -125,7 +125,7 @@ def advanced(text: str, group: Group) -> Parameter:
     return Parameter(help=text, group=group)
 
 
-def says(text: str) -> Parameter:
+def with_help(text: str) -> Parameter:
     """Return another help text for a shared option, where a command needs one."""
     return Parameter(help=text)
 

@@ -280,12 +280,12 @@ def deciding(options: Any, without: Iterable[str]) -> dict[str, str]:
     """Return options as text, a file by its content: what an encoder or a fit depends on."""
     values = {field.name: getattr(options, field.name) for field in fields(options)}
     if (named := values.get("pretrained_encoder")) is not None:
-        files = [_told(encoder_path(one)) for one in each_encoder(named)]
+        files = [_text(encoder_path(one)) for one in each_encoder(named)]
         values["pretrained_encoder"] = "+".join(files)
-    return {key: _told(value) for key, value in values.items() if key not in without}
+    return {key: _text(value) for key, value in values.items() if key not in without}
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     return sha256_file(value) if isinstance(value, Path) and value.is_file() else str(value)
 
 

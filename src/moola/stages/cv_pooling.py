@@ -33,9 +33,9 @@ from moola.evaluation.coverage import (
 )
 from moola.evaluation.pointer_metrics import nearest_pointers
 from moola.fit.fitting import predict_held_out
-from moola.fit.inputs import Material
-from moola.fit.jobs import KeptFit, fit_job, read_job, read_material
-from moola.fit.predicting import pointing_together
+from moola.fit.inputs import FitInputs
+from moola.fit.jobs import KeptFit, fit_job, read_fit_inputs, read_job
+from moola.fit.predicting import average_pointers
 from moola.fit.reference_fits import predict_reference
 from moola.models.model_files import each_encoder
 from moola.models.references import REFERENCES
@@ -55,7 +55,7 @@ def average(members: list[Predictions]) -> Predictions:
     if len(members) == 1:
         return members[0]
     logits = np.mean([logits_of(one.class_prob) for one in members], axis=0)
-    return replace(pointing_together(members), class_prob=calibrated(logits, 1.0))
+    return replace(average_pointers(members), class_prob=calibrated(logits, 1.0))
 
 
 def pool(by_fold: list[Predictions]) -> tuple[Predictions, Int[np.ndarray, " windows"]]:
@@ -330,11 +330,11 @@ def run_task(options: CvOptions, task: FitTask) -> str:
     """Do one fit and write its files; returns its name."""
     training, model = train_options(options, task), None
 
-    def among(whole: Material) -> Split:
+    def among(whole: FitInputs) -> Split:
         return fewer_labels(whole, task)
 
     if task.model in REFERENCES:
-        material = read_material(training, among)
+        material = read_fit_inputs(training, among)
         predictions, facts = predict_reference(task.model, material.table, material.split, material.classes, task.seed)
     else:
         job = read_job(training, among)
@@ -346,7 +346,7 @@ def run_task(options: CvOptions, task: FitTask) -> str:
     return task.name
 
 
-def fewer_labels(material: Material, task: FitTask) -> Split:
+def fewer_labels(material: FitInputs, task: FitTask) -> Split:
     """Keep a share of each class's train and val rows, at least one of each; the seed chooses which.
 
     Shares are nested: the rows of a smaller one are among those of a larger one.

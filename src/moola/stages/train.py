@@ -14,7 +14,7 @@ import torch
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic
 from moola.fit.fitting import Fitted, predict_held_out
-from moola.fit.inputs import Job, Material
+from moola.fit.inputs import FitInputs, Job
 from moola.fit.jobs import fit_job, read_job
 from moola.models.model_files import read_model, write_model
 from moola.models.sealed import digest
@@ -84,7 +84,7 @@ def _written(run: run_store.Run, fitted: Fitted) -> Fitted:
     return replace(fitted, model=read_model(run.path(run_store.MODEL)))
 
 
-def _deciding(options: TrainOptions, material: Material) -> dict[str, Any]:
+def _deciding(options: TrainOptions, material: FitInputs) -> dict[str, Any]:
     # Files count by their content, not by the path that led to them.
     names = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST + HASHED_FILES}
     return names | {key: str(value) for key, value in material.hashes.items()}

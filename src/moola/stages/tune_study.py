@@ -22,7 +22,7 @@ from moola.errors import InvalidData, OperationFailed, UntrustedFile, WrongUsage
 from moola.evaluation.figures import TrainingFacts, evaluate, trivial_predictions
 from moola.files import sha256_file
 from moola.fit.fitting import predict_held_out
-from moola.fit.inputs import Job, Material, facts_of, require_trainable, resolve_options
+from moola.fit.inputs import FitInputs, Job, facts_of, require_trainable, resolve_options
 from moola.fit.jobs import fit_job, quiet
 from moola.locks import alone, lock_beside
 from moola.models.model_files import EncoderFile, each_encoder, encoder_sha256, read_encoder
@@ -153,7 +153,7 @@ def judge_fold(
     """
     fold = inner.folds[number]
     hashes: dict[str, str | None] = {"rows_sha256": inner.rows_sha256, "encoder_sha256": inner.encoder_sha256}
-    material = Material(inner.table, fold, f"inner-{number + 1}", inner.classes, inner.encoder, hashes, [], True)
+    material = FitInputs(inner.table, fold, f"inner-{number + 1}", inner.classes, inner.encoder, hashes, [], True)
     job = Job(resolved(inner, number, replace(options, seed=seed)), material, device)
     # A study is some hundred fits: no more than warnings of each.
     with quiet(logging.WARNING):

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from moola.augment.making import staged_ratios
+from moola.augment.synthesis import staged_ratios
 from moola.core.seeds import generator
 from moola.errors import OperationFailed
 from moola.models.heads import Outputs, averaged

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
-from moola.api.frames_given import is_frame, polars_of
-from moola.api.inputs_given import Times, Windows, table_of, time_us_of, with_labels
+from moola.api.frame_conversion import is_frame, polars_of
+from moola.api.input_tables import Times, Windows, table_of, time_us_of, with_labels
 from moola.api.loaded_model import Model
 from moola.core.bars import closing_us
 from moola.core.features import FEATURE_NAMES

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from markupsafe import escape
 
-from moola.api.frames_given import (
+from moola.api.frame_conversion import (
     ADVICE,
     NAME,
     Frame,
@@ -24,7 +24,7 @@ from moola.api.frames_given import (
     path_given,
     polars_of,
 )
-from moola.api.inputs_given import table_of
+from moola.api.input_tables import table_of
 from moola.errors import WrongUsage
 from moola.models.model_files import BASE_NAME, read_encoder
 from moola.options.judging_options import GateOptions
