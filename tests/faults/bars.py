@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+import pytest
 
+from moola.tables import frames
 from tests.faults.fault import fault
 
 BAD = "bad.csv"
@@ -42,8 +44,9 @@ def long_symbol_many_times(_patch: object) -> None:
     pl.concat([rows] * 20).write_parquet("bad.parquet", compression="zstd")
 
 
-def feather_full_of_one_number(_patch: object) -> None:
+def feather_full_of_one_number(patch: pytest.MonkeyPatch) -> None:
     """Write a million rows of five equal numbers: 40 MB in some 10 kB."""
+    patch.setattr(frames, "SMALL_BYTES", 1 << 20)
     ones = pl.repeat(1.0, 1_000_000, eager=True)
     frame = pl.DataFrame(dict.fromkeys(("time", "open", "high", "low", "close"), ones))
     frame.write_ipc(BAD, compression="zstd")
@@ -77,8 +80,9 @@ def spoil_the_footer(content: bytearray) -> None:
     content[-60:-20] = b"\xff" * 40
 
 
-def full_of_one_number(_patch: object) -> None:
+def full_of_one_number(patch: pytest.MonkeyPatch) -> None:
     """A parquet file of some kilobytes that unpacks to 48 MB."""
+    patch.setattr(frames, "SMALL_BYTES", 1 << 20)
     pl.repeat(1.0, 6_000_000, eager=True).alias("open").to_frame().write_parquet("bad.parquet", compression="zstd")
 
 
