@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from moola.augment import training_ranges
 from tests.augment.sources_made import cut_table, source_of
-from tests.strategies import QUICK
 
 SPANS = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 15)), min_size=1, max_size=12)
 
@@ -14,7 +13,6 @@ def spans_of(pairs):
 
 
 @given(SPANS, SPANS)
-@QUICK
 def test_ranges_hold_every_clean_training_window_and_no_held_out_bar(train, held_out):
     train, held_out = spans_of(train), spans_of(held_out)
     ranges = training_ranges(train, held_out)

@@ -9,7 +9,7 @@ from moola.augment import AUGMENTATIONS, windows_of
 from moola.core.bars import price_problems
 from moola.core.windows import inner_zone
 from tests.augment.sources_made import pattern, planted, rng_of, scaled, source_of
-from tests.strategies import QUICK, tick_windows
+from tests.strategies import tick_windows
 
 TABLE = planted()
 WINDOWS = windows_of(TABLE)
@@ -49,7 +49,6 @@ def test_pointers_stay_inside_the_inner_zone_and_the_limits():
 
 
 @given(tick_windows(), st.integers(0, 44), st.integers(0, 44), st.integers(0, 5))
-@QUICK
 def test_bar_rules_hold_and_prices_have_no_scale(ohlc, one, other, again):
     n_bars = ohlc.shape[1]
     start, end = sorted((min(one, n_bars - 1), min(other, n_bars - 1)))

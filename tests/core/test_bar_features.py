@@ -13,11 +13,10 @@ from moola.core.features import BarFeatures, relative_features
 from moola.core.windows import take_windows
 from tests.made import random_walk_bars
 from tests.oracles import naive_features
-from tests.strategies import QUICK, tick_windows
+from tests.strategies import tick_windows
 
 
 @given(tick_windows(), st.data())
-@QUICK
 def test_any_window_has_the_features_of_the_naive_loop(ohlc, data):
     bars = ohlc[0]
     window_bars = data.draw(st.integers(1, len(bars)))

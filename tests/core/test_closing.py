@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from moola.core.bars import DAY, HOUR, MINUTE, closing_us, window_bar_lengths_us
 from moola.core.splits import Intervals, forward_chain
-from tests.strategies import QUICK
 
 N_BARS = 105
 LENGTHS = (MINUTE, 5 * MINUTE, 7 * MINUTE, 15 * MINUTE, 20 * MINUTE, HOUR, 90 * MINUTE, 4 * HOUR, 8 * HOUR, DAY)
@@ -65,7 +64,6 @@ def test_a_window_without_company_and_one_bar_windows():
     st.lists(st.tuples(st.sampled_from(LENGTHS), st.integers(0, 400)), min_size=12, max_size=40),
     st.sampled_from([0, HOUR, 3 * HOUR]),
 )
-@QUICK
 def test_no_training_bar_meets_a_held_out_window_whatever_the_timeframes(made, embargo):
     length = np.array([one for one, _ in made])
     # Each on the grid of its own bars, so that a bar of 8 hours may lie across the first of a held-out hour.

@@ -13,14 +13,12 @@ from moola.core import expansions, random_definitions
 from moola.core.move_finders import FINDERS, Definition
 from moola.core.random_definitions import draw_definitions, repeats_a_rule
 from moola.errors import WrongUsage
-from tests.strategies import QUICK
 
 AUTOLABEL = Definition(
     "move", 30, 75, expansions.MIN_BARS, expansions.MAX_BARS, expansions.LENGTH_EXPONENT, expansions.PRIOR_BARS, 0.0
 )
 
 
-@QUICK
 @given(st.integers(0, 1000), st.sampled_from([8, 12, 40, 105, 210]), st.integers(0, 24), st.integers(0, 24))
 def test_the_seed_decides_and_more_definitions_begin_with_the_same(seed, window_bars, few, more):
     drawn = draw_definitions(few + more, window_bars, seed)
@@ -38,7 +36,6 @@ def test_families_keep_their_shares():
         assert counts == Counter(random_definitions.FAMILIES)
 
 
-@QUICK
 @given(st.integers(0, 1000), st.integers(8, 230))
 def test_bars_scale_with_the_window_and_leave_room(seed, window_bars):
     scale = window_bars / 105

@@ -5,14 +5,12 @@ from hypothesis import strategies as st
 
 from moola.core.expansions import NO_POINTER, best_pair, class_text, mass_near, soft_curve
 from tests.oracles import naive_best_pair
-from tests.strategies import QUICK
 
 # Eighths multiply without rounding, so that equal products are ties and nothing else is.
 eighths = st.integers(0, 8).map(lambda n: n / 8)
 
 
 @given(st.lists(st.tuples(eighths, eighths), min_size=1, max_size=12))
-@QUICK
 def test_best_pair_equals_the_double_loop_with_its_ties(pairs):
     start_prob, end_prob = (np.array([values]) for values in zip(*pairs, strict=True))
     start, end = best_pair(start_prob, end_prob)
@@ -38,7 +36,6 @@ def test_ties_go_to_the_earliest_end_then_the_earliest_start():
 
 
 @given(st.integers(0, 30), st.just(0.0) | st.floats(0.01, 6.0))
-@QUICK
 def test_a_soft_curve_sums_to_1_and_peaks_at_its_pointer(pointer, sigma):
     curve = soft_curve(np.array([pointer]), 31, sigma)[0]
     assert curve.sum() == pytest.approx(1.0)
@@ -70,7 +67,6 @@ def test_no_pointer_is_a_curve_of_zeros_and_leaves_its_neighbours():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=15), st.integers(0, 14), st.integers(0, 5))
-@QUICK
 def test_mass_near_sums_the_bars_within_the_tolerance(values, bar, tolerance):
     curve = np.array([values]) / max(1.0, sum(values))
     expected = sum(curve[0][t] for t in range(len(values)) if abs(t - bar) <= tolerance)

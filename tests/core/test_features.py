@@ -17,7 +17,7 @@ from moola.core.features import (
 )
 from tests.made import made_windows
 from tests.oracles import naive_features
-from tests.strategies import QUICK, tick_windows
+from tests.strategies import tick_windows
 
 
 def test_names_stand_in_the_order_of_the_contract():
@@ -34,7 +34,6 @@ def test_features_equal_the_naive_loop_on_windows_of_105_bars():
 
 
 @given(tick_windows())
-@QUICK
 def test_features_equal_the_naive_loop_on_short_windows_and_flat_bars(ohlc):
     np.testing.assert_allclose(relative_features(ohlc)[0], naive_features(ohlc[0].tolist()), rtol=1e-9, atol=1e-10)
 
@@ -62,13 +61,11 @@ def test_the_largest_zscore_that_twenty_bars_can_have_is_within_the_clip():
 
 
 @given(tick_windows(), st.floats(1e-4, 1e4))
-@QUICK
 def test_features_do_not_depend_on_the_price_scale(ohlc, factor):
     np.testing.assert_allclose(relative_features(ohlc * factor), relative_features(ohlc), rtol=1e-7, atol=1e-8)
 
 
 @given(tick_windows(), tick_windows(), st.data())
-@QUICK
 def test_bars_after_t_change_nothing_at_or_before_t(ohlc, other, data):
     n_bars = min(ohlc.shape[1], other.shape[1])
     t = data.draw(st.integers(0, n_bars - 1))
@@ -102,7 +99,6 @@ def test_prices_given_are_left_unchanged():
 
 
 @given(tick_windows())
-@QUICK
 def test_the_three_ratios_of_a_bar_with_range_sum_to_one(ohlc):
     ratios = bar_ratios(ohlc)
     has_range = ohlc[:, :, 1] > ohlc[:, :, 2]
@@ -112,14 +108,12 @@ def test_the_three_ratios_of_a_bar_with_range_sum_to_one(ohlc):
 
 
 @given(tick_windows())
-@QUICK
 def test_the_log_returns_of_a_mirror_are_exact(ohlc):
     turned = mirrored_features(relative_features(ohlc))[..., :4]
     np.testing.assert_allclose(turned, relative_features(upside_down(ohlc))[..., :4], rtol=0, atol=1e-12)
 
 
 @given(tick_windows())
-@QUICK
 def test_a_mirror_of_a_mirror_is_the_window_and_what_is_given_stays(ohlc):
     features = relative_features(ohlc)
     before = features.copy()

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from moola.core.splits import Intervals, Split, chain_problems, make_folds, near_any, sharing_problems
 from moola.errors import InvalidData
-from tests.strategies import QUICK
 
 
 def windows(starts, length: int = 10) -> Intervals:
@@ -36,7 +35,6 @@ def made_folds(draw):
 
 
 @given(made_folds())
-@QUICK
 def test_no_train_or_val_window_is_near_a_held_out_one(case):
     intervals, embargo, scheme = case
     try:
@@ -52,7 +50,6 @@ def test_no_train_or_val_window_is_near_a_held_out_one(case):
 
 
 @given(st.lists(st.integers(0, 200), min_size=5, max_size=40), st.integers(0, 12), st.integers(0, 2**30))
-@QUICK
 def test_near_any_is_the_double_loop(starts, embargo, seed):
     intervals = windows(starts)
     held = np.random.default_rng(seed).permutation(len(starts))[: len(starts) // 3 + 1]

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from moola.core.bars import Bars, bar_problems, resample
 from tests.made import HOUR_US, random_walk_bars
-from tests.strategies import QUICK
 
 
 def slow_resample(bars: Bars, coarse_us: int) -> list[tuple[int, str, list[float]]]:
@@ -34,7 +33,6 @@ def with_gaps(n: int, seed: int, symbol: str) -> Bars:
     return Bars(bars.start_us[kept], bars.ohlc[kept], bars.symbol[kept])
 
 
-@QUICK
 @given(st.integers(1, 200), st.integers(0, 1000), st.sampled_from([1, 2, 4, 8, 24]))
 def test_coarser_bars_are_what_a_loop_makes(n, seed, hours):
     parts = [with_gaps(n, seed, "A"), with_gaps(n, seed + 1, "B")]

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from moola.core.splits import Intervals, Split, chain_problems, forward_chain, index_problems
 from tests.oracles import naive_forward_chain, shared_bar_pairs
-from tests.strategies import QUICK
 
 
 def rows(*values):
@@ -30,7 +29,6 @@ fractions = st.sampled_from([(0.2, 0.25), (0.3, 0.0), (0.25, 0.5), (0.1, 0.1)])
 
 
 @given(starts, fractions, st.integers(1, 12), st.sampled_from([0, 0, 3, 15]))
-@QUICK
 def test_a_split_equals_the_naive_one_row_after_the_other(start, fraction, length, embargo):
     intervals = timed(start, length)
     n_val, n_test = (round(len(start) * share) for share in fraction)
@@ -39,7 +37,6 @@ def test_a_split_equals_the_naive_one_row_after_the_other(start, fraction, lengt
 
 
 @given(starts, fractions, st.integers(1, 12))
-@QUICK
 def test_no_window_shares_a_bar_with_a_later_part_and_every_row_is_somewhere(start, fraction, length):
     intervals = timed(start, length)
     split = forward_chain(intervals, *fraction)
@@ -54,7 +51,6 @@ def test_no_window_shares_a_bar_with_a_later_part_and_every_row_is_somewhere(sta
 
 
 @given(starts, fractions, st.integers(1, 12), st.randoms(use_true_random=False))
-@QUICK
 def test_shuffling_rows_shuffles_the_split_and_nothing_else(start, fraction, length, random):
     order = list(range(len(start)))
     random.shuffle(order)
@@ -151,7 +147,6 @@ def test_a_negative_row_is_out_of_range_and_an_empty_test_is_no_fault():
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 8), st.sampled_from("abc")), min_size=3, max_size=12))
-@QUICK
 def test_a_leak_is_found_exactly_when_a_window_is_not_over_before_the_next_part(windows):
     start, length, part = zip(*windows, strict=True)
     intervals = Intervals(rows(*start), rows(*start) + rows(*length) + 1, np.arange(len(start)))

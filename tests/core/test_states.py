@@ -15,7 +15,6 @@ from moola.core.move_finders import BOUND, FINDERS, STATES, LogPrices, log_price
 from moola.core.random_definitions import draw_definitions
 from tests.core.prices_made import adversarial, from_ticks, ticking_prices, walk_prices, walks
 from tests.slow_definitions import each_window, slow_states
-from tests.strategies import QUICK
 
 
 def assert_as_slow(prices: LogPrices, pointers: np.ndarray, look_bars: int) -> None:
@@ -42,7 +41,6 @@ def test_random_walks_have_the_states_that_loops_measure(n_bars, look_bars):
     assert_as_slow(walk_prices(n_bars, 12), any_pointers(12, n_bars, look_bars), look_bars)
 
 
-@QUICK
 @given(ticking_prices(), st.integers(0, 500), st.integers(1, 20))
 def test_windows_full_of_ties_have_the_states_that_loops_measure(prices, seed, look_bars):
     assert_as_slow(prices, any_pointers(4, prices.close.shape[1], seed), look_bars)
@@ -86,7 +84,6 @@ def test_powers_of_two_change_no_bit_and_other_factors_nothing_that_counts(power
     assert np.allclose(states(log_prices(ohlc * 3.0**power), pointers, 9), measured, atol=1e-3)
 
 
-@QUICK
 @given(ticking_prices(), st.integers(0, 500), st.integers(1, 20))
 def test_upside_down_only_the_direction_turns(prices, seed, look_bars):
     pointers = any_pointers(4, prices.close.shape[1], seed)

@@ -7,7 +7,6 @@ from moola.core.bars import Bars
 from moola.core.windows import cut_windows, inner_zone, intersects, take_windows
 from tests.made import HOUR_US, random_walk_bars
 from tests.oracles import naive_first_bars
-from tests.strategies import QUICK
 
 
 @pytest.mark.parametrize(("window_bars", "zone"), [(105, (30, 75)), (210, (60, 150)), (21, (6, 15))])
@@ -25,7 +24,6 @@ def bar_tables(draw):
 
 
 @given(bar_tables(), st.integers(1, 5), st.integers(1, 9), st.sampled_from([None, 1, 2, 24]))
-@QUICK
 def test_cutting_equals_the_naive_loop(bars, stride, window_bars, max_gap_h):
     limit = np.inf if max_gap_h is None else max_gap_h * HOUR_US
     first, n_dropped = naive_first_bars(bars.start_us.tolist(), bars.symbol.tolist(), stride, window_bars, limit)
@@ -71,7 +69,6 @@ def test_taken_windows_are_copies_of_the_slices():
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), min_size=1), st.integers(0, 12), st.integers(0, 5))
-@QUICK
 def test_intervals_intersect_when_they_share_a_time(spans, first, length):
     start = np.array([s for s, _ in spans])
     end = np.array([s + n for s, n in spans])

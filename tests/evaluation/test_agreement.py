@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
@@ -15,7 +15,6 @@ from moola.evaluation.label_quality import cohens_kappa, pointer_agreement
 PAIRS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=30)
 
 
-@settings(max_examples=25)
 @given(PAIRS)
 def test_kappa_is_that_of_scikit_learn(pairs):
     first, second = [a for a, _ in pairs], [b for _, b in pairs]

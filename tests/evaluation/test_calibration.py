@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 from scipy.stats import binom
@@ -94,7 +94,6 @@ def test_fitting_on_a_half_makes_the_other_half_better_calibrated() -> None:
     assert brier(after, ones(after))[0] < brier(before, ones(before))[0]
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.floats(0.05, 20.0))
 def test_calibrated_probabilities_sum_to_one_and_keep_the_order(seed: int, temperature: float) -> None:
     logits = np.random.default_rng(seed).normal(size=(6, 3))
@@ -158,7 +157,6 @@ def test_a_perfect_model_of_174_windows_shows_more_ece_than_five_hundredths() ->
     assert low < 0.05 < high
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.integers(1, 60))
 def test_reliability_bins_are_those_of_a_loop(seed: int, n: int) -> None:
     table = random_table(seed, n, THREE)

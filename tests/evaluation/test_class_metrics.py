@@ -56,7 +56,6 @@ def close(value: float, wanted: float) -> bool:
 
 
 @pytest.mark.parametrize("name", TWINS)
-@settings(deadline=None, max_examples=25)
 @given(drawn=TABLES)
 def test_a_metric_is_what_its_slow_twin_says(name: str, drawn: Drawn) -> None:
     table = random_table(*drawn)
@@ -66,7 +65,6 @@ def test_a_metric_is_what_its_slow_twin_says(name: str, drawn: Drawn) -> None:
 
 
 @pytest.mark.parametrize("name", RESAMPLED)
-@settings(deadline=None, max_examples=25)
 @given(drawn=TABLES, seed=st.integers(0, 1000))
 def test_weights_do_what_repeating_windows_does(name: str, drawn: Drawn, seed: int) -> None:
     table = random_table(*drawn)
@@ -81,7 +79,6 @@ def test_weights_do_what_repeating_windows_does(name: str, drawn: Drawn, seed: i
         assert close(value, twin(again))
 
 
-@settings(deadline=None, max_examples=25)
 @given(drawn=TABLES, seed=st.integers(0, 1000))
 def test_equal_mass_bins_stay_those_of_the_table_under_weights(drawn: Drawn, seed: int) -> None:
     table = random_table(*drawn)
@@ -103,7 +100,6 @@ def test_the_order_of_windows_does_not_matter(name: str, drawn: Drawn, seed: int
     assert close(metric(mixed, ones(mixed))[0], metric(table, ones(table))[0])
 
 
-@settings(deadline=None, max_examples=25)
 @given(drawn=TABLES)
 def test_metrics_are_those_of_scikit_learn(drawn: Drawn) -> None:
     table = random_table(*drawn)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -47,7 +47,6 @@ def test_differences_of_other_windows_are_refused() -> None:
             paired_differences(table, other, brier, np.ones((1, 10)))
 
 
-@settings(deadline=None, max_examples=25)
 @given(DIFFERENCES, st.integers(1, 500), st.integers(1, 500))
 def test_the_corrected_t_is_that_of_a_loop_and_holds_together(values: list[float], n_train: int, n_test: int) -> None:
     found = corrected_resampled_t(np.array(values), n_train, n_test)
@@ -61,7 +60,6 @@ def test_the_corrected_t_is_that_of_a_loop_and_holds_together(values: list[float
         assert (found.low > 0 or found.high < 0) == (found.p_two_sided < 0.05)
 
 
-@settings(deadline=None, max_examples=25)
 @given(DIFFERENCES)
 def test_with_hardly_any_test_rows_it_is_the_plain_t_test(values: list[float]) -> None:
     if len(set(values)) == 1:
@@ -115,7 +113,6 @@ def test_it_finds_nothing_in_repeats_of_nothing_where_the_plain_test_does() -> N
     assert corrected < 36
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.lists(st.integers(0, 40).map(lambda i: i / 200), max_size=12))
 def test_holm_is_that_of_a_loop(p_values: list[float]) -> None:
     named = {f"model {i}": p for i, p in enumerate(p_values)}
@@ -154,7 +151,6 @@ def test_the_detectable_difference_by_hand() -> None:
     assert detectable_difference(resampled, power=0.01, level=0.5) == 0.0
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.floats(0.5, 0.99), st.floats(0.5, 0.99), st.integers(0, 100))
 def test_power_and_detectable_difference_undo_each_other(power: float, level: float, seed: int) -> None:
     resampled = np.random.default_rng(seed).normal(size=50)

@@ -29,7 +29,6 @@ from moola.evaluation.coverage import (
 )
 from tests import slow_events as slow
 from tests.predictions_made import THREE, TWO, random_table
-from tests.strategies import QUICK
 
 ALPHAS = st.sampled_from([Fraction(k, 20) for k in range(1, 20)])
 SEEDS = st.integers(0, 10_000)
@@ -40,7 +39,6 @@ def one(n: int) -> np.ndarray:
     return np.ones((1, n))
 
 
-@QUICK
 @given(st.lists(st.integers(0, 9), max_size=40), ALPHAS, st.floats(0.01, 100.0), st.randoms(use_true_random=False))
 def test_the_quantile_is_that_of_the_slow_twin_in_any_order_and_scale(
     scores: list[int], alpha: Fraction, k: float, random: object
@@ -64,7 +62,6 @@ def test_an_alpha_outside_nought_and_one_is_refused(alpha: float) -> None:
         conformal_quantile(np.zeros(3), alpha)
 
 
-@QUICK
 @given(SEEDS, st.integers(0, 30), ALPHAS, st.booleans(), st.sampled_from([TWO, THREE]))
 def test_answers_are_those_of_the_slow_twin(
     seed: int, n: int, alpha: Fraction, by_class: bool, names: list[str]
@@ -114,14 +111,14 @@ def drawn(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
 def test_sets_cover_what_they_promise_on_average_over_draws(alpha: float, by_class: bool) -> None:
     rng = np.random.default_rng(0)
     covered: list[list[float]] = [[], [], []]
-    for _ in range(800):
+    for _ in range(400):
         prob, class_index = drawn(rng, 60)
         new, true = drawn(rng, 20)
         sets = class_sets(new, class_thresholds(prob, class_index, alpha, by_class))
         covered[2].append(class_coverage(sets, true, one(20))[0])
         for k in (0, 1):
             covered[k].append(class_coverage(sets[true == k], true[true == k], one(int((true == k).sum())))[0])
-    # Four standard errors of the mean of 800 draws at most.
+    # Three standard errors of the mean of 400 draws at most.
     share = [float(np.nanmean(values)) for values in covered]
     assert share[2] >= 1 - alpha - 0.012
     if by_class:
@@ -145,7 +142,6 @@ def pointer_bars(true_bar: np.ndarray, predicted_bar: np.ndarray, alpha: float) 
     return {which: error_bars(pointer_errors(true_bar, predicted_bar, which), alpha) for which in ENDS}
 
 
-@QUICK
 @given(SEEDS, st.integers(0, 40), ALPHAS)
 def test_bars_are_those_of_the_slow_twin(seed: int, n: int, alpha: Fraction) -> None:
     table = random_table(seed, n)
@@ -180,7 +176,6 @@ def test_coverage_counts_errors_up_to_k_and_not_a_bar_further(miss: int, share: 
     assert error_coverage(np.array([np.inf, 1.0]), 3, one(2))[0] == 0.5
 
 
-@QUICK
 @given(SEEDS, st.integers(1, 25))
 def test_coverage_under_weights_is_that_of_windows_written_down_as_often(seed: int, n: int) -> None:
     table, rng = random_table(seed, n), np.random.default_rng(seed)
@@ -206,7 +201,6 @@ def test_without_judged_windows_there_is_no_coverage() -> None:
     assert np.isnan(error_coverage(np.full(2, np.nan), 3, one(2))[0])
 
 
-@QUICK
 @given(SEEDS, st.integers(1, 40), st.booleans())
 def test_each_fold_is_calibrated_on_earlier_ones(seed: int, n: int, by_class: bool) -> None:
     table = random_table(seed, n)

@@ -23,7 +23,6 @@ from moola.evaluation.pointer_metrics import (
 from moola.tables.prediction_table import Predictions
 from tests.predictions_made import ones, random_table, repeated, table_of
 from tests.slow_events import SlowWindow, slow_detection_ap, slow_iou
-from tests.strategies import QUICK
 
 NONE = (-1, -1)
 SEEDS = st.integers(0, 10_000)
@@ -66,7 +65,6 @@ def close(value: float, wanted: float) -> bool:
     return (math.isnan(value) and math.isnan(wanted)) or value == pytest.approx(wanted, abs=1e-12)
 
 
-@QUICK
 @given(SEEDS, st.integers(1, 12))
 def test_average_precision_is_what_its_slow_twin_says_also_under_weights(seed: int, n_windows: int) -> None:
     rows = crowded_rows(seed, n_windows)
@@ -84,7 +82,6 @@ def test_average_precision_is_what_its_slow_twin_says_also_under_weights(seed: i
         assert math.isnan(value) or 0 <= value <= 1
 
 
-@QUICK
 @given(SEEDS, st.integers(1, 12))
 def test_neither_the_order_of_rows_nor_the_scale_of_confidence_matters(seed: int, n_windows: int) -> None:
     table = events_table(crowded_rows(seed, n_windows))
@@ -206,7 +203,6 @@ def test_windows_may_be_given() -> None:
     assert mean_average_precision(table, ones(table), (3,), same)[0] == 0.5
 
 
-@QUICK
 @given(SEEDS, st.integers(1, 30))
 def test_overlap_is_that_of_bars_counted_one_by_one(seed: int, n: int) -> None:
     table = random_table(seed, n)
@@ -248,7 +244,6 @@ def test_overlap_by_hand(said: tuple[int, int], iou: float) -> None:
     assert expansion_iou(table, ones(table))[0] == pytest.approx(iou)
 
 
-@QUICK
 @given(SEEDS, st.integers(1, 30))
 def test_equal_confidence_makes_average_precision_recall_times_precision(seed: int, n: int) -> None:
     table = replace(random_table(seed, n), pointer_prob=np.ones((n, 2)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.evaluation.class_metrics import Metric
@@ -62,7 +62,6 @@ def close(value: float, wanted: float) -> bool:
     return (math.isnan(value) and math.isnan(wanted)) or value == pytest.approx(wanted, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=25)
 @given(drawn=TABLES, seed=st.integers(0, 1000))
 def test_metrics_are_what_their_slow_twins_say_also_under_weights(drawn: Drawn, seed: int) -> None:
     table = random_table(*drawn)
@@ -77,7 +76,6 @@ def test_metrics_are_what_their_slow_twins_say_also_under_weights(drawn: Drawn, 
             assert close(weighted, metric(again, ones(again))[0]), name
 
 
-@settings(deadline=None, max_examples=25)
 @given(drawn=TABLES, seed=st.integers(0, 1000))
 def test_windows_of_several_expansions_are_scored_as_their_slow_twins_say(drawn: Drawn, seed: int) -> None:
     table, window = expansions_table(*drawn)
@@ -268,7 +266,6 @@ def test_pointer_hits_are_within_three_bars() -> None:
         assert pointer_f1(0.0)(table, ones(table))[0] == hit
 
 
-@settings(deadline=None, max_examples=25)
 @given(drawn=TABLES)
 def test_the_chosen_threshold_is_the_lowest_of_the_best(drawn: Drawn) -> None:
     table = random_table(*drawn)

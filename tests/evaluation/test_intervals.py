@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 from scipy.stats import t as student_t
@@ -22,7 +22,6 @@ from tests.slow_metrics import slow_block_length
 from tests.slow_statistics import slow_freedom, slow_resample_size
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 25)), min_size=2, max_size=30))
 def test_a_block_is_one_more_than_the_most_later_windows_a_window_overlaps(spans: list[tuple[int, int]]) -> None:
     starts = sorted(start for start, _ in spans)
@@ -42,7 +41,6 @@ def test_without_times_or_with_one_window_a_block_is_one_window() -> None:
     assert block_length(np.array([3]), np.array([9])) == 1
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 60), st.integers(0, 100))
 def test_every_resample_has_as_many_windows_as_its_size_says(n: int, block: int, seed: int) -> None:
     weights = block_weights(n, block, seed, 50)
@@ -52,7 +50,6 @@ def test_every_resample_has_as_many_windows_as_its_size_says(n: int, block: int,
     assert (weights == weights.round()).all()
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(1, 800), st.integers(1, 40))
 def test_the_size_makes_up_for_what_sums_over_neighbours_miss(n: int, block: int) -> None:
     wanted = (
@@ -70,7 +67,6 @@ def test_sizes_of_some_tables(n: int, block: int, piece: int, size: int) -> None
     assert (drawn_block(n, block), resample_size(n, block)) == (piece, size)
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(1, 3000), st.integers(1, 50))
 def test_pieces_grow_with_windows_and_hold_what_overlaps(n: int, block: int) -> None:
     assert block <= drawn_block(n, block) <= max(3 * block, block)

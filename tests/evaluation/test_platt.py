@@ -26,7 +26,6 @@ from moola.evaluation.calibration import (
 from moola.evaluation.class_metrics import brier
 from tests.predictions_made import ones, two_class
 from tests.slow_events import slow_platt_loss
-from tests.strategies import QUICK
 
 
 def drawn(seed: int, n: int, slope: float = 1.0, intercept: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +35,6 @@ def drawn(seed: int, n: int, slope: float = 1.0, intercept: float = 0.0) -> tupl
     return difference, (rng.random(n) < expit(slope * difference + intercept)).astype(np.int64)
 
 
-@QUICK
 @given(st.integers(0, 10_000), st.integers(4, 80))
 def test_the_fit_is_that_of_scikit_learn(seed: int, n: int) -> None:
     difference, class_index = drawn(seed, n)
@@ -50,7 +48,6 @@ def test_the_fit_is_that_of_scikit_learn(seed: int, n: int) -> None:
     np.testing.assert_allclose(expit(slope * difference + intercept), wanted, atol=1e-6)
 
 
-@QUICK
 @given(st.integers(0, 10_000), st.integers(2, 30), st.floats(0.3, 2.0), st.floats(-1.0, 1.0))
 def test_no_step_away_from_the_fit_lowers_the_loss(seed: int, n: int, size: float, share: float) -> None:
     difference, class_index = drawn(seed, n)
@@ -67,7 +64,6 @@ def test_a_known_sigmoid_is_recovered_from_many_windows(slope: float, intercept:
     assert fit_platt(*drawn(0, 30_000, slope, intercept)) == pytest.approx((slope, intercept), abs=0.06)
 
 
-@QUICK
 @given(st.integers(0, 1000), st.integers(3, 40), st.floats(1e-6, 1e6), st.floats(-50, 50))
 def test_scale_and_shift_of_differences_go_into_the_parameters(seed: int, n: int, k: float, shift: float) -> None:
     difference, class_index = drawn(seed, n)

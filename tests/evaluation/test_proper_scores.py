@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
@@ -57,7 +57,6 @@ def drawn(n: int, slope: float, intercept: float, seed: int = 0) -> Predictions:
     return two_class(true.astype(np.int64), said)
 
 
-@settings(deadline=None, max_examples=25)
 @given(table=TABLES)
 def test_log_loss_is_that_of_a_loop_and_of_scikit_learn(table: Predictions) -> None:
     (value,) = log_loss(table, ones(table))
@@ -75,7 +74,6 @@ def test_log_loss_by_hand_and_at_the_ends() -> None:
     assert np.isnan(values[3])
 
 
-@settings(deadline=None, max_examples=25)
 @given(table=TABLES)
 def test_brier_skill_is_that_of_loops(table: Predictions) -> None:
     (value,) = brier_skill(SHARES)(table, ones(table))
@@ -104,7 +102,6 @@ def test_shares_that_are_none_are_refused(shares: dict[str, float]) -> None:
         brier_skill(shares)
 
 
-@settings(deadline=None, max_examples=25)
 @given(table=TABLES, seed=st.integers(0, 1000))
 def test_the_parts_sum_to_brier_exactly(table: Predictions, seed: int) -> None:
     weights = np.concatenate([ones(table), counts_of(table, seed)])
@@ -115,7 +112,6 @@ def test_the_parts_sum_to_brier_exactly(table: Predictions, seed: int) -> None:
         assert (part >= -1e-15).all()
 
 
-@settings(deadline=None, max_examples=25)
 @given(table=TABLES)
 def test_each_part_is_that_of_a_loop(table: Predictions) -> None:
     of_each = [
@@ -144,7 +140,6 @@ def test_brier_parts_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", RESAMPLED)
-@settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1000))
 def test_weights_do_what_repeating_windows_does(name: str, seed: int) -> None:
     table = random_table(seed, 30, coarse=seed % 2 == 0)
@@ -154,7 +149,6 @@ def test_weights_do_what_repeating_windows_does(name: str, seed: int) -> None:
         assert value == pytest.approx(RESAMPLED[name](again, ones(again))[0], abs=1e-7, nan_ok=True)
 
 
-@settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1000), slope=st.sampled_from([0.5, 1.0, 2.0]))
 def test_slope_and_intercept_are_those_of_scikit_learn(seed: int, slope: float) -> None:
     table = drawn(60, slope, 0.5, seed)
@@ -255,7 +249,6 @@ def test_a_fit_that_hardly_exists_is_kept_where_it_settles_and_nan_where_it_wand
     assert np.isnan(calibration_slope("retracement")(outer, np.array([[1000.0, 1.0, 1.0, 1.0]]))[0])
 
 
-@settings(deadline=None, max_examples=25)
 @given(table=TABLES, seed=st.integers(0, 1000))
 def test_debiased_ece_is_that_of_a_loop_over_pairs(table: Predictions, seed: int) -> None:
     (value,) = ece_debiased(table, ones(table))

@@ -38,7 +38,6 @@ from tests.slow_spans import (
     slow_span_ap,
     slow_spans,
 )
-from tests.strategies import QUICK
 
 SEEDS, COUNTS = st.integers(0, 10_000), st.integers(0, 25)
 N_BARS = 60
@@ -53,7 +52,6 @@ def close(value: float, wanted: float) -> bool:
     return (math.isnan(value) and math.isnan(wanted)) or value == pytest.approx(wanted, abs=1e-12)
 
 
-@QUICK
 @given(SEEDS, COUNTS, COUNTS, st.sampled_from(IOUS), st.booleans())
 def test_figures_are_what_their_slow_twins_say(seed, n_events, n_spans, iou, with_class):
     inside = set(range(8, 50)) if seed % 2 else set(range(N_BARS))
@@ -77,7 +75,6 @@ def test_figures_are_what_their_slow_twins_say(seed, n_events, n_spans, iou, wit
     assert close(figure(judged, alarms_at(0.5, with_class)), 1000 * (len(told) - right) / len(inside))
 
 
-@QUICK
 @given(SEEDS, COUNTS, COUNTS, st.booleans())
 def test_each_event_takes_the_span_that_its_slow_twin_takes(seed, n_events, n_spans, with_class):
     events = crowded(seed, n_events, 40, n_probs=200)
@@ -93,7 +90,6 @@ def _bare(pair) -> tuple[tuple, tuple]:
     return (event.first, event.last, event.label, event.prob), (span.first, span.last, span.label) if span else ()
 
 
-@QUICK
 @given(SEEDS, COUNTS, COUNTS)
 def test_the_order_of_rows_never_matters(seed, n_events, n_spans):
     events, spans = pieces_of(crowded(seed, n_events, N_BARS)), pieces_of(crowded(seed + 1, n_spans, N_BARS))
@@ -105,7 +101,6 @@ def test_the_order_of_rows_never_matters(seed, n_events, n_spans):
         assert close(figure(mixed, metric), figure(judged, metric)), name
 
 
-@QUICK
 @given(SEEDS, st.integers(1, 30))
 def test_overlap_is_symmetric_and_1_of_itself_alone(seed, n):
     one, other = (pieces_of(crowded(seed + k, n, N_BARS)).bar for k in (0, 1))
@@ -117,7 +112,6 @@ def test_overlap_is_symmetric_and_1_of_itself_alone(seed, n):
         assert value == pytest.approx(slow_piece_iou(SlowPiece(*a, 0), SlowPiece(*b, 0)))
 
 
-@QUICK
 @given(SEEDS, st.integers(1, 30))
 def test_perfect_events_give_1_no_events_give_0_and_a_second_copy_is_false(seed, n_spans):
     # Far apart: where spans compete for events a perfect table is no longer the one best.

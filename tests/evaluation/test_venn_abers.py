@@ -10,7 +10,6 @@ from sklearn.isotonic import isotonic_regression
 
 from moola.evaluation.coverage import VennAbers, venn_abers
 from tests.slow_events import slow_venn_abers
-from tests.strategies import QUICK
 
 # A grid of scores, so that many are equal.
 SCORES = st.integers(-6, 6).map(lambda k: k / 2)
@@ -23,7 +22,6 @@ def predicted(calibration: list[tuple[float, int]], new: list[float]) -> VennAbe
     return venn_abers(scores, np.array([k for _, k in calibration], dtype=np.int64), np.array(new, dtype=np.float64))
 
 
-@QUICK
 @given(CALIBRATION, NEW)
 def test_intervals_are_those_of_the_slow_twin(calibration: list[tuple[float, int]], new: list[float]) -> None:
     interval = predicted(calibration, new)
@@ -33,7 +31,6 @@ def test_intervals_are_those_of_the_slow_twin(calibration: list[tuple[float, int
     np.testing.assert_allclose(interval.high_prob, wanted[:, 1], atol=1e-12)
 
 
-@QUICK
 @given(st.integers(0, 10_000), st.integers(1, 60))
 def test_intervals_are_those_of_scikit_learn(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
@@ -63,7 +60,6 @@ def test_without_calibration_windows_nothing_is_known() -> None:
     assert venn_abers(np.array([0.0]), np.array([1]), np.zeros(0)).class_prob.shape == (0, 2)
 
 
-@QUICK
 @given(CALIBRATION, NEW, st.randoms(use_true_random=False))
 def test_intervals_hold_the_merged_probability_grow_with_the_score_and_forget_order_and_scale(
     calibration: list[tuple[float, int]], new: list[float], random: object
@@ -82,7 +78,6 @@ def test_intervals_hold_the_merged_probability_grow_with_the_score_and_forget_or
     np.testing.assert_allclose(other.class_prob, interval.class_prob, atol=1e-12)
 
 
-@QUICK
 @given(CALIBRATION, NEW)
 def test_the_two_classes_are_treated_alike(calibration: list[tuple[float, int]], new: list[float]) -> None:
     interval = predicted(calibration, new)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.models.network import ENCODERS, EncoderArchitecture, WindowScale, build_encoder
@@ -73,7 +73,6 @@ def test_one_window_does_not_see_another() -> None:
         torch.testing.assert_close(encoder(features[i : i + 1])[0], together[i], atol=1e-6, rtol=0)
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.floats(1e-3, 1e3), st.integers(0, 1000))
 def test_the_scale_of_returns_changes_nothing(factor: float, seed: int) -> None:
     features = torch.from_numpy(scaled_features(seed, 2))

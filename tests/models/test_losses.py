@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.core.expansions import soft_curve
@@ -44,7 +44,6 @@ def test_the_class_loss_of_a_single_class_is_nought_and_no_division_by_it() -> N
     assert class_loss(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)).item() == 0.0
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.integers(2, 5), st.sampled_from([0.0, 0.1]))
 def test_the_soft_class_loss_of_certain_targets_is_the_class_loss(seed: int, n_classes: int, smoothing: float) -> None:
     torch.manual_seed(seed)
@@ -54,7 +53,6 @@ def test_the_soft_class_loss_of_certain_targets_is_the_class_loss(seed: int, n_c
     assert soft_class_loss(logits, hard, torch.ones(6)).item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.integers(1, 5))
 def test_the_soft_class_loss_is_what_a_loop_says(seed: int, n_classes: int) -> None:
     torch.manual_seed(seed)
@@ -85,7 +83,6 @@ def test_the_pointer_loss_of_a_flat_guess_is_one(n_bars: int, sigma: float) -> N
     assert pointer_loss(torch.zeros(3, n_bars, 2), curves).item() == pytest.approx(1.0, abs=1e-5)
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.integers(1, 4))
 def test_windows_without_pointers_count_for_nothing(seed: int, n_without: int) -> None:
     torch.manual_seed(seed)

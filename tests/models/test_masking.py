@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.models.network import MaskingEncoder
@@ -20,7 +20,6 @@ def tiny_masking(seed: int = 0) -> MaskingEncoder:
     return module
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.sampled_from(sorted(MASKS)), st.integers(0, 1000), st.sampled_from([1e-3, 1.0, 1e4]))
 def test_values_under_the_mask_do_not_change_one_bit_of_any_vector(strategy: str, seed: int, size: float) -> None:
     rng = np.random.default_rng(seed)

@@ -21,7 +21,6 @@ from moola.scan import window_reading as scan_reading
 from moola.scan.scanning import Scan, overview
 from tests.made import random_walk_bars
 from tests.scans_made import made_bars, made_model, seeing_moves
-from tests.strategies import QUICK
 
 EVIL = '</script><script>alert("x")</script>&<b>'
 
@@ -39,7 +38,6 @@ def unpacked(packed: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(st.integers(0, 1000), st.sampled_from([1e-6, 0.03, 1.1, 97.0, 30_000.0, 4e7]))
-@QUICK
 def test_packed_bars_come_back_to_seven_digits(seed, price):
     bars = random_walk_bars(50, seed=seed)
     ohlc = bars.ohlc / bars.ohlc[0, 0] * price

@@ -13,7 +13,6 @@ from moola.errors import InvalidData, OperationFailed
 from moola.tables import bar_table
 from moola.tables.bar_table import HeldBars, read_bars, rows_by_symbol, spool_bars, symbol_interval_us
 from tests.scans_made import made_bars
-from tests.strategies import QUICK
 
 TWO = pl.concat(
     [made_bars(60, [], 1).with_columns(symbol=pl.lit("A")), made_bars(40, [], 2).with_columns(symbol=pl.lit("B"))]
@@ -89,7 +88,6 @@ def test_what_is_no_bar_file_is_refused(tmp_path):
 
 
 @given(st.lists(st.sampled_from(["a", "b", "", "ü"]), min_size=1, max_size=12))
-@QUICK
 def test_rows_by_symbol_keep_order(names):
     bars = Bars(np.arange(len(names)), np.ones((len(names), 4)), np.array(names, dtype=object))
     found = [(name, rows.tolist()) for name, rows in rows_by_symbol(bars)]

@@ -10,7 +10,6 @@ from moola.core.bars import Bars
 from moola.errors import InvalidData
 from moola.tables.bar_table import bars_from_frame, read_bars, write_bars
 from tests.made import HOUR_US, random_walk_bars
-from tests.strategies import QUICK
 
 HEADER = "timestamp,open,high,low,close"
 
@@ -51,7 +50,6 @@ def test_bars_are_read_back_equal_and_written_to_the_same_bytes_twice(tmp_path, 
 
 
 @given(st.lists(st.floats(1e-8, 1e12), min_size=1, max_size=10))
-@QUICK
 def test_csv_keeps_every_digit_of_a_price(prices):
     frame = frame_of(Bars(np.arange(len(prices)) * HOUR_US, np.array([[p] * 4 for p in prices]), np.array([])))
     text = frame.write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")

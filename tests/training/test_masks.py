@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moola.errors import MoolaError
@@ -31,7 +31,6 @@ def test_the_strategies_by_name() -> None:
     assert {"random": random_mask, "block": block_mask, "patch": patch_mask, "edge": edge_mask} == MASKS
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.sampled_from(list(MASKS)), SEEDS, BARS, RATIOS, st.integers(1, 130))
 @example("patch", 0, 105, 0.15, 105)
 def test_every_window_has_a_hidden_bar_and_one_that_is_not(
@@ -50,7 +49,6 @@ def test_every_window_has_a_hidden_bar_and_one_that_is_not(
     assert not mask.all(axis=1).any()
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.sampled_from(["random", "block", "edge"]), SEEDS, BARS, RATIOS)
 def test_bars_are_hidden_in_the_share_asked_for(strategy: str, seed: int, n_bars: int, ratio: float) -> None:
     hidden = MASKS[strategy](np.random.default_rng(seed), 5, n_bars, ratio, 7).sum(axis=1)
@@ -59,14 +57,12 @@ def test_bars_are_hidden_in_the_share_asked_for(strategy: str, seed: int, n_bars
     assert abs(hidden[0] - wanted) <= 0.5
 
 
-@settings(deadline=None, max_examples=25)
 @given(SEEDS, BARS, RATIOS)
 def test_a_block_is_one_run(seed: int, n_bars: int, ratio: float) -> None:
     for window in block_mask(np.random.default_rng(seed), 5, n_bars, ratio, 7):
         assert len(runs_of(window)) == 1
 
 
-@settings(deadline=None, max_examples=25)
 @given(SEEDS, st.integers(4, 120), RATIOS, st.integers(1, 60))
 def test_patches_are_hidden_whole_in_the_share_asked_for(seed: int, n_bars: int, ratio: float, patch_bars: int) -> None:
     patch_bars = min(patch_bars, n_bars // 2)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.models.model_files import weights_of
@@ -132,7 +132,6 @@ def test_crops_reach_every_length_and_move_from_window_to_window():
     assert any(len(set(first[:, 0])) > 1 for first, *_ in drawn)
 
 
-@settings(max_examples=25)
 @given(st.lists(st.integers(-500, 10**6), min_size=1, max_size=6), st.floats(0.01, 100))
 def test_windows_near_in_time_are_positives_in_part(places: list[int], tau: float):
     near = nearness(np.array(places), 105, tau)
