@@ -16,6 +16,7 @@ from moola.evaluation.span_metrics import (
     JudgedEvents,
     alarms_at,
     average_precision_at,
+    by_person,
     event_brier,
     event_curve,
     event_ece,
@@ -26,6 +27,7 @@ from moola.evaluation.span_metrics import (
     precision_at,
     recall_at,
     recall_at_alarms,
+    span_agreement,
 )
 from tests.charts_made import chart_of, crowded, judged_of, pieces_of, planted, slow_of
 from tests.slow_spans import (
@@ -40,7 +42,9 @@ from tests.slow_spans import (
 )
 
 SEEDS, COUNTS = st.integers(0, 10_000), st.integers(0, 25)
+
 N_BARS = 60
+
 FULL = event_metric_table(0.3)
 
 
@@ -204,3 +208,38 @@ def test_two_symbols_share_blocks_of_time_and_never_overlap():
     assert figure(judged, recall_at(0.0, with_class=True)) == 0.5
     of_each = [figure(judged.of_symbol(k), recall_at(0.0, with_class=True)) for k in (0, 1)]
     assert of_each == [1, 0]
+
+
+def piece(first: int, last: int, label: int = 0, prob: float = 1.0) -> SlowPiece:
+    return SlowPiece(first, last, label, prob)
+
+
+def test_two_people_by_hand_and_the_same_both_ways():
+    anna = pieces_of([piece(10, 19), piece(50, 59), piece(90, 99, 1), piece(150, 159)])
+    # The first is anna's but one bar, the second of another class, the third hers, the last overlaps by less than half.
+    bert = pieces_of([piece(10, 18), piece(50, 59, 1), piece(90, 99, 1), piece(157, 170), piece(180, 185)])
+    chart = chart_of(200, bert)
+    (pair,) = span_agreement({"anna": anna, "bert": bert}, chart)
+    assert (pair.first, pair.second, pair.n_first, pair.n_second, pair.n_same) == ("anna", "bert", 4, 5, 2)
+    assert pair.mean_iou == pytest.approx((0.9 + 1.0) / 2)
+    assert pair.ap == pytest.approx(2 / 4 * 2 / 5)
+    (other,) = span_agreement({"anna": bert, "bert": anna}, chart)
+    assert (other.n_same, other.ap, other.mean_iou) == (pair.n_same, pytest.approx(pair.ap), pytest.approx(0.95))
+
+
+def test_only_bars_that_were_looked_at_count_and_nobody_is_none():
+    anna, nobody = pieces_of([piece(10, 19), piece(150, 159)]), pieces_of([])
+    chart = chart_of(200, anna, set(range(100)))
+    (pair,) = span_agreement({"anna": anna, "bert": anna}, chart)
+    assert (pair.n_first, pair.n_same, pair.ap) == (1, 1, 1.0)
+    (pair,) = span_agreement({"anna": anna, "bert": nobody}, chart)
+    assert (pair.n_same, pair.ap, pair.mean_iou) == (0, None, None)
+
+
+def test_events_against_each_person_alone():
+    anna, bert = pieces_of([piece(10, 19), piece(50, 59)]), pieces_of([piece(10, 19), piece(90, 99)])
+    events = pieces_of([piece(10, 19, 0, 0.9), piece(50, 59, 0, 0.8)])
+    found = by_person(events, {"anna": anna, "bert": bert, "cleo": pieces_of([])}, chart_of(200, anna))
+    assert found["anna"] == pytest.approx(1.0)
+    assert found["bert"] == pytest.approx(0.5)
+    assert found["cleo"] is None or np.isnan(found["cleo"])
