@@ -195,12 +195,6 @@ BARS = [
     ),
     fault(
         f"{IMPORT} --timezone Europe/Berlin",
-        "bars-clock-forward | a local time that does not exist (clocks go forward) | 3 | "
-        "every time must exist once in Europe/Berlin (no such time",
-        clock_changes("03-31 02:30"),
-    ),
-    fault(
-        f"{IMPORT} --timezone Europe/Berlin",
         "bars-clock-back | one of the two hours of a night on which clocks go back, and nothing tells which "
         "| 3 | every time must exist once in Europe/Berlin (clocks go back",
         clock_changes("10-27 02:30"),
@@ -251,28 +245,9 @@ BARS = [
         text("timestamp,open,high,low,close,symbol\n2024-01-01,1,1,1,1,\x1b[31mEUR\n"),
     ),
     fault(
-        f"{IMPORT} --timezone Europe/Berlin",
-        "bars-hour-twice | both hours of a night on which clocks go back, in order: read | 0 | 4 bars in new.parquet",
-        times("2024-10-27 01:30", "2024-10-27 02:30", "2024-10-27 02:30", "2024-10-27 03:30"),
-        leaves=("new.parquet",),
-    ),
-    fault(
-        IMPORT,
-        "bars-date-numbers | dates written as numbers: read as dates | 0 | 2024-03-04T00:00:00",
-        times("20240304", "20240305"),
-        leaves=("new.parquet",),
-    ),
-    fault(
         f"{IMPORT} --timestamp-unit s",
         "bars-unit | milliseconds called seconds | 3 | say ms",
         times("1709546400000", "1709550000000"),
-    ),
-    fault(IMPORT, "bars-row-numbers | row numbers as times | 3 | times must be counts of", times("0", "1")),
-    fault(IMPORT, "bars-spreadsheet-days | days of a spreadsheet | 3 | --timestamp-unit excel", times("45355.5")),
-    fault(
-        IMPORT,
-        "bars-day-or-month | dates of which nobody knows the month | 3 | every date must have one reading",
-        times("01/02/2024 09:30", "01/02/2024 10:30"),
     ),
     fault(
         CHECK,
@@ -280,21 +255,10 @@ BARS = [
         times("01/02/2024 09:30", "01/02/2024 10:30"),
     ),
     fault(
-        IMPORT,
-        "bars-zone-beside | times beside a zone of several meanings | 3 | must have one known meaning ('IST')",
-        times("2024-03-04 10:00 IST"),
-    ),
-    fault(
-        f"{IMPORT} --timestamp-format '%Y-%m-%d %I:%M'",
-        "bars-format | a format that reads no whole time | 3 | 12-hour directive",
-        times("2024-03-04 10:00"),
-    ),
-    fault(
         f"{IMPORT} --timestamp-format %Y-%m-%d --day-first true",
         "bars-format-and-day-first | a format and an order of day and month | 2 | --day-first must come without",
         times("2024-03-04"),
     ),
-    fault(IMPORT, "bars-to-come | a bar of next century | 3 | must begin by tomorrow", times("2124-03-04")),
     fault(
         f"{IMPORT} --separator ;",
         "bars-separator | a separator that is not the file's | 3 | names no timestamp",

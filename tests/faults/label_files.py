@@ -118,32 +118,14 @@ EXPORTS = [
         "studio-nested | a hundred thousand brackets | 3 | must be parquet or JSON",
         text("[" * 100_000, "bad.json"),
     ),
-    fault(
-        IMPORT,
-        "studio-id-number | a number as a window's id | 3 | data must have window_id (text)",
-        tasks(lambda found: found["data"].update(window_id=7)),
-    ),
-    fault(
-        IMPORT,
-        "studio-unknown-window | a window of a time that the bars have not | 3 | a window must be in the bars file",
-        tasks(lambda found: found["data"].update(start_ts="1999-01-01T00:00:00Z")),
-    ),
     fault(IMPORT, "studio-nan | a pointer of NaN | 3 | start must be a time", mark(start=float("nan"))),
     fault(IMPORT, "studio-huge | a pointer of 400 digits | 3 | start must be a time", mark(start=10**400)),
-    fault(
-        IMPORT,
-        "studio-outside | a pointer outside its window | 3 | an expansion must be inside its window",
-        mark(end="2050-01-01T00:00:00Z"),
-    ),
-    fault(IMPORT, "studio-no-class | no class | 3 | a label must have one class", mark(timeserieslabels=[])),
     fault(IMPORT, "studio-class-number | a number as a class | 3 | must have one class", mark(timeserieslabels=[3])),
 ]
 
 SPANS = [
     fault(SPANS_IN, "spans-no-column | no column of classes | 3 | names no label", text("start,end\n1,2\n", "bad.csv")),
-    fault(SPANS_IN, "spans-empty | a header alone | 3 | must have rows", text("start,end,label\n", "bad.csv")),
     fault(SPANS_IN, "spans-workbook | an Excel workbook | 3 | Excel workbook", workbook),
-    fault(SPANS_IN, "spans-no-time | a word in place of a time | 3 | end: found 'soon'", spans("2020-01-01", "soon")),
     fault(
         SPANS_IN,
         "spans-two-orders | dates that read in two ways | 3 | every date must have one reading",
@@ -158,22 +140,6 @@ SPANS = [
         SPANS_IN,
         "spans-backward | an end before its start | 3 | a span must not end before its start",
         spans("2020-01-02 05:00", "2020-01-02 03:00"),
-    ),
-    fault(
-        SPANS_IN,
-        "spans-outside | a span of a time that the bars have not | 3 | "
-        "a span must lie within the bars, but 1 does not, first at line 2",
-        spans("1999-01-01", "1999-01-02"),
-    ),
-    fault(
-        SPANS_IN,
-        "spans-two-classes | two classes of one piece | 3 | one annotator must give the same bars one class",
-        text("start,end,label\n2020-01-02,2020-01-03,a\n2020-01-02,2020-01-03,b\n", "bad.csv"),
-    ),
-    fault(
-        f"{SPANS_IN} --task 3",
-        "spans-task | a task of an export that is none | 2 | --task must name tasks of a Label Studio export",
-        spans("2020-01-02", "2020-01-03"),
     ),
     fault(
         f"{SPANS_IN} --annotated 2020-01-01",
@@ -196,7 +162,6 @@ SPANS = [
 STORES = [
     fault(STATS, "store-missing | the file is not there | 1 | a label store must exist"),
     fault(EXPORT, "store-empty | 0 bytes | 5 | it is another kind of file", text("", "bad.db")),
-    fault(STATS, "store-text | a text file | 5 | it is another kind of file", text("labels " * 40, "bad.db")),
     fault(STATS, "store-foreign | a database of other software | 5 | it is another database", foreign),
     fault(
         STATS,
