@@ -82,20 +82,6 @@ def test_answers_are_those_of_the_slow_twin(
     assert class_answers(sets, names) == wanted
 
 
-def test_sets_by_hand() -> None:
-    # Scores 0.1, 0.2, 0.3, 0.4 of the true class; alpha 0.4 takes the third of four.
-    prob = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
-    thresholds = class_thresholds(prob, np.array([0, 0, 1, 0]), 0.4)
-    np.testing.assert_allclose(thresholds, 0.3)
-    sets = class_sets(np.array([[0.95, 0.05], [0.2, 0.8], [0.5, 0.5]]), thresholds)
-    # Nothing reaches 0.7 in the last: empty, so both.
-    assert class_answers(sets, TWO) == ["consolidation", "retracement", CANNOT_TELL]
-    wide = class_sets(np.array([[0.95, 0.05], [0.4, 0.6]]), np.array([0.7, 0.7]))
-    assert class_answers(wide, TWO) == ["consolidation", CANNOT_TELL]
-    assert class_coverage(sets, np.array([0, 0, 1]), one(3))[0] == pytest.approx(2 / 3)
-    assert mean_set_size(sets, one(3))[0] == pytest.approx(4 / 3)
-
-
 def test_too_few_windows_tell_no_class() -> None:
     thresholds = class_thresholds(np.array([[0.9, 0.1]] * 3), np.zeros(3, dtype=np.int64), 0.1)
     assert class_answers(class_sets(np.array([[1.0, 0.0]]), thresholds), TWO) == [CANNOT_TELL]
@@ -156,21 +142,6 @@ def test_bars_are_those_of_the_slow_twin(seed: int, n: int, alpha: Fraction) -> 
     assert found == {which: slow.slow_error_bars(true, said, ends, alpha) for which, ends in WHICH.items()}
     mixed = np.random.default_rng(seed).permutation(n)
     assert pointer_bars(table.true_bar[mixed], table.predicted_bar[mixed], float(alpha)) == found
-
-
-def test_bars_by_hand() -> None:
-    true = np.array([[40, 50]] * 9 + [[-1, -1]])
-    said = true + np.array([[k, -(9 - k)] for k in range(10)])
-    errors = {which: pointer_errors(true, said, which) for which in ENDS}
-    assert errors["start"][:9].tolist() == list(range(9))
-    assert errors["end"][:9].tolist() == list(range(9, 0, -1))
-    assert errors["both"][:9].tolist() == [9, 8, 7, 6, 5, 5, 6, 7, 8]
-    assert all(np.isnan(error[9]) for error in errors.values())
-    assert pointer_bars(true, said, 0.1) == {"start": 8, "end": 9, "both": 9}
-    assert pointer_bars(true, said, 0.5) == {"start": 4, "end": 5, "both": 7}
-    assert pointer_bars(true, said, 0.05) == dict.fromkeys(ENDS)
-    said[0, 0] = -1
-    assert pointer_bars(true, said, 0.1) == {"start": None, "end": 9, "both": None}
 
 
 @pytest.mark.parametrize(("miss", "share"), [(0, 1.0), (1, 0.5)])
@@ -274,15 +245,6 @@ def test_intervals_are_those_of_scikit_learn(seed: int, n: int) -> None:
         ranked = classes[np.argsort(scores)].astype(np.float64)
         low, high = (isotonic_regression(np.insert(ranked, at, added))[at] for added in (0.0, 1.0))
         assert (interval.low_prob[i], interval.high_prob[i]) == pytest.approx((low, high), abs=1e-12)
-
-
-def test_three_windows_by_hand() -> None:
-    interval = predicted([(1.0, 0), (2.0, 1), (3.0, 1)], [0.0, 1.5, 2.0, 4.0])
-    # Below all: as 1 it pools with the 0, 1/2. Between 0 and 1: free either way. On the score 2: 1/2 as 0.
-    np.testing.assert_allclose(interval.low_prob, [0, 0, 1 / 2, 2 / 3])
-    np.testing.assert_allclose(interval.high_prob, [1 / 2, 1, 1, 1])
-    np.testing.assert_allclose(interval.merged_prob, [1 / 3, 1 / 2, 2 / 3, 3 / 4])
-    np.testing.assert_allclose(interval.class_prob[:, 0], 1 - interval.merged_prob)
 
 
 def test_without_calibration_windows_nothing_is_known() -> None:

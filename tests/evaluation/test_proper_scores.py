@@ -81,16 +81,6 @@ def test_brier_skill_is_that_of_loops(table: Predictions) -> None:
     assert value == pytest.approx(1 - slow_brier(table) / slow.slow_brier_of_shares(table, shares))
 
 
-def test_brier_skill_by_hand() -> None:
-    # Shares 3/4, 1/4: Brier of the shares is (1/16 + 9/16) / 2; that of the model (0.04 + 0.16) / 2.
-    table = two_class(np.array([0, 1]), np.array([0.2, 0.6]))
-    skill = brier_skill({"consolidation": 3, "retracement": 1})
-    assert skill(table, ones(table))[0] == pytest.approx(1 - 0.1 / 0.3125)
-    shares = two_class(np.array([0, 1]), np.array([0.25, 0.25]))
-    assert skill(shares, ones(shares))[0] == pytest.approx(0.0)
-    assert skill(two_class(np.array([0, 1]), np.array([0.0, 1.0])), np.ones((1, 2)))[0] == 1.0
-
-
 def test_brier_skill_does_not_exist_against_shares_without_error() -> None:
     table = two_class(np.array([0, 0]), np.array([0.2, 0.6]))
     assert np.isnan(brier_skill({"consolidation": 5})(table, ones(table))[0])
@@ -159,21 +149,6 @@ def test_slope_and_intercept_are_those_of_scikit_learn(seed: int, slope: float) 
     assert at_nought == pytest.approx(fit.intercept_[0], abs=1e-4)
     (mirrored,), (with_other_sign,) = calibration_slope_intercept(table, ones(table), "consolidation")
     assert (mirrored, with_other_sign) == pytest.approx((found, -at_nought), abs=1e-8)
-
-
-@pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (0.4, 0.0), (2.0, -1.0)])
-def test_a_known_recalibration_is_found_from_many_windows(slope: float, intercept: float) -> None:
-    table = drawn(20_000, slope, intercept)
-    assert calibration_slope("retracement")(table, ones(table))[0] == pytest.approx(slope, abs=0.08)
-    assert calibration_intercept("retracement")(table, ones(table))[0] == pytest.approx(intercept, abs=0.08)
-
-
-def test_slope_of_two_probabilities_by_hand() -> None:
-    # Said 0.2 and 0.8, seen 1/4 and 3/4: ln 3 = slope ln 4.
-    table = two_class(np.array([1, 0, 0, 0, 1, 1, 1, 0]), np.array([0.2] * 4 + [0.8] * 4))
-    (slope,), (intercept,) = calibration_slope_intercept(table, ones(table), "retracement")
-    assert slope == pytest.approx(math.log(3) / math.log(4))
-    assert intercept == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -283,13 +258,3 @@ def test_chance_alone_gives_as_much_below_nought_as_above_where_plain_ece_is_hig
     assert np.mean(debiased) < 0.6 * np.mean(plain)
     # Resamples have no bias of their own but the cut at 0.
     assert abs(np.mean(moved)) < 0.01
-
-
-def test_debiased_ece_finds_a_known_error() -> None:
-    rng = np.random.default_rng(0)
-    # Says 0.85, is right 0.65 of the time: 0.2 off.
-    values = []
-    for _ in range(300):
-        table = two_class((rng.random(80) < 0.65).astype(np.int64), np.full(80, 0.85))
-        values.append(ece_debiased(table, ones(table))[0] ** 2)
-    assert np.mean(values) == pytest.approx(0.04, abs=0.004)
