@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.evaluation.class_metrics import Metric
@@ -62,6 +62,7 @@ def close(value: float, wanted: float) -> bool:
     return (math.isnan(value) and math.isnan(wanted)) or value == pytest.approx(wanted, abs=1e-12)
 
 
+@settings(max_examples=8)
 @given(drawn=TABLES, seed=st.integers(0, 1000))
 def test_metrics_are_what_their_slow_twins_say_also_under_weights(drawn: Drawn, seed: int) -> None:
     table = random_table(*drawn)
@@ -76,6 +77,7 @@ def test_metrics_are_what_their_slow_twins_say_also_under_weights(drawn: Drawn, 
             assert close(weighted, metric(again, ones(again))[0]), name
 
 
+@settings(max_examples=8)
 @given(drawn=TABLES, seed=st.integers(0, 1000))
 def test_windows_of_several_expansions_are_scored_as_their_slow_twins_say(drawn: Drawn, seed: int) -> None:
     table, window = expansions_table(*drawn)

@@ -247,7 +247,7 @@ def test_debiased_ece_without_any_pair_does_not_exist() -> None:
 
 def test_chance_alone_gives_as_much_below_nought_as_above_where_plain_ece_is_high() -> None:
     plain, debiased, moved = [], [], []
-    for seed in range(400):
+    for seed in range(200):
         table = drawn(60, 1.0, 0.0, seed)
         plain.append(ece(table, ones(table))[0])
         debiased.append(ece_debiased(table, ones(table))[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
@@ -163,6 +163,7 @@ def test_the_same_windows_in_any_order_give_the_same_bytes(class_mirror: list[in
     np.testing.assert_array_equal(fit.out_of_fold_curves[rows], moved.out_of_fold_curves)
 
 
+@settings(max_examples=5)
 @given(st.floats(0.01, 100), st.floats(-3, 3))
 def test_units_of_the_vectors_do_not_matter(factor: float, shift: float) -> None:
     windows = made(24)
