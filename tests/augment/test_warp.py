@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.augment import AUGMENTATIONS, training_ranges, windows_of
-from moola.augment.making import n_variants, staged_ratios
+from moola.augment.synthesis import n_variants, staged_ratios
 from moola.core.bars import price_problems
 from moola.core.windows import inner_zone
 from tests.augment.sources_made import cut_table, pattern, planted, rng_of, scaled, source_of

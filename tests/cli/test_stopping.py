@@ -46,7 +46,7 @@ def stopped_by(monkeypatch):
     signal.signal(signal.SIGINT, before)
 
 
-def way_on(answer) -> list[str]:
+def resume_hint(answer) -> list[str]:
     typed = answer.err.strip().rpartition("Continue with: moola ")[2]
     return shlex.split(typed)
 
@@ -72,11 +72,11 @@ def test_a_stopped_training_goes_on_by_the_command_it_printed(made_run, moola, s
     run = next(path for path in whole.parent.iterdir() if path.is_dir() and path != whole)
     assert f"Interrupted; what was finished is in {run}." in answer.err
     assert read_sealed(run / "checkpoint.pt", "checkpoint")["epoch"] == 1
-    assert way_on(answer) == [*command, "--resume", run.name]
+    assert resume_hint(answer) == [*command, "--resume", run.name]
     listed = moola("runs", "list", "--json").json["runs"]
     assert [row["run"] for row in listed if row["state"] == "incomplete"] == [run.name]
     assert moola("eval", "--run", run.name).code == 1
-    resumed = moola(*way_on(answer))
+    resumed = moola(*resume_hint(answer))
     assert resumed.code == 0, resumed.err
     assert resumed.last_line == run.name
     assert "Resumed after epoch 1" in resumed.err
@@ -93,8 +93,8 @@ def test_a_stopped_pretraining_goes_on(sample, moola, stopped_by):
     assert answer.code == 143
     assert not Path("encoder.pt").exists()
     assert read_sealed(Path("encoder.pt.checkpoint"), "checkpoint")["epoch"] == 1
-    assert way_on(answer) == [*PRETRAIN, "--json", "--resume"]
-    resumed = moola(*way_on(answer))
+    assert resume_hint(answer) == [*PRETRAIN, "--json", "--resume"]
+    resumed = moola(*resume_hint(answer))
     assert resumed.code == 0, resumed.err
     assert "Resumed after epoch 1" in resumed.err
     assert Path("encoder.pt").read_bytes() == whole
@@ -110,8 +110,8 @@ def test_a_stopped_cv_keeps_its_fits_and_goes_on(sample, moola, stopped_by):
     run = next(path for path in whole.parent.iterdir() if path.is_dir() and path != whole)
     fits = {path: path.stat().st_mtime_ns for path in (run / "fits").iterdir()}
     assert len(fits) == 2
-    assert way_on(answer) == [*command, "--resume", run.name]
-    assert moola(*way_on(answer)).code == 0
+    assert resume_hint(answer) == [*command, "--resume", run.name]
+    assert moola(*resume_hint(answer)).code == 0
     assert {path: path.stat().st_mtime_ns for path in fits} == fits
     assert same_files(run, whole)
 
@@ -124,8 +124,8 @@ def test_a_stopped_scan_goes_on(made_run, moola, stopped_by):
     stopped_by(WindowProgress, signal.SIGTERM)
     answer = moola(*SCAN, model)
     assert answer.code == 143
-    assert way_on(answer) == [*SCAN, model, "--resume"]
-    assert moola(*way_on(answer)).code == 0
+    assert resume_hint(answer) == [*SCAN, model, "--resume"]
+    assert moola(*resume_hint(answer)).code == 0
     assert Path("events.csv").read_bytes() == whole
 
 
@@ -140,7 +140,7 @@ def test_a_command_that_keeps_nothing_names_no_way_on(sample, moola, stopped_by)
 
 def test_the_second_on_one_run_is_refused_by_name_and_mixes_nothing(sample, moola, stopped_by):
     stopped_by(EpochProgress, signal.SIGTERM)
-    on = way_on(moola(*TRAIN, "--epochs", "2"))
+    on = resume_hint(moola(*TRAIN, "--epochs", "2"))
     run = newest("artifacts/runs")
     before = {path: path.read_bytes() for path in run.iterdir()}
     with alone(lock_beside(run), "work on it"):
@@ -222,5 +222,5 @@ def test_stopped_controls_name_no_run_of_their_own(sample, moola, monkeypatch, s
         assert "--resume" not in answer.err
         return
     (run,) = (path for path in Path("artifacts/cv").iterdir() if path.is_dir())
-    assert way_on(answer) == [*words, "--resume", run.name]
+    assert resume_hint(answer) == [*words, "--resume", run.name]
     assert f"what was finished is in {run}." in answer.err

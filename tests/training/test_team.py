@@ -12,12 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import distributed, nn
 
-from moola.training.device import ALONE, MOST_MAKERS, N_AHEAD, Team, ahead, in_thread, n_makers, side_by_side
+from moola.training.device import (
+    ALONE,
+    MOST_MAKERS,
+    N_AHEAD,
+    ProcessGroup,
+    in_thread,
+    n_makers,
+    prefetched,
+    side_by_side,
+)
 
 
 @given(st.integers(0, 200), st.integers(1, 9))
 def test_shares_cover_everything_once_in_order(n: int, size: int) -> None:
-    parts = [list(range(n))[Team(rank, size).share(n)] for rank in range(size)]
+    parts = [list(range(n))[ProcessGroup(rank, size).share(n)] for rank in range(size)]
     assert [one for part in parts for one in part] == list(range(n))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -29,7 +38,7 @@ def test_alone_nothing_is_sent() -> None:
     assert weight.grad.tolist() == [1.0, 2.0, 3.0]
     assert ALONE.sums(torch.tensor([2.0])).tolist() == [2.0]
     assert ALONE.leads
-    assert not Team(1, 2).leads
+    assert not ProcessGroup(1, 2).leads
 
 
 def linear() -> nn.Linear:
@@ -43,7 +52,7 @@ def data() -> torch.Tensor:
 
 def gradients(rank: int) -> list[torch.Tensor]:
     """Return what a process gets for its share of the batch, for a weight that it did not use last."""
-    team, net, unused = Team(rank, 2), linear(), nn.Parameter(torch.ones(2))
+    team, net, unused = ProcessGroup(rank, 2), linear(), nn.Parameter(torch.ones(2))
     mine = data()[team.share(5)]
     net(mine).square().mean().backward()
     team.average_gradients([*net.parameters(), unused], len(mine))
@@ -69,7 +78,7 @@ def test_unequal_shares_get_the_gradient_of_the_whole_batch(monkeypatch: pytest.
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_frozen_weight_is_left_out(rank: int) -> None:
     weight = nn.Parameter(torch.ones(1), requires_grad=False)
-    assert Team(rank, 1).average_gradients([weight], 1) is None
+    assert ProcessGroup(rank, 1).average_gradients([weight], 1) is None
     assert weight.grad is None
 
 
@@ -90,8 +99,8 @@ def test_another_thread_makes_them_and_not_for_a_cpu() -> None:
         for _ in range(3):
             yield threading.get_ident()
 
-    assert set(ahead(makers(), torch.device("cpu"))) == {threading.get_ident()}
-    others = set(ahead(makers(), torch.device("cuda")))
+    assert set(prefetched(makers(), torch.device("cpu"))) == {threading.get_ident()}
+    others = set(prefetched(makers(), torch.device("cuda")))
     assert len(others) == 1
     assert threading.get_ident() not in others
 

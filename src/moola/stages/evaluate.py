@@ -28,13 +28,13 @@ from moola.runs import run_store, tracking
 from moola.runs.promotion import (
     BACK,
     check_promotion,
-    count_looks,
+    count_gates,
     finish_promotion,
     promote_back,
     promote_file,
     promoted_path,
     read_log,
-    remember_look,
+    record_gate,
 )
 from moola.stages.later_windows import LaterWindows, read_later
 from moola.stages.model_card import write_card
@@ -117,7 +117,7 @@ def gate(options: GateOptions) -> dict[str, Any]:
         min_gain=options.min_gain,
         ece_rule=options.ece_rule,
     )
-    looks = count_looks(challenger.windows_sha256, run.run_id, baseline.name)
+    looks = count_gates(challenger.windows_sha256, run.run_id, baseline.name)
     facts = {key: run.manifest.get(key) for key in ("leak_proof", "labelled_by")}
     if later is not None:
         facts |= later.record()
@@ -153,7 +153,7 @@ KEPT = (*PROMOTED, "windows_sha256")
 def gate_and_remember(options: GateOptions) -> dict[str, Any]:
     """Do the same, and note in the record of gates that these windows were looked at."""
     result = gate(options)
-    remember_look({key: result[key] for key in KEPT} | {"data": result.get("data")})
+    record_gate({key: result[key] for key in KEPT} | {"data": result.get("data")})
     return result
 
 
