@@ -1,4 +1,4 @@
-"""Material of tiny fits: 30 windows of 30 bars, an encoder that fits them, and windows without labels."""
+"""Inputs of tiny fits: 30 windows of 30 bars, an encoder that fits them, and windows without labels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 
 from moola.core.bars import utc_text
 from moola.core.splits import Split
-from moola.fit.fitting import Fitted, fit_material
-from moola.fit.inputs import Material, resolve_options
+from moola.fit.fitting import Fitted, fit_on_inputs
+from moola.fit.inputs import FitInputs, Job, resolve_options
 from moola.models import model_files
 from moola.models.model_files import EncoderFile, write_encoder
 from moola.options.training_options import TrainOptions
@@ -38,22 +38,22 @@ TINY: dict[str, Any] = {
 }
 
 
-def material_of(table: WindowTable = TABLE, split: Split = SPLIT, pretrained: bool = True) -> Material:
+def fit_inputs_of(table: WindowTable = TABLE, split: Split = SPLIT, pretrained: bool = True) -> FitInputs:
     table = table.with_features()
     encoder = EncoderFile(tiny_encoder(2), made_scaler(), N_BARS, {}, 8) if pretrained else None
     classes = sorted(set(table.label[split.train].tolist()))
-    return Material(table, split, "made", classes, encoder, {}, [], True)
+    return FitInputs(table, split, "made", classes, encoder, {}, [], True)
 
 
-def fitted(material: Material, **options: Any) -> Fitted:
+def fitted(material: FitInputs, **options: Any) -> Fitted:
     chosen = resolve_options(TrainOptions(**TINY | options), material.table, material.split, material.encoder)
-    return fit_material(chosen, material, CPU, None, {}, lambda _row: None)
+    return fit_on_inputs(Job(chosen, material, CPU), lambda _row: None, None, {})
 
 
 @functools.cache
 def once(**options: Any) -> Fitted:
     """Return the fit of the usual windows that all tests of a process share: none may change it."""
-    return fitted(material_of(), **options)
+    return fitted(fit_inputs_of(), **options)
 
 
 def small_base(folder: Path, patch: pytest.MonkeyPatch) -> Path:

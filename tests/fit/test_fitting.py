@@ -17,8 +17,8 @@ from tests.fit.fits_made import (
     N_BARS,
     SPLIT,
     TABLE,
+    fit_inputs_of,
     fitted,
-    material_of,
     once,
     poisoned,
     same_weights,
@@ -44,7 +44,7 @@ def files(tmp_path, monkeypatch):
 
 
 def test_refit_trains_on_val_rows_and_what_judges_them_never_does():
-    clean, other = once(head="mlp"), fitted(material_of(poisoned(SPLIT.val)), head="mlp")
+    clean, other = once(head="mlp"), fitted(fit_inputs_of(poisoned(SPLIT.val)), head="mlp")
     assert clean.model is not clean.chosen
     assert same_weights(clean.chosen.network, other.chosen.network)
     assert not same_weights(clean.model.network, other.model.network)
@@ -55,7 +55,7 @@ def test_refit_trains_on_val_rows_and_what_judges_them_never_does():
 
 
 def test_without_refit_val_rows_choose_and_teach_nothing():
-    clean, other = (fitted(m, refit=False, head="mlp") for m in (material_of(), material_of(poisoned(SPLIT.val))))
+    clean, other = (fitted(m, refit=False, head="mlp") for m in (fit_inputs_of(), fit_inputs_of(poisoned(SPLIT.val))))
     assert clean.model is clean.chosen
     assert clean.model.training["trained_on"] == ["train"]
     assert same_weights(clean.model.network, other.model.network)
@@ -65,8 +65,8 @@ def test_without_refit_val_rows_choose_and_teach_nothing():
 
 @pytest.mark.parametrize("refit", [True, False])
 def test_test_rows_change_nothing_in_any_model(files, refit):
-    clean = fitted(material_of(), refit=refit, augment_data=True, **STUDENT)
-    other = fitted(material_of(poisoned(SPLIT.test)), refit=refit, augment_data=True, **STUDENT)
+    clean = fitted(fit_inputs_of(), refit=refit, augment_data=True, **STUDENT)
+    other = fitted(fit_inputs_of(poisoned(SPLIT.test)), refit=refit, augment_data=True, **STUDENT)
     for one, two in ((clean.model, other.model), (clean.chosen, other.chosen)):
         assert same_weights(one.network, two.network)
         assert (one.temperature, one.pointer_threshold) == (two.temperature, two.pointer_threshold)
@@ -76,9 +76,9 @@ def test_test_rows_change_nothing_in_any_model(files, refit):
 def test_windows_without_labels_that_run_into_val_or_follow_are_left_out(files):
     over, clean = write_unlabelled(Path("unlabelled.parquet")), once(**STUDENT)
     write_unlabelled(Path("unlabelled.parquet"), late=31)
-    late = fitted(material_of(), **STUDENT)
+    late = fitted(fit_inputs_of(), **STUDENT)
     write_unlabelled(Path("unlabelled.parquet"), early=31)
-    early = fitted(material_of(), **STUDENT)
+    early = fitted(fit_inputs_of(), **STUDENT)
     assert 0 < over.sum() < 100
     assert clean.model.training["n_unlabelled_windows"] == over.sum()
     assert same_weights(clean.model.network, late.model.network)
@@ -97,7 +97,7 @@ def test_the_record_of_a_student_says_its_parts_and_windows(files):
 
 
 def test_each_round_has_a_student_of_its_own_that_says_calibrated_words(files):
-    first, twice = once(**STUDENT), fitted(material_of(), **STUDENT | {"student_rounds": 2})
+    first, twice = once(**STUDENT), fitted(fit_inputs_of(), **STUDENT | {"student_rounds": 2})
     assert [row["stage"] for row in twice.state.history] == [*("train", "refit", "teacher-1", "student-1", "student-2")]
     assert first.state.history == twice.state.history[:-1]
     assert not same_weights(first.model.network, twice.model.network)
@@ -109,14 +109,14 @@ def test_each_round_has_a_student_of_its_own_that_says_calibrated_words(files):
 
 
 def test_a_model_can_teach_alone_and_without_pointers(files):
-    alone = fitted(material_of(), **STUDENT | {"n_teachers": 0, "predict_pointers": False})
+    alone = fitted(fit_inputs_of(), **STUDENT | {"n_teachers": 0, "predict_pointers": False})
     assert [row["stage"] for row in alone.state.history] == ["train", "refit", "student-1"]
     assert "train_pointer_loss" not in alone.state.history[-1]
     assert alone.model.pointer_threshold is None
 
 
 def test_val_is_told_by_the_model_before_and_test_by_the_one_that_is_kept():
-    material, fit = material_of(), once()
+    material, fit = fit_inputs_of(), once()
     held = predict_held_out(fit, material, CPU)
     assert held.row.tolist() == [*SPLIT.val, *SPLIT.test]
     assert held.part.tolist() == ["val"] * 6 + ["test"] * 6
@@ -128,7 +128,7 @@ def test_val_is_told_by_the_model_before_and_test_by_the_one_that_is_kept():
 
 
 def test_without_a_test_part_nothing_is_refitted_and_a_student_is_judged_by_val_rows(files):
-    material = material_of(split=Split(SPLIT.train, SPLIT.val, SPLIT.test[:0]))
+    material = fit_inputs_of(split=Split(SPLIT.train, SPLIT.val, SPLIT.test[:0]))
     plain = fitted(material)
     assert plain.model is plain.chosen
     assert predict_held_out(plain, material, CPU).row.tolist() == SPLIT.val.tolist()
@@ -149,7 +149,7 @@ def test_made_windows_come_from_the_rows_of_their_stage_alone(monkeypatch):
         return made
 
     monkeypatch.setattr(recipe, "synthetic_windows", recorded)
-    fitted(material_of(), augment_data=True, head="mlp")
+    fitted(fit_inputs_of(), augment_data=True, head="mlp")
     (first, _), (second, made) = seen
     assert first.train.tolist() == SPLIT.train.tolist()
     assert second.train.tolist() == [*SPLIT.train, *SPLIT.val]
@@ -193,7 +193,7 @@ def judged(monkeypatch):
 @pytest.mark.parametrize(("stride", "n_shared"), [(N_BARS, 0), (10, 2)])
 def test_each_row_is_judged_once_by_rows_that_share_no_bar_with_its_block(judged, stride, n_shared):
     table = made_windows(30, seed=4, stride=stride, window_bars=N_BARS)
-    stages = Folds(material_of(table))
+    stages = Folds(fit_inputs_of(table))
     found = cross_fitted_temperature(stages, once().model, KNOWN, 4)
     assert found is not None
     assert judged[-4:] == [(number, 6) for number in (1, 2, 3, 4)]
@@ -212,15 +212,15 @@ def test_overconfident_folds_cool_the_model_and_only_where_it_refits(monkeypatch
     monkeypatch.setattr(
         fitting, "fit_temperature", lambda logits, true: 1.7 if len(true) == len(KNOWN) else usual(logits, true)
     )
-    folded = fitted(material_of(), head="mlp", calibration_folds=4)
+    folded = fitted(fit_inputs_of(), head="mlp", calibration_folds=4)
     assert (folded.model.temperature, folded.chosen.temperature) == (1.7, plain.chosen.temperature)
     assert [row["stage"] for row in folded.state.history][-4:] == [f"fold-{number}" for number in (1, 2, 3, 4)]
-    alone = fitted(material_of(), head="mlp", refit=False, calibration_folds=4)
+    alone = fitted(fit_inputs_of(), head="mlp", refit=False, calibration_folds=4)
     assert alone.model.temperature == plain.chosen.temperature
 
 
 def test_too_few_windows_or_a_class_that_a_block_holds_alone_leave_the_temperature():
-    material, model = material_of(), once().model
+    material, model = fit_inputs_of(), once().model
     stages = Folds(material)
     for rows, n_folds in ((KNOWN[:19], 4), (KNOWN, 0), (KNOWN, 1)):
         assert cross_fitted_temperature(stages, model, rows, n_folds) is None

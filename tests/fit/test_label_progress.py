@@ -9,7 +9,7 @@ import pytest
 
 from moola.core.features import RobustScaler
 from moola.fit.label_learning import PersonMarks, propose
-from moola.fit.label_progress import Step, _sentence, how_far
+from moola.fit.label_progress import Step, _sentence, learning_progress
 from moola.models.model_files import EncoderFile
 from tests.label.page_states import planted_bars
 from tests.networks_made import CPU, tiny_encoder
@@ -27,7 +27,7 @@ def marks() -> PersonMarks:
 
 
 def test_later_parts_are_evaluated_by_earlier_labels(marks):
-    found = how_far(marks, ENCODER, 17, CPU)
+    found = learning_progress(marks, ENCODER, 17, CPU)
     # A window that shares a bar with a later part is left out.
     short = [8 * part - step["n_labels"] for part, step in enumerate(found["curve"], start=1)]
     assert len(short) == 4
@@ -37,7 +37,7 @@ def test_later_parts_are_evaluated_by_earlier_labels(marks):
     assert found["says"].startswith(("Better", "Not yet better")), found
     # Proposals do not evaluate.
     by_model = np.arange(40) >= 15
-    found = how_far(replace(marks, by_model=by_model), ENCODER, 17, CPU)
+    found = learning_progress(replace(marks, by_model=by_model), ENCODER, 17, CPU)
     assert "there are 15" in found["says"]
     assert found["curve"] == []
 

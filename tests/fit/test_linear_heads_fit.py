@@ -16,7 +16,7 @@ from moola.core.splits import Split
 from moola.errors import WrongUsage
 from moola.evaluation.calibration import calibrated
 from moola.fit import linear_heads_fit
-from moola.fit.inputs import Material, resolve_options
+from moola.fit.inputs import FitInputs, resolve_options
 from moola.fit.linear_heads_fit import CACHE_ROOT, encoded, store_vectors, stored_vectors
 from moola.fit.predicting import predict_windows, read_windows_both_ways
 from moola.models.model_files import BASE_NAME, ModelFile, read_encoder, read_model, write_model
@@ -27,8 +27,8 @@ from tests.fit.fits_made import (
     SPLIT,
     TABLE,
     TINY,
+    fit_inputs_of,
     fitted,
-    material_of,
     once,
     other_later,
     poisoned,
@@ -41,8 +41,8 @@ from tests.networks_made import CPU, equal_weights, scaled_features, tiny_encode
 ROWS = np.arange(len(TABLE))
 
 
-def resolved(material: Material | None = None, **options: Any) -> TrainOptions:
-    material = material_of() if material is None else material
+def resolved(material: FitInputs | None = None, **options: Any) -> TrainOptions:
+    material = fit_inputs_of() if material is None else material
     return resolve_options(TrainOptions(**TINY | options), material.table, material.split, material.encoder)
 
 
@@ -54,7 +54,7 @@ def said(model: ModelFile, table: WindowTable = TABLE):
 def test_a_frozen_encoder_has_linear_heads_and_what_they_do_not_need_is_off():
     found = resolved(n_heads=3, calibration_folds=4)
     assert (found.head, found.n_heads, found.augment_data, found.calibration_folds) == ("linear", 1, False, 0)
-    fit = fitted(material_of(), epochs=7)
+    fit = fitted(fit_inputs_of(), epochs=7)
     assert fit.model.network.head_kind == "linear"
     assert [(row["stage"], row["epoch"]) for row in fit.state.history] == [("train", 1), ("refit", 1)]
     for row in fit.state.history:
@@ -80,7 +80,7 @@ def test_what_needs_a_hidden_layer_takes_one_and_refuses_linear_heads_by_name():
         assert resolved(**options).head == "mlp"
         with pytest.raises(WrongUsage, match=named):
             resolved(head="linear", **options)
-    alone = material_of(pretrained=False)
+    alone = fit_inputs_of(pretrained=False)
     assert resolved(alone).head == "mlp"
     with pytest.raises(WrongUsage, match="none named"):
         resolved(alone, head="linear")
@@ -89,7 +89,7 @@ def test_what_needs_a_hidden_layer_takes_one_and_refuses_linear_heads_by_name():
 def test_every_seed_and_windows_without_prices_give_the_same_model_file_but_for_the_record(tmp_path):
     bare = replace(TABLE.with_features(), ohlc=None)
     content = []
-    for fit in (once(), fitted(material_of(), seed=2), fitted(material_of(bare))):
+    for fit in (once(), fitted(fit_inputs_of(), seed=2), fitted(fit_inputs_of(bare))):
         kept = {name: value for name, value in fit.model.training.items() if name != "seed"}
         write_model(tmp_path / "model.pkl", replace(fit.model, training=kept))
         content.append((tmp_path / "model.pkl").read_bytes())
@@ -97,11 +97,11 @@ def test_every_seed_and_windows_without_prices_give_the_same_model_file_but_for_
 
 
 def test_val_rows_choose_the_pointer_threshold_alone_until_the_refit_and_test_rows_nothing():
-    clean, val, test = once(), fitted(material_of(poisoned(SPLIT.val))), fitted(material_of(poisoned(SPLIT.test)))
+    clean, val, test = once(), fitted(fit_inputs_of(poisoned(SPLIT.val))), fitted(fit_inputs_of(poisoned(SPLIT.test)))
     assert same_weights(clean.chosen.network, val.chosen.network)
     assert clean.chosen.temperature == val.chosen.temperature
     assert not same_weights(clean.model.network, val.model.network)
-    kept = fitted(material_of(), refit=False)
+    kept = fitted(fit_inputs_of(), refit=False)
     assert kept.model is kept.chosen
     assert same_weights(kept.model.network, clean.chosen.network)
     assert same_weights(clean.model.network, test.model.network)
@@ -127,7 +127,7 @@ MODELS: dict[str, tuple[WindowTable, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("table", "options"), MODELS.values(), ids=MODELS)
 def test_a_written_model_and_its_graph_say_what_the_fitted_one_says(table, options, tmp_path):
-    model = fitted(material_of(table), **options).model
+    model = fitted(fit_inputs_of(table), **options).model
     assert model.network.head_kind == "linear"
     write_model(tmp_path / "model.pkl", model)
     read = read_model(tmp_path / "model.pkl")
@@ -148,20 +148,20 @@ def test_a_written_model_and_its_graph_say_what_the_fitted_one_says(table, optio
         down, down_curves = read_windows_both_ways(model, mirrored_features(features), CPU)
         np.testing.assert_allclose(logits, down[:, ::-1], atol=1e-4)
         np.testing.assert_allclose(curves, down_curves, atol=1e-5)
-        assert fitted(material_of(table)).model.mirror is None
+        assert fitted(fit_inputs_of(table)).model.mirror is None
 
 
 def test_background_windows_count_for_the_class_alone():
     label, start, end = TABLE.label.copy(), TABLE.expansion_start.copy(), TABLE.expansion_end.copy()
     bare = ROWS % 3 == 0
     label[bare], start[bare], end[bare] = "background", NO_POINTER, NO_POINTER
-    fit = fitted(material_of(replace(TABLE, label=label, expansion_start=start, expansion_end=end)))
+    fit = fitted(fit_inputs_of(replace(TABLE, label=label, expansion_start=start, expansion_end=end)))
     assert fit.model.class_names == ["background", "consolidation", "retracement"]
     assert fit.model.network.predict_pointers
     # Other labels of the windows without an expansion leave the pointers where they are.
     label = label.copy()
     label[bare] = np.where(ROWS[bare] % 2, "background", "consolidation")
-    other = fitted(material_of(replace(TABLE, label=label, expansion_start=start, expansion_end=end)))
+    other = fitted(fit_inputs_of(replace(TABLE, label=label, expansion_start=start, expansion_end=end)))
     [one], [two] = fit.model.network.heads, other.model.network.heads
     np.testing.assert_array_equal(one.pointer_head.weight.detach(), two.pointer_head.weight.detach())
     assert one.class_head.weight.shape == two.class_head.weight.shape
@@ -169,7 +169,7 @@ def test_background_windows_count_for_the_class_alone():
 
 
 def test_bars_that_are_not_visible_change_nothing():
-    one, two = (fitted(material_of(table), visible_bars=20).model for table in (TABLE, other_later(TABLE, 20)))
+    one, two = (fitted(fit_inputs_of(table), visible_bars=20).model for table in (TABLE, other_later(TABLE, 20)))
     assert same_weights(one.network, two.network)
     assert one.temperature == two.temperature
     assert not same_weights(one.network, once().model.network)
@@ -179,7 +179,7 @@ def test_the_encoder_in_the_package_reads_windows_of_other_lengths(tmp_path, mon
     small_base(tmp_path, monkeypatch)
     table = made_windows(24, seed=4, stride=60, window_bars=60)
     split = Split(np.arange(14), np.arange(14, 19), np.arange(19, 24))
-    base = replace(material_of(table, split), encoder=read_encoder(BASE_NAME))
+    base = replace(fit_inputs_of(table, split), encoder=read_encoder(BASE_NAME))
     fit = fitted(base, window_bars=60, pretrained_encoder=BASE_NAME)
     assert fit.model.window_bars == 60
     assert fit.model.network.head_kind == "linear"
@@ -263,7 +263,7 @@ def test_a_fit_keeps_windows_and_one_without_a_cache_keeps_none_with_the_same_mo
     for cache in (False, True, True):
         forget()
         before = len(files())
-        write_model(Path("model.pkl"), fitted(material_of(), cache=cache).model)
+        write_model(Path("model.pkl"), fitted(fit_inputs_of(), cache=cache).model)
         content.append(Path("model.pkl").read_bytes())
         assert (len(files()) > before) == (len(content) == 2)
     assert content[0] == content[1] == content[2]

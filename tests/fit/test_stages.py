@@ -13,26 +13,27 @@ import pytest
 from scipy.special import softmax
 
 from moola.core.features import mirrored_features
-from moola.fit.inputs import Material, resolve_options
+from moola.fit.inputs import FitInputs, Job, resolve_options
 from moola.fit.predicting import read_windows_both_ways
 from moola.fit.recipe import Stages, Unlabelled, open_unlabelled, soft_labels
 from moola.options.training_options import TrainOptions
 from moola.training import loop
-from tests.fit.fits_made import SPLIT, TINY, fitted, material_of, once, same_weights, write_split, write_unlabelled
+from tests.fit.fits_made import SPLIT, TINY, fit_inputs_of, fitted, once, same_weights, write_split, write_unlabelled
 from tests.networks_made import CPU, equal_weights, tiny_encoder
 
 NONE = SPLIT.val[:0]
 
 
-def options_of(material: Material, **changes: Any) -> TrainOptions:
+def options_of(material: FitInputs, **changes: Any) -> TrainOptions:
     return resolve_options(TrainOptions(**TINY | changes), material.table, material.split, material.encoder)
 
 
 def stages_of(
     checkpoint: Path | None = None, on_epoch: Callable[[dict[str, Any]], None] = lambda _row: None, **changes: Any
 ) -> Stages:
-    material = material_of(pretrained=changes.pop("pretrained", True))
-    return Stages(options_of(material, **{"head": "mlp"} | changes), material, CPU, checkpoint, {"seed": 17}, on_epoch)
+    material = fit_inputs_of(pretrained=changes.pop("pretrained", True))
+    job = Job(options_of(material, **{"head": "mlp"} | changes), material, CPU)
+    return Stages(job, on_epoch, checkpoint, {"seed": 17})
 
 
 def test_an_encoder_that_was_to_be_trained_is_never_kept_as_it_stood(monkeypatch):
@@ -113,11 +114,11 @@ def unlabelled(tmp_path, monkeypatch) -> Unlabelled:
     monkeypatch.chdir(tmp_path)
     write_split(Path("split.json"))
     write_unlabelled(Path("unlabelled.parquet"))
-    return open_unlabelled(options_of(material_of(), unlabelled=Path("unlabelled.parquet"), n_unlabelled=20))
+    return open_unlabelled(options_of(fit_inputs_of(), unlabelled=Path("unlabelled.parquet"), n_unlabelled=20))
 
 
 def test_soft_labels_are_the_calibrated_mean_of_the_teachers(unlabelled):
-    teachers = [once(head="mlp").model, fitted(material_of(), head="mlp", seed=2).model]
+    teachers = [once(head="mlp").model, fitted(fit_inputs_of(), head="mlp", seed=2).model]
     teachers[0] = replace(teachers[0], temperature=1.7)
     said = soft_labels(teachers, unlabelled, CPU)
     assert len(unlabelled.rows) == len(said) == 20

@@ -95,7 +95,7 @@ def test_events_are_told_as_soon_as_their_bars_are_there(folder):
         for stop, n_told in ((row, number), (row + 1, number + 1)):
             append(BARS[done:stop])
             done = stop
-            follower.look(lambda frame: told.extend(frame.to_dicts()))
+            follower.poll(lambda frame: told.extend(frame.to_dicts()))
             assert len(told) == n_told
     assert len(told) == 3
     follower.folder.close()
@@ -370,15 +370,15 @@ def test_a_file_or_folder_that_is_gone_is_said_once_and_waited_for(folder, caplo
     Path("in").mkdir()
     append(BARS.head(120), path)
     follower, _ = looked(followed)
-    follower.look(lambda _: None)
+    follower.poll(lambda _: None)
     Path(followed).rename("out")
     for _ in range(3):
-        follower.look(lambda _: None)
+        follower.poll(lambda _: None)
     assert caplog.text.count("it is waited for") == 1
     if followed == "in":
         Path("out").rename("in")
     append(BARS[100 if followed == path else 120 :], path)
-    follower.look(lambda _: None)
+    follower.poll(lambda _: None)
     follower.folder.close()
     assert Path("events.jsonl").read_bytes() == scanned_once()
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +13,6 @@ from moola.models import references
 from moola.models.model_files import BASE_FILE, BASE_NAME
 from moola.options.study_options import CvOptions
 from moola.options.training_options import TrainOptions
-from moola.stages import cv_pooling
 from moola.stages.benchmark_networks import deciding
 from moola.stages.cv_gate import by_seeds
 from moola.stages.cv_pooling import seedless, tasks_of
@@ -49,11 +46,11 @@ def test_cv_takes_base_and_its_fits_every_fold_once_whatever_the_seeds(
 
 def test_seeds_choose_labels_that_are_left_out_and_other_heads_fit_with_each() -> None:
     base = CvOptions(data=Path("w.parquet"), pretrained_encoder=BASE_NAME, seeds=2, label_fractions=(0.5,))
-    names = {task.name for task in tasks_of(base, Path(), 1) if task.model == base.model}
+    names = {task.name for task in tasks_of(base, Path(), 1, "") if task.model == base.model}
     assert names == {f"enhanced_simple_lstm-f1-{part}" for part in ("s17-l1", "s17-l0.5", "s18-l0.5")}
     for other in ({"head": "mlp"}, {"freeze_encoder": False}, {"pretrained_encoder": None}):
         assert not seedless(replace(base, **other))
-        tasks = tasks_of(replace(base, **other), Path(), 1)
+        tasks = tasks_of(replace(base, **other), Path(), 1, "")
         assert sum(task.label_fraction == 1.0 and task.model == base.model for task in tasks) == 2
 
 
@@ -62,19 +59,6 @@ def test_a_fit_that_no_seed_changes_is_set_against_every_seed_of_the_baseline() 
     assert by_seeds([better], [worse] * 2, seedless=True).verdict == "promote"
     assert by_seeds([better], [worse, worse, worse, better], seedless=True).verdict == "hold"
     assert by_seeds([better], [worse]).verdict == "inconclusive"
-
-
-def test_a_warning_of_every_fit_is_told_once(monkeypatch, caplog) -> None:
-    def run(_options, task):
-        logging.getLogger("moola.fit").warning("Class rare has only 2 training windows.")
-        return task.name
-
-    monkeypatch.setattr(cv_pooling, "run_task", run)
-    tasks = [SimpleNamespace(name=name, done=False) for name in "ab"]
-    done: list[tuple] = []
-    cv_pooling.run_grid(SimpleNamespace(processes=1, engine="processes"), tasks, lambda *row: done.append(row))
-    assert done == [(1, 2, "a"), (2, 2, "b")]
-    assert [record.getMessage() for record in caplog.records] == ["Class rare has only 2 training windows."]
 
 
 def test_a_benchmark_counts_base_by_its_content() -> None:

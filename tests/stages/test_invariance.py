@@ -22,8 +22,8 @@ from tests.fit.fits_made import (
     N_BARS,
     SPLIT,
     TABLE,
+    fit_inputs_of,
     fitted,
-    material_of,
     once,
     other_later,
     write_split,
@@ -68,7 +68,7 @@ def judge_alike(predict: Callable[[np.ndarray], list[np.ndarray]], n_windows: in
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 def test_a_network_says_the_same_of_a_window_in_any_company(options):
     chosen = {name: value for name, value in options.items() if name != "pretrained"}
-    model = fitted(material_of(pretrained=options.get("pretrained", True)), refit=False, **chosen).model
+    model = fitted(fit_inputs_of(pretrained=options.get("pretrained", True)), refit=False, **chosen).model
 
     def predict(rows: np.ndarray) -> Predictions:
         return predict_windows(model, JUDGED, rows, np.full(len(rows), "new", dtype=object), CPU)
@@ -108,17 +108,17 @@ SEEN, ROWS = 20, np.arange(len(TABLE))
 @pytest.mark.parametrize("pretrained", [False, True])
 def test_bars_that_are_not_visible_change_neither_the_network_nor_what_it_says(pretrained):
     options = {"visible_bars": SEEN, "freeze_encoder": False, "mirror_classes": ("same",)}
-    one = fitted(material_of(pretrained=pretrained), **options)
-    changed = material_of(other_later(TABLE, SEEN), pretrained=pretrained)
+    one = fitted(fit_inputs_of(pretrained=pretrained), **options)
+    changed = fit_inputs_of(other_later(TABLE, SEEN), pretrained=pretrained)
     other = fitted(changed, **options)
     assert equal_weights(one.model.network, other.model.network)
     assert np.array_equal(one.model.scaler.scale, other.model.scaler.scale)
     assert (one.model.temperature, one.facts) == (other.model.temperature, other.facts)
-    before = predict_held_out(one, material_of(pretrained=pretrained), CPU)
+    before = predict_held_out(one, fit_inputs_of(pretrained=pretrained), CPU)
     after = predict_held_out(other, changed, CPU)
     assert np.array_equal(before.class_prob, after.class_prob)
     assert np.array_equal(before.curves, after.curves)
-    whole = fitted(material_of(pretrained=pretrained), freeze_encoder=False, mirror_classes=("same",))
+    whole = fitted(fit_inputs_of(pretrained=pretrained), freeze_encoder=False, mirror_classes=("same",))
     assert not equal_weights(one.model.network, whole.model.network)
 
 
@@ -135,7 +135,7 @@ def test_what_is_decoded_lies_within_the_visible_bars():
     assert np.array_equal(alone[0], whole[0])
     assert np.array_equal(alone[1], whole[1][:, :SEEN])
     # Test rows are judged by visible bars too.
-    assert len(predict_held_out(once(visible_bars=SEEN), material_of(), CPU)) == len(SPLIT.val) + len(SPLIT.test)
+    assert len(predict_held_out(once(visible_bars=SEEN), fit_inputs_of(), CPU)) == len(SPLIT.val) + len(SPLIT.test)
 
 
 def test_students_learn_from_visible_bars_too(tmp_path, monkeypatch):
@@ -143,7 +143,7 @@ def test_students_learn_from_visible_bars_too(tmp_path, monkeypatch):
     write_unlabelled(Path("unlabelled.parquet"))
     write_split(Path("split.json"))
     given = {"unlabelled": Path("unlabelled.parquet"), "n_teachers": 1, "student_epochs": 1, "visible_bars": SEEN}
-    model = fitted(material_of(), **given).model
+    model = fitted(fit_inputs_of(), **given).model
     assert model.n_seen_bars == SEEN
 
 
@@ -170,4 +170,4 @@ def test_the_model_file_says_how_many_bars_are_visible_and_a_number_that_cannot_
             read_model(tmp_path / "wrong.pt")
     for n in (-1, 0, 9, N_BARS + 1):
         with pytest.raises(WrongUsage, match="--visible-bars must be within 10 to 30"):
-            fitted(material_of(), visible_bars=n)
+            fitted(fit_inputs_of(), visible_bars=n)

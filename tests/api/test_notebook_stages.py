@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import moola as face
-from moola.api import stage_doors
+from moola.api import notebook_stages
 from moola.errors import OperationFailed, WrongUsage
 from moola.files import sha256_file
 from moola.models.model_files import read_encoder
@@ -84,5 +84,5 @@ def test_a_notebook_shows_what_a_model_is_and_escapes_what_it_shows():
         *("consolidation, retracement", "<td>bars of a window</td><td>30</td>", "<td>points to bars</td><td>yes"),
     ):
         assert told in shown
-    shown = stage_doors.Record("<b>", {"<b>": "<b>", "none": None, "of": [1.5, {"a": False}]})._repr_html_()
+    shown = notebook_stages.Record("<b>", {"<b>": "<b>", "none": None, "of": [1.5, {"a": False}]})._repr_html_()
     assert "<b>" not in shown
