@@ -10,11 +10,11 @@ import pytest
 from moola.core.features import RobustScaler
 from moola.fit.label_learning import PersonMarks, propose
 from moola.fit.label_progress import Step, _sentence, learning_progress
-from moola.models.model_files import EncoderFile
+from moola.models.model_files import BASE_NAME, EncoderFile, read_encoder
 from tests.label.page_states import planted_bars
 from tests.networks_made import CPU, tiny_encoder
 
-# One that has learned nothing: the planted moves are told by it too.
+# One that has learned nothing, which reads in a moment.
 ENCODER = EncoderFile(tiny_encoder(2, 16), RobustScaler(np.zeros(11), np.full(11, 0.01)), 105, {}, 8)
 
 
@@ -46,7 +46,7 @@ def test_planted_wrong_classes_are_asked_first(marks):
     wrong = [3, 11, 22, 34]
     other = {"consolidation": "retracement", "retracement": "consolidation"}
     label = [other[name] if row in wrong else name for row, name in enumerate(marks.label)]
-    found = propose(replace(marks, label=label), ENCODER, 2000, 17, CPU)
+    found = propose(replace(marks, label=label), read_encoder(BASE_NAME), 2000, 17, CPU)
     assert len(set(found.suspicion[:10]) & set(wrong)) >= 3, found.suspicion[:10]
 
 
