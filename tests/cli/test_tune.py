@@ -78,16 +78,6 @@ def test_it_is_stopped_with_what_to_type_and_goes_on(quick, moola, monkeypatch):
     assert moola(*TUNE).code == 0
 
 
-def test_another_file_is_named_and_the_earlier_one_kept(quick, moola):
-    Path("mine.toml").write_text("[train]\ndropout = 0.9\n# mine\n")
-    answer = moola(*TUNE, "--output", "mine.toml").ends(0)
-    assert "(with mine.toml as moola.toml, which train reads)" in answer.out
-    (backup,) = Path().glob("mine.toml.*.bak")
-    assert backup.read_text() == "[train]\ndropout = 0.9\n# mine\n"
-    assert f"What mine.toml was is in {backup}" in answer.out
-    assert "# mine\n" in Path("mine.toml").read_text()
-
-
 @pytest.mark.parametrize(
     ("wrong", "code", "said"),
     [
