@@ -18,7 +18,7 @@ from moola.errors import InvalidData
 from moola.fit import processes
 from moola.models.model_files import read_encoder
 from moola.tables.bar_table import write_bars
-from moola.training.device import Team
+from moola.training.device import ProcessGroup
 from tests.made import random_walk_bars
 
 ARGUMENTS = (
@@ -110,7 +110,7 @@ def members_here(monkeypatch) -> None:
 
 
 def test_a_member_that_ends_badly_is_told_by_its_number(bars, moola, members_here, monkeypatch):
-    def ending(options, on_epoch, team: Team):
+    def ending(options, on_epoch, team: ProcessGroup):
         raise SystemExit(9 * team.rank)
 
     monkeypatch.setattr("moola.stages.pretrain.pretrain", ending)
@@ -125,7 +125,7 @@ def test_a_member_that_dies_ends_all_with_a_reason(bars, moola, monkeypatch):
     assert not Path("e.pt").exists()
 
 
-def dying(options, on_epoch, team: Team):
+def dying(options, on_epoch, team: ProcessGroup):
     if team.rank == 1:
         os._exit(9)
     time.sleep(60)
@@ -137,7 +137,7 @@ def test_what_a_member_refuses_is_told_as_if_it_were_alone(bars, moola, members_
     assert answer.err.count("windows must be there") == 1
 
 
-def refusing(options, on_epoch, team: Team):
+def refusing(options, on_epoch, team: ProcessGroup):
     raise InvalidData("windows must be there, but 0 are. Give some.")
 
 

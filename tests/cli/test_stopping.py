@@ -46,7 +46,7 @@ def stopped_by(monkeypatch):
     signal.signal(signal.SIGINT, before)
 
 
-def way_on(answer) -> list[str]:
+def resume_hint(answer) -> list[str]:
     typed = answer.err.strip().rpartition("Continue with: moola ")[2]
     return shlex.split(typed)
 
@@ -66,7 +66,7 @@ def test_a_stopped_training_goes_on_by_the_command_it_printed_and_one_at_a_time(
     run = next(path for path in whole.parent.iterdir() if path.is_dir() and path != whole)
     assert f"Interrupted; what was finished is in {run}." in answer.err
     assert read_sealed(run / "checkpoint.pt", "checkpoint")["epoch"] == 1
-    on = way_on(answer)
+    on = resume_hint(answer)
     assert on == [*command, "--resume", run.name]
     listed = moola("runs", "list", "--json").json["runs"]
     assert [row["run"] for row in listed if row["state"] == "incomplete"] == [run.name]
@@ -96,8 +96,8 @@ def test_a_stopped_pretraining_goes_on(sample, moola, stopped_by):
     answer = moola(*PRETRAIN, "--json").ends(143)
     assert not Path("encoder.pt").exists()
     assert read_sealed(Path("encoder.pt.checkpoint"), "checkpoint")["epoch"] == 1
-    assert way_on(answer) == [*PRETRAIN, "--json", "--resume"]
-    moola(*way_on(answer)).ends(0, "Resumed after epoch 1")
+    assert resume_hint(answer) == [*PRETRAIN, "--json", "--resume"]
+    moola(*resume_hint(answer)).ends(0, "Resumed after epoch 1")
     assert Path("encoder.pt").read_bytes() == whole
     assert not Path("encoder.pt.checkpoint").exists()
 
@@ -110,13 +110,13 @@ def test_a_stopped_cv_keeps_its_fits_and_goes_on(sample, moola, stopped_by):
     run = next(path for path in whole.parent.iterdir() if path.is_dir() and path != whole)
     fits = {path: path.stat().st_mtime_ns for path in (run / "fits").iterdir()}
     assert len(fits) == 2
-    assert way_on(answer) == [*command, "--resume", run.name]
-    assert moola(*way_on(answer)).code == 0
+    assert resume_hint(answer) == [*command, "--resume", run.name]
+    assert moola(*resume_hint(answer)).code == 0
     assert {path: path.stat().st_mtime_ns for path in fits} == fits
     assert same_files(run, whole)
 
 
-def test_a_command_that_keeps_nothing_names_no_way_on(sample, moola, stopped_by):
+def test_a_command_that_keeps_nothing_names_no_resume_hint(sample, moola, stopped_by):
     stopped_by(EpochProgress, signal.SIGTERM)
     answer = moola(*TRAIN, "--save-run", "false").ends(143)
     assert answer.err.strip().endswith("Interrupted. Existing files are unchanged.")
@@ -188,5 +188,5 @@ def test_stopped_controls_name_no_run_of_their_own(sample, moola, monkeypatch, s
         assert "--resume" not in answer.err
         return
     (run,) = (path for path in Path("artifacts/cv").iterdir() if path.is_dir())
-    assert way_on(answer) == [*words, "--resume", run.name]
+    assert resume_hint(answer) == [*words, "--resume", run.name]
     assert f"what was finished is in {run}." in answer.err
