@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -162,22 +161,3 @@ WRONG = {
 @pytest.mark.parametrize(("line", "says"), WRONG.items())
 def test_options_that_do_not_go_together_are_wrong_usage(bars, moola, line, says):
     moola(*line.split()).ends(2, says)
-
-
-def test_events_of_other_bars_are_refused(bars, moola):
-    later = replace(bars, start_us=bars.start_us + 1_800_000_000)
-    write_events(Path("later.parquet"), later, [SlowPiece(500, 510, 0, 0.9)], CLASSES)
-    answer = moola("eval", "--events", "later.parquet", *ON_BARS).ends(3)
-    assert "an event must begin and end with bars of --bars, but 1 does not, first at row 0" in answer.err
-    assert not Path("later.eval.json").exists()
-
-
-def test_a_span_between_bars_is_refused_with_its_line(bars, moola):
-    kept = [row for row in range(N_BARS) if not 400 <= row < 500]
-    write_bars(Path("gap.parquet"), Bars(bars.start_us[kept], bars.ohlc[kept], bars.symbol[kept]))
-    write_spans(
-        Path("spans.csv"), bars, [SlowPiece(10, 19, 0), SlowPiece(420, 430, 1), SlowPiece(700, 720, 1)], CLASSES
-    )
-    write_events(Path("e.parquet"), bars, [SlowPiece(10, 19, 0, 0.5)], CLASSES)
-    answer = moola("eval", "--events", "e.parquet", "--truth", "spans.csv", "--bars", "gap.parquet").ends(3)
-    assert "a span must meet a bar, but 1 does not, first at line 3" in answer.err
