@@ -164,4 +164,4 @@ def test_options_of_later_windows_need_them(later, moola):
     run, _, data = later
     assert moola("gate", "--run", run, "--allow-overlap").code == 2
     assert moola("eval", "--events", "e.parquet", "--truth", "t.csv", "--data", data).code == 2
-    assert moola("gate", "--run", "20260101T000000Z-cv_x-s1-00000000", "--baseline", "b", "--data", data).code == 2
+    assert moola("gate", "--run", "artifacts/cv/any", "--baseline", "b", "--data", data).code == 2
