@@ -73,7 +73,7 @@ def test_a_stopped_training_goes_on_by_the_command_it_printed_and_one_at_a_time(
     assert moola("eval", "--run", run.name).code == 1
 
     before = {path: path.read_bytes() for path in run.iterdir()}
-    moola(*on, "--seed", "99").ends(2, "Give the same options")
+    moola(*on, "--seed", "99").ends(2, "(or other data). Give the same options.")
     with alone(lock_beside(run), "work on it"):
         answer = moola(*on)
     assert answer.code == 1
