@@ -64,9 +64,9 @@ def nan_after_a_step(patch: pytest.MonkeyPatch) -> None:
 
 def nan_after_training(patch: pytest.MonkeyPatch) -> None:
     """Let a weight of the finished network be NaN, behind the back of all that watches training."""
-    from moola.stages import train
+    from moola.fit import jobs
 
-    whole = train.fit_on_inputs
+    whole = jobs.fit_on_inputs
 
     def fit_on_inputs(*arguments: Any) -> Any:
         fitted = whole(*arguments)
@@ -74,7 +74,7 @@ def nan_after_training(patch: pytest.MonkeyPatch) -> None:
             next(fitted.model.network.parameters()).fill_(math.nan)
         return fitted
 
-    patch.setattr(train, "fit_material", fit_on_inputs)
+    patch.setattr(jobs, "fit_on_inputs", fit_on_inputs)
 
 
 def goes_on(checkpoint: Path, *command: str) -> None:

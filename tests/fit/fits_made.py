@@ -1,4 +1,4 @@
-"""Material of tiny fits: 30 windows of 30 bars, an encoder that fits them, and windows without labels."""
+"""FitInputs of tiny fits: 30 windows of 30 bars, an encoder that fits them, and windows without labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from moola.core.bars import utc_text
 from moola.core.splits import Split
 from moola.fit.fitting import Fitted, fit_on_inputs
-from moola.fit.inputs import FitInputs, resolve_options
+from moola.fit.inputs import FitInputs, Job, resolve_options
 from moola.models.model_files import EncoderFile
 from moola.options.training_options import TrainOptions
 from moola.tables.window_file import WindowTable, write_windows
@@ -44,7 +44,7 @@ def fit_inputs_of(table: WindowTable = TABLE, split: Split = SPLIT, pretrained: 
 
 def fitted(material: FitInputs, **options: Any) -> Fitted:
     chosen = resolve_options(TrainOptions(**TINY | options), material.table, material.split, material.encoder)
-    return fit_on_inputs(chosen, material, CPU, None, {}, lambda _row: None)
+    return fit_on_inputs(Job(chosen, material, CPU), lambda _row: None, None, {})
 
 
 def poisoned(rows: np.ndarray, table: WindowTable = TABLE, labels: bool = True, bars: bool = True) -> WindowTable:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moola.fit.inputs import FitInputs, resolve_options
+from moola.fit.inputs import FitInputs, Job, resolve_options
 from moola.fit.recipe import Stages, Unlabelled, open_unlabelled, soft_labels
 from moola.options.training_options import TrainOptions
 from moola.training import loop
@@ -38,7 +38,8 @@ def stages_of(
     checkpoint: Path | None = None, on_epoch: Callable[[dict[str, Any]], None] = lambda _row: None, **changes: Any
 ) -> Stages:
     material = fit_inputs_of(pretrained=changes.pop("pretrained", True))
-    return Stages(options_of(material, **{"head": "mlp"} | changes), material, CPU, checkpoint, {"seed": 17}, on_epoch)
+    job = Job(options_of(material, **{"head": "mlp"} | changes), material, CPU)
+    return Stages(job, on_epoch, checkpoint, {"seed": 17})
 
 
 def test_an_encoder_that_was_to_be_trained_is_never_kept_as_it_stood(monkeypatch):

@@ -232,14 +232,6 @@ def test_a_server_that_is_down_costs_no_run_and_no_exit_code(sample, moola, trai
     assert run_store.find_run(Path("artifacts/runs"), answer.json["run_id"]).manifest is not None
 
 
-def test_nothing_is_tracked_while_paused(run, database, tmp_path):
-    with tracking.paused():
-        assert not tracking.track_folder("train", run)
-    assert not (tmp_path / "mlflow.db").exists()
-    assert tracking.track_folder("train", run)
-    assert Stored(database).kinds() == ["train"]
-
-
 TINY_CV = ("--folds", "2", "--seeds", "1", "--epochs", "1", "--processes", "1", "--json")
 
 

@@ -31,9 +31,8 @@ from moola.options.judging_options import GateOptions
 from moola.options.table_options import ImportOptions, SpanReading
 from moola.options.training_options import PretrainOptions
 from moola.scan.similar_spans import similar_spans
-from moola.stages import evaluate
 from moola.stages import pretrain as pretraining
-from moola.stages.cv_gate import gate_cv, is_cv
+from moola.stages.cv_gate import gate_named
 from moola.stages.find_similar import marked_rows, similar_frame
 from moola.tables import span_file
 from moola.tables.bar_table import bars_from_frame, write_bars
@@ -278,7 +277,7 @@ def gate(run: Path | str, **options: Any) -> Verdict:
     OperationFailed
     """
     chosen = _options(GateOptions, run=path_given(run, "run"), **options)
-    return Verdict(gate_cv(chosen) if is_cv(str(chosen.run)) else evaluate.gate_and_remember(chosen))
+    return Verdict(gate_named(chosen))
 
 
 def _options(kind: type[OptionsT], **given: Any) -> OptionsT:

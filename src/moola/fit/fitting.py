@@ -19,7 +19,7 @@ from moola.core.windows import rows_of
 from moola.evaluation.calibration import fit_temperature
 from moola.evaluation.figures import TrainingFacts
 from moola.evaluation.pointer_metrics import choose_pointer_threshold
-from moola.fit.inputs import FitInputs, facts_of
+from moola.fit.inputs import FitInputs, Job, facts_of
 from moola.fit.predicting import predict_windows, read_windows_both_ways
 from moola.fit.recipe import Stages, Unlabelled, open_unlabelled, record_of, seen_by_student
 from moola.models.model_files import ModelFile
@@ -104,22 +104,15 @@ class Fitted:
         return self.chosen if "val" in self.model.training["trained_on"] else self.model
 
 
-def fit_on_inputs(
-    options: TrainOptions,
-    material: FitInputs,
-    device: torch.device,
-    checkpoint: Path | None,
-    deciding: dict[str, Any],
-    on_epoch: OnEpoch,
-) -> Fitted:
+def fit_on_inputs(job: Job, on_epoch: OnEpoch, checkpoint: Path | None, deciding: dict[str, Any]) -> Fitted:
     """Train on train rows; choose the epoch, the temperature and the pointer threshold on val rows.
 
     Then, where the options ask so, retrain on train and val rows, take the temperature from folds over both, and
     let students learn from unlabelled windows. `checkpoint` keeps finished epochs (None keeps none), `deciding` is what
     a resumed checkpoint must have been written with.
     """
-    split = material.split
-    stages = Stages(options, material, device, checkpoint, deciding, on_epoch)
+    options, material, device, split = job.options, job.material, job.device, job.material.split
+    stages = Stages(job, on_epoch, checkpoint, deciding)
     if options.head == "linear":
         return _fit_linear(options, material, stages)
     network, proof = stages.finetune("train", split.train, split.val)

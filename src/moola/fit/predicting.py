@@ -224,9 +224,7 @@ def predict(options: PredictOptions) -> dict[str, Any]:
     device = prepare_device(options.device, options.threads)
     model = read_model(options.model)
     table = read_windows(options.data, agreed_window_bars(options.window_bars, {options.model: model.window_bars}))
-    intervals = compare_bar_intervals(model, table.start_us, table.end_us)
-    rows = np.arange(len(table))
-    predictions = predict_windows(model, table, rows, np.full(len(rows), "new", dtype=object), device)
+    predictions, alike = predict_new(model, table, device)
     write_predictions(options.output, predictions)
     names = np.array(model.class_names)[predictions.class_prob.argmax(axis=1)]
     seen = seen_among(model.training, table.start_us, table.close_us)
@@ -237,9 +235,18 @@ def predict(options: PredictOptions) -> dict[str, Any]:
         "learned_time_range": model.training.get("time_range"),
         "n_learned": None if seen is None else int(seen.sum()),
         "labelled_by": model.training.get("annotators"),
-        **intervals,
-        **compare_windows(model, table, device),
+        **alike,
     }
+
+
+def predict_new(
+    model: ModelFile, table: WindowTable, device: torch.device, warn: Callable[[str], None] = log.warning
+) -> tuple[Predictions, dict[str, Any]]:
+    """Predict every window of a table; returns also what was found of windows unlike those learned from, and warns."""
+    rows = np.arange(len(table))
+    predictions = predict_windows(model, table, rows, np.full(len(rows), "new", dtype=object), device)
+    intervals = compare_bar_intervals(model, table.start_us, table.end_us, warn)
+    return predictions, intervals | compare_windows(model, table, device, warn)
 
 
 Vectors = Float[np.ndarray, "windows bars hidden"]

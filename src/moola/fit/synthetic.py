@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from moola.augment import Made, SynthesisPlan, Window, make_windows, training_ranges, windows_of
-from moola.augment.synthesis import n_variants, staged_ratios
+from moola.augment.synthesis import n_variants
 from moola.core.bars import upside_down
 from moola.core.features import RobustScaler
 from moola.core.seeds import generator
@@ -39,11 +39,6 @@ def check_cpsa(options: TrainOptions) -> None:
             f"--cpsa-schedule must have at most one stage per epoch, but it has {len(options.cpsa_schedule)} and "
             f"--epochs is {options.epochs}. Leave some out."
         )
-
-
-def epoch_ratios(options: TrainOptions) -> tuple[float, ...]:
-    """Return the ratio of synthetic to real windows of each epoch; empty where it is constant."""
-    return staged_ratios(options.cpsa_schedule, options.epochs)
 
 
 def synthetic_windows(options: TrainOptions, table: WindowTable, split: Split) -> WindowTable:

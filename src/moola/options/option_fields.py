@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -304,6 +304,11 @@ Engine = Annotated[
         MACHINE,
     ),
 ]
+
+
+def shared_options(given: Any, kind: type) -> dict[str, Any]:
+    """Return what a command was given of the options that another kind of work has too, by name."""
+    return {field.name: getattr(given, field.name) for field in fields(kind) if hasattr(given, field.name)}
 
 
 @dataclass(frozen=True, kw_only=True)
