@@ -50,7 +50,7 @@ def test_a_model_that_is_clearly_better_is_promoted() -> None:
     assert verdict.verdict == "promote"
     assert broken_rules(verdict) == []
     assert verdict.probability_brier_better == 1.0
-    assert verdict.reason == "every rule holds, and Brier is better with probability 1.000 (0.95 is asked)"
+    assert verdict.reason == "every rule holds, and Brier is better with probability 1.000 (0.95 is needed)"
     assert verdict.n_windows == 200
     # It is shown already: no fewer than one window more can be asked for.
     assert verdict.n_more_windows == 1

@@ -79,7 +79,7 @@ TEXT = """\
 Classes: consolidation, retracement. Encoder: 2 LSTM layer(s) of 128 units each way, pretrained (`encoder.pt`), \
 frozen. Finished 2026-01-02T03:04:05+00:00; best epoch 7 of 40.
 
-**Should I trust it? Not asked yet:** `moola eval --run 20260102T030405Z-enhanced_simple_lstm-s17-0123abcd` answers \
+**Should I trust it? Not evaluated yet:** `moola eval --run 20260102T030405Z-enhanced_simple_lstm-s17-0123abcd` answers \
 here.
 
 ## Figures
@@ -121,7 +121,7 @@ calibrated model shows at this sample size (0.010 to 0.200). Calibration slope 0
 - Made to find windows like the labelled ones in later bars of the same market and interval, for a person to look at. \
 Other markets, intervals and annotators are untried.
 - No forecast and no trade signal: a window shows the bars after the expansion too, and whether a pattern makes money \
-was never asked.
+was not evaluated.
 - 10 windows were evaluated, in blocks of 2: differences within an interval are not significant.
 - These windows do not show it to be better than the class share: its Brier may be as high as 0.300, and the share has \
 0.250.

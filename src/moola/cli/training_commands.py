@@ -290,7 +290,7 @@ def _show_mt5(screen: Screen, result: dict[str, Any]) -> None:
         screen.say(f"  {path}")
     screen.next_step(
         f"copy {result['output']}/MQL5 over the MQL5 of File > Open Data Folder, compile both sources in MetaEditor, "
-        f"run the script moola_check ({result['n_windows']} windows; it says PASSED), then put moola_events on a chart."
+        f"run the script moola_check ({result['n_windows']} windows; it prints PASSED), put moola_events on a chart."
     )
 
 

@@ -56,9 +56,9 @@ RULES = {
 class EventOutcome(Answer):
     """What the gate of events may come to."""
 
-    PROMOTE = "every rule holds, and average precision is better with probability {probability:.3f} (0.95 is asked)"
+    PROMOTE = "every rule holds, and average precision is better with probability {probability:.3f} (0.95 is needed)"
     INCONCLUSIVE = (
-        "every rule holds, but average precision is better only with probability {probability:.3f} (0.95 is asked); "
+        "every rule holds, but average precision is better only with probability {probability:.3f} (0.95 is needed); "
         "{more}"
     )
     INCONCLUSIVE_SMALL = (
@@ -76,12 +76,12 @@ class EventOutcome(Answer):
     HOLD_RULE = "{broken}"
     HOLD_RANDOM = "the challenger is not better than random pieces of the same lengths: {broken}"
     HOLD_SAME = "challenger and baseline are the same events"
-    HOLD_UNDEFINED = "a rule cannot be judged: {broken}"
+    HOLD_UNDEFINED = "a rule cannot be evaluated: {broken}"
 
 
 @dataclass(frozen=True)
 class EventVerdict:
-    """What the gate says of events, why, and from what.
+    """The gate's verdict on events, its reason and its figures.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ HIGHER_IS_BETTER = {"pr_auc": True, "brier": False, "ece": False}
 
 @dataclass(frozen=True)
 class Rule:
-    """What a gate asks of one metric: a sentence, and whether a difference (challenger less baseline) keeps it."""
+    """A gate's rule on one metric: a sentence, and whether a difference (challenger less baseline) keeps it."""
 
     sentence: str
     holds: Callable[[float], bool]
@@ -57,9 +57,9 @@ class Answer(Enum):
 class Outcome(Answer):
     """What the gate of windows may come to."""
 
-    PROMOTE = "every rule holds, and Brier is better with probability {probability:.3f} (0.95 is asked)"
+    PROMOTE = "every rule holds, and Brier is better with probability {probability:.3f} (0.95 is needed)"
     INCONCLUSIVE = (
-        "every rule holds, but Brier is better only with probability {probability:.3f} (0.95 is asked); {more}"
+        "every rule holds, but Brier is better only with probability {probability:.3f} (0.95 is needed); {more}"
     )
     INCONCLUSIVE_SMALL = (
         "every rule holds and Brier is better with probability {probability:.3f}, but the gain of {gain:.4f} is "
@@ -67,7 +67,7 @@ class Outcome(Answer):
     )
     INCONCLUSIVE_ECE = (
         "{broken}, and a perfectly calibrated model would show an ECE as high here ({perfect}, --ece-rule noise); the "
-        "other rules hold, and Brier is better with probability {probability:.3f} (0.95 is asked)"
+        "other rules hold, and Brier is better with probability {probability:.3f} (0.95 is needed)"
     )
     HOLD_RULE = "{broken}"
     HOLD_TRIVIAL = "the challenger is not better than the class share: {broken}"

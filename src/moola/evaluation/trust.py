@@ -48,7 +48,7 @@ def trust(
     Parameters
     ----------
     challenger, guess
-        What the model and the class share say of the windows.
+        Predictions of the model and of the class share for the windows.
     leaks
         Sentences on what the model saw of them: figures of such windows answer nothing.
     verdict
@@ -69,7 +69,7 @@ def trust(
     seen = f"Brier {mine:.3f} against {theirs:.3f} of the class share on {len(rows)} windows"
     if probability < SURE or mine >= theirs:
         more = _more(windows_for_power(min_gain, gain, len(rows), level=SURE), len(rows), min_gain)
-        return Trust(GUESSING, f"{seen}, better with probability {probability:.3f} ({SURE:g} is asked); {more}")
+        return Trust(GUESSING, f"{seen}, better with probability {probability:.3f} ({SURE:g} is needed); {more}")
     if verdict is None:
         return Trust("better than guessing", f"{seen}; moola gate compares it with {rival}")
     word, reason = verdict["verdict"], verdict["reason"]

@@ -1,4 +1,4 @@
-"""How far labels carry: what heads that learned from earlier labels say of later ones, and what more would bring."""
+"""How far labels carry: figures on later labels by heads of earlier ones, and what more labels would bring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from moola.models.model_files import EncoderFile
 
 # Parts of time; the first one is learned from only. Spans before anything is said, and resamples of each figure.
 N_PARTS, LEAST_LABELS, N_RESAMPLES = 5, 20, 400
-# An error that falls more slowly than this power of the labels does not tell how many would halve it.
+# An error that falls more slowly than this power of the labels is too slow to extrapolate.
 LEAST_POWER, MOST_MORE = 0.1, 1000
 
 
@@ -126,7 +126,7 @@ def _sentence(steps: list[Step]) -> str:
 
 
 def _more(steps: list[Step]) -> str:
-    """Say how many more labels would likely halve the Brier score, where its fall over the parts tells."""
+    """Estimate how many more labels would halve the Brier score, from its fall over the parts."""
     if len(steps) < 3:
         return ""
     log_n = np.log([step.n_labels for step in steps])

@@ -106,7 +106,7 @@ class PageFiles:
             return sum(len(chart.stretches) for chart in store.charts() if chart.annotator == annotator)
 
     def _has_presence(self, annotator: str) -> bool:
-        """Tell whether stretches hold spans enough of every class, whole."""
+        """Return whether stretches hold spans enough of every class, whole."""
         with LabelStore(self.store, must_exist=True) as store:
             charts = [chart for chart in store.charts() if chart.annotator == annotator]
         n_inside: dict[str, int] = {}

@@ -391,7 +391,7 @@ def import_labels(options: LabelsImportOptions) -> dict[str, Any]:
 
 
 def _kind(options: LabelsImportOptions) -> Literal["windows", "tasks", "spans"]:
-    """Tell what a file holds: labelled windows, tasks of Label Studio with a window each, or spans of a long chart."""
+    """Return what it holds: labelled windows, tasks of Label Studio with a window each, or spans of a long chart."""
     content = read_bytes(options.input, "the input", "Check --input.", MAX_BYTES)
     if content.startswith(PARQUET_MAGIC):
         columns = scan_frame(options.input, "the input", "Check --input.").collect_schema().names()

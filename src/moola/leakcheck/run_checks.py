@@ -287,7 +287,7 @@ def judge_encoder(subject: Subject, file: EncoderFile, name: str) -> list[Findin
     return [Finding("encoder", "ok", f"{name} saw no time of val or test ({detail})")]
 
 
-# What a live model may not know: bars hidden in its windows, and bars after the moment at which an event is told.
+# What a live model may not know: bars hidden in its windows, and bars after the moment at which an event is reported.
 
 
 HIDDEN, LIVE = "hidden bars", "live scan"

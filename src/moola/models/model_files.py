@@ -164,7 +164,7 @@ def named_encoders(named: NamedEncoders | None) -> str:
 
 
 def is_as_it_was(named: NamedEncoders | None, expected: str | None) -> bool:
-    """Tell whether named encoders are there, with the hash that was recorded (`encoder_sha256`)."""
+    """Return whether named encoders are there, with the hash that was recorded (`encoder_sha256`)."""
     there = all(encoder_path(one).is_file() for one in each_encoder(named))
     return there and encoder_sha256(named) == expected
 

@@ -347,7 +347,7 @@ def onnx_bytes(model: ModelFile, described: dict[str, Any], takes: Taken = FEATU
     n_windows = 1 if takes == OHLC else 2
     with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         traced = Path(folder) / "traced.onnx"
-        # The exporter that traces is told to go some day; the other needs a package more and twenty times as long.
+        # The exporter that traces is deprecated; the other needs a package more and twenty times as long.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph_of,
@@ -429,7 +429,7 @@ def largest_difference(model: ModelFile, content: bytes, takes: Taken = FEATURES
 
 
 def predicted(model: ModelFile, ohlc: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what `predict` says of the prices `[windows, bars, 4]` that the model sees, by the outputs' names."""
+    """Return what `predict` gives for the prices `[windows, bars, 4]` that the model sees, by the outputs' names."""
     return _outputs(model, relative_features(ohlc))
 
 

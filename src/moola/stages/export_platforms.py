@@ -115,7 +115,7 @@ def export_mt5(options: ExportOptions) -> dict[str, Any]:
 
 
 def expected_table(model: ModelFile, n_windows: int = N_TABLED) -> tuple[list[str], list[str]]:
-    """Return the columns and lines of made windows with what `predict` says of them.
+    """Return the columns and lines of made windows with what `predict` gives for them.
 
     Prices are those of float32, written to the last digit and without exponents; bars are counted from 0.
     """

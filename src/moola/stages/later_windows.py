@@ -53,7 +53,7 @@ class LaterWindows:
     leak_proof: bool | None
 
     def record(self) -> dict[str, Any]:
-        """Return what a record of figures says of these windows."""
+        """Return the entry on these windows of a record of figures."""
         return {
             "data": str(self.path),
             "data_sha256": self.sha256,

@@ -71,8 +71,8 @@ def cut_around_spans(options: WindowsOptions, path: Path) -> dict[str, Any]:
     refuse_out_of_range(options)
     if options.background is not None and options.stretches is None and not options.annotated:
         raise WrongUsage(
-            "--background comes from annotated stretches alone, for bars in no span say nothing, but none is given. "
-            "Say what was looked at: --annotated FROM TO, or --stretches FILE."
+            "--background comes from annotated stretches alone, for bars in no span are unlabelled, but none is given. "
+            "Name what was looked at: --annotated FROM TO, or --stretches FILE."
         )
     bars = read_named_bars(options.bars, options.symbol)
     spans = read_spans(path, options, bars)
@@ -82,7 +82,7 @@ def cut_around_spans(options: WindowsOptions, path: Path) -> dict[str, Any]:
         raise InvalidData(f"no span may have the class {BACKGROUND!r} beside --background. Rename it.")
     stretches = requested_stretches(options.stretches, options.annotated, options, bars)
     if len(stretches) and options.background is None:
-        log.info("Annotated stretches matter to background alone, and none is asked for (--background).")
+        log.info("Annotated stretches are used for background alone, and --background is not given.")
     placed = place_spans(spans, bars)
     window_bars = options.window_bars or window_bars_for(placed.last - placed.first + 1)
     starts = _starts(bars, window_bars, options.max_gap_hours)
@@ -112,7 +112,7 @@ def cut_around_spans(options: WindowsOptions, path: Path) -> dict[str, Any]:
 
 
 def _starts(bars: Bars, window_bars: int, max_gap_hours: float | None) -> np.ndarray:
-    """Tell which rows may be the first one of a window: enough bars follow, without too long a gap."""
+    """Return which rows may be the first one of a window: enough bars follow, without too long a gap."""
     is_whole = np.zeros(len(bars), dtype=bool)
     for symbol in bars.symbols:
         rows = np.flatnonzero(bars.symbol == symbol)

@@ -134,7 +134,7 @@ class StructureArm(Arm):
         return functional.smooth_l1_loss(self.predict(view.encoded), target) / self.blind
 
 
-# Task `moves`: point at the moves of random definitions, and tell the state around them.
+# Task `moves`: point at the moves of random definitions, and predict the state around them.
 
 
 N_DEFINITIONS = 27
