@@ -79,8 +79,8 @@ TEXT = """\
 Classes: consolidation, retracement. Encoder: 2 LSTM layer(s) of 128 units each way, pretrained (`encoder.pt`), \
 frozen. Finished 2026-01-02T03:04:05+00:00; best epoch 7 of 40.
 
-**Should I trust it? Not evaluated yet:** `moola eval --run 20260102T030405Z-enhanced_simple_lstm-s17-0123abcd` answers \
-here.
+**Should I trust it? Not evaluated yet:** \
+`moola eval --run 20260102T030405Z-enhanced_simple_lstm-s17-0123abcd` answers here.
 
 ## Figures
 

@@ -49,7 +49,7 @@ def check_presence_options(options: TrainOptions) -> None:
         )
     if options.spans is not None and not options.freeze_encoder:
         raise WrongUsage(
-            "--spans must come with a frozen encoder, but this one learns from the labels: what it says of bars "
+            "--spans must come with a frozen encoder, but this one learns from the labels: its vectors of bars "
             "that it learned from differ from others. Give --pretrained-encoder and --freeze-encoder."
         )
     if options.spans is not None and options.unlabelled is not None:
