@@ -65,7 +65,7 @@ def test_thin_evidence_is_inconclusive_and_says_how_many_windows_would_show_whic
     assert verdict.n_more_windows > 0
     assert verdict.reason == (
         f"every rule holds, but Brier is better only with probability {verdict.probability_brier_better:.3f} (0.95 is "
-        f"needed); a gain is shown in four of five cases with some {verdict.n_more_windows} more labelled windows like "
+        f"needed); a gain is shown at 80 % power with some {verdict.n_more_windows} more labelled windows like "
         f"these if the true gain is as large as seen ({-comparison(verdict, 'brier').difference:.3f}), with some "
         f"{verdict.n_more_windows_min_gain} more if it is 0.01, the smallest worth having"
     )

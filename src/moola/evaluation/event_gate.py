@@ -87,9 +87,9 @@ class EventVerdict:
     ----------
     n_more_bars
         Bars to annotate besides, so that a true gain as large as the one seen would be shown (better with probability
-        0.95) in four of five cases. The seen gain is no proof of the true one.
+        0.95) at 80 % power. The seen gain is no proof of the true one.
     detectable_gain
-        The smallest true gain in average precision that these stretches would show in four of five cases.
+        The smallest true gain in average precision that these stretches would show at 80 % power.
     perfect_ece
         Central 95 % range of the ECE that the challenger's `event_prob` would show here if it were right; None without
         events.
@@ -248,6 +248,6 @@ def _more(gain: float, n_more: int | None) -> str:
     if n_more is None:
         return "how many more annotated bars it takes is unknown"
     return (
-        f"a gain as large as seen ({gain:.3f}) would be shown in four of five cases with some {n_more:,} more bars "
+        f"a gain as large as seen ({gain:.3f}) would be shown at 80 % power with some {n_more:,} more bars "
         "annotated like these"
     )

@@ -98,7 +98,5 @@ def _more(needed: int | None, n_windows: int, gain: float) -> str:
     if needed is None:
         return "how many windows would show a gain is not known"
     if needed <= n_windows:
-        return f"these windows are enough to show a gain of {gain:g} in Brier in four of five cases"
-    return (
-        f"a gain of {gain:g} in Brier would be shown in four of five cases with some {needed - n_windows} more windows"
-    )
+        return f"these windows are enough to show a gain of {gain:g} in Brier at 80 % power"
+    return f"a gain of {gain:g} in Brier would be shown at 80 % power with some {needed - n_windows} more windows"
