@@ -134,10 +134,10 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
         screen.say(f"{result['n_bars_unseen']} bars are in no window{of}.")
     if result["labelled_by"]:
         screen.say(f"The model learned labels by {', '.join(result['labelled_by'])}.")
-    said = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
+    by_class = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
     cut = f", {result['n_cut']} of them cut" if result["n_cut"] else ""
     screen.say(
-        f"{result['n_events']} events{f' ({said}{cut})' if said else ''} of probability {result['min_prob']:g} "
+        f"{result['n_events']} events{f' ({by_class}{cut})' if by_class else ''} of probability {result['min_prob']:g} "
         f"or more in {result['output']}"
     )
     if seen := seen_sentence(result["n_learned"], f"{result['n_events']} events", result["learned_time_range"]):

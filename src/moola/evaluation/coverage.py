@@ -99,9 +99,9 @@ def pointer_errors(
     NaN where there is no true pointer, infinite where there is one and none was predicted.
     """
     ends = slice(None) if which == "both" else [ENDS.index(which)]
-    true, said = true_bar[:, ends], predicted_bar[:, ends]
-    error = np.abs(said - true).max(axis=1).astype(np.float64)
-    error[(said < 0).any(axis=1)] = np.inf
+    true, predicted = true_bar[:, ends], predicted_bar[:, ends]
+    error = np.abs(predicted - true).max(axis=1).astype(np.float64)
+    error[(predicted < 0).any(axis=1)] = np.inf
     error[(true < 0).any(axis=1)] = np.nan
     return error
 

@@ -313,8 +313,8 @@ def _by_windows(
     logits, curves = read_heads(heads, vectors, learned.windows.class_mirror)
     n_bars = marks.span[:, 1] - marks.span[:, 0]
     pair, _ = decode(curves, len(curves), length_weights(n_bars[n_bars < reader.window_bars], reader.window_bars))
-    said = WindowCurves(first_bar, curves, calibrated(logits, temperature), pair, inner_zone(reader.window_bars))
-    events = merge_windows(said, np.ones(len(first_bar), dtype=bool), HIT_BARS)
+    windows = WindowCurves(first_bar, curves, calibrated(logits, temperature), pair, inner_zone(reader.window_bars))
+    events = merge_windows(windows, np.ones(len(first_bar), dtype=bool), HIT_BARS)
     known = events.class_prob[:, :n_known]
     prob = events.event_prob * known.sum(axis=1)
     return _kept(marks, events, prob, learned.class_names[:n_known], known.argmax(axis=1), 0.3, says)

@@ -119,10 +119,10 @@ def _sentence(steps: list[Step]) -> str:
         return "Earlier labels do not have the classes of later ones yet: mark each class early on the chart too."
     last = steps[-1]
     gain = percentile_interval(last.gain_resampled)
-    said = f"Brier {last.brier:.2f} on later bars after {last.n_labels} labels"
+    sentence = f"Brier {last.brier:.2f} on later bars after {last.n_labels} labels"
     if gain is None or gain[0] <= 0:
-        return f"Not yet better than guessing: {said}."
-    return f"Better than guessing: {said}.{_more(steps)}"
+        return f"Not yet better than guessing: {sentence}."
+    return f"Better than guessing: {sentence}.{_more(steps)}"
 
 
 def _more(steps: list[Step]) -> str:

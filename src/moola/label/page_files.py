@@ -98,8 +98,8 @@ class PageFiles:
         done = subprocess.run([sys.executable, "-m", "moola.cli", *words], capture_output=True, text=True, check=False)
         self._lines += [*done.stderr.splitlines(), *done.stdout.splitlines()]
         self._is_well = done.returncode == 0
-        said = done.stdout.splitlines()
-        return (said[-1] if said else "") if self._is_well else None
+        lines = done.stdout.splitlines()
+        return (lines[-1] if lines else "") if self._is_well else None
 
     def _n_stretches(self, annotator: str) -> int:
         with LabelStore(self.store, must_exist=True) as store:

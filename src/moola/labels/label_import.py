@@ -442,7 +442,7 @@ def _save(
             continue
         # Files carry no notes, so that an import has nothing to say about them.
         label = replace(told, note=stands.note)
-        if label.says_the_same(stands):
+        if label.has_same_content(stands):
             unchanged += 1
         elif options.overwrite:
             changes.append((label, stands.revision))

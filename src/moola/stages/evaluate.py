@@ -369,8 +369,8 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     } | {"chosen_by_val": run_store.chosen_by_val(run.manifest)}
     if later is not None:
         known |= later.record()
-    said = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
-    content = {"run_id": run.run_id, **known, **evaluation.as_dict(), "predicted": dict(sorted(said.items()))}
+    n_by_class = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
+    content = {"run_id": run.run_id, **known, **evaluation.as_dict(), "predicted": dict(sorted(n_by_class.items()))}
     content["calibration_by_time"] = calibration_by_time(predictions, options.seed)
     write_atomic(path, json_bytes(content))
     answer = _trust(run, options, later)

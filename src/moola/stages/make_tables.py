@@ -231,9 +231,9 @@ def check_bars(path: Path) -> dict[str, Any]:
                 "longest_gap_h": float(step.max() / 3.6e9) if len(step) else 0.0,
             }
         )
-    warnings = [said for symbol in bars.symbols for said in _doubts(bars, symbol, path)]
-    for said in warnings:
-        log.warning("%s", said)
+    warnings = [message for symbol in bars.symbols for message in _doubts(bars, symbol, path)]
+    for message in warnings:
+        log.warning("%s", message)
     return {"file": str(path), "n_bars": len(bars), "symbols": symbols, "warnings": warnings}
 
 
@@ -242,20 +242,20 @@ def _doubts(bars: Bars, symbol: str, path: Path) -> list[str]:
     mine = bars.symbol == symbol
     times, ohlc = bars.start_us[mine], bars.ohlc[mine]
     of = f"{symbol}: " if symbol else ""
-    said = []
+    messages = []
     if doubt := time_doubt(times):
-        said.append(f"{of}{doubt} ({path}). Check the times: --timestamp-unit, --day-first, --timestamp-format.")
+        messages.append(f"{of}{doubt} ({path}). Check the times: --timestamp-unit, --day-first, --timestamp-format.")
     found = split_doubts(times, ohlc)
     for one in found[:SPLITS_TOLD]:
         row = f"row {one.bar}" if len(bars.symbols) == 1 else f"bar {one.bar} of the symbol"
         when = utc_text(times[one.bar])
-        said.append(
+        messages.append(
             f"{of}{row} ({when}) opens at {one.open_after:g} after a close of {one.close_before:g}, "
             f"as after a split of {one.name}: earlier prices look unadjusted ({path}). Adjust them."
         )
     if len(found) > SPLITS_TOLD:
-        said.append(f"{of}{len(found) - SPLITS_TOLD} more bars look like splits ({path}).")
-    return said
+        messages.append(f"{of}{len(found) - SPLITS_TOLD} more bars look like splits ({path}).")
+    return messages
 
 
 def import_bars(options: ImportOptions) -> dict[str, Any]:
@@ -314,11 +314,11 @@ def label_windows(table: WindowTable, n_windows: int | None, name: Path | str) -
     refuse_number("n_windows", COUNT, n_windows)
     labelled, counts = label_by_rule(table, n_windows)
     if not len(labelled):
-        said = ", ".join(f"{count} {reason.removeprefix('unlabelled: ')}" for reason, count in counts.items())
+        reasons = ", ".join(f"{count} {reason.removeprefix('unlabelled: ')}" for reason, count in counts.items())
         too_short = counts.get("unlabelled: window_too_short") == len(table)
         advice = f"Cut windows of at least {least_window_bars()} bars" if too_short else "Give more bars"
         raise InvalidData(
-            f"{name} must have windows that the rule labels, but it labels none of {len(table)} ({said}). {advice}."
+            f"{name} must have windows that the rule labels, but it labels none of {len(table)} ({reasons}). {advice}."
         )
     return labelled, counts
 

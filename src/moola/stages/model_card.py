@@ -307,11 +307,11 @@ def labelled_by(annotators: list[str]) -> str:
     """Name who labelled the rows, and whether that is a rule or a person."""
     if not annotators:
         return "the data does not name the annotator"
-    said = [
+    lines = [
         f"the published rule `{_plain(name)}`, not a person" if name.startswith(RULE) else f"`{_plain(name)}`"
         for name in annotators
     ]
-    return f"given by {' and '.join(said)}"
+    return f"given by {' and '.join(lines)}"
 
 
 def _limits(content: CardContent) -> str:

@@ -57,8 +57,8 @@ def cut_within_gaps(
     if not len(found):
         steps = (np.diff(bars.start_us[bars.symbol == symbol]) for symbol in bars.symbols)
         raise InvalidData(no_window(name, len(bars), window_bars, n_dropped, limits, steps))
-    if said := dropped_sentence(n_dropped, len(found) + n_dropped, limits):
-        log.log(logging.WARNING if n_dropped > len(found) else logging.INFO, said)
+    if sentence := dropped_sentence(n_dropped, len(found) + n_dropped, limits):
+        log.log(logging.WARNING if n_dropped > len(found) else logging.INFO, sentence)
     return found
 
 

@@ -155,7 +155,7 @@ class WindowLabel:
         ordered = sorted(self.expansions, key=lambda expansion: (expansion.start_us, expansion.end_us))
         return "+".join(expansion.label for expansion in ordered) or "none"
 
-    def says_the_same(self, other: WindowLabel) -> bool:
+    def has_same_content(self, other: WindowLabel) -> bool:
         """Return whether two labels differ in nothing but the number and time of their save."""
         return replace(self, revision=0, saved_us=0) == replace(other, revision=0, saved_us=0)
 

@@ -556,8 +556,8 @@ def named_times(
     rows = Rows(pl.DataFrame({"start": words[::2], "end": words[1::2]}), np.arange(n), False)
     from_us, to_us = _times(rows, reading, Path(option), problems, bars)
     if problems:
-        said = "; ".join(problem.detail or problem.rule for problem in problems)
-        raise WrongUsage(f"{option} must be two times, but {' '.join(words)!r} is not ({said}). Write them again.")
+        reasons = "; ".join(problem.detail or problem.rule for problem in problems)
+        raise WrongUsage(f"{option} must be two times, but {' '.join(words)!r} is not ({reasons}). Write them again.")
     return from_us, to_us
 
 

@@ -175,8 +175,8 @@ def chosen(tasks: list[Task], asked: tuple[str, ...], symbols: list[str], path: 
     if any(symbol for _, symbol in known):
         left_out = [task.name for task, symbol in known if not symbol]
         if left_out:
-            said = (len(left_out), ", ".join(dict.fromkeys(left_out)))
-            log.info("%d tasks of other series are passed over: %s (--task takes them).", *said)
+            left_out_text = (len(left_out), ", ".join(dict.fromkeys(left_out)))
+            log.info("%d tasks of other series are passed over: %s (--task takes them).", *left_out_text)
         return [[replace(task, symbol=symbol) for task, symbol in known if symbol]]
     named = sorted({task.symbol for task, _ in known if task.symbol})
     if named and symbols != [""]:
