@@ -31,7 +31,7 @@ from moola.tables.window_file import WindowTable
 from moola.training.linear_fit import LinearPlan, fit_linear_heads
 
 # The same examples each time and no clock: a slow machine is no failure.
-settings.register_profile("moola", deadline=None, derandomize=True, database=None, max_examples=25)
+settings.register_profile("moola", deadline=None, derandomize=True, database=None, max_examples=15)
 settings.load_profile("moola")
 
 # Small enough that a whole run takes a second. A test that needs several epochs or heads says so.

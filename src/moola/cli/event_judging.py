@@ -210,7 +210,7 @@ def _figure_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
         if figure["value"] is None:
             rows.append([name, "-", figure["reason"], "", ""])
             continue
-        show = _bars if name.startswith("late_bars") else _number
+        show = _bars if name.startswith("late_bars") else figure_text
         interval = "-" if figure["low"] is None else f"{show(figure['low'])} .. {show(figure['high'])}"
         rows.append([name, show(figure["value"]), interval, show(figure["random"]), show(figure["moves"])])
     return rows

@@ -24,7 +24,7 @@ from moola.options.judging_options import EvalOptions, GateOptions
 from moola.options.option_fields import METRICS_ROOT, MIN_GAIN, PROMOTED_ROOT, RUNS_ROOT
 from moola.options.option_sources import command_line, window_bars_words
 from moola.provenance.learned_times import seen_among
-from moola.runs import run_store, tracking
+from moola.runs import run_store
 from moola.runs.promotion import (
     BACK,
     check_promotion,
@@ -377,8 +377,6 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     content["trust"] = answer.as_dict()
     if later is None:
         write_card(run, evaluation, answer)
-    documents = {run_store.METRICS: content}
-    tracking.track_run("eval", run.run_id, asdict(options), content["figures"], run.manifest | content, documents)
     return content | {"metrics_file": str(path)}, evaluation
 
 
