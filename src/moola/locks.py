@@ -50,7 +50,7 @@ def alone(lock: Path, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # While it is held: whoever waits for this file sees that it is no longer the one at its path.
+        # While it is held: a process that waits for this file sees that it is no longer the one at its path.
         with contextlib.suppress(OSError):
             os.unlink(lock)
         os.close(handle)

@@ -111,7 +111,7 @@ def test_an_index_of_symbol_and_time_is_both():
     ("given", "says"),
     [
         (INDEXED.reset_index(drop=True), r"lack timestamp .*\. Give the times as the index of a pandas frame"),
-        (INDEXED.rename(columns={"open": "Bid"}), r'lack open .*Say which they are: .*columns=\{"open": "<column>"\}'),
+        (INDEXED.rename(columns={"open": "Bid"}), r'lack open .*Name them: .*columns=\{"open": "<column>"\}'),
         (PLAIN.assign(Open=1.0).drop(columns="open").assign(OPEN=1.0), "one column must be the open.*2 that may be"),
         (INDEXED.iloc[::-1], r"the bars breaks 1 rule(?s:.*)repair=True"),
         (INDEXED.assign(high=np.nan), r"high must be a finite number, but 300 do not"),

@@ -18,9 +18,9 @@ SEEN = 25
 ZONE = (inner_zone(BARS)[0], inner_zone(BARS)[1])
 
 
-def live(said, min_prob=0.2, min_windows=2, telling=None, told=NONE, max_overlap=0.1):
-    telling = np.ones(len(said), dtype=bool) if telling is None else telling
-    return unreported(live_events(said, telling, TOLERANCE, min_prob, min_windows), told, max_overlap)
+def live(said, min_prob=0.2, min_windows=2, reporting=None, told=NONE, max_overlap=0.1):
+    reporting = np.ones(len(said), dtype=bool) if reporting is None else reporting
+    return unreported(live_events(said, reporting, TOLERANCE, min_prob, min_windows), told, max_overlap)
 
 
 def seen_curves(seed, n_seen, first_bar):
@@ -100,8 +100,8 @@ def test_pieces_tell_what_all_at_once_would(seed, cuts):
     said = seen_curves(seed, 30, list(range(0, 93, 3)))
     told, pieces, before = NONE, [], 0
     for stop in [*sorted(cuts), len(said)]:
-        telling = (np.arange(len(said)) >= before) & (np.arange(len(said)) < stop)
-        pieces.append(live(upto(said, stop), telling=telling[:stop], told=told))
+        reporting = (np.arange(len(said)) >= before) & (np.arange(len(said)) < stop)
+        pieces.append(live(upto(said, stop), reporting=reporting[:stop], told=told))
         told, before = np.concatenate([told, pieces[-1].bar]), stop
     assert _same(MergedEvents.joined(pieces), live(said))
 

@@ -275,7 +275,7 @@ def test_a_model_like_the_class_share_is_not_yet_better_than_guessing_and_says_h
     found = answer(right(60, 0.55, 0.6))
     assert found.word == GUESSING
     assert "of the class share on 60 windows" in found.sentence
-    assert "a gain of 0.01 in Brier would be shown in four of five cases with some " in found.sentence
+    assert "a gain of 0.01 in Brier would be shown at 80 % power with some " in found.sentence
     assert str(found).startswith("Should I trust it? Not yet better than guessing: Brier ")
 
 

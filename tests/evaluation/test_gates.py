@@ -50,7 +50,7 @@ def test_a_model_that_is_clearly_better_is_promoted() -> None:
     assert verdict.verdict == "promote"
     assert broken_rules(verdict) == []
     assert verdict.probability_brier_better == 1.0
-    assert verdict.reason == "every rule holds, and Brier is better with probability 1.000 (0.95 is asked)"
+    assert verdict.reason == "every rule holds, and Brier is better with probability 1.000 (0.95 is needed)"
     assert verdict.n_windows == 200
     # It is shown already: no fewer than one window more can be asked for.
     assert verdict.n_more_windows == 1
@@ -65,7 +65,7 @@ def test_thin_evidence_is_inconclusive_and_says_how_many_windows_would_show_whic
     assert verdict.n_more_windows > 0
     assert verdict.reason == (
         f"every rule holds, but Brier is better only with probability {verdict.probability_brier_better:.3f} (0.95 is "
-        f"asked); a gain is shown in four of five cases with some {verdict.n_more_windows} more labelled windows like "
+        f"needed); a gain is shown at 80 % power with some {verdict.n_more_windows} more labelled windows like "
         f"these if the true gain is as large as seen ({-comparison(verdict, 'brier').difference:.3f}), with some "
         f"{verdict.n_more_windows_min_gain} more if it is 0.01, the smallest worth having"
     )

@@ -123,7 +123,7 @@ def test_two_people_stay_two_and_one_can_be_left_out(here):
 
 
 def test_somebody_must_have_marked_them(here):
-    with pytest.raises(WrongUsage, match="must say who marked the spans"):
+    with pytest.raises(WrongUsage, match="must name who marked the spans"):
         taken(table(forty()), annotator=None)
     assert not Path("l.db").exists()
 

@@ -155,7 +155,7 @@ def test_a_place_that_does_not_fit_and_lines_that_are_no_events_are_refused():
             begun(TAKES)
     Path("follow/handed_on.json").write_text('{"n_bytes": 3}')
     program = begun(TAKES)
-    with pytest.raises(InvalidData, match="at byte 3 stands no event"):
+    with pytest.raises(InvalidData, match="at byte 3 is no event"):
         program.finish()
     assert taken() == []
 
@@ -164,7 +164,7 @@ def test_a_dead_letter_that_cannot_be_written_stays_in_the_queue():
     Path("events.jsonl.dead.jsonl").mkdir()
     program = begun(FAILS, retries=0)
     append(EVENTS[:1])
-    with pytest.raises(Exception, match="handed on again at the next start"):
+    with pytest.raises(Exception, match="delivered again at the next start"):
         program.finish()
     Path("events.jsonl.dead.jsonl").rmdir()
     Path("taken.jsonl").unlink()

@@ -44,7 +44,7 @@ def test_a_save_comes_back_as_it_was_in_a_new_process(tmp_path):
     path = tmp_path / "folder/labels.db"
     with LabelStore(path) as store:
         saved = store.save(LABEL, 0)
-        assert (saved.revision, saved.saved_us > 0, saved.says_the_same(LABEL)) == (1, True, True)
+        assert (saved.revision, saved.saved_us > 0, saved.has_same_content(LABEL)) == (1, True, True)
     with LabelStore(path) as store:
         assert store.get("w1", "ana") == saved
         assert store.all() == store.of_window("w1") == store.history("w1", "ana") == [saved]

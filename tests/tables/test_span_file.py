@@ -116,7 +116,7 @@ def test_spans_that_meet_no_bar_are_told_with_row_time_and_nearest_bar_or_left_o
     assert f"the nearest bar is {at(299, '%Y-%m-%dT%H:%M:%S')}" in str(refused.value)
     found, told, _ = rows_of(path, SpanReading(drop_outside=True))
     assert (found, told["n_none"]) == ([(10, 20, "bull")], 2)
-    with pytest.raises(InvalidData, match="not one span lies on these bars"):
+    with pytest.raises(InvalidData, match="no span is on these bars"):
         rows_of(write(path, table([(3000, 3010, "bull")])), SpanReading(drop_outside=True))
 
 

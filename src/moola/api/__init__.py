@@ -1,4 +1,4 @@
-"""The Python face: what the commands do, on tables and arrays in memory. `import moola` gives these names.
+"""The Python interface: what the commands do, on tables and arrays in memory. `import moola` gives these names.
 
 None may be that of a package under moola (`reports`, `label`): importing the package would take its place.
 """

@@ -1,4 +1,4 @@
-"""Figures and a report of predictions, whoever made them."""
+"""Figures and a report of predictions, of any model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def evaluate(
         What `Model.predict` gave for windows with labels, or a table with its columns.
     train
         The windows that the model learned from: the uninformed baseline has their class shares and most common
-        pointers. It must hold none of the evaluated windows, or the comparison flatters the uninformed baseline.
+        pointers. It must hold none of the evaluated windows, or the uninformed baseline looks too good.
     metrics, event_metrics
         Names of metrics; all when left out.
     pointer_threshold

@@ -256,7 +256,7 @@ ADVICE = (
     "Fix the frame, or let `moola.import_bars(frame, repair=True)` sort it, read its times and drop what are no bars."
 )
 TIMES_ADVICE = (
-    "Give the times as the index of a pandas frame (a DatetimeIndex), as a column timestamp, or say which column: "
+    "Give the times as the index of a pandas frame (a DatetimeIndex), as a column timestamp, or name the column: "
     '`moola.import_bars(frame, columns={"timestamp": "<column>"})`.'
 )
 
@@ -277,7 +277,7 @@ def bars_of(given: Frame) -> Bars:
     frame = named(came)
     if missing := [name for name in ("timestamp", *OHLC) if name not in frame.columns]:
         pairs = ", ".join(f'"{name}": "<column>"' for name in missing)
-        say = f"Say which they are: `moola.import_bars(frame, columns={{{pairs}}})`."
+        say = f"Name them: `moola.import_bars(frame, columns={{{pairs}}})`."
         advice = TIMES_ADVICE if missing == ["timestamp"] else say
         raise InvalidData(
             f"bars must have the columns timestamp, open, high, low, close, but {NAME} lack {', '.join(missing)} (they "

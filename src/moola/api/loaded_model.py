@@ -225,7 +225,7 @@ class Model:
 
 
 def _warn(sentence: str) -> None:
-    """Warn whoever called moola, whose line is named, however deep inside it the warning arises."""
+    """Warn with the line of the code that called moola, however deep inside it the warning arises."""
     frame, level = sys._getframe(), 1
     for depth in itertools.count(2):
         inside = frame.f_globals.get("__name__", "").partition(".")[0] == "moola"

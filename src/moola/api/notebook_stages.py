@@ -112,7 +112,7 @@ def import_bars(
         File (CSV of any layout, JSON, Feather, parquet), or a frame of pandas, polars or numpy. Frames that obey the
         rules need no import: every function takes them as they are.
     columns
-        Column by name, such as `{"timestamp": "Date", "open": "Bid open"}`, where names do not tell.
+        Column by name, such as `{"timestamp": "Date", "open": "Bid open"}`, where names are not recognised.
     timezone
         Zone of times without one, as `America/New_York`.
     timestamp_unit, timestamp_format, day_first
@@ -172,7 +172,7 @@ def read_spans(path: Path | str, bars: Frame, *, columns: Mapping[str, str] | No
     bars
         Bars that the spans are marked on: their symbols and times say what is meant.
     columns
-        Column by name, such as `{"start": "From", "label": "Pattern"}`, where names do not tell.
+        Column by name, such as `{"start": "From", "label": "Pattern"}`, where names are not recognised.
     **options
         Options of `moola windows --spans` about reading, by name: `timezone`, `timestamp_format`, `timestamp_unit`,
         `day_first`, `annotator`, `symbol`, `task`.
@@ -244,7 +244,7 @@ def pretrain(data: Path | str | Frame, output: Path | str, **options: Any) -> Re
 def gate(run: Path | str, **options: Any) -> Verdict:
     """Compare a run with a baseline on the same windows and give a verdict, as `moola gate` does; nothing is promoted.
 
-    The look at these windows is noted in the record of gates, as that of the command is.
+    The comparison is noted in the record of gates, as that of the command is.
 
     Parameters
     ----------

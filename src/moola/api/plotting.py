@@ -32,7 +32,7 @@ def plot(table: Windows, *, row: int | None = None, bars: Frame | None = None, a
     ----------
     table
         Windows (a table, or an array of prices), events of `Model.scan`, or predictions of `Model.predict` with labels;
-        told apart by their columns.
+        recognised by their columns.
     row
         Which window; the first when left out. Of events, the one to draw with 40 bars on each side; left out, all that
         lie on `bars`.

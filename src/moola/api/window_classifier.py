@@ -1,4 +1,4 @@
-"""scikit-learn's side: moola's network as a classifier of windows, folds forward in time, and a warning of windows
+"""For scikit-learn: moola's network as a classifier of windows, folds forward in time, and a warning of windows
 that share bars."""
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class OverlapWarning(UserWarning):
     >>> from sklearn.model_selection import KFold, cross_val_score
     >>> windows = moola.autolabel(moola.windows(moola.sample_bars(), stride=25))
     >>> small = moola.WindowClassifier(hidden_dim=4, n_heads=1, epochs=1, device="cpu")
-    >>> with warnings.catch_warnings(record=True) as told:
+    >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always")
     ...     scores = cross_val_score(small, windows, windows["label"].to_numpy(), cv=KFold(2))
-    >>> {warning.category.__name__ for warning in told}
+    >>> {warning.category.__name__ for warning in caught}
     {'OverlapWarning'}
     """
 

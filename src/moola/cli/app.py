@@ -203,9 +203,9 @@ def _unforeseen(error: Exception, command: str) -> str:
         return f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it."
     known = option_names(command) if command in COMMAND_OPTIONS else set()
     lower = [f"--{name.replace('_', '-')}" for name in TAKING_MEMORY if name in known]
-    said = str(error).splitlines()[0][:200] if str(error) else "it ran out"
+    message = str(error).splitlines()[0][:200] if str(error) else "it ran out"
     advice = f"Lower {' or '.join(lower)}" if lower else "Give less data"
-    return f"memory must hold the work, but {said}. {advice}."
+    return f"memory must hold the work, but {message}. {advice}."
 
 
 def _fail(message: str, code: int, debug: bool, as_json: bool) -> int:

@@ -86,9 +86,9 @@ def _remember(tokens: dict[str, list[Any]], settings: dict[str, Any]) -> None:
         for name, source in sources.items()
         if source == ENVIRONMENT
     ]
-    said = [f"from {CONFIG_FILE}: {', '.join(of_file)}"] if of_file else []
-    said += [f"from the environment: {', '.join(of_environment)}"] if of_environment else []
-    text = "; ".join(said)
+    parts = [f"from {CONFIG_FILE}: {', '.join(of_file)}"] if of_file else []
+    parts += [f"from the environment: {', '.join(of_environment)}"] if of_environment else []
+    text = "; ".join(parts)
     _not_typed.set(text[:1].upper() + text[1:])
 
 

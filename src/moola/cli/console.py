@@ -189,7 +189,7 @@ class Screen:
             self.say("  " + "  ".join(cells).rstrip())
 
     def comparisons(self, compared: Sequence[Mapping[str, Any]], first: str, floor: str) -> None:
-        """Print a gate's comparisons; `first` heads the metrics, `floor` what knowing nothing gets."""
+        """Print a gate's comparisons; `first` heads the metrics, `floor` the uninformed baseline."""
         rows = []
         for row in compared:
             values = [figure_text(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
@@ -219,7 +219,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def reader_left() -> bool:
-    """Return whether whoever read what is printed has left, as `| head` does; if so, the rest goes nowhere."""
+    """Return whether the reader of what is printed has left, as `| head` does; if so, the rest goes nowhere."""
     try:
         printed_to = sys.stdout.fileno()
     except (OSError, ValueError):

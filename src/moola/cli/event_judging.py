@@ -17,7 +17,7 @@ RULE = (
 )
 NO_MODEL = (
     "  An event table names no model: that it was not trained on these stretches must be known from elsewhere "
-    "(moola scan says it)."
+    "(moola scan reports it)."
 )
 
 

@@ -309,7 +309,7 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
 
 def _show_uncertainty(screen: Screen, found: dict[str, Any]) -> None:
     answers = ", ".join(f"{count} {name}" for name, count in found["answers"].items())
-    asked = f"{100 * (1 - found['alpha']):.6g} % asked"
+    asked = f"{100 * (1 - found['alpha']):.6g} % nominal"
     screen.say(f"  Conformal sets, calibrated on earlier folds alone: {answers}.")
     if (held := _covered(found, "class_")) is not None:
         screen.say(f"  The truth is in {held} of the sets, {asked}.")

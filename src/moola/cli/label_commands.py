@@ -103,7 +103,7 @@ def _show_met(screen: Screen, result: dict[str, Any], options: LabelsImportOptio
     if result["n_stretches"]:
         screen.say(f"  annotated stretches: {result['n_stretches']}; what is in no span there is background")
     else:
-        screen.say("  no annotated stretch: bars in no span say nothing (--annotated FROM TO says what was looked at)")
+        screen.say("  no annotated stretch: bars in no span stay unlabelled (see --annotated FROM TO)")
     words = ("moola", "labels", "export", "--store", options.store, "--as", "spans")
     screen.next_command(*words, "--output", "<spans.csv>")
     screen.result(result)

@@ -63,7 +63,7 @@ def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, An
 
 
 def _about(options: ScanOptions, work: Scan, result: dict[str, Any]) -> list[str]:
-    """Say of the model what the reader of a page must know: its run, its labels, and whether it can be trusted."""
+    """Return what the reader of a page must know of the model: its run, its labels, and whether it can be trusted."""
     from moola.provenance.learned_times import seen_sentence
     from moola.stages.evaluate import origin_of_model
 
@@ -134,10 +134,10 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
         screen.say(f"{result['n_bars_unseen']} bars are in no window{of}.")
     if result["labelled_by"]:
         screen.say(f"The model learned labels by {', '.join(result['labelled_by'])}.")
-    said = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
+    by_class = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
     cut = f", {result['n_cut']} of them cut" if result["n_cut"] else ""
     screen.say(
-        f"{result['n_events']} events{f' ({said}{cut})' if said else ''} of probability {result['min_prob']:g} "
+        f"{result['n_events']} events{f' ({by_class}{cut})' if by_class else ''} of probability {result['min_prob']:g} "
         f"or more in {result['output']}"
     )
     if seen := seen_sentence(result["n_learned"], f"{result['n_events']} events", result["learned_time_range"]):
@@ -180,7 +180,7 @@ def similar(*, options: Annotated[SimilarOptions, Flat], console: Console = Cons
 
 def _show_similar(screen: Screen, result: dict[str, Any]) -> None:
     seen = f"{result['n_bars']} bars searched in {result['search_s']:.1f} s (read in {result['encode_s']:.1f} s)"
-    unseen = f"; {result['n_bars_unseen']} stand in too few in a row to be read" if result["n_bars_unseen"] else ""
+    unseen = f"; {result['n_bars_unseen']} are in too short a run to be read" if result["n_bars_unseen"] else ""
     screen.say(
         f"Marked: {result['n_bars_marked']} bars from {_minute(result['at'][0])} to {_minute(result['at'][1])} UTC. "
         f"{seen}{unseen}."

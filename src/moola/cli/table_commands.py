@@ -22,7 +22,7 @@ from moola.options.table_options import (
 LEFT_OUT = {
     "n_too_long": "spans are longer than a window and are left out (--window-bars)",
     "n_dropped_gap": "spans fit no window without a long gap, or lie too near to an end of the bars, and are left out",
-    "n_contradicting": "spans would stand at the very place of another label and are left out",
+    "n_contradicting": "spans would have exactly the place of another label and are left out",
     "n_outside_zone": "spans reach outside the inner zone",
     "n_holding_others": "windows hold another span whole, and have the class of the one that they were cut for",
 }
@@ -89,7 +89,7 @@ def import_bars(*, options: Annotated[ImportOptions, Flat], console: Console = C
 def windows(*, options: Annotated[WindowsOptions, Flat], console: Console = ConsoleOptions()) -> int:
     """Cut windows from bars: unlabelled, or around the spans of a file.
 
-    A window holds its span whole, at a place drawn at random, so that the place tells nothing.
+    A window holds its span whole, at a place drawn at random, so that the place reveals nothing.
 
     Example: moola windows --bars data/raw/eurusd_1h_2017.parquet --output data/processed/unlabeled/windows.parquet
     """

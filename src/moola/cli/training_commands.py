@@ -123,8 +123,8 @@ def predict(*, options: Annotated[PredictOptions, Flat], console: Console = Cons
 
     result = predicting.predict(options)
     screen = Screen(console)
-    said = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
-    screen.say(f"{result['n_windows']} windows predicted ({said}) in {result['output']}")
+    names = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
+    screen.say(f"{result['n_windows']} windows predicted ({names}) in {result['output']}")
     if seen := seen_sentence(result["n_learned"], f"{result['n_windows']} windows", result["learned_time_range"]):
         screen.say(seen)
     screen.result(result)
@@ -271,9 +271,9 @@ def _show_graph(screen: Screen, result: dict[str, Any]) -> None:
     [(name, shape)] = result["input"].items()
     sizes = ", ".join(str(size) for size in shape)
     *others, last = result["outputs"]
-    said = f"{', '.join(others)} and {last}" if others else last
+    names = f"{', '.join(others)} and {last}" if others else last
     screen.say(
-        f"{result['output']} ({result['size_bytes'] / 1e3:.0f} kB): {name} [{sizes}] in, {said} out; classes "
+        f"{result['output']} ({result['size_bytes'] / 1e3:.0f} kB): {name} [{sizes}] in, {names} out; classes "
         f"{', '.join(result['class_names'])}."
     )
     off = result["largest_difference"]
@@ -290,7 +290,7 @@ def _show_mt5(screen: Screen, result: dict[str, Any]) -> None:
         screen.say(f"  {path}")
     screen.next_step(
         f"copy {result['output']}/MQL5 over the MQL5 of File > Open Data Folder, compile both sources in MetaEditor, "
-        f"run the script moola_check ({result['n_windows']} windows; it says PASSED), then put moola_events on a chart."
+        f"run the script moola_check ({result['n_windows']} windows; it prints PASSED), put moola_events on a chart."
     )
 
 

@@ -54,7 +54,7 @@ class Bars:
 
 
 def broken_rule(rule: str, broken: ArrayLike, found: Callable[..., str] = lambda _row: "") -> list[Problem]:
-    """Return the rule with the rows that break it, and what `found` says of the first; nothing where none does."""
+    """Return the rule with the rows that break it, with `found` on the first; nothing where none does."""
     rows = np.flatnonzero(np.asarray(broken))
     return [Problem(rule, len(rows), int(rows[0]), found(int(rows[0])))] if len(rows) else []
 

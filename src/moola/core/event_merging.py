@@ -269,7 +269,7 @@ def suppress(
 
 def live_events(
     windows: WindowCurves,
-    telling: Bool[np.ndarray, " windows"],
+    reporting: Bool[np.ndarray, " windows"],
     tolerance_bars: int,
     min_prob: float,
     min_windows: int,
@@ -284,8 +284,8 @@ def live_events(
     Parameters
     ----------
     windows
-        The telling windows and all before them that share a bar with one of them.
-    telling
+        The windows that may report, and all before them that share a bar with one of them.
+    reporting
         Windows at which events may be reported; those of others were reported before.
 
     Returns
@@ -299,7 +299,7 @@ def live_events(
     decided = ~cut | _never_inside(windows, bar, proposer)
     bar, proposer, first, last, cut = (column[decided] for column in (bar, proposer, first, last, cut))
     at = _reporting_window(windows, bar, proposer, first, last, tolerance_bars, min_prob, min_windows)
-    now = np.flatnonzero((at >= 0) & telling[at])
+    now = np.flatnonzero((at >= 0) & reporting[at])
     found = judge(windows, bar[now], first[now], at[now] + 1, cut[now], tolerance_bars)
     found = replace(found, known_bar=windows.first_bar[at[now]] + windows.n_seen - 1)
     return found.take(np.lexsort((found.bar[:, 1], found.bar[:, 0], -found.event_prob, found.known_bar)))

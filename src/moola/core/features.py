@@ -71,7 +71,7 @@ def mirrored_features(
     """Return the features of the windows upside down (p becomes 1/p), from the features alone.
 
     Log returns are exact. Ratios and z-scores are those of a mirror of logarithms: they differ from
-    1/p's by about a bar's range over its price, which is far below what a network can tell.
+    1/p's by about a bar's range over its price, which is far below what a network can resolve.
     """
     turned: np.ndarray = features[..., list(MIRRORED_FROM)] * np.array(MIRRORED_SIGN, dtype=features.dtype)
     return turned

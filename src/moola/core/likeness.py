@@ -29,7 +29,7 @@ from scipy.special import stdtr
 from moola.core.features import FEATURE_NAMES
 
 N_DIRECTIONS, N_BLOCKS, MAX_BLOCKS = 8, 10, 100
-# Fewer windows than these calibrated, or are read, tell nothing.
+# Fewer windows than these calibrated, or are read, show nothing.
 LEAST_CALIBRATING, LEAST_READ = 20, 40
 # The warning is false at most so often; for that the test asks for a smaller p-value. Small differences never matter.
 FALSE_ALARMS, LARGEST_P, LEAST_THETA = 0.05, 0.005, 0.6
@@ -171,7 +171,7 @@ class Compared:
 
     @property
     def unlike(self) -> bool:
-        """Tell whether to warn."""
+        """Return whether to warn."""
         return self.p_value < LARGEST_P and self.theta > LEAST_THETA
 
     def as_dict(self) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class Compared:
 def compare_with(likeness: Likeness, pooled: Pooled, features: Float[np.ndarray, "windows bars 11"]) -> Compared | None:
     """Test whether windows, in order of time and none sharing a bar with another, are farther than calibrating ones.
 
-    None where they are fewer than 40: they tell nothing.
+    None where they are fewer than 40: too few to test.
     """
     if len(pooled) < LEAST_READ:
         return None

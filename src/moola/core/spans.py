@@ -102,12 +102,12 @@ class PlacedSpans:
 
     @property
     def met(self) -> Bool[np.ndarray, " spans"]:
-        """Tell which spans lie on bars, whole."""
+        """Return which spans lie on bars, whole."""
         return self.first >= 0
 
     @property
     def exact(self) -> Bool[np.ndarray, " spans"]:
-        """Tell which spans begin and end with the very times of bars."""
+        """Return which spans begin and end with the very times of bars."""
         return self.met & (self.moved_us == 0)
 
     def take(self, rows: np.ndarray) -> PlacedSpans:
@@ -171,7 +171,7 @@ def share_bars(
     other_first: Int[np.ndarray, " others"],
     other_last: Int[np.ndarray, " others"],
 ) -> Bool[np.ndarray, "spans others"]:
-    """Tell which pieces share a bar with which others, all given by rows of their first and last bar."""
+    """Return which pieces share a bar with which others, all given by rows of their first and last bar."""
     return (first[:, None] <= other_last[None, :]) & (other_first[None, :] <= last[:, None])
 
 
@@ -231,7 +231,7 @@ def place_in_zone(
 def bars_covered(
     n_bars: int, first: Int[np.ndarray, " pieces"], last: Int[np.ndarray, " pieces"]
 ) -> Bool[np.ndarray, " bars"]:
-    """Tell which bars lie in any of some pieces, given by rows of their first and last bar."""
+    """Return which bars lie in any of some pieces, given by rows of their first and last bar."""
     change = np.zeros(n_bars + 1, dtype=np.int64)
     np.add.at(change, first, 1)
     np.add.at(change, last + 1, -1)

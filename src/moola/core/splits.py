@@ -296,7 +296,7 @@ def same_but_for_scale(
     Parameters
     ----------
     values
-        Prices (4 a bar), or the eleven features, whose first four tell the prices up to their scale.
+        Prices (4 a bar), or the eleven features, whose first four determine the prices up to their scale.
 
     Notes
     -----

@@ -1,1 +1,1 @@
-"""Evaluating a table of predictions, whoever made it: no torch, no models."""
+"""Evaluating a table of predictions, of any model or person: no torch, no models."""

@@ -21,7 +21,7 @@ from moola.tables.prediction_table import Predictions
 
 LOG_TEMPERATURE_RANGE = (-3.0, 3.0)
 # A normal prior on ln(temperature), this wide per root of a window and at most 1 wide: .15 with 26 windows, where a
-# width of 1 followed their noise and cost .02 of ECE (docs/log.md), and next to nothing where hundreds speak.
+# width of 1 followed their noise and cost .02 of ECE (docs/log.md), and next to nothing where there are hundreds.
 PRIOR_STD_PER_ROOT = 0.03
 
 

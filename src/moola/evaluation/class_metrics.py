@@ -146,12 +146,12 @@ def mcc(predictions: Predictions, weights: Weights) -> Values:
     class k and p_k said to be (Gorodkin 2004). 0 where one class alone is predicted, NaN where one alone is there.
     """
     classes = np.arange(len(predictions.class_names))
-    said = predictions.class_prob.argmax(axis=1)
-    n, right = weights.sum(axis=1), weights @ (said == predictions.class_index).astype(np.float64)
-    n_said = weights @ (said[:, None] == classes).astype(np.float64)
+    predicted = predictions.class_prob.argmax(axis=1)
+    n, right = weights.sum(axis=1), weights @ (predicted == predictions.class_index).astype(np.float64)
+    n_predicted = weights @ (predicted[:, None] == classes).astype(np.float64)
     n_true = weights @ (predictions.class_index[:, None] == classes).astype(np.float64)
-    spread_said, spread_true = n**2 - (n_said**2).sum(axis=1), n**2 - (n_true**2).sum(axis=1)
-    together = right * n - (n_said * n_true).sum(axis=1)
+    spread_said, spread_true = n**2 - (n_predicted**2).sum(axis=1), n**2 - (n_true**2).sum(axis=1)
+    together = right * n - (n_predicted * n_true).sum(axis=1)
     correlation = np.divide(
         together, np.sqrt(spread_said * spread_true), out=np.zeros_like(together), where=(spread_said * spread_true) > 0
     )
@@ -163,10 +163,10 @@ def f1_of(class_name: str) -> Metric:
 
     def metric(predictions: Predictions, weights: Weights) -> Values:
         k = predictions.class_names.index(class_name)
-        said = predictions.class_prob.argmax(axis=1) == k
+        predicted = predictions.class_prob.argmax(axis=1) == k
         true = predictions.class_index == k
-        both = weights @ (said & true).astype(np.float64)
-        return weighted_share(2 * both, weights @ said.astype(np.float64) + weights @ true.astype(np.float64))
+        both = weights @ (predicted & true).astype(np.float64)
+        return weighted_share(2 * both, weights @ predicted.astype(np.float64) + weights @ true.astype(np.float64))
 
     return metric
 

@@ -2,7 +2,7 @@
 
 The guarantee (Vovk, Gammerman and Shafer 2005; Lei et al. 2018) is for exchangeable windows: calibration
 and evaluated windows in any order equally likely. Windows that overlap, and markets that change, weaken it:
-n overlapping windows tell less than n independent ones, so coverage varies more about 1 - alpha than n says.
+n overlapping windows carry less than n independent ones, so coverage varies more about 1 - alpha than n suggests.
 Measure it on later windows with the coverage functions, and count windows in blocks of time.
 
 Everything takes arrays. Out of fold, each fold is evaluated by the predictions of earlier folds (`forward_turns`); the
@@ -78,7 +78,7 @@ def class_sets(
 ) -> Sets:
     """Return which classes each window's set holds: those with 1 - p at or below the threshold.
 
-    A set without any class is filled with all: a window unlike every class tells no class either.
+    A set without any class is filled with all: a window unlike every class rules out none.
     That only adds coverage.
     """
     sets = np.asarray(1 - class_prob <= thresholds)
@@ -99,9 +99,9 @@ def pointer_errors(
     NaN where there is no true pointer, infinite where there is one and none was predicted.
     """
     ends = slice(None) if which == "both" else [ENDS.index(which)]
-    true, said = true_bar[:, ends], predicted_bar[:, ends]
-    error = np.abs(said - true).max(axis=1).astype(np.float64)
-    error[(said < 0).any(axis=1)] = np.inf
+    true, predicted = true_bar[:, ends], predicted_bar[:, ends]
+    error = np.abs(predicted - true).max(axis=1).astype(np.float64)
+    error[(predicted < 0).any(axis=1)] = np.inf
     error[(true < 0).any(axis=1)] = np.nan
     return error
 
@@ -193,7 +193,7 @@ def forward_turns(fold: Int[np.ndarray, " windows"], apart: Apart | None = None)
         Number of the fold whose model predicted the window, growing with time. Each window is one row: where
         several folds predicted it, average them first, or its own label helps to evaluate it.
     apart
-        Given candidates and evaluated rows, tells which candidates share no bar with an evaluated one; None takes all.
+        Given candidates and evaluated rows, returns the candidates that share no bar with an evaluated one; None: all.
     """
     turns = []
     for number in np.unique(fold)[1:]:

@@ -56,9 +56,9 @@ RULES = {
 class EventOutcome(Answer):
     """What the gate of events may come to."""
 
-    PROMOTE = "every rule holds, and average precision is better with probability {probability:.3f} (0.95 is asked)"
+    PROMOTE = "every rule holds, and average precision is better with probability {probability:.3f} (0.95 is needed)"
     INCONCLUSIVE = (
-        "every rule holds, but average precision is better only with probability {probability:.3f} (0.95 is asked); "
+        "every rule holds, but average precision is better only with probability {probability:.3f} (0.95 is needed); "
         "{more}"
     )
     INCONCLUSIVE_SMALL = (
@@ -76,20 +76,20 @@ class EventOutcome(Answer):
     HOLD_RULE = "{broken}"
     HOLD_RANDOM = "the challenger is not better than random pieces of the same lengths: {broken}"
     HOLD_SAME = "challenger and baseline are the same events"
-    HOLD_UNDEFINED = "a rule cannot be judged: {broken}"
+    HOLD_UNDEFINED = "a rule cannot be evaluated: {broken}"
 
 
 @dataclass(frozen=True)
 class EventVerdict:
-    """What the gate says of events, why, and from what.
+    """The gate's verdict on events, its reason and its figures.
 
     Attributes
     ----------
     n_more_bars
         Bars to annotate besides, so that a true gain as large as the one seen would be shown (better with probability
-        0.95) in four of five cases. The seen gain is no proof of the true one.
+        0.95) at 80 % power. The seen gain is no proof of the true one.
     detectable_gain
-        The smallest true gain in average precision that these stretches would show in four of five cases.
+        The smallest true gain in average precision that these stretches would show at 80 % power.
     perfect_ece
         Central 95 % range of the ECE that the challenger's `event_prob` would show here if it were right; None without
         events.
@@ -248,6 +248,6 @@ def _more(gain: float, n_more: int | None) -> str:
     if n_more is None:
         return "how many more annotated bars it takes is unknown"
     return (
-        f"a gain as large as seen ({gain:.3f}) would be shown in four of five cases with some {n_more:,} more bars "
+        f"a gain as large as seen ({gain:.3f}) would be shown at 80 % power with some {n_more:,} more bars "
         "annotated like these"
     )

@@ -32,7 +32,7 @@ HIGHER_IS_BETTER = {"pr_auc": True, "brier": False, "ece": False}
 
 @dataclass(frozen=True)
 class Rule:
-    """What a gate asks of one metric: a sentence, and whether a difference (challenger less baseline) keeps it."""
+    """A gate's rule on one metric: a sentence, and whether a difference (challenger less baseline) keeps it."""
 
     sentence: str
     holds: Callable[[float], bool]
@@ -57,9 +57,9 @@ class Answer(Enum):
 class Outcome(Answer):
     """What the gate of windows may come to."""
 
-    PROMOTE = "every rule holds, and Brier is better with probability {probability:.3f} (0.95 is asked)"
+    PROMOTE = "every rule holds, and Brier is better with probability {probability:.3f} (0.95 is needed)"
     INCONCLUSIVE = (
-        "every rule holds, but Brier is better only with probability {probability:.3f} (0.95 is asked); {more}"
+        "every rule holds, but Brier is better only with probability {probability:.3f} (0.95 is needed); {more}"
     )
     INCONCLUSIVE_SMALL = (
         "every rule holds and Brier is better with probability {probability:.3f}, but the gain of {gain:.4f} is "
@@ -67,7 +67,7 @@ class Outcome(Answer):
     )
     INCONCLUSIVE_ECE = (
         "{broken}, and a perfectly calibrated model would show an ECE as high here ({perfect}, --ece-rule noise); the "
-        "other rules hold, and Brier is better with probability {probability:.3f} (0.95 is asked)"
+        "other rules hold, and Brier is better with probability {probability:.3f} (0.95 is needed)"
     )
     HOLD_RULE = "{broken}"
     HOLD_TRIVIAL = "the challenger is not better than the class share: {broken}"
@@ -103,11 +103,11 @@ class Verdict:
     ----------
     n_more_windows
         Windows to add so that a true gain as large as the one seen would be shown (Brier better with probability 0.95)
-        in four of five cases, at least 1. The seen gain is no proof of the true one: it is the larger, the luckier.
+        at 80 % power, at least 1. The seen gain is no proof of the true one: it is the larger, the luckier.
     n_more_windows_min_gain
         The same for a true gain of `min_gain`, the smallest worth having; 0 where these windows are enough.
     detectable_brier_gain
-        The smallest true gain that these windows would show in four of five cases.
+        The smallest true gain that these windows would show at 80 % power.
     perfect_ece
         Central 95 % range of the ECE that a model with the challenger's probabilities would show here if every one of
         them were right.
@@ -282,7 +282,7 @@ def _not_above_trivial(comparisons: list[Comparison]) -> str:
 
 
 def _windows_to_add(true_gain: float, gain: np.ndarray, n_windows: int, least: int) -> int | None:
-    """Windows to add until a true Brier gain would be `SURE` in four of five cases."""
+    """Windows to add until a true Brier gain would be `SURE` at 80 % power."""
     needed = windows_for_power(true_gain, gain, n_windows, level=SURE)
     return None if needed is None else max(needed - n_windows, least)
 
@@ -292,7 +292,7 @@ def _more_windows(seen_gain: float, n_more: int | None, min_gain: float, n_more_
     if n_more is None:
         return "how many more labelled windows it takes is unknown"
     seen = (
-        f"a gain is shown in four of five cases with some {n_more} more labelled windows like these if the true gain "
+        f"a gain is shown at 80 % power with some {n_more} more labelled windows like these if the true gain "
         f"is as large as seen ({seen_gain:.3f})"
     )
     if n_more_min is None:

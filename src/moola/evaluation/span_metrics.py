@@ -96,7 +96,7 @@ class Chart:
         return int(self._before[-1])
 
     def counts(self, bar: Int[np.ndarray, "pieces 2"]) -> Bool[np.ndarray, " pieces"]:
-        """Tell which pieces have at least half of their bars inside stretches."""
+        """Return which pieces have at least half of their bars inside stretches."""
         seen = self._before[bar[:, 1] + 1] - self._before[bar[:, 0]]
         return np.asarray(2 * seen >= bar[:, 1] - bar[:, 0] + 1)
 

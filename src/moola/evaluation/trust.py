@@ -48,7 +48,7 @@ def trust(
     Parameters
     ----------
     challenger, guess
-        What the model and the class share say of the windows.
+        Predictions of the model and of the class share for the windows.
     leaks
         Sentences on what the model saw of them: figures of such windows answer nothing.
     verdict
@@ -69,7 +69,7 @@ def trust(
     seen = f"Brier {mine:.3f} against {theirs:.3f} of the class share on {len(rows)} windows"
     if probability < SURE or mine >= theirs:
         more = _more(windows_for_power(min_gain, gain, len(rows), level=SURE), len(rows), min_gain)
-        return Trust(GUESSING, f"{seen}, better with probability {probability:.3f} ({SURE:g} is asked); {more}")
+        return Trust(GUESSING, f"{seen}, better with probability {probability:.3f} ({SURE:g} is needed); {more}")
     if verdict is None:
         return Trust("better than guessing", f"{seen}; moola gate compares it with {rival}")
     word, reason = verdict["verdict"], verdict["reason"]
@@ -98,7 +98,5 @@ def _more(needed: int | None, n_windows: int, gain: float) -> str:
     if needed is None:
         return "how many windows would show a gain is not known"
     if needed <= n_windows:
-        return f"these windows are enough to show a gain of {gain:g} in Brier in four of five cases"
-    return (
-        f"a gain of {gain:g} in Brier would be shown in four of five cases with some {needed - n_windows} more windows"
-    )
+        return f"these windows are enough to show a gain of {gain:g} in Brier at 80 % power"
+    return f"a gain of {gain:g} in Brier would be shown at 80 % power with some {needed - n_windows} more windows"

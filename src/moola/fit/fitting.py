@@ -205,7 +205,7 @@ def _lengths(options: TrainOptions, material: FitInputs) -> np.ndarray | None:
 
 
 def _training_record(options: TrainOptions, material: FitInputs) -> dict[str, Any]:
-    """What the model file records of its training: enough to tell later whether it saw a window."""
+    """What the model file records of its training: enough to find later whether it saw a window."""
     table, seen = material.table, np.concatenate([material.split.train, material.split.val])
     return {
         **material.hashes,

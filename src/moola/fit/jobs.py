@@ -96,12 +96,12 @@ def _job(options: TrainOptions, material: FitInputs, device: torch.device) -> Jo
     return Job(options, material, device)
 
 
-def untold(_row: dict[str, Any]) -> None:
+def no_progress(_row: dict[str, Any]) -> None:
     """Take an epoch's row and show nothing."""
 
 
 def fit_job(
-    job: Job, on_epoch: OnEpoch = untold, checkpoint: Path | None = None, deciding: dict[str, Any] | None = None
+    job: Job, on_epoch: OnEpoch = no_progress, checkpoint: Path | None = None, deciding: dict[str, Any] | None = None
 ) -> Fitted:
     """Fit heads (and the encoder where it learns), and presence where there are spans.
 
@@ -120,8 +120,8 @@ def is_kept(record: Path, file: Path, digest: str) -> bool:
     """Return whether a file is there and unaltered, and its record of this digest."""
     if not (record.is_file() and file.is_file()):
         return False
-    said = read_json(record, "the record of a fit", ADVICE)
-    return said.get("digest") == digest and said.get("sha256") == sha256_file(file)
+    recorded = read_json(record, "the record of a fit", ADVICE)
+    return recorded.get("digest") == digest and recorded.get("sha256") == sha256_file(file)
 
 
 def keep_record(record: Path, file: Path, digest: str, content: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 Spans are read in windows of the encoder, each in one window at a place that is drawn once. What was looked at and is in
 no span, and what was rejected, gives background windows. With spans enough on annotated stretches presence is learned
-(`fit.presence`); before that, windows that slide over the bars tell where they point (`core.event_merging`).
+(`fit.presence`); before that, windows that slide over the bars give events (`core.event_merging`).
 Encoded windows are kept (`linear_heads_fit.encoded`): a fit after one more label encodes one more window.
 """
 
@@ -45,7 +45,7 @@ LEAST_PROB = 0.05
 
 @dataclass(frozen=True)
 class PersonMarks:
-    """What one person said of one symbol's bars; pieces are first and last bar, inclusive.
+    """One person's marks on one symbol's bars; pieces are first and last bar, inclusive.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class PersonMarks:
 
     @property
     def looked_at(self) -> Bool[np.ndarray, " bars"]:
-        """Tell which bars are known to be background where they are in no span."""
+        """Return which bars are known to be background where they are in no span."""
         pieces = np.concatenate([self.stretches, self.rejected, self.span[self.by_model]])
         return bars_covered(len(self.bars), pieces[:, 0], pieces[:, 1])
 
@@ -256,7 +256,7 @@ def propose(
     learned = learned_windows(marks, reader, seed)
     if len(learned.class_names) < 2:
         return Proposals.none(
-            "With one class alone nothing says where nothing is: press L where you have looked at all bars shown."
+            "With one class alone background is not known: press L where you have looked at all bars shown."
         )
     heads, fit, temperature = fit_heads(learned.windows, len(learned.class_names), QUICK)
     near = slice(max(around - REACH, 0) // STRIDE * STRIDE, min(around + REACH, len(marks.bars)))
@@ -269,7 +269,7 @@ def propose(
 
 
 def may_learn_presence(marks: PersonMarks) -> bool:
-    """Tell whether every class has spans enough on bars that were looked at."""
+    """Return whether every class has spans enough on bars that were looked at."""
     classes = sorted(set(marks.label))
     return bool(classes) and min(_n_in_seen(marks, classes).values()) >= LEAST_SPANS
 
@@ -307,16 +307,14 @@ def _by_windows(
     if n_known < len(learned.class_names):
         says += f" and {int((learned.span < 0).sum())} windows of background."
     else:
-        says += (
-            ". Nothing says where nothing is: press L where you have looked at all bars shown, or reject a proposal."
-        )
+        says += ". Background is not known: press L where you have looked at all bars shown, or reject a proposal."
     if not len(first_bar):
         return Proposals.none(says)
     logits, curves = read_heads(heads, vectors, learned.windows.class_mirror)
     n_bars = marks.span[:, 1] - marks.span[:, 0]
     pair, _ = decode(curves, len(curves), length_weights(n_bars[n_bars < reader.window_bars], reader.window_bars))
-    said = WindowCurves(first_bar, curves, calibrated(logits, temperature), pair, inner_zone(reader.window_bars))
-    events = merge_windows(said, np.ones(len(first_bar), dtype=bool), HIT_BARS)
+    windows = WindowCurves(first_bar, curves, calibrated(logits, temperature), pair, inner_zone(reader.window_bars))
+    events = merge_windows(windows, np.ones(len(first_bar), dtype=bool), HIT_BARS)
     known = events.class_prob[:, :n_known]
     prob = events.event_prob * known.sum(axis=1)
     return _kept(marks, events, prob, learned.class_names[:n_known], known.argmax(axis=1), 0.3, says)

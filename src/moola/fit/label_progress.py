@@ -1,4 +1,4 @@
-"""How far labels carry: what heads that learned from earlier labels say of later ones, and what more would bring."""
+"""How far labels carry: figures on later labels by heads of earlier ones, and what more labels would bring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from moola.models.model_files import EncoderFile
 
 # Parts of time; the first one is learned from only. Spans before anything is said, and resamples of each figure.
 N_PARTS, LEAST_LABELS, N_RESAMPLES = 5, 20, 400
-# An error that falls more slowly than this power of the labels does not tell how many would halve it.
+# An error that falls more slowly than this power of the labels is too slow to extrapolate.
 LEAST_POWER, MOST_MORE = 0.1, 1000
 
 
@@ -119,14 +119,14 @@ def _sentence(steps: list[Step]) -> str:
         return "Earlier labels do not have the classes of later ones yet: mark each class early on the chart too."
     last = steps[-1]
     gain = percentile_interval(last.gain_resampled)
-    said = f"Brier {last.brier:.2f} on later bars after {last.n_labels} labels"
+    sentence = f"Brier {last.brier:.2f} on later bars after {last.n_labels} labels"
     if gain is None or gain[0] <= 0:
-        return f"Not yet better than guessing: {said}."
-    return f"Better than guessing: {said}.{_more(steps)}"
+        return f"Not yet better than guessing: {sentence}."
+    return f"Better than guessing: {sentence}.{_more(steps)}"
 
 
 def _more(steps: list[Step]) -> str:
-    """Say how many more labels would likely halve the Brier score, where its fall over the parts tells."""
+    """Estimate how many more labels would halve the Brier score, from its fall over the parts."""
     if len(steps) < 3:
         return ""
     log_n = np.log([step.n_labels for step in steps])

@@ -45,7 +45,7 @@ def compare_windows(
     Returns
     -------
     dict
-        `likeness`: what was found (`Compared.as_dict`); None where the model or too few windows have nothing to tell.
+        `likeness`: what was found (`Compared.as_dict`); None where the model or too few windows give no result.
     """
     if model.likeness is None:
         return {"likeness": None}
@@ -157,7 +157,7 @@ def read_windows_both_ways(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return class logits and pointer curves, averaged over a window and its mirror where classes allow it.
 
-    A state that means the same upside down must be told the same: the mean of both readings errs less.
+    A state that means the same upside down must be predicted the same: the mean of both readings errs less.
     A model of visible bars is shown no others; its curves are 0 there.
     """
     n_bars, features = features.shape[1], features[:, : model.n_seen_bars]
@@ -200,9 +200,9 @@ def decode(
 
 
 def average_pointers(members: Sequence[Predictions]) -> Predictions:
-    """Let predictions of the same windows point together: the mean of their curves, decoded again.
+    """Average the pointers of predictions of the same windows: the mean of their curves, decoded again.
 
-    Lengths count by the mean of the members' weights; members without curves have no say. A single member, and the
+    Lengths count by the mean of the members' weights; members without curves are left out. A single member, and the
     first of several without any curves, points where it did.
 
     Returns
@@ -254,7 +254,7 @@ Vectors = Float[np.ndarray, "windows bars hidden"]
 
 @contextmanager
 def recorded_vectors(encoder: nn.Module) -> Iterator[list[Tensor]]:
-    """Keep what an encoder says while a network reads windows, so that it need not read them twice."""
+    """Keep the encoder's output while a network reads windows, so that it need not read them twice."""
     vectors: list[Tensor] = []
     handle = encoder.register_forward_hook(lambda _module, _inputs, output: vectors.append(output.cpu()))
     try:

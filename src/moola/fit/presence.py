@@ -182,7 +182,7 @@ def _calibrated(
     names = _people(learned)
     by_person = [right_by(name) for name in names]
     n_by_person = [int(sum(one.marked.marked_by(name).sum() for one in learned)) for name in names]
-    # Of several people each is asked of each event: the probability is that of one of them, whoever it is.
+    # Of several people each event is evaluated for each: the probability is that any one of them marked it.
     z = score_logit(best)
     slope, intercept = fit_platt(np.tile(z, len(names)), np.concatenate(by_person).astype(np.int64))
     prob = np.asarray(expit(slope * z + intercept))
@@ -245,7 +245,7 @@ def _first_come(bar: Int[np.ndarray, "events 2"]) -> list[int]:
 
 
 def _people(learned: list[Learned]) -> list[str | None]:
-    """Return the names of several annotators, or None for whoever it is."""
+    """Return the names of several annotators, or None for any of them."""
     names = {name for one in learned if one.marked.annotator is not None for name in one.marked.annotator.tolist()}
     return sorted(names) if len(names) > 1 else [None]
 
@@ -314,7 +314,7 @@ def matched(
     spans: Int[np.ndarray, "spans 2"],
     classes: Int[np.ndarray, " spans"],
 ) -> Bool[np.ndarray, " events"]:
-    """Tell which events are right: most probable first, each takes the span of its class that it overlaps most."""
+    """Return which events are right: most probable first, each takes the span of its class that it overlaps most."""
     free, right = np.ones(len(spans), dtype=bool), np.zeros(len(bar), dtype=bool)
     for row in np.lexsort((bar[:, 1], bar[:, 0], -prob)):
         near = np.where(free & (classes == label[row]), overlap(bar[row], spans), 0.0)
@@ -324,7 +324,7 @@ def matched(
 
 
 def _best_threshold(prob: np.ndarray, right: np.ndarray, n_spans: int) -> tuple[float, float]:
-    """Return the probability of the last event that is told where F1 is largest, and that F1."""
+    """Return the probability of the last event reported where F1 is largest, and that F1."""
     order = np.argsort(-prob, kind="stable")
     f1 = 2 * np.cumsum(right[order]) / (np.arange(1, len(order) + 1) + n_spans)
     return float(prob[order][f1.argmax()]), float(f1.max())

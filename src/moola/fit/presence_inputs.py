@@ -49,8 +49,8 @@ def check_presence_options(options: TrainOptions) -> None:
         )
     if options.spans is not None and not options.freeze_encoder:
         raise WrongUsage(
-            "--spans must come with a frozen encoder, but this one learns from the labels: what it says of bars "
-            "that it learned from is not what it says of others. Give --pretrained-encoder and --freeze-encoder."
+            "--spans must come with a frozen encoder, but this one learns from the labels: its vectors of bars "
+            "that it learned from differ from others. Give --pretrained-encoder and --freeze-encoder."
         )
     if options.spans is not None and options.unlabelled is not None:
         raise WrongUsage(
@@ -104,7 +104,7 @@ def with_presence(job: Job, model: ModelFile) -> ModelFile:
 
 
 def _known_bars(options: TrainOptions, bars: Bars, span_rows: np.ndarray) -> np.ndarray:
-    """Tell which bars are learned from: those of annotated stretches, else, of each symbol, from first to last span."""
+    """Return the bars to learn from: those of annotated stretches, else, of each symbol, from first to last span."""
     known = np.zeros(len(bars), dtype=bool)
     if options.stretches is not None:
         stretches = read_stretches(options.stretches, READING, bars)

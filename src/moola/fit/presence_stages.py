@@ -82,7 +82,7 @@ class Marked:
     annotator: np.ndarray | None = None
 
     def marked_by(self, name: str | None) -> Bool[np.ndarray, " spans"]:
-        """Tell which spans are one person's; None for all."""
+        """Return which spans are one person's; None for all."""
         if name is None or self.annotator is None:
             return np.ones(len(self.bar), dtype=bool)
         return np.asarray(self.annotator == name)
@@ -328,7 +328,7 @@ class Candidates:
         return cls(pieces[0].pairs, bar, chart, block, best, values)
 
     def score(self, forest: Forest, pair: tuple[int, int | None], class_index: int) -> np.ndarray:
-        """Return what a forest says of a class."""
+        """Return a forest's scores of a class."""
         by_way = self.values[self.pairs.index(pair)]
         return np.asarray(np.mean([forest.score(by_way[way]) for way in ways_read(pair, class_index)], axis=0))
 
@@ -350,7 +350,7 @@ def fit_forest(
     purpose: int | str,
     annotated: bool,
 ) -> Forest:
-    """Let trees tell right candidates from wrong ones, or marked ones from all, each way a class is known."""
+    """Fit trees that separate right candidates from wrong ones, or marked ones from all, for each reading."""
     by_way = rows.values[rows.pairs.index(pair)]
     known = [(way, one) for way, one in enumerate(pair) if one is not None]
     values = np.concatenate([by_way[way][chosen] for way, _ in known])

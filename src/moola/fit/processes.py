@@ -145,7 +145,7 @@ def run_jobs(
     Raises
     ------
     OperationFailed
-        A process ended without a word (killed, out of memory); what the others finished is kept.
+        A process ended unexpectedly (killed, out of memory); what the others finished is kept.
     """
     n_all = n_done + len(jobs)
     with closing(results(work, jobs, n_processes, engine)) as names:
@@ -197,7 +197,7 @@ def _over_processes(
             "memory). What is finished is kept: continue with --resume, or with fewer --processes."
         ) from error
     except (KeyboardInterrupt, GeneratorExit):
-        # The fits under way are given up: whoever stops a command does not wait for them.
+        # The fits under way are given up: stopping a command does not wait for them.
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
         raise
@@ -246,7 +246,7 @@ def _with_warnings(work: Callable[..., Any], job: Job) -> tuple[Any, list[str]]:
 
 
 PATIENCE_S = 5.0
-# Work of one member: told each epoch's row, returns what the command says at the end.
+# Work of one member: receives a callback for each epoch's row, returns the command's result.
 Work = Callable[[Any, OnEpoch, ProcessGroup], dict[str, Any]]
 
 
@@ -262,7 +262,7 @@ def run_together(
 
     Returns
     -------
-    What the work said, and which member this process is: one that does not lead has nothing to tell.
+    What the work returned, and which member this process is: only the one that leads reports.
 
     Raises
     ------
@@ -271,7 +271,7 @@ def run_together(
     DeviceUnavailable
         More processes than GPUs, where they are to compute on GPUs.
     OperationFailed
-        A member ended without a word (killed, out of memory).
+        A member ended unexpectedly (killed, out of memory).
     """
     refuse_out_of_range(options)
     n_launched = int(os.environ.get("WORLD_SIZE", "1"))
@@ -340,9 +340,9 @@ def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
 
 
 def _receive(messages: Any, members: list[Any], on_epoch: OnEpoch) -> dict[str, Any]:
-    """Pass on what the members tell until there is a result, or one of them ended badly."""
+    """Pass on what the members send until there is a result, or one of them ended badly."""
     while True:
-        # Asked first: what was told before the end is heard.
+        # Checked first: messages sent before the end are still received.
         ended = _why_ended(members)
         try:
             kind, content = messages.get(timeout=0.5)
@@ -370,7 +370,7 @@ def _why_ended(members: list[Any]) -> OperationFailed | None:
 
 
 def _member(work: Work, options: Any, team: ProcessGroup, meeting: str, messages: Any) -> None:
-    """One process: joins and works; the first tells its epochs and its result, each tells what went wrong."""
+    """One process: joins and works; the first sends its epochs and its result, each sends its error."""
     end_with_parent()
 
     def send_epoch(row: dict[str, Any]) -> None:

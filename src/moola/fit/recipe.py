@@ -81,10 +81,10 @@ def soft_labels(teachers: list[ModelFile], unlabelled: Unlabelled, device: torch
     prob, curves = [], []
     for rows in _pieces(unlabelled.rows):
         features = unlabelled.source.features(rows)
-        said = [read_windows_both_ways(teacher, features, device) for teacher in teachers]
-        logits = np.mean([logits for logits, _ in said], axis=0)
+        outputs = [read_windows_both_ways(teacher, features, device) for teacher in teachers]
+        logits = np.mean([logits for logits, _ in outputs], axis=0)
         prob.append(calibrated(logits, teachers[0].temperature).astype(np.float32))
-        pointing = [curve for _, curve in said if curve is not None]
+        pointing = [curve for _, curve in outputs if curve is not None]
         if pointing:
             curves.append(np.mean(pointing, axis=0)[:, : teachers[0].n_seen_bars].astype(np.float16))
     return SoftLabels(np.concatenate(prob), np.concatenate(curves) if curves else None)

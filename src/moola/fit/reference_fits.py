@@ -1,4 +1,4 @@
-"""Cheap references on a split: what a network must beat to be worth its while."""
+"""Cheap references on a split: what a network must beat to be useful."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the chart of the page is made of: bars at every level of detail, spans and stretches told in bars and kept in
+"""What the chart of the page is made of: bars at every level of detail, spans and stretches given in bars and kept in
 times."""
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class ChartBars:
         return found
 
     def symbols(self) -> list[dict[str, Any]]:
-        """Return what the page says of each symbol."""
+        """Return what the page shows of each symbol."""
         found = []
         for symbol in self._rows:
             times = self.times(symbol)
@@ -215,7 +215,7 @@ class ChartState:
         Returns
         -------
         dict
-            The labels as they are now on disk, as `labels` tells them.
+            The labels as they are now on disk, as `labels` returns them.
 
         Raises
         ------

@@ -98,15 +98,15 @@ class PageFiles:
         done = subprocess.run([sys.executable, "-m", "moola.cli", *words], capture_output=True, text=True, check=False)
         self._lines += [*done.stderr.splitlines(), *done.stdout.splitlines()]
         self._is_well = done.returncode == 0
-        said = done.stdout.splitlines()
-        return (said[-1] if said else "") if self._is_well else None
+        lines = done.stdout.splitlines()
+        return (lines[-1] if lines else "") if self._is_well else None
 
     def _n_stretches(self, annotator: str) -> int:
         with LabelStore(self.store, must_exist=True) as store:
             return sum(len(chart.stretches) for chart in store.charts() if chart.annotator == annotator)
 
     def _has_presence(self, annotator: str) -> bool:
-        """Tell whether stretches hold spans enough of every class, whole."""
+        """Return whether stretches hold spans enough of every class, whole."""
         with LabelStore(self.store, must_exist=True) as store:
             charts = [chart for chart in store.charts() if chart.annotator == annotator]
         n_inside: dict[str, int] = {}

@@ -252,8 +252,8 @@ class Learner:
                 continue
             met = [one for one in mine if one["start"] <= other["end"] and one["end"] >= other["start"]]
             if met and all(one["label"] != other["label"] for one in met):
-                said = f"{other['annotator']} says {other['label']} here, you say {met[0]['label']}."
-                return _place(other["start"], said, (met[0]["start"], met[0]["end"]))
+                question = f"{other['annotator']} says {other['label']} here, you say {met[0]['label']}."
+                return _place(other["start"], question, (met[0]["start"], met[0]["end"]))
         return _place(None, "No span of yours has another class by another annotator.")
 
 

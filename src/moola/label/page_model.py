@@ -79,7 +79,7 @@ def disagreement(member_prob: Float[np.ndarray, "members windows classes"]) -> F
 
 
 def read_answers(paths: Sequence[Path], window_list: WindowList, device_name: str, threads: int) -> ModelAnswers:
-    """Read every window with each model file, some thousands at a time; several models speak by their mean.
+    """Read every window with each model file, some thousands at a time; of several models their mean counts.
 
     Raises
     ------

@@ -148,7 +148,7 @@ def farthest_first(
     return np.concatenate([np.array(chosen, dtype=np.int64), shuffled])
 
 
-# A stored label as the page is told of it: bar positions of its window instead of times.
+# A stored label as the page gets it: bar positions of its window instead of times.
 
 
 def marks_of(window_list: WindowList, number: int, label: WindowLabel) -> tuple[Mark, ...] | None:

@@ -58,7 +58,7 @@ class Guard:
         self.hosts |= {"127.0.0.1", "localhost"} if port == 80 else set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Judge the head, read the body up to the limit, then hand on."""
+        """Check the head, read the body up to the limit, then pass the request on."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -296,7 +296,7 @@ def bind(port: int) -> socket.socket:
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((LOOPBACK, port))
-        # From now on, so that whoever reads the printed address may connect at once.
+        # From now on, so that the printed address can be opened at once.
         taken.listen(128)
     except OSError as error:
         taken.close()

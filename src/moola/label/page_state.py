@@ -223,8 +223,8 @@ class PageState:
         seen = set(self._saved_here.get(annotator, ()))
         for label in self._labels.of(annotator).values():
             given = self.out_of_fold.given.get(self._number[label.window_id])
-            said = frozenset(mark.label for mark in label.expansions) if label.status == "labelled" else frozenset()
-            if given is not None and label.status != "skipped" and said != given:
+            classes = frozenset(mark.label for mark in label.expansions) if label.status == "labelled" else frozenset()
+            if given is not None and label.status != "skipped" and classes != given:
                 seen.add(label.window_id)
         return seen
 

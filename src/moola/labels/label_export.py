@@ -121,10 +121,10 @@ def _export(labels: list[WindowLabel], places: BarPlaces, options: LabelsExportO
             (conflicts if found.conflict else left_out).append({"window_id": window_id, "reason": found.reason})
     if not windows:
         reasons = Counter(entry["reason"] for entry in left_out + conflicts)
-        said = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(5)) or "it has no labels"
+        reason = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(5)) or "it has no labels"
         raise InvalidData(
             f"{options.store} must have labelled windows to export, but none of {len(left_out) + len(conflicts)} can "
-            f"be ({said}). Label more, or check --bars, --annotator and --min-grade."
+            f"be ({reason}). Label more, or check --bars, --annotator and --min-grade."
         )
     windows.sort(key=lambda window: (window.first_row, window.window_id))
     table = _table(windows, places, options)
@@ -173,8 +173,8 @@ def _window(opinions: list[WindowLabel], places: BarPlaces, options: LabelsExpor
     grades = [label.grade for label in chosen]
     grade = "" if "" in grades else max(grades)
     if options.min_grade is not None and (not grade or GRADES.index(grade) > GRADES.index(options.min_grade)):
-        said = f"grade {grade} is worse than {options.min_grade}" if grade else "it was not graded"
-        return NotChosen(f"{said} (--min-grade {options.min_grade})")
+        reason = f"grade {grade} is worse than {options.min_grade}" if grade else "it was not graded"
+        return NotChosen(f"{reason} (--min-grade {options.min_grade})")
     if not marks[0] and options.no_expansion is None:
         return NotChosen("it has no expansion (--no-expansion NAME writes it as a class)")
     annotator = "+".join(sorted(label.annotator for label in chosen))

@@ -391,7 +391,7 @@ def import_labels(options: LabelsImportOptions) -> dict[str, Any]:
 
 
 def _kind(options: LabelsImportOptions) -> Literal["windows", "tasks", "spans"]:
-    """Tell what a file holds: labelled windows, tasks of Label Studio with a window each, or spans of a long chart."""
+    """Return what it holds: labelled windows, tasks of Label Studio with a window each, or spans of a long chart."""
     content = read_bytes(options.input, "the input", "Check --input.", MAX_BYTES)
     if content.startswith(PARQUET_MAGIC):
         columns = scan_frame(options.input, "the input", "Check --input.").collect_schema().names()
@@ -442,7 +442,7 @@ def _save(
             continue
         # Files carry no notes, so that an import has nothing to say about them.
         label = replace(told, note=stands.note)
-        if label.says_the_same(stands):
+        if label.has_same_content(stands):
             unchanged += 1
         elif options.overwrite:
             changes.append((label, stands.revision))

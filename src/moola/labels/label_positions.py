@@ -224,7 +224,7 @@ def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, adds: Co
         if places.known_symbol(label.symbol) is not None:
             by_symbol[label.symbol].append(label)
     own = set(places.bars.symbols)
-    # With nothing to add and no label under the bars' own symbol, whoever gave them means the labels that are there.
+    # With nothing to add and no label under the bars' own symbol, the labels that are there are meant.
     separable = bool(adds) or any(symbol in own for symbol in by_symbol)
     corrected: list[_Compared] = []
     for symbol, found in by_symbol.items():

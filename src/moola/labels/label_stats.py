@@ -95,8 +95,8 @@ def disagreement(marks: dict[str, tuple[Mark, ...]]) -> str | None:
             places = [getattr(mark, what) for mark in same]
             if max(places) - min(places) > TOLERANCE_BARS:
                 where = f" of expansion {i + 1}" if len(next(iter(ordered.values()))) > 1 else ""
-                said = ", ".join(f"{name} at bar {getattr(ordered[name][i], what)}" for name in sorted(ordered))
-                return f"{what}{where} is {max(places) - min(places)} bars apart: {said}"
+                marked = ", ".join(f"{name} at bar {getattr(ordered[name][i], what)}" for name in sorted(ordered))
+                return f"{what}{where} is {max(places) - min(places)} bars apart: {marked}"
     return None
 
 

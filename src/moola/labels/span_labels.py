@@ -63,7 +63,7 @@ def import_spans(options: LabelsImportOptions) -> dict[str, Any]:
     spans = read_spans(options.input, options, bars)
     if (spans.annotator == "").any():
         raise WrongUsage(
-            f"an import must say who marked the spans, but {options.input} names nobody in "
+            f"an import must name who marked the spans, but {options.input} names nobody in "
             f"{int((spans.annotator == '').sum())} of {len(spans)} rows. Pass --annotator NAME."
         )
     bars = bars_of(spans, bars)

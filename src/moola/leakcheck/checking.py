@@ -44,11 +44,11 @@ def leakcheck(options: LeakcheckOptions) -> dict[str, Any]:
     """Run every check, with `--quick` those that train nothing; a leak ends nothing and hides nothing."""
     subject = open_subject(options)
     findings: list[Finding] = []
-    said = time.monotonic()
+    last_report = time.monotonic()
     for name, check in CHECKS.items():
         if not (options.quick and name in TRAINING):
-            if time.monotonic() - said >= SAID_EVERY_S:
-                said = time.monotonic()
+            if time.monotonic() - last_report >= SAID_EVERY_S:
+                last_report = time.monotonic()
                 log.info("Checking: %s ...", name)
             findings += check(subject)
     if options.quick:

@@ -1,4 +1,4 @@
-"""Features that use the future, labels that are in the features, and places in a window that tell the class."""
+"""Features that use the future, labels that are in the features, and places in a window that reveal the class."""
 
 from __future__ import annotations
 
@@ -366,7 +366,9 @@ def place_finding(table: WindowTable, seed: int) -> Finding:
     rows = once[(table.expansion_start[once] >= 0) & (table.label[once] != None)]  # noqa: E711
     names, label = np.unique(table.label[rows].astype(str), return_inverse=True)
     if len(rows) < LEAST_ROWS or len(names) < 2:
-        return Finding(WHAT, "note", f"{len(rows)} windows of {len(names)} classes with pointers are too few to tell")
+        return Finding(
+            WHAT, "note", f"{len(rows)} windows of {len(names)} classes with pointers are too few for a check"
+        )
     place = place_in_zone(table.expansion_start[rows], table.expansion_end[rows], table.window_bars)
     cell = np.minimum((place * N_BINS).astype(int), N_BINS - 1)
     half = (np.arange(len(rows)) >= len(rows) // 2).astype(int)

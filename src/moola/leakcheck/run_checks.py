@@ -287,7 +287,7 @@ def judge_encoder(subject: Subject, file: EncoderFile, name: str) -> list[Findin
     return [Finding("encoder", "ok", f"{name} saw no time of val or test ({detail})")]
 
 
-# What a live model may not know: bars hidden in its windows, and bars after the moment at which an event is told.
+# What a live model may not know: bars hidden in its windows, and bars after the moment at which an event is reported.
 
 
 HIDDEN, LIVE = "hidden bars", "live scan"
@@ -310,7 +310,7 @@ def hidden_bars(subject: Subject) -> list[Finding]:
     rows = np.sort(rng.permutation(len(ohlc))[:N_WINDOWS])
     changed = ohlc[rows].copy()
     changed[:, model.n_seen_bars :] *= _other_prices(rng, model.window_bars - model.n_seen_bars)
-    before, after = (_said(subject, model, relative_features(bars)) for bars in (ohlc[rows], changed))
+    before, after = (_outputs(subject, model, relative_features(bars)) for bars in (ohlc[rows], changed))
     differs = [np.any(one != other, axis=tuple(range(1, one.ndim))) for one, other in zip(before, after, strict=True)]
     wrong = np.flatnonzero(np.any(differs, axis=0))
     n_seen = model.n_seen_bars
@@ -324,8 +324,8 @@ def hidden_bars(subject: Subject) -> list[Finding]:
     return [Finding(HIDDEN, "ok", found)]
 
 
-def _said(subject: Subject, model: ModelFile, features: np.ndarray) -> list[np.ndarray]:
-    return [said for said in read_windows_both_ways(model, features, subject.device) if said is not None]
+def _outputs(subject: Subject, model: ModelFile, features: np.ndarray) -> list[np.ndarray]:
+    return [output for output in read_windows_both_ways(model, features, subject.device) if output is not None]
 
 
 def live_scan(subject: Subject) -> list[Finding]:

@@ -34,10 +34,10 @@ def split_record(subject: Subject) -> list[Finding]:
         findings.append(Finding("split record", "leak", found, advice))
     start_us, end_us = subject.table.start_us, subject.table.end_us
     for part in PARTS:
-        rows, said = subject.split.part(part), file.time_range_us.get(part)
-        if said is None or start_us is None or end_us is None or not len(rows):
+        rows, recorded = subject.split.part(part), file.time_range_us.get(part)
+        if recorded is None or start_us is None or end_us is None or not len(rows):
             continue
-        outside = rows[(start_us[rows] < said[0]) | (end_us[rows] > said[1])]
+        outside = rows[(start_us[rows] < recorded[0]) | (end_us[rows] > recorded[1])]
         if len(outside):
             row = int(outside[0])
             found = f"{len(outside)} {part} rows are outside the times of the split, first {subject.name(row)}"
@@ -103,12 +103,14 @@ def purge(subject: Subject) -> list[Finding]:
         return [Finding("purge", "note", NO_TIMES + "the purge cannot be checked")]
     start, end, least = subject.intervals.start_us, subject.intervals.end_us, subject.table.window_bars - 1
     # Read again: a split that says nothing is taken at one window less one bar of this very length.
-    said = read_json(subject.options.split, "a split file", TIMES_ADVICE).get("purge_window", least)
+    recorded = read_json(subject.options.split, "a split file", TIMES_ADVICE).get("purge_window", least)
     findings = []
-    if said < least:
-        found = f"purge_window is {said} bars, and windows of {subject.table.window_bars} bars need at least {least}"
+    if recorded < least:
+        found = (
+            f"purge_window is {recorded} bars, and windows of {subject.table.window_bars} bars need at least {least}"
+        )
         findings.append(Finding("purge", "note", found, TIMES_ADVICE))
-    embargo_us = max(said - least, 0) * int(np.median(end - start) / (least + 1))
+    embargo_us = max(recorded - least, 0) * int(np.median(end - start) / (least + 1))
     for earlier, later in PAIRS:
         before, after = subject.split.part(earlier), subject.split.part(later)
         if not len(before) or not len(after):
@@ -118,16 +120,17 @@ def purge(subject: Subject) -> list[Finding]:
         if len(near):
             row = int(near[np.argmax(end[near])])
             how = (
-                f"end less than {said - least} bars (purge_window {said}) before" if said > least else "still run when"
+                f"end less than {recorded - least} bars (purge_window {recorded}) before"
+                if recorded > least
+                else "still run when"
             )
             found = (
                 f"{len(near)} {earlier} rows {how} {later} begins; the worst: {earlier} {subject.name(row)} ends "
                 f"{utc_text(end[row])[:19]}Z, {later} {subject.name(opening)} starts {utc_text(start[opening])[:19]}Z"
             )
             findings.append(Finding("purge", "leak", found, TIMES_ADVICE, row))
-    fine = (
-        f"every window is over when the first bar of the next part begins, with {max(said - least, 0)} bars of embargo"
-    )
+    n_embargo = max(recorded - least, 0)
+    fine = f"every window is over when the first bar of the next part begins, with {n_embargo} bars of embargo"
     return findings or [Finding("purge", "ok", fine)]
 
 

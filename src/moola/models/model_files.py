@@ -164,7 +164,7 @@ def named_encoders(named: NamedEncoders | None) -> str:
 
 
 def is_as_it_was(named: NamedEncoders | None, expected: str | None) -> bool:
-    """Tell whether named encoders are there, with the hash that was recorded (`encoder_sha256`)."""
+    """Return whether named encoders are there, with the hash that was recorded (`encoder_sha256`)."""
     there = all(encoder_path(one).is_file() for one in each_encoder(named))
     return there and encoder_sha256(named) == expected
 
@@ -191,9 +191,9 @@ def read_encoder(named: NamedEncoders) -> EncoderFile:
     files = [_read_encoder(one) for one in each]
     lengths = {one: file.window_bars for one, file in zip(each, files, strict=True) if one != BASE_NAME}
     if len(set(lengths.values())) > 1:
-        said = ", ".join(f"{one} is for {length}" for one, length in lengths.items())
+        lengths_text = ", ".join(f"{one} is for {length}" for one, length in lengths.items())
         raise InvalidData(
-            f"two encoders must be for windows of one length, but {said} bars. Pretrain one of them again with "
+            f"two encoders must be for windows of one length, but {lengths_text} bars. Pretrain one of them again with "
             "--window-bars."
         )
     parts = [ScaledEncoder(_single(file.encoder), file.scaler) for file in files]

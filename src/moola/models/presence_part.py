@@ -21,7 +21,7 @@ from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span
 from moola.core.spans import BACKGROUND
 from moola.errors import WrongUsage
 
-# What the first stage says of a bar.
+# Output of the first stage for a bar.
 STARTS, ENDS, RUNS = range(3)
 CLIP = 6.0
 # Candidates are the best pair among those whose ends are both so near.
@@ -317,7 +317,7 @@ def side_values(
 
 @dataclass(frozen=True)
 class Chart:
-    """Consecutive bars of one symbol, with what the encoder says of each.
+    """Consecutive bars of one symbol, with the encoder's vector of each.
 
     Attributes
     ----------

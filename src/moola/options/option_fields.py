@@ -190,7 +190,7 @@ def _words(_kind: Any, value: str, **_: Any) -> list[str]:
 
 PretrainedEncoder = Annotated[
     Path | tuple[Path, ...],
-    everyday("Encoder file, or `base`, which comes with moola; two stand side by side.", MODEL),
+    everyday("Encoder file, or `base`, which comes with moola; two are used side by side.", MODEL),
     Parameter(converter=_one_or_two, consume_multiple=True, n_tokens=-1, metavar="PATHS", env_var_split=_words),
 ]
 FreezeEncoder = Annotated[bool, everyday("Train the heads alone; default with an encoder.", MODEL)]

@@ -169,7 +169,7 @@ class SimilarOptions(Machine):
     ]
     at: Annotated[
         tuple[str, ...],
-        everyday("START END: times of the marked span's first and last bar, in UTC unless --timezone says.", DATA),
+        everyday("START END: times of the marked span's first and last bar, in UTC unless --timezone is given.", DATA),
     ]
     symbol: Annotated[str | None, everyday("Symbol of the marked span, where the first table has several.", DATA)] = (
         None

@@ -109,7 +109,8 @@ class SpanReading(ForeignTimes):
     ] = ()
     annotator: (
         Annotated[
-            Annotator, with_help("Who marked the spans, where the file does not say; of several the one to take.")
+            Annotator,
+            with_help("Who marked the spans, where the file does not name anyone; of several the one to take."),
         ]
         | None
     ) = None
@@ -126,7 +127,7 @@ class SampleOptions:
     output: Annotated[Output, with_help("Folder to write the sample to.")] = Path("data")
     quick: Annotated[
         bool,
-        everyday("The year 2017 alone, for a look at the commands: small files, and no later windows.", DATA),
+        everyday("The year 2017 alone, to try the commands: small files, and no later windows.", DATA),
     ] = False
     overwrite: Overwrite = False
 

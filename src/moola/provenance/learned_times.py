@@ -305,17 +305,17 @@ def agreed_window_bars(asked: int | None, recorded: dict[Path, int]) -> int:
     InvalidData
         Two files, or a file and the option, disagree.
     """
-    said = [("--window-bars", asked)] if asked is not None else []
-    said += [(str(path), length) for path, length in recorded.items()]
-    if len({length for _, length in said}) > 1:
+    named_lengths = [("--window-bars", asked)] if asked is not None else []
+    named_lengths += [(str(path), length) for path, length in recorded.items()]
+    if len({length for _, length in named_lengths}) > 1:
         # The last of them is a file: an option alone cannot disagree.
-        name, length = said[-1]
-        other, found = next(one for one in said if one[1] != length)
+        name, length = named_lengths[-1]
+        other, found = next(one for one in named_lengths if one[1] != length)
         advice = "Leave it out" if other == "--window-bars" else "Name files of one length"
         raise InvalidData(
             f"windows must have the {length} bars of {name}, but {other} has {found}. {advice}, or cut windows again."
         )
-    return said[0][1] if said else WINDOW_BARS
+    return named_lengths[0][1] if named_lengths else WINDOW_BARS
 
 
 def with_window_bars(options: Options) -> Options:

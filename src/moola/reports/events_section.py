@@ -126,8 +126,8 @@ def _card(example: Example, shown: EventsShown) -> Card:
     picture = svg_charts.WindowPicture(ohlc, None, span, event, high - low + 1, has_zones=False)
     lines = []
     if example.event is not None:
-        said = shown.class_names[judged.events.label[example.event]]
-        lines.append(f"event: {said}, event_prob {judged.events.prob[example.event]:.2f}")
+        predicted = shown.class_names[judged.events.label[example.event]]
+        lines.append(f"event: {predicted}, event_prob {judged.events.prob[example.event]:.2f}")
     if example.span is not None:
         lines.append(f"span: {shown.class_names[judged.spans.label[example.span]]}")
     name = f"{bars.symbol[first]} " if bars.symbol[first] else ""
@@ -186,7 +186,7 @@ def _panel(axis: Any, example: Example, judged: JudgedEvents, bars: Bars) -> Non
 def _words(example: Example, judged: JudgedEvents, class_names: list[str]) -> str:
     if example.event is None:
         return class_names[judged.spans.label[example.span]]
-    said = class_names[judged.events.label[example.event]]
+    predicted = class_names[judged.events.label[example.event]]
     prob = judged.events.prob[example.event]
     true = "" if example.span is None else f", marked {class_names[judged.spans.label[example.span]]}"
-    return f"{said} at {prob:.2f}{true}"
+    return f"{predicted} at {prob:.2f}{true}"

@@ -83,8 +83,8 @@ def chosen_rows(predictions: Predictions, n_each: int = N_EACH) -> list[tuple[st
 def missed_windows(predictions: Predictions) -> np.ndarray:
     """Return the first row of each window whose prediction is more than `MISS_BARS` off every expansion at an end."""
     rows = first_rows(predictions)
-    true, said = nearest_expansions(predictions)[rows], predictions.predicted_bar[rows]
-    missed = ((said >= 0) & (true >= 0)).all(axis=1) & (np.abs(said - true) > MISS_BARS).any(axis=1)
+    true, predicted = nearest_expansions(predictions)[rows], predictions.predicted_bar[rows]
+    missed = ((predicted >= 0) & (true >= 0)).all(axis=1) & (np.abs(predicted - true) > MISS_BARS).any(axis=1)
     return np.asarray(rows[missed])
 
 
@@ -116,12 +116,12 @@ def _card(predictions: Predictions, near: np.ndarray, ohlc: np.ndarray | None, r
     if curves is not None and not np.isfinite(curves).all():
         curves = None
     picture = WindowPicture(None if ohlc is None else ohlc[row], curves, true_bar, said_bar, n_bars)
-    said = int(predictions.class_prob[row].argmax())
+    predicted = int(predictions.class_prob[row].argmax())
     true = int(predictions.class_index[row])
     true_name = class_text(predictions.class_names[true]) if true >= 0 else "no label"
-    prob = float(predictions.class_prob[row, said])
+    prob = float(predictions.class_prob[row, predicted])
     lines = [f"True: {true_name}{_bars_text(true_bar)}"]
-    lines.append(f"Predicted: {class_text(predictions.class_names[said])} at {prob:.2f}{_bars_text(said_bar)}")
+    lines.append(f"Predicted: {class_text(predictions.class_names[predicted])} at {prob:.2f}{_bars_text(said_bar)}")
     late = _late_text(near_bar, said_bar)
     if late and near_bar != true_bar:
         late += f" from the expansion at{_bars_text(near_bar).removeprefix(',')}"
@@ -137,7 +137,7 @@ def _card(predictions: Predictions, near: np.ndarray, ohlc: np.ndarray | None, r
         when,
         window_chart(picture, label),
         [text for text in lines if text],
-        None if true < 0 else said == true,
+        None if true < 0 else predicted == true,
     )
 
 
@@ -149,7 +149,7 @@ def _bars_text(bars: tuple[int, int]) -> str:
     return f", bars {bars[0]} to {bars[1]}" if min(bars) >= 0 else ""
 
 
-def _late_text(true: tuple[int, int], said: tuple[int, int]) -> str:
-    if min(*true, *said) < 0:
+def _late_text(true: tuple[int, int], predicted: tuple[int, int]) -> str:
+    if min(*true, *predicted) < 0:
         return ""
-    return f"start {said[0] - true[0]:+d}, end {said[1] - true[1]:+d} bars"
+    return f"start {predicted[0] - true[0]:+d}, end {predicted[1] - true[1]:+d} bars"

@@ -159,11 +159,11 @@ def _confusion_rows(predictions: Predictions) -> list[tuple[str, list[tuple[int,
 
 def _pointer_pictures(predictions: Predictions) -> list[Picture]:
     rows = first_rows(predictions)
-    true, said = nearest_pointers(predictions)[rows], predictions.predicted_bar[rows]
-    both = ((true >= 0) & (said >= 0)).all(axis=1)
+    true, predicted = nearest_pointers(predictions)[rows], predictions.predicted_bar[rows]
+    both = ((true >= 0) & (predicted >= 0)).all(axis=1)
     if not both.any():
         return []
-    late = (said - true)[both]
+    late = (predicted - true)[both]
     chart = svg_charts.lead_lag_chart({end: late[:, i] for i, end in enumerate(ENDS)})
     caption = (
         f"{int(both.sum())} windows with a true and a predicted expansion; those {svg_charts.LEAD_LAG_BARS} bars or "
@@ -232,6 +232,6 @@ def _similar_card(bars: Bars, first: int, last: int, name: str, lines: list[str]
     while bars.symbol[high] != bars.symbol[last]:
         high -= 1
     when = f"{minute_text(int(bars.start_us[first]))} to {minute_text(int(bars.start_us[last]))} UTC"
-    said = f"{name}, {when}. {'. '.join(lines)}."
-    chart: Markup = span_chart(bars.ohlc[low : high + 1], (first - low, last - low), said)
+    caption = f"{name}, {when}. {'. '.join(lines)}."
+    chart: Markup = span_chart(bars.ohlc[low : high + 1], (first - low, last - low), caption)
     return Card(name, when, chart, lines, None)

@@ -108,7 +108,7 @@ def _judgement_table(judgements: list[dict[str, str]]) -> ShownTable:
 
 def _uncertainty_table(found: dict[str, Any]) -> ShownTable:
     """What can be predicted for single windows, and how often that held out of fold."""
-    asked = f"{100 * (1 - found['alpha']):.6g} % asked"
+    asked = f"{100 * (1 - found['alpha']):.6g} % nominal"
     answers = ", ".join(f"{count} {name}" for name, count in found["answers"].items())
     rows = [["class sets", answers, f"{_covered(found, 'class_')}, {asked}"]]
     for which, row in found["pointers"].items():

@@ -153,18 +153,18 @@ def reliability_chart(bins: Sequence[Mapping[str, float]], words: tuple[str, str
         left = below.x(row["bin"] / 10)
         parts.append(rect(left + 2, top, ROOM / 10 - 4, below.bottom - top, "bin"))
         parts.append(text(left + ROOM / 20, top - 3, str(int(row["n"])), "middle", "tick"))
-    said = "; ".join(
+    legend = "; ".join(
         f"{int(row['n'])} {words[2]} at confidence {row['confidence']:.2f} were right {row['accuracy']:.2f}"
         for row in bins
     )
-    return drawing(WIDTH, HEIGHT, f"Reliability diagram. {said}.", parts)
+    return drawing(WIDTH, HEIGHT, f"Reliability diagram. {legend}.", parts)
 
 
 def precision_recall_chart(curves: Mapping[str, PrecisionRecall]) -> Markup:
     """Draw each class's steps of precision over recall, with its share of the windows as its baseline."""
     axes = Axes(LEFT, 24, ROOM, 250, (0, 1), (0, 1))
     parts = axes.frame(SHARES, SHARES, "recall", "precision")
-    said = []
+    legend = []
     for k, (name, curve) in enumerate(curves.items()):
         colour = f"c{k % N_CLASS_COLOURS}"
         parts.append(line(axes.x(0), axes.y(curve.share), axes.x(1), axes.y(curve.share), f"reference {colour}"))
@@ -173,8 +173,8 @@ def precision_recall_chart(curves: Mapping[str, PrecisionRecall]) -> Markup:
         recall = np.concatenate([[0.0], np.repeat(curve.recall[gains], 2)[:-1]])
         level = np.repeat(curve.precision[gains], 2)
         parts.append(polyline(axes.points(recall.tolist(), level.tolist()), f"step {colour}"))
-        said.append(f"{name}: average precision {curve.area:.3f}, share {curve.share:.3f}")
-    return drawing(WIDTH, 310, f"Precision and recall. {'; '.join(said)}.", parts)
+        legend.append(f"{name}: average precision {curve.area:.3f}, share {curve.share:.3f}")
+    return drawing(WIDTH, 310, f"Precision and recall. {'; '.join(legend)}.", parts)
 
 
 def lead_lag_chart(late_bars: Mapping[str, np.ndarray]) -> Markup:
@@ -183,7 +183,7 @@ def lead_lag_chart(late_bars: Mapping[str, np.ndarray]) -> Markup:
     ticks: list[Tick] = [(bar, f"{bar:+d}".replace("-", "−") if bar else "0") for bar in range(-edge, edge + 1, 3)]
     ticks[0], ticks[-1] = (-edge, f"≤−{edge}"), (edge, f"≥+{edge}")
     parts: list[Markup] = []
-    said = []
+    legend = []
     for k, (end, late) in enumerate(late_bars.items()):
         clipped = np.clip(late, -edge, edge).astype(np.int64)
         counts = np.bincount(clipped + edge, minlength=2 * edge + 1)
@@ -206,8 +206,8 @@ def lead_lag_chart(late_bars: Mapping[str, np.ndarray]) -> Markup:
                 )
         parts.append(line(axes.x(0), axes.top, axes.x(0), axes.bottom, "reference"))
         n_near = int((np.abs(late) <= NEAR_BARS).sum())
-        said.append(f"{end}: {n_near} of {len(late)} windows within {NEAR_BARS} bars, median {np.median(late):+.0f}")
-    return drawing(WIDTH, 26 + 136 * len(late_bars) - 8, f"Lead and lag of pointers. {'; '.join(said)}.", parts)
+        legend.append(f"{end}: {n_near} of {len(late)} windows within {NEAR_BARS} bars, median {np.median(late):+.0f}")
+    return drawing(WIDTH, 26 + 136 * len(late_bars) - 8, f"Lead and lag of pointers. {'; '.join(legend)}.", parts)
 
 
 def loss_chart(name: str, epochs: Sequence[int], losses: Mapping[str, Sequence[float]], best: int | None) -> Markup:
@@ -228,8 +228,8 @@ def loss_chart(name: str, epochs: Sequence[int], losses: Mapping[str, Sequence[f
         parts.append(line(axes.x(best), axes.top, axes.x(best), axes.bottom, "kept"))
         parts.append(text(axes.x(best) + shift, axes.bottom - 6, f"kept: epoch {best}", side, "tick"))
     parts += [polyline(axes.points(epochs, values), f"loss {part}") for part, values in losses.items()]
-    said = ", ".join(f"{part} from {values[0]:.3f} to {values[-1]:.3f}" for part, values in losses.items())
-    return drawing(WIDTH, 280, f"{name.capitalize()} loss over {len(epochs)} epochs: {said}.", parts)
+    legend = ", ".join(f"{part} from {values[0]:.3f} to {values[-1]:.3f}" for part, values in losses.items())
+    return drawing(WIDTH, 280, f"{name.capitalize()} loss over {len(epochs)} epochs: {legend}.", parts)
 
 
 def interval_strip(value: float, low: float | None, high: float | None, others: Sequence[float]) -> Markup:

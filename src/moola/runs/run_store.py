@@ -273,7 +273,7 @@ def opened(root: Path, kind: str, new_id: str, config: dict[str, Any], resume: s
 
 
 def _require_same(run: Run, kind: str, key: str) -> None:
-    # Looked at again under the lock: whoever held it may have finished the run.
+    # Checked again under the lock: its holder may have finished the run.
     if run.path(MANIFEST).is_file():
         raise OperationFailed(
             f"--resume must name an interrupted {kind}, but {run.run_id} is complete. Leave --resume out to start over."

@@ -1,4 +1,4 @@
-"""Copies of finished runs and cvs in MLflow, for whoever set MLFLOW_TRACKING_URI; the run folder stays the truth.
+"""Copies of finished runs and cvs in MLflow, where MLFLOW_TRACKING_URI is set; the run folder stays the record.
 
 Without that variable nothing is imported and nothing is sent. Whatever fails here is one warning.
 """
@@ -28,7 +28,7 @@ URI = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
 TAGS = ("run_id", "git_commit", "data_sha256", "split_sha256", "encoder_sha256", "leak_proof", "labelled_by")
 # A server that is down must not hold a finished run up for minutes, and MLflow reports its own use to its makers:
-# neither is asked for here. Whoever sets these keeps their own.
+# neither is asked for here. Settings of the user are kept.
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",

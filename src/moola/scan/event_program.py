@@ -1,7 +1,7 @@
 """`scan --on-event`: the user's own program gets one JSON line an event, and nothing waits for it.
 
-The output of the follower is the queue: a file keeps how far it was handed on. A process that is killed at any moment
-leaves a place from which the next one goes on, so that every event is handed on at least once; one whose program
+The output of the follower is the queue: a file keeps how far it was delivered. A process that is killed at any moment
+leaves a place from which the next one goes on, so that every event is delivered at least once; one whose program
 was running then comes again, with the same `event_id`.
 """
 
@@ -25,12 +25,12 @@ from moola.errors import InvalidData, MoolaError, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, sha256_bytes, write_atomic
 
 PLACE = "handed_on.json"
-ADVICE = "Remove it; events from now on are then handed on."
+ADVICE = "Remove it; events from now on are then delivered."
 # How much of what the program printed is kept where it failed.
 SAID_BYTES = 2000
 # Seconds before the second attempt; each further one waits twice as long, up to the longest wait.
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
-# Seconds between two looks at whether there is more to hand on.
+# Seconds between two checks for more events.
 LOOK_S = 0.5
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class EventProgram:
         self.thread = threading.Thread(target=self._run, name="on-event", daemon=True)
 
     def begin(self) -> None:
-        """Go on where events were last handed on; where none were, with those that are appended from now on.
+        """Continue where events were last delivered; where none were, with those that are appended from now on.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class EventProgram:
             self.news.notify_all()
 
     def finish(self) -> None:
-        """Hand on what is there, then end; every attempt has its time, so that this does too.
+        """Deliver what is there, then end; every attempt has its time, so that this does too.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class EventProgram:
             raise self.failure
 
     def stop(self) -> None:
-        """End at once: a program that runs is stopped, and its event is handed on at the next start."""
+        """End at once: a program that runs is stopped, and its event is delivered at the next start."""
         self.stopping.set()
         with self.starting:
             if self.running is not None:
@@ -147,12 +147,12 @@ class EventProgram:
                     with self.news:
                         self.news.wait(LOOK_S)
         except MoolaError as error:
-            # Told at once, for the reading goes on, and raised where the command ends.
-            log.error("Events are no longer handed on: %s", error)
+            # Logged at once, for the reading goes on, and raised where the command ends.
+            log.error("Events are no longer delivered: %s", error)
             self.failure = error
 
     def _next_line(self) -> bytes | None:
-        """Return the next whole line that was not handed on."""
+        """Return the next whole line that was not delivered."""
         try:
             with self.output.open("rb") as file:
                 file.seek(self.n_bytes)
@@ -172,7 +172,7 @@ class EventProgram:
             content = json.dumps({"event_id": event_id} | json.loads(line)).encode() + b"\n"
         except (TypeError, ValueError) as error:
             raise InvalidData(
-                f"{self.output} must be as it was appended, but at byte {self.n_bytes} stands no event ({error}). "
+                f"{self.output} must be as it was appended, but at byte {self.n_bytes} is no event ({error}). "
                 "Remove the output and its .follow folder to start over."
             ) from error
         failed, printed = "", ""
@@ -234,7 +234,7 @@ class EventProgram:
                 os.fsync(file.fileno())
         except OSError as error:
             raise OperationFailed(
-                f"{self.dead} must be writable, but {error.strerror}; the event is handed on again at the next start. "
+                f"{self.dead} must be writable, but {error.strerror}; the event is delivered again at the next start. "
                 "Free space and start again."
             ) from error
         self.n_dead += 1

@@ -151,7 +151,7 @@ class Follower:
         self.state = FollowState()
         # What a file was when it was last read to its end: nothing is read again until it is another.
         self.signatures: dict[str, tuple[int, int, int]] = {}
-        # Of a file that was begun again, the header that it had; what was said last of it.
+        # Of a file that was begun again, the header that it had; the last message about it.
         self.headers: dict[str, str] = {}
         self.last_message: dict[str, str] = {}
         self.n_bad_lines, self.skipped, self.gaps = 0, Skipped(), Gaps()
@@ -230,7 +230,7 @@ class Follower:
         except InvalidData as error:
             if self.options.strict or not (parquet or self.state.symbols):
                 raise
-            # Whoever writes parquet writes it whole; until then there is nothing to read.
+            # Parquet is written whole; until then there is nothing to read.
             self._say_once(path, "%s is read again when it changes: %s", path, str(error).splitlines()[0])
         self.signatures[path.name] = signature
 

@@ -139,7 +139,7 @@ def events_from_json(stored: dict[str, Any]) -> MergedEvents:
     return MergedEvents(*arrays)
 
 
-# What one part of a scan proposes: it depends on the part's own windows and their neighbours alone, whoever reads it.
+# What one part of a scan proposes: it depends on the part's own windows and their neighbours alone, in any process.
 
 
 # A threshold chosen where every window has an expansion can be next to nothing; between them most windows have none.
@@ -218,7 +218,7 @@ class PartReader:
         chart, offset = self._chart(symbol, slice(start, stop), vectors, seen, place, stop)
         bar, prob = read_chart(presence, chart, len(self.reader.model.class_names), 0, len(chart))
         known = bar[:, 1] + offset + lag
-        # Where no window has a bar, as after a gap, nothing is said of it.
+        # Where no window has a bar, as after a gap, there is no event.
         inside = (known >= first) & (known < stop) & chart.seen[bar].all(axis=1)
         return self.judging.present_live(windows, bar[inside] + offset, prob[inside], known[inside])
 
@@ -269,7 +269,7 @@ class PartReader:
 def propose(
     options: ScanOptions, model_sha256: str, spool: SpooledBars, number: int, stretch: Stretch
 ) -> tuple[int, MergedEvents]:
-    """Return a part's number and what it proposes, in a process that may never have heard of the scan.
+    """Return a part's number and what it proposes, in a process that knows nothing of the scan yet.
 
     Raises
     ------

@@ -68,8 +68,8 @@ class Reader:
 
     def key(self, bars: Bars) -> str:
         """Name what decides the vectors of a table: encoder, metric and bars."""
-        said = f"{self.metric.digest} {STRIDE} {self.encoder.window_bars}"
-        return _with_bars(hashlib.sha256(FORMAT + said.encode()), bars)
+        identity = f"{self.metric.digest} {STRIDE} {self.encoder.window_bars}"
+        return _with_bars(hashlib.sha256(FORMAT + identity.encode()), bars)
 
 
 def _with_bars(state: Any, bars: Bars) -> str:

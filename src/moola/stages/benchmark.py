@@ -123,20 +123,20 @@ def _range(counts: list[int]) -> str:
 
 def notes(result: Mapping[str, Any]) -> list[str]:
     """State what a reader must know of these figures."""
-    said = [f"Mean +- standard deviation over draws of the mean over seeds; {pr_auc_head(result)}."]
+    lines = [f"Mean +- standard deviation over draws of the mean over seeds; {pr_auc_head(result)}."]
     if result["labelled_by"]:
-        said.append(f"Labels by {', '.join(result['labelled_by'])}.")
+        lines.append(f"Labels by {', '.join(result['labelled_by'])}.")
     if result["bars_before"]:
-        said.append(
+        lines.append(
             f"Encoders saw bars before {result['bars_before']} and none after; among them those of the draws' own "
             "windows, without their labels."
         )
     pretrained = {row["model"]: row["pretrain_s"] for row in result["models"] if row["pretrain_s"] is not None}
     if pretrained:
-        said.append(
+        lines.append(
             "Seconds an encoder: " + ", ".join(f"{name} {value:.0f}" for name, value in pretrained.items()) + "."
         )
-    return said + [f"NOT LEAK-PROOF: {leak}." for leak in result["leaks"]]
+    return lines + [f"NOT LEAK-PROOF: {leak}." for leak in result["leaks"]]
 
 
 def markdown(result: Mapping[str, Any], title: str = "# Benchmark") -> str:
@@ -174,7 +174,7 @@ def standings(
             of_draw.setdefault(job.draw.number, []).append(job)
         records = {number: [job.read_record() for job in fits] for number, fits in of_draw.items()}
         seeds = sorted({job.seed for job in mine})
-        told = {
+        record = {
             "model": name,
             "seeds": seeds,
             "pretrain_s": _pretrain_s(name, seeds, encoders),
@@ -186,14 +186,14 @@ def standings(
         }
         seconds = {key: [sum(fit[key] for fit in fits) for fits in records.values()] for key in ("fit_s", "predict_s")}
         each = {key: spread([value / len(seeds) for value in values]) for key, values in seconds.items()}
-        rows.append({"name": name, "averaged": False, **told, **_over_draws(by_draw), **each})
+        rows.append({"name": name, "averaged": False, **record, **_over_draws(by_draw), **each})
         if len(seeds) > 1:
             by_draw = {
                 number: of_class(figures_of(average([job.read()[0] for job in fits])), options.positive)
                 for number, fits in of_draw.items()
             }
             together = {key: spread(values) for key, values in seconds.items()}
-            rows.append({"name": f"{name} {AVERAGED}", "averaged": True, **told, **_over_draws(by_draw), **together})
+            rows.append({"name": f"{name} {AVERAGED}", "averaged": True, **record, **_over_draws(by_draw), **together})
     return rows
 
 

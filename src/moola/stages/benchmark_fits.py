@@ -192,7 +192,7 @@ def run_fit(job: FitJob) -> str:
         "fit_s": done.fit_s,
         "predict_s": done.predict_s,
         "figures": figures_of(done.predictions),
-        **done.told,
+        **done.details,
     }
     job.keep(done.predictions, done.model, record)
     return job.name
@@ -204,7 +204,7 @@ class _Done:
     predictions: Predictions
     fit_s: float
     predict_s: float
-    told: Mapping[str, Any]
+    details: Mapping[str, Any]
 
 
 def _fit_reference(job: FitJob) -> _Done:
@@ -234,13 +234,13 @@ def _fit_network(job: FitJob, options: TrainOptions) -> _Done:
     fitted = time.monotonic()
     predictions, _ = predict_new(done.model, read_windows(job.draw.judged, options.window_bars), fit.device)
     ended = time.monotonic()
-    told = {
+    details = {
         "leaks": _seen_by(options, predictions),
         "epochs_run": done.state.epoch,
         "best_epoch": done.state.best_epoch,
         "device": fit.device.type,
     }
-    return _Done(done.model, predictions, fitted - begun, ended - fitted, told)
+    return _Done(done.model, predictions, fitted - begun, ended - fitted, details)
 
 
 def _seen_by(options: TrainOptions, judged: Predictions) -> list[str]:

@@ -182,7 +182,7 @@ def _check(options: CvOptions) -> None:
         )
     if options.pretrain_bars and len(each_encoder(options.pretrained_encoder)) > 1:
         raise WrongUsage(
-            "--pretrain-bars must stand beside at most one encoder, but --pretrained-encoder names two. Leave one out."
+            "--pretrain-bars must come with at most one encoder, but --pretrained-encoder names two. Leave one out."
         )
     if options.pretrain_bars and options.scheme == "combinatorial":
         raise WrongUsage(

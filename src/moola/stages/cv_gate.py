@@ -207,12 +207,14 @@ def by_seeds(challenger: list[dict[str, Any]], baseline: list[dict[str, Any]], s
     ours = challenger * pairs if seedless else challenger
     theirs = baseline * pairs if len(baseline) == 1 else baseline
     better = [bool(one["brier"] < other["brier"]) for one, other in zip(ours, theirs, strict=False)]
-    said = f"{sum(better)} of {len(better)} seeds are better in Brier"
+    sentence = f"{sum(better)} of {len(better)} seeds are better in Brier"
     if seedless:
-        said = f"no seed changes it, and it is better in Brier than {sum(better)} of {len(better)} of the baseline's"
+        sentence = (
+            f"no seed changes it, and it is better in Brier than {sum(better)} of {len(better)} of the baseline's"
+        )
     if np.mean(better) < SEED_SHARE:
-        return Judgement("seeds", "hold", said)
-    return Judgement("seeds", "promote" if seedless or len(better) >= MIN_SEEDS else "inconclusive", said)
+        return Judgement("seeds", "hold", sentence)
+    return Judgement("seeds", "promote" if seedless or len(better) >= MIN_SEEDS else "inconclusive", sentence)
 
 
 def by_references(figures: dict[str, Any], references: dict[str, dict[str, Any]]) -> Judgement:
@@ -224,8 +226,8 @@ def by_references(figures: dict[str, Any], references: dict[str, dict[str, Any]]
     name = min(known, key=lambda one: known[one]["brier"])
     best_pr_auc = max(row["pr_auc"] for row in known.values())
     better = mine["brier"] < known[name]["brier"] and mine["pr_auc"] > best_pr_auc
-    said = (
+    sentence = (
         f"brier {mine['brier']:.3f} against {known[name]['brier']:.3f} of {name}, the strongest of them, and pr_auc "
         f"{mine['pr_auc']:.3f} against {best_pr_auc:.3f}, their best"
     )
-    return Judgement("cheap references", "promote" if better else "hold", said)
+    return Judgement("cheap references", "promote" if better else "hold", sentence)

@@ -205,7 +205,7 @@ def _turns(pooled: Predictions, fold: np.ndarray, window_bars: int) -> list[Turn
 def _coverage(
     pooled: Predictions, fold: np.ndarray, turns: list[Turn], told: np.ndarray, share: Share, seed: int
 ) -> dict[str, Any]:
-    """Return the share covered among told windows, its interval, and the same fold by fold with their numbers."""
+    """Return the share covered among calibrated windows, its interval, and the same fold by fold with their numbers."""
     rows = np.flatnonzero(told)
     found: dict[str, Any] = {"coverage": None, "coverage_low": None, "coverage_high": None, "n_judged": len(rows)}
     by_fold = []
@@ -398,7 +398,7 @@ def tasks_of(options: CvOptions, folder: Path, n_folds: int, key: str) -> list[F
 
 
 def seedless(options: CvOptions) -> bool:
-    """Tell whether no seed changes a fit on all labels: linear heads on a frozen encoder (`resolve_options`)."""
+    """Return whether no seed changes a fit on all labels: linear heads on a frozen encoder (`resolve_options`)."""
     has_encoder = options.pretrain_bars is not None or options.pretrained_encoder is not None
     learns = options.freeze_encoder is False or options.head == "mlp"
     return options.model not in REFERENCES and has_encoder and not learns

@@ -74,7 +74,7 @@ def val_is_of_kept_model(run: run_store.Run) -> bool:
     trained_on = (run.manifest or {}).get("trained_on")
     if trained_on is not None:
         return "val" not in trained_on
-    # Runs of before this was in the record: refitted models and students were kept, the one before told val.
+    # Runs of before this was in the record: refitted models and students were kept, the one before predicted val.
     config = run.read(run_store.CONFIG)
     return not (config.get("refit") or config.get("unlabelled"))
 
@@ -219,7 +219,7 @@ def _data_of(run: run_store.Run, kind: str, window_bars: int) -> WindowTable:
 
 
 def _trained_on_judged(model: ModelFile, kind: str, challenger: Predictions) -> str:
-    """Report when the baseline learned from times it is evaluated on: that flatters it, not the challenger."""
+    """Report when the baseline learned from times it is evaluated on: its figures are then too good."""
     seen = seen_among(model.training, challenger.start_us, challenger.close_us(model.window_bars))
     if seen is None or not seen.any():
         return ""
@@ -369,8 +369,8 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     } | {"chosen_by_val": run_store.chosen_by_val(run.manifest)}
     if later is not None:
         known |= later.record()
-    said = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
-    content = {"run_id": run.run_id, **known, **evaluation.as_dict(), "predicted": dict(sorted(said.items()))}
+    n_by_class = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
+    content = {"run_id": run.run_id, **known, **evaluation.as_dict(), "predicted": dict(sorted(n_by_class.items()))}
     content["calibration_by_time"] = calibration_by_time(predictions, options.seed)
     write_atomic(path, json_bytes(content))
     answer = _trust(run, options, later)

@@ -347,7 +347,7 @@ def onnx_bytes(model: ModelFile, described: dict[str, Any], takes: Taken = FEATU
     n_windows = 1 if takes == OHLC else 2
     with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         traced = Path(folder) / "traced.onnx"
-        # The exporter that traces is told to go some day; the other needs a package more and twenty times as long.
+        # The exporter that traces is deprecated; the other needs a package more and twenty times as long.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph_of,
@@ -419,17 +419,17 @@ def largest_difference(model: ModelFile, content: bytes, takes: Taken = FEATURES
         return None
     if takes == OHLC:
         ohlc = checked_windows(2 * N_CHECKED, model.n_seen_bars)
-        said = dict(zip(output_names(model, takes), run_onnx(content, ohlc.astype(np.float32)), strict=True))
-        return furthest(model, said, predicted(model, ohlc))
+        outputs = dict(zip(output_names(model, takes), run_onnx(content, ohlc.astype(np.float32)), strict=True))
+        return furthest(model, outputs, predicted(model, ohlc))
     rng = generator(0, "export")
     wide = rng.normal(size=(N_CHECKED, model.n_seen_bars, N_FEATURES)) * 1.5
     features = (model.scaler.center + model.scaler.scale * wide).astype(np.float32)
-    said = dict(zip(output_names(model, takes), run_onnx(content, features), strict=True))
-    return furthest(model, said, _outputs(model, features.astype(np.float64)))
+    outputs = dict(zip(output_names(model, takes), run_onnx(content, features), strict=True))
+    return furthest(model, outputs, _outputs(model, features.astype(np.float64)))
 
 
 def predicted(model: ModelFile, ohlc: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what `predict` says of the prices `[windows, bars, 4]` that the model sees, by the outputs' names."""
+    """Return what `predict` gives for the prices `[windows, bars, 4]` that the model sees, by the outputs' names."""
     return _outputs(model, relative_features(ohlc))
 
 
@@ -442,18 +442,22 @@ def _outputs(model: ModelFile, features: np.ndarray) -> dict[str, np.ndarray]:
     return class_prob | {PAIR_OUTPUT: pair, NEAR_OUTPUT: near, POINTER_OUTPUT: curves}
 
 
-def furthest(model: ModelFile, said: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+def furthest(model: ModelFile, outputs: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
     """Return the largest difference of two predictions of the same windows, as a probability.
 
     Of two pairs of bars that are not the same, it is how much less likely the one is than the other by the model's own
     curves: where two pairs are as likely to the last digit, either is right.
     """
-    off = [float(np.abs(said[name] - expected[name]).max()) for name in (CLASS_OUTPUT, POINTER_OUTPUT) if name in said]
-    if PAIR_OUTPUT in said:
-        pair, curves = np.rint(said[PAIR_OUTPUT]).astype(np.int64), expected[POINTER_OUTPUT]
+    off = [
+        float(np.abs(outputs[name] - expected[name]).max())
+        for name in (CLASS_OUTPUT, POINTER_OUTPUT)
+        if name in outputs
+    ]
+    if PAIR_OUTPUT in outputs:
+        pair, curves = np.rint(outputs[PAIR_OUTPUT]).astype(np.int64), expected[POINTER_OUTPUT]
         best, found = (_likeness(model, curves, one) for one in (expected[PAIR_OUTPUT], pair))
         near = np.stack([mass_near(curves[..., i], pair[:, i], HIT_BARS) for i in (0, 1)], axis=1)
-        off += [float((best - found).max()), float(np.abs(said[NEAR_OUTPUT] - near).max())]
+        off += [float((best - found).max()), float(np.abs(outputs[NEAR_OUTPUT] - near).max())]
     return max(off)
 
 

@@ -115,19 +115,19 @@ def export_mt5(options: ExportOptions) -> dict[str, Any]:
 
 
 def expected_table(model: ModelFile, n_windows: int = N_TABLED) -> tuple[list[str], list[str]]:
-    """Return the columns and lines of made windows with what `predict` says of them.
+    """Return the columns and lines of made windows with what `predict` gives for them.
 
     Prices are those of float32, written to the last digit and without exponents; bars are counted from 0.
     """
     n_bars = model.n_seen_bars
     ohlc = checked_windows(n_windows, n_bars, seed=5)
-    told = predicted(model, ohlc)
+    expected = predicted(model, ohlc)
     header = [f"{kind}_{bar}" for bar in range(n_bars) for kind in PRICES]
     header += [f"{CLASS_OUTPUT}_{number}" for number in range(len(model.class_names))]
     header += [f"{end}_{what}" for what in (PAIR_OUTPUT, NEAR_OUTPUT) for end in ("start", "end")]
     lines = []
     for row, window in enumerate(ohlc.astype(np.float32)):
-        outputs = [*told[CLASS_OUTPUT][row], *told[PAIR_OUTPUT][row], *told[NEAR_OUTPUT][row]]
+        outputs = [*expected[CLASS_OUTPUT][row], *expected[PAIR_OUTPUT][row], *expected[NEAR_OUTPUT][row]]
         cells = [np.format_float_positional(price, trim="-") for price in window.ravel()]
         lines.append(",".join([*cells, *(f"{value:.9f}" for value in outputs)]))
     return header, lines

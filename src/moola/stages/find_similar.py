@@ -97,9 +97,9 @@ def rows_at(bars: Bars, from_us: int, to_us: int, symbol: str | None, path: Path
             f"--symbol must be one of {path} ({', '.join(names[:5])}), but it is {symbol!r}. Name one of these."
         )
     name = names[0] if symbol is None or names == [""] else symbol
-    said = f"from {utc_text(from_us)} to {utc_text(to_us)}"
+    span_text = f"from {utc_text(from_us)} to {utc_text(to_us)}"
     if to_us < from_us:
-        raise WrongUsage(f"--at must be START END in this order, but it is {said}. Swap the times.")
+        raise WrongUsage(f"--at must be START END in this order, but it is {span_text}. Swap the times.")
     one = np.array([name], dtype=object)
     placed = place_spans(Spans(np.array([from_us]), np.array([to_us]), one, one, one, one, np.zeros(1, np.int64)), bars)
     if not placed.met[0]:
@@ -107,7 +107,7 @@ def rows_at(bars: Bars, from_us: int, to_us: int, symbol: str | None, path: Path
         why = "reaches outside the bars" if placed.outside[0] else "meets no bar"
         raise WrongUsage(
             f"a marked span must lie within the bars of {path} ({utc_text(int(mine[0]))} to {utc_text(int(mine[-1]))}),"
-            f" but the one {said} {why}. Check --at and --timezone."
+            f" but the one {span_text} {why}. Check --at and --timezone."
         )
     return int(placed.first[0]), int(placed.last[0])
 

@@ -53,7 +53,7 @@ class LaterWindows:
     leak_proof: bool | None
 
     def record(self) -> dict[str, Any]:
-        """Return what a record of figures says of these windows."""
+        """Return the entry on these windows of a record of figures."""
         return {
             "data": str(self.path),
             "data_sha256": self.sha256,
@@ -81,14 +81,14 @@ def read_later(run: run_store.Run, options: LaterOptions) -> LaterWindows:
     leaks, leak_proof = _leaks(run, model, labelled, rows, options.data, sha256)
     if leaks and not options.allow_overlap:
         raise InvalidData.from_problems(options.data, in_file(leaks, options.data), ADVICE)
-    said = [str(leak) for leak in leaks]
-    for sentence in said:
+    reasons = [str(leak) for leak in leaks]
+    for sentence in reasons:
         log.warning("Not leak-proof: %s.", sentence)
     compare_bar_intervals(model, labelled.start_us, labelled.end_us)
     device = prepare_device("cpu", int(run.manifest.get("threads") or 0))
     part = np.full(len(rows), PART, dtype=object)
     predictions = predict_windows(model, table, rows, part, device).in_time_order()
-    return LaterWindows(options.data, sha256, table, predictions, said, leak_proof)
+    return LaterWindows(options.data, sha256, table, predictions, reasons, leak_proof)
 
 
 def _labelled_rows(table: WindowTable, model: ModelFile, path: Path) -> np.ndarray:

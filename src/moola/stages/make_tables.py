@@ -71,8 +71,8 @@ def cut_around_spans(options: WindowsOptions, path: Path) -> dict[str, Any]:
     refuse_out_of_range(options)
     if options.background is not None and options.stretches is None and not options.annotated:
         raise WrongUsage(
-            "--background comes from annotated stretches alone, for bars in no span say nothing, but none is given. "
-            "Say what was looked at: --annotated FROM TO, or --stretches FILE."
+            "--background comes from annotated stretches alone, for bars in no span are unlabelled, but none is given. "
+            "Name what was looked at: --annotated FROM TO, or --stretches FILE."
         )
     bars = read_named_bars(options.bars, options.symbol)
     spans = read_spans(path, options, bars)
@@ -82,7 +82,7 @@ def cut_around_spans(options: WindowsOptions, path: Path) -> dict[str, Any]:
         raise InvalidData(f"no span may have the class {BACKGROUND!r} beside --background. Rename it.")
     stretches = requested_stretches(options.stretches, options.annotated, options, bars)
     if len(stretches) and options.background is None:
-        log.info("Annotated stretches matter to background alone, and none is asked for (--background).")
+        log.info("Annotated stretches are used for background alone, and --background is not given.")
     placed = place_spans(spans, bars)
     window_bars = options.window_bars or window_bars_for(placed.last - placed.first + 1)
     starts = _starts(bars, window_bars, options.max_gap_hours)
@@ -112,7 +112,7 @@ def cut_around_spans(options: WindowsOptions, path: Path) -> dict[str, Any]:
 
 
 def _starts(bars: Bars, window_bars: int, max_gap_hours: float | None) -> np.ndarray:
-    """Tell which rows may be the first one of a window: enough bars follow, without too long a gap."""
+    """Return which rows may be the first one of a window: enough bars follow, without too long a gap."""
     is_whole = np.zeros(len(bars), dtype=bool)
     for symbol in bars.symbols:
         rows = np.flatnonzero(bars.symbol == symbol)
@@ -231,9 +231,9 @@ def check_bars(path: Path) -> dict[str, Any]:
                 "longest_gap_h": float(step.max() / 3.6e9) if len(step) else 0.0,
             }
         )
-    warnings = [said for symbol in bars.symbols for said in _doubts(bars, symbol, path)]
-    for said in warnings:
-        log.warning("%s", said)
+    warnings = [message for symbol in bars.symbols for message in _doubts(bars, symbol, path)]
+    for message in warnings:
+        log.warning("%s", message)
     return {"file": str(path), "n_bars": len(bars), "symbols": symbols, "warnings": warnings}
 
 
@@ -242,20 +242,20 @@ def _doubts(bars: Bars, symbol: str, path: Path) -> list[str]:
     mine = bars.symbol == symbol
     times, ohlc = bars.start_us[mine], bars.ohlc[mine]
     of = f"{symbol}: " if symbol else ""
-    said = []
+    messages = []
     if doubt := time_doubt(times):
-        said.append(f"{of}{doubt} ({path}). Check the times: --timestamp-unit, --day-first, --timestamp-format.")
+        messages.append(f"{of}{doubt} ({path}). Check the times: --timestamp-unit, --day-first, --timestamp-format.")
     found = split_doubts(times, ohlc)
     for one in found[:SPLITS_TOLD]:
         row = f"row {one.bar}" if len(bars.symbols) == 1 else f"bar {one.bar} of the symbol"
         when = utc_text(times[one.bar])
-        said.append(
+        messages.append(
             f"{of}{row} ({when}) opens at {one.open_after:g} after a close of {one.close_before:g}, "
             f"as after a split of {one.name}: earlier prices look unadjusted ({path}). Adjust them."
         )
     if len(found) > SPLITS_TOLD:
-        said.append(f"{of}{len(found) - SPLITS_TOLD} more bars look like splits ({path}).")
-    return said
+        messages.append(f"{of}{len(found) - SPLITS_TOLD} more bars look like splits ({path}).")
+    return messages
 
 
 def import_bars(options: ImportOptions) -> dict[str, Any]:
@@ -314,11 +314,11 @@ def label_windows(table: WindowTable, n_windows: int | None, name: Path | str) -
     refuse_number("n_windows", COUNT, n_windows)
     labelled, counts = label_by_rule(table, n_windows)
     if not len(labelled):
-        said = ", ".join(f"{count} {reason.removeprefix('unlabelled: ')}" for reason, count in counts.items())
+        reasons = ", ".join(f"{count} {reason.removeprefix('unlabelled: ')}" for reason, count in counts.items())
         too_short = counts.get("unlabelled: window_too_short") == len(table)
         advice = f"Cut windows of at least {least_window_bars()} bars" if too_short else "Give more bars"
         raise InvalidData(
-            f"{name} must have windows that the rule labels, but it labels none of {len(table)} ({said}). {advice}."
+            f"{name} must have windows that the rule labels, but it labels none of {len(table)} ({reasons}). {advice}."
         )
     return labelled, counts
 

@@ -193,7 +193,7 @@ def _named(recorded: Any) -> str:
 
 def _trust(content: CardContent) -> str:
     if content.trust is None:
-        return f"**{QUESTION} Not asked yet:** `moola eval --run {content.manifest['run_id']}` answers here."
+        return f"**{QUESTION} Not evaluated yet:** `moola eval --run {content.manifest['run_id']}` answers here."
     return f"**{_plain(content.trust)}**"
 
 
@@ -307,11 +307,11 @@ def labelled_by(annotators: list[str]) -> str:
     """Name who labelled the rows, and whether that is a rule or a person."""
     if not annotators:
         return "the data does not name the annotator"
-    said = [
+    lines = [
         f"the published rule `{_plain(name)}`, not a person" if name.startswith(RULE) else f"`{_plain(name)}`"
         for name in annotators
     ]
-    return f"given by {' and '.join(said)}"
+    return f"given by {' and '.join(lines)}"
 
 
 def _limits(content: CardContent) -> str:
@@ -320,7 +320,7 @@ def _limits(content: CardContent) -> str:
         "- Made to find windows like the labelled ones in later bars of the same market and interval, for a person to "
         "look at. Other markets, intervals and annotators are untried.",
         "- No forecast and no trade signal: a window shows the bars after the expansion too, and whether a pattern "
-        "makes money was never asked.",
+        "makes money was not evaluated.",
         f"- {found['n_windows']} windows were evaluated, in blocks of {found['block_windows']}: differences within an "
         f"interval are not significant.",
     ]

@@ -58,7 +58,7 @@ SETTINGS = """\
 # Least probability of an event.
 # min_prob = 0.2
 # With --follow, a program of yours that gets each event as a JSON line on its stdin.
-# on_event = "python3 tell.py"
+# on_event = "python3 notify.py"
 """
 
 

@@ -41,7 +41,7 @@ SCRATCH_HIDDEN, SCRATCH_LAYERS = 128, 2
 
 
 def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: ProcessGroup = ALONE) -> dict[str, Any]:
-    """Learn what the pretext tasks ask of windows without labels; keep the encoder of the best validation epoch.
+    """Learn the pretext tasks on windows without labels; keep the encoder of the best validation epoch.
 
     Every process of a team calls this with the same options; the first one writes.
     """

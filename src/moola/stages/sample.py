@@ -77,7 +77,7 @@ def sample(options: SampleOptions) -> dict[str, Any]:
 
 
 def _moved(value: Any, old: str, new: str) -> Any:
-    """Return a record with the paths of the temporary folder told as those of the output."""
+    """Return a record with the paths of the temporary folder given as those of the output."""
     if isinstance(value, dict):
         return {key: _moved(item, old, new) for key, item in value.items()}
     if isinstance(value, list):

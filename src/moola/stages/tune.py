@@ -189,7 +189,7 @@ def merged(path: Path, values: dict[str, Any], comment: list[str]) -> str:
     new = "\n".join(lines) + "\n"
     if _parsed(new) != _expected(_parsed(text), values):
         raise WrongUsage(
-            f"--output must have a [train] table of plain lines, but {path} is written otherwise. "
+            f"--output must have a [train] table of plain lines, but {path} has another layout. "
             "Name another --output and carry the values over by hand."
         )
     return new

@@ -204,7 +204,7 @@ def _csv(path: Path) -> Iterator[pl.DataFrame]:
 
 RECORD = np.dtype([("start_us", "<i8"), ("ohlc", "<f8", (4,))])
 NAME = "bars_{:06d}.bin"
-# Bars that tell a symbol's usual time from bar to bar.
+# Bars that give a symbol's usual time from bar to bar.
 INTERVAL_BARS = 65_536
 
 

@@ -57,8 +57,8 @@ def cut_within_gaps(
     if not len(found):
         steps = (np.diff(bars.start_us[bars.symbol == symbol]) for symbol in bars.symbols)
         raise InvalidData(no_window(name, len(bars), window_bars, n_dropped, limits, steps))
-    if said := dropped_sentence(n_dropped, len(found) + n_dropped, limits):
-        log.log(logging.WARNING if n_dropped > len(found) else logging.INFO, said)
+    if sentence := dropped_sentence(n_dropped, len(found) + n_dropped, limits):
+        log.log(logging.WARNING if n_dropped > len(found) else logging.INFO, sentence)
     return found
 
 
@@ -99,7 +99,7 @@ def no_window(
     if not n_dropped:
         return f"{head}: no symbol has so many. Give more bars, or lower --window-bars."
     longest = [least_gap_us(step, window_bars) for step in steps_us if len(step) >= window_bars - 1]
-    # Rounded up, so that the number that is told does keep a window.
+    # Rounded up, so that the reported number does keep a window.
     least = math.ceil(min(longest) / 3.6e7) / 100
     return (
         f"{head}: each holds one above {hours(limits_s)}. "

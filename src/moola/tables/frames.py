@@ -285,7 +285,7 @@ def csv_header(content: bytes, separator: str = ",") -> list[str]:
         truncate_ragged_lines=True,
     )
     texts = [str(name) for name in names.row(0) if name is not None]
-    # Numbers are no names but a first row: what is missing then is a header, and that is told.
+    # Numbers are no names but a first row: what is missing then is a header, and that is reported.
     twice = [name for name in texts if texts.count(name) > 1 and not name[:1].isdigit()]
     if twice:
         raise pl.exceptions.DuplicateError(f"{texts.count(twice[0])} columns are named {twice[0]!r}")

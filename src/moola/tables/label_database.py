@@ -197,7 +197,7 @@ def _objects(connection: sqlite3.Connection) -> set[tuple[str, str, str, str | N
 
 
 def backup_database(source: sqlite3.Connection, target: Path) -> None:
-    """Copy an open store, whoever saves meanwhile, to a path where no file is yet: atomically.
+    """Copy an open store, even while another process saves, to a path where no file is yet: atomically.
 
     Raises
     ------

@@ -155,7 +155,7 @@ class WindowLabel:
         ordered = sorted(self.expansions, key=lambda expansion: (expansion.start_us, expansion.end_us))
         return "+".join(expansion.label for expansion in ordered) or "none"
 
-    def says_the_same(self, other: WindowLabel) -> bool:
+    def has_same_content(self, other: WindowLabel) -> bool:
         """Return whether two labels differ in nothing but the number and time of their save."""
         return replace(self, revision=0, saved_us=0) == replace(other, revision=0, saved_us=0)
 
@@ -264,7 +264,7 @@ class LabelStore:
             with self._lock, database_errors(self.path):
                 if self._version() < SCHEMA_VERSION:
                     self._upgrade()
-                # One state of the file, whoever saves meanwhile.
+                # One state of the file, even while another process saves.
                 self._execute("BEGIN")
                 self._verify()
                 self._execute("COMMIT")
@@ -357,7 +357,7 @@ class LabelStore:
                 self._execute("INSERT OR IGNORE INTO instruments (symbol, bar_us) VALUES (?, ?)", (symbol, length))
 
     def backup(self, target: Path) -> None:
-        """Copy the store as it now is to a new file, whoever saves meanwhile.
+        """Copy the store as it now is to a new file, even while another process saves.
 
         Raises
         ------
@@ -694,7 +694,7 @@ class LabelStore:
 
     def _numbered(self, query: str, values: Iterable[Any]) -> list[tuple[int, WindowLabel, int]]:
         """Return labels with their number in the file and the revision whose content they are, unchecked."""
-        # One statement for both tables reads one state of the file, whoever saves meanwhile.
+        # One statement for both tables reads one state of the file, even while another process saves.
         rows = self._execute(
             f"SELECT q.*, e.start_us, e.end_us, e.label FROM ({query}) AS q {WITH_MARKS}",  # noqa: S608
             tuple(values),

@@ -74,7 +74,7 @@ class Predictions:
         return bool((self.predicted_bar >= 0).any())
 
     def close_us(self, window_bars: int) -> np.ndarray | None:
-        """When the last bar of each window is over, by what the times of windows so long tell; None without times."""
+        """When the last bar of each window is over, from the times of windows of that length; None without times."""
         if self.start_us is None or self.end_us is None:
             return None
         return closing_us(self.start_us, self.end_us, window_bars)

@@ -61,7 +61,7 @@ class Rows:
 
 
 def read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
-    """Read a file of spans: a table, or a Label Studio export of long series, told apart by content.
+    """Read a file of spans: a table, or a Label Studio export of long series, recognised by content.
 
     Times are in UTC, as the file has them; symbols are those of the bars, and spans of other symbols are passed over,
     which is said.
@@ -245,7 +245,7 @@ def _times(
     columns = [rows.frame[name].alias("time") for name in ("start", "end")]
     if columns[0].dtype != columns[1].dtype:
         columns = [column.cast(pl.String) for column in columns]
-    # A row's start, then its end: clocks that go back are told by the order.
+    # A row's start, then its end: clocks that go back are resolved by the order.
     order = np.arange(2 * n).reshape(2, n).T.ravel()
     found: list[Problem] = []
     times = utc_times(as_numbers(pl.concat(columns)[order]), _import_options(path, reading), found)
@@ -305,7 +305,7 @@ def _of_symbols(spans: Spans, bars: Bars, path: Path) -> Spans:
     if of_bars == [""]:
         if len(named) > 1:
             raise WrongUsage(
-                f"spans of {len(named)} symbols ({', '.join(named[:5])}) need bars that say whose they are, but the "
+                f"spans of {len(named)} symbols ({', '.join(named[:5])}) need bars with a symbol, but the "
                 f"bars name none ({path}). Name them with --symbol."
             )
         # Of one symbol both are, so that a store keeps them apart from others.
@@ -428,7 +428,7 @@ def _met_none(spans: Spans, placed: PlacedSpans, bars: Bars) -> list[Problem]:
 
 def _advice(lost: np.ndarray) -> str:
     if lost.all():
-        return "Check --bars and --timezone: not one span lies on these bars."
+        return "Check --bars and --timezone: no span is on these bars."
     return "Check --bars and --timezone; --drop-outside leaves these spans out and counts them."
 
 
@@ -556,8 +556,8 @@ def named_times(
     rows = Rows(pl.DataFrame({"start": words[::2], "end": words[1::2]}), np.arange(n), False)
     from_us, to_us = _times(rows, reading, Path(option), problems, bars)
     if problems:
-        said = "; ".join(problem.detail or problem.rule for problem in problems)
-        raise WrongUsage(f"{option} must be two times, but {' '.join(words)!r} is not ({said}). Write them again.")
+        reasons = "; ".join(problem.detail or problem.rule for problem in problems)
+        raise WrongUsage(f"{option} must be two times, but {' '.join(words)!r} is not ({reasons}). Write them again.")
     return from_us, to_us
 
 
@@ -597,7 +597,7 @@ def _studio_rows(path: Path, reading: SpanReading, bars: Bars) -> Rows | None:
         groups = [group for group in groups if _on_bars(_rows_of_tasks(group, path), reading, path, bars)]
     if len(groups) != 1:
         raise WrongUsage(
-            f"tasks of several series need to be told apart, but the spans of {len(groups) or 'none'} of them fit "
+            f"tasks of several series must be distinguishable, but the spans of {len(groups) or 'none'} of them fit "
             f"these bars ({', '.join(dict.fromkeys(task.name for task in tasks))[:300]}, in {path}). Name them with "
             "--task, or the bars with --symbol."
         )
@@ -605,7 +605,7 @@ def _studio_rows(path: Path, reading: SpanReading, bars: Bars) -> Rows | None:
 
 
 def _on_bars(rows: Rows, reading: SpanReading, path: Path, bars: Bars) -> bool:
-    """Tell whether all spans of a series lie on the bars."""
+    """Return whether all spans of a series lie on the bars."""
     problems: list[Problem] = []
     start_us, end_us = _times(rows, reading, path, problems, bars)
     symbol = np.full(len(start_us), bars.symbols[0], dtype=object)

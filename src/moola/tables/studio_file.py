@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 512 << 20
 LABELS = "timeserieslabels"
 ADVICE = "Export it again from Label Studio."
-# What JSON-MIN and CSV say of an annotation besides the fields of its task.
+# What JSON-MIN and CSV hold of an annotation besides the fields of its task.
 OWN_FIELDS = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time")
 
 
@@ -157,8 +157,8 @@ def _person(value: Any) -> str:
 def chosen(tasks: list[Task], asked: tuple[str, ...], symbols: list[str], path: Path) -> list[list[Task]]:
     """Return the tasks that were asked for, by id or file name; else those of the bars' symbols; as one group.
 
-    A task belongs to the symbol that its data or its file name tells. Where bars or tasks name none, each series is a
-    group of its own, and the bars must tell which is theirs.
+    A task belongs to the symbol that its data or its file name gives. Where bars or tasks name none, each series is a
+    group of its own, and the bars must name which is theirs.
 
     Raises
     ------
@@ -175,8 +175,8 @@ def chosen(tasks: list[Task], asked: tuple[str, ...], symbols: list[str], path: 
     if any(symbol for _, symbol in known):
         left_out = [task.name for task, symbol in known if not symbol]
         if left_out:
-            said = (len(left_out), ", ".join(dict.fromkeys(left_out)))
-            log.info("%d tasks of other series are passed over: %s (--task takes them).", *said)
+            left_out_text = (len(left_out), ", ".join(dict.fromkeys(left_out)))
+            log.info("%d tasks of other series are passed over: %s (--task takes them).", *left_out_text)
         return [[replace(task, symbol=symbol) for task, symbol in known if symbol]]
     named = sorted({task.symbol for task, _ in known if task.symbol})
     if named and symbols != [""]:
@@ -205,7 +205,7 @@ def _asked(tasks: list[Task], asked: tuple[str, ...], symbols: list[str], path: 
 
 
 def _symbol_of(task: Task, symbols: list[str]) -> str:
-    """Return the symbol of the bars that a task's data or file name tells; the empty string where none is told."""
+    """Return the symbol of the bars that a task's data or file name gives; the empty string where there is none."""
     for symbol in sorted(symbols, key=len, reverse=True):
         if symbol and _bare(symbol) == _bare(task.symbol):
             return symbol

@@ -329,7 +329,7 @@ def is_relative_frame(rows: pl.DataFrame, frame: pl.LazyFrame, path: Path | str)
 
 
 def windows_frame(table: WindowTable, whole: WindowTable) -> pl.DataFrame:
-    """Lay windows out as the columns of the file; `whole` is all of them, and tells which columns there are."""
+    """Lay windows out as the columns of the file; `whole` is all of them, and decides which columns there are."""
     columns: dict[str, pl.Series] = {"window_id": pl.Series(table.window_id, dtype=pl.String)}
     if whole.has_symbols:
         columns["symbol"] = pl.Series(table.symbol.tolist(), dtype=pl.String)
@@ -523,6 +523,6 @@ def write_windows(path: Path, table: WindowTable) -> None:
 def write_window_pieces(path: Path, rows: WindowTable, pieces: Iterator[WindowTable]) -> None:
     """Write windows that come some at a time to the bytes that `write_windows` gives.
 
-    `rows` is all of them, prices and features or not: it tells which columns the file has.
+    `rows` is all of them, prices and features or not: it decides which columns the file has.
     """
     write_frames(path, (windows_frame(piece, rows) for piece in pieces), PIECE_WINDOWS)

@@ -183,7 +183,7 @@ class ProcessGroup:
     Attributes
     ----------
     rank
-        Number of this process; 0 writes files and speaks.
+        Number of this process; 0 writes files and reports.
     size
         How many there are.
     """
@@ -193,7 +193,7 @@ class ProcessGroup:
 
     @property
     def leads(self) -> bool:
-        """Return whether this process writes files and speaks."""
+        """Return whether this process writes files and reports."""
         return self.rank == 0
 
     def share(self, n: int) -> slice:

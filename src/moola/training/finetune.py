@@ -168,7 +168,7 @@ class EncoderProof:
         if self.frozen != (after == self.before):
             state = "frozen but its weights moved" if self.frozen else "trained but its weights did not move"
             raise OperationFailed(
-                f"the encoder must end as --freeze-encoder asks, but it was {state} "
+                f"the encoder must end as --freeze-encoder demands, but it was {state} "
                 f"({self.before[:12]} -> {after[:12]}). Raise --learning-rate or --epochs."
             )
         return {"frozen": self.frozen, "digest_before": self.before, "digest_after": after}

@@ -123,7 +123,7 @@ class LinearFit:
 
     @property
     def judged(self) -> Bool[np.ndarray, " windows"]:
-        """Tell which rows have out-of-fold logits."""
+        """Return which rows have out-of-fold logits."""
         return np.isfinite(self.out_of_fold_logits).all(axis=1)
 
 

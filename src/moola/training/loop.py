@@ -327,7 +327,7 @@ def epoch_lines(label: str, every_s: float = EVERY_S) -> Callable[[dict[str, Any
             stage = f", {row['stage']}" if "stage" in row else ""
             of = f" of {row['n_epochs']}" if "n_epochs" in row else ""
             # Linear heads have one optimum, and no epochs on the way.
-            said = "linear heads fitted" if "class_penalty" in row else f"epoch {row['epoch']}{of}"
-            print(f"{label}{stage}: {said}", file=sys.stderr, flush=True)
+            state = "linear heads fitted" if "class_penalty" in row else f"epoch {row['epoch']}{of}"
+            print(f"{label}{stage}: {state}", file=sys.stderr, flush=True)
 
     return show

@@ -130,7 +130,7 @@ class Arm(nn.Module):
         return {}
 
     def loss(self, view: View, targets: dict[str, Tensor]) -> Float[Tensor, ""]:
-        """State how far the encoder's vectors are from telling the targets."""
+        """State how far the encoder's vectors are from predicting the targets."""
         raise NotImplementedError
 
 
@@ -314,7 +314,7 @@ def draw_mask(plan: MaskPlan, rng: np.random.Generator, n_windows: int, n_bars: 
     return MASKS[plan.strategy](rng, n_windows, n_bars, plan.mask_ratio, plan.patch_bars)
 
 
-# The pace by which the encoder scales returns is measured in what it is shown: a few bars do not tell it.
+# The pace by which the encoder scales returns is measured in what it is shown: a few bars are too few.
 MIN_SHARED = 0.25
 HIDDEN_SHARE = 0.5
 # Weight of another window in the same place, beside 1 for the same window in the other crop.
@@ -436,7 +436,7 @@ def contrast(
     Notes
     -----
     SoftCLT's weights are made to sum to 1 at each anchor, so that a uniform guess loses the logarithm of the
-    number of candidates. One window alone has nothing to be told from: only bars are contrasted then. The
+    number of candidates. One window alone has nothing to be distinguished from: only bars are contrasted then. The
     loss of a perfect guess is not 0 but the entropy of the weights.
     """
     n_windows, bars_each = len(first), 1

@@ -134,7 +134,7 @@ class StructureArm(Arm):
         return functional.smooth_l1_loss(self.predict(view.encoded), target) / self.blind
 
 
-# Task `moves`: point at the moves of random definitions, and tell the state around them.
+# Task `moves`: point at the moves of random definitions, and predict the state around them.
 
 
 N_DEFINITIONS = 27
@@ -214,11 +214,11 @@ class MovesArm(Arm):
         pointing = (-(curve * log_prob).sum(dim=(2, 3)) * found).sum() / n_found / 2 / math.log(n_bars)
         # No gradient through the curves: the state must not bend where they point.
         pooled = torch.einsum("wbh,wdbp->wdph", view.encoded, log_prob.exp().detach()).flatten(2)
-        said = torch.einsum("wdh,dhs->wds", pooled, self.readers[chosen]) + self.bias[chosen]
+        predicted = torch.einsum("wdh,dhs->wds", pooled, self.readers[chosen]) + self.bias[chosen]
         true = (targets["states"] - self.center[chosen]) / self.spread[chosen]
-        telling = functional.smooth_l1_loss(said, true, reduction="none").mean(dim=2)
-        telling = 2 * (telling * found).sum() / n_found
-        return (CURVE_WEIGHT * pointing + telling) / (CURVE_WEIGHT + 1)
+        errors = functional.smooth_l1_loss(predicted, true, reduction="none").mean(dim=2)
+        errors = 2 * (errors * found).sum() / n_found
+        return (CURVE_WEIGHT * pointing + errors) / (CURVE_WEIGHT + 1)
 
 
 class WideMovesArm(MovesArm):

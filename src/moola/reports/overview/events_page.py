@@ -96,7 +96,7 @@ def _packed_symbol(symbol: SymbolOverview) -> dict[str, Any]:
 def packed_bars(start_us: np.ndarray, ohlc: np.ndarray) -> dict[str, Any]:
     """Pack bars as differences, which compress well: times in milliseconds, prices in steps of their seventh digit.
 
-    A close is told from the close before, an open from that too, high and low from the bar's body.
+    A close is stored as the step from the close before, an open from that too, high and low from the bar's body.
     """
     if not len(start_us):
         return {"n": 0, "decimals": 0, "times": "", "prices": ""}

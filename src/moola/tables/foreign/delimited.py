@@ -92,7 +92,7 @@ def _example(rows: list[list[str]]) -> str:
 SEPARATORS = (",", ";", "\t", "|")
 TYPED = {"\\t": "\t", "tab": "\t", "\\|": "|"}
 SHOWN = {"\t": r"\t"}
-# Lines that tell how the file is laid out; nobody writes a longer note before a header.
+# Lines that show how the file is laid out; nobody writes a longer note before a header.
 HEAD_LINES = 200
 MOST_HEADER_LINES = 3
 NUMBER = re.compile(r"[-+]?[$€£¥]?(\d[\d.,'’ \u00a0\u202f]*|\.\d+)([eE][-+]?\d+)?")

@@ -140,7 +140,7 @@ def row_problems(table: ForeignTable, raw: pl.DataFrame) -> list[Problem]:
         lost = table.frame[name].is_null()
         problems += broken_rule(f"{name} must be a number", lost, lambda row, cells=cells: f"found {cells[row]!r}")
     prices = _prices(table)
-    # A missing number is told above; the rules are of bars that have all four.
+    # A missing number is reported above; the rules are of bars that have all four.
     whole = ~table.frame.select(pl.any_horizontal(pl.col(*OHLC).is_null())).to_series().to_numpy()
     rows = np.flatnonzero(whole)
     for problem in price_problems(prices[rows]):

@@ -32,7 +32,7 @@ WRITTEN = re.compile(
 )
 # What a format reads of a text is one run of anything; what stands for %Z is a word.
 DIRECTIVE = re.compile(r"%[-_0^#]?[A-Za-z.%]\d?f?")
-# Order of the three numbers of a date, by the name that is told.
+# Order of the three numbers of a date, by the name that is reported.
 ORDERS = {"day first": (2, 1, 0), "month first": (2, 0, 1), "year first": (0, 1, 2)}
 
 
@@ -43,7 +43,7 @@ def read_texts(text: pl.Series, options: ImportOptions, problems: list[Problem])
     -------
     tuple
         Naive times, null where a row is no time, and the text of each row's zone (null where it has none); None in
-        place of times whose day and month cannot be told apart, which is a problem added.
+        place of times whose day and month are ambiguous, which is a problem added.
     """
     parts = text.str.extract_groups(WRITTEN.pattern).struct.unnest()
     numbers = {name: _number(parts[name]) for name in ("y", "m", "d", "a", "b", "c", "h", "min", "s")}
@@ -165,7 +165,7 @@ def _time_of_day(parts: pl.DataFrame, numbers: dict[str, np.ndarray]) -> tuple[n
 
 
 def read_formatted(text: pl.Series, form: str, problems: list[Problem]) -> tuple[pl.Series, pl.Series | None]:
-    """Read times of a format; polars' reason is told where it refuses the format and Python does too.
+    """Read times of a format; polars' reason is reported where it refuses the format and Python does too.
 
     Returns
     -------
@@ -368,7 +368,7 @@ def _problem(naive: pl.Series, lost: pl.Series, rule: str) -> Problem:
 
 
 def _resolve_by_order(naive: pl.Series, shift: pl.Series, twice: np.ndarray, symbols: pl.Series | None) -> np.ndarray:
-    """Return for each row 0 for the first of the two hours, 1 for the second, -1 where the order does not tell."""
+    """Return for each row 0 for the first of the two hours, 1 for the second, -1 where the order does not decide."""
     time_us, shift_us = (column.cast(pl.Int64).fill_null(0).to_numpy() for column in (naive, shift))
     which = np.where(twice, -1, 0)
     known = naive.is_not_null().to_numpy()
