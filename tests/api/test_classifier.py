@@ -43,7 +43,9 @@ def fitted():
 def test_the_network_is_the_one_that_train_makes_of_the_same_rows(sample, moola):
     labelled = "data/processed/labeled/train_latest.parquet"
     assert moola("split", "--data", labelled, "--test", "0", "--output", "split.json").code == 0
-    run = moola("train", "--data", labelled, "--split", "split.json", "--n-heads", "2", "--json").json
+    run = moola(
+        "train", "--data", labelled, "--split", "split.json", "--n-heads", "2", "--augment-data", "true", "--json"
+    ).json
     windows = read_windows(labelled)
     again = WindowClassifier(hidden_dim=6, num_layers=1, n_heads=2, epochs=1, device="cpu")
     mine = again.fit(windows, windows["label"]).model_.file

@@ -163,7 +163,7 @@ def test_spans_go_in_and_out_and_are_cut_with_every_step_said(moola, charted):
 
 
 def test_the_form_of_an_export_comes_of_the_file_of_options_too(moola, charted):
-    assert "no annotated stretch: bars in no span say nothing" in moola(*IMPORT).out
+    assert "no annotated stretch: bars in no span stay unlabelled" in moola(*IMPORT).out
     Path("moola.toml").write_text('["labels export"]\nas = "spans"\n')
     answer = moola("labels", "export", "--store", "l.db", "--output", "o.csv")
     assert (answer.code, answer.out.splitlines()[0]) == (0, "41 spans (15 bear, 26 bull) by ana in o.csv"), answer.err

@@ -28,7 +28,7 @@ def answer_in(text: str) -> str:
 def test_eval_gate_card_report_and_page_of_a_scan_say_the_same(two_runs, moola):
     run, _ = two_runs
     card = RUNS / run / "model_card.md"
-    assert "Not asked yet" in answer_in(card.read_text())
+    assert "Not evaluated yet" in answer_in(card.read_text())
     said = answer_in(moola("eval", "--run", run).out)
     assert "Not yet better than guessing" in said or "Better than guessing, not than the from-scratch run" in said
     assert answer_in(moola("gate", "--run", run).out) == said
