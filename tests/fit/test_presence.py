@@ -299,6 +299,22 @@ def test_pieces_that_nobody_marked_are_never_background(tmp_path: Path) -> None:
     assert np.median(events.event_prob[hit]) >= np.median(prob[right]) - 0.1
 
 
+def test_nobody_is_asked_of_bars_that_he_did_not_look_at() -> None:
+    """Anna marks every planted piece; bert looked at the first third, and marks every one there."""
+    bars, spans, classes = planted_chart(5)
+    inside = spans[:, 1] < TAUGHT
+    early = spans[:, 1] < TAUGHT // 3
+    bar, label = np.concatenate([spans[inside], spans[early]]), np.concatenate([classes[inside], classes[early]])
+    who = np.array(["anna"] * int(inside.sum()) + ["bert"] * int(early.sum()), dtype=object)
+    order = np.argsort(bar[:, 0], kind="stable")
+    known = Bars(bars.start_us[:TAUGHT], bars.ohlc[:TAUGHT], bars.symbol[:TAUGHT])
+    looked = {"anna": np.arange(TAUGHT) >= 0, "bert": np.arange(TAUGHT) < TAUGHT // 3}
+    marked = Marked(known, bar[order], label[order], np.array([[0, TAUGHT]]), annotator=who[order], looked=looked)
+    presence = fit_presence(small_model(bars), [marked], CPU, 11)
+    anna, bert = (presence.of_person(name).calibrated(np.array([0.9]))[0] for name in ("anna", "bert"))
+    assert abs(anna - bert) < 0.2
+
+
 def test_people_who_mark_alike_share_a_model_and_each_has_an_offset() -> None:
     """Anna marks every planted piece, bert each third: the same pieces are less probable to be marked by him."""
     bars, spans, classes = planted_chart(5)

@@ -435,6 +435,9 @@ def test_stretches_come_of_a_file_or_of_words_and_go_back(tmp_path):
     assert (words.from_us.tolist(), words.to_us.tolist()) == (found.from_us.tolist(), found.to_us.tolist())
     with pytest.raises(InvalidData, match="an annotated stretch must hold bars"):
         named_stretches((at(310), at(320)), PLAIN, BARS)
+    path.write_text(f"from,to\n{at(9)},{at(5)}\n")
+    with pytest.raises(InvalidData, match="must not end before it begins, but 1 does not, first at line 2"):
+        read_stretches(path, PLAIN, BARS)
     for wrong in (("2020-01-01", "x"), (at(0),)):
         with pytest.raises(WrongUsage, match="--annotated must be"):
             named_stretches(wrong, PLAIN, BARS)

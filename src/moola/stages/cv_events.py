@@ -40,11 +40,11 @@ from moola.tables.bar_table import read_bars
 from moola.tables.frames import write_frame
 from moola.tables.span_file import (
     Stretches,
+    bars_looked_at,
     bars_of,
     read_spans,
     read_stretches,
     spans_on_bars,
-    stretch_rows,
     write_spans,
     write_stretches,
 )
@@ -58,12 +58,12 @@ IN_FOLD = ("pretrained_encoder", "freeze_encoder", "head", "mirror_classes", "ep
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars, the spans that they meet, and which bars a person looked at."""
+    """Bars, the spans that they meet, and which bars each person looked at; the empty name is everybody's."""
 
     bars: Bars
     spans: Spans
     rows: np.ndarray
-    annotated: np.ndarray
+    looked: dict[str, np.ndarray]
 
     @property
     def window_bars(self) -> int:
@@ -146,13 +146,16 @@ def _read(options: CvOptions) -> Chart:
     bars = bars_of(spans, bars)
     spans, _ = spans_on_bars(spans, bars, options.spans, drop_outside=False)
     placed = place_spans(spans, bars)
-    annotated = np.zeros(len(bars), dtype=bool)
     stretches = read_stretches(options.stretches, reading, bars)
-    for row in range(len(stretches)):
-        annotated[stretch_rows(stretches, row, bars)] = True
+    looked = {name: bars_looked_at(stretches.take(stretches.annotator == name), bars) for name in
+              ("", *stretches.annotators)}  # fmt: skip
     rows = np.stack([placed.first, placed.last], axis=1)
-    kept = np.flatnonzero(annotated[rows[:, 0]] & annotated[rows[:, 1]])
-    return Chart(bars, spans.take(kept), rows[kept], annotated)
+    whole = np.zeros(len(rows), dtype=bool)
+    for name in spans.annotators:
+        own = spans.annotator == name
+        whole[own] = bars_looked_at(stretches, bars, name)[rows[own]].all(axis=1)
+    kept = np.flatnonzero(whole)
+    return Chart(bars, spans.take(kept), rows[kept], looked)
 
 
 def _folds(options: CvOptions, chart: Chart) -> Iterator[Fold]:
@@ -248,11 +251,7 @@ def _beside(bars: Bars, inside: np.ndarray) -> np.ndarray:
 
 def _stretches(chart: Chart, among: np.ndarray) -> Stretches:
     """Return annotated stretches as far as they lie among some bars."""
-    chosen = chart.annotated & among
-    new = np.concatenate([[True], chart.bars.symbol[1:] != chart.bars.symbol[:-1]])
-    begins = np.flatnonzero(chosen & (new | ~np.concatenate([[False], chosen[:-1]])))
-    ends = np.flatnonzero(chosen & np.concatenate([new[1:] | ~chosen[1:], [True]]))
-    return Stretches(chart.bars.start_us[begins], chart.bars.start_us[ends], chart.bars.symbol[begins])
+    return Stretches.on_bars(chart.bars, {name: seen & among for name, seen in chart.looked.items()})
 
 
 def _write_bars(path: Path, bars: Bars) -> None:

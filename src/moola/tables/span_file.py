@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from moola.core.bars import Bars, bar_interval_us, bar_lengths_us, utc_text
 from moola.core.spans import PlacedSpans, Spans, bare_symbol, is_one_line, place_spans, share_bars, symbol_among
@@ -302,14 +302,27 @@ def _overlaps(spans: Spans, placed: PlacedSpans) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Stretches:
-    """Stretches of charts that a person looked at, first and last moment included; empty texts hold for all."""
+    """Stretches of charts that a person looked at, first and last moment included.
+
+    An empty symbol is that of bars without one; an empty annotator is whoever marked spans there.
+    """
 
     from_us: np.ndarray
     to_us: np.ndarray
     symbol: np.ndarray
+    annotator: np.ndarray
 
     def __len__(self) -> int:
         return len(self.from_us)
+
+    @property
+    def annotators(self) -> list[str]:
+        """People whom the stretches name, sorted."""
+        return sorted({name for name in self.annotator.tolist() if name})
+
+    def take(self, rows: np.ndarray) -> Stretches:
+        """Return some stretches, by their numbers or a mask."""
+        return Stretches(self.from_us[rows], self.to_us[rows], self.symbol[rows], self.annotator[rows])
 
     @staticmethod
     def joined(several: list[Stretches]) -> Stretches:
@@ -317,20 +330,36 @@ class Stretches:
         known = {
             key
             for one in several
-            for key in zip(one.symbol.tolist(), one.from_us.tolist(), one.to_us.tolist(), strict=True)
+            for key in zip(
+                one.symbol.tolist(), one.from_us.tolist(), one.to_us.tolist(), one.annotator.tolist(), strict=True
+            )
         }
-        symbol, from_us, to_us = zip(*sorted(known), strict=True) if known else ((), (), ())
+        symbol, from_us, to_us, people = zip(*sorted(known), strict=True) if known else ((), (), (), ())
         times = [np.array(values, dtype=np.int64) for values in (from_us, to_us)]
-        return Stretches(times[0], times[1], np.array(symbol, dtype=object))
+        return Stretches(times[0], times[1], np.array(symbol, dtype=object), np.array(people, dtype=object))
+
+    @staticmethod
+    def on_bars(bars: Bars, masks: dict[str, np.ndarray]) -> Stretches:
+        """Return the stretches of the bars that each person looked at, as `bars_looked_at` tells them."""
+        pieces = []
+        new = np.concatenate([[True], bars.symbol[1:] != bars.symbol[:-1]])
+        for name, seen in masks.items():
+            begins = np.flatnonzero(seen & (new | ~np.concatenate([[False], seen[:-1]])))
+            ends = np.flatnonzero(seen & np.concatenate([new[1:] | ~seen[1:], [True]]))
+            names = np.full(len(begins), name, dtype=object)
+            pieces.append(Stretches(bars.start_us[begins], bars.start_us[ends], bars.symbol[begins], names))
+        return Stretches.joined(pieces)
 
 
 def read_stretches(path: Path, reading: SpanReading, bars: Bars) -> Stretches:
-    """Read annotated stretches: a table of `from`, `to` and, where known, `symbol`.
+    """Read annotated stretches: a table of `from`, `to` and, where known, `symbol` and `annotator`.
+
+    With `annotator` those of other people are left out; those that name nobody stay.
 
     Raises
     ------
     InvalidData
-        The file is no such table, or a stretch ends before it begins or holds no bar.
+        The file is no such table, a stretch ends before it begins or holds no bar, or none is of the annotator.
     """
     with table_reading(path, "a file of annotated stretches", ADVICE):
         return _read_stretches(path, reading, bars)
@@ -338,17 +367,32 @@ def read_stretches(path: Path, reading: SpanReading, bars: Bars) -> Stretches:
 
 def _read_stretches(path: Path, reading: SpanReading, bars: Bars) -> Stretches:
     plain = replace(reading, columns=())
-    rows = table_rows(path, plain, ("start", "end"), ("symbol",))
+    rows = table_rows(path, plain, ("start", "end"), ("symbol", "annotator"), "a file of annotated stretches")
     problems = rows.missing(("start", "end"))
     from_us, to_us = times_of(rows, reading, path, problems, bars)
+    backward = to_us < from_us
+    if not problems and backward.any():
+        at = int(backward.argmax())
+        detail = f"from {utc_text(from_us[at])} to {utc_text(to_us[at])}"
+        problems.append(rows.problem("an annotated stretch must not end before it begins", backward, detail))
     if problems:
         raise InvalidData.from_problems(path, problems, ADVICE)
+    texts = [rows.texts(name) for name in ("symbol", "annotator")]
     nothing = np.full(len(from_us), "", dtype=object)
-    spans = Spans(from_us, to_us, nothing, rows.texts("symbol"), nothing, nothing, rows.place, rows.is_line)
+    spans = Spans(from_us, to_us, nothing, texts[0], texts[1], nothing, rows.place, rows.is_line)
     spans, _ = _of_symbols(spans, bars, path)
     if bars.symbols == [""]:
-        spans = replace(spans, symbol=nothing)
-    return _with_bars(Stretches(spans.start_us, spans.end_us, spans.symbol), bars, path)
+        spans = replace(spans, symbol=np.full(len(spans), "", dtype=object))
+    found = Stretches(spans.start_us, spans.end_us, spans.symbol, spans.annotator)
+    if reading.annotator is not None:
+        own = np.isin(found.annotator.astype(str), ["", reading.annotator])
+        if not own.any():
+            raise InvalidData(
+                f"annotated stretches must be of {reading.annotator} (--annotator) or name nobody, but all "
+                f"{len(found)} of {path} are of {', '.join(found.annotators[:5])}. Add what {reading.annotator} saw."
+            )
+        found, spans = found.take(own), spans.take(np.flatnonzero(own))
+    return _with_bars(found, bars, path, spans.place if spans.is_line else None)
 
 
 def named_stretches(words: tuple[str, ...], reading: SpanReading, bars: Bars) -> Stretches:
@@ -362,7 +406,8 @@ def named_stretches(words: tuple[str, ...], reading: SpanReading, bars: Bars) ->
     from_us, to_us = named_times(words, reading, bars, "--annotated")
     symbols = np.array(bars.symbols, dtype=object)
     n = len(from_us)
-    found = Stretches(from_us.repeat(len(symbols)), to_us.repeat(len(symbols)), np.tile(symbols, n))
+    nobody = np.full(n * len(symbols), "", dtype=object)
+    found = Stretches(from_us.repeat(len(symbols)), to_us.repeat(len(symbols)), np.tile(symbols, n), nobody)
     return _with_bars(found, bars, "--annotated")
 
 
@@ -388,13 +433,14 @@ def named_times(
     return from_us, to_us
 
 
-def _with_bars(stretches: Stretches, bars: Bars, path: Path | str) -> Stretches:
+def _with_bars(stretches: Stretches, bars: Bars, path: Path | str, lines: np.ndarray | None = None) -> Stretches:
     """Return stretches as they are; each must hold a bar."""
     held = [len(stretch_rows(stretches, row, bars)) for row in range(len(stretches))]
     if 0 in held:
         row = held.index(0)
         detail = f"from {utc_text(stretches.from_us[row])} to {utc_text(stretches.to_us[row])}"
-        problem = Problem("an annotated stretch must hold bars", held.count(0), row, detail)
+        line = None if lines is None else int(lines[row])
+        problem = Problem("an annotated stretch must hold bars", held.count(0), row, detail, line)
         raise InvalidData.from_problems(path, [problem], "Check --bars and --timezone.")
     return stretches
 
@@ -403,6 +449,18 @@ def stretch_rows(stretches: Stretches, row: int, bars: Bars) -> np.ndarray:
     """Return the rows of the bars that begin within a stretch."""
     mine = bars.symbol == stretches.symbol[row]
     return np.flatnonzero(mine & (bars.start_us >= stretches.from_us[row]) & (bars.start_us <= stretches.to_us[row]))
+
+
+def bars_looked_at(stretches: Stretches, bars: Bars, annotator: str | None = None) -> Bool[np.ndarray, " bars"]:
+    """Tell which bars lie in a stretch that a person looked at; without a name, that anybody did.
+
+    Stretches that name nobody are everybody's.
+    """
+    seen = np.zeros(len(bars), dtype=bool)
+    for row in range(len(stretches)):
+        if not annotator or stretches.annotator[row] in ("", annotator):
+            seen[stretch_rows(stretches, row, bars)] = True
+    return seen
 
 
 # Rows of Label Studio exports, and both kinds of files written.
@@ -477,5 +535,7 @@ def write_stretches(path: Path, stretches: Stretches) -> None:
         "symbol": pl.Series(stretches.symbol.tolist(), dtype=pl.String),
         "from": utc_series(stretches.from_us),
         "to": utc_series(stretches.to_us),
+        "annotator": pl.Series(stretches.annotator.tolist(), dtype=pl.String),
     }
-    write_frame(path, pl.DataFrame(columns if (stretches.symbol != "").any() else dict(list(columns.items())[1:])))
+    named = [name for name in ("symbol", "annotator") if (getattr(stretches, name) != "").any()]
+    write_frame(path, pl.DataFrame({name: columns[name] for name in columns if name in (*named, "from", "to")}))

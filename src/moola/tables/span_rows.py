@@ -116,7 +116,9 @@ def import_options(path: Path, reading: SpanReading) -> ImportOptions:
 # Which column is which.
 
 
-def table_rows(path: Path, reading: SpanReading, needed: tuple[str, ...], others: tuple[str, ...]) -> Rows:
+def table_rows(
+    path: Path, reading: SpanReading, needed: tuple[str, ...], others: tuple[str, ...], what: str = WHAT
+) -> Rows:
     """Read a table: parquet, Feather, JSON, or text with any separator; columns by `--columns` or by their names.
 
     Raises
@@ -140,10 +142,10 @@ def table_rows(path: Path, reading: SpanReading, needed: tuple[str, ...], others
         for name in (*needed, *others)
     }
     if lost := [name for name in needed if found[name] is None]:
-        raise InvalidData(_no_columns(lost, needed, frame.columns, path))
+        raise InvalidData(_no_columns(lost, needed, frame.columns, path, what))
     chosen = pl.DataFrame([column.alias(name) for name, column in found.items() if column is not None])
     if not len(chosen):
-        raise InvalidData(f"{WHAT} must have rows, but {path} has none. Check the file.")
+        raise InvalidData(f"{what} must have rows, but {path} has none. Check the file.")
     read = {column.name for column in found.values() if column is not None} | set(given.values())
     unread = [name for name in frame.columns if name and name not in read]
     if unread := [name for name in unread if MEANS.get(_plain(name)) not in (*needed, *others)]:
@@ -151,9 +153,9 @@ def table_rows(path: Path, reading: SpanReading, needed: tuple[str, ...], others
     return Rows(chosen, place, is_line)
 
 
-def _no_columns(lost: list[str], needed: tuple[str, ...], columns: list[str], path: Path) -> str:
+def _no_columns(lost: list[str], needed: tuple[str, ...], columns: list[str], path: Path, what: str) -> str:
     said = (
-        f"{WHAT} must have the columns {', '.join(needed)}, but {path} names no {', '.join(lost)} (it has "
+        f"{what} must have the columns {', '.join(needed)}, but {path} names no {', '.join(lost)} (it has "
         f"{', '.join(columns[:20])[:300]}). "
     )
     if {COUNTS.get(_plain(column)) for column in columns} >= set(lost):
