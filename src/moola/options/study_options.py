@@ -211,6 +211,15 @@ class BenchmarkOptions(WindowLength, ManyFits):
         Output, says("Folder of tables, fits and encoders; the same command continues from what is there.")
     ] = BENCHMARK_ROOT
 
+    def train_named(self) -> Path:
+        """Return --train; raises `WrongUsage` where neither it nor --spans is given."""
+        if self.train is None:
+            raise WrongUsage(
+                "a benchmark must learn from labelled windows or from spans, but neither --train nor --spans is given. "
+                "Name one of them."
+            )
+        return self.train
+
 
 # Options of `tune`: where the study is kept, what evaluates a trial, and what is held for every trial.
 

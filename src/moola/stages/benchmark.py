@@ -56,6 +56,11 @@ HEADS = {
     "hit_at_pm3_start": "hit@3 start",
     "hit_at_pm3_end": "hit@3 end",
     "hit_at_pm3_both": "hit@3 both",
+    "ap_iou50_class": "AP at IoU .5",
+    "ap_iou30_class": "AP at IoU .3",
+    "recall_at_1_per_1000_class": "recall at 1/1,000 bars",
+    "recall": "recall of all",
+    "event_ece": "event ECE",
 }
 LEADING_ZERO = re.compile(r"^([+-]?)0\.")
 Rows = tuple[list[str], list[list[str]]]
@@ -68,11 +73,12 @@ def pr_auc_head(result: Mapping[str, Any]) -> str:
 
 def standing_rows(result: Mapping[str, Any]) -> Rows:
     """Return header and rows of the models: mean +- standard deviation over draws, mean seconds."""
-    header = ["model", *(HEADS[name] for name in FIGURES), "fit s", "predict s"]
+    names = list(result["models"][0]["figures"])
+    header = ["model", *(HEADS[name] for name in names), "fit s", "predict s"]
     rows = [
         [
             row["name"],
-            *(_spread(row["figures"][name]) for name in FIGURES),
+            *(_spread(row["figures"][name]) for name in names),
             *(_seconds(row[key]["mean"]) for key in ("fit_s", "predict_s")),
         ]
         for row in result["models"]
@@ -82,10 +88,11 @@ def standing_rows(result: Mapping[str, Any]) -> Rows:
 
 def difference_rows(result: Mapping[str, Any]) -> Rows:
     """Return header and rows of the paired differences: mean +- standard deviation, better in how many draws."""
-    header = ["model less", *(HEADS[name] for name in FIGURES)]
+    names = list(result["models"][0]["figures"])
+    header = ["model less", *(HEADS[name] for name in names)]
     rows = []
     for row in result["differences"]:
-        cells = [_difference(row["figures"][name]) for name in FIGURES]
+        cells = [_difference(row["figures"][name]) for name in names]
         rows.append([f"{row['name']} - {row['against']}", *cells])
     return header, rows
 
@@ -112,7 +119,7 @@ def introduction(result: Mapping[str, Any]) -> str:
     """State what was learned from and evaluated on."""
     draws = result["draws"]
     n_train, n_judged = (_range([draw[key] for draw in draws]) for key in ("n_train", "n_judged"))
-    whose = "test windows" if result["judge"] == "test" else "windows of the other draws"
+    whose = {"test": "test windows", "spans": "later spans"}.get(result["judge"], "windows of the other draws")
     seeds = result["seeds"]
     many = f"{len(draws)} draw{'s' if len(draws) > 1 else ''} of {n_train} labels"
     return f"{many}, evaluated on {n_judged} {whose}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
@@ -125,7 +132,8 @@ def _range(counts: list[int]) -> str:
 
 def notes(result: Mapping[str, Any]) -> list[str]:
     """State what a reader must know of these figures."""
-    said = [f"Mean +- standard deviation over draws of the mean over seeds; {pr_auc_head(result)}."]
+    what = pr_auc_head(result) if result["judge"] != "spans" else "an event is right with its class"
+    said = [f"Mean +- standard deviation over draws of the mean over seeds; {what}."]
     if result["labelled_by"]:
         said.append(f"Labels by {', '.join(result['labelled_by'])}.")
     if result["bars_before"]:
@@ -336,7 +344,7 @@ def _record(options: BenchmarkOptions, draws: list[Draw], seen: SeenBars | None)
     judged_by = options.test if options.judge == "test" else None
     return {
         "options": recorded_options(options),
-        "train_sha256": sha256_file(options.train),
+        "train_sha256": sha256_file(options.train_named()),
         "test_sha256": sha256_file(judged_by) if judged_by is not None else None,
         "judge": options.judge,
         "positive": options.positive,
