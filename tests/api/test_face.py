@@ -20,8 +20,6 @@ MODULES = (
     "frames_given",
     "loaded_model",
     "plotting",
-    "shared_bars",
-    "similar_frames",
     "sklearn_face",
     "stage_doors",
     "window_frames",

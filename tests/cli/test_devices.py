@@ -132,8 +132,8 @@ def members_here(monkeypatch) -> None:
     """Start no processes: what their work puts into the queue and how it ends is told as if they were."""
     context = SimpleNamespace(Queue=queue.Queue, Process=Here)
     monkeypatch.setattr(processes.multiprocessing, "get_context", lambda _: context)
-    monkeypatch.setattr(teams, "_joined", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(teams, "end_with_parent", lambda: None)
+    monkeypatch.setattr(processes, "_joined", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(processes, "end_with_parent", lambda: None)
 
 
 def test_a_member_that_ends_badly_is_told_by_its_number(bars, moola, members_here, monkeypatch):

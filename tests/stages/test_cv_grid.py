@@ -15,7 +15,7 @@ def warning_fits(monkeypatch):
         logging.getLogger("moola.fit").warning("Class rare has only 2 training windows.")
         return task.name
 
-    monkeypatch.setattr(cv_fits, "run_task", run)
+    monkeypatch.setattr(cv_pooling, "run_task", run)
 
 
 class Task:

@@ -1,7 +1,5 @@
 """Options that several commands share: type, range, default, help text and place in the help, each written once."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
