@@ -135,9 +135,9 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
 
 
 def test_benchmark_learns_from_several_draws_and_evaluates_one_later_part(chart, moola):
-    benchmark = ("benchmark", *WITH, "--pretrained-encoder", "encoder.pt", "--mirror-classes", "down:up", "--n-draws",
-                 "2", "--output", "out", "--processes", "1")  # fmt: skip
-    answer = moola(*benchmark, "--json")
+    benchmark = ("benchmark", *WITH, "--pretrained-encoder", "encoder.pt", "--mirror-classes", "down:up", "--output",
+                 "out", "--processes", "1", "--n-draws")  # fmt: skip
+    answer = moola(*benchmark, "2", "--json")
     assert answer.code == 0, answer.err
     rows = {row["name"]: row["figures"] for row in answer.json["models"]}
     assert list(rows) == ["presence", "no presence", "random pieces", "strongest moves"]
@@ -152,11 +152,11 @@ def test_benchmark_learns_from_several_draws_and_evaluates_one_later_part(chart,
     assert [draw["n_judged"] for draw in draws] == [draws[0]["n_judged"]] * 2
     assert min(draw["n_train"] for draw in draws) >= 10
     assert [row["against"] for row in answer.json["differences"]] == ["no presence", "random pieces", "strongest moves"]
-    again = moola(*benchmark, "--json")
+    again = moola(*benchmark, "2", "--json")
     assert again.json["n_done_before"] == 2
     assert again.json["models"] == answer.json["models"]
     assert "| presence | " in Path("out/benchmark.md").read_text()
-    for given, says in ((("--n-draws", "9"), "each draw must hold 10 spans"), (("--train", "x"), "must go without")):
+    for given, says in ((("9",), "each draw must hold 10 spans"), (("2", "--train", "x"), "must go without")):
         refused = moola(*benchmark, *given)
         assert says in refused.err
         assert refused.code == (2 if "--train" in given else 3)

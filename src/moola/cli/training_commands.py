@@ -201,11 +201,12 @@ def _value(value: Any) -> str:
 WIDEST = 400
 
 
-def benchmark(*, options: Annotated[BenchmarkOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Compare references, peers and networks on few labels; of --spans, models with presence and without.
+def benchmark(
+    *, options: Annotated[BenchmarkOptions, Flat] = BenchmarkOptions(), console: Console = ConsoleOptions()
+) -> int:
+    """Compare references, peers and networks on few labels or spans.
 
     Example: moola benchmark --train train.parquet --test test.parquet --models summary_trees scratch
-    --seeds 17 18 19 --against summary_trees
     """
     from moola.stages import benchmark, benchmark_spans
 

@@ -31,6 +31,7 @@ from moola.options.option_fields import (
     LearnedFromRows,
     Machine,
     ManyFits,
+    MirrorClasses,
     Output,
     PretrainedEncoder,
     Seed,
@@ -135,11 +136,27 @@ class BenchmarkOptions(WindowLength, ManyFits):
     """Options of `benchmark`."""
 
     train: Annotated[
-        Path,
+        Path | None,
         everyday(
             "Labelled windows with times; a column `draw` divides them into training sets used one at a time.", DATA
         ),
-    ]
+    ] = None
+    spans: Annotated[
+        Path | None,
+        everyday("Instead of --train: spans to find on later --stretches of --bars, learned from in draws.", DATA),
+    ] = None
+    stretches: Stretches | None = None
+    n_draws: Annotated[
+        int, COUNT, advanced("Of --spans: pieces of the earlier stretches that are learned from one at a time.", DATA)
+    ] = 3
+    initial_fraction: Annotated[
+        InitialFraction, says("Of --spans: share of them, the earliest, that draws are taken from.")
+    ] = 0.6
+    pretrained_encoder: Annotated[
+        PretrainedEncoder | None,
+        says("Of --spans: encoder, a file or `base`."),
+    ] = None
+    mirror_classes: MirrorClasses = ()
     test: Annotated[
         Path | None,
         everyday(

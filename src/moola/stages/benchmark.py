@@ -288,6 +288,7 @@ def benchmark(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
 
 
 def _check(options: BenchmarkOptions, arms: dict[str, Arm]) -> None:
+    options.train_named()
     refuse_out_of_range(options)
     require_known(options.models, arms)
     for name in options.models:
