@@ -143,7 +143,7 @@ class BenchmarkOptions(WindowLength, ManyFits):
     ] = None
     spans: Annotated[
         Path | None,
-        everyday("Instead of --train: spans to find on later --stretches of --bars, learned from in draws.", DATA),
+        everyday("In place of --train, with --bars and --stretches.", DATA),
     ] = None
     stretches: Stretches | None = None
     n_draws: Annotated[
