@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from moola.cli.event_judging import _gate_words
+from moola.options.judging_options import EvalOptions
 from moola.tables.bar_table import write_bars
 from tests.spans_made import BARS, at, forty, table
 
@@ -52,6 +54,19 @@ def test_every_step_says_what_it_did(moola, here):
         "  39 windows hold another span whole, and have the class of the one that they were cut for",
         "Next: moola convert --input w.parquet --output <relative.parquet>",
     ]
+
+
+def test_next_lines_name_what_the_files_ask_for(moola, here):
+    moola(*IMPORT, "--annotated", at(0), at(450))
+    stats = moola("labels", "stats", "--store", "l.db").out
+    assert "Next: moola labels export --store l.db --as spans --output <spans.csv> --stretches <stretches.csv>" in stats
+    answer = moola("labels", "export", "--store", "l.db", "--as", "label-studio", "--output", "o.json")
+    assert "annotated stretches: 1, not in that file (--stretches FILE writes them)" in answer.out
+    options = EvalOptions(truth=Path("t.csv"), columns=("start=Von", "end=Bis"), timestamp_unit="excel", day_first=True)
+    assert _gate_words(options, "e", "b")[8:] == [
+        "--columns", "start=Von", "end=Bis", "--day-first", "true", "--timestamp-unit", "excel"
+    ]  # fmt: skip
+    assert "a file of annotated stretches must exist" in moola(*IMPORT, "--stretches", "no.csv").err
 
 
 def test_the_form_of_an_export_comes_of_the_file_of_options_too(moola, here):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -230,8 +231,9 @@ def _number(value: float | None) -> str:
 
 def _gate_words(options: EventTruthOptions, events: str, baseline: str) -> list[Any]:
     words: list[Any] = ["moola", "gate", "--events", events, "--baseline-events", baseline, "--truth", options.truth]
-    for name in ("stretches", "annotated", "bars", "timezone", "annotator"):
-        value = getattr(options, name)
-        if value and value != getattr(EventTruthOptions(), name):
-            words += [f"--{name}", *(value if isinstance(value, tuple) else (value,))]
+    for field in fields(EventTruthOptions):
+        value = getattr(options, field.name)
+        if field.name not in ("truth", "min_prob") and value != field.default:
+            shown = value if isinstance(value, tuple) else (str(value).lower() if isinstance(value, bool) else value,)
+            words += [f"--{field.name.replace('_', '-')}", *shown]
     return words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from moola.options.table_options import SpanReading
 from moola.options.training_options import TrainOptions
 from moola.tables.bar_table import read_bars
 from moola.tables.span_file import Stretches, bars_looked_at, bars_of, read_spans, read_stretches, spans_on_bars
+from moola.tables.window_file import WindowTable
 
 log = logging.getLogger(__name__)
 # Bars beside annotated ones that shapes of these reach; windows may be longer.
@@ -80,6 +82,7 @@ def with_presence(options: TrainOptions, material: Material, model: ModelFile, d
             f"presence must have spans of every class of the windows, but {options.spans} has none of "
             f"{', '.join(unmarked[:5])}. Mark some, or cut windows around these spans alone."
         )
+    _tell_other_spans(material.table, bars, span_rows, options.spans)
     stretches = _stretches(options, bars)
     looked = {name: bars_looked_at(stretches, bars, name) for name in spans.annotators} if stretches else {}
     known = _known_bars(stretches, bars, span_rows)
@@ -103,6 +106,29 @@ def with_presence(options: TrainOptions, material: Material, model: ModelFile, d
         read = [read_chart_of(model, one.bars, device, AHEAD) for one in charts]
         live = fit_presence(model, charts, device, options.seed, read)
     return _recorded(replace(model, live_presence=live), presence, bars, known)
+
+
+def _tell_other_spans(table: WindowTable, bars: Bars, span_rows: np.ndarray, path: Path) -> None:
+    """Warn where most windows hold none of the spans where it stands, as with times of another zone."""
+    if table.start_us is None:
+        return
+    row_of = {key: row for row, key in enumerate(zip(bars.symbol.tolist(), bars.start_us.tolist(), strict=True))}
+    spans = set(map(tuple, span_rows.tolist()))
+    pointed = np.flatnonzero(table.expansion_start >= 0)
+    n_known = 0
+    for row in pointed:
+        name = table.symbol[row] or (bars.symbols[0] if len(bars.symbols) == 1 else "")
+        first = row_of.get((name, int(table.start_us[row])))
+        pointers = table.expansion_start[row], table.expansion_end[row]
+        n_known += first is not None and tuple(first + int(one) for one in pointers) in spans
+    if 2 * n_known < len(pointed):
+        log.warning(
+            "Only %d of %d windows have a span of %s where their own stands: spans and windows may be of different "
+            "marks, or their times of different zones. `moola labels export --as spans` writes spans in UTC.",
+            n_known,
+            len(pointed),
+            path,
+        )
 
 
 def _stretches(options: TrainOptions, bars: Bars) -> Stretches | None:

@@ -129,7 +129,7 @@ def table_rows(
         The file is no table, has no rows, or a column is missing or could be any of several.
     """
     given = dict(pair.partition("=")[::2] for pair in reading.columns)
-    frame, place, is_line = _read_table(path, reading, set(given.values()))
+    frame, place, is_line = _read_table(path, reading, set(given.values()), what)
     for name, column in given.items():
         if name not in (*NEEDED, *OTHERS, "from", "to") or column not in frame.columns:
             raise WrongUsage(
@@ -160,7 +160,8 @@ def _no_columns(lost: list[str], needed: tuple[str, ...], columns: list[str], pa
     )
     if {COUNTS.get(_plain(column)) for column in columns} >= set(lost):
         return said + "Where they count the bars from 0, say --timestamp-unit bars."
-    return said + f"Say --columns {' '.join(f'{name}=<column>' for name in lost)}."
+    asked = " ".join(f"{name}=<column>" for name in lost)
+    return said + f"Say --columns {asked} where the command takes it, or rename them."
 
 
 def _column(name: str, frame: pl.DataFrame, path: Path, reading: SpanReading, count_bars: bool) -> pl.Series | None:
@@ -188,18 +189,18 @@ def _plain(column: str) -> str:
 # Tables of each kind.
 
 
-def _read_table(path: Path, reading: SpanReading, given: set[str]) -> tuple[pl.DataFrame, np.ndarray, bool]:
+def _read_table(path: Path, reading: SpanReading, given: set[str], what: str) -> tuple[pl.DataFrame, np.ndarray, bool]:
     """Return columns as the file has them, where each row stands, and whether that is a line."""
-    content = read_bytes(path, WHAT, "Check the path.", studio_file.MAX_BYTES)
+    content = read_bytes(path, what, "Check the path.", studio_file.MAX_BYTES)
     if not content.strip():
-        raise InvalidData(f"{WHAT} must hold a table, but {path} is empty ({len(content)} bytes). Check the file.")
+        raise InvalidData(f"{what} must hold a table, but {path} is empty ({len(content)} bytes). Check the file.")
     if content.startswith(PARQUET_MAGIC):
-        frame = read_frame(path, WHAT, ADVICE)
+        frame = read_frame(path, what, ADVICE)
         return frame, np.arange(len(frame)), False
     kind = kind_of(content)
     if kind is not None and kind not in READABLE:
         raise InvalidData(
-            f"{WHAT} must be CSV, JSON, Feather or parquet, but {path} is {kind.name}. "
+            f"{what} must be CSV, JSON, Feather or parquet, but {path} is {kind.name}. "
             f"{kind.way_on.replace('bars.parquet', 'spans.parquet')}"
         )
     if kind is FEATHER:
