@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from moola.core.bars import Bars, bar_lengths_us, time_us, utc_text
 from moola.core.spans import BACKGROUND, place_spans
 from moola.errors import InvalidData, WrongUsage
-from moola.fit.inputs import Material
+from moola.fit.inputs import FitInputs, Job
 from moola.fit.presence import AHEAD, fit_presence, read_chart_of
 from moola.fit.presence_stages import Marked
 from moola.models.model_files import ModelFile
@@ -61,8 +60,9 @@ def check_presence_options(options: TrainOptions) -> None:
         )
 
 
-def with_presence(options: TrainOptions, material: Material, model: ModelFile, device: torch.device) -> ModelFile:
+def with_presence(job: Job, model: ModelFile) -> ModelFile:
     """Add presence to a model, and what it has seen to its record."""
+    options, device = job.options, job.device
     assert options.bars is not None
     assert options.spans is not None
     bars = read_bars(options.bars)
@@ -82,11 +82,11 @@ def with_presence(options: TrainOptions, material: Material, model: ModelFile, d
             f"presence must have spans of every class of the windows, but {options.spans} has none of "
             f"{', '.join(unmarked[:5])}. Mark some, or cut windows around these spans alone."
         )
-    _tell_other_spans(material.table, bars, span_rows, options.spans)
+    _tell_other_spans(job.material.table, bars, span_rows, options.spans)
     stretches = _stretches(options, bars)
     looked = {name: bars_looked_at(stretches, bars, name) for name in spans.annotators} if stretches else {}
     known = _known_bars(stretches, bars, span_rows)
-    n_held_out = _without_test(known, material, bars)
+    n_held_out = _without_test(known, job.material, bars)
     if n_held_out:
         log.info("%d of these bars lie in test windows: presence does not learn from them.", n_held_out)
     class_index = np.array([model.class_names.index(name) for name in labels])
@@ -155,7 +155,7 @@ def _known_bars(stretches: Stretches | None, bars: Bars, span_rows: np.ndarray) 
     return known
 
 
-def _without_test(annotated: np.ndarray, material: Material, bars: Bars) -> int:
+def _without_test(annotated: np.ndarray, material: FitInputs, bars: Bars) -> int:
     table, before = material.table, int(annotated.sum())
     start_us, close_us = table.start_us, table.close_us
     if start_us is None or close_us is None:

@@ -201,7 +201,7 @@ def _read_table(path: Path, reading: SpanReading, given: set[str], what: str) ->
     if kind is not None and kind not in READABLE:
         raise InvalidData(
             f"{what} must be CSV, JSON, Feather or parquet, but {path} is {kind.name}. "
-            f"{kind.way_on.replace('bars.parquet', 'spans.parquet')}"
+            f"{kind.advice.replace('bars.parquet', 'spans.parquet')}"
         )
     if kind is FEATHER:
         frame = feather_frame(content, import_options(path, reading))

@@ -39,7 +39,8 @@ def prepare_device(name: str, threads: int) -> torch.device:
     # Every step asks for tens of megabytes again; in pages of 4 kB, zeroing them took a third of the time.
     # torch reads this at its first allocation, and it changes no result.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    torch.use_deterministic_algorithms(True)
+    # Not use_deterministic_algorithms, which does the same and loads torch's compiler first: 2.5 s of every command.
+    torch.set_deterministic_debug_mode("error")
     # That would also fill all memory that an operation is about to write; nothing here reads what was not written.
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_num_threads(threads or os.cpu_count() or 1)
@@ -100,7 +101,7 @@ PATIENCE_S = 0.1
 Made = TypeVar("Made")
 
 
-def ahead(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
+def prefetched(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
     """Yield the same batches in the same order; for a GPU they are made by a thread while it computes.
 
     A CPU makes and learns in turn: both would want the same core. What the thread raises is raised here.
@@ -176,7 +177,7 @@ def _put(made: queue.Queue[tuple[str, Any]], item: tuple[str, Any], ended: threa
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """This process among those that train together; alone by default.
 
     Attributes
@@ -228,4 +229,4 @@ class Team:
         return values
 
 
-ALONE = Team()
+ALONE = ProcessGroup()

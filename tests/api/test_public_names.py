@@ -17,11 +17,11 @@ from moola import api
 
 MODULES = (
     "evaluate_frames",
-    "frames_given",
+    "frame_conversion",
     "loaded_model",
     "plotting",
-    "sklearn_face",
-    "stage_doors",
+    "notebook_stages",
+    "window_classifier",
     "window_frames",
 )
 NAMES = [
