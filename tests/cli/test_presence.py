@@ -143,14 +143,14 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
 
 def test_benchmark_learns_from_several_draws_and_evaluates_one_later_part(chart, moola):
     benchmark = ("benchmark", *WITH, "--pretrained-encoder", "encoder.pt", "--mirror-classes", "down:up", "--output",
-                 "out", "--processes", "1", "--n-draws")  # fmt: skip
+                 "out", "--processes", "1", "--initial-fraction", "0.75", "--n-draws")  # fmt: skip
     answer = moola(*benchmark, "2", "--json")
     assert answer.code == 0, answer.err
     rows = {row["name"]: row["figures"] for row in answer.json["models"]}
     assert list(rows) == ["presence", "no presence", "random pieces", "strongest moves"]
     found = [row["ap_iou50_class"]["mean"] for row in rows.values()]
-    assert found[0] > 0.8
-    assert found[0] > max(found[1:])
+    # The planted moves are the strongest ones.
+    assert found[0] > max(0.8, found[1])
     assert found[2] < 0.05
     assert rows["random pieces"]["event_ece"]["mean"] is None
     draws = answer.json["draws"]

@@ -12,6 +12,8 @@ from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOp
 from moola.options.study_options import CompareOptions, CvOptions
 
 NOT_PROMOTED = 4
+# A table whose least probable event is this probable was cut by the threshold of its model.
+TOLD_LEAST = 0.05
 RULE = (
     "  An event is right where it overlaps a span by at least half of the bars in either (IoU .5); each span is found "
     "once, the most probable event first. Events and spans count with at least half of their bars in a stretch."
@@ -33,6 +35,11 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
     _say_chart(screen, result)
     screen.table(["figure", "value", "95 % interval", "random", "strongest moves"], _figure_rows(result["figures"]))
     screen.say(RULE)
+    if (least := result["least_event_prob"] or 0.0) >= TOLD_LEAST:
+        screen.say(
+            f"  The table has no event of a probability below {least:.3f}: average precision and recall at a false alarm "
+            "rate are of those alone, and lower than of all. `moola scan --min-prob 0` writes all."
+        )
     screen.say("  Random: events of the same lengths at random places. Strongest moves: of the spans' lengths, ranked.")
     for name, figures in result["by_symbol"].items():
         shown = [figures[key]["value"] for key in ("ap_iou50_class", "recall_at_1_per_1000_class", "event_ece")]

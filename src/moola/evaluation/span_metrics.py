@@ -120,8 +120,9 @@ class Chart:
     def seen_by(self, looked: Mapping[str, Bool[np.ndarray, " bars"]] | None, *people: str) -> Chart:
         """Return the chart of which only what all of some people looked at counts."""
         inside = self.inside
-        for name in people if looked else ():
-            inside = inside & looked[name]
+        if looked:
+            for name in people:
+                inside = inside & looked[name]
         return replace(self, inside=inside)
 
 

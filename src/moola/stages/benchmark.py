@@ -227,7 +227,8 @@ def differences(rows: list[dict[str, Any]], against: str | None) -> list[dict[st
     for row in rows:
         other = base.get(row["averaged"], base[False])
         if row["model"] != against:
-            figures = paired(*({int(key): value for key, value in one["by_draw"].items()} for one in (row, other)))
+            mine, theirs = ({int(key): value for key, value in one["by_draw"].items()} for one in (row, other))
+            figures = paired(mine, theirs)
             found.append({"name": row["name"], "against": other["name"], "figures": figures})
     return found
 

@@ -147,27 +147,28 @@ def _check(options: BenchmarkOptions) -> None:
 def _draws(options: BenchmarkOptions, cv: CvOptions, chart: Chart) -> Iterator[SpanDraw]:
     """Yield blocks of the earliest spans with as many each; all are evaluated on what comes after the last one."""
     order = np.argsort(chart.bars.start_us[chart.rows[:, 0]], kind="stable")
-    begins = chart.bars.start_us[chart.rows[order, 0]]
-    n_first = int(len(begins) * options.initial_fraction)
-    n_each = options.labels_per_draw or n_first // options.n_draws
-    if n_each < LEAST_SPANS or n_each * options.n_draws > n_first or n_first == len(begins):
-        raise InvalidData(
-            f"each draw must hold {max(n_each, LEAST_SPANS)} spans, but {len(begins)} lie in the stretches, of which "
-            f"{n_first} are to be learned from (--initial-fraction) in {options.n_draws} draws (--n-draws). Annotate "
-            "more, or ask for fewer draws or labels."
-        )
+    begins, ends = chart.bars.start_us[chart.rows[order]].T
+    at_judged = int(len(begins) * options.initial_fraction)
     times = np.unique(chart.bars.start_us)
     purge = (cv.window_bars or chart.window_bars) - 1
-    first, stop = int(begins[n_first]), int(times[-1]) + 1
+    first, stop = int(begins[min(at_judged, len(begins) - 1)]), int(times[-1]) + 1
     before = int(times[max(int(np.searchsorted(times, first)) - purge, 0)])
+    # What ends a window before the evaluated part, in order of its start.
+    known = np.flatnonzero(ends < before)
+    n_each = options.labels_per_draw or len(known) // options.n_draws
+    if n_each < LEAST_SPANS or n_each * options.n_draws > len(known) or at_judged == len(begins):
+        raise InvalidData(
+            f"each draw must hold {max(n_each, LEAST_SPANS)} spans, but {len(begins)} lie in the stretches, of which "
+            f"{len(known)} end a window before the evaluated part (--initial-fraction) for {options.n_draws} draws "
+            "(--n-draws). Annotate more, or ask for fewer draws or labels."
+        )
     for number in range(options.n_draws):
         # The latest draws: the stretch of each goes from its first span to that of the next.
-        at = n_first - (options.n_draws - number) * n_each
-        until = before if number == options.n_draws - 1 else min(int(begins[at + n_each]), before)
-        fold = Fold(number, until, first, stop, int(begins[at]))
-        ends = chart.bars.start_us[chart.rows[:, 1]]
-        inside = (chart.bars.start_us[chart.rows[:, 0]] >= fold.learned_from_us) & (ends < until)
-        yield SpanDraw(fold, int(inside.sum()))
+        at = len(known) - (options.n_draws - number) * n_each
+        is_last = number == options.n_draws - 1
+        until = before if is_last else int(begins[known[at + n_each]])
+        fold = Fold(number, until, first, stop, int(begins[known[at]]))
+        yield SpanDraw(fold, int(((begins >= fold.learned_from_us) & (ends < until)).sum()))
 
 
 def _write_judged(chart: Chart, fold: Fold, folder: Path) -> None:

@@ -273,6 +273,7 @@ def evaluated(options: EvalOptions) -> tuple[dict[str, Any], JudgedEvents, Truth
     result = {
         "events": str(path),
         "min_prob": options.min_prob,
+        "least_event_prob": float(given.prob.min()) if len(given) else None,
         **_counts(judged, truth, given),
         "figures": {figure.name: figure.as_dict() for figure in figures},
         "by_symbol": by_symbol,

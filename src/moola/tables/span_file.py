@@ -54,8 +54,8 @@ def _read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
     problems = rows.missing(("start", "end", "label"))
     start_us, end_us = times_of(rows, reading, path, problems, bars)
     labels = np.array([_one_line(name) for name in rows.texts("label")], dtype=object)
-    texts = (rows.texts(name) for name in ("symbol", "annotator", "note"))
-    spans = Spans(start_us, end_us, labels, *texts, rows.place, rows.is_line)
+    symbol, annotator, note = (rows.texts(name) for name in ("symbol", "annotator", "note"))
+    spans = Spans(start_us, end_us, labels, symbol, annotator, note, rows.place, rows.is_line)
     backward = end_us < start_us
     if not problems and backward.any():
         at = int(backward.argmax())
