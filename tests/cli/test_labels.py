@@ -97,7 +97,7 @@ def test_errors_end_in_their_codes_and_change_nothing(moola, here):
         (("export", "--store", "no.db", "--bars", "bars.parquet", *out), 1, "there is no file no.db"),
         (("export", "--store", "bars.parquet", "--bars", "bars.parquet", *out), 5, "another kind of file"),
         (("import", *STORE, "--input", "bars.parquet", "--annotator", "ana"), 3, "columns start, end, label"),
-        (("import", *STORE, "--input", "labels.db", "--annotator", "ana"), 3, "must be CSV, JSON or parquet"),
+        (("import", *STORE, "--input", "labels.db", "--annotator", "ana"), 3, "must be CSV, JSON, Feather or parquet"),
         (("stats", "--store", "no.db"), 1, "there is no file no.db"),
     ]
     for arguments, code, message in cases:
