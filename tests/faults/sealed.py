@@ -147,7 +147,6 @@ NOTHING_USED = "Nothing of it was used"
 
 ENCODERS = [
     fault(TRAIN, "encoder-missing | the file is not there | 1 | the encoder file must exist"),
-    fault(TRAIN, "encoder-empty | 0 bytes | 5 | it has no seal", text("", "bad.pt")),
     fault(
         TRAIN, "encoder-cut-off | half an encoder | 5 | it has no seal", altered("encoder.pt", cut_in_half, "bad.pt")
     ),
@@ -181,11 +180,6 @@ ENCODERS = [
         "encoder-torch-pickle | code in a torch archive with the right seal; it does not run | 5 | "
         "it cannot be read safely",
         as_is(Bomb),
-    ),
-    fault(
-        TRAIN,
-        "encoder-unsealed | a torch file of other software | 5 | it has no seal",
-        lambda _: Path("bad.pt").write_bytes(archive_of({"weights": torch.zeros(3)})),
     ),
     fault(
         TRAIN,

@@ -519,15 +519,3 @@ def test_any_request_is_answered_as_the_schema_says(tmp_path, mode):
         asked.append(operation.label)
     page_state.store.close()
     assert {"PUT /api/label/{window_id}", "POST /api/undo/{window_id}", "GET /api/next"} <= set(asked)
-
-
-TEXT = (Path(__file__).parents[2] / "docs/howto/labelling.md").read_text(encoding="utf-8").split("## Keys")[1]
-
-
-@pytest.mark.parametrize(("part", "name"), [("Windows", "keys.js"), ("Chart", "span_keys.js")])
-def test_the_keys_are_those_of_the_page(part, name):
-    listed = re.findall(r"\{ keys: \[(.*?)\], says: ", (STATIC / name).read_text(encoding="utf-8"))
-    keys = {key for row in listed for key in re.findall(r'"(.*?)"', row)}
-    named = re.findall(r"`(.*?)`", TEXT.split(f"**{part}**")[1].split("\n- ")[0].split("\n\n")[0])
-    assert len(named) > 8
-    assert set(named) <= keys
