@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from moola.cli.event_judging import _gate_words
+from moola.options.judging_options import EvalOptions
 from moola.tables.bar_table import write_bars
 from moola.tables.label_store import LabelStore
 from tests.labels.labels_made import WINDOW_BARS, made_label, made_store, write_made_bars
@@ -98,7 +100,7 @@ def test_errors_end_in_their_codes_and_change_nothing(moola, here):
         (("export", "--store", "no.db", "--bars", "bars.parquet", *out), 1, "there is no file no.db"),
         (("export", "--store", "bars.parquet", "--bars", "bars.parquet", *out), 5, "another kind of file"),
         (("import", *STORE, "--input", "bars.parquet", "--annotator", "ana"), 3, "columns start, end, label"),
-        (("import", *STORE, "--input", "labels.db", "--annotator", "ana"), 3, "must be CSV, JSON or parquet"),
+        (("import", *STORE, "--input", "labels.db", "--annotator", "ana"), 3, "must be CSV, JSON, Feather or parquet"),
         (("stats", "--store", "no.db"), 1, "there is no file no.db"),
     ]
     for arguments, code, message in cases:
@@ -160,6 +162,19 @@ def test_spans_go_in_and_out_and_are_cut_with_every_step_said(moola, charted):
         "  1 spans fit no window without a long gap, or lie too near to an end of the bars, and are left out",
         "  39 windows hold another span whole, and have the class of the one that they were cut for",
     ]
+
+
+def test_next_lines_name_what_the_files_ask_for(moola, charted):
+    moola(*IMPORT, "--annotated", at(0), at(450))
+    stats = moola("labels", "stats", "--store", "l.db").out
+    assert "Next: moola labels export --store l.db --as spans --output <spans.csv> --stretches <stretches.csv>" in stats
+    answer = moola("labels", "export", "--store", "l.db", "--as", "label-studio", "--output", "o.json")
+    assert "annotated stretches: 1, not in that file (--stretches FILE writes them)" in answer.out
+    options = EvalOptions(truth=Path("t.csv"), columns=("start=Von", "end=Bis"), timestamp_unit="excel", day_first=True)
+    assert _gate_words(options, "e", "b")[8:] == [
+        "--columns", "start=Von", "end=Bis", "--day-first", "true", "--timestamp-unit", "excel"
+    ]  # fmt: skip
+    assert "a file of annotated stretches must exist" in moola(*IMPORT, "--stretches", "no.csv").err
 
 
 def test_the_form_of_an_export_comes_of_the_file_of_options_too(moola, charted):

@@ -140,3 +140,31 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
     assert (gate.code, "is of events" in gate.err) == (2, True)
     missing = moola(*cv)
     assert (missing.code, "--stretches" in missing.err) == (2, True)
+
+
+def test_benchmark_learns_from_several_draws_and_evaluates_one_later_part(chart, moola):
+    benchmark = ("benchmark", *WITH, "--pretrained-encoder", "encoder.pt", "--mirror-classes", "down:up", "--output",
+                 "out", "--processes", "1", "--initial-fraction", "0.75", "--n-draws")  # fmt: skip
+    answer = moola(*benchmark, "2", "--json")
+    assert answer.code == 0, answer.err
+    rows = {row["name"]: row["figures"] for row in answer.json["models"]}
+    assert list(rows) == ["presence", "no presence", "random pieces", "strongest moves"]
+    found = [row["ap_iou50_class"]["mean"] for row in rows.values()]
+    # The planted moves are the strongest ones.
+    assert found[0] > max(0.8, found[1])
+    assert found[2] < 0.05
+    assert rows["random pieces"]["event_ece"]["mean"] is None
+    draws = answer.json["draws"]
+    # Draws share no bar, and end one window before what is evaluated.
+    assert draws[0]["learned_to"] <= draws[1]["learned_from"] < draws[1]["learned_to"] < draws[1]["judged_from"]
+    assert [draw["n_judged"] for draw in draws] == [draws[0]["n_judged"]] * 2
+    assert min(draw["n_train"] for draw in draws) >= 10
+    assert [row["against"] for row in answer.json["differences"]] == ["no presence", "random pieces", "strongest moves"]
+    again = moola(*benchmark, "2", "--json")
+    assert again.json["n_done_before"] == 2
+    assert again.json["models"] == answer.json["models"]
+    assert "| presence | " in Path("out/benchmark.md").read_text()
+    for given, says in ((("9",), "each draw must hold 10 spans"), (("2", "--train", "x"), "must go without")):
+        refused = moola(*benchmark, *given)
+        assert says in refused.err
+        assert refused.code == (2 if "--train" in given else 3)

@@ -243,3 +243,15 @@ def test_events_against_each_person_alone():
     assert found["anna"] == pytest.approx(1.0)
     assert found["bert"] == pytest.approx(0.5)
     assert found["cleo"] is None or np.isnan(found["cleo"])
+
+
+def test_people_are_compared_where_both_looked_and_each_where_he_did():
+    anna, bert = pieces_of([piece(10, 19), piece(100, 109)]), pieces_of([piece(10, 19)])
+    chart = chart_of(200, anna)
+    looked = {"anna": np.arange(200) >= 0, "bert": np.arange(200) < 50}
+    (pair,) = span_agreement({"anna": anna, "bert": bert}, chart, looked)
+    assert (pair.n_first, pair.n_second, pair.n_same) == (1, 1, 1)
+    assert by_person(anna, {"anna": anna, "bert": bert}, chart, looked) == {"anna": 1.0, "bert": 1.0}
+    none = looked | {"bert": np.arange(200) >= 200}
+    assert by_person(anna, {"bert": bert}, chart, none) == {"bert": None}
+    assert span_agreement({"anna": anna, "bert": bert}, chart, none)[0].ap is None

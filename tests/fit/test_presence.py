@@ -16,10 +16,11 @@ import torch
 from moola.core.bars import Bars, upside_down
 from moola.core.features import RobustScaler, relative_features
 from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span_shapes
-from moola.core.windows import take_windows
+from moola.core.windows import CutWindows, take_windows
 from moola.errors import InvalidData, UntrustedFile, WrongUsage
 from moola.fit import presence_stages
 from moola.fit.presence import average_precision, fit_presence, matched, read_chart_of
+from moola.fit.presence_inputs import _tell_other_spans
 from moola.fit.presence_stages import Marked, forest_of
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.network import EncoderArchitecture, build_encoder, build_network
@@ -27,7 +28,9 @@ from moola.models.presence_part import Chart, candidates_of, pair_scores, restor
 from moola.models.sealed import read_sealed, write_sealed
 from moola.options.scan_options import ScanOptions
 from moola.scan.scanning import Scan
+from moola.tables.cutting import windows_of_bars
 from moola.tables.event_table import Events, read_events
+from tests.made import random_walk_bars
 
 HOUR_US = 3_600_000_000
 CPU = torch.device("cpu")
@@ -303,6 +306,37 @@ def test_pieces_that_nobody_marked_are_never_background(tmp_path: Path) -> None:
     unmarked = inside & ~marked & (spans[:, 0] > taught - 1_400)
     hit = matched(bar, events.class_prob.argmax(axis=1), events.event_prob, spans[unmarked], classes[unmarked])
     assert np.median(events.event_prob[hit]) >= np.median(prob[right]) - 0.1
+
+
+def test_spans_that_are_not_those_of_the_windows_are_told(caplog) -> None:
+    bars = random_walk_bars(600, symbol="X")
+    first = np.arange(0, 400, 40)
+    table = replace(
+        windows_of_bars(bars, CutWindows(first, 0, 24)),
+        expansion_start=np.full(len(first), 8),
+        expansion_end=np.full(len(first), 12),
+    )
+    rows = np.stack([first + 8, first + 12], axis=1)
+    _tell_other_spans(table, bars, rows, Path("spans.csv"))
+    assert not caplog.text
+    _tell_other_spans(table, bars, rows + 2, Path("spans.csv"))
+    assert "Only 0 of 10 windows have a span of spans.csv" in caplog.text
+
+
+def test_nobody_is_asked_of_bars_that_he_did_not_look_at() -> None:
+    """Anna marks every planted piece; bert looked at the first third, and marks every one there."""
+    bars, spans, classes = planted_chart(5)
+    inside = spans[:, 1] < TAUGHT
+    early = spans[:, 1] < TAUGHT // 3
+    bar, label = np.concatenate([spans[inside], spans[early]]), np.concatenate([classes[inside], classes[early]])
+    who = np.array(["anna"] * int(inside.sum()) + ["bert"] * int(early.sum()), dtype=object)
+    order = np.argsort(bar[:, 0], kind="stable")
+    known = Bars(bars.start_us[:TAUGHT], bars.ohlc[:TAUGHT], bars.symbol[:TAUGHT])
+    looked = {"anna": np.arange(TAUGHT) >= 0, "bert": np.arange(TAUGHT) < TAUGHT // 3}
+    marked = Marked(known, bar[order], label[order], np.array([[0, TAUGHT]]), annotator=who[order], looked=looked)
+    presence = fit_presence(small_model(bars), [marked], CPU, 11)
+    anna, bert = (presence.of_person(name).calibrated(np.array([0.9]))[0] for name in ("anna", "bert"))
+    assert abs(anna - bert) < 0.2
 
 
 def test_people_who_mark_alike_share_a_model_and_each_has_an_offset() -> None:

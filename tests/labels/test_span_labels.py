@@ -59,6 +59,27 @@ def test_spans_go_in_and_come_out_the_same_with_their_stretches(here):
     assert charts()[0].revision == 1
 
 
+def test_each_keeps_the_stretches_that_are_his_also_where_he_marked_nothing(here):
+    Path("seen.csv").write_text(
+        f"from,to,annotator\n{at(0)},{at(100)},ana\n{at(50)},{at(200)},ben\n{at(500)},{at(600)},\n"
+    )
+    result = taken(table([(10, 20, "bull")]), stretches=Path("seen.csv"))
+    assert result["n_stretches"] == 2
+    Path("l.db").unlink()
+    taken("start,end,label,annotator\n" + f"{at(10)},{at(20)},bull,ana\n", annotator=None, stretches=Path("seen.csv"))
+    assert {chart.annotator: len(chart.stretches) for chart in charts()} == {"ana": 2, "ben": 2}
+    found, _ = given_back(stretches=Path("again.csv"))
+    assert found["n_stretches"] == 4
+    assert [line.rsplit(",", 1)[1] for line in Path("again.csv").read_text().splitlines()] == [
+        "annotator", "ana", "ben", "ana", "ben"
+    ]  # fmt: skip
+    assert given_back(annotator="ana", stretches=Path("again.csv"))[0]["n_stretches"] == 2
+    assert "annotator" not in Path("again.csv").read_text()
+    Path("seen.csv").write_text(f"from,to,annotator\n{at(0)},{at(100)},ben\n")
+    with pytest.raises(InvalidData, match=r"must be of ana .* are of ben"):
+        taken(table([(10, 20, "bull")]), stretches=Path("seen.csv"))
+
+
 SPANS = st.lists(
     st.tuples(
         st.sampled_from(["ana", "ben"]),

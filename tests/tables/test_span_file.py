@@ -17,10 +17,23 @@ from moola.tables.span_file import (
     read_spans,
     read_stretches,
     spans_on_bars,
+    stretch_rows,
     write_stretches,
 )
-from tests.made import random_walk_bars
-from tests.spans_made import BARS, HOURS, at, csv_export, forty, full_task, made_spans, minimal_task, table, write_json
+from tests.made import HOUR_US, random_walk_bars
+from tests.spans_made import (
+    BARS,
+    FIRST_US,
+    HOURS,
+    at,
+    csv_export,
+    forty,
+    full_task,
+    made_spans,
+    minimal_task,
+    table,
+    write_json,
+)
 
 PLAIN = SpanReading()
 PIECES = forty()
@@ -48,9 +61,12 @@ def as_records(pieces):
     return [{"start": at(a), "end": at(b), "label": name} for a, b, name in pieces]
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "excel", "names", "json", "lines", "object", "parquet", "utf16", "ms"])
+@pytest.mark.parametrize("kind", [
+    "csv", "tsv", "excel", "names", "json", "lines", "object", "parquet", "utf16", "ms", "feather", "days and times",
+    "decimal counts", "sep", "notes above", "camel", "two lists", "columns", "split", "index", "rows",
+])  # fmt: skip
 def test_a_table_reads_to_the_same_spans_in_every_layout(tmp_path, kind):
-    path = tmp_path / "spans"
+    path, reading = tmp_path / "spans", PLAIN
     text = table(PIECES)
     if kind == "csv":
         write(path, text)
@@ -75,7 +91,38 @@ def test_a_table_reads_to_the_same_spans_in_every_layout(tmp_path, kind):
         spans = made_spans(*PIECES)
         lines = zip(spans.start_us // 1000, spans.end_us // 1000, spans.label, strict=True)
         write(path, "\n".join(["start,end,label", *(f"{a},{b},{name}" for a, b, name in lines)]))
-    found, told, _ = rows_of(path)
+    elif kind == "feather":
+        pl.DataFrame(as_records(PIECES)).write_ipc(path)
+    elif kind == "days and times":
+        split = (
+            text.replace(" ", ";").replace(",", ";").replace("start;end;", "Start Date;Start Time;End Date;End Time;")
+        )
+        write(path, split)
+    elif kind == "decimal counts":
+        spans = made_spans(*PIECES)
+        lines = zip(spans.start_us // 10**6, spans.end_us // 10**6, spans.label, strict=True)
+        write(path, "\n".join(["begin;end;type", *(f"{a},0;{b},0;{name}" for a, b, name in lines)]))
+    elif kind == "sep":
+        write(path, "sep=;\n" + table(PIECES, ";"))
+    elif kind == "notes above":
+        write(path, "Marked by ana\n\n# start,end,label\n" + table(PIECES).split("\n", 1)[1])
+    elif kind == "camel":
+        write(path, text.replace("start,end,label", "startTime,endTimestamp,className"))
+    elif kind == "two lists":
+        write_json(path, {"stretches": [{"from": at(0), "to": at(9)}], "spans": as_records(PIECES), "version": 1})
+    elif kind == "rows":
+        row = {int(hour): i for i, hour in enumerate(HOURS)}
+        lines = [f"{row[a]},{row[b]}.4,{name}" for a, b, name in PIECES]
+        write(path, "\n".join(["start_index,end_index,label", *lines]))
+        reading = SpanReading(timestamp_unit="bars")
+    else:
+        records = as_records(PIECES)
+        names = list(records[0])
+        by_name = {name: {str(i): one[name] for i, one in enumerate(records)} for name in names}
+        split = {"columns": names, "index": [*range(40)], "data": [list(one.values()) for one in records]}
+        by_row = {str(i): one for i, one in enumerate(records)}
+        write_json(path, {"columns": by_name, "split": split, "index": by_row}[kind])
+    found, told, _ = rows_of(path, reading)
     assert found == PIECES
     assert (told["n_exact"], told["n_moved"], told["n_none"]) == (40, 0, 0)
 
@@ -99,10 +146,41 @@ def test_spans_are_moved_to_their_bars_and_it_is_said_by_how_much(tmp_path, capl
     assert rows_of(write(path, table([(290, 360, "bear")])))[1]["n_over_gaps"] == 1
 
 
-def test_days_without_a_time_of_day_mean_midnight_and_that_is_said(tmp_path, caplog):
-    path = write(tmp_path / "s.csv", "start,end,label\n2020-01-02,2020-01-03,bull\n")
+@pytest.mark.parametrize(
+    ("layout", "reading"),
+    [
+        ("text", PLAIN),
+        ("number", PLAIN),
+        ("format", SpanReading(timestamp_format="%d/%m/%y")),
+        ("date", PLAIN),
+        ("aware", PLAIN),
+    ],
+)
+def test_a_last_day_without_a_time_of_day_is_included_whole(tmp_path, caplog, layout, reading):
+    caplog.set_level("INFO")
+    # Hours 300 to 347 have no bars: the day of hour 288 ends with hour 299.
+    days = [("2020-01-02", "2020-01-03"), ("2020-01-13", "2020-01-13"), ("2020-01-13", "2020-01-15")]
+    path = tmp_path / "spans"
+    form = {"number": "%Y%m%d", "format": "%d/%m/%y"}.get(layout, "%Y-%m-%d")
+    frame = pl.DataFrame(days, schema=["start", "end"], orient="row").with_columns(
+        pl.all().str.to_date(), label=pl.lit("bull")
+    )
+    if layout == "date":
+        frame.write_parquet(path)
+    elif layout == "aware":
+        frame.with_columns(pl.col("start", "end").cast(pl.Datetime("ns", "UTC"))).write_parquet(path)
+    else:
+        frame.with_columns(pl.col("start", "end").dt.strftime(form)).write_csv(path)
+    found, told, _ = rows_of(path, reading)
+    assert [piece[:2] for piece in found] == [(24, 71), (288, 299), (288, 359)]
+    assert (told["n_exact"], told["n_moved"], told["n_in_gaps"]) == (3, 0, 0)
+    assert "3 of 3 spans end with a day without a time of day" in caplog.text
+    # Times of day that are midnight stay so, and so do days on daily bars.
+    path = write(path, "start,end,label\n2020-01-02 00:00,2020-01-03 00:00,bull\n")
     assert rows_of(path)[0] == [(24, 48, "bull")]
-    assert "mean the bar at midnight" in caplog.text
+    words = named_stretches(("2020-01-02", "2020-01-03"), PLAIN, BARS)
+    assert (words.from_us - FIRST_US).tolist() == [24 * HOUR_US]
+    assert stretch_rows(words, 0, BARS).tolist() == list(range(24, 72))
 
 
 def test_spans_that_meet_no_bar_are_told_with_row_time_and_nearest_bar_or_left_out(tmp_path):
@@ -150,6 +228,29 @@ def test_other_symbols_are_passed_over_and_bars_without_a_name_take_the_only_one
     both = Bars(*(np.concatenate([getattr(BARS, name), getattr(two, name)]) for name in ("start_us", "ohlc", "symbol")))
     with pytest.raises(WrongUsage, match="every span must have a symbol where bars have several"):
         rows_of(write(path, table(PIECES)), bars=both)
+
+
+@pytest.mark.parametrize("name", ["FX:EURUSD", "OANDA:EUR_USD", "EURUSD.r", "EURUSDm", "EURUSD=X", "eur/usd"])
+def test_what_sources_put_around_a_symbol_does_not_make_it_another(tmp_path, name):
+    rows = ["symbol,start,end,label", f"{name},{at(10)},{at(20)},bull", f"FX:EURJPY,{at(30)},{at(40)},bull"]
+    assert rows_of(write(tmp_path / "s.csv", "\n".join(rows)))[0] == [(10, 20, "bull")]
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        ([" Bull  Flag ", "bull\u00a0flag"], ["Bull Flag", "bull flag"]),
+        (["caf\u00e9", "cafe\u0301"], ["caf\u00e9"]),
+        (["\U0001f3f4\u200d\u2620\ufe0f up", "\u2b06\ufe0f"], ["\u2b06\ufe0f", "\U0001f3f4\u200d\u2620\ufe0f up"]),
+    ],
+)
+def test_classes_keep_their_signs_and_like_ones_are_told(tmp_path, caplog, labels, found):
+    pieces = [(10 + 20 * i, 15 + 20 * i, name) for i, name in enumerate(labels)]
+    spans = rows_of(write(tmp_path / "s.csv", table(pieces)))[2]
+    assert sorted(set(spans.label)) == found
+    assert ("different classes: Bull Flag (1), bull flag (1)" in caplog.text) == (found[0] == "Bull Flag")
+    rows_of(write(tmp_path / "s.csv", table([(10, 20, "NaN"), (30, 40, "bull")])))
+    assert "1 spans have the class 'NaN'" in caplog.text
 
 
 # Label Studio.
@@ -221,6 +322,53 @@ def test_several_annotators_keep_their_names_and_cancelled_marks_stay_out(tmp_pa
     assert rows_of(path, SpanReading(annotator="2"))[2].annotators == ["2"]
 
 
+def test_what_is_no_mark_of_a_person_is_counted_and_notes_of_a_region_are_kept(tmp_path, caplog):
+    caplog.set_level("INFO")
+    task = full_task(1, "EURUSD.csv", PIECES[:3], 1)
+    result = task["annotations"][0]["result"]
+    of_region = {"id": result[1]["id"], "from_name": "why", "to_name": "ts"}
+    result.append(of_region | {"type": "textarea", "value": {"text": ["clean", "wide"]}})
+    result.append(of_region | {"type": "choices", "value": {"choices": ["A"]}})
+    result.append({"id": "bare", "type": "timeseries", "value": {"start": at(2), "end": at(5)}})
+    task["predictions"] = task["drafts"] = [{"result": result[:1]}]
+    task["annotations"].append({"was_cancelled": True, "result": result[:1]})
+    spans = rows_of(write_json(tmp_path / "e.json", [task]))[2]
+    assert (len(spans), spans.note.tolist()) == (3, ["", "clean wide", ""])
+    for said in ("1 predictions by a model", "1 drafts", "1 cancelled", "1 results of the type choices",
+                 "1 regions have no class"):  # fmt: skip
+        assert said in caplog.text
+    task["annotations"] = []
+    with pytest.raises(InvalidData, match=r"has none in 1 tasks \(it has 1 predictions by a model, 1 drafts"):
+        rows_of(write_json(tmp_path / "e.json", [task]))
+
+
+ADDRESSES = {
+    "local": "/data/local-files/?d=charts%2Ffx%2F{}_1h.csv",
+    "signed": "https://bucket.s3.amazonaws.com/{}_1h.csv?X-Amz-Signature=abc.csv&X-Amz-Date=2020",
+    "folder": "s3://bucket/{}/2020.csv",
+}
+
+
+@pytest.mark.parametrize("kind", ADDRESSES)
+def test_series_are_told_apart_by_their_address(tmp_path, kind):
+    tasks = exports("JSON", (1, "", PIECES[:5], 1), (2, "", PIECES[5:], 1))
+    for task, name in zip(tasks, ("eurusd", "gbpusd"), strict=True):
+        task["data"] = {"ts": ADDRESSES[kind].format(name)}
+    path = write_json(tmp_path / "export.json", tasks)
+    assert rows_of(path)[0] == PIECES[:5]
+    with pytest.raises(WrongUsage, match="the spans of 2 of them fit these bars"):
+        rows_of(path, bars=NAMELESS)
+    if kind == "folder":
+        with pytest.raises(WrongUsage, match=r"files of that name in 2 folders .* by id: 1, 2"):
+            rows_of(path, SpanReading(task=("2020.csv",)))
+
+
+def test_exports_before_version_1_call_annotations_completions(tmp_path):
+    task = full_task(1, "EURUSD.csv", PIECES, 1)
+    task["completions"] = task.pop("annotations")
+    assert rows_of(write_json(tmp_path / "e.json", [task]))[0] == PIECES
+
+
 def test_a_region_without_one_class_is_told_with_its_task(tmp_path):
     task = minimal_task(1, "EURUSD.csv", PIECES[:3])
     task["label"][1]["timeserieslabels"] = ["bull", "bear"]
@@ -249,6 +397,8 @@ def test_a_region_without_one_class_is_told_with_its_task(tmp_path):
         ("start,end,label\n2020-01-01 05:00,2020-01-01 09:00,a,b,c\n", "at most 3 cells"),
         ("start,from,end,label\n1,2,3,a\n", None),
         ("from,begin,end,label\n1,2,3,a\n", "2 that may be (from, begin). Say --columns start=from"),
+        ("start,end,label\n5,9,a\n", "where they count the bars from 0, set --timestamp-unit bars"),
+        ("start_idx,end_idx,label\n5,9,a\n", "say --timestamp-unit bars"),
         ("start,start,end,label\n1,2,3,a\n", "has 2 columns named 'start'"),
         ('[{"start": 1}, 5]', "must be a list of objects"),
         ('{"start": 1', "must be JSON"),
@@ -285,6 +435,9 @@ def test_stretches_come_of_a_file_or_of_words_and_go_back(tmp_path):
     assert (words.from_us.tolist(), words.to_us.tolist()) == (found.from_us.tolist(), found.to_us.tolist())
     with pytest.raises(InvalidData, match="an annotated stretch must hold bars"):
         named_stretches((at(310), at(320)), PLAIN, BARS)
+    path.write_text(f"from,to\n{at(9)},{at(5)}\n")
+    with pytest.raises(InvalidData, match="must not end before it begins, but 1 does not, first at line 2"):
+        read_stretches(path, PLAIN, BARS)
     for wrong in (("2020-01-01", "x"), (at(0),)):
         with pytest.raises(WrongUsage, match="--annotated must be"):
             named_stretches(wrong, PLAIN, BARS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOp
 from moola.options.study_options import CompareOptions, CvOptions
 
 NOT_PROMOTED = 4
+# A table whose least probable event is this probable was cut by the threshold of its model.
+TOLD_LEAST = 0.05
 RULE = (
     "  An event is right where it overlaps a span by at least half of the bars in either (IoU .5); each span is found "
     "once, the most probable event first. Events and spans count with at least half of their bars in a stretch."
@@ -32,6 +35,11 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
     _say_chart(screen, result)
     screen.table(["figure", "value", "95 % interval", "random", "strongest moves"], _figure_rows(result["figures"]))
     screen.say(RULE)
+    if (least := result["least_event_prob"] or 0.0) >= TOLD_LEAST:
+        screen.say(
+            f"  The table has no event of a probability below {least:.3f}: average precision and recall at false "
+            "alarms are of those alone, and lower than of all. `moola scan --min-prob 0` writes all."
+        )
     screen.say("  Random: events of the same lengths at random places. Strongest moves: of the spans' lengths, ranked.")
     for name, figures in result["by_symbol"].items():
         shown = [figures[key]["value"] for key in ("ap_iou50_class", "recall_at_1_per_1000_class", "event_ece")]
@@ -223,8 +231,9 @@ def _bars(value: float | None) -> str:
 
 def _gate_words(options: EventTruthOptions, events: str, baseline: str) -> list[Any]:
     words: list[Any] = ["moola", "gate", "--events", events, "--baseline-events", baseline, "--truth", options.truth]
-    for name in ("stretches", "annotated", "bars", "timezone", "annotator"):
-        value = getattr(options, name)
-        if value and value != getattr(EventTruthOptions(), name):
-            words += [f"--{name}", *(value if isinstance(value, tuple) else (value,))]
+    for field in fields(EventTruthOptions):
+        value = getattr(options, field.name)
+        if field.name not in ("truth", "min_prob") and value != field.default:
+            shown = value if isinstance(value, tuple) else (str(value).lower() if isinstance(value, bool) else value,)
+            words += [f"--{field.name.replace('_', '-')}", *shown]
     return words

@@ -133,6 +133,8 @@ def _show_spans(screen: Screen, result: dict[str, Any], options: LabelsExportOpt
     screen.say(f"{result['n_spans']} spans ({classes}) by {', '.join(result['annotators'])} in {result['output']}")
     if result["stretches"]:
         screen.say(f"annotated stretches: {result['n_stretches']} in {result['stretches']}")
+    elif result["n_stretches"]:
+        screen.say(f"annotated stretches: {result['n_stretches']}, not in that file (--stretches FILE writes them)")
     if options.as_ == "spans":
         words = ("moola", "windows", "--bars", options.bars or "<bars>", "--spans", options.output)
         more = ("--stretches", options.stretches) if options.stretches else ()
@@ -160,9 +162,13 @@ def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Consol
     _show_agreement(screen, result)
     show_agreement(screen, result["span_agreement"], {})
     _show_reasons(screen, "in conflict", result["conflicts"])
-    bars, length = options.bars or "<bars>", window_bars_words(options.window_bars)
-    words = ("moola", "labels", "export", "--store", options.store, "--bars", bars)
-    screen.next_command(*words, "--output", "<windows.parquet>", *length)
+    words = ("moola", "labels", "export", "--store", options.store)
+    if result["charts"] and not result["n_labels"]:
+        more = ("--stretches", "<stretches.csv>") if any(chart["n_stretches"] for chart in result["charts"]) else ()
+        screen.next_command(*words, "--as", "spans", "--output", "<spans.csv>", *more)
+    else:
+        bars, length = options.bars or "<bars>", window_bars_words(options.window_bars)
+        screen.next_command(*words, "--bars", bars, "--output", "<windows.parquet>", *length)
     screen.result(result)
     return 0
 

@@ -172,8 +172,18 @@ def similar(*, options: Annotated[SimilarOptions, Flat], console: Console = Cons
     write_similar_page(page, found)
     result = found.result | {"page": str(page)}
     _show_similar(screen, result)
-    words = ("moola", "labels", "import", "--input", options.output, "--bars", options.bars[0], "--annotator", "<you>")
-    screen.next_command(*words)
+    words = (
+        "moola",
+        "labels",
+        "import",
+        "--store",
+        "<labels.db>",
+        "--input",
+        options.output,
+        "--bars",
+        options.bars[0],
+    )
+    screen.next_command(*words, "--annotator", "<you>")
     screen.result(result)
     return 0
 

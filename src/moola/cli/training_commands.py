@@ -201,20 +201,22 @@ def _value(value: Any) -> str:
 WIDEST = 400
 
 
-def benchmark(*, options: Annotated[BenchmarkOptions, Flat], console: Console = ConsoleOptions()) -> int:
-    """Compare references, peers and networks on few labels.
+def benchmark(
+    *, options: Annotated[BenchmarkOptions, Flat] = BenchmarkOptions(), console: Console = ConsoleOptions()
+) -> int:
+    """Compare references, peers and networks on few labels or spans.
 
     Example: moola benchmark --train train.parquet --test test.parquet --models summary_trees scratch
-    --seeds 17 18 19 --against summary_trees
     """
-    from moola.stages import benchmark
+    from moola.stages import benchmark, benchmark_spans
 
+    work = benchmark.benchmark if options.spans is None else benchmark_spans.benchmark_spans
     try:
         with (
             alone(lock_beside(options.output), f"benchmark into {options.output}"),
             FitProgress("benchmark") as progress,
         ):
-            result = benchmark.benchmark(options, progress)
+            result = work(options, progress)
     except KeyboardInterrupt as stop:
         raise Interrupted(f"Interrupted; finished fits and encoders are in {options.output}.", go_on=()) from stop
     screen = Screen(console)

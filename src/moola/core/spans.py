@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,31 @@ from moola.core.windows import WINDOW_BARS, inner_zone
 
 # The class of windows in which nothing is.
 BACKGROUND = "background"
+
+
+def bare_symbol(symbol: str) -> str:
+    """Return a symbol without case and marks: EUR/USD is eurusd."""
+    return "".join(one for one in symbol.lower() if one.isalnum()) or symbol
+
+
+def symbol_among(name: str, symbols: list[str]) -> str | None:
+    """Return the symbol that a name means, None for none of them.
+
+    It is the one of the same letters, else the one without what sources put around it: an exchange before a colon
+    (`FX:EURUSD`), Yahoo's `=X`, or a broker's ending in small letters (`EURUSD.r`, `EURUSDm`).
+    """
+    plain = re.sub(r"=X$", "", name.rpartition(":")[2])
+    endless = re.sub(r"(?<=[A-Z])([._#-][a-z]{1,4}|[a-z]{1,2})$", "", plain)
+    for text in (name, plain, endless):
+        for symbol in symbols:
+            if symbol and text and bare_symbol(text) == bare_symbol(symbol):
+                return symbol
+    return None
+
+
+def is_one_line(text: str) -> bool:
+    """Tell whether a class is one printable line; the joiner of emoji is printed as a part of them."""
+    return text.replace("\u200d", "").isprintable()
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,14 @@ class Chart:
         """Return the chart of which only one symbol was looked at."""
         return replace(self, inside=self.inside & (self.symbol == number))
 
+    def seen_by(self, looked: Mapping[str, Bool[np.ndarray, " bars"]] | None, *people: str) -> Chart:
+        """Return the chart of which only what all of some people looked at counts."""
+        inside = self.inside
+        if looked:
+            for name in people:
+                inside = inside & looked[name]
+        return replace(self, inside=inside)
+
 
 def make_chart(
     start_us: Int[np.ndarray, " bars"],
@@ -411,10 +419,12 @@ class SpanAgreement:
         return asdict(self)
 
 
-def span_agreement(people: Mapping[str, Pieces], chart: Chart) -> list[SpanAgreement]:
-    """Compare every two people on the bars of one chart that were looked at."""
+def span_agreement(
+    people: Mapping[str, Pieces], chart: Chart, looked: Mapping[str, Bool[np.ndarray, " bars"]] | None = None
+) -> list[SpanAgreement]:
+    """Compare every two people on the bars of one chart that both looked at: all of its bars unless `looked` says."""
     return [
-        _pair(first, second, judged_events(people[first], people[second], chart))
+        _pair(first, second, judged_events(people[first], people[second], chart.seen_by(looked, first, second)))
         for first, second in combinations(sorted(people), 2)
     ]
 
@@ -437,12 +447,17 @@ def _pair(first: str, second: str, judged: JudgedEvents) -> SpanAgreement:
     )
 
 
-def by_person(events: Pieces, people: Mapping[str, Pieces], chart: Chart) -> dict[str, float | None]:
-    """Return the average precision (IoU 0.5, class counted) of events against the spans of each person alone."""
+def by_person(
+    events: Pieces,
+    people: Mapping[str, Pieces],
+    chart: Chart,
+    looked: Mapping[str, Bool[np.ndarray, " bars"]] | None = None,
+) -> dict[str, float | None]:
+    """Return the average precision (IoU 0.5, class counted) of events against each person's spans, where he looked."""
     found = {}
     for name, spans in sorted(people.items()):
-        judged = judged_events(events, spans, chart)
-        ones = np.ones((1, len(chart.bars_of_block)))
+        judged = judged_events(events, spans, chart.seen_by(looked, name))
+        ones = np.ones((1, len(judged.chart.bars_of_block)))
         value = float(average_precision_at(RIGHT_IOU, True)(judged, ones)[0])
         found[name] = None if np.isnan(value) else value
     return found

@@ -180,22 +180,25 @@ def _calibrated(
     if not learned[0].marked.annotated:
         return _ranked(detectors, best, right_by(None), n_spans, record)
     names = _people(learned)
-    by_person = [right_by(name) for name in names]
+    # Nobody is asked of events where he did not look.
+    asked = [_asked(learned, rows, kept, name) for name in names]
+    by_person = [right_by(name)[own] for name, own in zip(names, asked, strict=True)]
     n_by_person = [int(sum(one.marked.marked_by(name).sum() for one in learned)) for name in names]
     # Of several people each event is evaluated for each: the probability is that any one of them marked it.
     z = score_logit(best)
-    slope, intercept = fit_platt(np.tile(z, len(names)), np.concatenate(by_person).astype(np.int64))
+    slope, intercept = fit_platt(np.concatenate([z[own] for own in asked]), np.concatenate(by_person).astype(np.int64))
     prob = np.asarray(expit(slope * z + intercept))
     ahead = learned[0].chart.ahead
     if ahead is None:
-        threshold, f1 = _best_threshold(np.tile(prob, len(names)), np.concatenate(by_person), n_spans)
+        of_all = np.concatenate([prob[own] for own in asked])
+        threshold, f1 = _best_threshold(of_all, np.concatenate(by_person), n_spans)
         rule = "largest F1 at IoU 0.5 with class over held-out blocks"
     else:
         at_once = np.asarray(expit(slope * score_logit(score) + intercept))
         threshold, f1 = _best_live_threshold(rows, at_once, learned)
         rule = "largest F1 at IoU 0.5 with class over held-out blocks, each event reported when it is known"
         record |= {"ahead_bars": ahead, "lag_bars": lag_of(ahead)}
-    aps = [average_precision(prob, right, n) for right, n in zip(by_person, n_by_person, strict=True)]
+    aps = [average_precision(prob[own], right, n) for own, right, n in zip(asked, by_person, n_by_person, strict=True)]
     record |= {
         "event_prob": PROBABILITY,
         "threshold_rule": rule,
@@ -203,11 +206,20 @@ def _calibrated(
         "held_out_ap": float(np.mean(aps)),
     }
     people = {}
-    for name, right, n in zip(names, by_person, n_by_person, strict=True):
+    for name, seen, right, n in zip(names, asked, by_person, n_by_person, strict=True):
         if name is not None:
-            own = intercept + _offset(slope * z + intercept, right)
-            people[name] = Person(own, _best_threshold(np.asarray(expit(slope * z + own)), right, n)[0])
+            own = intercept + _offset(slope * z[seen] + intercept, right)
+            people[name] = Person(own, _best_threshold(np.asarray(expit(slope * z[seen] + own)), right, n)[0])
     return Presence(detectors, slope, intercept, threshold, record, people, ahead)
+
+
+def _asked(learned: list[Learned], rows: Candidates, kept: np.ndarray, name: str | None) -> np.ndarray:
+    """Tell which events lie where a person looked."""
+    asked = np.zeros(len(kept), dtype=bool)
+    for place, one in enumerate(learned):
+        own = rows.chart[kept] == place
+        asked[own] = one.marked.seen_by(name, rows.bar[kept][own])
+    return asked
 
 
 def _best_live_threshold(
@@ -324,7 +336,9 @@ def matched(
 
 
 def _best_threshold(prob: np.ndarray, right: np.ndarray, n_spans: int) -> tuple[float, float]:
-    """Return the probability of the last event reported where F1 is largest, and that F1."""
+    """Return the probability of the last event that is told where F1 is largest, and that F1."""
+    if not len(prob):
+        return 0.5, 0.0
     order = np.argsort(-prob, kind="stable")
     f1 = 2 * np.cumsum(right[order]) / (np.arange(1, len(order) + 1) + n_spans)
     return float(prob[order][f1.argmax()]), float(f1.max())

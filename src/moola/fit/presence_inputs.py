@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from moola.models.presence_part import Presence, lag_of
 from moola.options.table_options import SpanReading
 from moola.options.training_options import TrainOptions
 from moola.tables.bar_table import read_bars
-from moola.tables.span_file import bars_of, read_spans, read_stretches, spans_on_bars, stretch_rows
+from moola.tables.span_file import Stretches, bars_looked_at, bars_of, read_spans, read_stretches, spans_on_bars
+from moola.tables.window_file import WindowTable
 
 log = logging.getLogger(__name__)
 # Bars beside annotated ones that shapes of these reach; windows may be longer.
@@ -80,20 +82,23 @@ def with_presence(job: Job, model: ModelFile) -> ModelFile:
             f"presence must have spans of every class of the windows, but {options.spans} has none of "
             f"{', '.join(unmarked[:5])}. Mark some, or cut windows around these spans alone."
         )
-    known = _known_bars(options, bars, span_rows)
+    _tell_other_spans(job.material.table, bars, span_rows, options.spans)
+    stretches = _stretches(options, bars)
+    looked = {name: bars_looked_at(stretches, bars, name) for name in spans.annotators} if stretches else {}
+    known = _known_bars(stretches, bars, span_rows)
     n_held_out = _without_test(known, job.material, bars)
     if n_held_out:
         log.info("%d of these bars lie in test windows: presence does not learn from them.", n_held_out)
     class_index = np.array([model.class_names.index(name) for name in labels])
     people = [name for name in spans.annotators if name]
-    if len(people) > 1 and options.stretches is not None:
+    if len(people) > 1 and stretches is not None and (stretches.annotator == "").any():
         log.warning(
-            "The spans are of %d annotators (%s): each is taken to have looked at all annotated stretches. --annotator "
-            "takes one.",
+            "The spans are of %d annotators (%s): each is taken to have looked at all annotated stretches that name "
+            "nobody (a column annotator names one; --annotator takes one).",
             len(people),
             ", ".join(people[:5]),
         )
-    charts = _charts(bars, known, span_rows, class_index, spans.annotator, max(CONTEXT_BARS, model.window_bars))
+    charts = _charts(bars, known, span_rows, class_index, spans.annotator, max(CONTEXT_BARS, model.window_bars), looked)
     charts = [replace(one, annotated=options.stretches is not None) for one in charts]
     presence, live = fit_presence(model, charts, device, options.seed), None
     if options.live_presence:
@@ -103,14 +108,40 @@ def with_presence(job: Job, model: ModelFile) -> ModelFile:
     return _recorded(replace(model, live_presence=live), presence, bars, known)
 
 
-def _known_bars(options: TrainOptions, bars: Bars, span_rows: np.ndarray) -> np.ndarray:
-    """Return the bars to learn from: those of annotated stretches, else, of each symbol, from first to last span."""
+def _tell_other_spans(table: WindowTable, bars: Bars, span_rows: np.ndarray, path: Path) -> None:
+    """Warn where most windows hold none of the spans where it stands, as with times of another zone."""
+    if table.start_us is None:
+        return
+    row_of = {key: row for row, key in enumerate(zip(bars.symbol.tolist(), bars.start_us.tolist(), strict=True))}
+    spans = set(map(tuple, span_rows.tolist()))
+    pointed = np.flatnonzero(table.expansion_start >= 0)
+    n_known = 0
+    for row in pointed:
+        name = table.symbol[row] or (bars.symbols[0] if len(bars.symbols) == 1 else "")
+        first = row_of.get((name, int(table.start_us[row])))
+        pointers = table.expansion_start[row], table.expansion_end[row]
+        n_known += first is not None and tuple(first + int(one) for one in pointers) in spans
+    if 2 * n_known < len(pointed):
+        log.warning(
+            "Only %d of %d windows have a span of %s where their own stands: spans and windows may be of different "
+            "marks, or their times of different zones. `moola labels export --as spans` writes spans in UTC.",
+            n_known,
+            len(pointed),
+            path,
+        )
+
+
+def _stretches(options: TrainOptions, bars: Bars) -> Stretches | None:
+    if options.stretches is None:
+        return None
+    return read_stretches(options.stretches, replace(READING, annotator=options.annotator), bars)
+
+
+def _known_bars(stretches: Stretches | None, bars: Bars, span_rows: np.ndarray) -> np.ndarray:
+    """Tell which bars are learned from: those of annotated stretches, else, of each symbol, from first to last span."""
+    if stretches is not None:
+        return bars_looked_at(stretches, bars)
     known = np.zeros(len(bars), dtype=bool)
-    if options.stretches is not None:
-        stretches = read_stretches(options.stretches, READING, bars)
-        for row in range(len(stretches)):
-            known[stretch_rows(stretches, row, bars)] = True
-        return known
     for name in set(bars.symbol[span_rows[:, 0]].tolist()):
         own = span_rows[bars.symbol[span_rows[:, 0]] == name]
         known[own[:, 0].min() : own[:, 1].max() + 1] = True
@@ -144,10 +175,15 @@ def _charts(
     class_index: np.ndarray,
     annotator: np.ndarray,
     context_bars: int,
+    looked: dict[str, np.ndarray],
 ) -> list[Marked]:
-    """Cut bars symbol by symbol; spans that leave the annotated bars are left out with a word."""
-    n_annotated = np.concatenate([[0], np.cumsum(annotated)])
-    whole = n_annotated[span_rows[:, 1] + 1] - n_annotated[span_rows[:, 0]] == span_rows[:, 1] - span_rows[:, 0] + 1
+    """Cut bars symbol by symbol; spans that leave the bars that their annotator looked at are left out with a word."""
+    whole = np.zeros(len(span_rows), dtype=bool)
+    for name in set(annotator.tolist()):
+        own = annotator == name
+        n_seen = np.concatenate([[0], np.cumsum(annotated & looked.get(name, True))])
+        first, last = span_rows[own].T
+        whole[own] = n_seen[last + 1] - n_seen[first] == last - first + 1
     if not whole.all():
         log.warning(
             "%d of %d spans do not lie in the bars that presence learns from: they are left out.",
@@ -173,6 +209,7 @@ def _charts(
                 class_index[mine][order],
                 edges.reshape(-1, 2),
                 annotator=annotator[mine][order] if all(annotator[mine]) else None,
+                looked={name: seen[cut] for name, seen in looked.items()},
             )
         )
     return charts

@@ -10,8 +10,8 @@ that few trees hold a given piece that nobody marked against it (bagging; Mordel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,8 @@ class Marked:
         Whether a person looked at all of their bars, so that what is in no span is background; else it is unlabelled.
     annotator
         Who marked each span; None where nobody is named.
+    looked
+        Which bars each person looked at, where stretches name people; all stretches are everybody's where it is empty.
     """
 
     bars: Bars
@@ -80,6 +82,13 @@ class Marked:
     stretches: Int[np.ndarray, "stretches 2"]
     annotated: bool = True
     annotator: np.ndarray | None = None
+    looked: Mapping[str, Bool[np.ndarray, " bars"]] = field(default_factory=dict)
+
+    def seen_by(self, name: str | None, bar: Int[np.ndarray, "pieces 2"]) -> Bool[np.ndarray, " pieces"]:
+        """Tell which pieces begin and end where a person looked; None for anybody."""
+        if name is None or name not in self.looked:
+            return np.ones(len(bar), dtype=bool)
+        return np.asarray(self.looked[name][bar].all(axis=1))
 
     def marked_by(self, name: str | None) -> Bool[np.ndarray, " spans"]:
         """Return which spans are one person's; None for all."""

@@ -72,12 +72,13 @@ def import_spans(options: LabelsImportOptions) -> dict[str, Any]:
     with LabelStore(options.store) as store:
         known = {(chart.symbol, chart.annotator): chart for chart in store.charts()}
         charts, merged = [], _Merged()
-        for symbol in spans.symbols:
-            seen = _pairs(stretches, symbol)
-            for annotator in spans.annotators:
+        for symbol in sorted({*spans.symbols, *stretches.symbol.tolist()}):
+            for annotator in sorted({*spans.annotators, *stretches.annotators}):
                 mine = np.flatnonzero((spans.symbol == symbol) & (spans.annotator == annotator))
+                seen = _pairs(stretches, symbol, annotator)
                 old = known.get((symbol, annotator), ChartLabels(symbol, annotator, ()))
-                if len(mine):
+                # Where a person looked and marked nothing is background too.
+                if len(mine) or seen:
                     charts.append((old, _merge(old, spans.take(mine), seen, options.overwrite, merged)))
         store.save_charts([new for old, new in charts if new != old])
     return {
@@ -103,8 +104,8 @@ def requested_stretches(path: Path | None, annotated: tuple[str, ...], reading: 
     return Stretches.joined(found)
 
 
-def _pairs(stretches: Stretches, symbol: str) -> tuple[tuple[int, int], ...]:
-    mine = stretches.symbol == symbol
+def _pairs(stretches: Stretches, symbol: str, annotator: str) -> tuple[tuple[int, int], ...]:
+    mine = (stretches.symbol == symbol) & np.isin(stretches.annotator.astype(str), ["", annotator])
     return tuple(zip(stretches.from_us[mine].tolist(), stretches.to_us[mine].tolist(), strict=True))
 
 
@@ -167,7 +168,7 @@ def export_spans(options: LabelsExportOptions) -> dict[str, Any]:
         if label.annotator in asked and _counts(label, options.min_grade):
             for one in label.expansions:
                 rows.setdefault((label.symbol, label.annotator, one.start_us, one.end_us, one.label), "")
-    stretches = Stretches.joined([_stretches(chart) for chart in charts])
+    stretches = _all_stretches(charts, asked)
     if not rows:
         raise InvalidData(f"{options.store} must have spans to export, but it has none. Import some, or label windows.")
     if options.stretches is not None and not len(stretches):
@@ -195,9 +196,16 @@ def _counts(label: WindowLabel, min_grade: str | None) -> bool:
     return min_grade is None or (label.grade != "" and GRADES.index(label.grade) <= GRADES.index(min_grade))
 
 
-def _stretches(chart: ChartLabels) -> Stretches:
-    times = np.array(chart.stretches, dtype=np.int64).reshape(-1, 2)
-    return Stretches(times[:, 0], times[:, 1], np.full(len(times), chart.symbol, dtype=object))
+def _all_stretches(charts: list[ChartLabels], people: list[str]) -> Stretches:
+    """Return the stretches of charts, with the person who looked where people looked at different ones."""
+    seen = {(chart.symbol, chart.annotator): set(chart.stretches) for chart in charts}
+    alike = all(seen.get((symbol, name), set()) == own for (symbol, _), own in seen.items() for name in people)
+    pieces = []
+    for (symbol, annotator), own in seen.items():
+        times = np.array(sorted(own), dtype=np.int64).reshape(-1, 2)
+        texts = [np.full(len(times), text, dtype=object) for text in (symbol, "" if alike else annotator)]
+        pieces.append(Stretches(times[:, 0], times[:, 1], *texts))
+    return Stretches.joined(pieces)
 
 
 def _spans(rows: dict[tuple[str, str, int, int, str], str]) -> Spans:

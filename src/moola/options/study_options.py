@@ -31,6 +31,7 @@ from moola.options.option_fields import (
     LearnedFromRows,
     Machine,
     ManyFits,
+    MirrorClasses,
     Output,
     PretrainedEncoder,
     Seed,
@@ -135,11 +136,27 @@ class BenchmarkOptions(WindowLength, ManyFits):
     """Options of `benchmark`."""
 
     train: Annotated[
-        Path,
+        Path | None,
         everyday(
             "Labelled windows with times; a column `draw` divides them into training sets used one at a time.", DATA
         ),
-    ]
+    ] = None
+    spans: Annotated[
+        Path | None,
+        everyday("In place of --train, with --bars and --stretches.", DATA),
+    ] = None
+    stretches: Stretches | None = None
+    n_draws: Annotated[
+        int, COUNT, advanced("Of --spans: pieces of the earlier stretches that are learned from one at a time.", DATA)
+    ] = 3
+    initial_fraction: Annotated[
+        InitialFraction, with_help("Of --spans: share of them, the earliest, that draws are taken from.")
+    ] = 0.6
+    pretrained_encoder: Annotated[
+        PretrainedEncoder | None,
+        with_help("Of --spans: encoder, a file or `base`."),
+    ] = None
+    mirror_classes: MirrorClasses = ()
     test: Annotated[
         Path | None,
         everyday(
@@ -212,6 +229,15 @@ class BenchmarkOptions(WindowLength, ManyFits):
     output: Annotated[
         Output, with_help("Folder of tables, fits and encoders; the same command continues from what is there.")
     ] = BENCHMARK_ROOT
+
+    def train_named(self) -> Path:
+        """Return --train; raises `WrongUsage` where neither it nor --spans is given."""
+        if self.train is None:
+            raise WrongUsage(
+                "a benchmark must learn from labelled windows or from spans, but neither --train nor --spans is given. "
+                "Name one of them."
+            )
+        return self.train
 
 
 # Options of `tune`: where the study is kept, what evaluates a trial, and what is held for every trial.

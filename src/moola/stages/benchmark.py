@@ -54,6 +54,11 @@ HEADS = {
     "hit_at_pm3_start": "hit@3 start",
     "hit_at_pm3_end": "hit@3 end",
     "hit_at_pm3_both": "hit@3 both",
+    "ap_iou50_class": "AP at IoU .5",
+    "ap_iou30_class": "AP at IoU .3",
+    "recall_at_1_per_1000_class": "recall at 1/1,000 bars",
+    "recall": "recall of all",
+    "event_ece": "event ECE",
 }
 LEADING_ZERO = re.compile(r"^([+-]?)0\.")
 Rows = tuple[list[str], list[list[str]]]
@@ -66,11 +71,12 @@ def pr_auc_head(result: Mapping[str, Any]) -> str:
 
 def standing_rows(result: Mapping[str, Any]) -> Rows:
     """Return header and rows of the models: mean +- standard deviation over draws, mean seconds."""
-    header = ["model", *(HEADS[name] for name in FIGURES), "fit s", "predict s"]
+    names = list(result["models"][0]["figures"])
+    header = ["model", *(HEADS[name] for name in names), "fit s", "predict s"]
     rows = [
         [
             row["name"],
-            *(_spread(row["figures"][name]) for name in FIGURES),
+            *(_spread(row["figures"][name]) for name in names),
             *(_seconds(row[key]["mean"]) for key in ("fit_s", "predict_s")),
         ]
         for row in result["models"]
@@ -80,10 +86,11 @@ def standing_rows(result: Mapping[str, Any]) -> Rows:
 
 def difference_rows(result: Mapping[str, Any]) -> Rows:
     """Return header and rows of the paired differences: mean +- standard deviation, better in how many draws."""
-    header = ["model less", *(HEADS[name] for name in FIGURES)]
+    names = list(result["models"][0]["figures"])
+    header = ["model less", *(HEADS[name] for name in names)]
     rows = []
     for row in result["differences"]:
-        cells = [_difference(row["figures"][name]) for name in FIGURES]
+        cells = [_difference(row["figures"][name]) for name in names]
         rows.append([f"{row['name']} - {row['against']}", *cells])
     return header, rows
 
@@ -110,7 +117,7 @@ def introduction(result: Mapping[str, Any]) -> str:
     """State what was learned from and evaluated on."""
     draws = result["draws"]
     n_train, n_judged = (_range([draw[key] for draw in draws]) for key in ("n_train", "n_judged"))
-    whose = "test windows" if result["judge"] == "test" else "windows of the other draws"
+    whose = {"test": "test windows", "spans": "later spans"}.get(result["judge"], "windows of the other draws")
     seeds = result["seeds"]
     many = f"{len(draws)} draw{'s' if len(draws) > 1 else ''} of {n_train} labels"
     return f"{many}, evaluated on {n_judged} {whose}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
@@ -123,7 +130,8 @@ def _range(counts: list[int]) -> str:
 
 def notes(result: Mapping[str, Any]) -> list[str]:
     """State what a reader must know of these figures."""
-    lines = [f"Mean +- standard deviation over draws of the mean over seeds; {pr_auc_head(result)}."]
+    what = pr_auc_head(result) if result["judge"] != "spans" else "an event is right with its class"
+    lines = [f"Mean +- standard deviation over draws of the mean over seeds; {what}."]
     if result["labelled_by"]:
         lines.append(f"Labels by {', '.join(result['labelled_by'])}.")
     if result["bars_before"]:
@@ -219,7 +227,8 @@ def differences(rows: list[dict[str, Any]], against: str | None) -> list[dict[st
     for row in rows:
         other = base.get(row["averaged"], base[False])
         if row["model"] != against:
-            figures = paired(*({int(key): value for key, value in one["by_draw"].items()} for one in (row, other)))
+            mine, theirs = ({int(key): value for key, value in one["by_draw"].items()} for one in (row, other))
+            figures = paired(mine, theirs)
             found.append({"name": row["name"], "against": other["name"], "figures": figures})
     return found
 
@@ -275,6 +284,7 @@ def benchmark(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
 
 
 def _check(options: BenchmarkOptions, arms: dict[str, Arm]) -> None:
+    options.train_named()
     refuse_out_of_range(options)
     require_known(options.models, arms)
     for name in options.models:
@@ -331,7 +341,7 @@ def _record(options: BenchmarkOptions, draws: list[Draw], seen: SeenBars | None)
     judged_by = options.test if options.judge == "test" else None
     return {
         "options": recorded_options(options),
-        "train_sha256": sha256_file(options.train),
+        "train_sha256": sha256_file(options.train_named()),
         "test_sha256": sha256_file(judged_by) if judged_by is not None else None,
         "judge": options.judge,
         "positive": options.positive,

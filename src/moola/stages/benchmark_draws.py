@@ -55,18 +55,19 @@ def lay_out(options: BenchmarkOptions) -> tuple[list[Draw], WindowTable]:
     WrongUsage
         A draw that --train has not, or --labels-per-draw below 1.
     """
-    table = _labelled(options.train, options)
+    path = options.train_named()
+    table = _labelled(path, options)
     test = _labelled(options.test, options) if options.judge == "test" and options.test is not None else None
     if test is not None and test.window_bars != table.window_bars:
         raise InvalidData(
-            f"windows must have one length, but {options.train} has {table.window_bars} bars and {options.test} "
+            f"windows must have one length, but {path} has {table.window_bars} bars and {options.test} "
             f"{test.window_bars}. Cut them again with --window-bars."
         )
-    of_draw = _draw_of(table, options.train)
+    of_draw = _draw_of(table, path)
     numbers = _chosen(options.draws, of_draw)
     if test is None and len(set(of_draw.tolist())) < 2:
         raise InvalidData(
-            f"--judge other-draws must have another draw, but {options.train} has 1. Give windows with a column draw."
+            f"--judge other-draws must have another draw, but {path} has 1. Give windows with a column draw."
         )
     return [_lay_out_draw(options, table, of_draw, number, test) for number in numbers], table
 
@@ -153,7 +154,7 @@ def _fewer(mine: WindowTable, options: BenchmarkOptions, number: int) -> WindowT
     if wanted > len(mine):
         raise InvalidData(
             f"--labels-per-draw must be at most the windows of each draw, but it is {wanted} and draw {number} has "
-            f"{len(mine)} ({options.train}). Lower it."
+            f"{len(mine)} ({options.train_named()}). Lower it."
         )
     order = generator(DEFAULT_SEED, "labels of a draw", number).permutation(len(mine))
     return mine.take(np.sort(order[:wanted]))

@@ -14,6 +14,7 @@ from moola import __version__
 from moola.core.expansions import ENDS
 from moola.evaluation import class_metrics, pointer_metrics
 from moola.evaluation.class_metrics import Metric
+from moola.evaluation.event_figures import ECE as EVENT_ECE
 from moola.evaluation.pointer_metrics import HIT_BARS
 from moola.fit.jobs import KeptFit, fit_job, read_job
 from moola.fit.predicting import predict_new
@@ -45,7 +46,7 @@ POINTER_FIGURES: dict[str, Metric] = {
     f"hit_at_pm{HIT_BARS}_{which}": pointer_metrics.hit_at(HIT_BARS, which) for which in (*ENDS, "both")
 }
 FIGURES = (*CLASS_FIGURES, *POINTER_FIGURES)
-LOWER_IS_BETTER = ("brier", "ece", "log_loss")
+LOWER_IS_BETTER = ("brier", "ece", "log_loss", EVENT_ECE)
 
 
 def figures_of(predictions: Predictions) -> dict[str, Any]:
@@ -75,9 +76,11 @@ def of_class(figures: Mapping[str, Any], positive: str | None) -> dict[str, floa
     return {name: chosen if name == "pr_auc" else figures[name] for name in FIGURES}
 
 
-def mean_over_seeds(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+def mean_over_seeds(
+    rows: Sequence[Mapping[str, float | None]], names: Sequence[str] = FIGURES
+) -> dict[str, float | None]:
     """Return the mean of each figure over fits of one draw; None where no fit has it."""
-    return {name: _mean([row[name] for row in rows]) for name in FIGURES}
+    return {name: _mean([row[name] for row in rows]) for name in names}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -92,7 +95,9 @@ def spread(values: Sequence[float | None]) -> dict[str, float | None]:
 
 
 def paired(
-    one: Mapping[int, Mapping[str, float | None]], other: Mapping[int, Mapping[str, float | None]]
+    one: Mapping[int, Mapping[str, float | None]],
+    other: Mapping[int, Mapping[str, float | None]],
+    names: Sequence[str] = FIGURES,
 ) -> dict[str, dict[str, Any]]:
     """Compare two models draw by draw: figures of each by draw in, `one` less `other` out.
 
@@ -103,7 +108,7 @@ def paired(
         many of how many draws `one` is better (lower in Brier, ECE and log-loss; equal is not better).
     """
     found = {}
-    for name in FIGURES:
+    for name in names:
         by_draw = {
             number: mine - theirs
             for number in sorted(set(one) & set(other))

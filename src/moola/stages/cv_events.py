@@ -24,7 +24,7 @@ from moola.evaluation.event_figures import AP_CLASS, event_metric_table
 from moola.files import sha256_file
 from moola.fit.jobs import fit_job, read_job
 from moola.fit.processes import OnFit
-from moola.models.model_files import read_model, write_model
+from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.sealed import digest
 from moola.options.judging_options import EvalOptions
 from moola.options.option_fields import refuse_out_of_range
@@ -40,11 +40,11 @@ from moola.tables.bar_table import read_bars
 from moola.tables.frames import write_frame
 from moola.tables.span_file import (
     Stretches,
+    bars_looked_at,
     bars_of,
     read_spans,
     read_stretches,
     spans_on_bars,
-    stretch_rows,
     write_spans,
     write_stretches,
 )
@@ -58,12 +58,12 @@ IN_FOLD = ("pretrained_encoder", "freeze_encoder", "head", "mirror_classes", "ep
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars, the spans that they meet, and which bars a person looked at."""
+    """Bars, the spans that they meet, and which bars each person looked at; the empty name is everybody's."""
 
     bars: Bars
     spans: Spans
     rows: np.ndarray
-    annotated: np.ndarray
+    looked: dict[str, np.ndarray]
 
     @property
     def window_bars(self) -> int:
@@ -73,12 +73,13 @@ class Chart:
 
 @dataclass(frozen=True)
 class Fold:
-    """A block of time `[first_us, stop_us)` that is evaluated, and when the bars that teach are over."""
+    """A block of time `[first_us, stop_us)` that is evaluated, and from when to when a model learns."""
 
     number: int
     learned_to_us: int
     first_us: int
     stop_us: int
+    learned_from_us: int = 0
 
 
 def cross_validate_events(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def cross_validate_events(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
     """
     started = time.monotonic()
     _check(options)
-    chart = _read(options)
+    chart = read_chart(options)
     folds = list(_folds(options, chart))
     deciding = {name: str(getattr(options, name)) for name in (*IN_FOLD, "folds", "initial_fraction")}
     files = {name: sha256_file(getattr(options, name)) for name in ("spans", "stretches", "bars")}
@@ -104,7 +105,8 @@ def cross_validate_events(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
     with run_store.opened(CV_ROOT, "cv", new_id, config, options.resume) as run:
         for done, fold in enumerate(folds, start=1):
             if not (_folder(run, fold) / EVENTS).is_file():
-                _run_fold(options, chart, fold, _folder(run, fold))
+                learn_block(options, chart, fold, _folder(run, fold))
+                scan_block(options, chart, fold, _folder(run, fold))
             on_fit(done, len(folds), f"fold {fold.number}")
         metrics = _evaluated(options, chart, folds, run)
         run_store.write_run_json(run, run_store.METRICS, metrics)
@@ -136,7 +138,8 @@ def _check(options: CvOptions) -> None:
         )
 
 
-def _read(options: CvOptions) -> Chart:
+def read_chart(options: CvOptions) -> Chart:
+    """Read bars, spans and stretches; spans that lie outside the stretches are left out."""
     assert options.bars is not None
     assert options.spans is not None
     assert options.stretches is not None
@@ -146,13 +149,16 @@ def _read(options: CvOptions) -> Chart:
     bars = bars_of(spans, bars)
     spans, _ = spans_on_bars(spans, bars, options.spans, drop_outside=False)
     placed = place_spans(spans, bars)
-    annotated = np.zeros(len(bars), dtype=bool)
     stretches = read_stretches(options.stretches, reading, bars)
-    for row in range(len(stretches)):
-        annotated[stretch_rows(stretches, row, bars)] = True
+    looked = {name: bars_looked_at(stretches.take(stretches.annotator == name), bars) for name in
+              ("", *stretches.annotators)}  # fmt: skip
     rows = np.stack([placed.first, placed.last], axis=1)
-    kept = np.flatnonzero(annotated[rows[:, 0]] & annotated[rows[:, 1]])
-    return Chart(bars, spans.take(kept), rows[kept], annotated)
+    whole = np.zeros(len(rows), dtype=bool)
+    for name in spans.annotators:
+        own = spans.annotator == name
+        whole[own] = bars_looked_at(stretches, bars, name)[rows[own]].all(axis=1)
+    kept = np.flatnonzero(whole)
+    return Chart(bars, spans.take(kept), rows[kept], looked)
 
 
 def _folds(options: CvOptions, chart: Chart) -> Iterator[Fold]:
@@ -176,15 +182,17 @@ def _folder(run: run_store.Run, fold: Fold) -> Path:
     return run.folder / f"fold-{fold.number}"
 
 
-def _run_fold(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> None:
-    """Learn from what ends before the purge, scan the block, and keep its events."""
+def learn_block(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> ModelFile:
+    """Learn from what ends before the purge, and keep the model beside the files that it learned from."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / name for name in ("bars.parquet", SPANS, "taught.csv", "windows.parquet", "split.json")}
     known = chart.bars.start_us < fold.learned_to_us
-    _write_bars(files["bars.parquet"], chart.bars.take(np.flatnonzero(known)))
-    taught = np.flatnonzero(chart.bars.start_us[chart.rows[:, 1]] < fold.learned_to_us)
+    write_chart_bars(files["bars.parquet"], chart.bars.take(np.flatnonzero(known)))
+    begins, ends = chart.bars.start_us[chart.rows].T
+    taught = np.flatnonzero((begins >= fold.learned_from_us) & (ends < fold.learned_to_us))
     write_spans(files[SPANS], chart.spans.take(taught))
-    write_stretches(files["taught.csv"], _stretches(chart, known))
+    within = known & (chart.bars.start_us >= fold.learned_from_us)
+    write_stretches(files["taught.csv"], stretches_among(chart, within))
     window_bars = options.window_bars or chart.window_bars
     make_tables.cut(
         WindowsOptions(
@@ -208,19 +216,23 @@ def _run_fold(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> Non
             window_bars=window_bars,
         )
     )
-    write_model(folder / MODEL_OF_FOLD, fit_job(job).model)
-    _scan_block(options, chart, fold, folder)
+    model = fit_job(job).model
+    write_model(folder / MODEL_OF_FOLD, model)
+    return model
 
 
-def _scan_block(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> None:
+def scan_block(
+    options: CvOptions, chart: Chart, fold: Fold, folder: Path, model: str = MODEL_OF_FOLD, events_name: str = EVENTS
+) -> None:
+    """Scan the block by a model in its folder, and keep the events that begin there."""
     inside = (chart.bars.start_us >= fold.first_us) & (chart.bars.start_us < fold.stop_us)
-    write_stretches(folder / STRETCHES, _stretches(chart, inside))
+    write_stretches(folder / STRETCHES, stretches_among(chart, inside))
     rows = np.flatnonzero(_beside(chart.bars, inside))
-    _write_bars(folder / "scanned.parquet", chart.bars.take(rows))
+    write_chart_bars(folder / "scanned.parquet", chart.bars.take(rows))
     scanned = folder / "scanned_events.parquet"
     work = Scan(
         ScanOptions(
-            model=folder / MODEL_OF_FOLD,
+            model=folder / model,
             bars=folder / "scanned.parquet",
             output=scanned,
             min_prob=0.0,
@@ -232,7 +244,7 @@ def _scan_block(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> N
     # An event belongs to the block in which it begins.
     begins = pl.col("start_ts").dt.timestamp("us")
     events = pl.read_parquet(scanned).filter((begins >= fold.first_us) & (begins < fold.stop_us))
-    write_frame(folder / EVENTS, events)
+    write_frame(folder / events_name, events)
 
 
 def _beside(bars: Bars, inside: np.ndarray) -> np.ndarray:
@@ -246,16 +258,13 @@ def _beside(bars: Bars, inside: np.ndarray) -> np.ndarray:
     return wide
 
 
-def _stretches(chart: Chart, among: np.ndarray) -> Stretches:
+def stretches_among(chart: Chart, among: np.ndarray) -> Stretches:
     """Return annotated stretches as far as they lie among some bars."""
-    chosen = chart.annotated & among
-    new = np.concatenate([[True], chart.bars.symbol[1:] != chart.bars.symbol[:-1]])
-    begins = np.flatnonzero(chosen & (new | ~np.concatenate([[False], chosen[:-1]])))
-    ends = np.flatnonzero(chosen & np.concatenate([new[1:] | ~chosen[1:], [True]]))
-    return Stretches(chart.bars.start_us[begins], chart.bars.start_us[ends], chart.bars.symbol[begins])
+    return Stretches.on_bars(chart.bars, {name: seen & among for name, seen in chart.looked.items()})
 
 
-def _write_bars(path: Path, bars: Bars) -> None:
+def write_chart_bars(path: Path, bars: Bars) -> None:
+    """Write bars as a table."""
     table = {"timestamp": pl.Series(bars.start_us).cast(pl.Datetime("us", "UTC")), "symbol": bars.symbol.tolist()}
     names = ("open", "high", "low", "close")
     write_frame(path, pl.DataFrame(table | {name: bars.ohlc[:, i] for i, name in enumerate(names)}))
@@ -266,10 +275,10 @@ def _evaluated(options: CvOptions, chart: Chart, folds: list[Fold], run: run_sto
     folders = [_folder(run, fold) for fold in folds]
     write_frame(run.path(EVENTS), pl.concat([pl.read_parquet(one / EVENTS) for one in folders]))
     write_spans(run.path(SPANS), chart.spans)
-    _write_bars(run.path("bars.parquet"), chart.bars)
+    write_chart_bars(run.path("bars.parquet"), chart.bars)
     first, last = folds[0].first_us, folds[-1].stop_us
     write_stretches(
-        run.path(STRETCHES), _stretches(chart, (chart.bars.start_us >= first) & (chart.bars.start_us < last))
+        run.path(STRETCHES), stretches_among(chart, (chart.bars.start_us >= first) & (chart.bars.start_us < last))
     )
     thresholds = [read_model(one / MODEL_OF_FOLD).presence.threshold for one in folders]  # type: ignore[union-attr]
     judging = EvalOptions(

@@ -40,11 +40,11 @@ from moola.tables.event_table import read_events
 from moola.tables.frames import in_file, write_frame
 from moola.tables.span_file import (
     Stretches,
+    bars_looked_at,
     bars_of,
     named_stretches,
     read_spans,
     read_stretches,
-    stretch_rows,
 )
 
 # Moments of a chart whose bars are not given; more of them mean that the times have no common distance.
@@ -85,7 +85,7 @@ def read_timed_events(path: Path) -> TimedEvents:
 
 @dataclass(frozen=True)
 class Truth:
-    """Spans on their bars, and which bars were looked at."""
+    """Spans on their bars, and which bars were looked at, by anybody and by each person."""
 
     bars: Bars
     spans: Pieces
@@ -94,6 +94,7 @@ class Truth:
     has_prices: bool
     record: dict[str, Any]
     annotator: np.ndarray
+    looked: dict[str, np.ndarray]
 
     @property
     def people(self) -> dict[str, Pieces]:
@@ -117,9 +118,7 @@ def read_truth(options: EventTruthOptions, tables: list[TimedEvents]) -> Truth:
         bars = _bars_without_gaps(tables, spans)
     bars = bars_of(spans, bars)
     stretches, is_assumed = _stretches(options, spans, bars)
-    rows = [stretch_rows(stretches, row, bars) for row in range(len(stretches))]
-    inside = np.zeros(len(bars), dtype=bool)
-    inside[np.concatenate(rows)] = True
+    inside = bars_looked_at(stretches, bars)
     if not inside.any():
         raise InvalidData(
             f"a stretch must hold bars, but none of {options.bars} lies between the first and the last span of {path}. "
@@ -142,7 +141,8 @@ def read_truth(options: EventTruthOptions, tables: list[TimedEvents]) -> Truth:
         "n_spans_given": len(spans),
     }
     marked = Pieces(bar, _numbers(spans.label[met], names), np.ones(len(met)))
-    return Truth(bars, marked, inside, names, options.bars is not None, record, spans.annotator[met])
+    looked = {name: bars_looked_at(stretches, bars, name) for name in spans.annotators if name}
+    return Truth(bars, marked, inside, names, options.bars is not None, record, spans.annotator[met], looked)
 
 
 def _numbers(labels: np.ndarray, names: list[str]) -> np.ndarray:
@@ -159,7 +159,8 @@ def _stretches(options: EventTruthOptions, spans: Spans, bars: Bars) -> tuple[St
     symbols = spans.symbols
     first = np.array([spans.start_us[spans.symbol == name].min() for name in symbols], dtype=np.int64)
     last = np.array([spans.end_us[spans.symbol == name].max() for name in symbols], dtype=np.int64)
-    return Stretches(first, last, np.array(symbols, dtype=object)), True
+    texts = [np.array(column, dtype=object) for column in (symbols, [""] * len(symbols))]
+    return Stretches(first, last, *texts), True
 
 
 def _refuse_lost(spans: Spans, placed: PlacedSpans, path: Path, drop_outside: bool) -> None:
@@ -272,6 +273,7 @@ def evaluated(options: EvalOptions) -> tuple[dict[str, Any], JudgedEvents, Truth
     result = {
         "events": str(path),
         "min_prob": options.min_prob,
+        "least_event_prob": float(given.prob.min()) if len(given) else None,
         **_counts(judged, truth, given),
         "figures": {figure.name: figure.as_dict() for figure in figures},
         "by_symbol": by_symbol,
@@ -288,8 +290,8 @@ def _people(judged: JudgedEvents, truth: Truth) -> dict[str, Any]:
     """Compare several annotators with each other, and the events with each of them."""
     people = truth.people if len(truth.people) > 1 else {}
     return {
-        "agreement": [pair.as_dict() for pair in span_agreement(people, judged.chart)],
-        "ap_by_annotator": by_person(judged.events, people, judged.chart),
+        "agreement": [pair.as_dict() for pair in span_agreement(people, judged.chart, truth.looked)],
+        "ap_by_annotator": by_person(judged.events, people, judged.chart, truth.looked),
     }
 
 

@@ -20,6 +20,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from moola.core.spans import is_one_line
 from moola.errors import InvalidData, LabelConflict, OperationFailed, UntrustedFile
 from moola.tables.label_database import (
     ADDED,
@@ -182,7 +183,7 @@ def _text_rules(label: WindowLabel) -> list[str]:
         if not text.strip() or len(text) > MAX_NAME_CHARACTERS:
             broken.append(f"{name} must have 1 to {MAX_NAME_CHARACTERS} characters (found {len(text)})")
     for i, expansion in enumerate(label.expansions):
-        if not expansion.label.isprintable():
+        if not is_one_line(expansion.label):
             broken.append(f"the class of expansion {i + 1} must be one printable line (found {expansion.label[:40]!a})")
     texts = {"symbol": label.symbol, "reason": label.reason, "note": label.note}
     for name, text in texts.items():

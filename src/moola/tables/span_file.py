@@ -2,62 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
-from dataclasses import asdict, dataclass, replace
+import unicodedata
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from moola.core.bars import Bars, bar_interval_us, bar_lengths_us, utc_text
-from moola.core.spans import PlacedSpans, Spans, place_spans, share_bars
+from moola.core.spans import PlacedSpans, Spans, bare_symbol, is_one_line, place_spans, share_bars, symbol_among
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import read_bytes
-from moola.options.table_options import ImportOptions, SpanReading
+from moola.options.table_options import SpanReading
 from moola.tables import studio_file
-from moola.tables.foreign.bar_times import utc_times
-from moola.tables.foreign.columns import are_days, as_numbers, refuse_same_names
-from moola.tables.foreign.delimited import SEPARATORS
+from moola.tables.foreign.columns import day_cells
 from moola.tables.foreign.importing import text_of
 from moola.tables.foreign.time_texts import DAY_US
-from moola.tables.frames import PARQUET_MAGIC, READABLE, kind_of, plain_name, read_frame, utc_series, write_frame
+from moola.tables.frames import FEATHER, PARQUET_MAGIC, READABLE, kind_of, utc_series, write_frame
 from moola.tables.frames import reading as table_reading
+from moola.tables.span_rows import ADVICE, NEEDED, OTHERS, WHAT, Rows, delimited, import_options, table_rows, times_of
 
 log = logging.getLogger(__name__)
-WHAT, ADVICE = "a file of spans", "Fix the file or the options."
 PIECE = 1024
-NEEDED, OTHERS = ("start", "end", "label"), ("symbol", "annotator", "note")
-# What other programs call the columns; spaces and hyphens count as underscores.
-SYNONYMS = {
-    "start": ("start_ts", "start_us", "start_time", "start_date", "starttime", "from", "from_ts", "begin", "begin_ts",
-              "begin_time", "date_from", "first", "first_bar", "t0", "x0", "open_time", "entry_time"),
-    "end": ("end_ts", "end_us", "end_time", "end_date", "endtime", "to", "to_ts", "until", "stop", "finish", "date_to",
-            "last", "last_bar", "t1", "x1", "close_time", "exit_time"),
-    "label": ("class", "pattern", "type", "category", "tag", "labels", "kind"),
-    "symbol": ("ticker", "instrument", "pair", "market"),
-    "annotator": ("author", "user", "labeler", "labeller", "annotated_by", "marked_by", "who"),
-    "note": ("notes", "comment", "comments", "remark", "text"),
-}  # fmt: skip
-MEANS = {other: name for name, others in SYNONYMS.items() for other in (name, *others)}
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of a file as text by name of the contract, and where each stands."""
-
-    frame: pl.DataFrame
-    place: np.ndarray
-    is_line: bool
-
-    def problem(self, rule: str, broken: np.ndarray, detail: str = "") -> Problem:
-        """Return a rule that some rows break, with the first of them as the file has it."""
-        place = int(self.place[int(broken.argmax())])
-        return Problem(rule, int(broken.sum()), place, detail, place if self.is_line else None)
+# What programs write where a class is missing.
+NOTHING = ("nan", "nat", "none", "null", "<na>", "#n/a")
 
 
 def read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
@@ -78,230 +50,85 @@ def read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
 
 
 def _read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
-    rows = _studio_rows(path, reading, bars) or _table_rows(path, reading, NEEDED, OTHERS)
-    problems = _missing(rows, ("start", "end", "label"))
-    start_us, end_us = _times(rows, reading, path, problems, bars)
-    spans = Spans(
-        start_us,
-        end_us,
-        _texts(rows.frame, "label"),
-        _texts(rows.frame, "symbol"),
-        _texts(rows.frame, "annotator"),
-        _texts(rows.frame, "note"),
-        rows.place,
-        rows.is_line,
-    )
+    rows = _studio_rows(path, reading, bars) or table_rows(path, reading, NEEDED, OTHERS)
+    problems = rows.missing(("start", "end", "label"))
+    start_us, end_us = times_of(rows, reading, path, problems, bars)
+    labels = np.array([_one_line(name) for name in rows.texts("label")], dtype=object)
+    symbol, annotator, note = (rows.texts(name) for name in ("symbol", "annotator", "note"))
+    spans = Spans(start_us, end_us, labels, symbol, annotator, note, rows.place, rows.is_line)
     backward = end_us < start_us
     if not problems and backward.any():
         at = int(backward.argmax())
         detail = f"from {utc_text(start_us[at])} to {utc_text(end_us[at])}"
         problems.append(rows.problem("a span must not end before its start", backward, detail))
     problems += _unfit_labels(rows, spans)
-    if are_days(rows.frame["end"]) and bar_interval_us(bars.start_us) < DAY_US:
-        log.warning(
-            "Ends of spans are days without a time of day, and mean the bar at midnight, not the last one of the day. "
-            "Write times where a span ends later (%s).",
-            path,
-        )
     if problems:
         raise InvalidData.from_problems(path, problems, ADVICE)
-    return _of_annotator(_of_symbols(spans, bars, path), path, reading)
+    _tell_doubtful_classes(spans, path)
+    spans, kept = _of_symbols(spans, bars, path)
+    if bar_interval_us(bars.start_us) < DAY_US and reading.timestamp_unit != "bars":
+        starts, ends = (day_cells(rows.frame[name]).to_numpy()[kept] for name in ("start", "end"))
+        spans = _days_on_bars(spans, bars, starts, ends)
+    return _of_annotator(spans, path, reading)
+
+
+def _one_line(label: str) -> str:
+    """Return a class in Unicode's composed form, with one plain space where any white space is."""
+    return " ".join(unicodedata.normalize("NFC", label).split())
+
+
+def _tell_doubtful_classes(spans: Spans, path: Path) -> None:
+    """Warn of classes that differ in capitals, spaces or marks alone, and of one that stands for a missing value."""
+    counts, like = Counter(spans.label.tolist()), defaultdict[str, list[str]](list)
+    for name in sorted(counts):
+        like["".join(one for one in name.casefold() if one.isalnum()) or name].append(name)
+    if lost := [name for name in counts if name.lower() in NOTHING]:
+        log.warning(
+            "%d spans have the class %r, which programs write where one is missing: check %s.",
+            sum(counts[name] for name in lost), lost[0], path,
+        )  # fmt: skip
+    for names in like.values():
+        if len(names) > 1:
+            log.warning(
+                "Classes that differ in capitals, spaces or marks alone are different classes: %s (%s). Where they are "
+                "one, write them alike.",
+                ", ".join(f"{name} ({counts[name]})" for name in names),
+                path,
+            )
+
+
+def _days_on_bars(spans: Spans, bars: Bars, starts: np.ndarray, ends: np.ndarray) -> Spans:
+    """Return spans whose days without a time of day begin with the first bar of that day, or end with the last one.
+
+    Those that hold no bar stay as they are, and meet none.
+    """
+    start_us, end_us = spans.start_us.copy(), spans.end_us.copy()
+    for symbol in bars.symbols:
+        times = bars.start_us[bars.symbol == symbol]
+        first, stop = np.searchsorted(times, start_us), np.searchsorted(times, end_us, side="right")
+        mine = (spans.symbol == symbol) & (first < stop)
+        from_day, to_day = mine & starts, mine & ends
+        start_us[from_day], end_us[to_day] = times[first[from_day]], times[stop[to_day] - 1]
+    if ends.any():
+        log.info(
+            "%d of %d spans end with a day without a time of day, and mean its last bar.", int(ends.sum()), len(spans)
+        )
+    return replace(spans, start_us=start_us, end_us=end_us)
 
 
 def _unfit_labels(rows: Rows, spans: Spans) -> list[Problem]:
-    unfit = np.array([len(name) > 300 or not name.isprintable() for name in spans.label], dtype=bool)
+    unfit = np.array([len(name) > 300 or not is_one_line(name) for name in spans.label], dtype=bool)
     if not unfit.any():
         return []
     rule = "a label must be one printable line of at most 300 characters"
     return [rows.problem(rule, unfit, f"found {spans.label[int(unfit.argmax())][:40]!a}")]
 
 
-# Rows of tables: parquet, JSON, text with any separator.
-
-
-def _table_rows(path: Path, reading: SpanReading, needed: tuple[str, ...], others: tuple[str, ...]) -> Rows:
-    frame, place, is_line = _read_table(path, reading)
-    given = dict(pair.partition("=")[::2] for pair in reading.columns)
-    for name, column in given.items():
-        if name not in (*NEEDED, *OTHERS, "from", "to") or column not in frame.columns:
-            raise WrongUsage(
-                f"--columns must hold pairs name=Column of {', '.join((*NEEDED, *OTHERS))} and columns of {path} "
-                f"({', '.join(frame.columns[:20])}), but it has {name}={column}. Fix the pair."
-            )
-    found = {name: given.get(name) or _column(name, frame.columns, path) for name in (*needed, *others)}
-    if lost := [name for name in needed if found[name] is None]:
-        raise InvalidData(
-            f"{WHAT} must have the columns {', '.join(needed)}, but {path} names no {', '.join(lost)} (it has "
-            f"{', '.join(frame.columns[:20])[:300]}). Say --columns {' '.join(f'{name}=<column>' for name in lost)}."
-        )
-    chosen = frame.select(pl.col(column).alias(name) for name, column in found.items() if column is not None)
-    if not len(chosen):
-        raise InvalidData(f"{WHAT} must have rows, but {path} has none. Check the file.")
-    return Rows(chosen, place, is_line)
-
-
-def _column(name: str, columns: list[str], path: Path) -> str | None:
-    """Return the column of a name: the one called so, else the only one with another name for it."""
-    plain = {column: _plain(column) for column in columns}
-    exact = [column for column, text in plain.items() if text == name]
-    fitting = exact or [column for column, text in plain.items() if MEANS.get(text) == name]
-    if len(fitting) > 1:
-        raise InvalidData(
-            f"one column must be the {name}, but {path} has {len(fitting)} that may be ({', '.join(fitting[:5])}). "
-            f"Say --columns {name}={fitting[0]} or another."
-        )
-    return fitting[0] if fitting else None
-
-
-def _plain(column: str) -> str:
-    return plain_name(column.strip("\ufeff \"'")).replace(" ", "_").replace("-", "_")
-
-
-def _read_table(path: Path, reading: SpanReading) -> tuple[pl.DataFrame, np.ndarray, bool]:
-    """Return columns as the file has them, where each row stands, and whether that is a line."""
-    content = read_bytes(path, WHAT, "Check the path.", studio_file.MAX_BYTES)
-    if not content.strip():
-        raise InvalidData(f"{WHAT} must hold a table, but {path} is empty ({len(content)} bytes). Check the file.")
-    if content.startswith(PARQUET_MAGIC):
-        frame = read_frame(path, WHAT, ADVICE)
-        return frame, np.arange(len(frame)), False
-    kind = kind_of(content)
-    if kind is not None and kind not in READABLE:
-        raise InvalidData(f"{WHAT} must be CSV, JSON or parquet, but {path} is {kind.name}. {kind.advice}")
-    text = text_of(content, _import_options(path, reading))
-    if text.lstrip()[:1] in ("[", "{"):
-        records = _records(text, path)
-        return _frame(records), np.arange(len(records)), False
-    return _delimited(text, path)
-
-
-def _records(text: str, path: Path) -> list[dict[str, Any]]:
-    """Return the objects of JSON: a list, the only list of an object, or a line each."""
-    value = studio_file.parsed(text, path, WHAT)
-    if isinstance(value, dict):
-        lists = [one for one in value.values() if isinstance(one, list)]
-        value = lists[0] if len(lists) == 1 else [value]
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise InvalidData(f"{WHAT} in JSON must be a list of objects, but {path} is none. {ADVICE}")
-    return value
-
-
-def _frame(records: list[dict[str, Any]]) -> pl.DataFrame:
-    names = list(dict.fromkeys(name for record in records for name in record))
-    cells = {name: [_cell(record.get(name)) for record in records] for name in names}
-    return pl.DataFrame(cells, schema=dict.fromkeys(names, pl.String))
-
-
-def _cell(value: Any) -> str | None:
-    return None if value is None else value if isinstance(value, str) else json.dumps(value)
-
-
-def _delimited(text: str, path: Path) -> tuple[pl.DataFrame, np.ndarray, bool]:
-    """Read text by the separator whose header names the most columns; quotes may hold lines."""
-    header_line = next((line for line in text.split("\n") if line.strip()), "")
-    known = {mark: sum(_plain(cell) in MEANS for cell in _cells(header_line, mark)) for mark in SEPARATORS}
-    separator = max(SEPARATORS, key=lambda mark: (known[mark], header_line.count(mark)))
-    if separator != ",":
-        log.info("Columns are separated by %r.", separator)
-    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
-    rows: list[tuple[int, list[str]]] = []
-    # All regions of a task of Label Studio stand in one cell.
-    limit = csv.field_size_limit(studio_file.MAX_BYTES)
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, [cell.strip() for cell in cells]))
-    except csv.Error as error:
-        raise InvalidData(f"{WHAT} must be text with a separator, but {path} is not ({error}). {ADVICE}") from error
-    finally:
-        csv.field_size_limit(limit)
-    (_, header), *body = rows
-    refuse_same_names(header, path)
-    wide = [line for line, cells in body if len(cells) > len(header) and any(cells[len(header) :])]
-    if wide:
-        rule = f"a row must have at most {len(header)} cells, as the header has"
-        raise InvalidData.from_problems(path, [Problem(rule, len(wide), wide[0], "", wide[0])], ADVICE)
-    columns = {
-        name: [cells[i] if i < len(cells) and cells[i] else None for _, cells in body] for i, name in enumerate(header)
-    }
-    frame = pl.DataFrame(columns, schema=dict.fromkeys(header, pl.String))
-    return frame, np.array([line for line, _ in body], dtype=np.int64), True
-
-
-def _cells(line: str, separator: str) -> list[str]:
-    return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
-
-
-# Times, texts and who marked what.
-
-
-def _times(
-    rows: Rows, reading: SpanReading, path: Path, problems: list[Problem], bars: Bars
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return both columns of times in UTC; they are read as one, so that an order of day and month fits both."""
-    if reading.timestamp_unit == "bars":
-        return _counted(rows, "start", problems, bars), _counted(rows, "end", problems, bars)
-    n = len(rows.frame)
-    columns = [rows.frame[name].alias("time") for name in ("start", "end")]
-    if columns[0].dtype != columns[1].dtype:
-        columns = [column.cast(pl.String) for column in columns]
-    # A row's start, then its end: clocks that go back are resolved by the order.
-    order = np.arange(2 * n).reshape(2, n).T.ravel()
-    found: list[Problem] = []
-    times = utc_times(as_numbers(pl.concat(columns)[order]), _import_options(path, reading), found)
-    for problem in found:
-        row = None if problem.first_row is None else int(rows.place[min(problem.first_row // 2, n - 1)])
-        line = row if rows.is_line else None
-        side = "" if problem.first_row is None else f"{('start', 'end')[problem.first_row % 2]}: "
-        problems.append(replace(problem, first_row=row, line=line, detail=f"{side}{problem.detail}"))
-    time_us = times.dt.timestamp("us").fill_null(0).to_numpy().reshape(n, 2)
-    return time_us[:, 0].copy(), time_us[:, 1].copy()
-
-
-def _counted(rows: Rows, name: str, problems: list[Problem], bars: Bars) -> np.ndarray:
-    """Return the times of bars that a column counts from 0, as Label Studio does where a series has no times."""
-    if len(bars.symbols) > 1:
-        raise WrongUsage(
-            f"--timestamp-unit bars must count the bars of one symbol, but there are {len(bars.symbols)} "
-            f"({', '.join(bars.symbols[:5])}). Give the bars of one."
-        )
-    number = rows.frame[name].cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
-    unfit = ~((number >= 0) & (number < len(bars)) & (number == np.round(number)))
-    if unfit.any():
-        rule = f"{name} must count bars from 0 to {len(bars) - 1} (--timestamp-unit bars)"
-        problems.append(rows.problem(rule, unfit, f"found {rows.frame[name][int(unfit.argmax())]}"))
-    return bars.start_us[np.where(unfit, 0, number).astype(np.int64)]
-
-
-def _import_options(path: Path, reading: SpanReading) -> ImportOptions:
-    names = ("timezone", "timestamp_format", "day_first", "timestamp_unit", "ambiguous")
-    return ImportOptions(input=path, output=path, **{name: asdict(reading)[name] for name in names})
-
-
-def _missing(rows: Rows, names: tuple[str, ...]) -> list[Problem]:
-    problems = []
-    for name in names:
-        column = rows.frame[name]
-        lost = column.is_null()
-        if column.dtype == pl.String:
-            lost = lost | (column.str.strip_chars() == "").fill_null(True)
-        if lost.any():
-            problems.append(rows.problem(f"{name} must be there in every row", lost.to_numpy()))
-    return problems
-
-
-def _texts(frame: pl.DataFrame, name: str) -> np.ndarray:
-    if name not in frame.columns:
-        return np.full(len(frame), "", dtype=object)
-    return frame[name].cast(pl.String).fill_null("").str.strip_chars().to_numpy().astype(object)
-
-
-def _of_symbols(spans: Spans, bars: Bars, path: Path) -> Spans:
-    """Return the spans of the bars' symbols, named as the bars name them."""
+def _of_symbols(spans: Spans, bars: Bars, path: Path) -> tuple[Spans, np.ndarray]:
+    """Return the spans of the bars' symbols, named as the bars name them, and which of all they are."""
     of_bars = bars.symbols
     named = [name for name in spans.symbols if name]
-    same = {_bare(name): name for name in of_bars}
-    means = {name: same.get(_bare(name)) for name in named}
+    means = {name: symbol_among(name, of_bars) for name in named}
     if of_bars == [""]:
         if len(named) > 1:
             raise WrongUsage(
@@ -323,17 +150,17 @@ def _of_symbols(spans: Spans, bars: Bars, path: Path) -> Spans:
     if not len(kept):
         raise InvalidData(
             f"spans must be of the bars' symbols ({', '.join(of_bars[:5])}), but {path} has {', '.join(named[:5])} "
-            "alone. Give the bars that the spans were marked on."
+            f"alone. Give the bars that the spans were marked on; bars that name no symbol take --symbol {named[0]}."
         )
+    other_names = [
+        f"{name} as {of}" for name, of in means.items() if of and name and bare_symbol(name) != bare_symbol(of)
+    ]
+    if other_names:
+        log.info("Symbols of spans are taken as those of the bars: %s.", ", ".join(other_names[:5]))
     if len(kept) < len(spans):
         others = sorted(set(spans.symbol.tolist()) - {name for name, known in means.items() if known is not None})
         log.info("%d spans of other symbols are passed over: %s.", len(spans) - len(kept), ", ".join(others[:5]))
-    return replace(spans, symbol=symbol).take(kept)
-
-
-def _bare(symbol: str) -> str:
-    """Return a symbol without case and marks: EUR/USD is eurusd."""
-    return "".join(one for one in symbol.lower() if one.isalnum()) or symbol
+    return replace(spans, symbol=symbol).take(kept), kept
 
 
 def _of_annotator(spans: Spans, path: Path, reading: SpanReading) -> Spans:
@@ -475,14 +302,27 @@ def _overlaps(spans: Spans, placed: PlacedSpans) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Stretches:
-    """Stretches of charts that a person looked at, first and last moment included; empty texts hold for all."""
+    """Stretches of charts that a person looked at, first and last moment included.
+
+    An empty symbol is that of bars without one; an empty annotator is whoever marked spans there.
+    """
 
     from_us: np.ndarray
     to_us: np.ndarray
     symbol: np.ndarray
+    annotator: np.ndarray
 
     def __len__(self) -> int:
         return len(self.from_us)
+
+    @property
+    def annotators(self) -> list[str]:
+        """People whom the stretches name, sorted."""
+        return sorted({name for name in self.annotator.tolist() if name})
+
+    def take(self, rows: np.ndarray) -> Stretches:
+        """Return some stretches, by their numbers or a mask."""
+        return Stretches(self.from_us[rows], self.to_us[rows], self.symbol[rows], self.annotator[rows])
 
     @staticmethod
     def joined(several: list[Stretches]) -> Stretches:
@@ -490,20 +330,36 @@ class Stretches:
         known = {
             key
             for one in several
-            for key in zip(one.symbol.tolist(), one.from_us.tolist(), one.to_us.tolist(), strict=True)
+            for key in zip(
+                one.symbol.tolist(), one.from_us.tolist(), one.to_us.tolist(), one.annotator.tolist(), strict=True
+            )
         }
-        symbol, from_us, to_us = zip(*sorted(known), strict=True) if known else ((), (), ())
+        symbol, from_us, to_us, people = zip(*sorted(known), strict=True) if known else ((), (), (), ())
         times = [np.array(values, dtype=np.int64) for values in (from_us, to_us)]
-        return Stretches(times[0], times[1], np.array(symbol, dtype=object))
+        return Stretches(times[0], times[1], np.array(symbol, dtype=object), np.array(people, dtype=object))
+
+    @staticmethod
+    def on_bars(bars: Bars, masks: dict[str, np.ndarray]) -> Stretches:
+        """Return the stretches of the bars that each person looked at, as `bars_looked_at` tells them."""
+        pieces = []
+        new = np.concatenate([[True], bars.symbol[1:] != bars.symbol[:-1]])
+        for name, seen in masks.items():
+            begins = np.flatnonzero(seen & (new | ~np.concatenate([[False], seen[:-1]])))
+            ends = np.flatnonzero(seen & np.concatenate([new[1:] | ~seen[1:], [True]]))
+            names = np.full(len(begins), name, dtype=object)
+            pieces.append(Stretches(bars.start_us[begins], bars.start_us[ends], bars.symbol[begins], names))
+        return Stretches.joined(pieces)
 
 
 def read_stretches(path: Path, reading: SpanReading, bars: Bars) -> Stretches:
-    """Read annotated stretches: a table of `from`, `to` and, where known, `symbol`.
+    """Read annotated stretches: a table of `from`, `to` and, where known, `symbol` and `annotator`.
+
+    With `annotator` those of other people are left out; those that name nobody stay.
 
     Raises
     ------
     InvalidData
-        The file is no such table, or a stretch ends before it begins or holds no bar.
+        The file is no such table, a stretch ends before it begins or holds no bar, or none is of the annotator.
     """
     with table_reading(path, "a file of annotated stretches", ADVICE):
         return _read_stretches(path, reading, bars)
@@ -511,17 +367,32 @@ def read_stretches(path: Path, reading: SpanReading, bars: Bars) -> Stretches:
 
 def _read_stretches(path: Path, reading: SpanReading, bars: Bars) -> Stretches:
     plain = replace(reading, columns=())
-    rows = _table_rows(path, plain, ("start", "end"), ("symbol",))
-    problems = _missing(rows, ("start", "end"))
-    from_us, to_us = _times(rows, reading, path, problems, bars)
+    rows = table_rows(path, plain, ("start", "end"), ("symbol", "annotator"), "a file of annotated stretches")
+    problems = rows.missing(("start", "end"))
+    from_us, to_us = times_of(rows, reading, path, problems, bars)
+    backward = to_us < from_us
+    if not problems and backward.any():
+        at = int(backward.argmax())
+        detail = f"from {utc_text(from_us[at])} to {utc_text(to_us[at])}"
+        problems.append(rows.problem("an annotated stretch must not end before it begins", backward, detail))
     if problems:
         raise InvalidData.from_problems(path, problems, ADVICE)
+    texts = [rows.texts(name) for name in ("symbol", "annotator")]
     nothing = np.full(len(from_us), "", dtype=object)
-    spans = Spans(from_us, to_us, nothing, _texts(rows.frame, "symbol"), nothing, nothing, rows.place, rows.is_line)
-    spans = _of_symbols(spans, bars, path)
+    spans = Spans(from_us, to_us, nothing, texts[0], texts[1], nothing, rows.place, rows.is_line)
+    spans, _ = _of_symbols(spans, bars, path)
     if bars.symbols == [""]:
-        spans = replace(spans, symbol=nothing)
-    return _with_bars(Stretches(spans.start_us, spans.end_us, spans.symbol), bars, path)
+        spans = replace(spans, symbol=np.full(len(spans), "", dtype=object))
+    found = Stretches(spans.start_us, spans.end_us, spans.symbol, spans.annotator)
+    if reading.annotator is not None:
+        own = np.isin(found.annotator.astype(str), ["", reading.annotator])
+        if not own.any():
+            raise InvalidData(
+                f"annotated stretches must be of {reading.annotator} (--annotator) or name nobody, but all "
+                f"{len(found)} of {path} are of {', '.join(found.annotators[:5])}. Add what {reading.annotator} saw."
+            )
+        found, spans = found.take(own), spans.take(np.flatnonzero(own))
+    return _with_bars(found, bars, path, spans.place if spans.is_line else None)
 
 
 def named_stretches(words: tuple[str, ...], reading: SpanReading, bars: Bars) -> Stretches:
@@ -535,7 +406,8 @@ def named_stretches(words: tuple[str, ...], reading: SpanReading, bars: Bars) ->
     from_us, to_us = named_times(words, reading, bars, "--annotated")
     symbols = np.array(bars.symbols, dtype=object)
     n = len(from_us)
-    found = Stretches(from_us.repeat(len(symbols)), to_us.repeat(len(symbols)), np.tile(symbols, n))
+    nobody = np.full(n * len(symbols), "", dtype=object)
+    found = Stretches(from_us.repeat(len(symbols)), to_us.repeat(len(symbols)), np.tile(symbols, n), nobody)
     return _with_bars(found, bars, "--annotated")
 
 
@@ -554,20 +426,21 @@ def named_times(
         raise WrongUsage(f"{option} must be pairs FROM TO, but it has {len(words)} times. Give one more.")
     n = len(words) // 2
     rows = Rows(pl.DataFrame({"start": words[::2], "end": words[1::2]}), np.arange(n), False)
-    from_us, to_us = _times(rows, reading, Path(option), problems, bars)
+    from_us, to_us = times_of(rows, reading, Path(option), problems, bars)
     if problems:
         reasons = "; ".join(problem.detail or problem.rule for problem in problems)
         raise WrongUsage(f"{option} must be two times, but {' '.join(words)!r} is not ({reasons}). Write them again.")
     return from_us, to_us
 
 
-def _with_bars(stretches: Stretches, bars: Bars, path: Path | str) -> Stretches:
+def _with_bars(stretches: Stretches, bars: Bars, path: Path | str, lines: np.ndarray | None = None) -> Stretches:
     """Return stretches as they are; each must hold a bar."""
     held = [len(stretch_rows(stretches, row, bars)) for row in range(len(stretches))]
     if 0 in held:
         row = held.index(0)
         detail = f"from {utc_text(stretches.from_us[row])} to {utc_text(stretches.to_us[row])}"
-        problem = Problem("an annotated stretch must hold bars", held.count(0), row, detail)
+        line = None if lines is None else int(lines[row])
+        problem = Problem("an annotated stretch must hold bars", held.count(0), row, detail, line)
         raise InvalidData.from_problems(path, [problem], "Check --bars and --timezone.")
     return stretches
 
@@ -578,16 +451,29 @@ def stretch_rows(stretches: Stretches, row: int, bars: Bars) -> np.ndarray:
     return np.flatnonzero(mine & (bars.start_us >= stretches.from_us[row]) & (bars.start_us <= stretches.to_us[row]))
 
 
+def bars_looked_at(stretches: Stretches, bars: Bars, annotator: str | None = None) -> Bool[np.ndarray, " bars"]:
+    """Tell which bars lie in a stretch that a person looked at; without a name, that anybody did.
+
+    Stretches that name nobody are everybody's.
+    """
+    seen = np.zeros(len(bars), dtype=bool)
+    for row in range(len(stretches)):
+        if not annotator or stretches.annotator[row] in ("", annotator):
+            seen[stretch_rows(stretches, row, bars)] = True
+    return seen
+
+
 # Rows of Label Studio exports, and both kinds of files written.
 
 
 def _studio_rows(path: Path, reading: SpanReading, bars: Bars) -> Rows | None:
     """Return the regions of a Label Studio export as rows; None where the file is none."""
     content = read_bytes(path, WHAT, "Check the path.", studio_file.MAX_BYTES)
-    if content.startswith(PARQUET_MAGIC) or (kind_of(content) not in (None, *READABLE)):
+    kind = kind_of(content)
+    if content.startswith(PARQUET_MAGIC) or kind is FEATHER or kind not in (None, *READABLE):
         return None
-    text = text_of(content, _import_options(path, reading))
-    tasks = studio_file.tasks_of(text, path, lambda: _delimited(text, path))
+    text = text_of(content, import_options(path, reading))
+    tasks = studio_file.tasks_of(text, path, lambda: delimited(text, path))
     if tasks is None:
         if reading.task:
             raise WrongUsage(f"--task must name tasks of a Label Studio export, but {path} is none. Leave it out.")
@@ -607,7 +493,7 @@ def _studio_rows(path: Path, reading: SpanReading, bars: Bars) -> Rows | None:
 def _on_bars(rows: Rows, reading: SpanReading, path: Path, bars: Bars) -> bool:
     """Return whether all spans of a series lie on the bars."""
     problems: list[Problem] = []
-    start_us, end_us = _times(rows, reading, path, problems, bars)
+    start_us, end_us = times_of(rows, reading, path, problems, bars)
     symbol = np.full(len(start_us), bars.symbols[0], dtype=object)
     spans = Spans(start_us, end_us, symbol, symbol, symbol, symbol, rows.place)
     return not problems and len(bars.symbols) == 1 and bool(place_spans(spans, bars).met.all())
@@ -649,5 +535,7 @@ def write_stretches(path: Path, stretches: Stretches) -> None:
         "symbol": pl.Series(stretches.symbol.tolist(), dtype=pl.String),
         "from": utc_series(stretches.from_us),
         "to": utc_series(stretches.to_us),
+        "annotator": pl.Series(stretches.annotator.tolist(), dtype=pl.String),
     }
-    write_frame(path, pl.DataFrame(columns if (stretches.symbol != "").any() else dict(list(columns.items())[1:])))
+    named = [name for name in ("symbol", "annotator") if (getattr(stretches, name) != "").any()]
+    write_frame(path, pl.DataFrame({name: columns[name] for name in columns if name in (*named, "from", "to")}))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
 
 from moola.core.bars import utc_text
-from moola.core.spans import Spans
+from moola.core.spans import Spans, bare_symbol, symbol_among
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import json_bytes, write_atomic
 
@@ -22,15 +24,21 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 512 << 20
 LABELS = "timeserieslabels"
 ADVICE = "Export it again from Label Studio."
-# What JSON-MIN and CSV hold of an annotation besides the fields of its task.
+# A symbol of so many letters or fewer must be a word of a file's name.
+SHORT_SYMBOL = 4
+# What JSON-MIN and CSV say of an annotation besides the fields of its task.
 OWN_FIELDS = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time")
 
 
 @dataclass(frozen=True)
 class Task:
-    """One annotator's marks on one series: the task's id, its file, its symbol, and the regions as they stand."""
+    """One annotator's marks on one series: the task's id, its file, its symbol, and the regions as they stand.
+
+    Files of one name in several folders are several series.
+    """
 
     number: str
+    folder: str
     file: str
     symbol: str
     annotator: str
@@ -72,15 +80,15 @@ def parsed(text: str, path: Path, what: str) -> Any:
 
 def tasks_of(text: str, path: Path, table: Callable[[], tuple[pl.DataFrame, np.ndarray, bool]]) -> list[Task] | None:
     """Return the tasks of an export of any of the three kinds; None where the text is none."""
-    if LABELS not in text and '"annotations"' not in text:
+    if not any(word in text for word in (LABELS, '"annotations"', '"completions"')):
         return None
     if text.lstrip()[:1] in ("[", "{"):
         value = parsed(text, path, "a Label Studio export")
         records = value if isinstance(value, list) else [value]
         if not all(isinstance(one, dict) for one in records):
             return None
-        if any("annotations" in one and "data" in one for one in records):
-            return [task for place, one in enumerate(records) for task in _full(one, place)]
+        if any("data" in one and _annotations(one) is not None for one in records):
+            return _all_tasks(records, path)
         if not any(_marks(one) for one in records):
             return None
         return [_minimal(one, place) for place, one in enumerate(records)]
@@ -101,29 +109,75 @@ def _unpacked(cell: str | None) -> Any:
         return cell
 
 
-def _full(record: dict[str, Any], place: int) -> Iterator[Task]:
-    """Yield the annotations of a task of the JSON export that were not cancelled."""
+def _annotations(record: dict[str, Any]) -> list[Any] | None:
+    """Return a task's annotations, which Label Studio called completions before its version 1; None for no task."""
+    found = record.get("annotations", record.get("completions"))
+    return found if isinstance(found, list) else None
+
+
+def _all_tasks(records: list[dict[str, Any]], path: Path) -> list[Task]:
+    """Return every task of the JSON export, and say what else it holds, which is not read.
+
+    Raises
+    ------
+    InvalidData
+        No annotation has a region of time-series labels.
+    """
+    passed = Counter[str]()
+    tasks = [task for place, one in enumerate(records) for task in _full(one, place, passed)]
+    said = ", ".join(f"{count} {what}" for what, count in passed.items() if count)
+    if not any(task.marks for task in tasks):
+        raise InvalidData(
+            f"a Label Studio export must have annotations with {LABELS}, but {path} has none in {len(records)} tasks"
+            f"{f' (it has {said})' if said else ''}. Mark regions there, submit them, and export again."
+        )
+    if said:
+        log.info("Passed over in %s: %s.", path, said)
+    if n_bare := passed["regions without a class"]:
+        log.warning("%d regions have no class and are no spans: give each one in Label Studio (%s).", n_bare, path)
+    return tasks
+
+
+def _full(record: dict[str, Any], place: int, passed: Counter[str]) -> Iterator[Task]:
+    """Yield the annotations of a task of the JSON export that were not cancelled; count what is not read."""
     data = record.get("data")
     data = data if isinstance(data, dict) else {}
-    annotations = record.get("annotations")
-    for one in annotations if isinstance(annotations, list) else []:
+    for name, what in (("predictions", "predictions by a model"), ("drafts", "drafts that were not submitted")):
+        passed[what] += sum(bool(_results(one)) for one in record.get(name) or [] if isinstance(one, dict))
+    for one in _annotations(record) or []:
         if not isinstance(one, dict) or one.get("was_cancelled"):
+            passed["cancelled annotations"] += isinstance(one, dict)
             continue
-        result = one.get("result")
+        items = _results(one)
+        notes = {item.get("id"): item["value"].get("text") for item in items if item.get("type") == "textarea"}
+        labelled = [item for item in items if item.get("type") == LABELS]
+        for item in items:
+            kind = str(item.get("type"))
+            if kind == "timeseries":
+                passed["regions without a class"] += 1
+            elif kind not in (LABELS, "textarea", "relation"):
+                passed[f"results of the type {kind[:40]}"] += 1
         marks = tuple(
-            item["value"] | {"meta": item.get("meta")}
-            for item in (result if isinstance(result, list) else [])
-            if isinstance(item, dict) and item.get("type") == LABELS and isinstance(item.get("value"), dict)
+            item["value"] | {"meta": item.get("meta"), "text": notes.get(item.get("id"))} for item in labelled
         )
         number = str(record.get("id", place))
-        yield Task(number, _file(data), _symbol(data), _person(one.get("completed_by")), marks, place)
+        yield Task(number, *_series(data), _symbol(data), _person(one.get("completed_by")), marks, place)
+
+
+def _results(annotation: dict[str, Any]) -> list[dict[str, Any]]:
+    found = annotation.get("result")
+    return [
+        item
+        for item in (found if isinstance(found, list) else [])
+        if isinstance(item, dict) and isinstance(item.get("value"), dict)
+    ]
 
 
 def _minimal(record: dict[str, Any], place: int) -> Task:
     """Return a record of JSON-MIN, or a row of CSV: the task's data beside the regions of each tag."""
     data = {name: value for name, value in record.items() if name not in OWN_FIELDS}
     number = str(record.get("id") or place)
-    return Task(number, _file(data), _symbol(data), _person(record.get("annotator")), _marks(record), place)
+    return Task(number, *_series(data), _symbol(data), _person(record.get("annotator")), _marks(record), place)
 
 
 def _marks(record: dict[str, Any]) -> tuple[dict[str, Any], ...]:
@@ -131,13 +185,22 @@ def _marks(record: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     return tuple(one for values in lists for one in values if isinstance(one, dict) and LABELS in one)
 
 
-def _file(data: dict[str, Any]) -> str:
-    """Return the name of the series' file, without the folder and the code that an upload puts before it."""
+FILE_NAME = re.compile(r"\.(csv|tsv|txt|json|parquet)\b", re.IGNORECASE)
+
+
+def _series(data: dict[str, Any]) -> tuple[str, str]:
+    """Return the folder and the name of the series' file, without the code that an upload puts before it.
+
+    Local storage has its path behind `?d=`; other addresses have signatures behind a question mark, if anything.
+    """
     for value in data.values():
-        if isinstance(value, str) and re.search(r"\.(csv|tsv|txt|json|parquet)\b", value, re.IGNORECASE):
-            name = PurePosixPath(value.split("?")[-1].removeprefix("d=").replace("\\", "/")).name
-            return re.sub(r"^[0-9a-f]{8}-", "", name)
-    return ""
+        if not isinstance(value, str) or not FILE_NAME.search(value):
+            continue
+        before, _, query = value.partition("?")
+        parts = [before, *(part.partition("=")[2] for part in query.split("&"))]
+        file = PurePosixPath(unquote(next(part for part in parts if FILE_NAME.search(part))).replace("\\", "/"))
+        return str(file.parent), re.sub(r"^[0-9a-f]{8}-", "", file.name)
+    return "", ""
 
 
 def _symbol(data: dict[str, Any]) -> str:
@@ -169,8 +232,6 @@ def chosen(tasks: list[Task], asked: tuple[str, ...], symbols: list[str], path: 
     """
     if asked:
         return [_asked(tasks, asked, symbols, path)]
-    if not any(task.marks for task in tasks):
-        raise InvalidData(f"a Label Studio export must have {LABELS}, but {path} has none. {ADVICE}")
     known = [(task, _symbol_of(task, symbols)) for task in tasks]
     if any(symbol for _, symbol in known):
         left_out = [task.name for task, symbol in known if not symbol]
@@ -184,11 +245,11 @@ def chosen(tasks: list[Task], asked: tuple[str, ...], symbols: list[str], path: 
             f"tasks must be of the bars' symbols ({', '.join(symbols[:5])}), but {path} has {', '.join(named[:5])} "
             "alone. Give the bars that they were marked on, or name tasks with --task."
         )
-    groups: dict[tuple[str, str], list[Task]] = {}
+    groups: dict[tuple[str, str, str], list[Task]] = {}
     for task in tasks:
         if task.marks:
             kept = task if symbols == [""] else replace(task, symbol="")
-            groups.setdefault((task.file, task.symbol), []).append(kept)
+            groups.setdefault((task.folder, task.file, task.symbol), []).append(kept)
     return list(groups.values())
 
 
@@ -201,22 +262,25 @@ def _asked(tasks: list[Task], asked: tuple[str, ...], symbols: list[str], path: 
             f"--task must name tasks of {path}, but {', '.join(sorted(lost))} is none of {len(tasks)} ({names[:300]}). "
             "Name them by id or by file."
         )
+    folders = {task.folder for task in found if task.number not in asked}
+    if len(folders) > 1:
+        raise WrongUsage(
+            f"--task must name one series, but {path} has files of that name in {len(folders)} folders "
+            f"({', '.join(sorted(folders))[:300]}). Name tasks by id: {', '.join(task.number for task in found)[:80]}."
+        )
     return [replace(task, symbol=_symbol_of(task, symbols)) for task in found]
 
 
 def _symbol_of(task: Task, symbols: list[str]) -> str:
-    """Return the symbol of the bars that a task's data or file name gives; the empty string where there is none."""
+    """Return the symbol of the bars that a task's data, file or folder tells; the empty string where none is told."""
+    if task.symbol:
+        return symbol_among(task.symbol, symbols) or ""
     for symbol in sorted(symbols, key=len, reverse=True):
-        if symbol and _bare(symbol) == _bare(task.symbol):
+        bare, words = bare_symbol(symbol), re.split(r"[^0-9a-z]+", task.file.lower())
+        # Short symbols are in many words.
+        if symbol and (bare in words or (len(bare) > SHORT_SYMBOL and bare in bare_symbol(task.file))):
             return symbol
-    for symbol in sorted(symbols, key=len, reverse=True):
-        if symbol and not task.symbol and _bare(symbol) in _bare(task.file):
-            return symbol
-    return ""
-
-
-def _bare(text: str) -> str:
-    return "".join(one for one in text.lower() if one.isalnum())
+    return symbol_among(PurePosixPath(task.folder).name, symbols) or ""
 
 
 def regions(tasks: list[Task], path: Path) -> tuple[list[Region], list[Problem]]:
@@ -248,8 +312,9 @@ def _text(value: Any) -> str | None:
 
 def _note(mark: dict[str, Any]) -> str:
     meta = mark.get("meta")
-    texts = meta.get("text") if isinstance(meta, dict) else None
-    return " ".join(str(text) for text in texts) if isinstance(texts, list) else str(texts or "")
+    texts = [meta.get("text") if isinstance(meta, dict) else None, mark.get("text")]
+    lists = [one if isinstance(one, list) else [one] for one in texts if one]
+    return " ".join(str(text) for one in lists for text in one)
 
 
 def write_studio(path: Path, spans: Spans) -> None:

@@ -30,6 +30,32 @@ def are_days(column: pl.Series) -> bool:
     return _most(_day_text(column).str.contains(DAY))
 
 
+def day_cells(column: pl.Series) -> pl.Series:
+    """Tell which cells are days without a time of day; none of a column where most cells have one."""
+    found = _day_text(column).str.contains(DAY).fill_null(False)
+    return found if _most(found) else pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
+
+
+def days_ended(start: pl.Series, end: pl.Series, options: ImportOptions) -> tuple[pl.Series, pl.Series, ImportOptions]:
+    """Return columns of first and last moments in which a last day without a time of day goes to its end.
+
+    Options come back with the format that these texts have where `--timestamp-format` was that of days.
+    """
+    days = day_cells(end)
+    if not days.any():
+        return start, end, options
+    if isinstance(end.dtype, pl.Date | pl.Datetime):
+        moments = end.cast(pl.Datetime("us")) if end.dtype == pl.Date else end.dt.cast_time_unit("us")
+        first = start.cast(pl.Datetime("us")) if start.dtype == pl.Date else start
+        return first, moments.dt.offset_by("1d").dt.offset_by("-1us").alias(end.name), options
+    texts = end.cast(pl.String).str.strip_chars()
+    ended = (texts + " 23:59:59").zip_with(days, texts).alias(end.name)
+    if options.timestamp_format is None:
+        return start.cast(pl.String), ended, options
+    first = start.cast(pl.String).str.strip_chars() + " 00:00:00"
+    return first, ended, replace(options, timestamp_format=f"{options.timestamp_format} %H:%M:%S")
+
+
 def belong_together(day: pl.Series, time: pl.Series) -> bool:
     """Return whether one column holds days alone and the other times of day alone."""
     return are_days(day) and _most(_time_text(time).str.contains(TIME_OF_DAY))

@@ -194,7 +194,7 @@ def read_foreign(options: ImportOptions, known: Knowing) -> ForeignTable:
         )
     if kind is FEATHER:
         with reading(options.input, WHAT, ADVICE):
-            return ForeignTable(_feather(content, options))
+            return ForeignTable(feather_frame(content, options))
     text = text_of(content, options)
     # A line of JSON in a file of another encoding shows only now.
     return (
@@ -204,7 +204,8 @@ def read_foreign(options: ImportOptions, known: Knowing) -> ForeignTable:
     )
 
 
-def _feather(content: bytes, options: ImportOptions) -> pl.DataFrame:
+def feather_frame(content: bytes, options: ImportOptions) -> pl.DataFrame:
+    """Read a Feather file that does not unpack to far more than it holds."""
     rows = pl.scan_ipc(io.BytesIO(content))
     refuse_inflation(rows, len(content), options.input, WHAT, ADVICE)
     frame = rows.collect()
