@@ -32,7 +32,6 @@ NOT_RUN = {
     r"^(uv )?pip install ": "reaches a registry; tests/supply/test_wheel.py installs the wheel",
     r"^(export |cp |\. )": "of the shell alone",
     r"^python3 scripts/data/make_relative_parquet\.py": "tests/cli/test_main_job.py runs it",
-    r"^python benchmarks/": "measures, for minutes",
     r"^make ": "sets up and runs everything",
     r"^\./RUN_11D_TRAINING\.sh": "the main job at full size; tests/cli/test_main_job.py runs it",
     r"^benchmarks/few_labels\.sh": "two hours, and needs the benchmarks' files",
