@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -36,10 +37,19 @@ def run(tmp_path: Path) -> run_store.Run:
     return finish_run(opened, RECORD)
 
 
-@pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database with MLflow's tables: to make them takes it a second, each time."""
     pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    Stored(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def database(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv(tracking.URI, uri)
     monkeypatch.delenv(tracking.EXPERIMENT, raising=False)
@@ -199,6 +209,7 @@ def test_without_a_uri_nothing_is_imported(environment, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_with_a_uri_mlflow_prints_nothing_and_reports_nothing(run, database, tmp_path):
     result = _in_a_process(tmp_path, run.folder, **{tracking.URI: "sqlite:///mlflow.db"})
     assert (result.stdout, result.stderr) == ("True True True\nNone\n", "")
