@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from urllib.request import Request, urlopen
 
@@ -43,18 +44,14 @@ def saved(page_state) -> list[tuple[int, int, str, str]]:
 
 
 def x_of(page, bar: int) -> tuple[float, float]:
-    """Move the mouse over the chart until the readout names a bar."""
-    box = page.locator("#chart").bounding_box()
-    low, high, y = box["x"] + 2, box["x"] + box["width"] - 90, box["y"] + 150
+    """Move the mouse over the chart until the readout names a bar, however late the page draws."""
     for _ in range(20):
-        x = (low + high) / 2
+        x, y = x_of_static(page, bar)
         page.mouse.move(x, y)
-        page.wait_for_timeout(15)
-        here = int(page.inner_text("#readout").split(",")[0].removeprefix("Bar "))
-        if here == bar:
+        with suppress(TimeoutError):
+            page.wait_for_selector(f"#readout:has-text('Bar {bar},')", timeout=500)
             return x, y
-        low, high = (x, high) if here < bar else (low, x)
-    raise AssertionError(f"no place on the chart is bar {bar}")
+    raise AssertionError(f"no place on the chart is bar {bar}: {page.inner_text('#readout')}")
 
 
 def drag(page, start: int, end: int) -> None:

@@ -15,7 +15,7 @@ import polars as pl
 from jaxtyping import Int
 
 from moola.core.bars import Bars, bar_interval_us, bar_lengths_us, utc_text
-from moola.core.spans import PlacedSpans, Spans, place_spans, share_bars
+from moola.core.spans import ACCEPTED, CORRECTED, MARKED, PlacedSpans, Spans, place_spans, share_bars
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import read_bytes
 from moola.options.table_options import ImportOptions, SpanReading
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 WHAT, ADVICE = "a file of spans", "Fix the file or the options."
 PIECE = 1024
 NEEDED, OTHERS = ("start", "end", "label"), ("symbol", "annotator", "note")
+# Written by `labels export`; other programs mean other things by it, and then it says nothing here.
+SOURCE, SOURCES = "source", (MARKED, ACCEPTED, CORRECTED)
 # What other programs call the columns; spaces and hyphens count as underscores.
 SYNONYMS = {
     "start": ("start_ts", "start_us", "start_time", "start_date", "starttime", "from", "from_ts", "begin", "begin_ts",
@@ -42,6 +44,7 @@ SYNONYMS = {
     "symbol": ("ticker", "instrument", "pair", "market"),
     "annotator": ("author", "user", "labeler", "labeller", "annotated_by", "marked_by", "who"),
     "note": ("notes", "comment", "comments", "remark", "text"),
+    "source": (),
 }  # fmt: skip
 MEANS = {other: name for name, others in SYNONYMS.items() for other in (name, *others)}
 
@@ -78,7 +81,7 @@ def read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
 
 
 def _read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
-    rows = _studio_rows(path, reading, bars) or _table_rows(path, reading, NEEDED, OTHERS)
+    rows = _studio_rows(path, reading, bars) or _table_rows(path, reading, NEEDED, (*OTHERS, SOURCE))
     problems = _missing(rows, ("start", "end", "label"))
     start_us, end_us = _times(rows, reading, path, problems, bars)
     spans = Spans(
@@ -90,6 +93,7 @@ def _read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
         _texts(rows.frame, "note"),
         rows.place,
         rows.is_line,
+        _sources(rows.frame),
     )
     backward = end_us < start_us
     if not problems and backward.any():
@@ -294,6 +298,11 @@ def _texts(frame: pl.DataFrame, name: str) -> np.ndarray:
     if name not in frame.columns:
         return np.full(len(frame), "", dtype=object)
     return frame[name].cast(pl.String).fill_null("").str.strip_chars().to_numpy().astype(object)
+
+
+def _sources(frame: pl.DataFrame) -> np.ndarray | None:
+    found = _texts(frame, SOURCE)
+    return found if SOURCE in frame.columns and set(found.tolist()) <= {"", *SOURCES} else None
 
 
 def _of_symbols(spans: Spans, bars: Bars, path: Path) -> Spans:
@@ -629,6 +638,7 @@ def spans_frame(spans: Spans) -> pl.DataFrame:
         "symbol": spans.symbol, "start": spans.start_us, "end": spans.end_us, "label": spans.label,
         "annotator": spans.annotator, "note": spans.note,
     }  # fmt: skip
+    columns |= {} if spans.source is None else {SOURCE: spans.source}
     kept = {name: values for name, values in columns.items() if values.dtype != object or (values != "").any()}
     return pl.DataFrame(
         {
