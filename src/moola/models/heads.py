@@ -142,8 +142,8 @@ def mixed_logits(
     near = torch.softmax(-0.5 * (apart / sigma_bars) ** 2, dim=1)
     joint = curves[:, :, None, 0] * curves[:, None, :, 1] * (apart >= 0).to(curves.dtype)
     joint = joint / joint.sum(dim=(1, 2), keepdim=True).clamp(min=1e-30)
-    # The softmax of a sum is a product of exponentials over its sum: no table of bars by bars by classes is needed. What
-    # all ends have in common goes to the starts, where it meets what it is to balance: neither overflows by itself.
+    # The softmax of a sum is a product of exponentials over its sum: no table of bars by bars by classes is needed.
+    # What all ends have in common goes to the starts, which it balances: neither overflows by itself.
     ends = near @ by_end
     usual = ends.mean(dim=1, keepdim=True)
     starts, ends = near @ by_start + rest[:, None] + usual, ends - usual
