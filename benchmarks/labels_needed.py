@@ -7,7 +7,7 @@ Brier score and the average precision (of `retracement`) of heads that learned f
 mean over draws. A way of asking is chosen with --train-only: the last two draws are then the test windows.
 
 Usage: benchmarks/labels_needed.py [BENCH_FOLDER] [--orders N] [--test N] [--round N] [--train-only]
-           [--asking mixed|random|unsure|varied]
+           [--asking mixed|random|unsure]
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ from moola.training.linear_fit import EncodedWindows
 
 TRAIN, TEST = "expansions_eurusd_1m_train.parquet", "expansions_eurusd_1m_test.parquet"
 N_RANDOM, FIRST, SEED = 174, 24, 17
-# Of so many times the windows asked for, the least sure ones, those most unlike each other are asked (`varied`).
-WIDER = 4
 
 
 @dataclass(frozen=True)
@@ -118,22 +116,7 @@ def ask(read: Reader, pool: Windows, known: np.ndarray, n: int, asking: str, see
         return drawn
     rest = np.setdiff1d(rest, drawn)
     unsure = rest[np.argsort(read(pool, rest).max(axis=1), kind="stable")]
-    if asking == "varied":
-        unsure = apart(pool, unsure[: WIDER * (n - n_random)], np.concatenate([known, drawn]))
     return np.concatenate([drawn, unsure[: n - n_random]])
-
-
-def apart(pool: Windows, rows: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Order windows so that each is as unlike those before it and the known ones as can be."""
-    means = (pool.upright.mean(axis=1) + pool.turned.mean(axis=1)) / 2
-    means = means / (means.std(axis=0) + 1e-6)
-    distance = np.min([((means[rows] - means[one]) ** 2).sum(axis=1) for one in known], axis=0)
-    order = []
-    for _ in range(len(rows)):
-        order.append(int(distance.argmax()))
-        distance = np.minimum(distance, ((means[rows] - means[rows[order[-1]]]) ** 2).sum(axis=1))
-        distance[order] = -1.0
-    return rows[order]
 
 
 def labels_needed(
@@ -171,7 +154,7 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=5)
     parser.add_argument("--test", type=int, default=0, help="test windows, evenly spread; 0 for all")
     parser.add_argument("--round", type=int, default=10, help="labels between two fits")
-    parser.add_argument("--asking", choices=["mixed", "random", "unsure", "varied"], default="mixed")
+    parser.add_argument("--asking", choices=["mixed", "random", "unsure"], default="mixed")
     parser.add_argument("--train-only", action="store_true", help="the last two draws instead of the test windows")
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -203,3 +203,18 @@ def test_a_span_between_bars_is_refused_with_its_line(bars, moola):
     answer = moola("eval", "--events", "e.parquet", "--truth", "spans.csv", "--bars", "gap.parquet")
     assert answer.code == 3
     assert "a span must meet a bar, but 1 does not, first at line 3" in answer.err
+
+
+def test_spans_that_a_model_proposed_are_left_out_where_asked(bars, moola):
+    words = ("eval", "--events", "events.parquet", *ON_BARS, "--stretches", "stretches.csv", "--json")
+    refused = moola(*words, "--without-proposals")
+    assert refused.code == 3
+    assert "has no column 'source' of marked, accepted, corrected" in refused.err
+    frame = pl.read_csv("spans.csv")
+    sources = ["accepted", "corrected", "marked", "marked"] * (len(frame) // 4)
+    frame.with_columns(pl.Series("source", sources)).write_csv("spans.csv")
+    assert json.loads(moola(*words).out)["n_spans"] == 80
+    result = json.loads(moola(*words, "--without-proposals").out)
+    assert (result["n_spans"], result["n_proposals_left_out"]) == (40, 40)
+    # An event that found a span that is left out is no false alarm either.
+    assert result["figures"]["alarms_per_1000"]["value"] == pytest.approx(16 / result["n_bars"] * 1000, rel=1e-6)

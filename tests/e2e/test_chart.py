@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from datetime import UTC, datetime
 from urllib.request import Request, urlopen
 
@@ -44,13 +43,23 @@ def saved(page_state) -> list[tuple[int, int, str, str]]:
     return [(one["start"], one["end"], one["label"], one["source"]) for one in told["spans"]]
 
 
+def appears(page, selector: str, timeout_ms: int) -> bool:
+    """Tell whether something is on the page before the time is over."""
+    from playwright.sync_api import TimeoutError as TooLate
+
+    try:
+        page.wait_for_selector(selector, timeout=timeout_ms)
+    except TooLate:
+        return False
+    return True
+
+
 def x_of(page, bar: int) -> tuple[float, float]:
     """Move the mouse over the chart until the readout names a bar, however late the page draws."""
     for _ in range(20):
         x, y = x_of_static(page, bar)
         page.mouse.move(x, y)
-        with suppress(TimeoutError):
-            page.wait_for_selector(f"#readout:has-text('Bar {bar},')", timeout=500)
+        if appears(page, f"#readout:has-text('Bar {bar},')", 500):
             return x, y
     raise AssertionError(f"no place on the chart is bar {bar}: {page.inner_text('#readout')}")
 
@@ -230,8 +239,7 @@ def test_from_raw_bars_to_a_scan_with_proposals_answered(tmp_path, page_of, serv
         press(page, "Escape", "j")
         page.keyboard.type(f"{datetime.fromtimestamp(FIRST_S + 3600 * bar, UTC):%Y-%m-%d %H:%M}")
         press(page, "Enter", ".")
-        with suppress(TimeoutError):
-            page.wait_for_selector("#proposed:not([hidden])", timeout=20_000)
+        if appears(page, "#proposed:not([hidden])", 20_000):
             what = next(name for name, n in wanted.items() if n)
             press(page, *{"accepted": "y", "corrected": "y ArrowLeft", "rejected": "r"}[what].split())
             settled(page)

@@ -124,8 +124,9 @@ def test_without_a_stretch_pieces_are_ranked_against_bars_that_nobody_marked(tmp
     bars, moves = planted_bars(60)
     page_state = made_page_state(tmp_path, bars, stride=105, learns=True)
     with page_state.store:
-        add = tuple(BarSpan(start, end, "move") for start, end, _ in moves[:50])
-        page_state.chart.change("EURUSD", "anna", 0, Change(add=add))
+        for revision in range(10):
+            add = tuple(BarSpan(start, end, "move") for start, end, _ in moves[5 * revision : 5 * revision + 5])
+            page_state.chart.change("EURUSD", "anna", revision, Change(add=add))
         for _ in range(3):
             told = page_state.learner.told("EURUSD", "anna", 5000, -1)
             page_state.learner.wait()
