@@ -8,37 +8,35 @@ from pathlib import Path
 
 from page_parts import write_part
 
-from moola.stages.benchmark import difference_rows, standing_rows
+from moola.stages.benchmark import standing_rows
 
-TITLES = {
-    "table": "beside references and peers",
-    "paired": "pretraining against none, several seeds",
-    "labels87": "87 labels",
-    "labels44": "44 labels",
-}
+# The comparison of several seeds, 87 labels and paired differences stay beside the results.
+PARTS = {"table": "", "labels44": ", 44 labels"}
 SHOWN = ("PR-AUC", "Brier", "ECE", "hit@3 both")
 
 
-def summary(result: dict) -> list[str]:
-    """Return the table of one benchmark: its chosen figures, and the paired difference in Brier."""
+def figures(result: dict) -> dict[str, str]:
+    """Return the chosen figures of each model of a result, as one cell."""
     names, standings = standing_rows(result)
-    columns, differences = difference_rows(result)
-    gains = {row[0].split(" - ")[0]: row[columns.index("Brier")] for row in differences}
-    rows = [[row[0], *(row[names.index(name)] for name in SHOWN), gains.get(row[0], "")] for row in standings]
-    head = ["model", *SHOWN, "Brier minus none (better in)"]
-    return [f"| {' | '.join(row)} |".replace(" +- ", "±") for row in (head, ["---"] * len(head), *rows)]
+    return {
+        row[0]: " / ".join(row[names.index(name)] for name in SHOWN).replace(" +- ", "±").replace(" ", "")
+        for row in standings
+    }
 
 
 def tables(results: Path) -> str:
-    """Return the tables of every benchmark that has results, in the order of their names."""
-    parts: list[str] = []
-    for folder in sorted(path for path in results.iterdir() if path.is_dir()):
-        for part, title in TITLES.items():
+    """Return one table: a row for each model, a column for each benchmark that has results, by their names."""
+    folders = sorted(path for path in results.iterdir() if path.is_dir())
+    cells: dict[str, dict[str, str]] = {}
+    for part, suffix in PARTS.items():
+        for folder in folders:
             file = folder / f"{part}.json"
             if file.is_file():
-                result = json.loads(file.read_text(encoding="utf-8"))
-                parts += [f"### {folder.name}: {title}", "", *summary(result), ""]
-    return "\n".join(parts).rstrip()
+                for model, cell in figures(json.loads(file.read_text(encoding="utf-8"))).items():
+                    cells.setdefault(model + suffix, {})[folder.name] = cell
+    head = [" / ".join(SHOWN), *(folder.name for folder in folders)]
+    rows = [[model, *(of.get(folder.name, "") for folder in folders)] for model, of in cells.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 def main() -> None:

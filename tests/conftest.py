@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import functools
 import hashlib
@@ -11,14 +12,23 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 
 from moola.cli import main
+from moola.core.splits import PARTS, Split
 from moola.evaluation import figures
 from moola.evaluation.comparisons import block_weights
+from moola.fit import linear_heads_fit
+from moola.fit.reference_fits import reference_figures
+from moola.leakcheck import training_controls
 from moola.models import references
+from moola.reports import run_contents
+from moola.stages import model_card
+from moola.tables.window_file import WindowTable
+from moola.training.linear_fit import LinearPlan, fit_linear_heads
 
 # The same examples each time and no clock: a slow machine is no failure.
 settings.register_profile("moola", deadline=None, derandomize=True, database=None, max_examples=25)
@@ -30,10 +40,13 @@ SMALL = {
     "MOOLA_NUM_LAYERS": "1",
     "MOOLA_N_HEADS": "1",
     "MOOLA_EPOCHS": "1",
+    "MOOLA_AUGMENT_DATA": "false",
     "MOOLA_DEVICE": "cpu",
 }
-FEW_TREES = 20
-FEW_RESAMPLES = 200
+FEW_TREES = 3
+FEW_RESAMPLES = 60
+ONE_PENALTY = LinearPlan(pointer_penalties=(0.1,), class_penalties=(1.0,), n_blocks=2)
+RUNS = Path("artifacts/runs")
 DATA = "data/processed/labeled/train_latest_relative.parquet"
 SPLIT = "data/splits/fwd_chain_v3.json"
 
@@ -71,12 +84,39 @@ def sample_made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared_folder(tmp_path_factory, "sample", fill)
 
 
+_references: dict[str, dict[str, dict[str, float | None]]] = {}
+
+
+def known_references(table: WindowTable, split: Split, classes: list[str], part: str, seed: int) -> dict:
+    """Figures of cheap references, each found once a process: cards of the same windows ask for the same ones."""
+    rows = [split.part(name).tolist() for name in PARTS]
+    given = (
+        rows,
+        classes,
+        part,
+        seed,
+        table.label.tolist(),
+        table.expansion_start.tolist(),
+        table.expansion_end.tolist(),
+    )
+    values = b"".join(np.ascontiguousarray(one).tobytes() for one in (table.ohlc, table.features) if one is not None)
+    key = hashlib.sha256(repr(given).encode() + values).hexdigest()
+    if key not in _references:
+        _references[key] = reference_figures(table, split, classes, part, seed)
+    return copy.deepcopy(_references[key])
+
+
 def stay_small(patch: pytest.MonkeyPatch) -> None:
-    """Let networks be tiny, intervals of figures rough, and the forest of every run's card have few trees."""
+    """Let networks be tiny, intervals of figures rough, forests have few trees and linear heads one penalty each."""
     for name, value in SMALL.items():
         patch.setenv(name, value)
     patch.setattr(references, "N_TREES", FEW_TREES)
     patch.setattr(figures, "block_weights", functools.partial(block_weights, n_resamples=FEW_RESAMPLES))
+    patch.setattr(linear_heads_fit, "fit_linear_heads", functools.partial(fit_linear_heads, plan=ONE_PENALTY))
+    for room in (model_card, run_contents):
+        patch.setattr(room, "reference_figures", known_references)
+    patch.setattr(training_controls, "EPOCHS", 1)
+    patch.setattr(training_controls, "HIDDEN", 4)
 
 
 @pytest.fixture
@@ -118,10 +158,19 @@ def made_run(sample: Path, made_once: Callable[..., Path]) -> Callable[..., Path
     def copy(*options: str, before: tuple[tuple[str, ...], ...] = ()) -> Path:
         made = made_once(*before, ("train", "--data", DATA, "--split", SPLIT, *options))
         shutil.copytree(made, sample, dirs_exist_ok=True)
-        (run,) = [path for path in Path("artifacts/runs").iterdir() if path.is_dir()]
+        (run,) = [path for path in RUNS.iterdir() if path.is_dir()]
         return run
 
     return copy
+
+
+@pytest.fixture
+def two_runs(sample: Path, made_once: Callable[..., Path]) -> tuple[str, str]:
+    """Names of two runs on the sample that differ by their seed."""
+    words = ("train", "--data", DATA, "--split", SPLIT, "--seed")
+    shutil.copytree(made_once((*words, "17"), (*words, "18")), sample, dirs_exist_ok=True)
+    first, second = (next(RUNS.glob(f"*-s{seed}-*")).name for seed in (17, 18))
+    return first, second
 
 
 class Answer:

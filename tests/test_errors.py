@@ -1,5 +1,5 @@
 import moola.errors
-from moola.api.sklearn_face import NotFitted
+from moola.api.window_classifier import NotFitted
 from moola.errors import InvalidData, MoolaError, Problem
 
 EXIT_CODES = {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the measured part of docs/architecture.md: floors, rooms and what they are for, sizes, import cycles.
+"""Write the measured part of docs/architecture.md: floors, rooms, sizes, import cycles.
 
 Usage: python scripts/docs/make_architecture.py
 """
@@ -90,23 +90,13 @@ def in_circles(graph: dict[str, set[str]]) -> list[str]:
     return sorted(name for name in graph if name in reached(name))
 
 
-def purpose(room: str) -> str:
-    """Return the first sentence of a room's docstring."""
-    folder = SOURCE / room
-    path = folder / "__init__.py" if folder.is_dir() else SOURCE / f"{room}.py"
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
-
-
 def measured() -> str:
     """Return the measured part."""
-    rows = ["| floor | room | what it is for | files | lines |", "| ---: | --- | --- | ---: | ---: |"]
+    rows = ["| floor | room | files | lines |", "| ---: | --- | ---: | ---: |"]
     for number, rooms in enumerate(floors()):
         for room in rooms:
             paths = files_of(room)
-            rows.append(
-                f"| {len(floors()) - number} | `{room}` | {purpose(room)} | {len(paths)} | "
-                f"{sum(map(n_lines, paths)):,} |"
-            )
+            rows.append(f"| {len(floors()) - number} | `{room}` | {len(paths)} | {sum(map(n_lines, paths)):,} |")
     every = sorted(SOURCE.rglob("*.py"), key=n_lines)
     longest = sorted((one for path in every for one in functions(path)), reverse=True)
     return "\n".join(

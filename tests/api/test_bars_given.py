@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import moola
-from moola.api.frames_given import bars_of
+from moola.api.frame_conversion import bars_of
 from moola.errors import InvalidData, WrongUsage
 
 BARS = moola.sample_bars()[:300]

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moola.api.inputs_given import table_of, time_us_of, with_labels
+from moola.api.input_tables import table_of, time_us_of, with_labels
 from moola.errors import InvalidData
 from tests.api.faced import LABELS, TABLE, WINDOWS
 

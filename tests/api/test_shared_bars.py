@@ -9,7 +9,7 @@ import pytest
 from sklearn.model_selection import KFold, StratifiedKFold, TimeSeriesSplit, cross_val_score
 
 from moola import ForwardChaining, OverlapWarning, relative_features
-from moola.api.sklearn_face import IN_A_ROW, FittedBars
+from moola.api.window_classifier import IN_A_ROW, FittedBars
 from moola.tables.window_file import windows_frame
 from tests.api.faced import tiny
 from tests.made import made_windows

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moola.augment import AUGMENTATIONS, MakingPlan, can_synthesise, make_windows, synthesise, windows_of
+from moola.augment import AUGMENTATIONS, SynthesisPlan, can_synthesise, make_windows, synthesise, windows_of
 from moola.core.bars import price_problems
 from moola.core.features import relative_features
 from moola.errors import InvalidData, WrongUsage
@@ -19,11 +19,11 @@ ALL = tuple(AUGMENTATIONS)
 
 
 def made_of(table=TABLE, names=("mirror", "warp", "rescale", "transplant"), n=4, seed=7):
-    return make_windows(table, MakingPlan(names, (), n, seed))
+    return make_windows(table, SynthesisPlan(names, (), n, seed))
 
 
 def all_ways(seed=7):
-    return make_windows(CUT, MakingPlan(ALL, (), 4, seed), BARS, all_time(CUT))
+    return make_windows(CUT, SynthesisPlan(ALL, (), 4, seed), BARS, all_time(CUT))
 
 
 def test_the_names_of_the_option_are_those_of_the_table():

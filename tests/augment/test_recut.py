@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from moola.augment import AUGMENTATIONS, MakingPlan, make_windows, training_ranges, windows_of
+from moola.augment import AUGMENTATIONS, SynthesisPlan, make_windows, training_ranges, windows_of
 from moola.augment.transforms import MAX_SHIFT_BARS
 from moola.core.bars import Bars
 from moola.core.windows import inner_zone
@@ -47,7 +47,7 @@ def test_no_recut_window_has_a_bar_of_a_held_out_window():
         train = np.setdiff1d(np.arange(len(TABLE)), held_out)
         ranges = training_ranges(spans[train], spans[held_out])
         # Windows that end right before and start right after a held-out one are those that could run into it.
-        made = make_windows(TABLE.take(train), MakingPlan(("recut",), (), 4, 5), BARS, ranges).table
+        made = make_windows(TABLE.take(train), SynthesisPlan(("recut",), (), 4, 5), BARS, ranges).table
         for row in held_out:
             assert not ((made.start_us <= TABLE.end_us[row]) & (made.end_us >= TABLE.start_us[row])).any()
         if held_out == [6, 7]:

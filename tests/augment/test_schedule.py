@@ -1,6 +1,6 @@
 import pytest
 
-from moola.augment.making import n_variants, staged_ratios
+from moola.augment.synthesis import n_variants, staged_ratios
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from moola import Model, read_bars, windows
 from moola.label import page_server
 from moola.models.model_files import read_model, write_model
 from moola.tables.window_file import write_windows
+from tests.conftest import stay_small
 from tests.made import made_windows
 from tests.scans_made import made_bars, made_model
 
@@ -66,12 +67,12 @@ def test_training_takes_the_length_from_its_files(tmp_path, monkeypatch, moola):
     """Without --window-bars: windows of 30 bars, a split that says so, and an encoder of another length."""
     monkeypatch.chdir(tmp_path)
     write_windows(Path("windows.parquet"), made_windows(40, window_bars=30, stride=30))
-    small = ("--epochs", "1", "--hidden-dim", "4", "--num-layers", "1")
+    small = ("--arms", "masked")
+    stay_small(monkeypatch)
     for words in (
         ("split", "--data", "windows.parquet", "--output", "split.json", "--window-bars", "30"),
         ("pretrain-bilstm", "--input", "windows.parquet", "--output", "encoder.pt", "--split", "split.json", *small),
-        ("train", "--data", "windows.parquet", "--split", "split.json", "--pretrained-encoder", "encoder.pt",
-         "--epochs", "1", "--json"),
+        ("train", "--data", "windows.parquet", "--split", "split.json", "--pretrained-encoder", "encoder.pt", "--json"),
     ):  # fmt: skip
         done = moola(*words)
         assert done.code == 0, done.err

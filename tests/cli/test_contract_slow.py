@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import SMALL
 from tests.docs.pages import ROOT, page_commands
 
 pytestmark = pytest.mark.slow
@@ -18,8 +19,8 @@ PRETRAIN, TRAIN, EVAL = (line for line in page_commands.commands_of(SECTION) if 
 
 
 def test_every_line_works_as_printed(sample, moola, monkeypatch):
-    for name in ("HIDDEN_DIM", "NUM_LAYERS", "EPOCHS", "DEVICE"):
-        monkeypatch.delenv(f"MOOLA_{name}")
+    for name in SMALL.keys() - {"MOOLA_N_HEADS"}:
+        monkeypatch.delenv(name)
 
     def run(line: str):
         answer = moola(*shlex.split(line.replace("--device cuda", f"--device {DEVICE}"))[1:])

@@ -9,23 +9,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moola.leakcheck import training_controls
 from moola.models import references
 from moola.tables.prediction_table import read_predictions
 from tests.conftest import DATA
 
 WHOLE_FOREST = references.N_TREES
-TINY = ("--data", DATA, "--folds", "3")
+TINY = ("cv", "--data", DATA)
 
 
 @pytest.fixture
 def cv(sample, moola, monkeypatch):
-    monkeypatch.setenv("MOOLA_SEEDS", "2")
-    monkeypatch.setenv("MOOLA_PROCESSES", "1")
-    monkeypatch.setenv("MOOLA_CONTROLS", "false")
+    for name, value in {"FOLDS": "3", "SEEDS": "2", "PROCESSES": "1", "CONTROLS": "false"}.items():
+        monkeypatch.setenv(f"MOOLA_{name}", value)
 
     def run(*arguments):
-        answer = moola("cv", *TINY, *arguments)
+        answer = moola(*TINY, *arguments)
         assert answer.code == 0, answer.err
         return answer
 
@@ -36,32 +34,35 @@ def folder(name: str) -> Path:
     return Path("artifacts/cv") / name
 
 
-def test_cv_judges_every_later_window_once_and_shows_references(cv, monkeypatch):
-    monkeypatch.setattr(training_controls, "EPOCHS", 1)
-    monkeypatch.setattr(training_controls, "HIDDEN", 4)
-    answer = cv("--seeds", "1", "--label-fractions", "0.5", "--controls", "--save-curve", "curve.png")
-    assert "controls found no leak" in answer.out
-    assert "Conformal sets" in answer.out
+def test_cv_judges_every_later_window_once_beside_references_and_has_a_verdict(cv, moola):
+    given = ("--folds", "2", "--seeds", "1", "--label-fractions", "0.5", "--controls", "--save-curve", "curve.png")
+    answer = cv(*given)
+    for said in ("controls found no leak", "Conformal sets", "prevalence", "share of labels"):
+        assert said in answer.out
     assert Path("curve.png").read_bytes().startswith(b"\x89PNG")
     run = folder(answer.last_line)
-    assert "prevalence" in answer.out
-    assert "share of labels" in answer.out
     pooled = read_predictions(run / "predictions.parquet")
     assert len(set(pooled.row.tolist())) == len(pooled) == 104
     assert np.all(np.diff(pooled.start_us) >= 0)
     metrics = json.loads((run / "metrics.json").read_text())
     assert set(metrics["references"]) == {"prevalence", "logistic", "summary_trees", "nearest"}
-    assert metrics["figures"]["brier"]["trivial"] == pytest.approx(metrics["references"]["prevalence"]["brier"])
+    briers = {name: row["brier"] for name, row in metrics["references"].items()}
+    assert metrics["figures"]["brier"]["trivial"] == pytest.approx(briers["prevalence"])
     assert [row["label_fraction"] for row in metrics["label_efficiency"]] == [0.5, 1.0]
     assert metrics["label_efficiency"][0]["n_train_windows"] < metrics["label_efficiency"][1]["n_train_windows"]
     assert metrics["labelled_by"] == ["rule:prior-state-1"]
 
+    against = metrics["against_reference"]
+    assert briers[against["reference"]] == min(briers.values())
+    assert against["verdict"] in ("promote", "inconclusive", "hold")
+    page = Path(moola("report", "--run", run.name, "--json").json["report"]).read_text()
+    assert f"Verdict: {against['verdict']}." in page
+    assert "Should I trust it?" in page
 
-def test_pointers_of_the_pool_are_decoded_as_those_of_every_fit(cv):
-    one = folder(cv("--seeds", "1").last_line)
-    pooled, fits = read_predictions(one / "predictions.parquet"), sorted(one.glob("fits/enhanced*.parquet"))
+    # Pointers of the pool are decoded as those of every fit.
+    fits = sorted(run.glob("fits/enhanced*-l1.parquet"))
     own = {row: bars for fit in fits for row, bars in rows_of(read_predictions(fit).of_part("test"))}
-    assert len(fits) == 3
+    assert len(fits) == 2
     assert dict(rows_of(pooled)) == own
     weights = [json.loads(fit.with_suffix(".json").read_text())["length_weight"] for fit in fits]
     assert all(len(weight) == 105 and len(set(weight)) > 1 for weight in weights)
@@ -69,8 +70,8 @@ def test_pointers_of_the_pool_are_decoded_as_those_of_every_fit(cv):
     record = json.loads(fits[0].with_suffix(".json").read_text())
     record.pop("length_weight")
     fits[0].with_suffix(".json").write_text(json.dumps(record))
-    (one / "manifest.json").unlink()
-    cv("--seeds", "1", "--resume", one.name)
+    (run / "manifest.json").unlink()
+    cv(*given, "--resume", run.name)
     assert json.loads(fits[0].with_suffix(".json").read_text())["length_weight"] == weights[0]
 
 
@@ -84,7 +85,7 @@ def rows_of(predictions):
 
 
 @pytest.mark.slow
-def test_a_cv_that_was_stopped_goes_on_to_the_same_bytes(cv, moola):
+def test_a_cv_that_was_stopped_goes_on_to_the_same_bytes_and_every_fold_is_a_split_that_train_takes(cv, moola):
     whole = folder(cv().last_line)
     names = ("predictions.parquet", "metrics.json", "training_facts.json")
     expected = {name: (whole / name).read_bytes() for name in names}
@@ -93,9 +94,16 @@ def test_a_cv_that_was_stopped_goes_on_to_the_same_bytes(cv, moola):
         (whole / name).unlink()
     assert cv("--resume", whole.name).last_line == whole.name
     assert {name: (whole / name).read_bytes() for name in names} == expected
-    assert moola("cv", *TINY, "--resume", whole.name).code == 1
+    assert moola(*TINY, "--resume", whole.name).code == 1
+    for path in sorted((whole / "folds").iterdir()):
+        assert moola("train", "--data", DATA, "--split", path, "--epochs", "1").code == 0
+    # Each window has an answer of its own.
+    table = pl.read_parquet(whole / "single_windows.parquet")
+    assert len(table) == 104
+    assert set(table["answer"]) <= {"consolidation", "retracement", "unknown"}
+    assert (table["prob_retracement_low"] <= table["prob_retracement_high"]).all()
     (whole / "manifest.json").unlink()
-    other = moola("cv", *TINY, "--resume", whole.name, "--seed", "3")
+    other = moola(*TINY, "--resume", whole.name, "--seed", "3")
     assert other.code == 2
     assert "Give the same options" in other.err
 
@@ -106,13 +114,6 @@ def test_processes_change_no_byte(cv, monkeypatch):
     monkeypatch.setattr(references, "N_TREES", WHOLE_FOREST)
     one, two = (folder(cv("--processes", n).last_line) for n in ("1", "2"))
     assert (one / "predictions.parquet").read_bytes() == (two / "predictions.parquet").read_bytes()
-
-
-@pytest.mark.slow
-def test_every_fold_is_a_split_that_train_takes(cv, moola):
-    run = folder(cv().last_line)
-    for path in sorted((run / "folds").iterdir()):
-        assert moola("train", "--data", DATA, "--split", path, "--epochs", "1").code == 0
 
 
 @pytest.mark.slow
@@ -141,44 +142,23 @@ def test_an_encoder_that_saw_a_fold_is_marked_and_held(cv, moola):
 
 
 @pytest.mark.slow
-def test_gate_on_cv_needs_a_cv_of_the_same_folds_as_baseline(cv, moola):
-    name = cv().last_line
-    assert moola("gate", "--run", name).code == 3
-    other = cv("--embargo", "5").last_line
-    refused = moola("gate", "--run", name, "--baseline", other)
+def test_gate_on_cv_needs_a_whole_cv_of_the_same_folds_as_baseline(cv, moola):
+    first, second, wider = cv().last_line, cv("--seed", "5").last_line, cv("--embargo", "5").last_line
+    assert moola("gate", "--run", first).code == 3
+    refused = moola("gate", "--run", first, "--baseline", wider)
     assert refused.code == 3
     assert "embargo_bars is 0" in refused.err
-
-
-@pytest.mark.slow
-def test_an_altered_fit_is_refused(cv, moola):
-    first, second = cv().last_line, cv("--seed", "5").last_line
     fit = folder(first) / "fits/prevalence-f1-s17-l1.parquet"
     fit.write_bytes(fit.read_bytes()[:-1] + b"x")
     assert moola("gate", "--run", first, "--baseline", second).code == 5
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [
-        ("--conformal-alpha", "2"),
-        ("--epochs", "0"),
-        ("--freeze-encoder",),
-        ("--processes", "-1"),
-        ("--hidden-dim", "-4"),
-    ],
+    "wrong", ["--conformal-alpha 2", "--epochs 0", "--freeze-encoder", "--processes -1", "--hidden-dim -4"]
 )
 def test_wrong_options_are_found_before_the_work(sample, moola, wrong):
-    assert moola("cv", *TINY, *wrong).code == 2
+    assert moola(*TINY, *wrong.split()).code == 2
     assert not Path("artifacts/cv").exists()
-
-
-@pytest.mark.slow
-def test_each_window_has_an_answer_of_its_own(cv):
-    table = pl.read_parquet(folder(cv().last_line) / "single_windows.parquet")
-    assert len(table) == 104
-    assert set(table["answer"]) <= {"consolidation", "retracement", "unknown"}
-    assert (table["prob_retracement_low"] <= table["prob_retracement_high"]).all()
 
 
 @pytest.mark.slow
@@ -189,18 +169,20 @@ def test_combinatorial_and_rolling_schemes(cv, moola):
     assert [row["path"] for row in paths["by_path"]] == [1, 2]
     assert paths["n_pooled"] == 174
     assert cv("--scheme", "rolling", "--embargo", "24").code == 0
-    refused = moola("cv", *TINY, "--scheme", "combinatorial", "--pretrain-bars", "data/raw/eurusd_1h_2017.parquet")
+    refused = moola(*TINY, "--scheme", "combinatorial", "--pretrain-bars", "data/raw/eurusd_1h_2017.parquet")
     assert refused.code == 2
 
 
 def test_references_alone_are_models_too(cv):
-    metrics = json.loads((folder(cv("--model", "logistic", "--seeds", "1").last_line) / "metrics.json").read_text())
+    metrics = json.loads(
+        (folder(cv("--model", "logistic", "--folds", "2", "--seeds", "1").last_line) / "metrics.json").read_text()
+    )
     assert metrics["figures"]["brier"]["value"] == pytest.approx(metrics["references"]["logistic"]["brier"])
 
 
 @pytest.mark.slow
 def test_compare_shows_paired_differences_and_writes_table_and_plot(cv, moola, train):
-    first, second = cv().last_line, cv("--augment-data", "false").last_line
+    first, second = cv().last_line, cv("--augment-data", "true").last_line
     third = cv("--model", "summary_trees").last_line
     answer = moola("compare", first, second, third, "--output", "c.csv", "--plot", "c.png", "--json")
     assert answer.code == 0, answer.err

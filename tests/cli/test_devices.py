@@ -17,7 +17,7 @@ from moola.errors import InvalidData
 from moola.fit import processes
 from moola.models.model_files import read_encoder
 from moola.tables.bar_table import write_bars
-from moola.training.device import Team
+from moola.training.device import ProcessGroup
 from tests.made import random_walk_bars
 
 ARGUMENTS = (
@@ -43,6 +43,7 @@ def weights(path: str) -> dict[str, np.ndarray]:
         ("--input", "none.parquet", 1, "there is no file none.parquet"),
         ("--window-bars", "700", 3, "must have bars for a window"),
         ("--input-dim", "4", 2, "--input-dim must agree with the data"),
+        ("--devices", "0", 2, "must be within 1 to 256"),
     ],
 )
 def test_what_no_process_could_learn_from_is_refused_before_any_is_started(
@@ -55,7 +56,9 @@ def test_what_no_process_could_learn_from_is_refused_before_any_is_started(
     assert (answer.code, says in answer.err) == (code, True), answer.err
 
 
-def test_two_processes_learn_what_one_does(bars, moola):
+# On `make test` tests/training/test_team.py and test_pretrain.py hold the same without the command.
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does_and_the_same_by_torchrun(bars, moola):
     arms = ("--arms", "masked", "structure")
     one = moola(*ARGUMENTS, *arms, "--output", "one.pt", "--json")
     two = moola(*ARGUMENTS, *arms, "--output", "two.pt", "--json", "--devices", "2")
@@ -65,45 +68,14 @@ def test_two_processes_learn_what_one_does(bars, moola):
     for (name, alone), together in zip(weights("one.pt").items(), weights("two.pt").values(), strict=True):
         np.testing.assert_allclose(together, alone, atol=2e-3, err_msg=name)
     assert not list(bars.glob("*.checkpoint"))
-
-
-@pytest.mark.slow
-def test_two_processes_learn_the_same_twice(bars, moola):
-    for name in ("one.pt", "two.pt"):
-        answer = moola(*ARGUMENTS, "--output", name, "--devices", "2")
-        assert answer.code == 0, answer.err
-    assert Path("one.pt").read_bytes() == Path("two.pt").read_bytes()
-
-
-@pytest.mark.slow
-def test_torchrun_starts_the_processes_as_well(bars, moola):
-    ours = moola(*ARGUMENTS, "--output", "ours.pt", "--json", "--devices", "2")
-    assert ours.code == 0, ours.err
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--standalone",
-        "-m",
-        "moola.cli",
-    ]
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "moola.cli"]
     done = subprocess.run(
-        [*command, *ARGUMENTS, "--output", "theirs.pt"],
+        [sys.executable, *torchrun, *ARGUMENTS, *arms, "--output", "theirs.pt"],
         check=False, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Encoder in theirs.pt") == 1
-    assert Path("theirs.pt").read_bytes() == Path("ours.pt").read_bytes()
-
-
-@pytest.mark.parametrize(("devices", "said"), [("0", "must be within 1 to 256"), ("-2", "must be within 1 to 256")])
-def test_wrong_counts_are_usage(bars, moola, devices, said):
-    answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", devices)
-    assert answer.code == 2
-    assert said in answer.err
-    assert not Path("e.pt").exists()
+    assert Path("theirs.pt").read_bytes() == Path("two.pt").read_bytes()
 
 
 class Here:
@@ -132,12 +104,12 @@ def members_here(monkeypatch) -> None:
     """Start no processes: what their work puts into the queue and how it ends is told as if they were."""
     context = SimpleNamespace(Queue=queue.Queue, Process=Here)
     monkeypatch.setattr(processes.multiprocessing, "get_context", lambda _: context)
-    monkeypatch.setattr(teams, "_joined", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(teams, "end_with_parent", lambda: None)
+    monkeypatch.setattr(processes, "_joined", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(processes, "end_with_parent", lambda: None)
 
 
 def test_a_member_that_ends_badly_is_told_by_its_number(bars, moola, members_here, monkeypatch):
-    def ending(options, on_epoch, team: Team):
+    def ending(options, on_epoch, team: ProcessGroup):
         raise SystemExit(9 * team.rank)
 
     monkeypatch.setattr("moola.stages.pretrain.pretrain", ending)
@@ -158,7 +130,7 @@ def test_a_member_that_dies_ends_all_with_a_reason(bars, moola, monkeypatch):
     assert not Path("e.pt").exists()
 
 
-def dying(options, on_epoch, team: Team):
+def dying(options, on_epoch, team: ProcessGroup):
     if team.rank == 1:
         os._exit(9)
     import time
@@ -173,7 +145,7 @@ def test_what_a_member_refuses_is_told_as_if_it_were_alone(bars, moola, members_
     assert answer.err.count("windows must be there") == 1
 
 
-def refusing(options, on_epoch, team: Team):
+def refusing(options, on_epoch, team: ProcessGroup):
     raise InvalidData("windows must be there, but 0 are. Give some.")
 
 

@@ -27,33 +27,10 @@ MOST_S = 20
 # They say what they found on stdout, and end in 1 where it is no good.
 LOOKING = ("doctor",)
 HOLDINGS = {"notes.txt": "kept\n", "folder/old.json": "{}", "bare.csv": "timestamp,open,high,low,close\n"}
-PATHS = ["none.parquet", "none.csv", "none.pt", "../x", "../x.pt", "a/b/c.json", "notes.txt", "folder", ".", "/", ""]
-PATHS += [
-    "/dev/null",
-    "/dev/null/x",
-    "folder/new.parquet",
-    "bare.csv",
-    "notes.txt/x",
-    "n" * 300,
-    "~",
-    "é\u202e.csv",
-    "-",
-]
-NUMBERS = [
-    "0",
-    "1",
-    "-1",
-    "2",
-    "0.5",
-    "-0.5",
-    "1e308",
-    "-1e308",
-    "1e-320",
-    "9" * 25,
-    "-" + "9" * 25,
-    "9007199254740992",
-]
-NUMBERS += ["nan", "inf", "-inf", "1_000", "0x10", "1e3", "٣", "1,5", " 7 ", "2.0", "256", "105", "0.1"]
+SOME_PATHS = "none.parquet none.csv none.pt ../x ../x.pt a/b/c.json notes.txt folder . / /dev/null /dev/null/x -"
+PATHS = [*SOME_PATHS.split(), "", "folder/new.parquet", "bare.csv", "notes.txt/x", "n" * 300, "~", "é\u202e.csv"]
+SOME_NUMBERS = "0 1 -1 2 0.5 -0.5 1e308 -1e308 1e-320 9007199254740992 nan inf -inf 1_000 0x10 1e3 ٣ 1,5 2.0 256 105"
+NUMBERS = [*SOME_NUMBERS.split(), "9" * 25, "-" + "9" * 25, " 7 ", "0.1"]
 CONTROLS = "".join(chr(code) for code in range(1, 32)) + "\x7f\u200b\u2028\ufeff"
 JUNK = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 WORDS = st.sampled_from(
@@ -68,7 +45,7 @@ class TooLong(BaseException):
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a command: how it is written, its values that parse, and whether it must be there."""
+    """How one option of a command is written, whether it must be there, and what it takes."""
 
     name: str
     is_required: bool

@@ -11,7 +11,8 @@ import pytest
 from cyclopts import Parameter
 
 from moola.cli.app import COMMANDS, app
-from moola.options.option_sources import COMMAND_OPTIONS
+from moola.options.option_sources import COMMAND_OPTIONS, option_names
+from tests.cli.test_fuzz import options_of
 from tests.docs.pages import examples
 
 SCREEN = 40
@@ -50,6 +51,8 @@ def test_every_field_has_a_help_text_and_a_group_and_what_must_be_given_is_on_th
         assert found.help, field.name
         assert found.group, field.name
         assert found.show or field.default is not MISSING, field.name
+    typed = {option.name for option in options_of(tuple(command.split()))}
+    assert {f"--{name.replace('_', '-')}" for name in option_names(command)} <= typed
 
 
 def test_an_advanced_option_is_in_help_all_alone_and_works(moola):

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import json
-import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from tests.conftest import DATA, SPLIT
+from moola.evaluation.gates import judge
+from moola.stages import evaluate
+from tests.conftest import DATA, RUNS, SPLIT
 
 LOOKS = Path("artifacts/gates/looks.jsonl")
 PROMOTED = Path("artifacts/models/supervised/enhanced_baseline_v2_relative.pt")
 
 
 @pytest.fixture
-def later(made_run) -> tuple[str, str]:
-    """A run, and a file of its split's test windows, which came later than all that it learned from."""
-    run = made_run().name
+def later(two_runs) -> tuple[str, str, str]:
+    """Two runs, and a file of their split's test windows, which came later than all that they learned from."""
     frame = pl.read_parquet(DATA)
     frame[json.loads(Path(SPLIT).read_text())["test_indices"]].write_parquet("later.parquet")
-    return run, "later.parquet"
-
-
-def second_run(run: str, moola) -> str:
-    answer = moola("train", "--data", DATA, "--split", SPLIT, "--seed", "18")
-    assert answer.code == 0, answer.err
-    return answer.last_line
+    return *two_runs, "later.parquet"
 
 
 def test_figures_of_later_windows_are_those_of_the_same_windows_as_a_test_part(later, moola):
-    run, data = later
+    run, _, data = later
     of_test, of_later = (
         moola("eval", "--run", run, "--json").json,
         moola("eval", "--run", run, "--data", data, "--json").json,
@@ -46,7 +41,7 @@ def test_figures_of_later_windows_are_those_of_the_same_windows_as_a_test_part(l
 
 
 def test_windows_that_the_model_saw_are_refused_or_marked(later, moola):
-    run, _ = later
+    run, second, _ = later
     split = json.loads(Path(SPLIT).read_text())
     refused = moola("eval", "--run", run, "--data", DATA)
     assert refused.code == 3
@@ -60,44 +55,32 @@ def test_windows_that_the_model_saw_are_refused_or_marked(later, moola):
     marked = moola("eval", "--run", run, "--data", DATA, "--allow-overlap", "--json").json
     assert marked["leak_proof"] is False
     assert len(marked["leaks"]) == 1
-    second = second_run(run, moola)
     held = moola("gate", "--run", run, "--baseline", second, "--data", DATA, "--allow-overlap", "--json")
     assert (held.code, held.json["verdict"]) == (4, "hold")
     assert held.json["reason"].startswith("the challenger's figures prove nothing")
 
 
-def test_the_bars_of_the_encoder_count_as_seen(later, moola, train):
-    _, data = later
-    pretrained = moola("pretrain-bilstm", "--input", DATA, "--output", "e.pt", "--epochs", "1")
-    assert pretrained.code == 0, pretrained.err
-    run = train("--pretrained-encoder", "e.pt", "--freeze-encoder").last_line
-    # The model's own record says so, wherever its encoder is by now.
-    Path("e.pt").unlink()
-    refused = moola("gate", "--run", run, "--baseline", run, "--data", data)
-    assert refused.code == 3
-    assert "a window must begin when its encoder's bars were over (" in refused.err
-    assert not LOOKS.exists()
-
-
 def test_the_bars_of_each_of_two_encoders_count_as_seen(later, moola, train, monkeypatch):
-    _, data = later
+    *_, data = later
     for name, rows in (("early.pt", slice(0, 40)), ("late.pt", slice(None))):
         pl.read_parquet(DATA)[rows].write_parquet("some.parquet")
-        pretrained = moola("pretrain-bilstm", "--input", "some.parquet", "--output", name, "--epochs", "1")
+        pretrained = moola("pretrain-bilstm", "--input", "some.parquet", "--output", name, "--arms", "masked")
         assert pretrained.code == 0, pretrained.err
     for name in ("MOOLA_HIDDEN_DIM", "MOOLA_NUM_LAYERS"):
         monkeypatch.delenv(name)
     run = train("--pretrained-encoder", "late.pt", "early.pt", "--freeze-encoder").last_line
+    # The model's own record says so, wherever its encoders are by now.
     for name in ("late.pt", "early.pt"):
         Path(name).unlink()
-    refused = moola("eval", "--run", run, "--data", data)
-    assert refused.code == 3
-    assert "its encoder's bars were over" in refused.err
+    for words in (("eval",), ("gate", "--baseline", run)):
+        refused = moola(*words, "--run", run, "--data", data)
+        assert refused.code == 3
+        assert "a window must begin when its encoder's bars were over (" in refused.err
+    assert not LOOKS.exists()
 
 
 def test_a_gate_on_later_windows_is_the_gate_on_the_same_windows_and_looks_are_counted(later, moola):
-    run, data = later
-    second, third = second_run(run, moola), None
+    run, second, data = later
     usual = moola("gate", "--run", run, "--baseline", second, "--json")
     given = moola("gate", "--run", run, "--baseline", second, "--data", data, "--json")
     assert usual.code == given.code
@@ -107,10 +90,9 @@ def test_a_gate_on_later_windows_is_the_gate_on_the_same_windows_and_looks_are_c
     assert (given.json["n_looks"], given.json["n_runs"]) == (1, 1)
     third = moola("gate", "--run", second, "--baseline", run, "--data", data, "--json").json
     assert (third["n_looks"], third["n_runs"]) == (2, 2)
-    assert (
-        "2 comparisons have been made on these windows, of 2 runs"
-        in moola("gate", "--run", run, "--baseline", second).out
-    )
+    told = moola("gate", "--run", run, "--baseline", second).out
+    assert "2 comparisons have been made on these windows, of 2 runs" in told
+    assert "A perfectly calibrated model with these probabilities would show ECE" in told
     assert len(LOOKS.read_text().splitlines()) == 4
     # Fewer windows are other windows.
     pl.read_parquet(data)[:30].write_parquet("fewer.parquet")
@@ -121,35 +103,42 @@ def test_a_gate_on_later_windows_is_the_gate_on_the_same_windows_and_looks_are_c
     assert "first line 6" in damaged.err
 
 
-def test_every_gate_prints_what_a_perfect_model_would_show(later, moola):
-    run, _ = later
-    shown = moola("gate", "--run", run, "--baseline", second_run(run, moola))
-    assert "A perfectly calibrated model with these probabilities would show ECE" in shown.out
-
-
-def test_a_run_is_promoted_by_its_gate_on_later_windows(later, moola, monkeypatch):
-    run, data = later
-    second = second_run(run, moola)
-    from dataclasses import replace
-
-    from moola.evaluation.gates import judge
-    from moola.stages import evaluate
-
+def test_a_run_is_promoted_by_its_gate_on_later_windows_and_the_model_before_comes_back(later, moola, monkeypatch):
+    run, second, data = later
+    ours, theirs = ((RUNS / name / "model.pkl").read_bytes() for name in (run, second))
+    verdicts = ["hold", "promote"]
     monkeypatch.setattr(
-        evaluate, "judge", lambda *given, **options: replace(judge(*given, **options), verdict="promote")
+        evaluate, "judge", lambda *given, **options: replace(judge(*given, **options), verdict=verdicts.pop(0))
     )
-    answer = moola("promote", "--run", run, "--baseline", second, "--data", data, "--ece-rule", "noise", "--json")
+    refused = moola("promote", "--run", second, "--baseline", run, "--accept", "inconclusive")
+    assert (refused.code, "Nothing overrides hold" in refused.err) == (4, True)
+    assert not PROMOTED.parent.exists()
+    PROMOTED.parent.mkdir(parents=True)
+    PROMOTED.write_bytes(theirs)
+    answer = moola("promote", "--run", run, "--data", data, "--ece-rule", "noise", "--json")
     assert answer.code == 0, answer.err
-    assert PROMOTED.read_bytes() == (Path("artifacts/runs") / run / "model.pkl").read_bytes()
+    assert (answer.json["verdict"], answer.json["baseline_kind"]) == ("promote", "promoted model")
+    assert PROMOTED.read_bytes() == ours
+    (kept,) = (PROMOTED.parent / "previous").iterdir()
+    assert kept.read_bytes() == theirs
     (entry,) = [json.loads(line) for line in (PROMOTED.parent / "promotions.jsonl").read_text().splitlines()]
-    assert (entry["part"], entry["data"], entry["ece_rule"]) == ("later", data, "noise")
+    assert (entry["run_id"], entry["part"], entry["data"], entry["ece_rule"]) == (run, "later", data, "noise")
     # The model in use is the baseline of the next gate, on later windows too.
+    monkeypatch.setattr(evaluate, "judge", judge)
     found = moola("gate", "--run", second, "--data", data, "--json").json
     assert (found["baseline_kind"], found["baseline"]) == ("promoted model", str(PROMOTED))
+    again = moola("promote", "--run", run, "--baseline", second)
+    assert (again.code, "is in use already" in again.err) == (1, True)
+    back = moola("promote", "--back", "true", "--json")
+    assert back.code == 0, back.err
+    assert (back.json["action"], PROMOTED.read_bytes()) == ("back", theirs)
+    assert moola("promote", "--back").code == 1
+    for words in ((), ("--back", "--run", run)):
+        assert moola("promote", *words).code == 2
 
 
 def test_a_project_s_training_data_is_never_taken_for_later_windows(later, moola, monkeypatch):
-    run, data = later
+    run, _, data = later
     Path("moola.toml").write_text(f'data = "{DATA}"\n')
     monkeypatch.setenv("MOOLA_DATA", DATA)
     assert moola("eval", "--run", run, "--json").json["part"] == "test"
@@ -157,46 +146,32 @@ def test_a_project_s_training_data_is_never_taken_for_later_windows(later, moola
     assert moola("eval", "--run", run, "--json").json["part"] == "later"
 
 
-@pytest.mark.parametrize(
-    ("spoil", "code", "said"),
-    [
-        (lambda frame: frame.with_columns(label=pl.lit(None, pl.String)), 3, "none of 44 has one"),
-        (lambda frame: frame.with_columns(label=pl.lit("flag")), 3, "44 of 44 are not, first 'flag'"),
-        (lambda frame: frame[:0], 3, ""),
-    ],
-)
-def test_windows_that_cannot_be_evaluated_are_refused(later, moola, spoil, code, said):
-    run, data = later
-    spoil(pl.read_parquet(data)).write_parquet("spoiled.parquet")
-    answer = moola("eval", "--run", run, "--data", "spoiled.parquet")
-    assert answer.code == code
-    assert said in answer.err
+def test_windows_that_cannot_be_evaluated_are_refused_and_those_without_label_or_times_are_told(later, moola):
+    run, _, data = later
+    frame = pl.read_parquet(data)
 
+    def on(spoiled: pl.DataFrame, *more):
+        spoiled.write_parquet("spoiled.parquet")
+        return moola("eval", "--run", run, "--data", "spoiled.parquet", *more)
 
-def test_windows_without_a_label_are_left_out_and_counted(later, moola):
-    run, data = later
-    frame = pl.read_parquet(data).with_row_index("row")
-    bare = frame.with_columns(label=pl.when(pl.col("row") < 4).then(None).otherwise("label")).drop("row")
-    bare.write_parquet("bare.parquet")
-    answer = moola("eval", "--run", run, "--data", "bare.parquet")
+    for spoiled, said in (
+        (frame.with_columns(label=pl.lit(None, pl.String)), "none of 44 has one"),
+        (frame.with_columns(label=pl.lit("flag")), "44 of 44 are not, first 'flag'"),
+        (frame[:0], "Error"),
+    ):
+        answer = on(spoiled)
+        assert (answer.code, said in answer.err) == (3, True), answer.err
+    answer = on(frame.with_columns(label=pl.when(pl.int_range(pl.len()) < 4).then(None).otherwise("label")))
     assert answer.code == 0, answer.err
-    assert "40 windows of bare.parquet" in answer.out
+    assert "40 windows of spoiled.parquet" in answer.out
     assert "4 of 44 windows have no label" in answer.err
-
-
-def test_windows_without_times_are_said_to_be_unchecked(later, moola):
-    run, data = later
-    pl.read_parquet(data).drop("start_ts", "end_ts").write_parquet("timeless.parquet")
-    answer = moola("eval", "--run", run, "--data", "timeless.parquet", "--json")
+    answer = on(frame.drop("start_ts", "end_ts"), "--json")
     assert answer.json["leak_proof"] is None
     assert "could not be checked" in answer.err
-    same = Path("same.parquet")
-    shutil.copy(DATA, same)
-    assert moola("eval", "--run", run, "--data", same).code == 3
 
 
 def test_options_of_later_windows_need_them(later, moola):
-    run, data = later
+    run, _, data = later
     assert moola("gate", "--run", run, "--allow-overlap").code == 2
     assert moola("eval", "--events", "e.parquet", "--truth", "t.csv", "--data", data).code == 2
     assert moola("gate", "--run", "20260101T000000Z-cv_x-s1-00000000", "--baseline", "b", "--data", data).code == 2

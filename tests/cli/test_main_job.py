@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from pathlib import Path
 
@@ -11,44 +12,45 @@ import polars as pl
 import pytest
 import torch
 
-from tests.conftest import DATA, SPLIT
+from tests.conftest import DATA, RUNS, SPLIT
 
 ENCODER = "artifacts/encoders/pretrained/bilstm_mae_11d_v1.pt"
-PRETRAIN = (
-    "pretrain-bilstm",
-    "--input",
-    "data/processed/unlabeled/windows.parquet",
-    "--split",
-    SPLIT,
-    "--output",
-    ENCODER,
-)
-# Few windows, for what does not depend on them.
-PRETRAIN_FEW = (*PRETRAIN[:1], "--input", DATA, *PRETRAIN[3:])
+BARS, UNLABELLED = "data/raw/eurusd_1h_2017.parquet", "data/processed/unlabeled/windows.parquet"
+MASKED = ("--arms", "masked")
+PRETRAIN = ("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", ENCODER, *MASKED)
 ALL_METRICS = ("--metrics", "pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
 ALL_EVENTS = ("--event-metrics", "hit_at_pm3", "lead_lag", "pointer_f1")
 
 
 def files_of(run: str) -> dict[str, bytes]:
     names = ("model.pkl", "predictions.parquet", "metrics.json", "history.jsonl")
-    return {name: (Path("artifacts/runs") / run / name).read_bytes() for name in names}
+    return {name: (RUNS / run / name).read_bytes() for name in names}
 
 
-def test_sample_is_the_same_each_time_and_says_that_a_rule_labelled_it(sample, moola):
-    before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
+def test_sample_is_the_same_each_time_and_replaces_no_file_that_differs(sample, moola):
+    def content():
+        return {
+            path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file() and "logs" not in str(path)
+        }
+
+    before = content()
     answer = moola("sample", "--quick")
     assert answer.code == 0
     assert "a published rule labelled them, not a person" in answer.out
-    after = {path: path.read_bytes() for path in before}
-    assert before == after
-    labelled = pl.read_parquet(DATA)
-    assert len(labelled) == 174
-    assert labelled["annotator"].unique().to_list() == ["rule:prior-state-1"]
+    assert content() == before
+    path = Path(UNLABELLED)
+    path.write_bytes(path.read_bytes() + b" ")
+    spoiled = content()
+    answer = moola("sample", "--quick")
+    assert (answer.code, str(path) in answer.err) == (1, True)
+    assert content() == spoiled
 
 
 def test_sample_refuses_to_replace_labels_of_a_person(sample, moola):
     path = Path("data/processed/labeled/train_latest.parquet")
-    pl.read_parquet(path).with_columns(annotator=pl.lit("ann")).write_parquet(path)
+    labelled = pl.read_parquet(path)
+    assert (len(labelled), labelled["annotator"].unique().to_list()) == (174, ["rule:prior-state-1"])
+    labelled.with_columns(annotator=pl.lit("ann")).write_parquet(path)
     before = path.read_bytes()
     answer = moola("sample", "--quick")
     assert answer.code == 1
@@ -56,43 +58,19 @@ def test_sample_refuses_to_replace_labels_of_a_person(sample, moola):
     assert moola("sample", "--quick", "--overwrite").code == 0
 
 
-def test_sample_replaces_no_file_that_differs(sample, moola):
-    for name in ("splits/fwd_chain_v3.json", "processed/unlabeled/windows.parquet"):
-        path = Path("data") / name
-        before = path.read_bytes()
-        path.write_bytes(before + b" ")
-        everything = {
-            one: one.read_bytes() for one in Path("data").rglob("*") if one.is_file() and "logs" not in str(one)
-        }
-        answer = moola("sample", "--quick")
-        assert answer.code == 1
-        assert str(path) in answer.err
-        assert {one: one.read_bytes() for one in everything} == everything
-        path.write_bytes(before)
-
-
-def test_resuming_with_other_options_is_refused(made_run, moola):
-    run = made_run()
-    (run / "manifest.json").unlink()
-    answer = moola("train", "--data", DATA, "--split", SPLIT, "--seed", "99", "--resume", run.name)
-    assert answer.code == 2
-    assert "Give the same options" in answer.err
-
-
-def test_pretrain_frozen_unfrozen_eval_gate_promote_predict(sample, moola, train):
-    assert moola(*PRETRAIN).code == 0
+def test_pretrain_frozen_unfrozen_eval_gate_promote_predict(made_run, moola, train):
+    scratch = made_run(before=(PRETRAIN,)).name
     frozen = train("--pretrained-encoder", ENCODER, "--freeze-encoder", "--input-dim", "11", "--augment-data", "false")
     assert "Encoder: 8 of 8 tensors taken" in frozen.err
     assert "digest equal before and after" in frozen.out
     unfrozen = train("--pretrained-encoder", ENCODER, "--no-freeze-encoder", "--augment-data", "true")
     assert "Encoder trained: digest" in unfrozen.out
     run = unfrozen.last_line
-    folder = Path("artifacts/runs") / run
+    folder = RUNS / run
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["encoder"]["digest_before"] != manifest["encoder"]["digest_after"]
     assert manifest["leak_proof"] is True
     assert manifest["leaks"] == []
-    scratch = train().last_line
 
     shown = moola(
         "eval", "--run", str(folder), *ALL_METRICS, *ALL_EVENTS, "--save-reliability-plot", "artifacts/plots/r.png",
@@ -116,12 +94,13 @@ def test_pretrain_frozen_unfrozen_eval_gate_promote_predict(sample, moola, train
     promoted = Path("artifacts/models/supervised/enhanced_baseline_v2_relative.pt")
     promoted.parent.mkdir(parents=True)
     shutil.copy(folder / "model.pkl", promoted)
-    answer = moola("predict", "--model", promoted, "--data", DATA, "--output", "p.parquet")
+    predict = ("predict", "--model", promoted, "--data", DATA, "--output")
+    answer = moola(*predict, "p.parquet")
     assert answer.code == 0
     assert "windows lie in the times of the labels that the model learned from (" in answer.out
     parts = json.loads(Path(SPLIT).read_text())
     n_test, n_known = len(parts["test_indices"]), len(parts["train_indices"]) + len(parts["val_indices"])
-    said = moola("predict", "--model", promoted, "--data", DATA, "--output", "q.parquet", "--json").json
+    said = moola(*predict, "q.parquet", "--json").json
     # Purged windows may share times with either side, those of test with none.
     assert n_known <= said["n_learned"] <= said["n_windows"] - n_test
     ours = pl.read_parquet("p.parquet").drop("part")
@@ -132,31 +111,28 @@ def test_pretrain_frozen_unfrozen_eval_gate_promote_predict(sample, moola, train
     assert same["reason"] == "challenger and baseline give the same probabilities"
 
 
-def test_the_same_command_twice_gives_the_same_bytes(made_run, moola, train):
-    first = made_run("--augment-data", before=(PRETRAIN_FEW,)).name
+def test_the_same_command_twice_gives_the_same_bytes_and_files_open_with_weights_only(made_run, moola, train):
+    first = made_run("--augment-data", before=(PRETRAIN,))
     second = train("--augment-data").last_line
-    assert first != second
-    assert files_of(first) == files_of(second)
-    assert files_of(train("--augment-data", "--seed", "18").last_line)["model.pkl"] != files_of(first)["model.pkl"]
+    assert first.name != second
+    assert files_of(first.name) == files_of(second)
     once = Path(ENCODER).read_bytes()
-    Path(ENCODER).unlink()
-    moola(*PRETRAIN_FEW)
-    assert Path(ENCODER).read_bytes() == once
-
-
-def test_files_open_with_weights_only(made_run):
-    model = made_run("--augment-data", before=(PRETRAIN_FEW,)) / "model.pkl"
-    for path in (Path(ENCODER), model):
+    for path in (Path(ENCODER), first / "model.pkl"):
         content = torch.load(path, weights_only=True)
         assert set(content) == {"kind", "format_version", "content", "sha256"}
         assert content["content"]["features"]["names"][0] == "log_return_open"
+    Path(ENCODER).unlink()
+    moola(*PRETRAIN)
+    assert Path(ENCODER).read_bytes() == once
 
 
 def test_pretraining_keeps_val_and_test_and_the_embargo_of_the_split_out(sample, moola):
     assert moola("split", "--data", DATA, "--output", "wide.json", "--purge-window", "154").code == 0
     ends = []
     for split in (SPLIT, "wide.json"):
-        answer = moola(*PRETRAIN[:3], "--split", split, "--output", "e.pt", "--arms", "masked", "--json")
+        answer = moola(
+            "pretrain-bilstm", "--input", UNLABELLED, "--split", split, "--output", "e.pt", *MASKED, "--json"
+        )
         assert answer.json["n_held_out"] > 0
         ends.append(np.datetime64(answer.json["time_range"][1][:-1]))
         held_from = np.datetime64(json.loads(Path(split).read_text())["time_range"]["val"][0][:-1])
@@ -164,17 +140,14 @@ def test_pretraining_keeps_val_and_test_and_the_embargo_of_the_split_out(sample,
     assert held_from - ends[1] > np.timedelta64(50, "h")
 
 
-def test_pretraining_takes_bars_and_labelled_windows_too(sample, moola, train):
-    bars = moola(
-        "pretrain-bilstm", "--input", "data/raw/eurusd_1h_2017.parquet", "--stride", "90", "--output", "b.pt", "--json"
-    )
+def test_pretraining_takes_bars_and_labelled_windows_too(two_runs, moola, train):
+    bars = moola("pretrain-bilstm", "--input", BARS, "--stride", "90", "--output", "b.pt", *MASKED, "--json")
     assert bars.code == 0, bars.err
-    labelled = moola("pretrain-bilstm", "--input", DATA, "--output", "l.pt", "--arms", "masked")
+    labelled = moola("pretrain-bilstm", "--input", DATA, "--output", "l.pt", *MASKED)
     assert "Without --split all 174 labelled windows are seen" in labelled.err
     run = train("--pretrained-encoder", "l.pt").last_line
-    manifest = json.loads((Path("artifacts/runs") / run / "manifest.json").read_text())
+    manifest = json.loads((RUNS / run / "manifest.json").read_text())
     assert "the encoder was pretrained on times" in manifest["leaks"][0]
-    train()
     verdict = moola("gate", "--run", run, "--json")
     assert verdict.code == 4
     assert verdict.json["verdict"] == "hold"
@@ -193,17 +166,15 @@ def test_test_rows_change_nothing_in_the_weights(made_run, moola):
     Path("poisoned.json").write_text(json.dumps(split))
     answer = moola("train", "--data", "poisoned.parquet", "--split", "poisoned.json")
     assert answer.code == 0, answer.err
-    again = torch.load(Path("artifacts/runs") / answer.last_line / "model.pkl", weights_only=True)["content"]["weights"]
+    again = torch.load(RUNS / answer.last_line / "model.pkl", weights_only=True)["content"]["weights"]
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
-def test_relative_script_is_convert(sample, moola):
-    import subprocess
-    import sys
-
+def test_relative_script_is_convert(sample, monkeypatch):
     script = Path(__file__).resolve().parents[2] / "scripts/data/make_relative_parquet.py"
     source = "data/processed/labeled/train_latest.parquet"
-    subprocess.run(
-        [sys.executable, script, "--input", source, "--output", "r.parquet"], check=True, capture_output=True
-    )
+    monkeypatch.setattr("sys.argv", [str(script), "--input", source, "--output", "r.parquet"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(script), run_name="__main__")
+    assert not stop.value.code
     assert Path("r.parquet").read_bytes() == Path(DATA).read_bytes()

@@ -17,13 +17,10 @@ from moola.runs.run_store import OWN_HASH, own_hash
 from moola.stages import evaluate
 from moola.tables.prediction_table import read_predictions
 from moola.tables.window_file import read_windows
-from tests.conftest import DATA
+from tests.conftest import DATA, RUNS
 from tests.networks_made import CPU
 
 QUICK = ("--data", DATA, "--split", "no_test.json", "--epochs", "1", "--n-heads", "1", "--augment-data", "false")
-RUNS = Path("artifacts/runs")
-
-
 MADE = (
     ("split", "--data", DATA, "--test", "0", "--output", "no_test.json"),
     ("pretrain-bilstm", "--input", DATA, "--split", "no_test.json", "--output", "e.pt", "--arms", "masked"),
@@ -39,7 +36,7 @@ def frozen(sample, made_once, moola):
 
 
 @pytest.fixture
-def two_runs(sample, made_once) -> list[str]:
+def two_without_test(sample, made_once) -> list[str]:
     """Names of two runs of such trainings."""
     made = made_once(*MADE, *((*FROZEN, "--learning-rate", rate) for rate in ("1e-3", "1e-4")))
     shutil.copytree(made, sample, dirs_exist_ok=True)
@@ -82,31 +79,34 @@ def test_refit_is_refused_and_leaves_nothing(frozen):
     assert not RUNS.exists()
 
 
-@pytest.mark.parametrize("recorded", [{"trained_on": ["train", "val"]}, {"refit": True}, {"unlabelled": "x.parquet"}])
-def test_a_run_whose_model_val_rows_did_not_judge_is_refused(two_runs, moola, recorded):
+RECORDED = ({"trained_on": ["train", "val"]}, {"refit": True}, {"unlabelled": "x.parquet"})
+
+
+def test_a_run_whose_model_val_rows_did_not_judge_is_refused(two_without_test, moola):
     """As `--refit` and students made them before they were refused: the record says so, in manifest or config."""
-    judged, other = two_runs
+    judged, other = two_without_test
     folder = RUNS / judged
-    manifest = json.loads((folder / "manifest.json").read_text())
-    if "trained_on" in recorded:
-        manifest |= recorded
-    else:
-        del manifest["trained_on"]
-        config = json.loads((folder / "config.json").read_text()) | recorded
-        (folder / "config.json").write_text(json.dumps(config))
-        manifest["files"]["config.json"] = sha256_file(folder / "config.json")
-    (folder / "manifest.json").write_text(json.dumps(manifest | {OWN_HASH: own_hash(manifest)}))
-    shutil.rmtree("artifacts/models", ignore_errors=True)
-    for command in (
+    before = {path: path.read_text() for path in (folder / "manifest.json", folder / "config.json")}
+    commands = (
         ("eval", "--run", judged),
         ("gate", "--run", judged, "--baseline", other),
         ("gate", "--run", other, "--baseline", judged),
         ("promote", "--run", judged, "--baseline", other, "--accept", "inconclusive"),
         ("compare", other, judged),
         ("report", "--run", judged, "--output", "report.html"),
-    ):
-        answer = moola(*command)
-        assert answer.code == 3, (command, answer.out)
-        assert "must be evaluated on windows that it did not train on" in answer.err
+    )
+    for recorded in RECORDED:
+        manifest, config = (json.loads(text) for text in before.values())
+        if "trained_on" in recorded:
+            manifest |= recorded
+        else:
+            del manifest["trained_on"]
+            (folder / "config.json").write_text(json.dumps(config | recorded))
+            manifest["files"]["config.json"] = sha256_file(folder / "config.json")
+        (folder / "manifest.json").write_text(json.dumps(manifest | {OWN_HASH: own_hash(manifest)}))
+        for command in commands if recorded is RECORDED[0] else commands[:2]:
+            answer = moola(*command)
+            assert answer.code == 3, (command, recorded, answer.out)
+            assert "must be evaluated on windows that it did not train on" in answer.err
     assert not Path("artifacts/models").exists()
     assert not Path("report.html").exists()

@@ -7,70 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DATA, SPLIT
+from moola.cli import training_commands
+from tests.conftest import DATA, RUNS, SPLIT
 
 ENCODER = "artifacts/encoders/pretrained/ts2vec_11d_v1.pt"
 # The labelled windows without their labels: few, so that each command takes a moment.
 PRETRAIN = ("pretrain-ts2vec", "--input", DATA, "--split", SPLIT, "--output", ENCODER)
 
 
-@pytest.fixture(autouse=True)
-def _two_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_encoder_trains_and_a_stopped_one_ends_in_the_same_bytes(sample, moola, train, monkeypatch):
     monkeypatch.setenv("MOOLA_EPOCHS", "2")
-
-
-def test_its_encoder_trains_and_its_record_says_ts2vec(sample, moola, train):
     answer = moola(*PRETRAIN)
     assert answer.code == 0, answer.err
     assert f"Encoder in {ENCODER}" in answer.out
     assert "(1.0 = uninformed baseline), " in answer.out
     assert f"--pretrained-encoder {ENCODER}" in answer.out
-    first = Path(ENCODER).read_bytes()
-    said = moola(*PRETRAIN, "--json").json
-    assert Path(ENCODER).read_bytes() == first
-    assert said["arms"] == ["ts2vec"]
-    assert said["val_loss"] == pytest.approx(1.0, abs=0.1)
-    trained = train("--pretrained-encoder", ENCODER)
-    assert "Encoder: 8 of 8 tensors taken" in trained.err
-    assert "digest equal before and after" in trained.out
-    manifest = json.loads((Path("artifacts/runs") / trained.last_line / "manifest.json").read_text())
-    assert manifest["leak_proof"] is True
-
-
-def test_options_come_from_file_and_environment_and_decide(sample, moola, monkeypatch):
-    assert moola(*PRETRAIN, "--epochs", "1").code == 0
-    plain = Path(ENCODER).read_bytes()
-    monkeypatch.delenv("MOOLA_EPOCHS")
-    Path("moola.toml").write_text("[pretrain-ts2vec]\nepochs = 1\nsoft-tau = 0.2\n")
-    assert moola(*PRETRAIN).code == 0
-    softer = Path(ENCODER).read_bytes()
-    assert softer != plain
-    monkeypatch.setenv("MOOLA_SOFT_TAU", "1.5")
-    assert moola(*PRETRAIN).code == 0
-    assert Path(ENCODER).read_bytes() == plain
-
-
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        (("--soft-tau", "0"), "--soft-tau must be above 0, but it is 0.0"),
-        (("--soft-tau-windows", "-1"), "--soft-tau-windows must be above 0, but it is -1.0"),
-        (("--mask-ratio", "0.3"), "--mask-ratio"),
-        (("--arms", "masked"), "--arms"),
-        (("--batch-size", "0"), "--batch-size must be at least 1"),
-    ],
-)
-def test_wrong_usage_is_told(sample, moola, option: tuple[str, str], said: str):
-    answer = moola(*PRETRAIN, *option)
-    assert answer.code == 2
-    assert said in answer.err
-    assert not Path(ENCODER).exists()
-
-
-def test_interrupted_and_resumed_ends_in_the_same_bytes(sample, moola, monkeypatch):
-    from moola.cli import training_commands
-
-    assert moola(*PRETRAIN).code == 0
     whole = Path(ENCODER).read_bytes()
     Path(ENCODER).unlink()
 
@@ -82,10 +33,37 @@ def test_interrupted_and_resumed_ends_in_the_same_bytes(sample, moola, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(training_commands, "EpochProgress", Stopping)
         assert moola(*PRETRAIN).code == 130
-    answer = moola(*PRETRAIN, "--resume")
+    answer = moola(*PRETRAIN, "--resume", "--json")
     assert answer.code == 0, answer.err
     assert "Resumed after epoch 1" in answer.err
     assert Path(ENCODER).read_bytes() == whole
+    assert answer.json["arms"] == ["ts2vec"]
+    assert answer.json["val_loss"] == pytest.approx(1.0, abs=0.1)
+    trained = train("--pretrained-encoder", ENCODER)
+    assert "Encoder: 8 of 8 tensors taken" in trained.err
+    assert "digest equal before and after" in trained.out
+    manifest = json.loads((RUNS / trained.last_line / "manifest.json").read_text())
+    assert manifest["leak_proof"] is True
+
+
+def test_options_come_from_file_and_environment_and_decide(sample, moola, monkeypatch):
+    assert moola(*PRETRAIN).code == 0
+    plain = Path(ENCODER).read_bytes()
+    monkeypatch.delenv("MOOLA_EPOCHS")
+    Path("moola.toml").write_text("[pretrain-ts2vec]\nepochs = 1\nsoft-tau = 0.2\n")
+    assert moola(*PRETRAIN).code == 0
+    softer = Path(ENCODER).read_bytes()
+    assert softer != plain
+    monkeypatch.setenv("MOOLA_SOFT_TAU", "1.5")
+    assert moola(*PRETRAIN).code == 0
+    assert Path(ENCODER).read_bytes() == plain
+
+
+@pytest.mark.parametrize("wrong", ["--soft-tau 0", "--mask-ratio 0.3", "--arms masked"])
+def test_wrong_usage_is_told(sample, moola, wrong):
+    answer = moola(*PRETRAIN, *wrong.split())
+    assert (answer.code, wrong.split()[0] in answer.err) == (2, True)
+    assert not Path(ENCODER).exists()
 
 
 def test_it_works_beside_other_arms_and_the_teacher_too(sample, moola):

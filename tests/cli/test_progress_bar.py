@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -35,14 +36,10 @@ def on_a_terminal(script: str, folder: str) -> str:
     )
     os.close(follower)
     written = b""
-    while True:
-        try:
-            piece = os.read(leader, 4096)
-        except OSError:
-            break
-        if not piece:
-            break
-        written += piece
+    # A terminal whose other end is gone answers with an error.
+    with contextlib.suppress(OSError):
+        while piece := os.read(leader, 4096):
+            written += piece
     os.close(leader)
     assert process.wait() == 0, written.decode()
     return written.decode()

@@ -99,10 +99,8 @@ def test_the_reader_of_runs_takes_them_too():
 
 @pytest.mark.parametrize("options", [EvalOptions, GateOptions, PromoteOptions])
 def test_options_that_name_a_run(options):
-    assert with_full_names(options(run=Path("latest"))).run == Path(NEW)
-    assert with_full_names(options(run=Path("20260405"))).run == Path(CV)
-    given = options(run=Path(OLD))
-    assert with_full_names(given) is given
+    for name, full in (("latest", NEW), ("20260405", CV), (OLD, OLD)):
+        assert with_full_names(options(run=Path(name))).run == Path(full)
     assert with_full_names(options()) == options()
 
 

@@ -39,13 +39,9 @@ def test_with_apply_what_may_go_is_gone(three, moola):
     assert [path.name for path in RUNS.iterdir()] == [run_id(2)]
 
 
-def test_no_runs_is_no_fault(moola, tmp_path, monkeypatch):
+def test_no_runs_is_no_fault_and_a_count_below_0_wrong_usage(moola, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer = moola("runs", "prune")
     assert (answer.code, answer.out) == (0, "0 of 0 runs would go (0.0 MB); nothing was removed.\n")
-
-
-def test_a_count_below_0_is_wrong_usage(three, moola):
     answer = moola("runs", "prune", "--keep", "-1")
-    assert answer.code == 2
-    assert "--keep must be at least 0" in answer.err
+    assert (answer.code, "--keep must be at least 0" in answer.err) == (2, True)

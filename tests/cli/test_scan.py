@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -34,13 +33,15 @@ def test_events_in_three_forms_and_pictures(scan):
     assert "18 windows read over 120 bars of 1 symbol, 0 of them over a gap within --max-gap-hours" in answer.out
     assert "2 events (1 falling, 1 rising) of probability 0.16 or more in events.parquet" in answer.out
     assert "labels by ann" in answer.out
+    assert "learned from" not in answer.out
     assert "scan: window 18 of 18, 2 events" in answer.err
     [picture] = Path("plots").iterdir()
     assert picture.name.startswith("0001_EUR-USD_2017")
     assert picture.read_bytes().startswith(b"\x89PNG")
 
     for name in ("events.csv", "events.jsonl"):
-        assert scan("--output", name).code == 0
+        told = scan("--output", name, "--json").json
+        assert (told["n_events"], told["predicted"]) == (2, {"falling": 1, "rising": 1})
     table = pl.read_parquet("events.parquet")
     bars = pl.read_parquet("bars.parquet")["timestamp"]
     assert table["start_ts"].to_list() == [bars[first] for first, *_ in MOVES]
@@ -58,31 +59,14 @@ def test_events_in_three_forms_and_pictures(scan):
     assert [line["event_prob"] for line in lines] == table["event_prob"].to_list()
 
 
-def test_json_is_one_object(scan):
-    answer = scan("--output", "events.parquet", "--json")
-    assert answer.json["n_events"] == 2
-    assert answer.json["predicted"] == {"falling": 1, "rising": 1}
-
-
-def test_events_that_the_model_learned_from_are_counted_and_said(scan):
-    unknown = scan("--output", "events.parquet")
-    assert "learned from" not in unknown.out
-    bars = pl.read_parquet("bars.parquet")["timestamp"]
-    made_model(Path("model.pt"), time_range=[f"{bars[at]:%Y-%m-%dT%H:%M:%S}Z" for at in (0, 60)])
-    answer = scan("--output", "events.parquet")
-    assert "1 of 2 events lie in the times of the labels that the model learned from (2017-" in answer.out
-    assert scan("--output", "events.parquet", "--json").json["n_learned"] == 1
-
-
-@pytest.mark.parametrize("name", ["events.parquet", "events.csv", "events.jsonl"])
-def test_no_event_is_a_table_without_rows(scan, name):
-    answer = scan("--output", name, "--min-prob", "0.99")
-    assert answer.code == 0, answer.err
-    assert "0 events of probability 0.99 or more" in answer.out
-    assert "Lower --min-prob" in answer.out
-    assert Path(name).exists()
-    if name == "events.parquet":
-        assert pl.read_parquet(name).shape == (0, 19)
+def test_no_event_is_a_table_without_rows(scan):
+    for name in ("events.parquet", "events.csv", "events.jsonl"):
+        answer = scan("--output", name, "--min-prob", "0.99")
+        assert answer.code == 0, answer.err
+        assert "0 events of probability 0.99 or more" in answer.out
+        assert "Lower --min-prob" in answer.out
+        assert Path(name).exists()
+    assert pl.read_parquet("events.parquet").shape == (0, 19)
 
 
 def test_interrupted_is_130_with_the_command_that_goes_on(scan, moola, monkeypatch):
@@ -107,6 +91,14 @@ def test_interrupted_is_130_with_the_command_that_goes_on(scan, moola, monkeypat
     assert resumed.code == 0, resumed.err
     assert resumed.json["resumed_parts"] == 2
     assert Path("events.csv").read_bytes() == Path("whole.csv").read_bytes()
+
+
+def test_events_that_the_model_learned_from_are_counted_and_said(scan):
+    bars = pl.read_parquet("bars.parquet")["timestamp"]
+    made_model(Path("model.pt"), time_range=[f"{bars[at]:%Y-%m-%dT%H:%M:%S}Z" for at in (0, 60)])
+    answer = scan("--output", "events.parquet")
+    assert "1 of 2 events lie in the times of the labels that the model learned from (2017-" in answer.out
+    assert scan("--output", "events.parquet", "--json").json["n_learned"] == 1
 
 
 def test_a_damaged_part_is_refused(scan, monkeypatch):
@@ -196,7 +188,7 @@ def test_live_events_say_when_they_were_known(scan):
     assert not Path("events.csv.checkpoint").exists()
 
 
-def test_each_event_of_a_follower_goes_to_a_program_and_reading_does_not_wait(scan, moola, monkeypatch):
+def test_each_event_of_a_follower_goes_to_a_program(scan, moola):
     bars = pl.read_parquet("bars.parquet")
     bars.write_csv("bars.csv", datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
     Path("take.py").write_text("import sys; open('taken.jsonl', 'a').write(sys.stdin.read())")
@@ -207,25 +199,6 @@ def test_each_event_of_a_follower_goes_to_a_program_and_reading_does_not_wait(sc
     told = [json.loads(line) for line in Path("live.jsonl").read_text().splitlines()]
     taken = [json.loads(line) for line in Path("taken.jsonl").read_text().splitlines()]
     assert [{key: value for key, value in one.items() if key != "event_id"} for one in taken] == told
-
-    failing = ("--on-event", f"{sys.executable} no_such.py", "--on-event-retries", "0")
-    answer = follow(moola, "--output", "again.jsonl", "--polls", "1", *failing)
-    assert answer.code == 0, answer.err
-    assert "2 it did not take are in again.jsonl.dead.jsonl" in answer.out
-    assert Path("again.jsonl").read_bytes() == Path("live.jsonl").read_bytes()
-    assert "no_such.py" in json.loads(Path("again.jsonl.dead.jsonl").read_text().splitlines()[0])["said"]
-
-    hanging = ("--on-event", f"{sys.executable} -c 'import time; time.sleep(600)'", "--on-event-timeout-s", "500")
-
-    def slept(_seconds):
-        if Path("slow.jsonl").read_bytes().count(b"\n") == 2:
-            raise KeyboardInterrupt
-
-    # Its own name for the module alone: the program's thread sleeps too.
-    monkeypatch.setattr(scan_following, "time", SimpleNamespace(sleep=slept))
-    answer = follow(moola, "--output", "slow.jsonl", *hanging)
-    assert answer.code == 130
-    assert Path("slow.jsonl").read_bytes() == Path("live.jsonl").read_bytes()
 
 
 def test_a_program_that_cannot_be_is_refused_before_anything_is_read(scan, moola):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import polars as pl
-import pytest
 
-from tests.conftest import DATA, SPLIT
+from moola.cli import training_commands
+from tests.conftest import DATA, RUNS, SPLIT
 
 BARS = "data/raw/eurusd_1h_2017.parquet"
 STUDENT = (
@@ -19,12 +18,8 @@ STUDENT = (
 KEPT = ("model.pkl", "predictions.parquet", "metrics.json", "history.jsonl")
 
 
-def files_of(run: str) -> dict[str, bytes]:
-    return {name: (Path("artifacts/runs") / run / name).read_bytes() for name in KEPT}
-
-
-def manifest_of(run: str) -> dict:
-    return json.loads((Path("artifacts/runs") / run / "manifest.json").read_text())
+def files_of(run: Path) -> dict[str, bytes]:
+    return {name: (run / name).read_bytes() for name in KEPT}
 
 
 def relabelled(moola, name: str, label: pl.Expr) -> list[str]:
@@ -35,20 +30,16 @@ def relabelled(moola, name: str, label: pl.Expr) -> list[str]:
 
 
 ENCODER = ("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", "e.pt", "--arms", "masked")
-TAUGHT = (*STUDENT, "--pretrained-encoder", "e.pt")
+TAUGHT = ("train", "--data", DATA, "--split", SPLIT, *STUDENT, "--pretrained-encoder", "e.pt")
 
 
-@pytest.fixture
-def whole(made_run) -> dict[str, bytes]:
-    """What the training that the tests repeat and stop leaves, its encoder beside it."""
-    run = made_run(*TAUGHT, before=(ENCODER,))
-    files = files_of(run.name)
-    shutil.rmtree(run)
-    return files
-
-
-def test_a_frozen_model_is_refitted_and_teaches_a_student(whole, moola, train):
-    answer = train(*TAUGHT)
+def test_a_frozen_model_is_refitted_and_teaches_a_student_and_a_stopped_one_ends_in_the_same_bytes(
+    sample, moola, monkeypatch
+):
+    """Stopped in the last of the stages: tests/fit/test_stages.py stops in each."""
+    assert moola(*ENCODER).code == 0
+    answer = moola(*TAUGHT)
+    assert answer.code == 0, answer.err
     stages = [line.split(":")[0] for line in answer.err.splitlines() if ": epoch 1 of 1, " in line]
     assert stages == ["train", "refit", "teacher-1", "student-1"]
     assert "windows left out (windows that run into or follow 2017-" in answer.err
@@ -57,23 +48,17 @@ def test_a_frozen_model_is_refitted_and_teaches_a_student(whole, moola, train):
     assert told[0].startswith("Encoder trained: digest ")
     assert told[1].startswith("Best epoch 1 of 1 on ")
     assert "temperature 1.00" in told[1]
-    run = answer.last_line
-    lines = [json.loads(line) for line in (Path("artifacts/runs") / run / "history.jsonl").read_text().splitlines()]
+    run = RUNS / answer.last_line
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     assert [(line["stage"], line["epoch"], line["best"]) for line in lines] == [(stage, 1, True) for stage in stages]
-    assert not list((Path("artifacts/runs") / run).glob("checkpoint*"))
-    manifest = manifest_of(run)
-    assert manifest["leak_proof"] is True
-    assert manifest["leaks"] == []
+    assert not list(run.glob("checkpoint*"))
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert (manifest["leak_proof"], manifest["leaks"]) == (True, [])
     assert len(manifest["unlabelled_sha256"]) == 64
-    assert f"SHA-256 `{manifest['unlabelled_sha256']}`" in (Path("artifacts/runs") / run / "model_card.md").read_text()
-    shown = moola("eval", "--run", run, "--json")
+    assert f"SHA-256 `{manifest['unlabelled_sha256']}`" in (run / "model_card.md").read_text()
+    shown = moola("eval", "--run", run.name, "--json")
     assert shown.code == 0, shown.err
-    assert files_of(run) == whole
-
-
-def test_a_run_stopped_in_a_later_stage_goes_on_to_the_same_bytes(whole, moola, train, monkeypatch):
-    """Of the stages only the last: tests/fit/test_stages.py stops in each."""
-    from moola.cli import training_commands
+    whole = files_of(run)
 
     class Stopping(training_commands.EpochProgress):
         def __call__(self, row):
@@ -82,36 +67,36 @@ def test_a_run_stopped_in_a_later_stage_goes_on_to_the_same_bytes(whole, moola, 
 
     with monkeypatch.context() as patch:
         patch.setattr(training_commands, "EpochProgress", Stopping)
-        assert moola("train", "--data", DATA, "--split", SPLIT, *TAUGHT).code == 130
-    (run,) = (path for path in Path("artifacts/runs").iterdir() if path.is_dir())
-    assert (run / "checkpoint-student-1.pt").is_file()
-    assert train(*TAUGHT, "--resume", run.name).last_line == run.name
-    assert files_of(run.name) == whole
-    assert not list(run.glob("checkpoint*"))
-
-
-def test_going_on_with_other_windows_without_labels_is_refused(made_run, moola):
-    run = made_run(*TAUGHT, before=(ENCODER,))
-    (run / "manifest.json").unlink()
+        assert moola(*TAUGHT).code == 130
+    (begun,) = (path for path in RUNS.iterdir() if path.is_dir() and path != run)
+    assert (begun / "checkpoint-student-1.pt").is_file()
+    bars = Path(BARS).read_bytes()
     pl.read_parquet(BARS).tail(-100).write_parquet(BARS)
-    answer = moola("train", "--data", DATA, "--split", SPLIT, *TAUGHT, "--resume", run.name)
-    assert answer.code == 2
-    assert "(or other data). Give the same options." in answer.err
+    other = moola(*TAUGHT, "--resume", begun.name)
+    assert (other.code, "(or other data). Give the same options." in other.err) == (2, True)
+    Path(BARS).write_bytes(bars)
+    assert moola(*TAUGHT, "--resume", begun.name).last_line == begun.name
+    assert files_of(begun) == whole
+    assert not list(begun.glob("checkpoint*"))
 
 
 def test_three_classes_and_no_pointers_have_a_student_too(sample, moola):
     third = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("third")).otherwise(pl.col("label"))
-    answer = moola(*relabelled(moola, "three", third), *STUDENT, "--predict-pointers", "false")
+    pl.read_parquet(DATA).drop("expansion_start", "expansion_end").write_parquet(DATA)
+    given = relabelled(moola, "three", third)
+    answer = moola(*given, *STUDENT)
     assert answer.code == 0, answer.err
     shown = moola("eval", "--run", answer.last_line, "--json").json["figures"]
     assert {"f1_third", "pr_auc"} <= set(shown)
+    assert shown["hit_at_pm3_both"]["value"] is None
     assert shown["hit_at_pm3_both"]["reason"] == "the model predicts no pointers"
+    assert moola(*given, "--predict-pointers").code == 3
 
 
 def test_a_class_of_few_windows_is_a_warning(sample, moola):
     order = pl.int_range(pl.len())
     rare = pl.when(order.is_in([3, 9, 20, 31, 40])).then(pl.lit("rare")).otherwise(pl.col("label"))
-    answer = moola(*relabelled(moola, "rare", rare), *STUDENT)
+    answer = moola(*relabelled(moola, "rare", rare), "--no-save-run")
     assert answer.code == 0, answer.err
     assert "Class rare has only 5 training windows: expect little of it." in answer.err
 
@@ -122,8 +107,8 @@ def test_the_mirror_of_directed_classes_must_be_said(sample, moola):
     refused = moola(*given, "--mirror-average", "--epochs", "1")
     assert refused.code == 2
     assert "--mirror-average must know every class upside down, but bear, bull may have a direction" in refused.err
-    assert not Path("artifacts/runs").exists()
-    said = moola(*given, "--mirror-average", "--mirror-classes", "bull:bear", "--epochs", "1")
+    assert not RUNS.exists()
+    said = moola(*given, "--mirror-average", "--mirror-classes", "bull:bear", "--no-save-run")
     assert said.code == 0, said.err
 
 

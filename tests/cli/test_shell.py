@@ -78,7 +78,7 @@ def completions(script: str, typed: str) -> list[str]:
 
 
 def test_bash_completes_commands_and_options(moola):
-    script = moola("completion", "bash").out
+    script = moola("completion", "bash", "--json").json["script"]
     assert completions(script, "moola sca") == ["scan"]
     assert {"train", "tune"} <= set(completions(script, "moola t"))
     assert "--follow" in completions(script, "moola scan --fol")
@@ -91,7 +91,6 @@ def test_each_shell_reads_its_script(moola, shell):
     script = moola("completion", shell).out
     assert "--predict-pointers" in script or shell == "zsh"
     assert "pretrain-bilstm" in script
-    assert moola("completion", shell, "--json").json == {"shell": shell, "script": script}
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed: its script is looked at, not run")
     Path("script").write_text(script)

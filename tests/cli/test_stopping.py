@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from moola.cli.console import EpochProgress, FitProgress, WindowProgress
+from moola.cli.console import EpochProgress, FitProgress
 from moola.leakcheck import training_controls
 from moola.locks import alone, lock_beside
 from moola.models.sealed import read_sealed
@@ -20,7 +20,7 @@ from tests.conftest import DATA, SPLIT
 
 BARS = "data/raw/eurusd_1h_2017.parquet"
 TRAIN = ("train", "--data", DATA, "--split", SPLIT)
-PRETRAIN = ("pretrain-bilstm", "--input", DATA, "--output", "encoder.pt", "--epochs", "3")
+PRETRAIN = ("pretrain-bilstm", "--input", DATA, "--output", "encoder.pt", "--epochs", "2", "--arms", "masked")
 CV = ("cv", "--data", DATA, "--folds", "2", "--seeds", "1", "--processes", "1")
 SCAN = ("scan", "--bars", "few.csv", "--output", "events.csv", "--batch-windows", "200", "--min-prob", "0", "--model")
 MODEL = "artifacts/models/supervised/enhanced_baseline_v2_relative.pt"
@@ -46,13 +46,9 @@ def stopped_by(monkeypatch):
     signal.signal(signal.SIGINT, before)
 
 
-def way_on(answer) -> list[str]:
+def resume_hint(answer) -> list[str]:
     typed = answer.err.strip().rpartition("Continue with: moola ")[2]
     return shlex.split(typed)
-
-
-def newest(folder: str) -> Path:
-    return max(Path(folder).iterdir(), key=lambda path: path.stat().st_mtime_ns)
 
 
 def same_files(one: Path, other: Path) -> bool:
@@ -62,26 +58,38 @@ def same_files(one: Path, other: Path) -> bool:
     return all((one / name).read_bytes() == (other / name).read_bytes() for name in there)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_training_goes_on_by_the_command_it_printed(made_run, moola, stopped_by, number, code):
+def test_a_stopped_training_goes_on_by_the_command_it_printed_and_one_at_a_time(made_run, moola, stopped_by):
     whole = made_run("--epochs", "2")
     command = (*TRAIN, "--epochs", "2")
-    stopped_by(EpochProgress, number)
+    stopped_by(EpochProgress, signal.SIGINT)
     answer = moola(*command)
-    assert answer.code == code
+    assert answer.code == 130
     run = next(path for path in whole.parent.iterdir() if path.is_dir() and path != whole)
     assert f"Interrupted; what was finished is in {run}." in answer.err
     assert read_sealed(run / "checkpoint.pt", "checkpoint")["epoch"] == 1
-    assert way_on(answer) == [*command, "--resume", run.name]
+    on = resume_hint(answer)
+    assert on == [*command, "--resume", run.name]
     listed = moola("runs", "list", "--json").json["runs"]
     assert [row["run"] for row in listed if row["state"] == "incomplete"] == [run.name]
     assert moola("eval", "--run", run.name).code == 1
-    resumed = moola(*way_on(answer))
+
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    other = moola(*on, "--seed", "99")
+    assert (other.code, "Give the same options" in other.err) == (2, True)
+    with alone(lock_beside(run), "work on it"):
+        answer = moola(*on)
+    assert answer.code == 1
+    assert f"one process at a time must work on run {run.name}, but process {os.getpid()} on " in answer.err
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+    resumed = moola(*on)
     assert resumed.code == 0, resumed.err
     assert resumed.last_line == run.name
     assert "Resumed after epoch 1" in resumed.err
     assert same_files(run, whole)
     assert not list(whole.parent.glob(".*"))
+    again = moola(*on)
+    assert (again.code, f"{run.name} is complete" in again.err) == (1, True)
 
 
 def test_a_stopped_pretraining_goes_on(sample, moola, stopped_by):
@@ -93,8 +101,8 @@ def test_a_stopped_pretraining_goes_on(sample, moola, stopped_by):
     assert answer.code == 143
     assert not Path("encoder.pt").exists()
     assert read_sealed(Path("encoder.pt.checkpoint"), "checkpoint")["epoch"] == 1
-    assert way_on(answer) == [*PRETRAIN, "--json", "--resume"]
-    resumed = moola(*way_on(answer))
+    assert resume_hint(answer) == [*PRETRAIN, "--json", "--resume"]
+    resumed = moola(*resume_hint(answer))
     assert resumed.code == 0, resumed.err
     assert "Resumed after epoch 1" in resumed.err
     assert Path("encoder.pt").read_bytes() == whole
@@ -110,23 +118,10 @@ def test_a_stopped_cv_keeps_its_fits_and_goes_on(sample, moola, stopped_by):
     run = next(path for path in whole.parent.iterdir() if path.is_dir() and path != whole)
     fits = {path: path.stat().st_mtime_ns for path in (run / "fits").iterdir()}
     assert len(fits) == 2
-    assert way_on(answer) == [*command, "--resume", run.name]
-    assert moola(*way_on(answer)).code == 0
+    assert resume_hint(answer) == [*command, "--resume", run.name]
+    assert moola(*resume_hint(answer)).code == 0
     assert {path: path.stat().st_mtime_ns for path in fits} == fits
     assert same_files(run, whole)
-
-
-def test_a_stopped_scan_goes_on(made_run, moola, stopped_by):
-    model = str(made_run() / "model.pkl")
-    pl.read_parquet(BARS).head(700).write_csv("few.csv")
-    assert moola(*SCAN, model).code == 0
-    whole = Path("events.csv").read_bytes()
-    stopped_by(WindowProgress, signal.SIGTERM)
-    answer = moola(*SCAN, model)
-    assert answer.code == 143
-    assert way_on(answer) == [*SCAN, model, "--resume"]
-    assert moola(*way_on(answer)).code == 0
-    assert Path("events.csv").read_bytes() == whole
 
 
 def test_a_command_that_keeps_nothing_names_no_way_on(sample, moola, stopped_by):
@@ -136,22 +131,6 @@ def test_a_command_that_keeps_nothing_names_no_way_on(sample, moola, stopped_by)
     assert answer.err.strip().endswith("Interrupted. Existing files are unchanged.")
     assert not Path("artifacts").exists()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_the_second_on_one_run_is_refused_by_name_and_mixes_nothing(sample, moola, stopped_by):
-    stopped_by(EpochProgress, signal.SIGTERM)
-    on = way_on(moola(*TRAIN, "--epochs", "2"))
-    run = newest("artifacts/runs")
-    before = {path: path.read_bytes() for path in run.iterdir()}
-    with alone(lock_beside(run), "work on it"):
-        answer = moola(*on)
-    assert answer.code == 1
-    assert f"one process at a time must work on run {run.name}, but process {os.getpid()} on " in answer.err
-    assert {path: path.read_bytes() for path in run.iterdir()} == before
-    assert moola(*on).code == 0
-    again = moola(*on)
-    assert again.code == 1
-    assert f"{run.name} is complete" in again.err
 
 
 @pytest.mark.parametrize(("command", "held"), [(PRETRAIN, "encoder.pt"), ((*SCAN, "model.pkl"), "events.csv")])
@@ -165,10 +144,10 @@ def test_the_second_into_one_output_is_refused(made_run, moola, command, held):
     assert not Path(held).exists()
 
 
-def test_the_second_promotion_is_refused_and_a_killed_one_is_finished(made_run, moola, train, monkeypatch):
+def test_the_second_promotion_is_refused_and_a_killed_one_is_finished(two_runs, moola, monkeypatch):
     from moola.runs import promotion
 
-    baseline, run = made_run().name, train("--seed", "18").last_line
+    baseline, run = two_runs
     promote = ("promote", "--run", run, "--baseline", baseline, "--accept", "inconclusive")
     promoted_folder = Path(MODEL).parent
     with alone(lock_beside(promoted_folder), "promote"):
@@ -222,5 +201,5 @@ def test_stopped_controls_name_no_run_of_their_own(sample, moola, monkeypatch, s
         assert "--resume" not in answer.err
         return
     (run,) = (path for path in Path("artifacts/cv").iterdir() if path.is_dir())
-    assert way_on(answer) == [*words, "--resume", run.name]
+    assert resume_hint(answer) == [*words, "--resume", run.name]
     assert f"what was finished is in {run}." in answer.err

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.core.bars import DAY, HOUR, MINUTE, bar_lengths_us, closing_us
+from moola.core.bars import DAY, HOUR, MINUTE, closing_us, window_bar_lengths_us
 from moola.core.splits import Intervals, forward_chain
 from tests.strategies import QUICK
 
@@ -30,19 +30,19 @@ def cut(times: np.ndarray, n_windows: int, seed: int = 17) -> tuple[np.ndarray, 
 @pytest.mark.parametrize("n_windows", [20, 60])
 @pytest.mark.parametrize("length", [15 * MINUTE, 20 * MINUTE, HOUR, 90 * MINUTE, 4 * HOUR, 8 * HOUR])
 def test_weekends_do_not_make_bars_longer(length, n_windows):
-    assert set(bar_lengths_us(*cut(week_days(length), n_windows), N_BARS).tolist()) == {length}
+    assert set(window_bar_lengths_us(*cut(week_days(length), n_windows), N_BARS).tolist()) == {length}
 
 
 @pytest.mark.parametrize("length", [MINUTE, 5 * MINUTE, HOUR])
 def test_nights_do_not_make_bars_longer(length):
     times = week_days(length, 14 * HOUR + 30 * MINUTE, 21 * HOUR)
-    assert set(bar_lengths_us(*cut(times, 60), N_BARS).tolist()) == {length}
+    assert set(window_bar_lengths_us(*cut(times, 60), N_BARS).tolist()) == {length}
 
 
 def test_days_stay_days_where_clocks_change():
     times = week_days(DAY, n_days=1000)
     summer = (times // DAY) % 365 < 180
-    assert set(bar_lengths_us(*cut(times - summer * HOUR, 60), N_BARS).tolist()) == {DAY}
+    assert set(window_bar_lengths_us(*cut(times - summer * HOUR, 60), N_BARS).tolist()) == {DAY}
 
 
 def test_each_symbol_has_its_own_length_and_one_symbol_may_have_several():
@@ -50,15 +50,15 @@ def test_each_symbol_has_its_own_length_and_one_symbol_may_have_several():
     start, last = (np.concatenate(column) for column in zip(*pieces, strict=True))
     expected = [HOUR] * 20 + [8 * HOUR] * 20
     names = np.array(["a"] * 20 + ["b"] * 20, dtype=object)
-    assert bar_lengths_us(start, last, N_BARS, names).tolist() == expected
-    assert bar_lengths_us(start, last, N_BARS).tolist() == expected
+    assert window_bar_lengths_us(start, last, N_BARS, names).tolist() == expected
+    assert window_bar_lengths_us(start, last, N_BARS).tolist() == expected
 
 
 def test_a_window_without_company_and_one_bar_windows():
     assert closing_us(np.array([0]), np.array([104 * 7 * MINUTE]), N_BARS).tolist() == [105 * 7 * MINUTE]
-    assert bar_lengths_us(np.array([0, HOUR]), np.array([0, HOUR]), 1).tolist() == [HOUR, HOUR]
-    assert bar_lengths_us(np.array([0]), np.array([0]), 1).tolist() == [0]
-    assert bar_lengths_us(np.array([0, HOUR]), np.array([4 * HOUR, 5 * HOUR]), None).tolist() == [HOUR, HOUR]
+    assert window_bar_lengths_us(np.array([0, HOUR]), np.array([0, HOUR]), 1).tolist() == [HOUR, HOUR]
+    assert window_bar_lengths_us(np.array([0]), np.array([0]), 1).tolist() == [0]
+    assert window_bar_lengths_us(np.array([0, HOUR]), np.array([4 * HOUR, 5 * HOUR]), None).tolist() == [HOUR, HOUR]
 
 
 @given(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.core.event_merging import MergedEvents, WindowCurves, live_events, not_yet_told
+from moola.core.event_merging import MergedEvents, WindowCurves, live_events, unreported
 from moola.core.windows import inner_zone
 from tests.core.test_merging import BARS, TOLERANCE, curves_made, slow_overlap
 from tests.strategies import QUICK
@@ -21,7 +21,7 @@ ZONE = (inner_zone(BARS)[0], inner_zone(BARS)[1])
 
 def live(said, min_prob=0.2, min_windows=2, telling=None, told=NONE, max_overlap=0.1):
     telling = np.ones(len(said), dtype=bool) if telling is None else telling
-    return not_yet_told(live_events(said, telling, TOLERANCE, min_prob, min_windows), told, max_overlap)
+    return unreported(live_events(said, telling, TOLERANCE, min_prob, min_windows), told, max_overlap)
 
 
 def seen_curves(seed, n_seen, first_bar):

@@ -12,11 +12,11 @@ from moola.core.span_matching import (
     Places,
     SpanVectors,
     dtw_squared,
-    ladder,
     similar_places,
     span_paths,
     strongest_by_start,
     unit,
+    window_lengths,
     without_overlaps,
     z_normalised,
 )
@@ -41,7 +41,7 @@ def test_the_best_length_of_every_start_is_that_of_a_loop():
     vectors, marked = vectors_and_span()
     best, n_bars = strongest_by_start(vectors, marked)
     for start in range(60):
-        fits = {one: slow_fit(vectors, marked, start, one) for one in ladder(8, 60) if start + one <= 60}
+        fits = {one: slow_fit(vectors, marked, start, one) for one in window_lengths(8, 60) if start + one <= 60}
         if not fits:
             assert best[start] == -np.inf
             continue
@@ -52,12 +52,12 @@ def test_the_best_length_of_every_start_is_that_of_a_loop():
 
 
 def test_lengths_reach_from_a_half_to_twice_and_hold_the_own_one():
-    assert ladder(8, 1000)[0] == 4
-    assert ladder(8, 1000)[-1] == 16
-    assert 8 in ladder(8, 1000)
-    assert ladder(2, 1000) == [2, 3, 4]
-    assert 110 < max(ladder(100, 120)) <= 120
-    assert len(ladder(105, 10_000)) < 30
+    assert window_lengths(8, 1000)[0] == 4
+    assert window_lengths(8, 1000)[-1] == 16
+    assert 8 in window_lengths(8, 1000)
+    assert window_lengths(2, 1000) == [2, 3, 4]
+    assert 110 < max(window_lengths(100, 120)) <= 120
+    assert len(window_lengths(105, 10_000)) < 30
 
 
 def test_paths_are_free_of_price_of_size_and_of_length_and_turn_with_the_prices():

@@ -64,17 +64,17 @@ def nan_after_a_step(patch: pytest.MonkeyPatch) -> None:
 
 def nan_after_training(patch: pytest.MonkeyPatch) -> None:
     """Let a weight of the finished network be NaN, behind the back of all that watches training."""
-    from moola.stages import train
+    from moola.fit import jobs
 
-    whole = train.fit_material
+    whole = jobs.fit_on_inputs
 
-    def fit_material(*arguments: Any) -> Any:
+    def fit_on_inputs(*arguments: Any) -> Any:
         fitted = whole(*arguments)
         with torch.no_grad():
             next(fitted.model.network.parameters()).fill_(math.nan)
         return fitted
 
-    patch.setattr(train, "fit_material", fit_material)
+    patch.setattr(jobs, "fit_on_inputs", fit_on_inputs)
 
 
 def goes_on(checkpoint: Path, *command: str) -> None:

@@ -1,4 +1,4 @@
-"""Material of tiny fits: 30 windows of 30 bars, an encoder that fits them, and windows without labels."""
+"""FitInputs of tiny fits: 30 windows of 30 bars, an encoder that fits them, and windows without labels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 
 from moola.core.bars import utc_text
 from moola.core.splits import Split
-from moola.fit.fitting import Fitted, fit_material
-from moola.fit.inputs import Material, resolve_options
+from moola.fit.fitting import Fitted, fit_on_inputs
+from moola.fit.inputs import FitInputs, Job, resolve_options
 from moola.models.model_files import EncoderFile
 from moola.options.training_options import TrainOptions
 from moola.tables.window_file import WindowTable, write_windows
@@ -35,16 +35,16 @@ TINY: dict[str, Any] = {
 }
 
 
-def material_of(table: WindowTable = TABLE, split: Split = SPLIT, pretrained: bool = True) -> Material:
+def fit_inputs_of(table: WindowTable = TABLE, split: Split = SPLIT, pretrained: bool = True) -> FitInputs:
     table = table.with_features()
     encoder = EncoderFile(tiny_encoder(2), made_scaler(), N_BARS, {}, 8) if pretrained else None
     classes = sorted(set(table.label[split.train].tolist()))
-    return Material(table, split, "made", classes, encoder, {}, [], True)
+    return FitInputs(table, split, "made", classes, encoder, {}, [], True)
 
 
-def fitted(material: Material, **options: Any) -> Fitted:
+def fitted(material: FitInputs, **options: Any) -> Fitted:
     chosen = resolve_options(TrainOptions(**TINY | options), material.table, material.split, material.encoder)
-    return fit_material(chosen, material, CPU, None, {}, lambda _row: None)
+    return fit_on_inputs(Job(chosen, material, CPU), lambda _row: None, None, {})
 
 
 def poisoned(rows: np.ndarray, table: WindowTable = TABLE, labels: bool = True, bars: bool = True) -> WindowTable:

@@ -10,7 +10,7 @@ import pytest
 from moola.core.splits import Split
 from moola.fit import fitting
 from moola.fit.fitting import cross_fitted_temperature
-from tests.fit.fits_made import N_BARS, SPLIT, TABLE, fitted, material_of
+from tests.fit.fits_made import N_BARS, SPLIT, TABLE, fit_inputs_of, fitted
 from tests.made import made_windows
 
 KNOWN = np.concatenate([SPLIT.train, SPLIT.val])
@@ -44,9 +44,9 @@ def judged(monkeypatch):
 @pytest.mark.parametrize(("stride", "n_shared"), [(N_BARS, 0), (10, 2)])
 def test_each_row_is_judged_once_by_rows_that_share_no_bar_with_its_block(judged, stride, n_shared):
     table = made_windows(30, seed=4, stride=stride, window_bars=N_BARS)
-    material = material_of(table, Split(SPLIT.train, SPLIT.val, SPLIT.test))
+    material = fit_inputs_of(table, Split(SPLIT.train, SPLIT.val, SPLIT.test))
     stages = Folds(material)
-    model = fitted(material_of()).model
+    model = fitted(fit_inputs_of()).model
     found = cross_fitted_temperature(stages, model, KNOWN, 4)
     assert found is not None
     assert judged[-4:] == [(number, 6) for number in (1, 2, 3, 4)]
@@ -58,22 +58,22 @@ def test_each_row_is_judged_once_by_rows_that_share_no_bar_with_its_block(judged
 
 
 def test_overconfident_folds_cool_the_model_and_only_where_it_refits(monkeypatch):
-    plain = fitted(material_of(), head="mlp")
+    plain = fitted(fit_inputs_of(), head="mlp")
     assert plain.model.temperature == plain.chosen.temperature
     usual = fitting.fit_temperature
     # Over train and val rows it is that of the folds.
     monkeypatch.setattr(
         fitting, "fit_temperature", lambda logits, true: 1.7 if len(true) == len(KNOWN) else usual(logits, true)
     )
-    folded = fitted(material_of(), head="mlp", calibration_folds=4)
+    folded = fitted(fit_inputs_of(), head="mlp", calibration_folds=4)
     assert (folded.model.temperature, folded.chosen.temperature) == (1.7, plain.chosen.temperature)
     assert [row["stage"] for row in folded.state.history][-4:] == [f"fold-{number}" for number in (1, 2, 3, 4)]
-    alone = fitted(material_of(), head="mlp", refit=False, calibration_folds=4)
+    alone = fitted(fit_inputs_of(), head="mlp", refit=False, calibration_folds=4)
     assert alone.model.temperature == plain.chosen.temperature
 
 
 def test_too_few_windows_or_a_class_that_a_block_holds_alone_leave_the_temperature():
-    material = material_of()
+    material = fit_inputs_of()
     model = fitted(material).model
     stages = Folds(material)
     assert cross_fitted_temperature(stages, model, KNOWN[:19], 4) is None

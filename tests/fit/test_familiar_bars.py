@@ -18,7 +18,7 @@ from moola.models.model_files import MODEL_KIND, read_model, write_model
 from moola.models.sealed import read_sealed, write_sealed
 from moola.tables.bar_table import HeldBars
 from moola.tables.window_file import write_windows
-from tests.fit.fits_made import N_BARS, fitted, material_of
+from tests.fit.fits_made import N_BARS, fit_inputs_of, fitted
 from tests.made import made_windows, random_walk_bars
 from tests.networks_made import CPU
 
@@ -30,7 +30,7 @@ def fit() -> Fitted:
     from moola.core.splits import Split
 
     split = Split(np.arange(40), np.arange(40, 50), np.arange(50, 60))
-    return fitted(material_of(TABLE, split))
+    return fitted(fit_inputs_of(TABLE, split))
 
 
 def flat(bars: Bars) -> Bars:

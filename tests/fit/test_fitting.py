@@ -15,8 +15,8 @@ from moola.fit.predicting import predict_windows
 from tests.fit.fits_made import (
     SPLIT,
     TABLE,
+    fit_inputs_of,
     fitted,
-    material_of,
     poisoned,
     same_weights,
     write_split,
@@ -40,7 +40,7 @@ def files(tmp_path, monkeypatch):
 
 
 def test_refit_trains_on_val_rows_and_what_judges_them_never_does():
-    clean, other = (fitted(m, head="mlp") for m in (material_of(), material_of(poisoned(SPLIT.val))))
+    clean, other = (fitted(m, head="mlp") for m in (fit_inputs_of(), fit_inputs_of(poisoned(SPLIT.val))))
     assert clean.model is not clean.chosen
     assert same_weights(clean.chosen.network, other.chosen.network)
     assert not same_weights(clean.model.network, other.model.network)
@@ -51,8 +51,8 @@ def test_refit_trains_on_val_rows_and_what_judges_them_never_does():
 
 
 def test_without_refit_val_rows_choose_and_teach_nothing():
-    clean = fitted(material_of(), refit=False, head="mlp")
-    other = fitted(material_of(poisoned(SPLIT.val)), refit=False, head="mlp")
+    clean = fitted(fit_inputs_of(), refit=False, head="mlp")
+    other = fitted(fit_inputs_of(poisoned(SPLIT.val)), refit=False, head="mlp")
     assert clean.model is clean.chosen
     assert same_weights(clean.model.network, other.model.network)
     # They have their say in the temperature alone.
@@ -61,8 +61,8 @@ def test_without_refit_val_rows_choose_and_teach_nothing():
 
 @pytest.mark.parametrize("refit", [True, False])
 def test_test_rows_change_nothing_in_any_model(files, refit):
-    clean = fitted(material_of(), refit=refit, augment_data=True, **STUDENT)
-    other = fitted(material_of(poisoned(SPLIT.test)), refit=refit, augment_data=True, **STUDENT)
+    clean = fitted(fit_inputs_of(), refit=refit, augment_data=True, **STUDENT)
+    other = fitted(fit_inputs_of(poisoned(SPLIT.test)), refit=refit, augment_data=True, **STUDENT)
     for one, two in ((clean.model, other.model), (clean.chosen, other.chosen)):
         assert same_weights(one.network, two.network)
         assert (one.temperature, one.pointer_threshold) == (two.temperature, two.pointer_threshold)
@@ -71,11 +71,11 @@ def test_test_rows_change_nothing_in_any_model(files, refit):
 
 def test_windows_without_labels_that_run_into_val_or_follow_are_left_out(files):
     over = write_unlabelled(Path("unlabelled.parquet"))
-    clean = fitted(material_of(), **STUDENT)
+    clean = fitted(fit_inputs_of(), **STUDENT)
     write_unlabelled(Path("unlabelled.parquet"), late=31)
-    late = fitted(material_of(), **STUDENT)
+    late = fitted(fit_inputs_of(), **STUDENT)
     write_unlabelled(Path("unlabelled.parquet"), early=31)
-    early = fitted(material_of(), **STUDENT)
+    early = fitted(fit_inputs_of(), **STUDENT)
     assert 0 < over.sum() < 100
     assert clean.model.training["n_unlabelled_windows"] == over.sum()
     assert same_weights(clean.model.network, late.model.network)
@@ -84,14 +84,14 @@ def test_windows_without_labels_that_run_into_val_or_follow_are_left_out(files):
 
 
 def test_the_record_of_a_student_reaches_back_to_its_first_window(files):
-    plain, student = fitted(material_of()), fitted(material_of(), **STUDENT)
+    plain, student = fitted(fit_inputs_of()), fitted(fit_inputs_of(), **STUDENT)
     assert set(student.model.training) - set(plain.model.training) == {"unlabelled_sha256", "n_unlabelled_windows"}
     assert student.model.training["time_range"] == plain.model.training["time_range"]
     assert "unlabelled_sha256" not in student.chosen.training
 
 
 def test_each_round_has_a_student_of_its_own_that_says_calibrated_words(files):
-    once, twice = (fitted(material_of(), **STUDENT | {"student_rounds": n}) for n in (1, 2))
+    once, twice = (fitted(fit_inputs_of(), **STUDENT | {"student_rounds": n}) for n in (1, 2))
     assert [row["stage"] for row in twice.state.history] == [
         "train",
         "refit",
@@ -109,14 +109,14 @@ def test_each_round_has_a_student_of_its_own_that_says_calibrated_words(files):
 
 
 def test_a_model_can_teach_alone_and_without_pointers(files):
-    alone = fitted(material_of(), **STUDENT | {"n_teachers": 0, "predict_pointers": False})
+    alone = fitted(fit_inputs_of(), **STUDENT | {"n_teachers": 0, "predict_pointers": False})
     assert [row["stage"] for row in alone.state.history] == ["train", "refit", "student-1"]
     assert "train_pointer_loss" not in alone.state.history[-1]
     assert alone.model.pointer_threshold is None
 
 
 def test_val_is_told_by_the_model_before_and_test_by_the_one_that_is_kept():
-    material = material_of()
+    material = fit_inputs_of()
     fit = fitted(material)
     held = predict_held_out(fit, material, CPU)
     assert held.row.tolist() == [*SPLIT.val, *SPLIT.test]
@@ -129,14 +129,14 @@ def test_val_is_told_by_the_model_before_and_test_by_the_one_that_is_kept():
 
 
 def test_without_a_test_part_nothing_is_refitted_and_val_alone_is_told():
-    material = material_of(split=Split(SPLIT.train, SPLIT.val, SPLIT.test[:0]))
+    material = fit_inputs_of(split=Split(SPLIT.train, SPLIT.val, SPLIT.test[:0]))
     fit = fitted(material)
     assert fit.model is fit.chosen
     assert predict_held_out(fit, material, CPU).row.tolist() == SPLIT.val.tolist()
 
 
 def test_a_student_that_never_trained_on_val_rows_is_judged_by_them(files):
-    material = material_of(split=Split(SPLIT.train, SPLIT.val, SPLIT.test[:0]))
+    material = fit_inputs_of(split=Split(SPLIT.train, SPLIT.val, SPLIT.test[:0]))
     fit = fitted(material, **STUDENT)
     assert fit.model.training["trained_on"] == ["train"]
     assert not same_weights(fit.model.network, fit.chosen.network)
@@ -146,10 +146,10 @@ def test_a_student_that_never_trained_on_val_rows_is_judged_by_them(files):
 
 def test_a_model_says_which_parts_it_trained_on(files):
     for options in ({}, STUDENT):
-        fit = fitted(material_of(), **options)
+        fit = fitted(fit_inputs_of(), **options)
         assert fit.chosen.training["trained_on"] == ["train"]
         assert fit.model.training["trained_on"] == ["train", "val"]
-    assert fitted(material_of(), refit=False).model.training["trained_on"] == ["train"]
+    assert fitted(fit_inputs_of(), refit=False).model.training["trained_on"] == ["train"]
 
 
 def test_made_windows_come_from_the_rows_of_their_stage_alone(monkeypatch):
@@ -162,7 +162,7 @@ def test_made_windows_come_from_the_rows_of_their_stage_alone(monkeypatch):
         return made
 
     monkeypatch.setattr(recipe, "synthetic_windows", recorded)
-    fitted(material_of(), augment_data=True, head="mlp")
+    fitted(fit_inputs_of(), augment_data=True, head="mlp")
     (first, _), (second, made) = seen
     assert first.train.tolist() == SPLIT.train.tolist()
     assert second.train.tolist() == [*SPLIT.train, *SPLIT.val]

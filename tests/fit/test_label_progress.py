@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from moola.fit.label_learning import PersonMarks, propose
-from moola.fit.label_progress import Step, _sentence, how_far
+from moola.fit.label_progress import Step, _sentence, learning_progress
 from moola.models.model_files import BASE_NAME, read_encoder
 from tests.label.page_states import planted_bars
 
@@ -25,7 +25,7 @@ def marks() -> PersonMarks:
 
 
 def test_later_parts_are_evaluated_by_earlier_labels(marks):
-    found = how_far(marks, read_encoder(BASE_NAME), 17, CPU)
+    found = learning_progress(marks, read_encoder(BASE_NAME), 17, CPU)
     # A window that shares a bar with a later part is left out.
     short = [8 * part - step["n_labels"] for part, step in enumerate(found["curve"], start=1)]
     assert len(short) == 4
@@ -37,7 +37,7 @@ def test_later_parts_are_evaluated_by_earlier_labels(marks):
 
 def test_proposals_do_not_evaluate(marks):
     by_model = np.arange(40) >= 15
-    found = how_far(replace(marks, by_model=by_model), read_encoder(BASE_NAME), 17, CPU)
+    found = learning_progress(replace(marks, by_model=by_model), read_encoder(BASE_NAME), 17, CPU)
     assert "there are 15" in found["says"]
     assert found["curve"] == []
 

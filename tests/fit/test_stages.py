@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moola.fit.inputs import Material, resolve_options
+from moola.fit.inputs import FitInputs, Job, resolve_options
 from moola.fit.recipe import Stages, Unlabelled, open_unlabelled, soft_labels
 from moola.options.training_options import TrainOptions
 from moola.training import loop
@@ -19,8 +19,8 @@ from tests.fit.fits_made import (
     SPLIT,
     TABLE,
     TINY,
+    fit_inputs_of,
     fitted,
-    material_of,
     same_weights,
     write_split,
     write_unlabelled,
@@ -30,15 +30,16 @@ from tests.networks_made import CPU, equal_weights, tiny_encoder
 NONE = SPLIT.val[:0]
 
 
-def options_of(material: Material, **changes: Any) -> TrainOptions:
+def options_of(material: FitInputs, **changes: Any) -> TrainOptions:
     return resolve_options(TrainOptions(**TINY | changes), material.table, material.split, material.encoder)
 
 
 def stages_of(
     checkpoint: Path | None = None, on_epoch: Callable[[dict[str, Any]], None] = lambda _row: None, **changes: Any
 ) -> Stages:
-    material = material_of(pretrained=changes.pop("pretrained", True))
-    return Stages(options_of(material, **{"head": "mlp"} | changes), material, CPU, checkpoint, {"seed": 17}, on_epoch)
+    material = fit_inputs_of(pretrained=changes.pop("pretrained", True))
+    job = Job(options_of(material, **{"head": "mlp"} | changes), material, CPU)
+    return Stages(job, on_epoch, checkpoint, {"seed": 17})
 
 
 def test_an_encoder_that_was_to_be_trained_is_never_kept_as_it_stood(monkeypatch):
@@ -53,7 +54,7 @@ def test_an_encoder_that_was_to_be_trained_is_never_kept_as_it_stood(monkeypatch
 
 
 def test_the_encoder_of_the_material_stays_as_it_came():
-    material = material_of()
+    material = fit_inputs_of()
     fitted(material, freeze_encoder=False)
     assert equal_weights(material.encoder.encoder, tiny_encoder(2))
 
@@ -127,7 +128,7 @@ def unlabelled(tmp_path, monkeypatch) -> Unlabelled:
     monkeypatch.chdir(tmp_path)
     write_split(Path("split.json"))
     write_unlabelled(Path("unlabelled.parquet"))
-    return open_unlabelled(options_of(material_of(), unlabelled=Path("unlabelled.parquet"), n_unlabelled=20))
+    return open_unlabelled(options_of(fit_inputs_of(), unlabelled=Path("unlabelled.parquet"), n_unlabelled=20))
 
 
 def test_soft_labels_are_the_calibrated_mean_of_the_teachers(unlabelled):
@@ -135,7 +136,7 @@ def test_soft_labels_are_the_calibrated_mean_of_the_teachers(unlabelled):
 
     from moola.fit.predicting import read_windows_both_ways
 
-    teachers = [fitted(material_of(), head="mlp", seed=seed).model for seed in (1, 2)]
+    teachers = [fitted(fit_inputs_of(), head="mlp", seed=seed).model for seed in (1, 2)]
     teachers[0] = replace(teachers[0], temperature=1.7)
     said = soft_labels(teachers, unlabelled, CPU)
     assert len(unlabelled.rows) == len(said) == 20
@@ -152,7 +153,7 @@ def test_both_ways_is_the_mean_of_a_window_and_its_mirror(unlabelled):
     from moola.core.features import mirrored_features
     from moola.fit.predicting import read_windows_both_ways
 
-    model = fitted(material_of(), head="mlp").model
+    model = fitted(fit_inputs_of(), head="mlp").model
     features = unlabelled.source.features(unlabelled.rows[:5])
     alone = replace(model, mirror=None)
     for mirror in ([0, 1], [1, 0]):
@@ -163,5 +164,5 @@ def test_both_ways_is_the_mean_of_a_window_and_its_mirror(unlabelled):
         np.testing.assert_allclose(curves, (up_curves + down_curves) / 2)
     assert model.mirror == [0, 1]
     directed = replace(TABLE, label=np.array([{"consolidation": "bull"}.get(n, "bear") for n in TABLE.label], object))
-    assert fitted(material_of(directed)).model.mirror is None
-    assert fitted(material_of(directed), mirror_classes=("bull:bear",)).model.mirror == [1, 0]
+    assert fitted(fit_inputs_of(directed)).model.mirror is None
+    assert fitted(fit_inputs_of(directed), mirror_classes=("bull:bear",)).model.mirror == [1, 0]

@@ -95,7 +95,7 @@ def test_the_folder_stays_within_its_bound_and_the_latest_used_stay(monkeypatch:
     made = [some(seed) for seed in range(3)]
     store_vectors(KIND, made[0])
     size = files()[0].stat().st_size
-    monkeypatch.setattr(vector_cache, "MAX_BYTES", 2 * size + 10)
+    monkeypatch.setattr(linear_heads_fit, "MAX_BYTES", 2 * size + 10)
     os.utime(files()[0], (1, 1))
     store_vectors(KIND, made[1])
     for path in files():
@@ -106,7 +106,7 @@ def test_the_folder_stays_within_its_bound_and_the_latest_used_stay(monkeypatch:
     assert len(files()) == 2
     assert stored_vectors(KIND, set(made[0])).keys() == made[0].keys()
     assert stored_vectors(KIND, set(made[1])) == {}
-    monkeypatch.setattr(vector_cache, "MAX_BYTES", size)
+    monkeypatch.setattr(linear_heads_fit, "MAX_BYTES", size)
     before = files()
     store_vectors(KIND, some(9, n=40))
     assert files() == before

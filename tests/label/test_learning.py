@@ -24,7 +24,7 @@ def learned(tmp_path_factory):
 
 
 def ask(page_state, version: int = -1) -> dict:
-    return page_state.learner.told("EURUSD", "anna", 1500, version)
+    return page_state.learner.status("EURUSD", "anna", 1500, version)
 
 
 def test_planted_moves_are_proposed_with_a_probability(learned):

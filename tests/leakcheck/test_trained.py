@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from moola.fit import jobs
 from moola.leakcheck import training_controls
 from moola.leakcheck.training_controls import Fitted
-from moola.stages import train as training
 from tests.leakcheck.subjects import leaks, only_leak, states, subject_of, with_bars_of
 from tests.planted import planted_windows
 
@@ -37,14 +37,14 @@ def test_a_clean_stage_passes_and_writes_nothing(subject, tmp_path):
 
 
 def test_a_stage_that_trains_on_test_rows(subject, monkeypatch):
-    honest = training.gather
+    honest = jobs.gather
 
-    def cheat(options):
-        material = honest(options)
+    def cheat(*given):
+        material = honest(*given)
         seen = np.concatenate([material.split.train, material.split.test])
         return replace(material, split=replace(material.split, train=seen))
 
-    monkeypatch.setattr(training, "gather", cheat)
+    monkeypatch.setattr(jobs, "gather", cheat)
     with training_controls.bench(subject) as fit:
         leak = only_leak(training_controls.poisoned_test(subject, fit, fit(subject.table, 17)))
     assert leak.row == 30

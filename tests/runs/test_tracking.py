@@ -102,13 +102,14 @@ def test_later_stages_bear_their_name(run, database):
 def test_many_numbers(database, monkeypatch, tmp_path):
     monkeypatch.setenv(tracking.EXPERIMENT, "another")
     figures = {f"figure_{n}": {"value": float(n)} for n in range(130)}
-    figures["not_finite"] = {"value": float("nan"), "low": 0.1}
-    params = {f"param_{n}": n for n in range(210)} | {"path": tmp_path}
-    assert tracking.track_run("compare", "many", params, figures, {"secret": "no"}, {})
+    figures["not_there"] = {"value": None, "low": 0.1}
+    many = create_run(tmp_path / "runs", RUN_ID)
+    write_run_json(many, run_store.CONFIG, {f"param_{n}": n for n in range(210)})
+    write_run_json(many, run_store.METRICS, {"figures": figures})
+    assert tracking.track_folder("cv", finish_run(many, RECORD | {"secret": "no"}))
     (found,) = Stored(database, "another").runs
     assert len(found.data.metrics) == 130
-    assert len(found.data.params) == 211
-    assert found.data.params["path"] == str(tmp_path)
+    assert len(found.data.params) == 210
     assert "secret" not in found.data.tags
 
 
@@ -203,25 +204,16 @@ def test_with_a_uri_mlflow_prints_nothing_and_reports_nothing(database, tmp_path
     assert not (tmp_path / "mlruns").exists()
 
 
-def test_commands_track_what_they_finished(sample, train, moola, database):
-    first, second = (train(*given, "--json").json["run_id"] for given in ((), ("--seed", "2", "--epochs", "2")))
-    assert moola("eval", "--run", first).code == 0
-    assert moola("compare", first, second).code == 0
+def test_train_tracks_what_it_finished(sample, train, database):
+    trained = train("--seed", "2", "--epochs", "2", "--json").json
     stored = Stored(database)
-    assert sorted(stored.kinds()) == ["compare", "eval", "train", "train"]
-    by_kind = {run.data.tags["kind"]: run for run in stored.runs}
-    assert by_kind["train"].data.params["seed"] == "2"
-    assert stored.client.get_metric_history(by_kind["train"].info.run_id, "train_loss")[-1].step == 2
-    judged = json.loads(Path(f"artifacts/metrics/{first}.json").read_text())
-    evaluated = by_kind["eval"].data
-    assert evaluated.tags["run_id"] == first
-    assert evaluated.metrics["brier"] == judged["figures"]["brier"]["value"]
-    assert evaluated.metrics["brier_high"] == judged["figures"]["brier"]["high"]
-    compared = by_kind["compare"].data
-    assert compared.params["names"] == json.dumps([first, second])
-    difference = compared.metrics[f"{second} brier"] - compared.metrics[f"{first} brier"]
-    assert compared.metrics[f"{second} brier_difference"] == pytest.approx(difference)
-    assert compared.metrics[f"{second} brier_difference_low"] <= difference
+    (found,) = stored.runs
+    assert stored.kinds() == ["train"]
+    assert found.data.tags["run_id"] == trained["run_id"]
+    assert found.data.params["seed"] == "2"
+    assert stored.client.get_metric_history(found.info.run_id, "train_loss")[-1].step == 2
+    assert found.data.metrics["brier"] == trained["val"]["figures"]["brier"]["value"]
+    assert found.data.metrics["brier_high"] == trained["val"]["figures"]["brier"]["high"]
 
 
 def test_a_server_that_is_down_costs_no_run_and_no_exit_code(sample, moola, train, monkeypatch):
@@ -230,14 +222,6 @@ def test_a_server_that_is_down_costs_no_run_and_no_exit_code(sample, moola, trai
     answer = train("--json")
     assert answer.err.count("Warning: ") == 1 + answer.err.count("Not leak-proof")
     assert run_store.find_run(Path("artifacts/runs"), answer.json["run_id"]).manifest is not None
-
-
-def test_nothing_is_tracked_while_paused(run, database, tmp_path):
-    with tracking.paused():
-        assert not tracking.track_folder("train", run)
-    assert not (tmp_path / "mlflow.db").exists()
-    assert tracking.track_folder("train", run)
-    assert Stored(database).kinds() == ["train"]
 
 
 TINY_CV = ("--folds", "2", "--seeds", "1", "--epochs", "1", "--processes", "1", "--json")

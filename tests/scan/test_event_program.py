@@ -149,7 +149,7 @@ def test_a_process_that_is_killed_hands_on_every_event_at_least_once():
 def test_half_a_line_waits_for_its_rest():
     program = begun(TAKES)
     Path("events.jsonl").write_text('{"number": 7')
-    program.look()
+    program.notify()
     time.sleep(0.1)
     assert taken() == []
     append([], "events.jsonl")

@@ -91,7 +91,7 @@ def test_events_are_told_as_soon_as_their_bars_are_there(folder):
     for row in range(50, 200):
         append(BARS[row])
         before = len(told)
-        follower.look(lambda frame: told.extend(frame.to_dicts()))
+        follower.poll(lambda frame: told.extend(frame.to_dicts()))
         assert len(told) - before == known.count(times[row])
     assert len(told) == 3
     follower.folder.close()
@@ -394,13 +394,13 @@ def test_a_file_that_is_gone_is_said_once_and_waited_for(folder, caplog):
     append(BARS.head(120))
     follower = Follower(options())
     follower.state = follower.folder.open()
-    follower.look(lambda _: None)
+    follower.poll(lambda _: None)
     Path("bars.csv").unlink()
     for _ in range(3):
-        follower.look(lambda _: None)
+        follower.poll(lambda _: None)
     assert caplog.text.count("bars.csv is not there: it is waited for") == 1
     append(BARS[100:])
-    follower.look(lambda _: None)
+    follower.poll(lambda _: None)
     follower.folder.close()
     assert Path("events.jsonl").read_bytes() == scanned_once()
 
@@ -410,14 +410,14 @@ def test_a_folder_that_is_gone_is_waited_for(folder, caplog):
     append(BARS.head(120), "in/bars.csv")
     follower = Follower(options("in"))
     follower.state = follower.folder.open()
-    follower.look(lambda _: None)
+    follower.poll(lambda _: None)
     Path("in").rename("out")
-    follower.look(lambda _: None)
-    follower.look(lambda _: None)
+    follower.poll(lambda _: None)
+    follower.poll(lambda _: None)
     assert caplog.text.count("it is waited for") == 1
     Path("out").rename("in")
     append(BARS[120:], "in/bars.csv")
-    follower.look(lambda _: None)
+    follower.poll(lambda _: None)
     follower.folder.close()
     assert Path("events.jsonl").read_bytes() == scanned_once()
 

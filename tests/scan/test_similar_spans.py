@@ -15,6 +15,7 @@ from moola.files import sha256_file
 from moola.models.model_files import EncoderFile, read_encoder, weights_digest
 from moola.models.network import EncoderArchitecture, build_encoder
 from moola.models.span_metric import METRIC_FILE, read_metric
+from moola.scan import similar_spans as finder
 from moola.scan.similar_spans import runs_of, similar_spans, window_firsts
 from tests.made import HOUR_US, random_walk_bars
 
@@ -94,7 +95,7 @@ def test_a_kept_value_that_was_altered_is_found_and_what_is_kept_is_bounded(base
     assert "is not as it was written" in caplog.text
     assert similar_spans(bars, at, base, 5, folder=tmp_path).n_from_folder == 1
     assert np.array_equal(again.similarity, first.similarity)
-    monkeypatch.setattr(span_vectors, "MAX_BYTES", 10)
+    monkeypatch.setattr(finder, "MAX_BYTES", 10)
     (tmp_path / "mine.npy").write_bytes(b"of somebody else")
     similar_spans(replace(bars, ohlc=bars.ohlc * 2.5), at, base, 5, folder=tmp_path)
     assert [path.name for path in tmp_path.glob("*.npy")] == ["mine.npy"]

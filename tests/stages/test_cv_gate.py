@@ -59,9 +59,15 @@ def test_the_worst_wins_and_the_first_of_equals_speaks():
     assert worst(lines[:1]).verdict == "promote"
 
 
-def test_names_of_cvs_and_runs_are_told_apart():
-    assert is_cv("artifacts/cv/20260101T000000Z-cv_enhanced_simple_lstm-s17-0a1b2c3d/")
-    assert not is_cv("20260101T000000Z-enhanced_simple_lstm-s17-0a1b2c3d")
+def test_a_cv_is_what_lies_among_cvs_whatever_it_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "20260101T000000Z-cv_enhanced_simple_lstm-s17-0a1b2c3d"
+    assert is_cv(f"artifacts/cv/{name}/")
+    assert not is_cv(f"artifacts/runs/{name}")
+    assert not is_cv(name)
+    (tmp_path / "artifacts/cv" / name).mkdir(parents=True)
+    assert is_cv(name)
+    assert is_cv(name[:12])
 
 
 @pytest.mark.parametrize(

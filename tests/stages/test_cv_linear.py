@@ -45,7 +45,7 @@ def test_cv_takes_base_and_its_fits_every_fold_once_whatever_the_seeds(
 
 def test_seeds_choose_labels_that_are_left_out_and_other_heads_fit_with_each() -> None:
     base = CvOptions(data=Path("w.parquet"), pretrained_encoder=BASE_NAME, seeds=2, label_fractions=(0.5,))
-    names = {task.name for task in tasks_of(base, Path(), 1) if task.model == base.model}
+    names = {task.name for task in tasks_of(base, Path(), 1, "") if task.model == base.model}
     assert names == {f"enhanced_simple_lstm-f1-{part}" for part in ("s17-l1", "s17-l0.5", "s18-l0.5")}
     for other in ({"head": "mlp"}, {"freeze_encoder": False}, {"pretrained_encoder": None}):
         assert not seedless(replace(base, **other))
@@ -53,7 +53,7 @@ def test_seeds_choose_labels_that_are_left_out_and_other_heads_fit_with_each() -
             len(
                 [
                     task
-                    for task in tasks_of(replace(base, **other), Path(), 1)
+                    for task in tasks_of(replace(base, **other), Path(), 1, "")
                     if task.label_fraction == 1.0 and task.model == base.model
                 ]
             )

@@ -32,7 +32,7 @@ from moola.stages.export_onnx import (
     run_onnx,
 )
 from moola.stages.export_platforms import expected_table, export_for
-from tests.fit.fits_made import fitted, material_of
+from tests.fit.fits_made import fit_inputs_of, fitted
 from tests.stages.test_exporting import BARS, model_of
 
 MODELS = {
@@ -40,8 +40,8 @@ MODELS = {
     "plain": lambda: model_of(n_heads=1, mirror=None),
     "visible bars": lambda: model_of(visible=21),
     "without pointers": lambda: model_of(pointers=False, mirror=(0, 2, 1), n_classes=3),
-    "linear": lambda: fitted(material_of()).model,
-    "linear, one way": lambda: replace(fitted(material_of()).model, mirror=None),
+    "linear": lambda: fitted(fit_inputs_of()).model,
+    "linear, one way": lambda: replace(fitted(fit_inputs_of()).model, mirror=None),
 }
 
 

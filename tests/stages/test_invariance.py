@@ -11,7 +11,7 @@ from moola.fit.predicting import predict_windows
 from moola.models.references import LEARNERS
 from moola.tables.prediction_table import Predictions
 from moola.tables.window_file import WindowTable
-from tests.fit.fits_made import N_BARS, fitted, material_of
+from tests.fit.fits_made import N_BARS, fit_inputs_of, fitted
 from tests.made import made_windows
 from tests.networks_made import CPU
 
@@ -56,7 +56,7 @@ def judge_alike(predict: Callable[[np.ndarray], list[np.ndarray]], n_windows: in
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 def test_a_network_says_the_same_of_a_window_in_any_company(options):
     chosen = {name: value for name, value in options.items() if name != "pretrained"}
-    model = fitted(material_of(pretrained=options.get("pretrained", True)), refit=False, **chosen).model
+    model = fitted(fit_inputs_of(pretrained=options.get("pretrained", True)), refit=False, **chosen).model
 
     def predict(rows: np.ndarray) -> Predictions:
         return predict_windows(model, JUDGED, rows, np.full(len(rows), "new", dtype=object), CPU)
@@ -69,7 +69,7 @@ def test_a_network_says_the_same_of_a_window_in_any_company(options):
 
 
 def test_rows_over_the_same_bars_are_predicted_as_one_window():
-    model = fitted(material_of(pretrained=False), refit=False, hidden_dim=4).model
+    model = fitted(fit_inputs_of(pretrained=False), refit=False, hidden_dim=4).model
     twice = JUDGED.take(np.array([0, 1, 0, 2]))
     said = predict_windows(model, twice, np.arange(4), np.full(4, "new", dtype=object), CPU)
     assert said.shared_bars[0] == said.shared_bars[2] != ""

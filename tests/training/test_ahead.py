@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 
-from moola.training.device import MOST_MAKERS, N_AHEAD, ahead, in_thread, n_makers, side_by_side
+from moola.training.device import MOST_MAKERS, N_AHEAD, in_thread, n_makers, prefetched, side_by_side
 
 
 def threads() -> list[str]:
@@ -29,8 +29,8 @@ def test_another_thread_makes_them_and_not_for_a_cpu() -> None:
         for _ in range(3):
             yield threading.get_ident()
 
-    assert set(ahead(makers(), torch.device("cpu"))) == {threading.get_ident()}
-    others = set(ahead(makers(), torch.device("cuda")))
+    assert set(prefetched(makers(), torch.device("cpu"))) == {threading.get_ident()}
+    others = set(prefetched(makers(), torch.device("cuda")))
     assert len(others) == 1
     assert threading.get_ident() not in others
 

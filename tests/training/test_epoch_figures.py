@@ -55,8 +55,8 @@ def test_the_rest_is_looked_at_when_the_epoch_ends() -> None:
     watch = FiniteWatch(epoch=0)
     watch.see("gradient's norm", 2, OnDevice(math.inf))
     with pytest.raises(TrainingDiverged, match=r"the gradient's norm .* batch 3\."):
-        watch.look()
-    watch.look()
+        watch.check()
+    watch.check()
 
 
 def test_weights_alone_may_not_grow_beyond_their_bound() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +14,15 @@ from moola.core.expansions import soft_curve
 from moola.errors import OperationFailed
 from moola.models.model_files import weights_digest
 from moola.models.network import EnhancedSimpleLSTM, class_loss, pointer_loss
-from moola.training.finetune import ClassAndPointers, EncoderProof, Examples, FinetunePlan, run_network
+from moola.options.training_options import TrainOptions
+from moola.training.finetune import ClassAndPointers, EncoderProof, Examples, run_network
 from moola.training.loop import FitPlan, fit
 from tests.networks_made import CPU, scaled_features, tiny_encoder, tiny_network
 
 N_BARS = 12
-PLAN = FinetunePlan(
+PLAN = TrainOptions(
+    data=Path(),
+    split=Path(),
     freeze_encoder=False,
     learning_rate=0.02,
     encoder_rate=0.25,
@@ -26,7 +30,7 @@ PLAN = FinetunePlan(
     label_smoothing=0.1,
     input_noise=0.2,
     batch_size=4,
-    synthetic_ratio=0.0,
+    frozen_epochs=0,
     seed=3,
 )
 
@@ -42,7 +46,7 @@ def made_examples(seed: int, n: int, number_from: int = 0) -> Examples:
 
 
 def objective_of(
-    plan: FinetunePlan = PLAN, n_real: int = 10, n_made: int = 0, network: EnhancedSimpleLSTM | None = None
+    plan: TrainOptions = PLAN, n_real: int = 10, n_made: int = 0, network: EnhancedSimpleLSTM | None = None
 ) -> ClassAndPointers:
     made = made_examples(2, n_made, 1000) if n_made else None
     module = network or tiny_network()
@@ -127,7 +131,7 @@ def test_a_frozen_encoder_is_in_no_group() -> None:
 def test_an_epoch_has_every_real_window_and_the_share_of_synthetic_ones(
     ratio: float, n_made: int, n_synthetic: int
 ) -> None:
-    objective = objective_of(replace(PLAN, synthetic_ratio=ratio), n_made=n_made)
+    objective = objective_of(replace(PLAN, cpsa_ratio=ratio), n_made=n_made)
     for epoch in range(3):
         numbers = shown(objective, epoch)
         real, synthetic = [n for n in numbers if n < 1000], [n for n in numbers if n >= 1000]
@@ -140,17 +144,17 @@ def test_an_epoch_has_every_real_window_and_the_share_of_synthetic_ones(
 
 
 def test_synthetic_windows_are_chosen_anew_each_epoch_and_mixed_in() -> None:
-    objective = objective_of(replace(PLAN, synthetic_ratio=0.5), n_made=20)
+    objective = objective_of(replace(PLAN, cpsa_ratio=0.5), n_made=20)
     chosen = [frozenset(n for n in shown(objective, epoch) if n >= 1000) for epoch in range(4)]
     assert len(set(chosen)) > 1
-    assert shown(objective, 0) == shown(objective_of(replace(PLAN, synthetic_ratio=0.5), n_made=20), 0)
+    assert shown(objective, 0) == shown(objective_of(replace(PLAN, cpsa_ratio=0.5), n_made=20), 0)
     order = [n >= 1000 for n in shown(objective, 0)]
     assert order != sorted(order)
 
 
 def test_windows_keep_their_class_and_curves_in_the_batches() -> None:
     real, made = made_examples(1, 10), made_examples(2, 6, 1000)
-    objective = objective_of(replace(PLAN, synthetic_ratio=1.0), n_made=6)
+    objective = objective_of(replace(PLAN, cpsa_ratio=1.0), n_made=6)
     for features, class_index, curves in objective.train_batches(1):
         for i, number in enumerate(features[:, 0, 10].int().tolist()):
             source, row = (made, number - 1000) if number >= 1000 else (real, number)
@@ -160,7 +164,7 @@ def test_windows_keep_their_class_and_curves_in_the_batches() -> None:
 
 
 def test_validation_is_real_in_order_and_without_noise() -> None:
-    objective = objective_of(replace(PLAN, synthetic_ratio=2.0, input_noise=5.0), n_made=6)
+    objective = objective_of(replace(PLAN, cpsa_ratio=2.0, input_noise=5.0), n_made=6)
     val = made_examples(3, 7, 500)
     batches = list(objective.val_batches())
     assert [len(batch[0]) for batch in batches] == [4, 3]

@@ -28,7 +28,7 @@ def counting(network: EnhancedSimpleLSTM) -> list[int]:
 
 
 def objective_of(network: EnhancedSimpleLSTM, freeze: bool, n_made: int = 6, **changes: object) -> ClassAndPointers:
-    plan = replace(PLAN, freeze_encoder=freeze, synthetic_ratio=1.0, **changes)
+    plan = replace(PLAN, freeze_encoder=freeze, cpsa_ratio=1.0, **changes)
     made = made_examples(2, n_made, 1000)
     return ClassAndPointers(network, made_examples(1, 10), made, made_examples(3, 7, 500), plan, CPU)
 
@@ -64,7 +64,7 @@ def test_a_frozen_encoder_reads_every_window_once_however_long_training_is() -> 
 @pytest.mark.parametrize("n_heads", [1, 3])
 def test_training_on_vectors_read_once_is_training_that_reads_them_each_time(n_heads: int) -> None:
     fast, slow = tiny_network(dropout=0.4, n_heads=n_heads), tiny_network(dropout=0.4, n_heads=n_heads)
-    plan = replace(FROZEN, input_noise=0.0, synthetic_ratio=1.0)
+    plan = replace(FROZEN, input_noise=0.0, cpsa_ratio=1.0)
     parts = made_examples(1, 10), made_examples(2, 6, 1000), made_examples(3, 7, 500)
     once = trained(ClassAndPointers(fast, *parts, plan, CPU))
     each_time = trained(EncodingEachBatch(slow, *parts, plan, CPU))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ import torch
 from moola.core.expansions import best_pair, soft_curve
 from moola.evaluation.class_metrics import average_precision
 from moola.models.network import EncoderArchitecture, build_encoder, build_network
-from moola.training.finetune import ClassAndPointers, Examples, FinetunePlan, run_network
+from moola.options.training_options import TrainOptions
+from moola.training.finetune import ClassAndPointers, Examples, run_network
 from moola.training.loop import FitPlan, fit
 from tests.networks_made import CPU, scaled_features
 
 N_BARS = 40
-PLAN = FinetunePlan(
+PLAN = TrainOptions(
+    data=Path(),
+    split=Path(),
     freeze_encoder=False,
     learning_rate=0.01,
     encoder_rate=1.0,
@@ -24,7 +28,7 @@ PLAN = FinetunePlan(
     label_smoothing=0.05,
     input_noise=0.1,
     batch_size=32,
-    synthetic_ratio=0.0,
+    frozen_epochs=0,
     seed=0,
 )
 

@@ -12,7 +12,7 @@ import torch
 
 from moola.core.bars import upside_down
 from moola.models.network import masked_loss
-from moola.training.device import Team
+from moola.training.device import ProcessGroup
 from moola.training.encoder_training import (
     ARM_WEIGHTS,
     ARMS,
@@ -284,7 +284,7 @@ def test_members_see_their_shares_of_what_one_process_sees(n_members: int) -> No
     plan, whole = objective.plan, list(objective.train_batches(1))
     shares = []
     for rank in range(n_members):
-        objective.plan = replace(plan, team=Team(rank, n_members))
+        objective.plan = replace(plan, team=ProcessGroup(rank, n_members))
         shares.append(list(objective.train_batches(1)))
     # The last window is one alone: too few for a batch of several members.
     for number, (features, mask, targets) in enumerate(whole[:2]):

@@ -38,7 +38,7 @@ from tests.training import test_finetune_learns as learns
 from tests.training.test_finetune import N_BARS, PLAN, made_examples
 
 NO_MASK = MaskPlan("patch", 0.0, 7)
-STUDENT = StudentPlan(replace(PLAN, batch_size=4), NO_MASK, 3, flip=False, confidence_weighting=True)
+STUDENT = StudentPlan(replace(PLAN, batch_size=4), NO_MASK, 3, flip=False)
 ROWS = np.array([4, 9, 1, 7, 12, 0, 3, 11, 8])
 
 
@@ -120,7 +120,7 @@ def test_confidence_lies_between_its_ends_and_rises_with_the_largest_probability
 @pytest.mark.parametrize("weighting", [True, False])
 def test_a_batch_holds_what_the_teacher_said_and_the_real_labels(weighting: bool) -> None:
     soft, source, known = said_of(ROWS), numbered(), made_examples(1, 10).joined(made_examples(2, 4, 1000))
-    plan = replace(STUDENT, confidence_weighting=weighting)
+    plan = replace(STUDENT, finetune=replace(STUDENT.finetune, confidence_weighting=weighting))
     objective = objective_of(plan, soft=soft, source=source, n_made=4)
     batches = list(objective.train_batches(0))
     assert [len(batch[0]) for batch in batches] == [7, 7, 4]
@@ -264,7 +264,7 @@ def test_a_student_of_a_perfect_teacher_beats_the_few_labels() -> None:
     objective = ClassAndPointers(alone, few, None, nothing, finetune, CPU)
     fit(objective, FitPlan(n_epochs=40, patience=0, weight_decay=0.01, seed=0), lambda row: None)
     soft = SoftLabels(np.eye(2)[many.class_index], many.curves)
-    plan = StudentPlan(finetune, NO_MASK, 8, flip=False, confidence_weighting=True)
+    plan = StudentPlan(finetune, NO_MASK, 8, flip=False)
     taught = SelfTraining(student, Source(many.features), np.arange(len(many)), soft, (few, None), nothing, plan, CPU)
     fit(taught, FitPlan(n_epochs=8, patience=0, weight_decay=0.01, seed=0), lambda row: None)
     assert fresh_precision(student, fresh) > max(0.85, fresh_precision(alone, fresh) + 0.1)

@@ -26,26 +26,26 @@ def n_synthetic(objective: ClassAndPointers, epoch: int) -> int:
 
 
 def test_each_epoch_has_its_own_share_and_the_last_one_stays() -> None:
-    objective = objective_of(synthetic_ratio=9.0, epoch_ratios=(0.0, 0.25, 0.5, 1.0, 2.0))
+    objective = objective_of(cpsa_ratio=9.0, epochs=5, cpsa_schedule=(0.0, 0.25, 0.5, 1.0, 2.0))
     assert [n_synthetic(objective, epoch) for epoch in range(7)] == [0, 2, 5, 10, 20, 20, 20]
 
 
 @pytest.mark.parametrize("ratios", [(0.25, 0.5, 1.0), (2.0, 0.0), (0.0,)])
 def test_rates_are_planned_by_the_largest_epoch(ratios: tuple[float, ...]) -> None:
-    objective = objective_of(epoch_ratios=ratios)
+    objective = objective_of(epochs=len(ratios), cpsa_schedule=ratios)
     counts = [len(list(objective.train_batches(epoch))) for epoch in range(len(ratios))]
     assert objective.n_train_batches() == max(counts)
 
 
 def test_one_stage_is_the_constant_ratio() -> None:
-    constant, staged = objective_of(synthetic_ratio=0.5), objective_of(epoch_ratios=(0.5, 0.5))
+    constant, staged = objective_of(cpsa_ratio=0.5), objective_of(epochs=2, cpsa_schedule=(0.5, 0.5))
     for epoch in range(3):
         for one, other in zip(constant.train_batches(epoch), staged.train_batches(epoch), strict=True):
             np.testing.assert_array_equal(one[0], other[0])
 
 
 def test_rates_fall_from_epoch_to_epoch_to_nearly_nothing_in_the_last() -> None:
-    objective = objective_of(epoch_ratios=(0.0, 0.0, 1.0, 1.0))
+    objective = objective_of(epochs=4, cpsa_schedule=(0.0, 0.0, 1.0, 1.0))
     rates: list[float] = []
     fit(objective, FitPlan(4, 0, 0.0, 3), lambda row: rates.append(row["lr_heads"]))
     assert rates == sorted(rates, reverse=True)

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import distributed, multiprocessing, nn
 
-from moola.training.device import ALONE, Team
+from moola.training.device import ALONE, ProcessGroup
 from tests.strategies import QUICK
 
 
 @given(st.integers(0, 200), st.integers(1, 9))
 @QUICK
 def test_shares_cover_everything_once_in_order(n: int, size: int) -> None:
-    parts = [list(range(n))[Team(rank, size).share(n)] for rank in range(size)]
+    parts = [list(range(n))[ProcessGroup(rank, size).share(n)] for rank in range(size)]
     assert [one for part in parts for one in part] == list(range(n))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -29,13 +29,13 @@ def test_alone_nothing_is_sent() -> None:
     assert weight.grad.tolist() == [1.0, 2.0, 3.0]
     assert ALONE.sums(torch.tensor([2.0])).tolist() == [2.0]
     assert ALONE.leads
-    assert not Team(1, 2).leads
+    assert not ProcessGroup(1, 2).leads
 
 
 def member(rank: int, place: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{place}/meeting", rank=rank, world_size=2)
-    team, net, points = Team(rank, 2), linear(), data()
+    team, net, points = ProcessGroup(rank, 2), linear(), data()
     unused = nn.Parameter(torch.ones(2))
     mine = points[team.share(len(points))]
     net(mine).square().mean().backward()
@@ -67,5 +67,5 @@ def test_two_processes_with_unequal_shares_get_the_gradient_of_the_whole_batch(t
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_frozen_weight_is_left_out(rank: int) -> None:
     weight = nn.Parameter(torch.ones(1), requires_grad=False)
-    assert Team(rank, 1).average_gradients([weight], 1) is None
+    assert ProcessGroup(rank, 1).average_gradients([weight], 1) is None
     assert weight.grad is None

@@ -4,11 +4,11 @@ None may be that of a package under moola (`reports`, `label`): importing the pa
 """
 
 from moola.api.evaluate_frames import evaluate, report
-from moola.api.frames_given import to_pandas
+from moola.api.frame_conversion import to_pandas
 from moola.api.loaded_model import Model
+from moola.api.notebook_stages import gate, import_bars, pretrain, read_spans, similar
 from moola.api.plotting import plot
-from moola.api.sklearn_face import ForwardChaining, OverlapWarning, WindowClassifier
-from moola.api.stage_doors import gate, import_bars, pretrain, read_spans, similar
+from moola.api.window_classifier import ForwardChaining, OverlapWarning, WindowClassifier
 from moola.api.window_frames import autolabel, read_bars, read_windows, relative_features, sample_bars, split, windows
 from moola.core.features import FEATURE_NAMES
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from moola.api.frames_given import Frame, FrameT, like, path_given, polars_of
-from moola.api.inputs_given import Windows, table_of
+from moola.api.frame_conversion import Frame, FrameT, like, path_given, polars_of
+from moola.api.input_tables import Windows, table_of
 from moola.core.splits import Intervals, near_any
 from moola.errors import InvalidData
 from moola.evaluation import figures

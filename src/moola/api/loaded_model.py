@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from moola.api.frames_given import FrameT, bars_of, like, path_given
-from moola.api.inputs_given import Times, Windows, table_of
-from moola.api.stage_doors import table_html
+from moola.api.frame_conversion import FrameT, bars_of, like, path_given
+from moola.api.input_tables import Times, Windows, table_of
+from moola.api.notebook_stages import table_html
 from moola.core.bars import Bars
 from moola.core.event_merging import MergedEvents
-from moola.fit.predicting import compare_bars, compare_windows, predict_windows
+from moola.fit.predicting import compare_bars, predict_new
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.options.option_fields import DeviceName
 from moola.options.scan_options import ScanOptions
-from moola.provenance.learned_times import compare_bar_intervals, compare_with_bars
+from moola.provenance.learned_times import compare_with_bars
 from moola.scan.parts import PartReader, reader_and_judging, scan_held
 from moola.tables.bar_table import HeldBars
 from moola.tables.event_table import events_frame, events_of
@@ -142,12 +142,7 @@ class Model:
 
     def predictions_of(self, table: WindowTable) -> Predictions:
         """Return the same of a table that is read already."""
-        rows = np.arange(len(table))
-        part = np.full(len(rows), "new", dtype=object)
-        found = predict_windows(self.file, table, rows, part, prepare_device(self.device, self.threads))
-        compare_bar_intervals(self.file, table.start_us, table.end_us, _warn)
-        compare_windows(self.file, table, prepare_device(self.device, self.threads), _warn)
-        return found
+        return predict_new(self.file, table, prepare_device(self.device, self.threads), _warn)[0]
 
     def scan(
         self,

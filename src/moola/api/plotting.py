@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from moola.api.evaluate_frames import judged_of
-from moola.api.frames_given import Frame, bars_of, is_frame, polars_of
-from moola.api.inputs_given import Windows, table_of
+from moola.api.frame_conversion import Frame, bars_of, is_frame, polars_of
+from moola.api.input_tables import Windows, table_of
 from moola.core.bars import Bars, minute_text
 from moola.core.expansions import class_text
 from moola.errors import InvalidData, WrongUsage

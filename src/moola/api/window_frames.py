@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from moola.api.frames_given import FrameT, bars_of, like, path_given
-from moola.api.inputs_given import Windows, table_of
+from moola.api.frame_conversion import FrameT, bars_of, like, path_given
+from moola.api.input_tables import Windows, table_of
 from moola.core.splits import Split
 from moola.options.table_options import WindowsOptions
 from moola.stages.make_tables import divide, find_windows, label_windows

@@ -1,6 +1,14 @@
 """CPSA: synthetic training windows that keep their class, made on prices of training rows (specification 8)."""
 
-from moola.augment.making import AUGMENTATIONS, Augmentation, Made, MakingPlan, can_synthesise, make_windows, synthesise
+from moola.augment.synthesis import (
+    AUGMENTATIONS,
+    Augmentation,
+    Made,
+    SynthesisPlan,
+    can_synthesise,
+    make_windows,
+    synthesise,
+)
 from moola.augment.training_windows import Source, Window, training_ranges, windows_of
 from moola.augment.transforms import UNDIRECTED, can_mirror, class_swaps
 
@@ -9,8 +17,8 @@ __all__ = [
     "UNDIRECTED",
     "Augmentation",
     "Made",
-    "MakingPlan",
     "Source",
+    "SynthesisPlan",
     "Window",
     "can_mirror",
     "can_synthesise",

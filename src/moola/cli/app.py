@@ -25,9 +25,9 @@ from moola.cli.console import (
     exit_code,
     printable,
     reader_left,
+    resume_hint,
     set_up_logging,
     terminable,
-    way_on,
 )
 from moola.errors import Interrupted, MoolaError
 from moola.options.option_fields import OUTPUT, everyday
@@ -177,7 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
             code = run(*given.args, **given.kwargs)
             sys.stdout.flush()
     except Interrupted as error:
-        code = _fail(f"{error}{way_on(error, tokens)}", exit_code(error), debug, as_json)
+        code = _fail(f"{error}{resume_hint(error, tokens)}", exit_code(error), debug, as_json)
     except MoolaError as error:
         code = _fail(str(error), error.exit_code, debug, as_json)
     except CycloptsError as error:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TextIO
@@ -157,6 +157,11 @@ class _Plain(logging.Formatter):
         return f"Warning: {message}" if record.levelno == logging.WARNING else message
 
 
+def figure_text(value: float | None) -> str:
+    """Return a figure as it is printed."""
+    return "-" if value is None else f"{value:.3f}"
+
+
 class Screen:
     """Prints a command's result in the form that was asked."""
 
@@ -182,6 +187,15 @@ class Screen:
                 cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)
             ]
             self.say("  " + "  ".join(cells).rstrip())
+
+    def comparisons(self, compared: Sequence[Mapping[str, Any]], first: str, floor: str) -> None:
+        """Print a gate's comparisons; `first` heads the metrics, `floor` what knowing nothing gets."""
+        rows = []
+        for row in compared:
+            values = [figure_text(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
+            interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
+            rows.append([row["metric"], *values, interval, "yes" if row["holds"] else "no"])
+        self.table([first, "challenger", "baseline", floor, "difference", "95 % interval", "rule holds"], rows)
 
     def result(self, content: dict[str, Any]) -> None:
         """Print the one JSON object, where it was asked."""
@@ -245,7 +259,7 @@ def exit_code(stop: BaseException) -> int:
     return 128 + (signal.SIGTERM if is_terminated else signal.SIGINT)
 
 
-def way_on(stop: Interrupted, typed: list[str]) -> str:
+def resume_hint(stop: Interrupted, typed: list[str]) -> str:
     """Return the sentence with the command that continues: what was typed, and what it lacks."""
     if stop.go_on is None:
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from moola.cli.console import FitProgress, Screen
+from moola.cli.console import FitProgress, Screen, figure_text
 from moola.errors import WrongUsage
 from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOptions
 from moola.options.study_options import CompareOptions, CvOptions
@@ -35,11 +35,11 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
     screen.say("  Random: events of the same lengths at random places. Strongest moves: of the spans' lengths, ranked.")
     for name, figures in result["by_symbol"].items():
         shown = [figures[key]["value"] for key in ("ap_iou50_class", "recall_at_1_per_1000_class", "event_ece")]
-        average, recall, ece = (_number(value) for value in shown)
+        average, recall, ece = (figure_text(value) for value in shown)
         screen.say(f"  {name}: AP at IoU .5 with class {average}, recall at 1 false alarm {recall}, ECE {ece}")
-    say_people(screen, result["agreement"], result["ap_by_annotator"])
+    show_agreement(screen, result["agreement"], result["ap_by_annotator"])
     rows = [
-        [f"{row['threshold']:.1f}", str(row["n_events"]), *(_number(row[key]) for key in _AT_THRESHOLD)]
+        [f"{row['threshold']:.1f}", str(row["n_events"]), *(figure_text(row[key]) for key in _AT_THRESHOLD)]
         for row in result["by_threshold"]
     ]
     screen.table(["least event_prob", "events", "precision", "recall", "false per 1,000 bars"], rows)
@@ -65,19 +65,19 @@ def _say_perfect_ece(screen: Screen, result: dict[str, Any]) -> None:
         screen.say(f"  Perfectly calibrated probabilities would show ECE {low:.3f} .. {high:.3f} here.")
 
 
-def say_people(screen: Screen, agreement: list[dict[str, Any]], events: dict[str, float | None]) -> None:
+def show_agreement(screen: Screen, agreement: list[dict[str, Any]], events: dict[str, float | None]) -> None:
     """Show how far people agree with each other, the ceiling of a model of them, and events with each of them."""
     rows = []
     for row in agreement:
         counts = [str(row[name]) for name in ("n_first", "n_second", "n_same")]
-        rows.append([row["first"], row["second"], *counts, _number(row["mean_iou"]), _number(row["ap"])])
+        rows.append([row["first"], row["second"], *counts, figure_text(row["mean_iou"]), figure_text(row["ap"])])
     if rows:
         screen.table(["annotator", "against", "spans", "spans there", "same", "mean IoU", "AP"], rows)
         known = [row["ap"] for row in agreement if row["ap"] is not None]
         mean = f"on average AP {sum(known) / len(known):.3f}" if known else "no pair has spans"
         screen.say(f"  People against each other: {mean}, which a model of them can hardly exceed.")
     if events:
-        against = ", ".join(f"{name} {_number(value)}" for name, value in events.items())
+        against = ", ".join(f"{name} {figure_text(value)}" for name, value in events.items())
         screen.say(f"  AP of the events against each alone: {against}.")
 
 
@@ -111,12 +111,7 @@ def gate(options: GateOptions, screen: Screen) -> int:
     screen.say(f"Evaluated on {result['n_spans']} spans")
     _say_chart(screen, result)
     screen.say(NO_MODEL)
-    rows = []
-    for row in result["comparisons"]:
-        values = [_number(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
-        interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
-        rows.append([row["metric"], *values, interval, "yes" if row["holds"] else "no"])
-    screen.table(["figure", "challenger", "baseline", "random", "difference", "95 % interval", "rule holds"], rows)
+    screen.comparisons(result["comparisons"], "figure", "random")
     if result["detectable_gain"] is not None:
         screen.say(f"  Minimum detectable gain in average precision at 80 % power: {result['detectable_gain']:.3f}")
     _say_perfect_ece(screen, result)
@@ -144,7 +139,7 @@ def cross_validate(options: CvOptions, screen: Screen) -> int:
     screen.say(RULE)
     screen.say(f"  Precision, recall and false alarms at the folds' mean threshold, {result['min_prob']:.3f}.")
     rows = [
-        [str(row["fold"]), row["from"][:16], str(row["n_spans"]), *(_number(row[name]) for name in cv_events.SHOWN)]
+        [str(row["fold"]), row["from"][:16], str(row["n_spans"]), *(figure_text(row[name]) for name in cv_events.SHOWN)]
         for row in result["by_fold"]
     ]
     screen.table(["fold", "from", "spans", *cv_events.SHOWN], rows)
@@ -167,8 +162,10 @@ def compare(names: list[str], options: CompareOptions, screen: Screen) -> int:
     rows = []
     for row in result["rows"]:
         interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
-        numbers = [_number(row[name]) for name in ("detectable", "p", "p_holm")]
-        rows.append([row["name"], row["metric"], _number(row["value"]), _number(row["difference"]), interval, *numbers])
+        numbers = [figure_text(row[name]) for name in ("detectable", "p", "p_holm")]
+        rows.append(
+            [row["name"], row["metric"], figure_text(row["value"]), figure_text(row["difference"]), interval, *numbers]
+        )
     screen.table(["events", "metric", "value", "difference", "95 % interval", "detectable", "p", "p (Holm)"], rows)
     if options.output is not None:
         screen.say(f"Table in {options.output}")
@@ -213,7 +210,7 @@ def _figure_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
         if figure["value"] is None:
             rows.append([name, "-", figure["reason"], "", ""])
             continue
-        show = _bars if name.startswith("late_bars") else _number
+        show = _bars if name.startswith("late_bars") else figure_text
         interval = "-" if figure["low"] is None else f"{show(figure['low'])} .. {show(figure['high'])}"
         rows.append([name, show(figure["value"]), interval, show(figure["random"]), show(figure["moves"])])
     return rows
@@ -222,10 +219,6 @@ def _figure_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
 def _bars(value: float | None) -> str:
     # Rounded first: a mean of -0.3 bars is no -0.
     return "-" if value is None else f"{round(value):+d}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _gate_words(options: EventTruthOptions, events: str, baseline: str) -> list[Any]:

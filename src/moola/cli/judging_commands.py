@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from moola.cli import event_judging
 from moola.cli.arguments import full
-from moola.cli.console import Console, ConsoleOptions, FitProgress, Flat, Screen
+from moola.cli.console import Console, ConsoleOptions, FitProgress, Flat, Screen, figure_text
 from moola.errors import WrongUsage
 from moola.options.judging_options import (
     EvalOptions,
@@ -132,10 +132,9 @@ def gate(*, options: Annotated[GateOptions, Flat] = GateOptions(), console: Cons
     """
     if options.events is not None:
         return event_judging.gate(options, Screen(console))
-    from moola.stages import evaluate
-    from moola.stages.cv_gate import gate_cv, is_cv
+    from moola.stages.cv_gate import gate_named
 
-    result = gate_cv(options) if is_cv(str(options.run)) else evaluate.gate_and_remember(options)
+    result = gate_named(options)
     screen = Screen(console)
     _show_verdict(screen, result)
     if "judgements" in result:
@@ -170,12 +169,7 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
         screen.say("  There are no times: whether the model saw these windows could not be checked.")
     from moola.evaluation.trust import Trust
 
-    rows = []
-    for row in result["comparisons"]:
-        values = [_number(row[name]) for name in ("challenger", "baseline", "trivial", "difference")]
-        interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
-        rows.append([row["metric"], *values, interval, "yes" if row["holds"] else "no"])
-    screen.table(["metric", "challenger", "baseline", "uninformed", "difference", "95 % interval", "rule holds"], rows)
+    screen.comparisons(result["comparisons"], "metric", "uninformed")
     if result.get("detectable_brier_gain") is not None:
         gain = result["detectable_brier_gain"]
         screen.say(f"  Minimum detectable Brier gain at 80 % power: {gain:.3f}.")
@@ -199,10 +193,6 @@ def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
     screen.say(f"Verdict: {result['verdict']}: {result['reason']}.")
     if "trust" in result:
         screen.say(str(Trust(**result["trust"])))
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def promote(
@@ -295,15 +285,15 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     rows = []
     for name in SHOWN:
         figure = result["figures"][name]
-        shown = [_number(figure[key]) for key in ("value", "low", "high")]
-        references = [_number(row[name]) for row in result["references"].values()]
+        shown = [figure_text(figure[key]) for key in ("value", "low", "high")]
+        references = [figure_text(row[name]) for row in result["references"].values()]
         rows.append([name, shown[0], f"{shown[1]} .. {shown[2]}", *references])
     screen.table(["pooled figure", "value", "95 % interval", *result["references"]], rows)
     for title, key, first in (("fold", "by_fold", "fold"), ("path", "by_path", "path"), ("seed", "by_seed", "seed")):
-        table = [[str(row[first]), *(_number(row[name]) for name in SHOWN)] for row in result[key]]
+        table = [[str(row[first]), *(figure_text(row[name]) for name in SHOWN)] for row in result[key]]
         screen.table([title, *SHOWN], table)
     forward = result["calibrated_forward"]
-    both = ", ".join(f"{name} {_number(forward[name])}" for name in ("brier", "ece"))
+    both = ", ".join(f"{name} {figure_text(forward[name])}" for name in ("brier", "ece"))
     screen.say(f"  Calibrated on earlier folds alone, as in use: {both}.")
     _show_uncertainty(screen, result["uncertainty"])
     against = result["against_reference"]
@@ -311,7 +301,7 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     screen.say(str(Trust(**result["trust"])))
     if len(result["label_efficiency"]) > 1:
         table = [
-            [f"{row['label_fraction']:g}", f"{row['n_train_windows']:.0f}", *(_number(row[name]) for name in SHOWN)]
+            [f"{row['label_fraction']:g}", f"{row['n_train_windows']:.0f}", *(figure_text(row[name]) for name in SHOWN)]
             for row in result["label_efficiency"]
         ]
         screen.table(["share of labels", "train windows", *SHOWN], table)
@@ -375,8 +365,10 @@ def compare(
     rows = []
     for row in result["rows"]:
         interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
-        numbers = [_number(row[name]) for name in ("detectable", "p", "p_holm")]
-        rows.append([row["name"], row["metric"], _number(row["value"]), _number(row["difference"]), interval, *numbers])
+        numbers = [figure_text(row[name]) for name in ("detectable", "p", "p_holm")]
+        rows.append(
+            [row["name"], row["metric"], figure_text(row["value"]), figure_text(row["difference"]), interval, *numbers]
+        )
     screen.table(["run", "metric", "value", "difference", "95 % interval", "detectable", "p", "p (Holm)"], rows)
     screen.say("  Detectable: the smallest true difference that these windows would show with power 0.8.")
     if options.output is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
-from moola.cli.event_judging import say_people
+from moola.cli.event_judging import show_agreement
 from moola.options.label_options import LabelOptions, LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
 from moola.options.option_fields import OUTPUT, LabelStoreFile, everyday
 from moola.options.option_sources import window_bars_words
@@ -158,7 +158,7 @@ def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Consol
         screen.say(f"{chart['n_spans']} spans of {chart['annotator']}{of} ({classes}), {stretches}")
     _show_counts(screen, result)
     _show_agreement(screen, result)
-    say_people(screen, result["span_agreement"], {})
+    show_agreement(screen, result["span_agreement"], {})
     _show_reasons(screen, "in conflict", result["conflicts"])
     bars, length = options.bars or "<bars>", window_bars_words(options.window_bars)
     words = ("moola", "labels", "export", "--store", options.store, "--bars", bars)

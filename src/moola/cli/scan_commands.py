@@ -82,7 +82,7 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
     follower = Follower(options)
     following = f"Following {options.follow}; events are appended to {options.output}. Ctrl-C ends it."
     try:
-        result = follower.run(lambda events: _tell(screen, events.to_dicts()), lambda: screen.say(following))
+        result = follower.run(lambda events: _show_events(screen, events.to_dicts()), lambda: screen.say(following))
     except KeyboardInterrupt as stop:
         raise Interrupted(
             f"Interrupted after {follower.state.n_events} events; everything reported is in {options.output}.", go_on=()
@@ -104,7 +104,7 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
     return 0
 
 
-def _tell(screen: Screen, events: list[dict[str, Any]]) -> None:
+def _show_events(screen: Screen, events: list[dict[str, Any]]) -> None:
     for event in events:
         name = f"{event['symbol']} " if event["symbol"] else ""
         label = event["predicted_label"]

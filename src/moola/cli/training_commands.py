@@ -45,7 +45,7 @@ def _pretrain(options: PretrainOptions, screen: Screen) -> int:
     checkpoint = pretrain.checkpoint_of(options.output)
     try:
         with EpochProgress("pretrain", options.epochs) as progress:
-            result, team = run_together(pretrain.pretrain, pretrain.look, options, progress)
+            result, team = run_together(pretrain.pretrain, pretrain.check_inputs, options, progress)
     except KeyboardInterrupt as stop:
         raise Interrupted(f"Interrupted; finished epochs are in {checkpoint}.", go_on=("--resume",)) from stop
     if not team.leads:

@@ -161,12 +161,12 @@ def interval_warning(learned_s: float | None, read_s: float | None) -> str:
     if not learned_s or not read_s or 1 / MOST_APART <= read_s / learned_s <= MOST_APART:
         return ""
     return (
-        f"the model learned on bars {_told(learned_s)} apart and reads bars {_told(read_s)} apart: "
+        f"the model learned on bars {_length_text(learned_s)} apart and reads bars {_length_text(read_s)} apart: "
         "its probabilities were never evaluated on such bars"
     )
 
 
-def _told(seconds: float) -> str:
+def _length_text(seconds: float) -> str:
     for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= unit:
             return f"{seconds / unit:.3g} {name if f'{seconds / unit:.3g}' != '1' else name[:-1]}"

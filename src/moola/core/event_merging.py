@@ -135,12 +135,12 @@ def seen_by(
     return np.where(cut, whole[0], inner[0]), np.where(cut, whole[1], inner[1]), cut
 
 
-def merge_windows(said: WindowCurves, proposing: Bool[np.ndarray, " windows"], tolerance_bars: int) -> MergedEvents:
+def merge_windows(windows: WindowCurves, proposing: Bool[np.ndarray, " windows"], tolerance_bars: int) -> MergedEvents:
     """Evaluate every pair that some windows propose by all windows that see it.
 
     Parameters
     ----------
-    said
+    windows
         The proposing windows and all that share a bar with one of them.
     proposing
         Windows whose decoded pair is a candidate; equal pairs are one.
@@ -150,18 +150,18 @@ def merge_windows(said: WindowCurves, proposing: Bool[np.ndarray, " windows"], t
     MergedEvents
         Candidates by start, then end: many overlap (`suppress`), and many are weak.
     """
-    bar = np.unique((said.first_bar[:, None] + said.pair)[proposing], axis=0).reshape(-1, 2)
-    first, last, cut = seen_by(said.first_bar, bar, said.n_seen, said.zone)
-    return judge(said, bar, first, last, cut, tolerance_bars)
+    bar = np.unique((windows.first_bar[:, None] + windows.pair)[proposing], axis=0).reshape(-1, 2)
+    first, last, cut = seen_by(windows.first_bar, bar, windows.n_seen, windows.zone)
+    return judge(windows, bar, first, last, cut, tolerance_bars)
 
 
-def masses(said: WindowCurves, tolerance_bars: int) -> Float[np.ndarray, "windows bars 2"]:
+def masses(windows: WindowCurves, tolerance_bars: int) -> Float[np.ndarray, "windows bars 2"]:
     """Probability that a pointer put at each bar is within the tolerance, for start and end."""
-    return np.stack([mass_around(said.curves[..., i], tolerance_bars) for i in (0, 1)], axis=-1)
+    return np.stack([mass_around(windows.curves[..., i], tolerance_bars) for i in (0, 1)], axis=-1)
 
 
 def judge(
-    said: WindowCurves,
+    windows: WindowCurves,
     bar: Int[np.ndarray, "events 2"],
     first: Int[np.ndarray, " events"],
     last: Int[np.ndarray, " events"],
@@ -169,9 +169,9 @@ def judge(
     tolerance_bars: int,
 ) -> MergedEvents:
     """Evaluate each pair by the windows `[first, last)`, at least one, that have it among the bars they see."""
-    n_bars, n_classes = said.n_seen, said.class_prob.shape[1]
+    n_bars, n_classes = windows.n_seen, windows.class_prob.shape[1]
     n_saw = last - first
-    around = masses(said, tolerance_bars)
+    around = masses(windows, tolerance_bars)
     pointer, both, classes = np.zeros((len(bar), 2)), np.zeros(len(bar)), np.zeros((len(bar), n_classes))
     plain, n_agree = np.zeros((len(bar), n_classes)), np.zeros(len(bar), dtype=np.int64)
     near = np.zeros((len(bar), 2 * INTERVAL_REACH_BARS + 1, 2))
@@ -180,24 +180,24 @@ def judge(
     for place in range(int(n_saw.max(initial=0))):
         of = np.flatnonzero(place < n_saw)
         window = first[of] + place
-        local = bar[of] - said.first_bar[window][:, None]
+        local = bar[of] - windows.first_bar[window][:, None]
         mass = np.stack([around[window, local[:, i], i] for i in (0, 1)], axis=1)
         pointer[of] += mass
         both[of] += mass.prod(axis=1)
-        classes[of] += mass.prod(axis=1)[:, None] * said.class_prob[window]
-        plain[of] += said.class_prob[window]
-        n_agree[of] += (np.abs(said.pair[window] - local) <= tolerance_bars).all(axis=1)
+        classes[of] += mass.prod(axis=1)[:, None] * windows.class_prob[window]
+        plain[of] += windows.class_prob[window]
+        n_agree[of] += (np.abs(windows.pair[window] - local) <= tolerance_bars).all(axis=1)
         for i in (0, 1):
             spot = local[:, i][:, None] + reach
             inside = (spot >= 0) & (spot < n_bars)
-            near[of, :, i] += np.where(inside, said.curves[window[:, None], np.clip(spot, 0, n_bars - 1), i], 0.0)
+            near[of, :, i] += np.where(inside, windows.curves[window[:, None], np.clip(spot, 0, n_bars - 1), i], 0.0)
     low, high = _central(bar, near, reach)
-    told = np.where(both[:, None] > 0, classes, plain)
+    probs = np.where(both[:, None] > 0, classes, plain)
     return MergedEvents(
         bar,
         pointer / n_saw[:, None],
         both / n_saw,
-        told / told.sum(axis=1, keepdims=True),
+        probs / probs.sum(axis=1, keepdims=True),
         low,
         high,
         n_agree,
@@ -232,7 +232,7 @@ def overlap(one: Int[np.ndarray, " 2"], others: Int[np.ndarray, "events 2"]) -> 
 
 
 def suppress(
-    events: MergedEvents, told: Int[np.ndarray, "told 2"], max_overlap: float, horizon_bar: int
+    events: MergedEvents, reported: Int[np.ndarray, "reported 2"], max_overlap: float, horizon_bar: int
 ) -> tuple[Bool[np.ndarray, " events"], Bool[np.ndarray, " events"]]:
     """Keep an event unless a more probable one that is kept overlaps it (greedy non-maximum suppression).
 
@@ -241,7 +241,7 @@ def suppress(
 
     Parameters
     ----------
-    told
+    reported
         Bars of events kept before.
     max_overlap
         Largest intersection over union of two events that are both kept.
@@ -255,7 +255,7 @@ def suppress(
     for row in events.ranked():
         bar = events.bar[row]
         over = overlap(bar, events.bar) > max_overlap
-        if bool((overlap(bar, told) > max_overlap).any()) or bool((over & kept).any()):
+        if bool((overlap(bar, reported) > max_overlap).any()) or bool((over & kept).any()):
             continue
         if bar[1] >= horizon_bar or bool((over & still).any()):
             still[row] = True
@@ -268,13 +268,13 @@ def suppress(
 
 
 def live_events(
-    said: WindowCurves,
+    windows: WindowCurves,
     telling: Bool[np.ndarray, " windows"],
     tolerance_bars: int,
     min_prob: float,
     min_windows: int,
 ) -> MergedEvents:
-    """Find events in the order in which they can be reported; `not_yet_told` then leaves out what overlaps.
+    """Find events in the order in which they can be reported; `unreported` then leaves out what overlaps.
 
     A window is complete when the last bar that it sees is. A pair is ripe at the first complete window at which
     it is proposed, at least `min_windows` complete windows have it in their zone, and the mean probability that
@@ -283,7 +283,7 @@ def live_events(
 
     Parameters
     ----------
-    said
+    windows
         The telling windows and all before them that share a bar with one of them.
     telling
         Windows at which events may be reported; those of others were reported before.
@@ -293,43 +293,43 @@ def live_events(
     MergedEvents
         In the order of ripeness, then from the most probable one; `known_bar` is the last bar of that window.
     """
-    bar, proposer = np.unique(said.first_bar[:, None] + said.pair, axis=0, return_index=True)
+    bar, proposer = np.unique(windows.first_bar[:, None] + windows.pair, axis=0, return_index=True)
     bar = bar.reshape(-1, 2)
-    first, last, cut = seen_by(said.first_bar, bar, said.n_seen, said.zone)
-    decided = ~cut | _never_inside(said, bar, proposer)
+    first, last, cut = seen_by(windows.first_bar, bar, windows.n_seen, windows.zone)
+    decided = ~cut | _never_inside(windows, bar, proposer)
     bar, proposer, first, last, cut = (column[decided] for column in (bar, proposer, first, last, cut))
-    at = _telling_window(said, bar, proposer, first, last, tolerance_bars, min_prob, min_windows)
+    at = _reporting_window(windows, bar, proposer, first, last, tolerance_bars, min_prob, min_windows)
     now = np.flatnonzero((at >= 0) & telling[at])
-    found = judge(said, bar[now], first[now], at[now] + 1, cut[now], tolerance_bars)
-    found = replace(found, known_bar=said.first_bar[at[now]] + said.n_seen - 1)
+    found = judge(windows, bar[now], first[now], at[now] + 1, cut[now], tolerance_bars)
+    found = replace(found, known_bar=windows.first_bar[at[now]] + windows.n_seen - 1)
     return found.take(np.lexsort((found.bar[:, 1], found.bar[:, 0], -found.event_prob, found.known_bar)))
 
 
-def not_yet_told(found: MergedEvents, told: Int[np.ndarray, "told 2"], max_overlap: float) -> MergedEvents:
+def unreported(found: MergedEvents, reported: Int[np.ndarray, "reported 2"], max_overlap: float) -> MergedEvents:
     """Return the ripe events, in their order, that no event reported before overlaps, nor one of those before them."""
     kept: list[int] = []
     for row in range(len(found)):
-        before = np.concatenate([told, found.bar[kept]])
+        before = np.concatenate([reported, found.bar[kept]])
         if not (overlap(found.bar[row], before) > max_overlap).any():
             kept.append(row)
     return found.take(np.array(kept, dtype=np.int64))
 
 
 def _never_inside(
-    said: WindowCurves, bar: Int[np.ndarray, "pairs 2"], proposer: Int[np.ndarray, " pairs"]
+    windows: WindowCurves, bar: Int[np.ndarray, "pairs 2"], proposer: Int[np.ndarray, " pairs"]
 ) -> Bool[np.ndarray, " pairs"]:
     """Report, from windows up to the proposing one, that no window has or will have the pair in its zone.
 
     A pair that a later window may have inside waits for it: whether that window comes is not known yet.
     """
-    zone_first, zone_last = said.zone
+    zone_first, zone_last = windows.zone
     too_long = bar[:, 1] - bar[:, 0] >= zone_last - zone_first
-    passed = bar[:, 0] - zone_first < said.first_bar[proposer]
+    passed = bar[:, 0] - zone_first < windows.first_bar[proposer]
     return np.asarray(too_long | passed)
 
 
-def _telling_window(
-    said: WindowCurves,
+def _reporting_window(
+    windows: WindowCurves,
     bar: Int[np.ndarray, "pairs 2"],
     proposer: Int[np.ndarray, " pairs"],
     first: Int[np.ndarray, " pairs"],
@@ -339,12 +339,12 @@ def _telling_window(
     min_windows: int,
 ) -> Int[np.ndarray, " pairs"]:
     """Return the first window at which each pair can be reported, -1 where there is none."""
-    around = masses(said, tolerance_bars)
+    around = masses(windows, tolerance_bars)
     at, sums = np.full(len(bar), -1, dtype=np.int64), np.zeros(len(bar))
     for place in range(int((last - first).max(initial=0))):
         of = np.flatnonzero(place < last - first)
         window = first[of] + place
-        local = bar[of] - said.first_bar[window][:, None]
+        local = bar[of] - windows.first_bar[window][:, None]
         sums[of] += around[window, local[:, 0], 0] * around[window, local[:, 1], 1]
         ripe = (window >= proposer[of]) & (place + 1 >= min_windows) & (sums[of] / (place + 1) >= min_prob)
         new = of[ripe & (at[of] < 0)]

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import t as student_t
+from scipy.special import stdtr
 
 from moola.core.features import FEATURE_NAMES
 
@@ -220,7 +220,7 @@ def farther(likeness: Likeness, pooled: Pooled) -> tuple[float, float]:
     if total <= 0:
         return theta, float(theta <= 0.5)
     freedom = total**2 / (of_fits**2 / (n_blocks - 1) + of_read**2 / (N_BLOCKS - 1))
-    return theta, float(student_t.sf((theta - 0.5) / np.sqrt(total), freedom))
+    return theta, float(stdtr(freedom, (0.5 - theta) / np.sqrt(total)))
 
 
 def _share_below(known: np.ndarray, read: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ def unit(vectors: Float[np.ndarray, "*rows values"]) -> Float[np.ndarray, "*rows
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), LEAST_SPREAD))
 
 
-def ladder(n_bars: int, longest: int) -> list[int]:
+def window_lengths(n_bars: int, longest: int) -> list[int]:
     """Return the lengths in bars that are tried for a span: its own, and others to a half and to twice of it."""
     n_steps = int(np.ceil(np.log(LENGTH_RATIO) / LENGTH_STEP))
     times = np.exp(np.linspace(-np.log(LENGTH_RATIO), np.log(LENGTH_RATIO), 2 * n_steps + 1))
@@ -102,7 +102,7 @@ def strongest_by_start(
     sums = np.concatenate([[0.0], np.cumsum(vectors.inside @ marked.inside, dtype=np.float64)])
     best = np.full(n_all, -np.inf, dtype=np.float32)
     best_bars = np.zeros(n_all, dtype=np.int32)
-    for n_bars in ladder(marked.n_bars, n_all):
+    for n_bars in window_lengths(marked.n_bars, n_all):
         n_starts = n_all - n_bars + 1
         fit = (sums[n_bars:] - sums[:-n_bars]).astype(np.float32)
         fit *= np.float32(INSIDE_WEIGHT / n_bars)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from scipy.special import ndtri, stdtr, stdtrit
 
 from moola.core.seeds import generator
 from moola.evaluation.class_metrics import Metric, Values, Weights
@@ -89,8 +88,8 @@ def corrected_resampled_t(
         t = math.copysign(math.inf, mean) if mean else 0.0
         return ResampledT(t, 0.0 if mean else 1.0, mean, mean, mean)
     error = math.sqrt((1 / k + n_test / n_train) * variance)
-    half = float(student_t.ppf((1 + level) / 2, k - 1)) * error
-    p = 2 * float(student_t.sf(abs(mean) / error, k - 1))
+    half = float(stdtrit(k - 1, (1 + level) / 2)) * error
+    p = 2 * float(stdtr(k - 1, -abs(mean) / error))
     return ResampledT(mean / error, p, mean, mean - half, mean + half)
 
 
@@ -130,7 +129,7 @@ def detectable_difference(resampled_differences: Values, power: float = POWER, l
     (z_level + z_power) times the standard error (Cohen 1988, chapter 2; Bloom's minimum detectable effect,
     Evaluation Review 19, 1995), in the unit of the differences. Not negative; NaN without a standard error.
     """
-    return max(float(norm.ppf(level) + norm.ppf(power)), 0.0) * standard_error(resampled_differences)
+    return max(float(ndtri(level) + ndtri(power)), 0.0) * standard_error(resampled_differences)
 
 
 def windows_for_power(
@@ -196,7 +195,7 @@ def resample_size(n_windows: int, block: int) -> int:
     piece = drawn_block(n_windows, block)
     seen = 1 - (block**2 - 1) / (3 * block * piece)
     freedom = max(3 * piece * n_windows / (2 * piece**2 + 1) - 1, 1.0)
-    widening = student_t.ppf(0.975, freedom) / norm.ppf(0.975)
+    widening = stdtrit(freedom, 0.975) / ndtri(0.975)
     return max(round((n_windows - piece) * seen / widening**2), 1)
 
 

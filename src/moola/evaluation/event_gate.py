@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from moola.evaluation.class_metrics import Weights
 from moola.evaluation.comparisons import (
     N_RESAMPLES,
     detectable_difference,
-    percentile_interval,
     windows_for_power,
 )
 from moola.evaluation.event_figures import (
@@ -26,7 +24,16 @@ from moola.evaluation.event_figures import (
     reliability,
     resampling_weights,
 )
-from moola.evaluation.gates import ECE_MARGIN, SURE, Comparison, ece_may_be_noise
+from moola.evaluation.gates import (
+    ECE_MARGIN,
+    SURE,
+    Answer,
+    Comparison,
+    Rule,
+    broken_rules,
+    compared,
+    ece_may_be_noise,
+)
 from moola.evaluation.span_metrics import (
     RIGHT_IOU,
     JudgedEvents,
@@ -40,14 +47,14 @@ from moola.options.option_fields import MIN_GAIN
 
 AP = average_precision_at(RIGHT_IOU, with_class=True)
 RULES = {
-    AP_CLASS: "average precision at IoU .5 with class must be higher",
-    ALARMS: "false alarms per 1,000 bars must not be more",
-    ECE: "ECE of event_prob must be at most 0.02 higher",
+    AP_CLASS: Rule("average precision at IoU .5 with class must be higher", lambda difference: difference > 0),
+    ALARMS: Rule("false alarms per 1,000 bars must not be more", lambda difference: difference <= 0),
+    ECE: Rule("ECE of event_prob must be at most 0.02 higher", lambda difference: difference <= ECE_MARGIN),
 }
 
 
-class EventOutcome(Enum):
-    """The verdict's word, and the sentence that explains it."""
+class EventOutcome(Answer):
+    """What the gate of events may come to."""
 
     PROMOTE = "every rule holds, and average precision is better with probability {probability:.3f} (0.95 is asked)"
     INCONCLUSIVE = (
@@ -70,11 +77,6 @@ class EventOutcome(Enum):
     HOLD_RANDOM = "the challenger is not better than random pieces of the same lengths: {broken}"
     HOLD_SAME = "challenger and baseline are the same events"
     HOLD_UNDEFINED = "a rule cannot be judged: {broken}"
-
-    @property
-    def verdict(self) -> str:
-        """Return `promote`, `inconclusive` or `hold`."""
-        return self.name.split("_")[0].lower()
 
 
 @dataclass(frozen=True)
@@ -199,17 +201,8 @@ def _compare(
 ) -> Comparison:
     ones = np.ones((1, len(judged[0].chart.bars_of_block)))
     mine, theirs = (float(metric(one, ones)[0]) for metric, one in zip(metrics, judged, strict=True))
-    floor = None if np.isnan(random) else random
-    if np.isnan(mine) or np.isnan(theirs):
-        known, known_base = (None if np.isnan(value) else value for value in (mine, theirs))
-        return Comparison(name, known, known_base, floor, None, None, None, False)
-    difference = mine - theirs
-    low, high = None, None
-    if weights is not None:
-        values = metrics[0](judged[0], weights) - metrics[1](judged[1], weights)
-        low, high = percentile_interval(values) or (None, None)
-    holds = {AP_CLASS: difference > 0, ALARMS: difference <= 0, ECE: difference <= ECE_MARGIN}[name]
-    return Comparison(name, mine, theirs, floor, difference, low, high, holds)
+    resampled = None if weights is None else metrics[0](judged[0], weights) - metrics[1](judged[1], weights)
+    return compared(name, RULES[name], (mine, theirs, random), resampled)
 
 
 def _outcome(
@@ -226,13 +219,8 @@ def _outcome(
             EventOutcome.HOLD_RANDOM,
             f"{precision.metric} {precision.challenger:.3f} against {precision.trivial:.3f}",
         )
-    broken = [
-        f"{RULES[row.metric]}, but it is {row.challenger:.3f} against {row.baseline:.3f}"
-        for row in comparisons
-        if not row.holds
-    ]
-    if broken:
-        return EventOutcome.HOLD_RULE, "; ".join(broken)
+    if broken := broken_rules(comparisons, RULES):
+        return EventOutcome.HOLD_RULE, broken
     return EventOutcome.PROMOTE, ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from moola.errors import InvalidData
 from moola.evaluation.calibration import perfect_ece_range
-from moola.evaluation.class_metrics import Metric, brier, ece, pr_auc
+from moola.evaluation.class_metrics import Metric, Values, brier, ece, pr_auc
 from moola.evaluation.comparisons import (
     block_length,
     block_weights,
@@ -29,8 +30,32 @@ COMPARED: dict[str, Metric] = {"pr_auc": pr_auc, "brier": brier, "ece": ece}
 HIGHER_IS_BETTER = {"pr_auc": True, "brier": False, "ece": False}
 
 
-class Outcome(Enum):
-    """The verdict's word, and the sentence that explains it."""
+@dataclass(frozen=True)
+class Rule:
+    """What a gate asks of one metric: a sentence, and whether a difference (challenger less baseline) keeps it."""
+
+    sentence: str
+    holds: Callable[[float], bool]
+
+
+RULES = {
+    "pr_auc": Rule("PR-AUC must be higher", lambda difference: difference > 0),
+    "brier": Rule("Brier must be lower", lambda difference: difference < 0),
+    "ece": Rule("ECE must be at most 0.02 higher", lambda difference: difference <= ECE_MARGIN),
+}
+
+
+class Answer(Enum):
+    """An outcome of a gate: its name begins with the verdict, and its value is the sentence that explains it."""
+
+    @property
+    def verdict(self) -> str:
+        """Return `promote`, `inconclusive` or `hold`."""
+        return self.name.split("_")[0].lower()
+
+
+class Outcome(Answer):
+    """What the gate of windows may come to."""
 
     PROMOTE = "every rule holds, and Brier is better with probability {probability:.3f} (0.95 is asked)"
     INCONCLUSIVE = (
@@ -49,11 +74,6 @@ class Outcome(Enum):
     HOLD_LEAK = "the challenger's figures prove nothing: {broken}"
     HOLD_SAME = "challenger and baseline give the same probabilities"
     HOLD_UNDEFINED = "a rule cannot be evaluated: {broken}"
-
-    @property
-    def verdict(self) -> str:
-        """Return `promote`, `inconclusive` or `hold`."""
-        return self.name.split("_")[0].lower()
 
 
 @dataclass(frozen=True)
@@ -160,10 +180,9 @@ def judge(
         outcome = Outcome.INCONCLUSIVE_SMALL
     if outcome is Outcome.HOLD_RULE and ece_rule == "noise" and ece_may_be_noise(comparisons, perfect):
         outcome = Outcome.INCONCLUSIVE_ECE
-    more = _more_windows(seen_gain, n_more, min_gain, n_more_min)
     reason = outcome.value.format(
         probability=probability,
-        more=more,
+        more=_more_windows(seen_gain, n_more, min_gain, n_more_min),
         broken=broken,
         gain=seen_gain,
         min_gain=min_gain,
@@ -211,17 +230,27 @@ def _compare(
 ) -> Comparison:
     metric = COMPARED[name]
     ones = np.ones((1, len(challenger)))
-    mine, theirs, floor = (_known(metric(predictions, ones)[0]) for predictions in (challenger, baseline, trivial))
+    values = [metric(predictions, ones)[0] for predictions in (challenger, baseline, trivial)]
+    return compared(name, RULES[name], values, metric(challenger, weights) - metric(baseline, weights))
+
+
+def compared(name: str, rule: Rule, values: Sequence[float], resampled: Values | None) -> Comparison:
+    """Compare a metric of challenger, baseline and uninformed baseline; `resampled` differences give the interval."""
+    mine, theirs, floor = (None if np.isnan(value) else float(value) for value in values)
     if mine is None or theirs is None:
         return Comparison(name, mine, theirs, floor, None, None, None, False)
+    low, high = (None if resampled is None else percentile_interval(resampled)) or (None, None)
     difference = mine - theirs
-    low, high = percentile_interval(metric(challenger, weights) - metric(baseline, weights)) or (None, None)
-    rules = {"pr_auc": difference > 0, "brier": difference < 0, "ece": difference <= ECE_MARGIN}
-    return Comparison(name, mine, theirs, floor, difference, low, high, rules[name])
+    return Comparison(name, mine, theirs, floor, difference, low, high, rule.holds(difference))
 
 
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def broken_rules(comparisons: list[Comparison], rules: Mapping[str, Rule]) -> str:
+    """State every rule that does not hold, with both figures; empty where all hold."""
+    return "; ".join(
+        f"{rules[row.metric].sentence}, but it is {row.challenger:.3f} against {row.baseline:.3f}"
+        for row in comparisons
+        if not row.holds
+    )
 
 
 def _outcome(
@@ -236,9 +265,8 @@ def _outcome(
         return Outcome.HOLD_SAME, ""
     if worse := _not_above_trivial(comparisons):
         return Outcome.HOLD_TRIVIAL, worse
-    broken = [_sentence(row) for row in comparisons if not row.holds]
-    if broken:
-        return Outcome.HOLD_RULE, "; ".join(broken)
+    if broken := broken_rules(comparisons, RULES):
+        return Outcome.HOLD_RULE, broken
     return (Outcome.PROMOTE if probability >= SURE else Outcome.INCONCLUSIVE), ""
 
 
@@ -251,11 +279,6 @@ def _not_above_trivial(comparisons: list[Comparison]) -> str:
         if not better:
             lost.append(f"{row.metric} {row.challenger:.3f} against {row.trivial:.3f}")
     return ", ".join(lost)
-
-
-def _sentence(row: Comparison) -> str:
-    rule = {"pr_auc": "PR-AUC must be higher", "brier": "Brier must be lower", "ece": "ECE must be at most 0.02 higher"}
-    return f"{rule[row.metric]}, but it is {row.challenger:.3f} against {row.baseline:.3f}"
 
 
 def _windows_to_add(true_gain: float, gain: np.ndarray, n_windows: int, least: int) -> int | None:

@@ -270,7 +270,7 @@ def recall_at_alarms(alarms: float, with_class: bool, least_iou: float = RIGHT_I
     return _by_part(metric)
 
 
-def _told(judged: JudgedEvents, threshold: float, with_class: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _reported(judged: JudgedEvents, threshold: float, with_class: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Right and false events at or above a threshold, as shares of a count of 1, and the block of each."""
     found = judged.found(RIGHT_IOU, with_class)
     is_told = judged.events.prob >= threshold
@@ -282,7 +282,7 @@ def precision_at(threshold: float, with_class: bool) -> SpanMetric:
     """Share of events at or above the threshold that are right; NaN without any."""
 
     def metric(judged: JudgedEvents, weights: Weights) -> Values:
-        right, false, block = _told(judged, threshold, with_class)
+        right, false, block = _reported(judged, threshold, with_class)
         return weighted_share(weights[:, block] @ right, weights[:, block] @ (right + false))
 
     return _by_part(metric)
@@ -292,7 +292,7 @@ def recall_at(threshold: float, with_class: bool) -> SpanMetric:
     """Share of spans that an event at or above the threshold found; NaN without any span."""
 
     def metric(judged: JudgedEvents, weights: Weights) -> Values:
-        right, _, block = _told(judged, threshold, with_class)
+        right, _, block = _reported(judged, threshold, with_class)
         return weighted_share(weights[:, block] @ right, weights[:, judged.span_block].sum(axis=1))
 
     return _by_part(metric)
@@ -302,7 +302,7 @@ def alarms_at(threshold: float, with_class: bool) -> SpanMetric:
     """Events at or above the threshold that are not right, per 1,000 bars looked at."""
 
     def metric(judged: JudgedEvents, weights: Weights) -> Values:
-        _, false, block = _told(judged, threshold, with_class)
+        _, false, block = _reported(judged, threshold, with_class)
         return PER_BARS * weighted_share(weights[:, block] @ false, weights @ judged.chart.bars_of_block)
 
     return _by_part(metric)

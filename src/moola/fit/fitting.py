@@ -19,7 +19,7 @@ from moola.core.windows import rows_of
 from moola.evaluation.calibration import fit_temperature
 from moola.evaluation.figures import TrainingFacts
 from moola.evaluation.pointer_metrics import choose_pointer_threshold
-from moola.fit.inputs import Material, facts_of
+from moola.fit.inputs import FitInputs, Job, facts_of
 from moola.fit.predicting import predict_windows, read_windows_both_ways
 from moola.fit.recipe import Stages, Unlabelled, open_unlabelled, record_of, seen_by_student
 from moola.models.model_files import ModelFile
@@ -82,7 +82,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fitted:
-    """What `fit_material` leaves.
+    """What `fit_on_inputs` leaves.
 
     Attributes
     ----------
@@ -104,22 +104,15 @@ class Fitted:
         return self.chosen if "val" in self.model.training["trained_on"] else self.model
 
 
-def fit_material(
-    options: TrainOptions,
-    material: Material,
-    device: torch.device,
-    checkpoint: Path | None,
-    deciding: dict[str, Any],
-    on_epoch: OnEpoch,
-) -> Fitted:
+def fit_on_inputs(job: Job, on_epoch: OnEpoch, checkpoint: Path | None, deciding: dict[str, Any]) -> Fitted:
     """Train on train rows; choose the epoch, the temperature and the pointer threshold on val rows.
 
     Then, where the options ask so, retrain on train and val rows, take the temperature from folds over both, and
     let students learn from unlabelled windows. `checkpoint` keeps finished epochs (None keeps none), `deciding` is what
     a resumed checkpoint must have been written with.
     """
-    split = material.split
-    stages = Stages(options, material, device, checkpoint, deciding, on_epoch)
+    options, material, device, split = job.options, job.material, job.device, job.material.split
+    stages = Stages(job, on_epoch, checkpoint, deciding)
     if options.head == "linear":
         return _fit_linear(options, material, stages)
     network, proof = stages.finetune("train", split.train, split.val)
@@ -152,7 +145,7 @@ def fit_material(
     return Fitted(model, chosen, stages.state(), proof, facts)
 
 
-def _fit_linear(options: TrainOptions, material: Material, stages: Stages) -> Fitted:
+def _fit_linear(options: TrainOptions, material: FitInputs, stages: Stages) -> Fitted:
     """Fit linear heads to train rows, and with --refit to train and val rows together.
 
     Penalties and temperature come from blocks of time inside the rows that each fit sees; val rows choose the pointer
@@ -177,7 +170,7 @@ def _features(table: WindowTable) -> np.ndarray:
     return table.features
 
 
-def _model(options: TrainOptions, material: Material, network: EnhancedSimpleLSTM, scaler: RobustScaler) -> ModelFile:
+def _model(options: TrainOptions, material: FitInputs, network: EnhancedSimpleLSTM, scaler: RobustScaler) -> ModelFile:
     """A model file's content before val rows have their say."""
     return ModelFile(
         network,
@@ -194,7 +187,7 @@ def _model(options: TrainOptions, material: Material, network: EnhancedSimpleLST
     )
 
 
-def _class_mirror(options: TrainOptions, material: Material) -> list[int] | None:
+def _class_mirror(options: TrainOptions, material: FitInputs) -> list[int] | None:
     """Class that each class becomes upside down; None where windows are read one way only."""
     if not options.mirror_average:
         return None
@@ -202,7 +195,7 @@ def _class_mirror(options: TrainOptions, material: Material) -> list[int] | None
     return [material.classes.index(swaps[name]) for name in material.classes]
 
 
-def _lengths(options: TrainOptions, material: Material) -> np.ndarray | None:
+def _lengths(options: TrainOptions, material: FitInputs) -> np.ndarray | None:
     """How much each length counts in decoding, by the train rows."""
     if not options.predict_pointers:
         return None
@@ -211,7 +204,7 @@ def _lengths(options: TrainOptions, material: Material) -> np.ndarray | None:
     return length_weights((train.expansion_end - train.expansion_start)[known], material.table.window_bars)
 
 
-def _training_record(options: TrainOptions, material: Material) -> dict[str, Any]:
+def _training_record(options: TrainOptions, material: FitInputs) -> dict[str, Any]:
     """What the model file records of its training: enough to tell later whether it saw a window."""
     table, seen = material.table, np.concatenate([material.split.train, material.split.val])
     return {
@@ -248,7 +241,7 @@ def _facts(train_table: WindowTable, model: ModelFile, val_table: WindowTable, d
     return facts_of(train_table, threshold)
 
 
-def predict_held_out(fitted: Fitted, material: Material, device: torch.device) -> Predictions:
+def predict_held_out(fitted: Fitted, material: FitInputs, device: torch.device) -> Predictions:
     """Predict val rows by the model that never trained on them, and test rows by the one that is kept."""
     split = material.split
     parts = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from moola.augment import can_synthesise, class_swaps
 from moola.core.expansions import NO_POINTER, soft_curve
@@ -103,7 +104,7 @@ def most_common(bars: np.ndarray) -> int | None:
 
 
 @dataclass(frozen=True)
-class Material:
+class FitInputs:
     """Everything that training reads, checked."""
 
     table: WindowTable
@@ -116,7 +117,16 @@ class Material:
     leak_proof: bool | None
 
 
-def gather(options: TrainOptions) -> Material:
+@dataclass(frozen=True)
+class Job:
+    """One fit: options with nothing left open (the seed is one of them), rows and encoder, and the device."""
+
+    options: TrainOptions
+    material: FitInputs
+    device: torch.device
+
+
+def gather(options: TrainOptions, judged_elsewhere: bool = False) -> FitInputs:
     """Read data, split and encoder, and refuse what does not fit together."""
     require_input_dim(options.input_dim)
     table = read_windows(options.data, options.window_bars).with_features()
@@ -145,10 +155,12 @@ def gather(options: TrainOptions) -> Material:
             hashes[f"{name}_sha256"] = sha256_file(path)
     if options.unlabelled is not None:
         hashes["unlabelled_sha256"] = sha256_file(options.unlabelled)
-    return material_of(table, split_file.split, split_file.name, encoder, hashes, leak_proof, options.data)
+    return fit_inputs_of(
+        table, split_file.split, split_file.name, encoder, hashes, leak_proof, options.data, judged_elsewhere
+    )
 
 
-def material_of(
+def fit_inputs_of(
     table: WindowTable,
     split: Split,
     split_name: str,
@@ -156,13 +168,19 @@ def material_of(
     hashes: dict[str, str | None],
     leak_proof: bool | None,
     data: Path,
-) -> Material:
-    """Put together what was read or is in memory; refuses what cannot be trained on, and warns of leaks."""
+    judged_elsewhere: bool = False,
+) -> FitInputs:
+    """Put together what was read or is in memory; refuses what cannot be trained on, and warns of leaks.
+
+    Where windows outside the split evaluate the model, its own val and test windows have no leak.
+    """
     classes = require_trainable(table, split, data)
-    leaks = find_leaks(leak_proof, encoder, table, split, hashes["data_sha256"], hashes["split_sha256"])
+    leaks: list[str] = []
+    if not judged_elsewhere:
+        leaks = find_leaks(leak_proof, encoder, table, split, hashes["data_sha256"], hashes["split_sha256"])
     for leak in leaks:
         log.warning("Not leak-proof: %s.", leak)
-    return Material(table, split, split_name, classes, encoder, hashes, leaks, leak_proof)
+    return FitInputs(table, split, split_name, classes, encoder, hashes, leaks, leak_proof)
 
 
 # Options of `train` that follow from the data and the encoder.
@@ -190,34 +208,49 @@ def resolve_options(
     options: TrainOptions, table: WindowTable, split: Split, encoder: EncoderFile | None
 ) -> TrainOptions:
     """Fill in what was left open, so that `config.json` has all, and refuse contradictions."""
-    given = options
     _check_numbers(options, table.window_bars)
+    filled = replace(
+        options,
+        predict_pointers=_predict_pointers(options, table, split),
+        mirror_average=_mirror_average(options, table, split),
+    )
+    if options.augment_data is None:
+        possible = can_synthesise(table.take(split.train), options.augmentations, options.mirror_classes)
+        filled = replace(filled, augment_data=possible)
+    if encoder is None:
+        return _from_scratch(filled)
+    _refuse_misfit(options, table, encoder)
+    return _on_encoder(filled, options, split, encoder)
+
+
+def _predict_pointers(options: TrainOptions, table: WindowTable, split: Split) -> bool:
     train_has_pointers = bool((table.expansion_start[split.train] >= 0).any())
     if options.predict_pointers and not train_has_pointers:
         raise InvalidData(
             f"--predict-pointers must have pointers to learn from, but {options.data} has 0 in its train rows. "
             "Pass --no-predict-pointers."
         )
-    pointers = train_has_pointers if options.predict_pointers is None else options.predict_pointers
-    if options.augment_data is None:
-        possible = can_synthesise(table.take(split.train), options.augmentations, options.mirror_classes)
-        options = replace(options, augment_data=possible)
-    options = replace(options, mirror_average=_mirror_average(options, table, split))
-    if encoder is None:
-        if options.freeze_encoder:
-            raise WrongUsage(
-                "--freeze-encoder must have an encoder to freeze, but --pretrained-encoder is missing. "
-                "Name an encoder file, or pass --no-freeze-encoder."
-            )
-        return replace(
-            options,
-            predict_pointers=pointers,
-            freeze_encoder=False,
-            refit=bool(options.refit),
-            hidden_dim=options.hidden_dim or SCRATCH_HIDDEN,
-            num_layers=options.num_layers or SCRATCH_LAYERS,
-            head=_head_kind(options, frozen=False),
+    return train_has_pointers if options.predict_pointers is None else options.predict_pointers
+
+
+def _from_scratch(options: TrainOptions) -> TrainOptions:
+    if options.freeze_encoder:
+        raise WrongUsage(
+            "--freeze-encoder must have an encoder to freeze, but --pretrained-encoder is missing. "
+            "Name an encoder file, or pass --no-freeze-encoder."
         )
+    return replace(
+        options,
+        freeze_encoder=False,
+        refit=bool(options.refit),
+        hidden_dim=options.hidden_dim or SCRATCH_HIDDEN,
+        num_layers=options.num_layers or SCRATCH_LAYERS,
+        head=_head_kind(options, frozen=False),
+    )
+
+
+def _refuse_misfit(options: TrainOptions, table: WindowTable, encoder: EncoderFile) -> None:
+    """Refuse an encoder of another size or for windows of another length than asked."""
     architecture = encoder.encoder.architecture
     for name in ("hidden_dim", "num_layers"):
         # Two encoders side by side have no size in common.
@@ -236,6 +269,11 @@ def resolve_options(
             f"the encoder must be for windows of {table.window_bars} bars, but {options.pretrained_encoder} is for "
             f"{encoder.window_bars}. Pretrain with --window-bars {table.window_bars}."
         )
+
+
+def _on_encoder(options: TrainOptions, given: TrainOptions, split: Split, encoder: EncoderFile) -> TrainOptions:
+    """Fill in what follows from a pretrained encoder; `given` are the options as they came."""
+    architecture = encoder.encoder.architecture
     frozen = True if options.freeze_encoder is None else options.freeze_encoder
     _refuse_learning_pair(options, frozen)
     head = _head_kind(options, frozen)
@@ -246,7 +284,6 @@ def resolve_options(
     return replace(
         options,
         head=head,
-        predict_pointers=pointers,
         freeze_encoder=frozen,
         refit=frozen and len(split.test) > 0 if options.refit is None else options.refit,
         hidden_dim=getattr(architecture, "hidden_dim", None),

@@ -52,7 +52,7 @@ class Step:
         }
 
 
-def how_far(marks: PersonMarks, file: EncoderFile, seed: int, device: torch.device) -> dict[str, Any]:
+def learning_progress(marks: PersonMarks, file: EncoderFile, seed: int, device: torch.device) -> dict[str, Any]:
     """Evaluate labels forward in time, by those that a person made without a proposal.
 
     Each fifth of the windows, in order of time, is evaluated by linear heads that learned from all windows that end

@@ -52,7 +52,7 @@ def compare_windows(
     rows = spread(_apart(table), MOST_WINDOWS)
     features = table.take(rows).with_features().features
     assert features is not None
-    return _told(_compared(model, features, device), warn)
+    return _likeness_record(_compared(model, features, device), warn)
 
 
 def compare_bars(
@@ -72,7 +72,7 @@ def compare_bars(
         places = spread(np.arange(0, n_own - n_bars + 1, n_bars), n_asked)
         limit_s = symbol_gap_s(bars, symbol, max_gap_hours)
         found += [_window(bars.read(symbol, int(first), int(first) + n_bars), n_bars, limit_s) for first in places]
-    return _told(_compared(model, relative_features(np.concatenate(found)), device), warn)
+    return _likeness_record(_compared(model, relative_features(np.concatenate(found)), device), warn)
 
 
 def _window(bars: Bars, n_bars: int, limit_s: float) -> Float[np.ndarray, "windows bars 4"]:
@@ -104,7 +104,7 @@ def _compared(
     return compare_with(model.likeness, pooled, seen)
 
 
-def _told(found: Compared | None, warn: Callable[[str], None]) -> dict[str, Any]:
+def _likeness_record(found: Compared | None, warn: Callable[[str], None]) -> dict[str, Any]:
     if found is not None and found.unlike:
         warn(found.sentence())
     return {"likeness": None if found is None else found.as_dict()}
@@ -199,7 +199,7 @@ def decode(
     return np.stack([start, end], axis=1), np.stack(sure, axis=1)
 
 
-def pointing_together(members: Sequence[Predictions]) -> Predictions:
+def average_pointers(members: Sequence[Predictions]) -> Predictions:
     """Let predictions of the same windows point together: the mean of their curves, decoded again.
 
     Lengths count by the mean of the members' weights; members without curves have no say. A single member, and the
@@ -224,9 +224,7 @@ def predict(options: PredictOptions) -> dict[str, Any]:
     device = prepare_device(options.device, options.threads)
     model = read_model(options.model)
     table = read_windows(options.data, agreed_window_bars(options.window_bars, {options.model: model.window_bars}))
-    intervals = compare_bar_intervals(model, table.start_us, table.end_us)
-    rows = np.arange(len(table))
-    predictions = predict_windows(model, table, rows, np.full(len(rows), "new", dtype=object), device)
+    predictions, alike = predict_new(model, table, device)
     write_predictions(options.output, predictions)
     names = np.array(model.class_names)[predictions.class_prob.argmax(axis=1)]
     seen = seen_among(model.training, table.start_us, table.close_us)
@@ -237,36 +235,45 @@ def predict(options: PredictOptions) -> dict[str, Any]:
         "learned_time_range": model.training.get("time_range"),
         "n_learned": None if seen is None else int(seen.sum()),
         "labelled_by": model.training.get("annotators"),
-        **intervals,
-        **compare_windows(model, table, device),
+        **alike,
     }
+
+
+def predict_new(
+    model: ModelFile, table: WindowTable, device: torch.device, warn: Callable[[str], None] = log.warning
+) -> tuple[Predictions, dict[str, Any]]:
+    """Predict every window of a table; returns also what was found of windows unlike those learned from, and warns."""
+    rows = np.arange(len(table))
+    predictions = predict_windows(model, table, rows, np.full(len(rows), "new", dtype=object), device)
+    intervals = compare_bar_intervals(model, table.start_us, table.end_us, warn)
+    return predictions, intervals | compare_windows(model, table, device, warn)
 
 
 Vectors = Float[np.ndarray, "windows bars hidden"]
 
 
 @contextmanager
-def heard(encoder: nn.Module) -> Iterator[list[Tensor]]:
+def recorded_vectors(encoder: nn.Module) -> Iterator[list[Tensor]]:
     """Keep what an encoder says while a network reads windows, so that it need not read them twice."""
-    said: list[Tensor] = []
-    handle = encoder.register_forward_hook(lambda _module, _inputs, output: said.append(output.cpu()))
+    vectors: list[Tensor] = []
+    handle = encoder.register_forward_hook(lambda _module, _inputs, output: vectors.append(output.cpu()))
     try:
-        yield said
+        yield vectors
     finally:
         handle.remove()
 
 
-def vectors_heard(said: list[Tensor], n_windows: int, model: ModelFile) -> list[Vectors]:
+def vectors_by_orientation(vectors: list[Tensor], n_windows: int, model: ModelFile) -> list[Vectors]:
     """Return the vectors of windows each way, from the passes in which they were read.
 
     Linear heads read a pass of windows both ways before the next pass; others read all windows one way, then the other.
     """
     ways = n_ways(model)
-    by_way = len(said) // ways
+    by_way = len(vectors) // ways
     if model.network.head_kind == "linear":
-        pieces = [said[way::ways] for way in range(ways)]
+        pieces = [vectors[way::ways] for way in range(ways)]
     else:
-        pieces = [said[way * by_way : (way + 1) * by_way] for way in range(ways)]
+        pieces = [vectors[way * by_way : (way + 1) * by_way] for way in range(ways)]
     return [torch.cat(piece)[:n_windows].numpy() for piece in pieces]
 
 
@@ -308,7 +315,7 @@ class BarVectors:
         return found, self.n_whole > 0
 
 
-def zone_of(model: ModelFile) -> tuple[int, int]:
+def trusted_zone(model: ModelFile) -> tuple[int, int]:
     """Bars of a window in which a model is trusted: the inner zone, as far as the model sees it."""
     first, last = inner_zone(model.window_bars)
     return first, min(last, model.n_seen_bars)
@@ -318,7 +325,7 @@ def sums_for(model: ModelFile, n_bars: int, ahead: int | None) -> BarVectors:
     """Return where vectors of a chart are added up; no vector depends on more than `ahead` bars after its bar."""
     hidden, ways, n_seen = model.network.encoder.output_dim, n_ways(model), model.n_seen_bars
     if ahead is None:
-        return BarVectors(n_bars, hidden, ways, zone_of(model))
+        return BarVectors(n_bars, hidden, ways, trusted_zone(model))
     return BarVectors(n_bars, hidden, ways, (n_seen - 1 - ahead, n_seen), zone_alone=True)
 
 

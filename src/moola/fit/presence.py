@@ -30,7 +30,7 @@ from moola.core.spans import BACKGROUND
 from moola.core.windows import cut_windows, take_windows
 from moola.errors import InvalidData
 from moola.evaluation.calibration import fit_platt
-from moola.fit.predicting import heard, read_windows_both_ways, sums_for, vectors_heard
+from moola.fit.predicting import read_windows_both_ways, recorded_vectors, sums_for, vectors_by_orientation
 from moola.fit.presence_stages import (
     EVENT_IOU,
     N_BLOCKS,
@@ -128,9 +128,9 @@ def read_chart_of(model: ModelFile, bars: Bars, device: torch.device, ahead: int
     sums = sums_for(model, len(bars), ahead)
     for first in range(0, len(cut), WINDOWS_AT_A_TIME):
         rows = cut.first_bar[first : first + WINDOWS_AT_A_TIME]
-        with heard(model.network.encoder) as said:
+        with recorded_vectors(model.network.encoder) as said:
             read_windows_both_ways(model, relative_features(take_windows(bars.ohlc, rows, n_seen)), device)
-        sums.add(rows, vectors_heard(said, len(rows), model))
+        sums.add(rows, vectors_by_orientation(said, len(rows), model))
     return chart_of(bars.ohlc, *sums.means(), ahead)
 
 

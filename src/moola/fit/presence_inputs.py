@@ -6,12 +6,11 @@ import logging
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from moola.core.bars import Bars, bar_lengths_us, time_us, utc_text
 from moola.core.spans import BACKGROUND, place_spans
 from moola.errors import InvalidData, WrongUsage
-from moola.fit.inputs import Material
+from moola.fit.inputs import FitInputs, Job
 from moola.fit.presence import AHEAD, fit_presence, read_chart_of
 from moola.fit.presence_stages import Marked
 from moola.models.model_files import ModelFile
@@ -59,8 +58,9 @@ def check_presence_options(options: TrainOptions) -> None:
         )
 
 
-def with_presence(options: TrainOptions, material: Material, model: ModelFile, device: torch.device) -> ModelFile:
+def with_presence(job: Job, model: ModelFile) -> ModelFile:
     """Add presence to a model, and what it has seen to its record."""
+    options, device = job.options, job.device
     assert options.bars is not None
     assert options.spans is not None
     bars = read_bars(options.bars)
@@ -81,7 +81,7 @@ def with_presence(options: TrainOptions, material: Material, model: ModelFile, d
             f"{', '.join(unmarked[:5])}. Mark some, or cut windows around these spans alone."
         )
     known = _known_bars(options, bars, span_rows)
-    n_held_out = _without_test(known, material, bars)
+    n_held_out = _without_test(known, job.material, bars)
     if n_held_out:
         log.info("%d of these bars lie in test windows: presence does not learn from them.", n_held_out)
     class_index = np.array([model.class_names.index(name) for name in labels])
@@ -124,7 +124,7 @@ def _known_bars(options: TrainOptions, bars: Bars, span_rows: np.ndarray) -> np.
     return known
 
 
-def _without_test(annotated: np.ndarray, material: Material, bars: Bars) -> int:
+def _without_test(annotated: np.ndarray, material: FitInputs, bars: Bars) -> int:
     table, before = material.table, int(annotated.sum())
     start_us, close_us = table.start_us, table.close_us
     if start_us is None or close_us is None:

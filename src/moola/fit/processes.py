@@ -24,7 +24,7 @@ from torch import distributed
 
 from moola.errors import DeviceUnavailable, MoolaError, OperationFailed, WrongUsage
 from moola.options.option_fields import EngineName, refuse_out_of_range
-from moola.training.device import ALONE, Team
+from moola.training.device import ALONE, ProcessGroup
 from moola.training.loop import OnEpoch
 
 # Jobs on a Ray cluster (`--engine ray`, extra `ray`): one task per job, done again where a worker dies, counted once.
@@ -35,12 +35,12 @@ RETRIES = 3
 AHEAD = 1000
 
 
-def over_ray(heard: Callable[..., Any], calls: Iterable[tuple[Any, ...]], n_processes: int) -> Generator[Any]:
+def over_ray(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], n_processes: int) -> Generator[Any]:
     """Yield what each call returns, as they end; a call that a worker took with it is made again.
 
     Parameters
     ----------
-    heard
+    function
         A function of a module; moola must be installed on every node, and the working folder be there under the
         same path: results are files.
 
@@ -51,7 +51,7 @@ def over_ray(heard: Callable[..., Any], calls: Iterable[tuple[Any, ...]], n_proc
     """
     with on_cluster(n_processes) as ray:
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(_in_folder)
-        coming = (task.remote(os.getcwd(), heard, call) for call in calls)
+        coming = (task.remote(os.getcwd(), function, call) for call in calls)
         waiting = list(islice(coming, AHEAD))
         while waiting:
             done, waiting = ray.wait(waiting, num_returns=1)
@@ -95,10 +95,10 @@ def _result_of(ray: Any, ended: Any) -> Any:
         ) from error
 
 
-def _in_folder(folder: str, heard: Callable[..., Any], call: tuple[Any, ...]) -> Any:
+def _in_folder(folder: str, function: Callable[..., Any], call: tuple[Any, ...]) -> Any:
     """Do one call in the command's working folder."""
     os.chdir(folder)
-    return heard(*call)
+    return function(*call)
 
 
 def require_ray() -> Any:
@@ -160,8 +160,8 @@ def results(
     warnings: set[str] = set()
     n_processes = min(n_processes or os.cpu_count() or 1, len(jobs))
     with closing(_ended(work, jobs, n_processes, engine)) as ended:
-        for result, said in ended:
-            warnings.update(said)
+        for result, messages in ended:
+            warnings.update(messages)
             yield result
     for message in sorted(warnings):
         log.warning("%s", message)
@@ -171,11 +171,11 @@ def _ended(
     work: Callable[..., Any], jobs: Sequence[Job], n_processes: int, engine: EngineName
 ) -> Generator[tuple[Any, list[str]]]:
     if engine == "ray" and jobs:
-        with closing(over_ray(_heard, [(work, job) for job in jobs], n_processes)) as ended:
+        with closing(over_ray(_with_warnings, [(work, job) for job in jobs], n_processes)) as ended:
             yield from ended
     elif n_processes <= 1:
         for job in jobs:
-            yield _heard(work, job)
+            yield _with_warnings(work, job)
     else:
         with closing(_over_processes(work, jobs, n_processes)) as ended:
             yield from ended
@@ -189,7 +189,7 @@ def _over_processes(
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(n_processes, mp_context=context, initializer=end_with_parent)
     try:
-        for future in as_completed([pool.submit(_heard, work, job) for job in jobs]):
+        for future in as_completed([pool.submit(_with_warnings, work, job) for job in jobs]):
             yield future.result()
     except BrokenProcessPool as error:
         raise OperationFailed(
@@ -223,7 +223,7 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, name="end with parent", daemon=True).start()
 
 
-class _Hearing(logging.Handler):
+class _WarningCollector(logging.Handler):
     """Keeps warnings, so that one that every fit gives is reported once."""
 
     def __init__(self) -> None:
@@ -234,30 +234,30 @@ class _Hearing(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def _heard(work: Callable[..., Any], job: Job) -> tuple[Any, list[str]]:
+def _with_warnings(work: Callable[..., Any], job: Job) -> tuple[Any, list[str]]:
     """Do one job with its messages kept to itself; returns what it returned and what it warned of."""
-    family, heard = logging.getLogger("moola"), _Hearing()
+    family, collector = logging.getLogger("moola"), _WarningCollector()
     before, propagates = list(family.handlers), family.propagate
-    family.handlers, family.propagate = [heard], False
+    family.handlers, family.propagate = [collector], False
     try:
-        return work(*job), heard.messages
+        return work(*job), collector.messages
     finally:
         family.handlers, family.propagate = before, propagates
 
 
 PATIENCE_S = 5.0
 # Work of one member: told each epoch's row, returns what the command says at the end.
-Work = Callable[[Any, OnEpoch, Team], dict[str, Any]]
+Work = Callable[[Any, OnEpoch, ProcessGroup], dict[str, Any]]
 
 
 def run_together(
-    work: Work, look: Callable[[Any], object], options: Any, on_epoch: OnEpoch
-) -> tuple[dict[str, Any], Team]:
+    work: Work, check: Callable[[Any], object], options: Any, on_epoch: OnEpoch
+) -> tuple[dict[str, Any], ProcessGroup]:
     """Do the work alone, with torchrun's other processes, or with `options.devices` processes, started here.
 
     Parameters
     ----------
-    look
+    check
         Refuses options and files that no member could work with, before members are started for them.
 
     Returns
@@ -281,16 +281,16 @@ def run_together(
                 f"--devices must agree with torchrun, but it is {options.devices} and {n_launched} processes were "
                 "started. Leave it out."
             )
-        with _joined("env://", Team(int(os.environ["RANK"]), n_launched), options) as team:
+        with _joined("env://", ProcessGroup(int(os.environ["RANK"]), n_launched), options) as team:
             return work(options, on_epoch, team), team
     if options.devices == 1:
         return work(options, on_epoch, ALONE), ALONE
-    look(options)
+    check(options)
     return _started(work, options, on_epoch), ALONE
 
 
 @contextlib.contextmanager
-def _joined(meeting: str, team: Team, options: Any) -> Iterator[Team]:
+def _joined(meeting: str, team: ProcessGroup, options: Any) -> Iterator[ProcessGroup]:
     backend = "gloo"
     if options.device != "cpu" and torch.cuda.is_available():
         # Figures are summed on the CPU, gradients where they are.
@@ -314,18 +314,20 @@ def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
     """Start the members, pass on what the first one reports, and end all when one ends badly."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="moola-team-") as place:
-        said = context.Queue()
+        messages = context.Queue()
         meeting = (Path(place) / "meeting").as_uri()
         members = [
             context.Process(
-                target=_member, args=(work, options, Team(rank, options.devices), meeting, said), daemon=True
+                target=_member,
+                args=(work, options, ProcessGroup(rank, options.devices), meeting, messages),
+                daemon=True,
             )
             for rank in range(options.devices)
         ]
         for member in members:
             member.start()
         try:
-            result = _hear(said, members, on_epoch)
+            result = _receive(messages, members, on_epoch)
             for member in members:
                 member.join(PATIENCE_S)
             return result
@@ -337,13 +339,13 @@ def _started(work: Work, options: Any, on_epoch: OnEpoch) -> dict[str, Any]:
                 member.join()
 
 
-def _hear(said: Any, members: list[Any], on_epoch: OnEpoch) -> dict[str, Any]:
+def _receive(messages: Any, members: list[Any], on_epoch: OnEpoch) -> dict[str, Any]:
     """Pass on what the members tell until there is a result, or one of them ended badly."""
     while True:
         # Asked first: what was told before the end is heard.
         ended = _why_ended(members)
         try:
-            kind, content = said.get(timeout=0.5)
+            kind, content = messages.get(timeout=0.5)
         except queue.Empty:
             if ended is not None:
                 raise ended from None
@@ -367,19 +369,19 @@ def _why_ended(members: list[Any]) -> OperationFailed | None:
     )
 
 
-def _member(work: Work, options: Any, team: Team, meeting: str, said: Any) -> None:
+def _member(work: Work, options: Any, team: ProcessGroup, meeting: str, messages: Any) -> None:
     """One process: joins and works; the first tells its epochs and its result, each tells what went wrong."""
     end_with_parent()
 
-    def tell_epoch(row: dict[str, Any]) -> None:
+    def send_epoch(row: dict[str, Any]) -> None:
         if team.leads:
-            said.put(("row", row))
+            messages.put(("row", row))
 
     try:
         with _joined(meeting, team, options):
-            result = work(options, tell_epoch, team)
+            result = work(options, send_epoch, team)
     except MoolaError as error:
-        said.put(("error", error))
+        messages.put(("error", error))
         return
     if team.leads:
-        said.put(("result", result))
+        messages.put(("result", result))

@@ -18,10 +18,10 @@ from moola.core.seeds import derive_seed
 from moola.core.splits import Intervals, Split
 from moola.evaluation.calibration import calibrated
 from moola.files import sha256_file
-from moola.fit.inputs import Material, to_examples
+from moola.fit.inputs import Job, to_examples
 from moola.fit.linear_heads_fit import LinearResult, fit_on_windows
 from moola.fit.predicting import read_windows_both_ways
-from moola.fit.synthetic import epoch_ratios, synthetic_windows, taker
+from moola.fit.synthetic import synthetic_windows, taker
 from moola.models.model_files import ModelFile
 from moola.models.network import NETWORKS, Encoder, EncoderArchitecture, EnhancedSimpleLSTM, build_encoder
 from moola.options.training_options import TrainOptions
@@ -33,7 +33,6 @@ from moola.training.finetune import (
     ClassAndPointers,
     EncoderProof,
     Examples,
-    FinetunePlan,
     SelfTraining,
     SoftLabels,
     StudentPlan,
@@ -112,22 +111,18 @@ def record_of(unlabelled: Unlabelled) -> dict[str, Any]:
 class Stages:
     """Runs stages one after the other; each has its own checkpoint and its own lines of history."""
 
-    def __init__(
-        self,
-        options: TrainOptions,
-        material: Material,
-        device: torch.device,
-        checkpoint: Path | None,
-        deciding: dict[str, Any],
-        on_epoch: OnEpoch,
-    ) -> None:
-        self.options, self.material, self.device = options, material, device
-        self.checkpoint, self.deciding, self.on_epoch = checkpoint, deciding, on_epoch
+    def __init__(self, job: Job, on_epoch: OnEpoch, checkpoint: Path | None, deciding: dict[str, Any]) -> None:
+        options, material = self.options, self.material = job.options, job.material
+        self.device, self.on_epoch, self.checkpoint, self.deciding = job.device, on_epoch, checkpoint, deciding
         features = material.table.take(material.split.train).features
         assert features is not None
         self.scaler = (
             material.encoder.scaler if material.encoder else RobustScaler.fit(features[:, : options.visible_bars])
         )
+        # At most a quarter of the epochs, so that short runs train the encoder too; a fresh one learns at once.
+        n_frozen = min(options.frozen_epochs, options.epochs // 4) if material.encoder else 0
+        rate = options.encoder_rate if material.encoder else 1.0
+        self.plan = replace(options, frozen_epochs=n_frozen, encoder_rate=rate)
         self.states: dict[str, FitState] = {}
 
     def state(self) -> FitState:
@@ -138,7 +133,7 @@ class Stages:
 
     def finetune(self, stage: str, rows: np.ndarray, val_rows: np.ndarray) -> tuple[EnhancedSimpleLSTM, dict[str, Any]]:
         """Train a fresh network on some rows; val rows choose the epoch, the training loss where there are none."""
-        return self._finetune(stage, rows, val_rows, self._plan(), self.options.n_heads)
+        return self._finetune(stage, rows, val_rows, self.plan, self.options.n_heads)
 
     def linear(self, stage: str, rows: np.ndarray, mirror: list[int] | None) -> tuple[LinearResult, dict[str, Any]]:
         """Fit linear heads to some rows on the encoder as it came; nothing is drawn and nothing stopped early."""
@@ -156,19 +151,19 @@ class Stages:
 
     def fold(self, number: int, rows: np.ndarray) -> EnhancedSimpleLSTM:
         """Train a network of one head on some rows, without any to choose by: for out-of-fold calibration."""
-        return self._finetune(f"fold-{number}", rows, rows[:0], self._plan(), 1)[0]
+        return self._finetune(f"fold-{number}", rows, rows[:0], self.plan, 1)[0]
 
     def teacher(self, number: int, rows: np.ndarray, val_rows: np.ndarray) -> EnhancedSimpleLSTM:
         """Train an unfrozen network of one head with a seed of its own."""
         seed = derive_seed(self.options.seed, "teacher", number)
-        plan = replace(self._plan(), freeze_encoder=False, seed=seed)
+        plan = replace(self.plan, freeze_encoder=False, seed=seed)
         return self._finetune(f"teacher-{number}", rows, val_rows, plan, 1)[0]
 
     def _finetune(
-        self, stage: str, rows: np.ndarray, val_rows: np.ndarray, plan: FinetunePlan, n_heads: int
+        self, stage: str, rows: np.ndarray, val_rows: np.ndarray, plan: TrainOptions, n_heads: int
     ) -> tuple[EnhancedSimpleLSTM, dict[str, Any]]:
         network = self._network(plan.seed, n_heads).to(self.device)
-        proof = EncoderProof(network, plan.freeze_encoder)
+        proof = EncoderProof(network, bool(plan.freeze_encoder))
         train, made = self._examples(rows), self._made(rows)
         objective = ClassAndPointers(network, train, made, self._examples(val_rows), plan, self.device)
         # An epoch in which the encoder still stood is not what was asked for.
@@ -183,7 +178,7 @@ class Stages:
         network = self._network(self.options.seed, self.options.n_heads).to(self.device)
         proof = EncoderProof(network, frozen=False)
         plan = replace(
-            self._plan(),
+            self.plan,
             freeze_encoder=False,
             frozen_epochs=0,
             learning_rate=self.options.student_rate,
@@ -195,7 +190,6 @@ class Stages:
             MaskPlan("patch", MASK_RATIO, 7),
             LABELLED_A_BATCH,
             self._flips() and unlabelled.source.ohlc(unlabelled.rows[:1]) is not None,
-            self.options.confidence_weighting,
         )
         objective = SelfTraining(
             network,
@@ -247,24 +241,6 @@ class Stages:
         rest = np.setdiff1d(np.concatenate([split.val, split.test]), rows)
         seen = Split(rows, rest, rest[:0], split.dropped)
         return self._to_examples(synthetic_windows(self.options, self.material.table, seen))
-
-    def _plan(self) -> FinetunePlan:
-        options = self.options
-        has_made = bool(options.augment_data)
-        return FinetunePlan(
-            freeze_encoder=bool(options.freeze_encoder),
-            learning_rate=options.learning_rate,
-            encoder_rate=options.encoder_rate if self.material.encoder else 1.0,
-            pointer_weight=options.pointer_weight,
-            label_smoothing=options.label_smoothing,
-            input_noise=options.input_noise,
-            batch_size=options.batch_size,
-            synthetic_ratio=options.cpsa_ratio if has_made else 0.0,
-            seed=options.seed,
-            # At most a quarter of the epochs, so that short runs train the encoder too.
-            frozen_epochs=min(options.frozen_epochs, options.epochs // 4) if self.material.encoder else 0,
-            epoch_ratios=epoch_ratios(options) if has_made else (),
-        )
 
     def _network(self, seed: int, n_heads: int) -> EnhancedSimpleLSTM:
         """Return fresh heads on the pretrained encoder as it came, or on a fresh one."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from moola.augment import Made, MakingPlan, Window, make_windows, training_ranges, windows_of
-from moola.augment.making import n_variants, staged_ratios
+from moola.augment import Made, SynthesisPlan, Window, make_windows, training_ranges, windows_of
+from moola.augment.synthesis import n_variants
 from moola.core.bars import upside_down
 from moola.core.features import RobustScaler
 from moola.core.seeds import generator
@@ -41,11 +41,6 @@ def check_cpsa(options: TrainOptions) -> None:
         )
 
 
-def epoch_ratios(options: TrainOptions) -> tuple[float, ...]:
-    """Return the ratio of synthetic to real windows of each epoch; empty where it is constant."""
-    return staged_ratios(options.cpsa_schedule, options.epochs)
-
-
 def synthetic_windows(options: TrainOptions, table: WindowTable, split: Split) -> WindowTable:
     """Make the synthetic windows that `train` chooses from in each epoch, and report how many were rejected."""
     made = make_synthetic(options, table, split, max(options.cpsa_schedule or (options.cpsa_ratio,)))
@@ -63,7 +58,7 @@ def make_synthetic(
     WrongUsage, InvalidData
         See `make_windows`; bars are named but the windows have no times.
     """
-    plan = MakingPlan(options.augmentations, options.mirror_classes, n_variants(top_ratio), options.seed)
+    plan = SynthesisPlan(options.augmentations, options.mirror_classes, n_variants(top_ratio), options.seed)
     if set(options.augmentations) == {"mirror"} or options.bars is None:
         return make_windows(table.take(split.train), plan)
     if table.start_us is None or table.end_us is None:

@@ -193,17 +193,17 @@ class ChartState:
         self.bars.rows(symbol)
         charts = [one for one in self.store.charts() if one.symbol == symbol]
         mine = next((one for one in charts if one.annotator == annotator), ChartLabels(symbol, annotator, ()))
-        return self._told(mine) | {"others": {one.annotator: len(one.spans) for one in charts if one is not mine}}
+        return self._span_row(mine) | {"others": {one.annotator: len(one.spans) for one in charts if one is not mine}}
 
-    def _told(self, chart: ChartLabels) -> dict[str, Any]:
+    def _span_row(self, chart: ChartLabels) -> dict[str, Any]:
         times = self.bars.times(chart.symbol)
-        spans = [_told(times, one) for one in chart.spans]
+        spans = [_span_row(times, one) for one in chart.spans]
         return {
             "revision": chart.revision,
             "spans": [one for one in spans if one is not None],
             "n_elsewhere": sum(one is None for one in spans),
             "stretches": [_bars_within(times, *one) for one in chart.stretches],
-            "rejected": [one for one in (_told(times, each) for each in chart.rejected) if one is not None],
+            "rejected": [one for one in (_span_row(times, each) for each in chart.rejected) if one is not None],
         }
 
     def classes(self) -> list[str]:
@@ -246,7 +246,7 @@ class ChartState:
             stretches=tuple(sorted({*seen, *_pieces(times, change.see)})),
         )
         saved = self.store.save_charts(*self._tied(new))[0]
-        return self._told(saved)
+        return self._span_row(saved)
 
     def _tied(self, chart: ChartLabels) -> tuple[list[ChartLabels], dict[str, bytes]]:
         tied, known = on_bars(chart, self.bars.of(chart.symbol))
@@ -272,13 +272,13 @@ class ChartState:
         for chart in self.store.charts():
             times = self.bars.times(chart.symbol) if chart.symbol in known else np.zeros(0, dtype=np.int64)
             for span in chart.spans:
-                told = _told(times, span) or {"start": None, "end": None, "label": span.label, "note": span.note}
+                told = _span_row(times, span) or {"start": None, "end": None, "label": span.label, "note": span.note}
                 where = {"symbol": chart.symbol, "annotator": chart.annotator}
                 rows.append(told | where | {"start_us": span.start_us, "end_us": span.end_us, "source": span.source})
         return rows
 
 
-def _told(times: np.ndarray, span: ChartSpan) -> dict[str, Any] | None:
+def _span_row(times: np.ndarray, span: ChartSpan) -> dict[str, Any] | None:
     """Return a span in bars; None where its ends are no bars of this chart."""
     start, end = np.searchsorted(times, [span.start_us, span.end_us]).tolist()
     if end >= len(times) or times[start] != span.start_us or times[end] != span.end_us:

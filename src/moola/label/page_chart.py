@@ -129,7 +129,7 @@ def make_chart_router(page_state: PageState) -> APIRouter:
         around: Annotated[int, Query(ge=0, le=2**40)] = 0,
         version: Annotated[int, Query(ge=-1, le=2**53)] = -1,
     ) -> JSONResponse:
-        return JSONResponse(page_state.learner.told(symbol, annotator, around, version))
+        return JSONResponse(page_state.learner.status(symbol, annotator, around, version))
 
     @router.get("/next")
     def next_place(
@@ -155,7 +155,7 @@ def make_chart_router(page_state: PageState) -> APIRouter:
 
     @router.get("/files")
     def written() -> JSONResponse:
-        return JSONResponse(page_state.files.told())
+        return JSONResponse(page_state.files.status())
 
     @router.get("/all")
     def everything() -> JSONResponse:

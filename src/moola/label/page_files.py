@@ -35,7 +35,7 @@ class PageFiles:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def told(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """Return the lines so far, whether the order is still under way, and whether all went well."""
         is_busy = self._thread is not None and self._thread.is_alive()
         return {"lines": self._lines[-MOST_LINES:], "is_busy": is_busy, "is_well": self._is_well}
@@ -51,7 +51,7 @@ class PageFiles:
             self._lines, self._is_well = [], True
             self._thread = threading.Thread(target=self._write, args=(what, annotator), daemon=True)
             self._thread.start()
-        return self.told()
+        return self.status()
 
     def _write(self, what: str, annotator: str) -> None:
         if what == "train":

@@ -68,7 +68,7 @@ class Learner:
         self._busy: dict[str, threading.Thread] = {}
         self._alike: dict[tuple[str, int, int], list[tuple[int, int, float]] | str] = {}
 
-    def told(self, symbol: str, annotator: str, around: int, version: int) -> dict[str, Any]:
+    def status(self, symbol: str, annotator: str, around: int, version: int) -> dict[str, Any]:
         """Return what is known, and start to learn what is not; proposals only where they are newer than `version`."""
         if not self.is_on:
             return {
@@ -88,11 +88,11 @@ class Learner:
             self._start("long", lambda: self._long(known, marks, revision, around))
         found = known.proposals
         says = known.problem or (found.says if found is not None else "Mark spans: proposals come after eight.")
-        told = {"is_on": True, "is_busy": self.is_busy, "says": says, "version": known.version, "far": known.far}
+        status = {"is_on": True, "is_busy": self.is_busy, "says": says, "version": known.version, "far": known.far}
         if found is not None and known.version > version:
             shown = np.flatnonzero(found.prob >= found.threshold)
-            told["proposals"] = [_told(found, int(row)) for row in shown]
-        return told
+            status["proposals"] = [_proposal_row(found, int(row)) for row in shown]
+        return status
 
     @property
     def is_busy(self) -> bool:
@@ -135,12 +135,12 @@ class Learner:
 
     def _long(self, known: Learned, marks: PersonMarks, revision: int, around: int) -> None:
         from moola.fit.label_learning import learn_presence, may_learn_presence, propose
-        from moola.fit.label_progress import how_far
+        from moola.fit.label_progress import learning_progress
 
         file, device = _encoder()
         found, far, model = None, known.far, known.model
         try:
-            far = how_far(marks, file, self.seed, device)
+            far = learning_progress(marks, file, self.seed, device)
             known.far = far
             if may_learn_presence(marks):
                 model = learn_presence(marks, file, around, self.seed, device)
@@ -155,17 +155,17 @@ class Learner:
     def _marks(self, symbol: str, annotator: str) -> tuple[PersonMarks, int]:
         from moola.fit.label_learning import PersonMarks
 
-        told = self.page_state.labels(symbol, annotator)
+        labels = self.page_state.labels(symbol, annotator)
         bars: Bars = self.page_state.bars.of(symbol)
-        spans = told["spans"]
+        spans = labels["spans"]
         return PersonMarks(
             bars,
             _pieces([(one["start"], one["end"]) for one in spans]),
             [one["label"] for one in spans],
             np.array([one["source"] != "" for one in spans], dtype=bool),
-            _pieces(told["stretches"]),
-            _pieces([(one["start"], one["end"]) for one in told["rejected"]]),
-        ), told["revision"]
+            _pieces(labels["stretches"]),
+            _pieces([(one["start"], one["end"]) for one in labels["rejected"]]),
+        ), labels["revision"]
 
     # Spans like a marked one.
 
@@ -281,7 +281,7 @@ def _pieces(pieces: list[tuple[int, int]]) -> np.ndarray:
     return np.array(pieces, dtype=np.int64).reshape(-1, 2)
 
 
-def _told(found: Proposals, row: int) -> dict[str, Any]:
+def _proposal_row(found: Proposals, row: int) -> dict[str, Any]:
     start, end = found.bar[row].tolist()
     return {"start": start, "end": end, "label": found.label[row], "prob": round(float(found.prob[row]), 3)}
 

@@ -123,14 +123,14 @@ def read_answers(paths: Sequence[Path], window_list: WindowList, device_name: st
 def _read_part(
     models: list[ModelFile], window_list: WindowList, numbers: np.ndarray, device: torch.device
 ) -> ModelAnswers:
-    from moola.fit.predicting import pointing_together, predict_windows
+    from moola.fit.predicting import average_pointers, predict_windows
 
     table = window_list.table(numbers).with_features()
     part = np.full(len(numbers), "new", dtype=object)
     found = [predict_windows(model, table, np.arange(len(numbers)), part, device) for model in models]
     assert table.features is not None
     members = np.concatenate([_member_prob(model, table.features, device) for model in models])
-    together = pointing_together(found)
+    together = average_pointers(found)
     return ModelAnswers(
         list(models[0].class_names),
         np.mean([one.class_prob for one in found], axis=0),

@@ -258,7 +258,7 @@ def make_app(page_state: PageState, port: int) -> FastAPI:
 
     @app.exception_handler(LabelConflict)
     async def conflict(_: Request, error: LabelConflict) -> JSONResponse:
-        return JSONResponse({"error": str(error), "current": page_state.told(error.current)}, 409)
+        return JSONResponse({"error": str(error), "current": page_state.label_content(error.current)}, 409)
 
     @app.exception_handler(MoolaError)
     async def failed(_: Request, error: MoolaError) -> JSONResponse:

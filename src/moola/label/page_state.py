@@ -102,7 +102,7 @@ class PageState:
             "first": int(self.window_list.first_bar[number]) - low,
             "times_us": self.window_list.bars.start_us[low:high].tolist(),
             "ohlc": self.window_list.bars.ohlc[low:high].tolist(),
-            "label": self.told(label),
+            "label": self.label_content(label),
             "model": self._answer(number) if assist or has_answered else None,
         }
 
@@ -111,7 +111,7 @@ class PageState:
             return self.out_of_fold.answers[number]
         return None if self.answers is None else self.answers.of(number)
 
-    def told(self, label: WindowLabel | None) -> dict[str, Any] | None:
+    def label_content(self, label: WindowLabel | None) -> dict[str, Any] | None:
         """Turn a stored label into bar positions; None where there is none.
 
         Raises
@@ -135,7 +135,7 @@ class PageState:
         """
         number = self._number[window_id]
         before = self.store.get(window_id, annotator)
-        self.told(before)
+        self.label_content(before)
         kept = () if before is None else tuple(mark.label for mark in before.expansions)
         self._check(status, marks, texts, kept)
         times = self.window_list.times(number)
@@ -168,9 +168,9 @@ class PageState:
     def _remember(self, saved: WindowLabel) -> dict[str, Any]:
         self._labels.remember(saved)
         self._saved_here.setdefault(saved.annotator, set()).add(saved.window_id)
-        told = self.told(saved)
-        assert told is not None
-        return told
+        content = self.label_content(saved)
+        assert content is not None
+        return content
 
     def _check(self, status: str, marks: list[Mark], texts: dict[str, str], kept: tuple[str, ...]) -> None:
         last = self.window_list.window_bars - 1

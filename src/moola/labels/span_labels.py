@@ -69,7 +69,7 @@ def import_spans(options: LabelsImportOptions) -> dict[str, Any]:
         )
     bars = bars_of(spans, bars)
     spans, met = spans_on_bars(spans, bars, options.input, options.drop_outside)
-    stretches = asked_stretches(options.stretches, options.annotated, options, bars)
+    stretches = requested_stretches(options.stretches, options.annotated, options, bars)
     with LabelStore(options.store) as store:
         known = {(chart.symbol, chart.annotator): chart for chart in store.charts()}
         charts, merged = [], _Merged()
@@ -99,7 +99,7 @@ def import_spans(options: LabelsImportOptions) -> dict[str, Any]:
     }
 
 
-def asked_stretches(path: Path | None, annotated: tuple[str, ...], reading: Any, bars: Bars) -> Stretches:
+def requested_stretches(path: Path | None, annotated: tuple[str, ...], reading: Any, bars: Bars) -> Stretches:
     """Return the stretches of a file and of `--annotated FROM TO`, together."""
     found = [] if path is None else [read_stretches(path, reading, bars)]
     found += [named_stretches(annotated, reading, bars)] if annotated else []

@@ -344,8 +344,8 @@ def live_scan(subject: Subject) -> list[Finding]:
 def _compare_scans(subject: Subject, model: Path, bars: Bars, n_seen: int) -> list[Finding]:
     rng = generator(subject.options.seed, "leakcheck", "live")
     with tempfile.TemporaryDirectory() as folder:
-        told = _told(subject, model, bars, Path(folder))
-        known = told["known_ts"].dt.timestamp("us").to_numpy()
+        events = _live_events(subject, model, bars, Path(folder))
+        known = events["known_ts"].dt.timestamp("us").to_numpy()
         for moment in np.linspace(n_seen, len(bars) - 2, N_MOMENTS).astype(np.int64).tolist():
             other = bars.ohlc.copy()
             other[moment + 1 :] *= _other_prices(rng, len(bars) - moment - 1)
@@ -353,9 +353,9 @@ def _compare_scans(subject: Subject, model: Path, bars: Bars, n_seen: int) -> li
                 "other bars": replace(bars, ohlc=other),
                 "no bars": bars.take(slice(moment + 1)),
             }
-            before = told.filter(known <= bars.start_us[moment])
+            before = events.filter(known <= bars.start_us[moment])
             for name, future in futures.items():
-                after = _told(subject, model, future, Path(folder))
+                after = _live_events(subject, model, future, Path(folder))
                 after = after.filter(after["known_ts"].dt.timestamp("us").to_numpy() <= bars.start_us[moment])
                 if not after.equals(before):
                     found = (
@@ -364,13 +364,13 @@ def _compare_scans(subject: Subject, model: Path, bars: Bars, n_seen: int) -> li
                     )
                     return [Finding(LIVE, "leak", found, LIVE_ADVICE, bar=moment)]
     found = (
-        f"{len(told)} events reported live over {len(bars)} bars: other bars, or none, after any of {N_MOMENTS} "
+        f"{len(events)} events reported live over {len(bars)} bars: other bars, or none, after any of {N_MOMENTS} "
         "moments change no event reported by then, to the bit"
     )
     return [Finding(LIVE, "ok", found)]
 
 
-def _told(subject: Subject, model: Path, bars: Bars, folder: Path) -> pl.DataFrame:
+def _live_events(subject: Subject, model: Path, bars: Bars, folder: Path) -> pl.DataFrame:
     """Return the event table of a live scan; every pair is an event, so that many are compared."""
     path, output = folder / "bars.parquet", folder / "events.parquet"
     write_bars(path, bars)

@@ -14,21 +14,19 @@ import numpy as np
 from moola.core.features import relative_features
 from moola.core.seeds import derive_seed, generator
 from moola.core.splits import PARTS
-from moola.errors import Interrupted, InvalidData
+from moola.errors import InvalidData
 from moola.evaluation.figures import Figure, TrainingFacts, evaluate
 from moola.files import json_bytes, sha256_file, write_atomic
+from moola.fit.fitting import predict_held_out
+from moola.fit.jobs import fit_job, quiet, read_job
 from moola.leakcheck.subject import Finding, Subject
-from moola.models.model_files import read_model, weights_digest
-from moola.options.option_fields import RUNS_ROOT
+from moola.models.model_files import weights_digest
 from moola.options.training_options import TrainOptions
-from moola.runs import run_store, tracking
-from moola.stages.evaluate import judged_predictions, training_facts
-from moola.stages.train import train
 from moola.tables.prediction_table import Predictions
 from moola.tables.window_file import WindowTable, write_windows
 from moola.training.loop import epoch_lines
 
-# Small networks trained by the very stage `train`, on copies in a temporary folder.
+# Small networks fitted as `train` fits them, on copies in a temporary folder.
 
 
 HIDDEN, EPOCHS, LEARNING_RATE = 16, 8, 6e-3
@@ -52,24 +50,16 @@ Fit = Callable[[WindowTable, int], Fitted]
 def bench(subject: Subject) -> Iterator[Fit]:
     """Give a function that trains on a table with a seed; everything it writes is gone afterwards.
 
-    It works inside a temporary folder, so that runs land there and the user's artifacts stay untouched.
     The messages of these trainings are left out: they are about copies.
     """
     log.info("Training small networks for the controls (--quick leaves them out).")
-    family = logging.getLogger("moola")
-    level = family.level
-    place = tempfile.TemporaryDirectory(prefix="moola-leakcheck-")
-    # Networks of made-up labels are no results of the user's: nothing of them is tracked.
-    with place as folder, contextlib.chdir(folder), tracking.paused():
-        family.setLevel(logging.ERROR)
-        try:
-            yield lambda table, seed: _fit(subject, table, seed)
-        finally:
-            family.setLevel(level)
+    with tempfile.TemporaryDirectory(prefix="moola-leakcheck-") as folder, quiet(logging.ERROR):
+        yield lambda table, seed: _fit(subject, table, seed, Path(folder))
 
 
-def _fit(subject: Subject, table: WindowTable, seed: int) -> Fitted:
-    data, split = Path("windows.parquet"), Path("split.json")
+def _fit(subject: Subject, table: WindowTable, seed: int, folder: Path) -> Fitted:
+    """Train on files, so that a leak in how they are read shows too."""
+    data, split = folder / "windows.parquet", folder / "split.json"
     write_windows(data, table)
     record = {f"{part}_indices": subject.split.part(part).tolist() for part in PARTS}
     record |= {"name": "control", "data_sha256": sha256_file(data), "window_bars": table.window_bars}
@@ -88,15 +78,13 @@ def _fit(subject: Subject, table: WindowTable, seed: int) -> Fitted:
         threads=subject.options.threads,
         seed=seed,
     )
-    try:
-        found = train(options, epoch_lines("control"))
-    except Interrupted as stop:
-        # The control's own run lies in a folder that is gone by then: whoever runs controls says what continues.
-        raise stop.__cause__ or KeyboardInterrupt from None
-    run = run_store.find_run(RUNS_ROOT, str(found["run_id"]))
-    model = read_model(run.path(run_store.MODEL))
-    calibration = (model.temperature, model.pointer_threshold)
-    return Fitted(weights_digest(model.network), calibration, judged_predictions(run), training_facts(run))
+    job = read_job(options)
+    done = fit_job(job, epoch_lines("control"))
+    predictions = predict_held_out(done, job.material, job.device).of_part(
+        "test" if len(job.material.split.test) else "val"
+    )
+    calibration = (done.model.temperature, done.model.pointer_threshold)
+    return Fitted(weights_digest(done.model.network), calibration, predictions, done.facts)
 
 
 # A control is repeated while it looks like a leak: a leak shows in each repetition, chance does not.

@@ -26,7 +26,7 @@ from moola.options.option_fields import (
     SplitData,
     advanced,
     everyday,
-    says,
+    with_help,
 )
 from moola.options.table_options import AnnotatedTimes, SpanReading, Stretches
 
@@ -40,13 +40,13 @@ class LaterOptions:
     data: (
         Annotated[
             LabelledData,
-            says("Labelled windows that came later, in place of the run's own test windows."),
+            with_help("Labelled windows that came later, in place of the run's own test windows."),
         ]
         | None
     ) = None
     allow_overlap: Annotated[
         AllowOverlap,
-        says("Accept --data that the model or its encoder may have seen; the result is marked as not leak-proof."),
+        with_help("Accept --data that the model or its encoder may have seen; the result is marked as not leak-proof."),
     ] = False
 
 
@@ -75,7 +75,7 @@ class EventTruthOptions(SpanReading):
     stretches: (
         Annotated[
             Stretches,
-            says(
+            with_help(
                 "Table (from, to, symbol where known) of the stretches of which the person saw all bars. By default "
                 "from the first span's start to the last span's end."
             ),
@@ -180,7 +180,9 @@ class RunOrEventsOptions(EventTruthOptions):
 class GateOptions(RunOrEventsOptions, VerdictOptions):
     """Options of `gate`."""
 
-    run: Annotated[Run, says("Challenger: a run's id or the beginning of it, `latest`, or its folder.")] | None = None
+    run: Annotated[Run, with_help("Challenger: a run's id or the beginning of it, `latest`, or its folder.")] | None = (
+        None
+    )
     baseline_events: Annotated[Path | None, everyday("The event table to beat, of the same bars.", EVALUATION)] = None
     baseline_min_prob: Annotated[
         float | None,
@@ -194,7 +196,9 @@ class PromoteOptions(VerdictOptions):
     """Options of `promote`: those of `gate`, and the way back."""
 
     run: (
-        Annotated[Run, says("Challenger: a run's id or the beginning of it, `latest`, or its folder; not with --back.")]
+        Annotated[
+            Run, with_help("Challenger: a run's id or the beginning of it, `latest`, or its folder; not with --back.")
+        ]
         | None
     ) = None
     back: Annotated[
@@ -248,13 +252,15 @@ class EvalOptions(RunOrEventsOptions, LaterOptions):
     save_metrics: (
         Annotated[
             Output,
-            says("JSON file for the figures; by default under artifacts/metrics, or beside the events."),
+            with_help("JSON file for the figures; by default under artifacts/metrics, or beside the events."),
         ]
         | None
     ) = None
-    save_reliability_plot: Annotated[Output, says("PNG file for the reliability diagram.")] | None = None
+    save_reliability_plot: Annotated[Output, with_help("PNG file for the reliability diagram.")] | None = None
     save_gallery: (
-        Annotated[Output, says("PNG file for found, missed and false pieces of the chart, with --events and --bars.")]
+        Annotated[
+            Output, with_help("PNG file for found, missed and false pieces of the chart, with --events and --bars.")
+        ]
         | None
     ) = None
     seed: BootstrapSeed = DEFAULT_SEED
@@ -270,7 +276,7 @@ REPORTS_ROOT = Path("artifacts/reports")
 class ReportOptions(EventTruthOptions, Comparison):
     """Options of `report`."""
 
-    run: Annotated[Run, says("Id or folder of a run or of a cv.")]
+    run: Annotated[Run, with_help("Id or folder of a run or of a cv.")]
     events: Annotated[
         Path | None,
         everyday("Event table of a scan to show on the page, evaluated against --truth.", EVALUATION),
@@ -279,7 +285,9 @@ class ReportOptions(EventTruthOptions, Comparison):
         tuple[str, ...],
         everyday("Further runs (or cvs) of the same windows to compare with it on the page.", EVALUATION),
     ] = ()
-    output: Annotated[Output, says("HTML file to write; by default artifacts/reports/<RUN_ID>.html.")] | None = None
+    output: Annotated[Output, with_help("HTML file to write; by default artifacts/reports/<RUN_ID>.html.")] | None = (
+        None
+    )
 
 
 def gate_options(options: ReportOptions) -> GateOptions:
@@ -295,11 +303,16 @@ class LeakcheckOptions(SplitData, FilesLength, Machine):
     """Options of `leakcheck`."""
 
     run: (
-        Annotated[Run, says("Run (id, its beginning, `latest` or folder) to check against this data and split.")] | None
+        Annotated[Run, with_help("Run (id, its beginning, `latest` or folder) to check against this data and split.")]
+        | None
     ) = None
-    pretrained_encoder: Annotated[PretrainedEncoder, says("Encoder file to check for held-out bars.")] | None = None
+    pretrained_encoder: Annotated[PretrainedEncoder, with_help("Encoder file to check for held-out bars.")] | None = (
+        None
+    )
     bars: (
-        Annotated[Bars, says("Bars for a live scan with the run's model, to prove that it depends on past bars alone.")]
+        Annotated[
+            Bars, with_help("Bars for a live scan with the run's model, to prove that it depends on past bars alone.")
+        ]
         | None
     ) = None
     quick: Annotated[bool, everyday("Skip the checks that train small networks.", EVALUATION)] = False

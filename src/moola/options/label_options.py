@@ -31,7 +31,7 @@ from moola.options.option_fields import (
     WindowLength,
     advanced,
     everyday,
-    says,
+    with_help,
 )
 from moola.options.table_options import AnnotatedTimes, SpanReading, Stretches, Timezone
 
@@ -42,9 +42,9 @@ class LabelsExportOptions(WindowLength):
 
     store: LabelStoreFile
     output: Annotated[
-        Output, says("File to write: windows, a table of spans (.parquet or .csv), or JSON for Label Studio.")
+        Output, with_help("File to write: windows, a table of spans (.parquet or .csv), or JSON for Label Studio.")
     ]
-    bars: Annotated[LabelledBars, says("Bars that the windows were labelled on; windows need them.")] | None = None
+    bars: Annotated[LabelledBars, with_help("Bars that the windows were labelled on; windows need them.")] | None = None
     as_: Annotated[
         Literal["windows", "spans", "label-studio"],
         everyday(
@@ -54,9 +54,11 @@ class LabelsExportOptions(WindowLength):
         ),
     ] = "windows"
     stretches: Annotated[Path | None, advanced("File for the annotated stretches, beside spans.", OUTPUT)] = None
-    annotator: Annotated[Annotator, says("Take the labels of this annotator alone.")] | None = None
+    annotator: Annotated[Annotator, with_help("Take the labels of this annotator alone.")] | None = None
     no_expansion: (
-        Annotated[NoExpansion, says("Class to write for windows without an expansion; by default they are left out.")]
+        Annotated[
+            NoExpansion, with_help("Class to write for windows without an expansion; by default they are left out.")
+        ]
         | None
     ) = None
     symbol: Symbol | None = None
@@ -78,8 +80,8 @@ class LabelsExportOptions(WindowLength):
 class LabelsImportOptions(SpanReading):
     """Options of `labels import`."""
 
-    store: Annotated[LabelStoreFile, says("Label store to write; created when missing.")]
-    bars: Annotated[LabelledBars, says("Bars that the labels were made on.")]
+    store: Annotated[LabelStoreFile, with_help("Label store to write; created when missing.")]
+    bars: Annotated[LabelledBars, with_help("Bars that the labels were made on.")]
     input: Annotated[
         Path,
         everyday(
@@ -107,7 +109,7 @@ class LabelsStatsOptions(WindowLength):
     bars: (
         Annotated[
             LabelledBars,
-            says(
+            with_help(
                 "Bars that the windows were labelled on: distances between pointers are then counted in bars. Without "
                 "them they are elapsed times over the usual bar interval, gaps included."
             ),
@@ -121,7 +123,7 @@ class LabelsStatsOptions(WindowLength):
 class LabelOptions(FilesLength, Machine):
     """Options of `label`."""
 
-    bars: Annotated[Bars, says("Bar table for the charts and all times.")]
+    bars: Annotated[Bars, with_help("Bar table for the charts and all times.")]
     windows: Annotated[Path | None, everyday("Windows to label, with times; by default cut from the bars.", DATA)] = (
         None
     )
@@ -141,8 +143,12 @@ class LabelOptions(FilesLength, Machine):
             MODEL,
         ),
     ] = None
-    store: Annotated[LabelStoreFile, says("Label store; created when missing.")] = Path("artifacts/labels/labels.db")
-    annotator: Annotated[Annotator, says("Your name, kept with your labels; by default the login name.")] | None = None
+    store: Annotated[LabelStoreFile, with_help("Label store; created when missing.")] = Path(
+        "artifacts/labels/labels.db"
+    )
+    annotator: (
+        Annotated[Annotator, with_help("Your name, kept with your labels; by default the login name.")] | None
+    ) = None
     classes: Annotated[
         tuple[str, ...], everyday("Classes to choose from, in the order of their keys 1 to 9.", DATA)
     ] = ("consolidation", "retracement")
@@ -151,11 +157,12 @@ class LabelOptions(FilesLength, Machine):
         int, Range(0, MAX_PORT), everyday("Port of the page on 127.0.0.1; 0 for any free one.", MACHINE)
     ] = 8765
     stride: (
-        Annotated[Stride, says("Bars from one window to the next; by default the length of the inner zone.")] | None
+        Annotated[Stride, with_help("Bars from one window to the next; by default the length of the inner zone.")]
+        | None
     ) = None
     max_gap_hours: MaxGapHours | None = None
     context_bars: Annotated[int, Range(0, MAX_CONTEXT), advanced("Bars shown before and after the window.", DATA)] = 30
     no_model: Annotated[
         bool, everyday("Learn nothing beside the chart, and propose nothing there.", MODEL), ONLY_ON
     ] = False
-    seed: Annotated[Seed, says("Seed of the random queue, and of the queue by diversity.")] = DEFAULT_SEED
+    seed: Annotated[Seed, with_help("Seed of the random queue, and of the queue by diversity.")] = DEFAULT_SEED

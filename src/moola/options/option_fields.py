@@ -1,10 +1,8 @@
 """Options that several commands share: type, range, default, help text and place in the help, each written once."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -127,7 +125,7 @@ def advanced(text: str, group: Group) -> Parameter:
     return Parameter(help=text, group=group)
 
 
-def says(text: str) -> Parameter:
+def with_help(text: str) -> Parameter:
     """Return another help text for a shared option, where a command needs one."""
     return Parameter(help=text)
 
@@ -306,6 +304,11 @@ Engine = Annotated[
         MACHINE,
     ),
 ]
+
+
+def shared_options(given: Any, kind: type) -> dict[str, Any]:
+    """Return what a command was given of the options that another kind of work has too, by name."""
+    return {field.name: getattr(given, field.name) for field in fields(kind) if hasattr(given, field.name)}
 
 
 @dataclass(frozen=True, kw_only=True)

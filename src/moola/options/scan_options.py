@@ -28,7 +28,7 @@ from moola.options.option_fields import (
     advanced,
     everyday,
     refuse_out_of_range,
-    says,
+    with_help,
 )
 from moola.options.table_options import Timezone
 
@@ -41,15 +41,17 @@ SPAN_SUFFIXES = (".csv", ".parquet")
 class ScanOptions(Machine):
     """Options of `scan`."""
 
-    model: Annotated[ModelFile, says("Model file that predicts pointers: a promoted .pt, or a run (its id, `latest`).")]
-    bars: Annotated[Bars, says("Bar table with any number of bars and symbols.")] | None = None
+    model: Annotated[
+        ModelFile, with_help("Model file that predicts pointers: a promoted .pt, or a run (its id, `latest`).")
+    ]
+    bars: Annotated[Bars, with_help("Bar table with any number of bars and symbols.")] | None = None
     follow: Annotated[
         Path | None,
         everyday("Instead of --bars: a growing bar table, or a folder of them; each event is reported once.", DATA),
     ] = None
-    output: Annotated[Output, says("Events to write (.parquet, .csv or .jsonl; with --follow .csv or .jsonl).")]
+    output: Annotated[Output, with_help("Events to write (.parquet, .csv or .jsonl; with --follow .csv or .jsonl).")]
     stride: Annotated[
-        Stride, EVERYDAY, says("Bars from one window to the next; with a smaller one more windows see each event.")
+        Stride, EVERYDAY, with_help("Bars from one window to the next; with a smaller one more windows see each event.")
     ] = 5
     max_gap_hours: MaxGapHours | None = None
     min_prob: Annotated[
@@ -120,7 +122,8 @@ class ScanOptions(Machine):
         int, COUNT, advanced("Windows read and predicted at a time; memory grows with it.", MACHINE)
     ] = 1024
     processes: Annotated[
-        Processes, says("Processes that read at the same time; 0 for one per core. The output is the same to the byte.")
+        Processes,
+        with_help("Processes that read at the same time; 0 for one per core. The output is the same to the byte."),
     ] = 1
     engine: Engine = "processes"
 
@@ -178,7 +181,7 @@ class SimilarOptions(Machine):
     n: Annotated[int, COUNT, everyday("Most spans to find.", MODEL)] = 20
     mirror: Annotated[bool, everyday("Find spans that are alike upside down, too.", MODEL)] = True
     label: Annotated[str, advanced("Class of the found spans in the file.", OUTPUT)] = "similar"
-    output: Annotated[Output, says("Found spans to write (.csv or .parquet); `labels import` reads them.")] = Path(
+    output: Annotated[Output, with_help("Found spans to write (.csv or .parquet); `labels import` reads them.")] = Path(
         "artifacts/similar/similar.csv"
     )
     page: Annotated[

@@ -41,7 +41,7 @@ from moola.options.option_fields import (
     advanced,
     everyday,
     plain_kind,
-    says,
+    with_help,
 )
 from moola.options.table_options import Stretches
 from moola.options.toml_files import read_toml
@@ -55,7 +55,7 @@ ModelName = Literal["enhanced_simple_lstm", "prevalence", "logistic", "summary_t
 class CvOptions(LearnedFromRows, ManyFits):
     """Options of `cv`."""
 
-    data: Annotated[LabelledData, says("Labelled windows with times, relative or 4-D.")] | None = None
+    data: Annotated[LabelledData, with_help("Labelled windows with times, relative or 4-D.")] | None = None
     spans: (
         Annotated[Path, everyday("Instead of --data: spans to find on later --stretches of --bars.", DATA)] | None
     ) = None
@@ -93,7 +93,7 @@ class CvOptions(LearnedFromRows, ManyFits):
         advanced("Shares of the labelled training windows to learn from, for a learning curve.", EVALUATION),
     ] = (1.0,)
     pretrained_encoder: (
-        Annotated[PretrainedEncoder, says("Encoder file, or `base`; marked where it saw tests.")] | None
+        Annotated[PretrainedEncoder, with_help("Encoder file, or `base`; marked where it saw tests.")] | None
     ) = None
     pretrain_bars: Annotated[
         Path | None,
@@ -107,7 +107,7 @@ class CvOptions(LearnedFromRows, ManyFits):
         bool, advanced("Run leakcheck's controls on the folds; the gate requires that they pass.", EVALUATION)
     ] = True
     save_curve: Annotated[Path | None, advanced("PNG of the learning curve.", OUTPUT)] = None
-    seed: Annotated[Seed, says("First random seed; the others follow.")] = DEFAULT_SEED
+    seed: Annotated[Seed, with_help("First random seed; the others follow.")] = DEFAULT_SEED
     cache: Cache = True
     resume: Annotated[str | None, everyday("Interrupted cv to continue, with the same options.", OUTPUT)] = None
 
@@ -119,8 +119,8 @@ class CompareOptions(EventTruthOptions):
     baseline: Annotated[
         str | None, everyday("Run or cv to compare the others with; by default the first one named.", EVALUATION)
     ] = None
-    output: Annotated[Output, says("Table to write (.csv).")] | None = None
-    plot: Annotated[Output, says("PNG of the paired differences with their intervals.")] | None = None
+    output: Annotated[Output, with_help("Table to write (.csv).")] | None = None
+    plot: Annotated[Output, with_help("PNG of the paired differences with their intervals.")] | None = None
     seed: BootstrapSeed = DEFAULT_SEED
 
 
@@ -181,7 +181,7 @@ class BenchmarkOptions(WindowLength, ManyFits):
     against: Annotated[
         str | None, everyday("Model that every other one is compared with, draw by draw.", EVALUATION)
     ] = None
-    bars: Annotated[Bars, says("Bars to pretrain on, up to --bars-before.")] | None = None
+    bars: Annotated[Bars, with_help("Bars to pretrain on, up to --bars-before.")] | None = None
     bars_before: Annotated[
         str | None,
         advanced(
@@ -205,10 +205,12 @@ class BenchmarkOptions(WindowLength, ManyFits):
     )
     val_fraction: Annotated[
         ValFraction,
-        says("Share of a draw's windows, the latest, that selects a network's epoch; other models learn from all."),
+        with_help(
+            "Share of a draw's windows, the latest, that selects a network's epoch; other models learn from all."
+        ),
     ] = 0.15
     output: Annotated[
-        Output, says("Folder of tables, fits and encoders; the same command continues from what is there.")
+        Output, with_help("Folder of tables, fits and encoders; the same command continues from what is there.")
     ] = BENCHMARK_ROOT
 
 
@@ -253,7 +255,7 @@ class TuneOptions(SplitData, LearnedFromRows, Machine):
             "SQLite file of the study; by default named after data and options. The same command continues it.", OUTPUT
         ),
     ] = None
-    output: Annotated[Output, says("File whose `[train]` table gets the values; a backup is kept.")] = Path(
+    output: Annotated[Output, with_help("File whose `[train]` table gets the values; a backup is kept.")] = Path(
         "moola.toml"
     )
     timeout_minutes: Annotated[
@@ -266,7 +268,7 @@ class TuneOptions(SplitData, LearnedFromRows, Machine):
             "Fresh seeds to confirm the best trial against the defaults, as the best of many was lucky.", EVALUATION
         ),
     ] = 2
-    epochs: Annotated[Epochs, says("Passes over the windows.")] | None = None
+    epochs: Annotated[Epochs, with_help("Passes over the windows.")] | None = None
     cpsa_ratio: CpsaRatio | None = None
     seed: Seed = DEFAULT_SEED
 

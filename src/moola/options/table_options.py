@@ -33,7 +33,7 @@ from moola.options.option_fields import (
     WindowLength,
     advanced,
     everyday,
-    says,
+    with_help,
 )
 
 Stretches = Annotated[
@@ -108,7 +108,9 @@ class SpanReading(ForeignTimes):
         ),
     ] = ()
     annotator: (
-        Annotated[Annotator, says("Who marked the spans, where the file does not say; of several the one to take.")]
+        Annotated[
+            Annotator, with_help("Who marked the spans, where the file does not say; of several the one to take.")
+        ]
         | None
     ) = None
     drop_outside: Annotated[
@@ -121,7 +123,7 @@ class SpanReading(ForeignTimes):
 class SampleOptions:
     """Options of `sample`."""
 
-    output: Annotated[Output, says("Folder to write the sample to.")] = Path("data")
+    output: Annotated[Output, with_help("Folder to write the sample to.")] = Path("data")
     quick: Annotated[
         bool,
         everyday("The year 2017 alone, for a look at the commands: small files, and no later windows.", DATA),
@@ -134,7 +136,7 @@ class ImportOptions(ForeignTimes):
     """Options of `bars import`."""
 
     input: Annotated[Path, everyday("CSV of any layout, JSON, Feather or parquet, with any column names.", DATA)]
-    output: Annotated[Output, says("Bar table to write (.parquet or .csv).")]
+    output: Annotated[Output, with_help("Bar table to write (.parquet or .csv).")]
     columns: Annotated[Columns, EVERYDAY] = ()
     timezone: Annotated[Timezone, EVERYDAY] = "UTC"
     day_first: Annotated[DayFirst, EVERYDAY] = None
@@ -166,7 +168,7 @@ class ImportOptions(ForeignTimes):
             DATA,
         ),
     ] = False
-    symbol: Annotated[Symbol, EVERYDAY, says("Symbol to write in every row.")] | None = None
+    symbol: Annotated[Symbol, EVERYDAY, with_help("Symbol to write in every row.")] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +176,7 @@ class WindowsOptions(SpanReading):
     """Options of `windows`."""
 
     bars: Bars
-    output: Annotated[Output, says("Window file to write.")]
+    output: Annotated[Output, with_help("Window file to write.")]
     spans: (
         Annotated[
             Path,
@@ -209,9 +211,9 @@ class WindowsOptions(SpanReading):
         ]
         | None
     ) = None
-    seed: Annotated[Seed, says("Seed of the places of spans in their windows, and of the choice of background.")] = (
-        DEFAULT_SEED
-    )
+    seed: Annotated[
+        Seed, with_help("Seed of the places of spans in their windows, and of the choice of background.")
+    ] = DEFAULT_SEED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +221,7 @@ class ConvertOptions(WindowLength):
     """Options of `convert`."""
 
     input: Annotated[Path, everyday("4-D window file.", DATA)]
-    output: Annotated[Output, says("Relative window file to write.")]
+    output: Annotated[Output, with_help("Relative window file to write.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +229,7 @@ class SplitOptions(WindowLength):
     """Options of `split`."""
 
     data: Annotated[Path, everyday("Window file to divide.", DATA)]
-    output: Annotated[Output, says("Split file to write; its name is the split's name.")]
+    output: Annotated[Output, with_help("Split file to write; its name is the split's name.")]
     val: Annotated[float, BETWEEN_0_AND_1, everyday("Share of the windows for validation.", DATA)] = 0.2
     test: Annotated[float, BELOW_1, everyday("Share of the windows, the latest, for the test; 0 for none.", DATA)] = (
         0.25
@@ -251,7 +253,7 @@ class AutolabelOptions(WindowLength):
     """Options of `autolabel`."""
 
     bars: Bars
-    output: Annotated[Output, says("Labelled 4-D window file to write.")]
+    output: Annotated[Output, with_help("Labelled 4-D window file to write.")]
     stride: Annotated[Stride, EVERYDAY] = 10
     max_gap_hours: MaxGapHours | None = None
     n_windows: (
@@ -268,13 +270,13 @@ class AutolabelOptions(WindowLength):
 class CpsaPreviewOptions(SplitData, FilesLength):
     """Options of `cpsa preview`."""
 
-    output: Annotated[Output, says("PNG file for the pictures.")]
+    output: Annotated[Output, with_help("PNG file for the pictures.")]
     n: Annotated[int, COUNT, everyday("Synthetic windows to show, each beside its parent.", OUTPUT)] = 6
     augmentations: Annotated[Augmentations, EVERYDAY] = ("mirror",)
     bars: Annotated[CutBars, EVERYDAY] | None = None
     cpsa_ratio: CpsaRatio = 1.0
     mirror_classes: Annotated[MirrorClasses, EVERYDAY] = ()
     allow_overlap: AllowOverlap = False
-    seed: Annotated[Seed, says("Random seed; the seed of a training shows the windows of that training.")] = (
+    seed: Annotated[Seed, with_help("Random seed; the seed of a training shows the windows of that training.")] = (
         DEFAULT_SEED
     )

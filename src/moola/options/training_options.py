@@ -61,7 +61,7 @@ from moola.options.option_fields import (
     WindowBars,
     advanced,
     everyday,
-    says,
+    with_help,
 )
 from moola.options.table_options import Stretches
 
@@ -116,7 +116,9 @@ class TrainOptions(SplitData):
         advanced("Ratios instead of --cpsa-ratio, as 0.25 0.5 1.0: equal stages over the epochs.", TRAINING),
     ] = ()
     augmentations: Augmentations = ("mirror",)
-    bars: Annotated[CutBars, says("Bars that the windows were cut from; `recut` and --spans need them.")] | None = None
+    bars: (
+        Annotated[CutBars, with_help("Bars that the windows were cut from; `recut` and --spans need them.")] | None
+    ) = None
     spans: (
         Annotated[
             Path,
@@ -160,7 +162,7 @@ class TrainOptions(SplitData):
             DATA,
         ),
     ] = None
-    stride: Annotated[Stride, says("Bars between windows cut from --unlabelled bars.")] = 1
+    stride: Annotated[Stride, with_help("Bars between windows cut from --unlabelled bars.")] = 1
     n_unlabelled: Annotated[
         int, COUNT, advanced("Most windows for the student, spread evenly over --unlabelled.", DATA)
     ] = 10_000
@@ -208,8 +210,8 @@ class TrainOptions(SplitData):
 
 # Options of `pretrain-bilstm` and `pretrain-ts2vec`.
 
-CutStride = Annotated[Stride, EVERYDAY, says("Bars between windows cut from bars.")]
-LatestFraction = Annotated[ValFraction, says("Share of the windows, the latest, for validation.")]
+CutStride = Annotated[Stride, EVERYDAY, with_help("Bars between windows cut from bars.")]
+LatestFraction = Annotated[ValFraction, with_help("Share of the windows, the latest, for validation.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +222,7 @@ class PretrainingOptions(FilesLength, Machine):
         Path,
         everyday("Windows (4-D or relative, labelled or not), or bars, from which windows are cut at --stride.", DATA),
     ]
-    output: Annotated[Output, says("Encoder file to write.")]
+    output: Annotated[Output, with_help("Encoder file to write.")]
     input_dim: InputDim | None = None
     start_from: (
         Annotated[
@@ -233,9 +235,9 @@ class PretrainingOptions(FilesLength, Machine):
         | None
     ) = None
     hidden_dim: Annotated[
-        HiddenDim | None, says("LSTM units per direction; by default 128, or as in --start-from.")
+        HiddenDim | None, with_help("LSTM units per direction; by default 128, or as in --start-from.")
     ] = None
-    num_layers: Annotated[NumLayers | None, says("LSTM layers; by default 2, or as in --start-from.")] = None
+    num_layers: Annotated[NumLayers | None, with_help("LSTM layers; by default 2, or as in --start-from.")] = None
     mirror_windows: Annotated[
         bool | None, advanced("Show every other window upside down; on where windows have prices.", TRAINING)
     ] = None
@@ -259,7 +261,8 @@ class PretrainingOptions(FilesLength, Machine):
     learning_rate: LearningRate = 2e-3
     val_fraction: LatestFraction = 0.1
     split: (
-        Annotated[SplitFile, says("Split file: only windows that end before its val and test parts are used.")] | None
+        Annotated[SplitFile, with_help("Split file: only windows that end before its val and test parts are used.")]
+        | None
     ) = None
     stride: CutStride = 1
     max_gap_hours: MaxGapHours | None = None
@@ -309,7 +312,7 @@ class PretrainTs2VecOptions(PretrainingOptions):
     epochs: Epochs = 50
     patience: Patience = 10
     batch_size: Annotated[
-        BatchSize, says("Batch size; each window is contrasted with all others, and memory grows with its square.")
+        BatchSize, with_help("Batch size; each window is contrasted with all others, and memory grows with its square.")
     ] = 64
     learning_rate: LearningRate = 1e-3
     val_fraction: LatestFraction = 0.15
@@ -328,8 +331,8 @@ class PredictOptions(FilesLength, Machine):
     """Options of `predict`."""
 
     model: ModelFile
-    data: Annotated[LabelledData, says("Windows, 4-D or relative, labelled or not.")]
-    output: Annotated[Output, says("Table to write (.parquet or .csv).")]
+    data: Annotated[LabelledData, with_help("Windows, 4-D or relative, labelled or not.")]
+    output: Annotated[Output, with_help("Table to write (.parquet or .csv).")]
 
 
 # Options of `export`.
@@ -340,7 +343,7 @@ class ExportOptions:
     """Options of `export`."""
 
     model: ModelFile
-    output: Annotated[Output, says("File to write: .onnx, or .py for freqtrade; for mt5 a folder of its own.")]
+    output: Annotated[Output, with_help("File to write: .onnx, or .py for freqtrade; for mt5 a folder of its own.")]
     format: Annotated[
         Literal["onnx", "mt5", "freqtrade"],
         everyday(

@@ -157,7 +157,7 @@ GATE_HEADER = ("figure", "this run", "baseline", "class share", "difference", "9
 
 def report_run(options: ReportOptions) -> dict[str, Any]:
     """Write the page of a run or a cv, with a comparison where it is asked, and report what it says."""
-    if is_cv(str(options.run)):
+    if is_cv(options.run):
         run_id, content = Path(str(options.run).rstrip("/")).name, gather_cv(options)
     else:
         run = run_store.find_run(RUNS_ROOT, options.run)

@@ -82,7 +82,7 @@ def promote_file(model: Path, target: Path, record: dict[str, Any]) -> dict[str,
     try:
         write_atomic(_pending_path(target), json_bytes({"entry": entry, "model": str(model.absolute())}))
         _put(target, older, content)
-        _tell(target, entry)
+        _append_entry(target, entry)
     except OperationFailed:
         _put_back(before)
         _pending_path(target).unlink(missing_ok=True)
@@ -158,7 +158,7 @@ def finish_promotion(target: Path) -> dict[str, Any] | None:
         log.warning("The promotion of run %s was cut short and cannot be finished.", entry.get("run_id"))
         pending.unlink()
         return None
-    _tell(target, entry)
+    _append_entry(target, entry)
     pending.unlink()
     return dict(entry)
 
@@ -171,13 +171,13 @@ def _put(target: Path, older: bytes | None, content: bytes) -> None:
     write_atomic(target, content)
 
 
-def _tell(target: Path, entry: dict[str, Any]) -> None:
+def _append_entry(target: Path, entry: dict[str, Any]) -> None:
     """Append an entry to the log, unless it is there."""
     if entry not in read_log(target.parent):
-        told = _content_of(_log_path(target)) or b""
+        content = _content_of(_log_path(target)) or b""
         # An editor may have left the last line without its end.
-        told += b"" if not told or told.endswith(b"\n") else b"\n"
-        write_atomic(_log_path(target), told + json.dumps(entry, sort_keys=True, allow_nan=False).encode() + b"\n")
+        content += b"" if not content or content.endswith(b"\n") else b"\n"
+        write_atomic(_log_path(target), content + json.dumps(entry, sort_keys=True, allow_nan=False).encode() + b"\n")
 
 
 def _log_path(target: Path) -> Path:
@@ -219,14 +219,14 @@ LOOKS = Path("artifacts/gates/looks.jsonl")
 
 
 @dataclass(frozen=True)
-class Looks:
+class GateCounts:
     """Comparisons made on the same windows, this one included; the same two models compared again count once."""
 
     n_looks: int
     n_runs: int
 
 
-def count_looks(windows_sha256: str, run_id: str, baseline: str) -> Looks:
+def count_gates(windows_sha256: str, run_id: str, baseline: str) -> GateCounts:
     """Count the comparisons on these windows so far, with that of `run_id` against `baseline`.
 
     Raises
@@ -236,10 +236,10 @@ def count_looks(windows_sha256: str, run_id: str, baseline: str) -> Looks:
     """
     pairs = {(one.get("run_id"), one.get("baseline")) for one in _read() if one.get("windows_sha256") == windows_sha256}
     pairs.add((run_id, baseline))
-    return Looks(len(pairs), len({run for run, _ in pairs}))
+    return GateCounts(len(pairs), len({run for run, _ in pairs}))
 
 
-def remember_look(gated: dict[str, Any]) -> None:
+def record_gate(gated: dict[str, Any]) -> None:
     """Append a gate to the record; `gated` has `windows_sha256`, `run_id` and `baseline` among what it says."""
     append_json_line(LOOKS, {"gated_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")} | gated)
 

@@ -1,4 +1,4 @@
-"""Copies of finished work in MLflow, for whoever set MLFLOW_TRACKING_URI; the run folder stays the truth.
+"""Copies of finished runs and cvs in MLflow, for whoever set MLFLOW_TRACKING_URI; the run folder stays the truth.
 
 Without that variable nothing is imported and nothing is sent. Whatever fails here is one warning.
 """
@@ -13,8 +13,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,55 +38,16 @@ SETTINGS = {
 # MLflow's own limits: of params a call, and of characters.
 A_CALL, MAX_KEY, MAX_PARAM, MAX_TAG = 100, 250, 6000, 8000
 Row = Mapping[str, Any]
-_paused: ContextVar[bool] = ContextVar("_paused", default=False)
-
-
-@contextlib.contextmanager
-def paused() -> Iterator[None]:
-    """Track nothing inside: for trainings that are means, such as a leak check's controls on shuffled labels."""
-    token = _paused.set(True)
-    try:
-        yield
-    finally:
-        _paused.reset(token)
 
 
 def track_folder(kind: str, run: run_store.Run) -> bool:
-    """Copy a finished run's config, figures, history, manifest and metrics; its model and predictions stay."""
+    """Copy a finished run's config, figures, history, manifest and metrics; its model and predictions stay.
 
-    def send() -> None:
-        manifest, metrics = run.manifest or {}, run.read(run_store.METRICS)
-        history = run.path(run_store.HISTORY)
-        rows = [json.loads(line) for line in history.read_text().splitlines()] if history.is_file() else []
-        documents = {run_store.METRICS: metrics, MANIFEST: manifest}
-        _send(kind, run.run_id, run.read(run_store.CONFIG), metrics["figures"], manifest, rows, documents)
-
-    return _sent(run.run_id, send)
-
-
-def track_run(
-    kind: str, name: str, params: Row, figures: Mapping[str, Row], tags: Row, documents: Mapping[str, Any]
-) -> bool:
-    """Log one finished piece of work; returns whether it was, False without a tracking URI or after a warning.
-
-    Parameters
-    ----------
-    kind, name
-        The tag `kind`, and what MLflow calls it; the run id where there is one.
-    figures
-        Figures by name. Of each, `value` becomes the metric of that name, and every other finite number
-        the metric `<name>_<field>`, such as `brier_low`; a figure without a value leaves none.
-    tags
-        Facts, such as a manifest: those that `TAGS` names are taken. Without a commit it is the folder's.
-    documents
-        JSON values by file name, kept as artifacts.
+    Of each figure `value` becomes the metric of its name, and every other finite number `<name>_<field>`, such as
+    `brier_low`. MLflow is kept quiet, and any failure is a single warning: what is tracked is finished and on disk.
+    Returns whether it was copied, False without a tracking URI.
     """
-    return _sent(name, lambda: _send(kind, name, params, figures, tags, (), documents))
-
-
-def _sent(name: str, send: Callable[[], None]) -> bool:
-    """Keep MLflow quiet, and turn any failure into a single line: what was tracked is finished and on disk."""
-    if _paused.get() or not os.environ.get(URI, "").strip():
+    if not os.environ.get(URI, "").strip():
         return False
     added = {key: value for key, value in SETTINGS.items() if key not in os.environ}
     os.environ.update(added)
@@ -95,7 +55,7 @@ def _sent(name: str, send: Callable[[], None]) -> bool:
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings(action="ignore"):
-            send()
+            _send(kind, run)
         return True
     except ImportError as error:
         problem = f"{URI} is set, but {error.name or 'mlflow'} is not installed. Install moola[mlflow]."
@@ -107,36 +67,29 @@ def _sent(name: str, send: Callable[[], None]) -> bool:
         logging.disable(disabled)
         for key in added:
             os.environ.pop(key, None)
-    log.warning("%s is kept in its folder, but not in MLflow: %s", name, problem)
+    log.warning("%s is kept in its folder, but not in MLflow: %s", run.run_id, problem)
     return False
 
 
-def _send(
-    kind: str,
-    name: str,
-    params: Row,
-    figures: Mapping[str, Row],
-    tags: Row,
-    history: Sequence[Row],
-    documents: Mapping[str, Any],
-) -> None:
+def _send(kind: str, run: run_store.Run) -> None:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param
 
+    manifest, metrics, history = run.manifest or {}, run.read(run_store.METRICS), run.path(run_store.HISTORY)
+    rows = [json.loads(line) for line in history.read_text().splitlines()] if history.is_file() else []
     client = MlflowClient(os.environ[URI].strip())
-    facts = {"kind": kind, "git_commit": run_store.git_commit()}
-    facts |= {key: tags[key] for key in TAGS if tags.get(key) is not None}
-    text_tags = {key: _text(value)[:MAX_TAG] for key, value in facts.items() if value is not None}
-    mlflow_id = client.create_run(_experiment(client), run_name=name, tags=text_tags).info.run_id
+    facts = {"kind": kind} | {key: manifest[key] for key in TAGS if manifest.get(key) is not None}
+    tags = {key: _text(value)[:MAX_TAG] for key, value in facts.items()}
+    mlflow_id = client.create_run(_experiment(client), run_name=run.run_id, tags=tags).info.run_id
     try:
         now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
-        metrics = [Metric(_key(key), float(number), now_ms, step) for key, number, step in _numbers(figures, history)]
-        given = [Param(_key(key), _text(value)[:MAX_PARAM]) for key, value in params.items()]
-        for first in range(0, max(len(metrics), len(given)), A_CALL):
+        numbers = [Metric(_key(key), float(number), now_ms, at) for key, number, at in _numbers(metrics, rows)]
+        given = [Param(_key(key), _text(value)[:MAX_PARAM]) for key, value in run.read(run_store.CONFIG).items()]
+        for first in range(0, max(len(numbers), len(given)), A_CALL):
             some = slice(first, first + A_CALL)
-            client.log_batch(mlflow_id, metrics=metrics[some], params=given[some])
-        for file, content in documents.items():
-            client.log_dict(mlflow_id, content, file)
+            client.log_batch(mlflow_id, metrics=numbers[some], params=given[some])
+        client.log_dict(mlflow_id, metrics, run_store.METRICS)
+        client.log_dict(mlflow_id, manifest, MANIFEST)
         client.set_terminated(mlflow_id)
     except BaseException:
         with contextlib.suppress(Exception):
@@ -155,9 +108,9 @@ def _experiment(client: MlflowClient) -> str:
     return str(client.create_experiment(name, artifact_location=beside))
 
 
-def _numbers(figures: Mapping[str, Row], history: Sequence[Row]) -> Iterator[tuple[str, float, int]]:
+def _numbers(metrics: Row, history: Sequence[Row]) -> Iterator[tuple[str, float, int]]:
     """Yield name, number and step of figures, then of epochs; those of later stages bear the stage's name."""
-    for name, figure in figures.items():
+    for name, figure in metrics["figures"].items():
         for field in figure if _is_number(figure.get("value")) else ():
             if _is_number(figure[field]):
                 yield (name if field == "value" else f"{name}_{field}"), figure[field], 0

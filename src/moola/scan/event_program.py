@@ -106,7 +106,7 @@ class EventProgram:
         self.n_bytes = self._kept(size)
         self.thread.start()
 
-    def look(self) -> None:
+    def notify(self) -> None:
         """Report that events were appended."""
         with self.news:
             self.news.notify_all()
@@ -121,7 +121,7 @@ class EventProgram:
             was appended.
         """
         self.draining.set()
-        self.look()
+        self.notify()
         self.thread.join()
         if self.failure is not None:
             raise self.failure
@@ -132,7 +132,7 @@ class EventProgram:
         with self.starting:
             if self.running is not None:
                 _kill(self.running)
-        self.look()
+        self.notify()
         if self.thread.is_alive():
             self.thread.join()
 
@@ -140,7 +140,7 @@ class EventProgram:
         try:
             while not self.stopping.is_set():
                 if (line := self._next_line()) is not None:
-                    self._hand_on(line)
+                    self._deliver(line)
                 elif self.draining.is_set():
                     return
                 else:
@@ -166,7 +166,7 @@ class EventProgram:
             ) from error
         return line if line.endswith(b"\n") else None
 
-    def _hand_on(self, line: bytes) -> None:
+    def _deliver(self, line: bytes) -> None:
         event_id = sha256_bytes(line)[:16]
         try:
             content = json.dumps({"event_id": event_id} | json.loads(line)).encode() + b"\n"
@@ -175,19 +175,19 @@ class EventProgram:
                 f"{self.output} must be as it was appended, but at byte {self.n_bytes} stands no event ({error}). "
                 "Remove the output and its .follow folder to start over."
             ) from error
-        failed, said = "", ""
+        failed, printed = "", ""
         for attempt in range(1 + self.retries):
             if attempt and self.stopping.wait(min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S)):
                 return
-            failed, said = self._attempt(content)
+            failed, printed = self._attempt(content)
             if self.stopping.is_set() and failed:
                 return
             if not failed:
                 self.n_taken += 1
                 break
-            log.warning("The program of --on-event did not take event %s: %s.%s", event_id, failed, _tail(said))
+            log.warning("The program of --on-event did not take event %s: %s.%s", event_id, failed, _tail(printed))
         if failed:
-            self._bury(content, failed, said)
+            self._set_aside(content, failed, printed)
         self.n_bytes += len(line)
         self._keep(self.n_bytes)
 
@@ -217,10 +217,16 @@ class EventProgram:
             printed.seek(max(printed.seek(0, os.SEEK_END) - SAID_BYTES, 0))
             return failed, printed.read().decode(errors="replace")
 
-    def _bury(self, content: bytes, failed: str, said: str) -> None:
+    def _set_aside(self, content: bytes, failed: str, printed: str) -> None:
         """Append an event that the program did not take, before the place moves past it."""
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        record = {"event": json.loads(content), "failed": failed, "attempts": 1 + self.retries, "said": said, "at": now}
+        record = {
+            "event": json.loads(content),
+            "failed": failed,
+            "attempts": 1 + self.retries,
+            "said": printed,
+            "at": now,
+        }
         try:
             with self.dead.open("ab") as file:
                 file.write(json.dumps(record).encode() + b"\n")
@@ -255,6 +261,6 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _tail(said: str) -> str:
-    lines = [line for line in said.splitlines() if line.strip()]
+def _tail(printed: str) -> str:
+    lines = [line for line in printed.splitlines() if line.strip()]
     return f" It printed: {lines[-1][:200]}" if lines else ""

@@ -34,13 +34,13 @@ class SymbolState:
         Its last bars: all that windows to come need.
     offset
         Place of the first of them among the symbol's bars, a multiple of the stride.
-    told
+    reported
         Bars of events reported, counted from the symbol's first bar, that events to come may overlap.
     """
 
     bars: Bars
     offset: int
-    told: np.ndarray
+    reported: np.ndarray
 
     @property
     def n_bars(self) -> int:
@@ -63,7 +63,7 @@ class FollowState:
     pending: str = ""
     n_events: int = 0
 
-    def told(self, text: str, n_events: int) -> FollowState:
+    def with_pending(self, text: str, n_events: int) -> FollowState:
         """Return the state with more text to append, once what was pending is there."""
         n_bytes = self.n_bytes + len(self.pending.encode())
         return replace(self, n_bytes=n_bytes, pending=text, n_events=self.n_events + n_events)
@@ -157,7 +157,7 @@ def _to_json(state: FollowState) -> dict[str, Any]:
             "start_us": one.bars.start_us.tolist(),
             "ohlc": one.bars.ohlc.tolist(),
             "offset": one.offset,
-            "told": one.told.tolist(),
+            "told": one.reported.tolist(),
         }
         for name, one in state.symbols.items()
     }
@@ -176,9 +176,9 @@ def _from_json(content: dict[str, Any]) -> FollowState:
     for name, one in content["symbols"]:
         start_us = np.array(one["start_us"], dtype=np.int64)
         ohlc = np.array(one["ohlc"], dtype=np.float64).reshape(len(start_us), 4)
-        told = np.array(one["told"], dtype=np.int64).reshape(-1, 2)
+        reported = np.array(one["told"], dtype=np.int64).reshape(-1, 2)
         bars = Bars(start_us, ohlc, np.full(len(start_us), name, dtype=object))
-        symbols[name] = SymbolState(bars, int(one["offset"]), told)
+        symbols[name] = SymbolState(bars, int(one["offset"]), reported)
     places = {name: _place(*fields) for name, fields in content["places"].items()}
     return FollowState(places, symbols, int(content["n_bytes"]), str(content["pending"]), int(content["n_events"]))
 

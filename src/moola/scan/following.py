@@ -15,7 +15,7 @@ import polars as pl
 from jaxtyping import Int
 
 from moola.core.bars import Bars, allowed_gap_s, bar_interval_us, minute_text
-from moola.core.event_merging import MergedEvents, not_yet_told
+from moola.core.event_merging import MergedEvents, unreported
 from moola.core.windows import cut_windows
 from moola.errors import InvalidData, OperationFailed
 from moola.files import sha256_file
@@ -25,11 +25,11 @@ from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_with_bars
 from moola.scan.event_program import EventProgram, program_of
 from moola.scan.follow_state import STATE, FollowFolder, FollowState, SymbolState, folder_of
-from moola.scan.parts import NOTHING_TOLD, PartReader, reader_and_judging
+from moola.scan.parts import NOTHING_REPORTED, PartReader, reader_and_judging
 from moola.tables.bar_table import LastBars, rows_by_symbol
 from moola.tables.cutting import dropped_sentence
 from moola.tables.event_table import events_frame, events_of, frame_text
-from moola.tables.growing_table import Piece, Place, goes_on, good_bars, is_parquet, new_pieces, rest_elsewhere
+from moola.tables.growing_table import Piece, Place, good_bars, is_continued, is_parquet, new_pieces, renamed_file
 
 # Bars that come where others are expected: read before, other than was read, out of order, or after a gap.
 
@@ -153,7 +153,7 @@ class Follower:
         self.signatures: dict[str, tuple[int, int, int]] = {}
         # Of a file that was begun again, the header that it had; what was said last of it.
         self.headers: dict[str, str] = {}
-        self.said: dict[str, str] = {}
+        self.last_message: dict[str, str] = {}
         self.n_bad_lines, self.skipped, self.gaps = 0, Skipped(), Gaps()
         # Known once there is a window.
         self.intervals: dict[str, float | str | None] | None = None
@@ -168,10 +168,10 @@ class Follower:
             on_begun()
             if not self.state.n_bytes and not self.state.pending:
                 none = MergedEvents.none(len(self.reader.model.class_names))
-                self._tell(self.state, [self._frame(none, Bars.none(), 0)], lambda _: None, is_first=True)
+                self._report(self.state, [self._frame(none, Bars.none(), 0)], lambda _: None, is_first=True)
             n_looks = 0
             while True:
-                self.look(on_events)
+                self.poll(on_events)
                 n_looks += 1
                 if n_looks == self.options.polls:
                     break
@@ -192,11 +192,11 @@ class Follower:
         waits = (options.on_event_timeout_s, options.on_event_retries)
         return EventProgram(words, options.output, self.folder.folder, *waits)
 
-    def look(self, on_events: OnEvents) -> None:
+    def poll(self, on_events: OnEvents) -> None:
         """Read what was appended since the last look, a piece at a time."""
         for path in self._files():
             try:
-                self._look_at(path, on_events)
+                self._poll_file(path, on_events)
             except FileNotFoundError:
                 self._say_once(path, "%s is not there: it is waited for.", path)
             except OSError as error:
@@ -211,7 +211,7 @@ class Follower:
             self._say_once(self.source, "%s cannot be read (%s): it is waited for.", self.source, error.strerror)
             return []
 
-    def _look_at(self, path: Path, on_events: OnEvents) -> None:
+    def _poll_file(self, path: Path, on_events: OnEvents) -> None:
         status = path.stat()
         if not status.st_size:
             # Just begun, or emptied to be written again.
@@ -222,7 +222,7 @@ class Follower:
             return
         try:
             place = self._place(path, status)
-            if place != Place() and not goes_on(path, place):
+            if place != Place() and not is_continued(path, place):
                 self._read_rest(path, place, on_events)
                 place = self._begin_anew(path)
             for piece in new_pieces(path, place, self.headers.get(path.name, "")):
@@ -239,11 +239,11 @@ class Follower:
         if path.name in self.state.places or not self.is_folder:
             return self.state.places.get(path.name, Place())
         known = [one for one in self.state.places.values() if (one.device, one.inode) == (status.st_dev, status.st_ino)]
-        return next((one for one in known if goes_on(path, one)), Place())
+        return next((one for one in known if is_continued(path, one)), Place())
 
     def _read_rest(self, path: Path, place: Place, on_events: OnEvents) -> None:
         """Read what came to a file before it was rotated, where it still is."""
-        rest = rest_elsewhere(path, place)
+        rest = renamed_file(path, place)
         if rest is None or (self.is_folder and rest.name in self.state.places):
             return
         for piece in new_pieces(rest, place):
@@ -265,15 +265,15 @@ class Follower:
 
     def _say_once(self, path: Path, message: str, *values: object) -> None:
         """Warn of the state that a file is in, once until it is read again."""
-        if self.said.get(path.name) != message:
-            self.said[path.name] = message
+        if self.last_message.get(path.name) != message:
+            self.last_message[path.name] = message
             log.warning(message, *values)
 
     def _take(self, path: Path, name: str, piece: Piece, on_events: OnEvents) -> None:
         """Read a piece's new bars, report their events and keep the place behind it."""
         state, frames = self._read(path, piece)
-        self._tell(replace(state, places={**state.places, name: piece.place}), frames, on_events)
-        self.said.pop(name, None)
+        self._report(replace(state, places={**state.places, name: piece.place}), frames, on_events)
+        self.last_message.pop(name, None)
 
     def _read(self, path: Path, piece: Piece) -> tuple[FollowState, list[pl.DataFrame]]:
         """Read a piece's new bars, symbol by symbol."""
@@ -282,15 +282,15 @@ class Follower:
         skipped, gaps = Skipped(), Gaps()
         symbols, frames = dict(self.state.symbols), []
         for name, rows in rows_by_symbol(bars):
-            before = symbols.get(name, SymbolState(Bars.none(), 0, NOTHING_TOLD))
+            before = symbols.get(name, SymbolState(Bars.none(), 0, NOTHING_REPORTED))
             is_new = _newer(bars.start_us[rows], before)
             new = bars.take(rows[is_new])
             known = _joined(before.bars, new)
             skipped += skipped_bars(bars.take(rows[~is_new]), known)
             gaps += gaps_of(known.start_us[max(len(before.bars) - 1, 0) :], bar_interval_us(known.start_us))
             if len(new):
-                symbols[name], told = self._slide(before, new)
-                frames += told
+                symbols[name], new_frames = self._slide(before, new)
+                frames += new_frames
         self._say_what_is_wrong(path, bad, skipped, gaps)
         return replace(self.state, symbols=symbols), frames
 
@@ -315,7 +315,7 @@ class Follower:
         sliding, n_seen = self.reader.sliding, self.reader.n_bars
         if self.intervals is None and len(before.bars) + len(new) >= self.reader.model.window_bars:
             self.intervals = compare_with_bars(self.reader.model, np.concatenate([before.bars.start_us, new.start_us]))
-        bars, offset, told, frames = _joined(before.bars, new), before.offset, before.told, []
+        bars, offset, reported, frames = _joined(before.bars, new), before.offset, before.reported, []
         first, end = (sliding.n_places(n, n_seen) for n in (before.n_bars, offset + len(bars)))
         reach = sliding.reach(n_seen)
         max_gap_s = allowed_gap_s(bars.start_us, sliding.max_gap_hours)
@@ -325,36 +325,36 @@ class Follower:
         for place in range(first, end, sliding.batch_windows):
             stop = min(place + sliding.batch_windows, end)
             start_bar, stop_bar = max(place - reach, 0) * sliding.stride, (stop - 1) * sliding.stride + n_seen
-            said = self.reader.read(bars.take(slice(start_bar - offset, stop_bar - offset)), start_bar, max_gap_s)
-            ripe = self.judging.as_known(said, slice(place * sliding.stride, stop * sliding.stride))
-            found = not_yet_told(ripe, told, self.judging.max_overlap)
-            told = np.concatenate([told, found.bar])
-            told = told[told[:, 1] >= stop * sliding.stride - n_seen]
+            windows = self.reader.read(bars.take(slice(start_bar - offset, stop_bar - offset)), start_bar, max_gap_s)
+            ripe = self.judging.as_known(windows, slice(place * sliding.stride, stop * sliding.stride))
+            found = unreported(ripe, reported, self.judging.max_overlap)
+            reported = np.concatenate([reported, found.bar])
+            reported = reported[reported[:, 1] >= stop * sliding.stride - n_seen]
             if len(found):
                 frames.append(self._frame(found, bars, offset))
         kept = max(end - reach, 0) * sliding.stride
-        return SymbolState(bars.take(slice(kept - offset, None)), kept, told), frames
+        return SymbolState(bars.take(slice(kept - offset, None)), kept, reported), frames
 
     def _by_presence(
         self, before: SymbolState, bars: Bars, max_gap_s: float, presence: Presence
     ) -> tuple[SymbolState, list[pl.DataFrame]]:
         """Report the events that become known with a symbol's new bars, and keep the bars that later ones need."""
-        offset, sliding, told = before.offset, self.reader.sliding, before.told
+        offset, sliding, reported = before.offset, self.reader.sliding, before.reported
         n_bars, frames = offset + len(bars), list[pl.DataFrame]()
         reading = PartReader(self.reader, self.judging, LastBars(bars, offset, max_gap_s), live=True)
         if not sliding.n_places(n_bars, self.reader.n_bars):
-            return SymbolState(bars, offset, told), frames
+            return SymbolState(bars, offset, reported), frames
         step = sliding.batch_windows * sliding.stride
         for first in range(max(before.n_bars, self.reader.n_bars - 1), n_bars, step):
             stop = min(first + step, n_bars)
             found = reading.known_between(0, first, stop, presence)
-            found = not_yet_told(found, told, self.judging.max_overlap)
-            told = np.concatenate([told, found.bar])
-            told = told[told[:, 1] >= stop - presence.lag - presence.longest]
+            found = unreported(found, reported, self.judging.max_overlap)
+            reported = np.concatenate([reported, found.bar])
+            reported = reported[reported[:, 1] >= stop - presence.lag - presence.longest]
             if len(found):
                 frames.append(self._frame(found, bars, offset))
         kept = reading.known_since(presence, n_bars)
-        return SymbolState(bars.take(slice(max(kept - offset, 0), None)), max(kept, offset), told), frames
+        return SymbolState(bars.take(slice(max(kept - offset, 0), None)), max(kept, offset), reported), frames
 
     def _over_gaps(self, bars: Bars, offset: int, first: int, end: int, max_gap_s: float) -> int:
         """Count and report the new windows that hold a gap above the longest one."""
@@ -368,18 +368,18 @@ class Follower:
     def _frame(self, found: MergedEvents, bars: Bars, offset: int) -> pl.DataFrame:
         return events_frame(events_of(found, bars, self.reader.model.class_names, offset))
 
-    def _tell(
+    def _report(
         self, state: FollowState, frames: list[pl.DataFrame], on_events: OnEvents, is_first: bool = False
     ) -> None:
         """Keep the state and append the events, over all symbols in the order in which they became known."""
         frame = pl.concat(frames).sort("known_ts", maintain_order=True) if frames else None
         text = "" if frame is None else frame_text(frame, self.options.output.suffix, is_first).decode()
-        self.state = state.told(text, 0 if frame is None else len(frame))
+        self.state = state.with_pending(text, 0 if frame is None else len(frame))
         self.folder.keep(self.state)
         if frame is not None and len(frame):
             on_events(frame)
             if self.program is not None:
-                self.program.look()
+                self.program.notify()
 
     def _deciding(self) -> dict[str, Any]:
         chosen = {name: value for name, value in asdict(self.options).items() if name in DECIDING}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from moola.core.bars import Bars
-from moola.core.event_merging import MergedEvents, WindowCurves, not_yet_told, suppress
+from moola.core.event_merging import MergedEvents, WindowCurves, suppress, unreported
 from moola.core.span_shapes import LOOK_AHEAD, LOOK_BACK, PACE_BARS
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, remove_leftovers, sha256_bytes, sha256_file, write_atomic
@@ -28,7 +28,7 @@ from moola.training.device import prepare_device
 PLAN = "plan.json"
 PART = "part_{:06d}.json"
 ADVICE = "Leave --resume out to start over."
-NOTHING_TOLD = np.zeros((0, 2), dtype=np.int64)
+NOTHING_REPORTED = np.zeros((0, 2), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ScanPart:
         Events kept, which an event that is still open may go before.
     open
         Events that later windows may still beat.
-    told
+    reported
         Bars of kept events, of this part or before, that may still overlap others.
     n_events
         Events kept so far, over all symbols.
@@ -52,14 +52,14 @@ class ScanPart:
     final: MergedEvents
     waiting: MergedEvents
     open: MergedEvents
-    told: np.ndarray = field(default_factory=lambda: NOTHING_TOLD)
+    reported: np.ndarray = field(default_factory=lambda: NOTHING_REPORTED)
     n_events: int = 0
 
     @classmethod
     def before_all(cls, n_classes: int, n_events: int = 0) -> ScanPart:
         """Return what is before a symbol's first part."""
         none = MergedEvents.none(n_classes)
-        return cls(none, none, none, NOTHING_TOLD, n_events)
+        return cls(none, none, none, NOTHING_REPORTED, n_events)
 
 
 class ScanParts:
@@ -89,7 +89,7 @@ class ScanParts:
     def write(self, number: int, part: ScanPart) -> None:
         """Keep a finished part."""
         content: dict[str, Any] = {name: events_to_json(getattr(part, name)) for name in ("final", "waiting", "open")}
-        content |= {"told": part.told.tolist(), "n_events": part.n_events}
+        content |= {"told": part.reported.tolist(), "n_events": part.n_events}
         write_atomic(self.folder / PART.format(number), json_bytes(content))
 
     def read(self, number: int) -> ScanPart:
@@ -98,8 +98,8 @@ class ScanParts:
         content = read_json(path, "a scan's part", ADVICE)
         try:
             final, waiting, still = (events_from_json(content[name]) for name in ("final", "waiting", "open"))
-            told = np.array(content["told"], dtype=np.int64).reshape(-1, 2)
-            return ScanPart(final, waiting, still, told, int(content["n_events"]))
+            reported = np.array(content["told"], dtype=np.int64).reshape(-1, 2)
+            return ScanPart(final, waiting, still, reported, int(content["n_events"]))
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidData(f"a scan's part must be intact, but {path} is not ({error}). {ADVICE}") from error
 
@@ -158,7 +158,9 @@ class PartReader:
     spool: LaidOutBars
     live: bool
 
-    def said(self, symbol: int, first: int, last: int, sums_of: SumsOf | None = None) -> tuple[WindowCurves, Bars, int]:
+    def read_windows(
+        self, symbol: int, first: int, last: int, sums_of: SumsOf | None = None
+    ) -> tuple[WindowCurves, Bars, int]:
         """Read the windows at the places `[first, last)` of a symbol; return them, their bars and the bars' place.
 
         `sums_of` gives, for these bars and their place, what their vectors are added to.
@@ -182,10 +184,10 @@ class PartReader:
         if presence is not None:
             return self._present(stretch.symbol, own, stretch.last, presence)
         if self.live:
-            said, _, _ = self.said(stretch.symbol, stretch.first - reach, stretch.last)
-            return self.judging.as_known(said, own)
-        said, _, _ = self.said(stretch.symbol, stretch.first - reach, stretch.last + reach)
-        return self.judging.in_hindsight(said, own)
+            windows, _, _ = self.read_windows(stretch.symbol, stretch.first - reach, stretch.last)
+            return self.judging.as_known(windows, own)
+        windows, _, _ = self.read_windows(stretch.symbol, stretch.first - reach, stretch.last + reach)
+        return self.judging.in_hindsight(windows, own)
 
     def _known_bars(self, stretch: Stretch) -> tuple[int, int]:
         """Return the bars `[first, stop)` that come with a part's windows."""
@@ -211,14 +213,14 @@ class PartReader:
             return sums[0]
 
         last_place = max(stop - n_seen, -1) // stride + 1
-        said, _, place = self.said(symbol, (start - n_seen) // stride, last_place, sums_of)
+        windows, _, place = self.read_windows(symbol, (start - n_seen) // stride, last_place, sums_of)
         vectors, seen = sums[0].means()
         chart, offset = self._chart(symbol, slice(start, stop), vectors, seen, place, stop)
         bar, prob = read_chart(presence, chart, len(self.reader.model.class_names), 0, len(chart))
         known = bar[:, 1] + offset + lag
         # Where no window has a bar, as after a gap, nothing is said of it.
         inside = (known >= first) & (known < stop) & chart.seen[bar].all(axis=1)
-        return self.judging.present_live(said, bar[inside] + offset, prob[inside], known[inside])
+        return self.judging.present_live(windows, bar[inside] + offset, prob[inside], known[inside])
 
     def _present(self, symbol: int, own: slice, last: int, presence: Presence) -> MergedEvents:
         """Return the events of a part that begin at its own bars, by a model that knows where nothing is."""
@@ -234,13 +236,13 @@ class PartReader:
             return sums[0]
 
         first_place, last_place = (need.start - n_seen) // stride, need.stop // stride + 1
-        said, _, place = self.said(symbol, first_place, last_place, sums_of)
+        windows, _, place = self.read_windows(symbol, first_place, last_place, sums_of)
         vectors, seen = sums[0].means()
         chart, offset = self._chart(symbol, need, vectors, seen, place)
         bar, prob = read_chart(
             presence, chart, len(self.reader.model.class_names), own.start - offset, own.stop - offset
         )
-        return self.judging.present(said, bar + offset, prob)
+        return self.judging.present(windows, bar + offset, prob)
 
     def _chart(
         self,
@@ -343,7 +345,7 @@ def _as_bars_come(model: ModelFile, options: ScanOptions) -> ModelFile:
 # What proposals of neighbouring parts of a scan do to each other, settled part by part in their order.
 
 
-def settle(
+def finish_part(
     reading: PartReader, plan: list[Stretch], number: int, found: MergedEvents, last: ScanPart | None
 ) -> ScanPart:
     """Settle what a part proposes; `last` is the part before it, None for the first."""
@@ -354,11 +356,11 @@ def settle(
     sliding, window_bars, judging = reader.sliding, reader.n_bars, reading.judging
     stop = stretch.last * sliding.stride
     if reading.live:
-        found = not_yet_told(found, last.told, judging.max_overlap)
-        return known_part(found, last, stop - window_bars)
+        found = unreported(found, last.reported, judging.max_overlap)
+        return live_part(found, last, stop - window_bars)
     n_bars = reading.spool.n_bars[stretch.symbol]
     is_last = stretch.last == sliding.n_places(n_bars, window_bars)
-    return settled_part(found, last, n_bars if is_last else stop, judging.max_overlap)
+    return hindsight_part(found, last, n_bars if is_last else stop, judging.max_overlap)
 
 
 def scan_held(reading: PartReader, name: str) -> Iterator[Events]:
@@ -367,7 +369,7 @@ def scan_held(reading: PartReader, name: str) -> Iterator[Events]:
     counted_windows(reading, plan, name)
     last = None
     for number, stretch in enumerate(plan):
-        last = settle(reading, plan, number, reading.proposed(stretch), last)
+        last = finish_part(reading, plan, number, reading.proposed(stretch), last)
         if len(last.final):
             yield timed(last.final, stretch.symbol, reading)
 
@@ -390,13 +392,13 @@ def timed(found: MergedEvents, symbol: int, reading: PartReader) -> Events:
     return events_of(found, reading.spool.read(symbol, first, last + 1), reading.reader.model.class_names, first)
 
 
-def settled_part(found: MergedEvents, before: ScanPart, horizon: int, max_overlap: float) -> ScanPart:
+def hindsight_part(found: MergedEvents, before: ScanPart, horizon: int, max_overlap: float) -> ScanPart:
     """Settle what no window that begins at `horizon` or later can change; the rest is left open."""
     found = MergedEvents.joined([before.open, found])
-    kept, still = suppress(found, before.told, max_overlap, horizon)
+    kept, still = suppress(found, before.reported, max_overlap, horizon)
     # Of the events reported, those that an open or a coming one may overlap are all that the next part must know.
     reach = min(horizon, int(found.bar[still, 0].min(initial=horizon)))
-    told = np.concatenate([before.told, found.bar[kept]])
+    reported = np.concatenate([before.reported, found.bar[kept]])
     ready = MergedEvents.joined([before.waiting, found.take(np.flatnonzero(kept))])
     ready = ready.take(np.lexsort((ready.bar[:, 1], ready.bar[:, 0])))
     # Only what begins before all that may still come is in its place.
@@ -406,12 +408,14 @@ def settled_part(found: MergedEvents, before: ScanPart, horizon: int, max_overla
         ready.take(rows[:n_final]),
         ready.take(rows[n_final:]),
         found.take(np.flatnonzero(still)),
-        told[told[:, 1] >= reach],
+        reported[reported[:, 1] >= reach],
         before.n_events + int(kept.sum()),
     )
 
 
-def known_part(found: MergedEvents, before: ScanPart, reach: int) -> ScanPart:
+def live_part(found: MergedEvents, before: ScanPart, reach: int) -> ScanPart:
     """Events as they became known, with the bars that events to come, which begin at `reach` or later, may overlap."""
-    told = np.concatenate([before.told, found.bar])
-    return replace(before, final=found, told=told[told[:, 1] >= reach], n_events=before.n_events + len(found))
+    reported = np.concatenate([before.reported, found.bar])
+    return replace(
+        before, final=found, reported=reported[reported[:, 1] >= reach], n_events=before.n_events + len(found)
+    )

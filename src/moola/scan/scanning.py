@@ -24,7 +24,7 @@ from moola.models.model_files import read_model
 from moola.options.scan_options import ScanOptions
 from moola.provenance.learned_times import compare_with_bars, seen_among
 from moola.scan.follow_state import STATE, folder_of
-from moola.scan.parts import PartReader, ScanParts, counted_windows, propose, reader_and_judging, settle, timed
+from moola.scan.parts import PartReader, ScanParts, counted_windows, finish_part, propose, reader_and_judging, timed
 from moola.scan.window_reading import Stretch, stretches
 from moola.tables.bar_table import SpooledBars, spool_bars, symbol_interval_us
 from moola.tables.event_table import HINDSIGHT, Events, events_of, write_event_pieces
@@ -46,7 +46,7 @@ class Scan:
     def __init__(self, options: ScanOptions) -> None:
         options.check()
         assert options.bars is not None
-        _keep_what_was_told(options)
+        _refuse_replacing_record(options)
         self.options = options
         self.reader, self.judging = reader_and_judging(read_model(options.model), options)
         self.parts = ScanParts(options.output, self._deciding(options.bars))
@@ -85,17 +85,19 @@ class Scan:
         read = np.cumsum(counts.by_part)
         with closing(self._proposals(n_done)) as proposals:
             for number, found in in_order(proposals, n_done):
-                part = settle(self.reading, self.plan, number, found, self.parts.read(number - 1) if number else None)
+                part = finish_part(
+                    self.reading, self.plan, number, found, self.parts.read(number - 1) if number else None
+                )
                 self.parts.write(number, part)
                 on_part(int(read[number]), counts.n_windows, part.n_events)
-        said: Counter[str] = Counter()
+        n_by_class: Counter[str] = Counter()
         training = self.reader.model.training
         n_cut, n_learned = 0, 0
 
         def counted() -> Iterator[Events]:
             nonlocal n_cut, n_learned
             for events in self.events():
-                said.update(np.array(self.class_names)[events.class_prob.argmax(axis=1)].tolist())
+                n_by_class.update(np.array(self.class_names)[events.class_prob.argmax(axis=1)].tolist())
                 n_cut += int(events.cut.sum())
                 n_learned += int(self.learned(events).sum())
                 yield events
@@ -104,9 +106,9 @@ class Scan:
         return (
             {
                 "output": str(self.options.output),
-                "n_events": said.total(),
+                "n_events": n_by_class.total(),
                 "n_cut": n_cut,
-                "predicted": dict(sorted(said.items())),
+                "predicted": dict(sorted(n_by_class.items())),
                 "min_prob": float(self.judging.min_prob),
                 "event_prob": self.reader.event_prob,
                 "n_bars": sum(self.spool.n_bars),
@@ -122,7 +124,7 @@ class Scan:
             | counts.as_dict()
         )
 
-    def settled(self) -> Iterator[tuple[int, MergedEvents]]:
+    def final_events(self) -> Iterator[tuple[int, MergedEvents]]:
         """Yield each part's events with their symbol, after `run`, in the order of the output."""
         for number, stretch in enumerate(self.plan):
             if len(found := self.parts.read(number).final):
@@ -130,7 +132,7 @@ class Scan:
 
     def events(self) -> Iterator[Events]:
         """Yield each part's events with their times, after `run`, in the order of the output."""
-        for symbol, found in self.settled():
+        for symbol, found in self.final_events():
             yield timed(found, symbol, self.reading)
 
     @property
@@ -171,7 +173,7 @@ class Scan:
         return files | chosen | own
 
 
-def _keep_what_was_told(options: ScanOptions) -> None:
+def _refuse_replacing_record(options: ScanOptions) -> None:
     """Refuse to replace a record of events as they became known, which no later scan gives back.
 
     Raises
@@ -241,7 +243,9 @@ def pictures(scan: Scan, limit: int) -> Iterator[EventPicture]:
         event, symbol = events.take(np.array([row])), int(symbols[row])
         start, end = (int(bar) for bar in event.bar[0])
         reach = sliding.reach(n_bars) + 1
-        near, bars, offset = scan.reading.said(symbol, start // sliding.stride - reach, end // sliding.stride + reach)
+        near, bars, offset = scan.reading.read_windows(
+            symbol, start // sliding.stride - reach, end // sliding.stride + reach
+        )
         first, last, _ = seen_by(near.first_bar, event.bar, near.n_seen, near.zone)
         if event.known_bar[0] != HINDSIGHT:
             last = np.minimum(last, np.searchsorted(near.first_bar + near.n_seen - 1, event.known_bar, side="right"))
@@ -276,7 +280,7 @@ def pictures(scan: Scan, limit: int) -> Iterator[EventPicture]:
 def most_probable(scan: Scan, limit: int) -> tuple[np.ndarray, MergedEvents]:
     """Return the most probable events of all parts with their symbols; ties go to the earlier symbol, then bar."""
     symbols, best = np.zeros(0, dtype=np.int64), MergedEvents.none(len(scan.class_names))
-    for symbol, found in scan.settled():
+    for symbol, found in scan.final_events():
         symbols = np.concatenate([symbols, np.full(len(found), symbol)])
         best = MergedEvents.joined([best, found])
         rank = np.lexsort((best.bar[:, 1], best.bar[:, 0], symbols, -best.event_prob))[:limit]
@@ -337,9 +341,9 @@ def overview(scan: Scan, max_bars: int, about: Sequence[str] = ()) -> Overview:
     first = [max(n_bars - each, 0) for n_bars in scan.spool.n_bars]
     found = [MergedEvents.none(len(scan.class_names)) for _ in first]
     n_events = 0
-    for symbol, settled in scan.settled():
-        n_events += len(settled)
-        inside = settled.take(np.flatnonzero(np.minimum(settled.low[:, 0], settled.bar[:, 0]) >= first[symbol]))
+    for symbol, final in scan.final_events():
+        n_events += len(final)
+        inside = final.take(np.flatnonzero(np.minimum(final.low[:, 0], final.bar[:, 0]) >= first[symbol]))
         found[symbol] = MergedEvents.joined([found[symbol], inside])
     return Overview(
         scan.options.bars.name,

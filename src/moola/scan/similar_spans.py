@@ -321,10 +321,10 @@ def _run_of(bars: Bars, at: tuple[int, int], encoder: EncoderFile) -> tuple[int,
             "Give rows of its first and last bar."
         )
     if not SHORTEST_BARS <= n_bars <= most:
-        way_on = "Mark more bars." if n_bars < SHORTEST_BARS else "Mark fewer, or search coarser bars."
+        advice = "Mark more bars." if n_bars < SHORTEST_BARS else "Mark fewer, or search coarser bars."
         raise WrongUsage(
             f"a marked span must have {SHORTEST_BARS} to {most} bars (as many as the encoder reads at a time), but it "
-            f"has {n_bars}. {way_on}"
+            f"has {n_bars}. {advice}"
         )
     runs = runs_of(bars, most)
     home = next((run for run in runs if run[0] <= first and last < run[1]), None)

@@ -14,7 +14,14 @@ from moola.core.features import relative_features
 from moola.core.windows import cut_windows, take_windows
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.pointer_metrics import HIT_BARS
-from moola.fit.predicting import BarVectors, decode, heard, read_windows_both_ways, vectors_heard, zone_of
+from moola.fit.predicting import (
+    BarVectors,
+    decode,
+    read_windows_both_ways,
+    recorded_vectors,
+    trusted_zone,
+    vectors_by_orientation,
+)
 from moola.models.model_files import ModelFile
 from moola.models.presence_part import PROBABILITY, RANK
 from moola.tables.bar_table import LaidOutBars, symbol_gap_s, symbol_interval_us
@@ -55,7 +62,7 @@ class WindowReader:
     @property
     def zone(self) -> tuple[int, int]:
         """Bars of a window in which its pointers are trusted: the inner zone, as far as the model sees it."""
-        return zone_of(self.model)
+        return trusted_zone(self.model)
 
     @property
     def event_prob(self) -> str:
@@ -86,10 +93,10 @@ class WindowReader:
             rows = cut.first_bar[i : i + self.sliding.batch_windows]
             # Features look back only, so those of the bars that the model sees need no others.
             features = relative_features(take_windows(bars.ohlc, rows, self.n_bars))
-            with heard(self.model.network.encoder) as vectors:
+            with recorded_vectors(self.model.network.encoder) as vectors:
                 logits, curves = read_windows_both_ways(self.model, features, self.device)
             if sums is not None:
-                sums.add(rows, vectors_heard(vectors, len(rows), self.model))
+                sums.add(rows, vectors_by_orientation(vectors, len(rows), self.model))
             assert curves is not None
             pair, _ = decode(curves, len(curves), self.model.length_weight)
             pieces.append((curves, calibrated(logits, self.model.temperature), pair))
@@ -105,34 +112,34 @@ class Judging:
     max_overlap: float
     min_windows: int
 
-    def in_hindsight(self, said: WindowCurves, own: slice) -> MergedEvents:
+    def in_hindsight(self, windows: WindowCurves, own: slice) -> MergedEvents:
         """Evaluate what windows that begin at the bars of `own` propose; they may overlap still."""
-        found = merge_windows(said, _begin_in(said, own), HIT_BARS)
+        found = merge_windows(windows, _begin_in(windows, own), HIT_BARS)
         return found.take(np.flatnonzero(found.event_prob >= self.min_prob))
 
-    def present(self, said: WindowCurves, bar: np.ndarray, prob: np.ndarray) -> MergedEvents:
+    def present(self, windows: WindowCurves, bar: np.ndarray, prob: np.ndarray) -> MergedEvents:
         """Judge candidates with the probability of each class that a person would have marked them so.
 
         Windows say where their ends are and how sure that is; a candidate that no window has is left out.
         """
-        first, last, cut = seen_by(said.first_bar, bar, said.n_seen, said.zone)
+        first, last, cut = seen_by(windows.first_bar, bar, windows.n_seen, windows.zone)
         rows = np.flatnonzero((prob.max(axis=1, initial=0.0) >= self.min_prob) & (last > first))
-        found = judge(said, bar[rows], first[rows], last[rows], cut[rows], HIT_BARS)
+        found = judge(windows, bar[rows], first[rows], last[rows], cut[rows], HIT_BARS)
         prob = prob[rows]
         total = np.maximum(prob.sum(axis=1, keepdims=True), np.finfo(float).tiny)
         return replace(found, event_prob=prob.max(axis=1, initial=0.0), class_prob=prob / total)
 
     def present_live(
-        self, said: WindowCurves, bar: np.ndarray, prob: np.ndarray, known_bar: np.ndarray
+        self, windows: WindowCurves, bar: np.ndarray, prob: np.ndarray, known_bar: np.ndarray
     ) -> MergedEvents:
         """The same as each event becomes known, by windows that were complete then; in the order of that."""
-        n_seen = said.n_seen
-        first = np.searchsorted(said.first_bar, bar[:, 1] - n_seen + 1, side="left")
-        complete = np.searchsorted(said.first_bar, known_bar - n_seen + 1, side="right")
-        last = np.minimum(np.searchsorted(said.first_bar, bar[:, 0], side="right"), complete)
+        n_seen = windows.n_seen
+        first = np.searchsorted(windows.first_bar, bar[:, 1] - n_seen + 1, side="left")
+        complete = np.searchsorted(windows.first_bar, known_bar - n_seen + 1, side="right")
+        last = np.minimum(np.searchsorted(windows.first_bar, bar[:, 0], side="right"), complete)
         rows = np.flatnonzero((prob.max(axis=1, initial=0.0) >= self.min_prob) & (last > first))
         # That no window has the whole event in its inner zone yet is no cut.
-        found = judge(said, bar[rows], first[rows], last[rows], np.zeros(len(rows), dtype=bool), HIT_BARS)
+        found = judge(windows, bar[rows], first[rows], last[rows], np.zeros(len(rows), dtype=bool), HIT_BARS)
         prob = prob[rows]
         total = np.maximum(prob.sum(axis=1, keepdims=True), np.finfo(float).tiny)
         found = replace(
@@ -140,13 +147,13 @@ class Judging:
         )
         return found.take(np.lexsort((found.bar[:, 1], found.bar[:, 0], -found.event_prob, found.known_bar)))
 
-    def as_known(self, said: WindowCurves, own: slice) -> MergedEvents:
+    def as_known(self, windows: WindowCurves, own: slice) -> MergedEvents:
         """Find the events that can be reported with the windows that begin at the bars of `own`."""
-        return live_events(said, _begin_in(said, own), HIT_BARS, self.min_prob, self.min_windows)
+        return live_events(windows, _begin_in(windows, own), HIT_BARS, self.min_prob, self.min_windows)
 
 
-def _begin_in(said: WindowCurves, own: slice) -> np.ndarray:
-    return (said.first_bar >= own.start) & (said.first_bar < own.stop)
+def _begin_in(windows: WindowCurves, own: slice) -> np.ndarray:
+    return (windows.first_bar >= own.start) & (windows.first_bar < own.stop)
 
 
 # What a scan will read, counted before it reads: windows, gaps inside and between them, bars that none has.

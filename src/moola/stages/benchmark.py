@@ -10,7 +10,8 @@ from typing import Any
 from moola.core.bars import utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.files import json_bytes, read_json, sha256_file, write_atomic
-from moola.fit.processes import OnFit, run_jobs
+from moola.fit.jobs import ADVICE, run_missing
+from moola.fit.processes import OnFit
 from moola.models.references import AEON_PEERS, LEARNERS, PEERS, require_aeon
 from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import recorded_options
@@ -24,14 +25,11 @@ from moola.stages.benchmark_fits import (
     network_job,
     of_class,
     paired,
-    read_fit,
-    read_fit_predictions,
     reference_job,
     run_fit,
     spread,
 )
 from moola.stages.benchmark_networks import (
-    ADVICE,
     Arm,
     EncoderJob,
     SeenBars,
@@ -174,7 +172,7 @@ def standings(
         of_draw: dict[int, list[FitJob]] = {}
         for job in mine:
             of_draw.setdefault(job.draw.number, []).append(job)
-        records = {number: [read_fit(job) for job in fits] for number, fits in of_draw.items()}
+        records = {number: [job.read_record() for job in fits] for number, fits in of_draw.items()}
         seeds = sorted({job.seed for job in mine})
         told = {
             "model": name,
@@ -191,7 +189,7 @@ def standings(
         rows.append({"name": name, "averaged": False, **told, **_over_draws(by_draw), **each})
         if len(seeds) > 1:
             by_draw = {
-                number: of_class(figures_of(average([read_fit_predictions(job) for job in fits])), options.positive)
+                number: of_class(figures_of(average([job.read()[0] for job in fits])), options.positive)
                 for number, fits in of_draw.items()
             }
             together = {key: spread(values) for key, values in seconds.items()}
@@ -257,12 +255,9 @@ def benchmark(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
     if options.bars is not None and any(arm.needs_bars for arm in wanted):
         seen = cut_bars(options, boundary_us(options, min(draw.first_judged_us for draw in draws)))
     encoders = _encoders(options, wanted, seen)
-    open_encoders = list({job.digest: job for job in encoders.values() if not job.done}.values())
+    run_missing(run_encoder, list({job.digest: job for job in encoders.values()}.values()), options, on_fit)
     jobs = _fit_jobs(options, arms, draws, encoders, seen)
-    open_jobs = [job for job in jobs if not job.done]
-    n_done = len(jobs) - len(open_jobs)
-    run_jobs(run_encoder, [(job,) for job in open_encoders], options.processes, on_fit, engine=options.engine)
-    run_jobs(run_fit, [(job,) for job in open_jobs], options.processes, on_fit, n_done, options.engine)
+    n_done = run_missing(run_fit, jobs, options, on_fit)
     rows = standings(jobs, options, encoders)
     result = {
         **_record(options, draws, seen),

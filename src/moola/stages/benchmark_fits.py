@@ -1,18 +1,10 @@
-"""One fit of a benchmark, kept as files of its own, and its figures over draws.
-
-The record is written last and names all that decided the fit by a digest, so that an interrupted benchmark continues
-with what is missing, and a changed option or file is fitted again.
-"""
+"""One fit of a benchmark, kept as files of its own, and its figures over draws."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,21 +15,18 @@ from moola.core.expansions import ENDS
 from moola.evaluation import class_metrics, pointer_metrics
 from moola.evaluation.class_metrics import Metric
 from moola.evaluation.pointer_metrics import HIT_BARS
-from moola.files import json_bytes, read_json, sha256_file, write_atomic
-from moola.fit.inputs import gather
-from moola.fit.predicting import predict
+from moola.fit.jobs import KeptFit, fit_job, read_job
+from moola.fit.predicting import predict_new
 from moola.fit.reference_fits import class_numbers, with_common_pointers
-from moola.models.model_files import BASE_NAME, each_encoder, encoder_sha256, read_encoder, read_model
+from moola.models.model_files import ModelFile, each_encoder, encoder_sha256, read_encoder
 from moola.models.references import LEARNERS, PEERS
 from moola.models.sealed import digest
 from moola.options.study_options import BenchmarkOptions
-from moola.options.training_options import PredictOptions, TrainOptions
+from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import seen_among
-from moola.runs import run_store, tracking
 from moola.stages.benchmark_draws import Draw
-from moola.stages.benchmark_networks import ADVICE, Arm, EncoderJob, SeenBars, deciding, with_bars
-from moola.stages.train import train
-from moola.tables.prediction_table import Predictions, read_predictions, write_predictions
+from moola.stages.benchmark_networks import Arm, EncoderJob, SeenBars, deciding, with_bars
+from moola.tables.prediction_table import Predictions
 from moola.tables.window_file import read_windows
 from moola.training.device import prepare_device
 from moola.training.loop import epoch_lines
@@ -130,50 +119,23 @@ def paired(
     return found
 
 
-LENGTHS = "length_weight"
 PART = "new"
 
 
 @dataclass(frozen=True)
-class FitJob:
+class FitJob(KeptFit):
     """What one fit is of, and where its files are; `options` is None for references and peers."""
 
-    folder: Path
     model: str
     draw: Draw
     seed: int
     window_bars: int
     options: TrainOptions | None
-    digest: str
 
     @property
     def name(self) -> str:
         """Name of its files: model, draw, seed, and what decided it."""
         return f"{self.model}-d{self.draw.number}-s{self.seed}-{self.digest[:8]}"
-
-    @property
-    def predictions(self) -> Path:
-        """Predictions of the evaluated windows."""
-        return self.folder / "fits" / f"{self.name}.parquet"
-
-    @property
-    def record(self) -> Path:
-        """Figures and times, written last."""
-        return self.folder / "fits" / f"{self.name}.json"
-
-    @property
-    def done(self) -> bool:
-        """Return whether the fit is over, of this very digest, and its predictions unaltered.
-
-        A network's fit of before its record said how its curves are decoded is fitted again.
-        """
-        if not (self.record.is_file() and self.predictions.is_file()):
-            return False
-        said = read_fit(self)
-        tells_lengths = self.options is None or LENGTHS in said
-        return (
-            tells_lengths and said.get("digest") == self.digest and said.get("sha256") == sha256_file(self.predictions)
-        )
 
 
 def network_job(
@@ -181,24 +143,20 @@ def network_job(
 ) -> FitJob:
     """Return the fit of an arm. An encoder that is still to be pretrained counts by its digest."""
     given: dict[str, Any] = {"device": options.device, **with_bars(arm.train, seen)}
-    # A fit runs in a folder of its own.
-    given = {
-        key: value.absolute() if isinstance(value, Path) and value != BASE_NAME else value
-        for key, value in given.items()
-    }
-    named = tuple(one if one == BASE_NAME else one.absolute() for one in each_encoder(given.get("pretrained_encoder")))
+    named = each_encoder(given.get("pretrained_encoder"))
     beside = encoder_sha256(named) if encoder is not None else None
     if encoder is not None:
-        named += (encoder.options.output.absolute(),)
+        named += (encoder.options.output,)
     if named:
         given["pretrained_encoder"] = named if len(named) > 1 else named[0]
     # A grid on many draws reads few windows twice; what its processes have in common they keep in memory.
     given.setdefault("cache", False)
     settings = TrainOptions(
-        data=draw.data.absolute(),
-        split=draw.split.absolute(),
+        data=draw.data,
+        split=draw.split,
         window_bars=options.window_bars,
         threads=1,
+        save_run=False,
         seed=seed,
         **given,
     )
@@ -208,13 +166,13 @@ def network_job(
         known["beside"] = beside
     without = ("data", "split", "resume", "save_run", "cache", *(["pretrained_encoder"] if encoder is not None else []))
     key = digest(known | {f"train.{name}": text for name, text in deciding(settings, without).items()})
-    return FitJob(options.output, arm.name, draw, seed, options.window_bars, settings, key)
+    return FitJob(options.output, arm.name, draw, seed, options.window_bars, settings, digest=key)
 
 
 def reference_job(options: BenchmarkOptions, name: str, draw: Draw, seed: int) -> FitJob:
     """Return the fit of a cheap reference or a peer."""
     key = digest({"model": name, "seed": seed, **_decided(draw)})
-    return FitJob(options.output, name, draw, seed, options.window_bars, None, key)
+    return FitJob(options.output, name, draw, seed, options.window_bars, None, digest=key)
 
 
 def _decided(draw: Draw) -> dict[str, Any]:
@@ -225,10 +183,7 @@ def run_fit(job: FitJob) -> str:
     """Do one fit, evaluate it and write its files; returns its name."""
     with threadpool_limits(1):
         done = _fit_reference(job) if job.options is None else _fit_network(job, job.options)
-    write_predictions(job.predictions, done.predictions)
     record = {
-        "digest": job.digest,
-        "sha256": sha256_file(job.predictions),
         "model": job.model,
         "draw": job.draw.number,
         "seed": job.seed,
@@ -239,12 +194,13 @@ def run_fit(job: FitJob) -> str:
         "figures": figures_of(done.predictions),
         **done.told,
     }
-    write_atomic(job.record, json_bytes(record))
+    job.keep(done.predictions, done.model, record)
     return job.name
 
 
 @dataclass(frozen=True)
 class _Done:
+    model: ModelFile | None
     predictions: Predictions
     fit_s: float
     predict_s: float
@@ -267,58 +223,24 @@ def _fit_reference(job: FitJob) -> _Done:
     rows = np.arange(len(judged))
     part = np.full(len(rows), PART, dtype=object)
     predictions = with_common_pointers(prob, mine, judged, mine.classes, rows, part)
-    return _Done(predictions, fitted - begun, ended - fitted, {"leaks": []})
+    return _Done(None, predictions, fitted - begun, ended - fitted, {"leaks": []})
 
 
 def _fit_network(job: FitJob, options: TrainOptions) -> _Done:
-    """Train as `moola train` does, in a folder of its own, and let the model file predict as `moola predict` does."""
-    judged = job.draw.judged.absolute()
-    with (
-        tempfile.TemporaryDirectory(prefix="moola-fit-") as place,
-        contextlib.chdir(place),
-        tracking.paused(),
-        _own_leak_rule(),
-    ):
-        begun = time.monotonic()
-        run = train(options, epoch_lines(f"fit {job.name}"), judged_elsewhere=True)
-        fitted = time.monotonic()
-        asked = PredictOptions(
-            model=Path(run["run"]) / run_store.MODEL,
-            data=judged,
-            output=Path(run_store.PREDICTIONS),
-            window_bars=options.window_bars,
-            device=options.device,
-            threads=1,
-        )
-        predict(asked)
-        ended = time.monotonic()
-        predictions, lengths = read_predictions(asked.output), read_model(asked.model).length_weight
+    """Fit as `moola train` does, and predict as `moola predict` does."""
+    begun = time.monotonic()
+    fit = read_job(options, judged_elsewhere=True)
+    done = fit_job(fit, epoch_lines(f"fit {job.name}"))
+    fitted = time.monotonic()
+    predictions, _ = predict_new(done.model, read_windows(job.draw.judged, options.window_bars), fit.device)
+    ended = time.monotonic()
     told = {
-        LENGTHS: None if lengths is None else lengths.tolist(),
         "leaks": _seen_by(options, predictions),
-        "epochs_run": run["epochs_run"],
-        "best_epoch": run["best_epoch"],
-        "device": run["device"],
+        "epochs_run": done.state.epoch,
+        "best_epoch": done.state.best_epoch,
+        "device": fit.device.type,
     }
-    return _Done(predictions, fitted - begun, ended - fitted, told)
-
-
-@contextlib.contextmanager
-def _own_leak_rule() -> Iterator[None]:
-    """Leave out what `train` warns of an encoder that saw val windows: here it may, and the page says so.
-
-    What counts here is whether it saw evaluated windows, which `train` does not know of.
-    """
-    speaker = logging.getLogger(gather.__module__)
-
-    def other(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("Not leak-proof: the encoder")
-
-    speaker.addFilter(other)
-    try:
-        yield
-    finally:
-        speaker.removeFilter(other)
+    return _Done(done.model, predictions, fitted - begun, ended - fitted, told)
 
 
 def _seen_by(options: TrainOptions, judged: Predictions) -> list[str]:
@@ -332,13 +254,3 @@ def _seen_by(options: TrainOptions, judged: Predictions) -> list[str]:
     if not seen.any():
         return []
     return [f"the encoder was pretrained on times of {int(seen.sum())} of {len(judged)} evaluated windows"]
-
-
-def read_fit(job: FitJob) -> dict[str, Any]:
-    """Return the record of a finished fit."""
-    return read_json(job.record, "the record of a fit", ADVICE)
-
-
-def read_fit_predictions(job: FitJob) -> Predictions:
-    """Return what a finished fit predicted, with what its curves are decoded by."""
-    return read_predictions(job.predictions).decoded_with(read_fit(job).get(LENGTHS))

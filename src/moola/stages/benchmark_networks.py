@@ -17,7 +17,8 @@ import polars as pl
 from moola import __version__
 from moola.core.bars import bar_lengths_us, utc_text
 from moola.errors import InvalidData, OperationFailed, WrongUsage
-from moola.files import json_bytes, read_json, safe_name, sha256_file, write_atomic
+from moola.files import safe_name, sha256_file
+from moola.fit.jobs import is_kept, keep_record
 from moola.models.model_files import BASE_NAME, each_encoder, encoder_path
 from moola.models.references import LEARNERS, PEERS
 from moola.models.sealed import digest
@@ -160,9 +161,6 @@ def require_known(models: tuple[str, ...], arms: Mapping[str, Arm]) -> None:
         raise WrongUsage(f"--models must name each model once, but they are {', '.join(models) or 'none'}.")
 
 
-ADVICE = "Run the benchmark again."
-
-
 @dataclass(frozen=True)
 class SeenBars:
     """The bars that may be seen, in a file of their own, and the time that they end before."""
@@ -187,10 +185,7 @@ class EncoderJob:
     @property
     def done(self) -> bool:
         """Return whether the encoder is there, of these options and unaltered."""
-        if not (self.record.is_file() and self.options.output.is_file()):
-            return False
-        said = read_json(self.record, "the record of an encoder", ADVICE)
-        return said.get("digest") == self.digest and said.get("sha256") == sha256_file(self.options.output)
+        return is_kept(self.record, self.options.output, self.digest)
 
 
 def boundary_us(options: BenchmarkOptions, first_judged_us: int) -> int:
@@ -285,12 +280,12 @@ def deciding(options: Any, without: Iterable[str]) -> dict[str, str]:
     """Return options as text, a file by its content: what an encoder or a fit depends on."""
     values = {field.name: getattr(options, field.name) for field in fields(options)}
     if (named := values.get("pretrained_encoder")) is not None:
-        files = [_told(encoder_path(one)) for one in each_encoder(named)]
+        files = [_text(encoder_path(one)) for one in each_encoder(named)]
         values["pretrained_encoder"] = "+".join(files)
-    return {key: _told(value) for key, value in values.items() if key not in without}
+    return {key: _text(value) for key, value in values.items() if key not in without}
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     return sha256_file(value) if isinstance(value, Path) and value.is_file() else str(value)
 
 
@@ -299,13 +294,11 @@ def run_encoder(job: EncoderJob) -> str:
     started = time.monotonic()
     result = pretrain(job.options, epoch_lines(f"encoder {job.name}"))
     said = {
-        "digest": job.digest,
-        "sha256": sha256_file(job.options.output),
         "seconds": time.monotonic() - started,
         "options": {key: str(value) for key, value in asdict(job.options).items()},
         "time_range": result["time_range"],
         "n_train_windows": result["n_train_windows"],
         "val_loss": result["val_loss"],
     }
-    write_atomic(job.record, json_bytes(said))
+    keep_record(job.record, job.options.output, job.digest, said)
     return job.name

@@ -21,7 +21,7 @@ from moola.evaluation.comparisons import (
 from moola.evaluation.pointer_metrics import hit_at
 from moola.options.option_fields import RUNS_ROOT
 from moola.options.study_options import CompareOptions
-from moola.runs import run_store, tracking
+from moola.runs import run_store
 from moola.stages.cv_gate import find_cv, is_cv
 from moola.stages.evaluate import judged_predictions
 from moola.tables.frames import write_frame
@@ -91,7 +91,7 @@ def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
     _correct(rows)
     if options.output is not None:
         write_frame(options.output, pl.DataFrame(rows))
-    result = {
+    return {
         "baseline": baseline.name,
         "part": str(base.part[0]),
         "n_windows": len(labelled),
@@ -101,21 +101,6 @@ def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
         "best": min(others, key=lambda one: _brier_of(rows, one.name)).name,
         "rows": rows,
     }
-    params = {key: value for key, value in result.items() if key != "rows"} | {"names": wanted, "seed": options.seed}
-    tracking.track_run("compare", baseline.name, params, _figures(rows), {}, {"compare.json": result})
-    return result
-
-
-def _figures(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return values and differences apart: a row's interval and p are of its difference."""
-    values = {f"{row['name']} {row['metric']}": {"value": row["value"]} for row in rows}
-    fields = ("low", "high", "detectable", "p", "p_holm")
-    differences = {
-        f"{row['name']} {row['metric']}_difference": {"value": row["difference"]} | {key: row[key] for key in fields}
-        for row in rows
-        if row["difference"] is not None
-    }
-    return values | differences
 
 
 def _same_windows(one: Contestant, other: Contestant) -> None:

@@ -20,6 +20,7 @@ from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.evaluation.gates import judge
 from moola.evaluation.trust import trust
 from moola.files import sha256_file
+from moola.fit.jobs import run_missing
 from moola.fit.processes import OnFit
 from moola.leakcheck.checking import leakcheck
 from moola.models.model_files import each_encoder, encoder_sha256, read_encoder
@@ -39,7 +40,7 @@ from moola.stages.cv_pooling import (
     paths,
     pool,
     read_fit,
-    run_grid,
+    run_task,
     seedless,
     single_windows,
     tasks_of,
@@ -132,10 +133,10 @@ def _cross_validate(
     folds = _folds(options, table)
     _write_folds(options, run.folder, folds, table, data_sha256)
     controls = run_controls(options, run.folder, len(folds))
-    tasks = tasks_of(options, run.folder, len(folds))
+    tasks = tasks_of(options, run.folder, len(folds), run.read(run_store.CONFIG)["digest"])
     if options.pretrain_bars is not None:
         _pretrain(options, run.folder, len(folds))
-    run_grid(options, tasks, on_fit)
+    run_missing(run_task, tasks, options, on_fit, (options,))
     pooled = pool_fits(tasks, options.model, 1.0, options.calibration)
     references = {name: pool_fits(tasks, name, 1.0) for name in REFERENCES}
     metrics = summarise(options, pooled, references, tasks, folds) | {"controls": controls}

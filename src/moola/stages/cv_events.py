@@ -22,6 +22,7 @@ from moola.core.spans import Spans, place_spans, window_bars_for
 from moola.errors import InvalidData, WrongUsage
 from moola.evaluation.event_figures import AP_CLASS, event_metric_table
 from moola.files import sha256_file
+from moola.fit.jobs import fit_job, read_job
 from moola.fit.processes import OnFit
 from moola.models.model_files import read_model, write_model
 from moola.models.sealed import digest
@@ -35,7 +36,6 @@ from moola.options.training_options import TrainOptions
 from moola.runs import run_store
 from moola.scan.scanning import Scan
 from moola.stages import judge_events, make_tables
-from moola.stages.train import fit_model
 from moola.tables.bar_table import read_bars
 from moola.tables.frames import write_frame
 from moola.tables.span_file import (
@@ -197,7 +197,7 @@ def _run_fold(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> Non
     )
     split = SplitOptions(data=files["windows.parquet"], output=files["split.json"], test=0.0, window_bars=window_bars)
     make_tables.split(split)
-    model = fit_model(
+    job = read_job(
         TrainOptions(
             data=files["windows.parquet"],
             split=files["split.json"],
@@ -208,7 +208,7 @@ def _run_fold(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> Non
             window_bars=window_bars,
         )
     )
-    write_model(folder / MODEL_OF_FOLD, model)
+    write_model(folder / MODEL_OF_FOLD, fit_job(job).model)
     _scan_block(options, chart, fold, folder)
 
 

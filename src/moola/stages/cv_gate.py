@@ -23,11 +23,14 @@ from moola.evaluation.class_metrics import brier
 from moola.evaluation.comparisons import corrected_resampled_t
 from moola.evaluation.figures import TrainingFacts
 from moola.evaluation.gates import judge
+from moola.files import same_place
 from moola.models.references import REFERENCES
 from moola.options.judging_options import GateOptions
+from moola.options.option_fields import RUNS_ROOT
 from moola.options.study_options import CV_ROOT
 from moola.runs import run_store
 from moola.stages.cv_pooling import FitTask, pool, read_fit
+from moola.stages.evaluate import gate_and_remember
 from moola.tables.prediction_table import Predictions, read_predictions
 
 SEED_SHARE = 0.8
@@ -49,10 +52,17 @@ def worst(judgements: list[Judgement]) -> Judgement:
     return max(judgements, key=lambda one: RANK[one.verdict])
 
 
-def is_cv(name: str) -> bool:
-    """Return whether a name is of a cv's folder and not of a run's."""
-    last = name.rstrip("/").rpartition("/")[2]
-    return "-cv_" in last
+def is_cv(name: str | Path) -> bool:
+    """Return whether a name is of a cv and not of a run: a folder in the one of cvs, or an id that is there."""
+    path = Path(name)
+    if path.parent != Path("."):
+        return same_place(path.parent, CV_ROOT)
+    return (CV_ROOT / run_store.full_name(path.name, (RUNS_ROOT, CV_ROOT))).is_dir()
+
+
+def gate_named(options: GateOptions) -> dict[str, Any]:
+    """Gate a run, with a note that its windows were looked at, or a cv."""
+    return gate_cv(options) if is_cv(options.run_named()) else gate_and_remember(options)
 
 
 def find_cv(name: str | Path) -> run_store.Run:

@@ -24,17 +24,17 @@ from moola.options.judging_options import EvalOptions, GateOptions
 from moola.options.option_fields import METRICS_ROOT, MIN_GAIN, PROMOTED_ROOT, RUNS_ROOT
 from moola.options.option_sources import command_line, window_bars_words
 from moola.provenance.learned_times import seen_among
-from moola.runs import run_store, tracking
+from moola.runs import run_store
 from moola.runs.promotion import (
     BACK,
     check_promotion,
-    count_looks,
+    count_gates,
     finish_promotion,
     promote_back,
     promote_file,
     promoted_path,
     read_log,
-    remember_look,
+    record_gate,
 )
 from moola.stages.later_windows import LaterWindows, read_later
 from moola.stages.model_card import write_card
@@ -117,7 +117,7 @@ def gate(options: GateOptions) -> dict[str, Any]:
         min_gain=options.min_gain,
         ece_rule=options.ece_rule,
     )
-    looks = count_looks(challenger.windows_sha256, run.run_id, baseline.name)
+    looks = count_gates(challenger.windows_sha256, run.run_id, baseline.name)
     facts = {key: run.manifest.get(key) for key in ("leak_proof", "labelled_by")}
     if later is not None:
         facts |= later.record()
@@ -153,7 +153,7 @@ KEPT = (*PROMOTED, "windows_sha256")
 def gate_and_remember(options: GateOptions) -> dict[str, Any]:
     """Do the same, and note in the record of gates that these windows were looked at."""
     result = gate(options)
-    remember_look({key: result[key] for key in KEPT} | {"data": result.get("data")})
+    record_gate({key: result[key] for key in KEPT} | {"data": result.get("data")})
     return result
 
 
@@ -377,8 +377,6 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     content["trust"] = answer.as_dict()
     if later is None:
         write_card(run, evaluation, answer)
-    documents = {run_store.METRICS: content}
-    tracking.track_run("eval", run.run_id, asdict(options), content["figures"], run.manifest | content, documents)
     return content | {"metrics_file": str(path)}, evaluation
 
 

@@ -16,7 +16,7 @@ from moola.core.bars import allowed_gap_s
 from moola.errors import WrongUsage
 from moola.evaluation.pointer_metrics import HIT_BARS
 from moola.files import sha256_file, write_atomic
-from moola.fit.predicting import zone_of
+from moola.fit.predicting import trusted_zone
 from moola.models.model_files import ModelFile, read_model
 from moola.options.option_sources import command_line
 from moola.options.scan_options import ScanOptions
@@ -88,7 +88,7 @@ def export_mt5(options: ExportOptions) -> dict[str, Any]:
     header, table = expected_table(model)
     given = _described(options, model) | {
         "classes": [_mql_text(name) for name in model.class_names],
-        "zone": zone_of(model),
+        "zone": trusted_zone(model),
         "max_overlap": ScanOptions.max_overlap,
         "max_gap_hours": f"{_max_gap_hours(model):g}",
         "model_path": _mql_path(MODEL),

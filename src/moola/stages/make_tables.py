@@ -21,7 +21,7 @@ from moola.core.windows import WINDOW_BARS, CutWindows, cut_windows, inner_zone
 from moola.errors import InvalidData, WrongUsage
 from moola.files import sha256_file
 from moola.labels.label_positions import read_named_bars
-from moola.labels.span_labels import asked_stretches
+from moola.labels.span_labels import requested_stretches
 from moola.options.option_fields import COUNT, refuse_number, refuse_out_of_range
 from moola.options.table_options import (
     AutolabelOptions,
@@ -80,7 +80,7 @@ def cut_around_spans(options: WindowsOptions, path: Path) -> dict[str, Any]:
     spans, met = spans_on_bars(spans, bars, path, options.drop_outside)
     if BACKGROUND in spans.label and options.background is not None:
         raise InvalidData(f"no span may have the class {BACKGROUND!r} beside --background. Rename it.")
-    stretches = asked_stretches(options.stretches, options.annotated, options, bars)
+    stretches = requested_stretches(options.stretches, options.annotated, options, bars)
     if len(stretches) and options.background is None:
         log.info("Annotated stretches matter to background alone, and none is asked for (--background).")
     placed = place_spans(spans, bars)

@@ -26,7 +26,7 @@ from moola.options.option_fields import refuse_out_of_range
 from moola.options.training_options import PretrainOptions
 from moola.provenance.learned_times import seen_times, spread, times_learned, usable_rows, with_window_bars
 from moola.tables.cutting import WindowSource, open_source
-from moola.training.device import ALONE, Team, prepare_device, training_dtype
+from moola.training.device import ALONE, ProcessGroup, prepare_device, training_dtype
 from moola.training.encoder_training import Pretraining, PretrainPlan, build_pretraining
 from moola.training.loop import FitPlan, OnEpoch, fit
 from moola.training.pretext_tasks import ArmSettings, MaskPlan
@@ -40,7 +40,7 @@ NOT_IN_DIGEST = ("resume", "output", "input", "split", "start_from")
 SCRATCH_HIDDEN, SCRATCH_LAYERS = 128, 2
 
 
-def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team = ALONE) -> dict[str, Any]:
+def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: ProcessGroup = ALONE) -> dict[str, Any]:
     """Learn what the pretext tasks ask of windows without labels; keep the encoder of the best validation epoch.
 
     Every process of a team calls this with the same options; the first one writes.
@@ -51,7 +51,7 @@ def pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team = ALONE) ->
         return _pretrain(options, on_epoch, team)
 
 
-def look(options: PretrainOptions) -> None:
+def check_inputs(options: PretrainOptions) -> None:
     """Refuse options and an input that no process could learn from."""
     _check_options(options)
     _opened(options)
@@ -65,7 +65,7 @@ def _opened(options: PretrainOptions) -> tuple[PretrainOptions, WindowSource]:
     return resolve_arms(options, source), source
 
 
-def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team) -> dict[str, Any]:
+def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: ProcessGroup) -> dict[str, Any]:
     started = time.monotonic()
     if team.leads:
         remove_leftovers(options.output, checkpoint_of(options.output))
@@ -107,7 +107,7 @@ def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: Team) -> dict[s
         "val_loss_by_arm": by_arm(state),
         "seed": options.seed,
         **_series(source),
-        **_went_on_from(options, start),
+        **_continued_from(options, start),
     }
     if team.leads:
         write_encoder(options.output, objective.module.encoder.cpu(), scaler, source.window_bars, record)
@@ -133,7 +133,7 @@ def _objective(
     start: EncoderFile | None,
     rows: tuple[np.ndarray, np.ndarray],
     device: torch.device,
-    team: Team,
+    team: ProcessGroup,
 ) -> Pretraining:
     """Return what the loop is to make small: the pretext tasks' losses on train rows, evaluated on val rows."""
     assert options.arms is not None
@@ -210,7 +210,7 @@ def _timeframe(interval_s: float) -> str:
     return f"{interval_s:g}s"
 
 
-def _went_on_from(options: PretrainOptions, start: EncoderFile | None) -> dict[str, Any]:
+def _continued_from(options: PretrainOptions, start: EncoderFile | None) -> dict[str, Any]:
     """Return what the record has of the encoder before: its hash, and its own record with all that it has seen."""
     if start is None:
         return {}

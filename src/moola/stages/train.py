@@ -11,22 +11,19 @@ from typing import Any
 
 import torch
 
-from moola.errors import WrongUsage
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic
-from moola.fit.fitting import Fitted, fit_material, predict_held_out
-from moola.fit.inputs import Material, gather, resolve_options
-from moola.fit.presence_inputs import check_presence_options, with_presence
-from moola.models.model_files import ModelFile, read_model, write_model
+from moola.fit.fitting import Fitted, predict_held_out
+from moola.fit.inputs import FitInputs, Job
+from moola.fit.jobs import fit_job, read_job
+from moola.models.model_files import read_model, write_model
 from moola.models.sealed import digest
 from moola.options.option_fields import RUNS_ROOT
 from moola.options.option_sources import option_sources, recorded_options
 from moola.options.training_options import TrainOptions
-from moola.provenance.learned_times import with_window_bars
 from moola.runs import run_store, tracking
 from moola.stages.model_card import write_card
 from moola.tables.prediction_table import Predictions, write_predictions
-from moola.training.device import prepare_device
 from moola.training.loop import FitState, OnEpoch
 
 log = logging.getLogger(__name__)
@@ -36,38 +33,13 @@ HASHED_FILES = ("data", "split", "pretrained_encoder", "bars", "unlabelled", "sp
 VAL_METRICS = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
 
 
-def train(options: TrainOptions, on_epoch: OnEpoch, judged_elsewhere: bool = False) -> dict[str, Any]:
-    """Train on train rows, let val rows choose what the kind of heads leaves to them, keep the run.
-
-    `judged_elsewhere` says that windows outside the split evaluate the model, so that it may take every part of it.
-
-    Raises
-    ------
-    WrongUsage
-        The model is to be retrained on val rows, and no test rows would be left to evaluate it.
-    """
+def train(options: TrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
+    """Train on train rows, let val rows choose what the kind of heads leaves to them, keep the run."""
     started = time.monotonic()
-    device = prepare_device(options.device, options.threads)
-    options = with_window_bars(options)
-    material = gather(options)
-    options = resolve_options(options, material.table, material.split, material.encoder)
-    check_presence_options(options)
-    if not judged_elsewhere:
-        _refuse_unjudged(options, material)
-    deciding = _deciding(options, material)
-    with _opened(options, deciding) as run:
-        return _train(options, material, device, run, deciding, on_epoch, started)
-
-
-def fit_model(options: TrainOptions) -> ModelFile:
-    """Return what `train` would keep, without a run: for models of folds."""
-    device = prepare_device(options.device, options.threads)
-    options = with_window_bars(options)
-    material = gather(options)
-    options = resolve_options(options, material.table, material.split, material.encoder)
-    check_presence_options(options)
-    fitted = fit_material(options, material, device, None, {}, lambda *_: None)
-    return fitted.model if options.spans is None else with_presence(options, material, fitted.model, device)
+    job = read_job(options)
+    deciding = _deciding(job.options, job.material)
+    with _opened(job.options, deciding) as run:
+        return _train(job, run, deciding, on_epoch, started)
 
 
 def _opened(options: TrainOptions, deciding: dict[str, Any]) -> contextlib.AbstractContextManager[run_store.Run | None]:
@@ -80,24 +52,16 @@ def _opened(options: TrainOptions, deciding: dict[str, Any]) -> contextlib.Abstr
 
 
 def _train(
-    options: TrainOptions,
-    material: Material,
-    device: torch.device,
-    run: run_store.Run | None,
-    deciding: dict[str, Any],
-    on_epoch: OnEpoch,
-    started: float,
+    job: Job, run: run_store.Run | None, deciding: dict[str, Any], on_epoch: OnEpoch, started: float
 ) -> dict[str, Any]:
     checkpoint = run.path(run_store.CHECKPOINT) if run is not None else None
-    fitted = fit_material(options, material, device, checkpoint, deciding, on_epoch)
-    if options.spans is not None:
-        fitted = replace(fitted, model=with_presence(options, material, fitted.model, device))
+    fitted = fit_job(job, on_epoch, checkpoint, deciding)
     facts, state = fitted.facts, fitted.state
     if run is not None:
         fitted = _written(run, fitted)
-    predictions = predict_held_out(fitted, material, device)
-    evaluation = evaluate(predictions.of_part("val"), facts, VAL_METRICS, seed=options.seed)
-    record = _record(options, material, fitted, device) | {"seconds": time.monotonic() - started}
+    predictions = predict_held_out(fitted, job.material, job.device)
+    evaluation = evaluate(predictions.of_part("val"), facts, VAL_METRICS, seed=job.options.seed)
+    record = _record(job, fitted) | {"seconds": time.monotonic() - started}
     if run is not None:
         run = _write_run(run, predictions, evaluation, facts, state, record)
     return record | {
@@ -120,28 +84,18 @@ def _written(run: run_store.Run, fitted: Fitted) -> Fitted:
     return replace(fitted, model=read_model(run.path(run_store.MODEL)))
 
 
-def _refuse_unjudged(options: TrainOptions, material: Material) -> None:
-    """Refuse to retrain on val rows where no others are left to evaluate the model that is kept."""
-    if options.refit and not len(material.split.test):
-        raise WrongUsage(
-            f"--refit must leave a test part to evaluate the model that it keeps, but {options.split} has 0 test "
-            f"windows. "
-            "Leave --refit out, or cut a test part with `moola split --test`."
-        )
-
-
-def _deciding(options: TrainOptions, material: Material) -> dict[str, Any]:
+def _deciding(options: TrainOptions, material: FitInputs) -> dict[str, Any]:
     # Files count by their content, not by the path that led to them.
     names = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST + HASHED_FILES}
     return names | {key: str(value) for key, value in material.hashes.items()}
 
 
-def _record(options: TrainOptions, material: Material, fitted: Fitted, device: torch.device) -> dict[str, Any]:
-    proof, state = fitted.proof, fitted.state
+def _record(job: Job, fitted: Fitted) -> dict[str, Any]:
+    options, material, proof, state = job.options, job.material, fitted.proof, fitted.state
     return {
         "model": options.model,
         "seed": options.seed,
-        "device": device.type,
+        "device": job.device.type,
         "threads": torch.get_num_threads(),
         **material.hashes,
         "split_name": material.split_name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import logging
@@ -22,8 +21,9 @@ from moola.core.windows import WINDOW_BARS, rows_of
 from moola.errors import InvalidData, OperationFailed, UntrustedFile, WrongUsage
 from moola.evaluation.figures import TrainingFacts, evaluate, trivial_predictions
 from moola.files import sha256_file
-from moola.fit.fitting import fit_material, predict_held_out
-from moola.fit.inputs import Material, facts_of, require_trainable, resolve_options
+from moola.fit.fitting import predict_held_out
+from moola.fit.inputs import FitInputs, Job, facts_of, require_trainable, resolve_options
+from moola.fit.jobs import fit_job, quiet
 from moola.locks import alone, lock_beside
 from moola.models.model_files import EncoderFile, each_encoder, encoder_sha256, read_encoder
 from moola.options.option_sources import recorded_options
@@ -152,15 +152,13 @@ def judge_fold(
         The options make the loss infinite.
     """
     fold = inner.folds[number]
-    # Training changes an encoder in place; the next fit must begin with the file's.
-    encoder = inner.encoder and replace(inner.encoder, encoder=copy.deepcopy(inner.encoder.encoder))
     hashes: dict[str, str | None] = {"rows_sha256": inner.rows_sha256, "encoder_sha256": inner.encoder_sha256}
-    material = Material(inner.table, fold, f"inner-{number + 1}", inner.classes, encoder, hashes, [], True)
-    training = resolved(inner, number, replace(options, seed=seed))
-    with _quiet():
-        fitted = fit_material(training, material, device, None, {}, epoch_lines(f"inner fold {number + 1}"))
-    predictions = predict_held_out(fitted, material, device)
-    return _figure(inner, number, metric, predictions, fitted.facts)
+    material = FitInputs(inner.table, fold, f"inner-{number + 1}", inner.classes, inner.encoder, hashes, [], True)
+    job = Job(resolved(inner, number, replace(options, seed=seed)), material, device)
+    # A study is some hundred fits: no more than warnings of each.
+    with quiet(logging.WARNING):
+        fitted = fit_job(job, epoch_lines(f"inner fold {number + 1}"))
+    return _figure(inner, number, metric, predict_held_out(fitted, job.material, job.device), fitted.facts)
 
 
 def resolved(inner: InnerFolds, number: int, options: TrainOptions) -> TrainOptions:
@@ -204,18 +202,6 @@ def _figure(inner: InnerFolds, number: int, metric: str, predictions: Prediction
             f"{figure.reason}. Choose another --metric or fewer --inner-folds."
         )
     return figure.value
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Limit the messages of every fit to warnings: a study is some hundred fits."""
-    logger = logging.getLogger("moola.pipeline")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def seen_by_encoder(inner: InnerFolds) -> str:

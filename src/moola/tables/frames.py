@@ -31,7 +31,7 @@ class FileKind:
     """A kind of file: its name in words, and how to make a table of it; nothing where `bars import` reads it."""
 
     name: str
-    way_on: str = ""
+    advice: str = ""
 
 
 FEATHER = FileKind("a Feather (Arrow IPC) file")
@@ -297,7 +297,7 @@ def refuse_foreign(content: bytes, path: Path | str, what: str, advice: str) -> 
     kind = kind_of(content)
     if kind is None:
         return
-    raise InvalidData(f"{what} must be parquet or CSV, but {path} is {kind.name}. {kind.way_on or advice}")
+    raise InvalidData(f"{what} must be parquet or CSV, but {path} is {kind.name}. {kind.advice or advice}")
 
 
 def write_frame(path: Path, frame: pl.DataFrame) -> None:

@@ -73,7 +73,7 @@ def is_parquet(path: Path) -> bool:
         return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
 
 
-def goes_on(path: Path, place: Place) -> bool:
+def is_continued(path: Path, place: Place) -> bool:
     """Return whether a file still begins with what was read of it; one of whom nothing is known is believed to."""
     with path.open("rb") as file:
         if is_parquet(path):
@@ -85,7 +85,7 @@ def goes_on(path: Path, place: Place) -> bool:
         return _known_bytes(file, place.n_bytes) == place.known and _starts_as(file, place.header)
 
 
-def rest_elsewhere(path: Path, place: Place) -> Path | None:
+def renamed_file(path: Path, place: Place) -> Path | None:
     """Find where a file went that is no longer at its path: renamed or copied, in the same folder."""
     if not place.known:
         return None
@@ -94,7 +94,7 @@ def rest_elsewhere(path: Path, place: Place) -> Path | None:
     others.sort(key=lambda one: (one.stat().st_ino == place.inode, one.stat().st_mtime_ns), reverse=True)
     for other in others:
         try:
-            if goes_on(other, place):
+            if is_continued(other, place):
                 return other
         except (OSError, InvalidData):
             # Whatever else is in that folder.

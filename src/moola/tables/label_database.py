@@ -115,7 +115,7 @@ def open_database(path: Path, must_exist: bool, timeout_s: float) -> sqlite3.Con
             raise OperationFailed(f"a label store must exist, but there is no file {path}. Check --store.")
         _make(path)
     _judge_header(path)
-    with told(path):
+    with database_errors(path):
         # Any thread may use it: the store holds a lock around every use.
         connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
         try:
@@ -139,7 +139,7 @@ ADVICE = "Restore it from a copy, or name another --store."
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
+def database_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite raises into one of our errors."""
     try:
         yield
@@ -207,7 +207,11 @@ def backup_database(source: sqlite3.Connection, target: Path) -> None:
         The folder cannot be written.
     """
     taken = WrongUsage(f"a backup must go to a path without a file, but {target} is there. Choose another name.")
-    with _put_in_place(target, taken) as name, told(target), contextlib.closing(sqlite3.connect(name)) as copy:
+    with (
+        _put_in_place(target, taken) as name,
+        database_errors(target),
+        contextlib.closing(sqlite3.connect(name)) as copy,
+    ):
         source.backup(copy)
         # One file, with nothing beside it.
         copy.execute("PRAGMA journal_mode = DELETE")
@@ -233,7 +237,11 @@ def identity_of(path: Path) -> Places:
 
 def _make(path: Path) -> None:
     """Put an empty store at the path, atomically; where another process was first, its store stays."""
-    with _put_in_place(path, None) as name, told(path), contextlib.closing(sqlite3.connect(name)) as connection:
+    with (
+        _put_in_place(path, None) as name,
+        database_errors(path),
+        contextlib.closing(sqlite3.connect(name)) as connection,
+    ):
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(
             f"BEGIN; {SCHEMAS[SCHEMA_VERSION]} PRAGMA application_id = {APPLICATION_ID}; "

@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from moola.errors import InvalidData, LabelConflict, OperationFailed, UntrustedFile
-from moola.tables.label_database import ADDED, ADVICE, SCHEMA_VERSION, backup_database, identity_of, open_database, told
+from moola.tables.label_database import (
+    ADDED,
+    ADVICE,
+    SCHEMA_VERSION,
+    backup_database,
+    database_errors,
+    identity_of,
+    open_database,
+)
 
 # How one annotator labels one window: a class and two bar times for each expansion, a grade, a note.
 
@@ -256,7 +264,7 @@ class LabelStore:
         self._lock = threading.RLock()
         self._connection = open_database(self.path, must_exist, timeout_s)
         try:
-            with self._lock, told(self.path):
+            with self._lock, database_errors(self.path):
                 if self._version() < SCHEMA_VERSION:
                     self._upgrade()
                 # One state of the file, whoever saves meanwhile.
@@ -323,7 +331,7 @@ class LabelStore:
     def bars(self) -> dict[tuple[str, str], bytes]:
         """Return the bars that current labels lie on, by window and annotator; those not known are left out."""
         query = f"SELECT window_id, annotator, l.sha256, content {CURRENT} JOIN lies_on AS l USING (number) "
-        with self._lock, told(self.path):
+        with self._lock, database_errors(self.path):
             rows = self._execute(f"{query} JOIN bars USING (sha256)").fetchall()
         # Equal bars of several labels are one object.
         once = {sha256: content for _, _, sha256, content in rows}
@@ -340,7 +348,7 @@ class LabelStore:
 
     def instruments(self) -> dict[str, int]:
         """Return the usual time of a bar in microseconds by symbol, for the symbols that the store knows."""
-        with self._lock, told(self.path):
+        with self._lock, database_errors(self.path):
             return dict(self._execute("SELECT symbol, bar_us FROM instruments").fetchall())
 
     def learn(self, bars: Mapping[tuple[str, int, int], bytes], bar_us: Mapping[str, int]) -> None:
@@ -368,12 +376,12 @@ class LabelStore:
         WrongUsage
             There is a file already.
         """
-        with self._lock, told(self.path):
+        with self._lock, database_errors(self.path):
             backup_database(self._connection, target)
 
     def n_revisions(self) -> int:
         """Return how many revisions the store holds."""
-        with self._lock, told(self.path):
+        with self._lock, database_errors(self.path):
             return int(self._execute("SELECT COUNT(*) FROM revisions").fetchone()[0])
 
     def undo(self, window_id: str, annotator: str, expected_revision: int) -> WindowLabel | None:
@@ -425,13 +433,13 @@ class LabelStore:
 
     def annotators(self) -> list[str]:
         """Return everybody who saved a label, sorted by name."""
-        with self._lock, told(self.path):
+        with self._lock, database_errors(self.path):
             rows = self._execute("SELECT DISTINCT annotator FROM current ORDER BY annotator").fetchall()
         return [row[0] for row in rows]
 
     def charts(self) -> list[ChartLabels]:
         """Return what every annotator marked on every chart, by symbol and annotator: the last saved of each."""
-        with self._lock, told(self.path):
+        with self._lock, database_errors(self.path):
             return sorted(self._newest_charts(), key=lambda chart: (chart.symbol, chart.annotator))
 
     def save_charts(self, charts: Sequence[ChartLabels], bars: Mapping[str, bytes] = NO_CONTENTS) -> list[ChartLabels]:
@@ -472,7 +480,7 @@ class LabelStore:
 
     def foreign_changes(self) -> int:
         """Return a number that changes when another process, or another store over this file, has saved."""
-        with self._lock, told(self.path):
+        with self._lock, database_errors(self.path):
             return int(self._execute("PRAGMA data_version").fetchone()[0])
 
     def counts(self, annotator: str) -> dict[str, int]:
@@ -484,7 +492,7 @@ class LabelStore:
             `labelled`, `rejected` and `skipped` (0 included), then `class:<name>` by name: expansions of labelled
             windows, of which a window may have several or none.
         """
-        with self._lock, told(self.path):
+        with self._lock, database_errors(self.path):
             by_status = self._execute(
                 f"SELECT status, COUNT(*) {CURRENT} WHERE annotator = ? GROUP BY status", (annotator,)
             ).fetchall()
@@ -498,7 +506,7 @@ class LabelStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._lock, told(self.path):
+        with self._lock, database_errors(self.path):
             self._still_there()
             with self._writing():
                 yield
@@ -681,7 +689,7 @@ class LabelStore:
         return found
 
     def _select(self, query: str, *values: Any) -> list[WindowLabel]:
-        with self._lock, told(self.path):
+        with self._lock, database_errors(self.path):
             return [label for label, _ in self._rows(query, values)]
 
     def _rows(self, query: str, values: Iterable[Any]) -> list[tuple[WindowLabel, int]]:

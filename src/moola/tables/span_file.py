@@ -171,7 +171,7 @@ def _read_table(path: Path, reading: SpanReading) -> tuple[pl.DataFrame, np.ndar
         return frame, np.arange(len(frame)), False
     kind = kind_of(content)
     if kind is not None and kind not in READABLE:
-        raise InvalidData(f"{WHAT} must be CSV, JSON or parquet, but {path} is {kind.name}. {kind.way_on}")
+        raise InvalidData(f"{WHAT} must be CSV, JSON or parquet, but {path} is {kind.name}. {kind.advice}")
     text = text_of(content, _import_options(path, reading))
     if text.lstrip()[:1] in ("[", "{"):
         records = _records(text, path)
@@ -391,7 +391,7 @@ def spans_on_bars(spans: Spans, bars: Bars, path: Path | str, drop_outside: bool
     placed = place_spans(spans, bars)
     lost = ~placed.met
     if lost.any() and (not drop_outside or lost.all()):
-        raise InvalidData.from_problems(path, _met_none(spans, placed, bars), _way_out(lost))
+        raise InvalidData.from_problems(path, _met_none(spans, placed, bars), _advice(lost))
     kept = np.flatnonzero(placed.met)
     spans, placed = spans.take(kept), placed.take(kept)
     moves = placed.moved_us[~placed.exact] / 1e6
@@ -435,7 +435,7 @@ def _met_none(spans: Spans, placed: PlacedSpans, bars: Bars) -> list[Problem]:
     return problems
 
 
-def _way_out(lost: np.ndarray) -> str:
+def _advice(lost: np.ndarray) -> str:
     if lost.all():
         return "Check --bars and --timezone: not one span lies on these bars."
     return "Check --bars and --timezone; --drop-outside leaves these spans out and counts them."

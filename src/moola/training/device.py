@@ -100,7 +100,7 @@ PATIENCE_S = 0.1
 Made = TypeVar("Made")
 
 
-def ahead(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
+def prefetched(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
     """Yield the same batches in the same order; for a GPU they are made by a thread while it computes.
 
     A CPU makes and learns in turn: both would want the same core. What the thread raises is raised here.
@@ -176,7 +176,7 @@ def _put(made: queue.Queue[tuple[str, Any]], item: tuple[str, Any], ended: threa
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """This process among those that train together; alone by default.
 
     Attributes
@@ -228,4 +228,4 @@ class Team:
         return values
 
 
-ALONE = Team()
+ALONE = ProcessGroup()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from moola.core.seeds import generator
 from moola.models.network import BiLSTMEncoder, MaskingEncoder
 from moola.options.option_fields import TaskName
-from moola.training.device import ALONE, Team, n_makers, side_by_side
+from moola.training.device import ALONE, ProcessGroup, n_makers, side_by_side
 from moola.training.pretext_tasks import (
     Arm,
     ArmSettings,
@@ -71,7 +71,7 @@ class PretrainPlan:
     learning_rate: float
     seed: int
     device: torch.device
-    team: Team = ALONE
+    team: ProcessGroup = ALONE
 
 
 class PretrainModule(nn.Module):

@@ -12,11 +12,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from moola.augment.synthesis import staged_ratios
 from moola.core.seeds import generator
 from moola.errors import OperationFailed
 from moola.models.heads import Outputs, averaged
 from moola.models.model_files import weights_digest
 from moola.models.network import EnhancedSimpleLSTM, class_loss, pointer_loss, soft_class_loss
+from moola.options.training_options import TrainOptions
 from moola.training.encoder_training import TakeWindows
 from moola.training.pretext_tasks import MaskPlan, draw_mask
 
@@ -50,45 +52,12 @@ class Examples:
         )
 
 
-@dataclass(frozen=True)
-class FinetunePlan:
-    """How to fine-tune.
-
-    Attributes
-    ----------
-    freeze_encoder
-        Train the heads alone.
-    encoder_rate
-        The encoder's learning rate as a share of the heads'.
-    pointer_weight
-        Weight of the pointer loss beside the class loss; both are 1 at a blind guess.
-    label_smoothing
-        Share of the class target spread evenly over classes while training.
-    input_noise
-        Spread of normal noise added to scaled features while training; none where the encoder is frozen.
-    synthetic_ratio
-        Synthetic windows per real window in each epoch.
-    frozen_epochs
-        Epochs at the beginning in which the heads train alone (gradual unfreezing, Howard and Ruder, ACL 2018).
-    epoch_ratios
-        The same, epoch by epoch, in place of `synthetic_ratio`; the last holds for epochs beyond. Empty: none.
-    """
-
-    freeze_encoder: bool
-    learning_rate: float
-    encoder_rate: float
-    pointer_weight: float
-    label_smoothing: float
-    input_noise: float
-    batch_size: int
-    synthetic_ratio: float
-    seed: int
-    frozen_epochs: int = 0
-    epoch_ratios: tuple[float, ...] = ()
-
-
 class ClassAndPointers:
-    """Objective: the class, and the pointer curves where the network has pointer heads."""
+    """Objective: the class, and the pointer curves where the network has pointer heads.
+
+    `plan` holds the options of `train`, as far as they concern learning. Class and pointer loss are both 1 at a blind
+    guess. In the first `frozen_epochs` the heads train alone (gradual unfreezing, Howard and Ruder, ACL 2018).
+    """
 
     def __init__(
         self,
@@ -96,11 +65,12 @@ class ClassAndPointers:
         train: Examples,
         made: Examples | None,
         val: Examples,
-        plan: FinetunePlan,
+        plan: TrainOptions,
         device: torch.device,
     ) -> None:
         self.module = module
         self.plan = plan
+        self.ratios = staged_ratios(plan.cpsa_schedule, plan.epochs) or (plan.cpsa_ratio,)
         self.n_real = len(train)
         self.n_made = len(made) if made is not None else 0
         module.encoder.requires_grad_(not plan.freeze_encoder)
@@ -126,25 +96,20 @@ class ClassAndPointers:
     def _n_synthetic(self, ratio: float) -> int:
         return round(self.n_real * ratio) if self.n_made else 0
 
-    def _ratio(self, epoch: int) -> float:
-        ratios = self.plan.epoch_ratios or (self.plan.synthetic_ratio,)
-        return ratios[min(epoch, len(ratios) - 1)]
-
     def n_train_batches(self) -> int:
         """Batches of the largest epoch; the last may be smaller.
 
         Learning rates are planned by it: an epoch with fewer batches leaves the rest of its steps out, so that
         the rate at the start of an epoch depends on its number alone.
         """
-        ratio = max(self.plan.epoch_ratios or (self.plan.synthetic_ratio,))
-        return -(-(self.n_real + self._n_synthetic(ratio)) // self.plan.batch_size)
+        return -(-(self.n_real + self._n_synthetic(max(self.ratios))) // self.plan.batch_size)
 
     def train_batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
         """All real windows and a fresh choice of synthetic ones, shuffled."""
         self.module.encoder.requires_grad_(not self.plan.freeze_encoder and epoch >= self.plan.frozen_epochs)
         rng = generator(self.plan.seed, "finetune", epoch)
         rows = np.arange(self.n_real)
-        if n_synthetic := self._n_synthetic(self._ratio(epoch)):
+        if n_synthetic := self._n_synthetic(self.ratios[min(epoch, len(self.ratios) - 1)]):
             rounds = -(-n_synthetic // self.n_made)
             chosen = np.concatenate([rng.permutation(self.n_made) for _ in range(rounds)])
             rows = np.concatenate([rows, self.n_real + chosen[:n_synthetic]])
@@ -286,15 +251,12 @@ class StudentPlan:
         Labelled windows beside the `batch_size` unlabelled ones of each batch.
     flip
         Show unlabelled windows upside down every other time (the classes must mean the same).
-    confidence_weighting
-        Let a window's class count by how far the teacher's word is from a uniform guess.
     """
 
-    finetune: FinetunePlan
+    finetune: TrainOptions
     masks: MaskPlan
     n_labelled: int
     flip: bool
-    confidence_weighting: bool
 
 
 Batch = tuple[Tensor, ...]
@@ -356,7 +318,7 @@ class SelfTraining:
         curves = self.known.curves[labelled]
         taught = np.zeros((len(chosen), *curves.shape[1:])) if self.soft.curves is None else self.soft.curves[chosen]
         weight = np.full(len(chosen) + len(labelled), LABELLED_WEIGHT)
-        weight[: len(chosen)] = confidence(soft) if self.plan.confidence_weighting else 1.0
+        weight[: len(chosen)] = confidence(soft) if self.plan.finetune.confidence_weighting else 1.0
         parts = np.concatenate([soft, real]), np.concatenate([taught, curves]), weight / weight.mean()
         prob, curve, scaled = (part.astype(np.float32) for part in parts)
         return prob, curve, scaled

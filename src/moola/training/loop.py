@@ -22,7 +22,7 @@ from moola.core.seeds import derive_seed
 from moola.errors import TrainingDiverged, WrongUsage
 from moola.models.model_files import weights_of
 from moola.models.sealed import digest, read_sealed, write_sealed
-from moola.training.device import ALONE, Team, ahead
+from moola.training.device import ALONE, ProcessGroup, prefetched
 
 # Figures of an epoch, left on the device until somebody asks: reading one makes the host wait for the device.
 
@@ -46,7 +46,7 @@ class EpochMeans:
             self.losses.setdefault(name, []).append(loss.detach())
         self.n_windows.append(n_windows)
 
-    def means(self, team: Team) -> dict[str, float]:
+    def means(self, team: ProcessGroup) -> dict[str, float]:
         """Return the means over the windows of all processes, each of which has had some; nothing for no batch."""
         if not self.n_windows:
             return {}
@@ -72,9 +72,9 @@ class FiniteWatch:
         """Take a value of batch `n_batch` (from 0); raises `TrainingDiverged`, at once or later."""
         self.waiting.append((what, n_batch, value.detach()))
         if value.device.type == "cpu" or n_batch - self.waiting[0][1] >= LOOK_EVERY:
-            self.look()
+            self.check()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Look at all that was not looked at yet; raises `TrainingDiverged` for the first that is not finite."""
         waiting, self.waiting = self.waiting, []
         values = torch.stack([value for *_, value in waiting]).tolist() if waiting else []
@@ -154,7 +154,7 @@ class FitPlan:
     resume: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     n_passing: int = 0
-    team: Team = ALONE
+    team: ProcessGroup = ALONE
 
 
 @dataclass
@@ -234,11 +234,11 @@ class _Rates:
 
 
 def _train_epoch(
-    objective: Objective, optimiser: torch.optim.Optimizer, rates: _Rates, epoch: int, team: Team
+    objective: Objective, optimiser: torch.optim.Optimizer, rates: _Rates, epoch: int, team: ProcessGroup
 ) -> dict[str, float]:
     objective.module.train()
     totals, watch, device = EpochMeans(), FiniteWatch(epoch), _device(objective)
-    for n_batch, batch in enumerate(ahead(objective.train_batches(epoch), device)):
+    for n_batch, batch in enumerate(prefetched(objective.train_batches(epoch), device)):
         losses, n_windows = objective.losses(batch)
         watch.see("training loss", n_batch, losses["loss"])
         rates.advance()
@@ -251,15 +251,15 @@ def _train_epoch(
         # Losses that do not see how large weights are (contrastive ones) stay sound while these leave all bounds.
         watch.see(WEIGHTS, n_batch, get_total_norm(_learning(objective.module)))
         totals.add(losses, n_windows)
-    watch.look()
+    watch.check()
     return totals.means(team)
 
 
 @torch.no_grad()
-def _validate(objective: Objective, team: Team) -> dict[str, float]:
+def _validate(objective: Objective, team: ProcessGroup) -> dict[str, float]:
     objective.module.eval()
     totals = EpochMeans()
-    for batch in ahead(objective.val_batches(), _device(objective)):
+    for batch in prefetched(objective.val_batches(), _device(objective)):
         totals.add(*objective.losses(batch))
     return totals.means(team)
 

@@ -190,7 +190,7 @@ def read_foreign(options: ImportOptions, known: Knowing) -> ForeignTable:
     kind = kind_of(content)
     if kind is not None and kind not in READABLE:
         raise InvalidData(
-            f"{WHAT} must be CSV, JSON, Feather or parquet, but {options.input} is {kind.name}. {kind.way_on}"
+            f"{WHAT} must be CSV, JSON, Feather or parquet, but {options.input} is {kind.name}. {kind.advice}"
         )
     if kind is FEATHER:
         with reading(options.input, WHAT, ADVICE):
@@ -289,7 +289,7 @@ def import_table(table: ForeignTable, options: ImportOptions) -> pl.DataFrame:
         example = " ".join(f"{name}=<column>" for name in missing)
         raise InvalidData(
             f"bars must have timestamp, open, high, low and close, but {options.input} names no "
-            f"{', '.join(missing)} (it has {', '.join(columns[:20])}). {_way_out(columns, example)}"
+            f"{', '.join(missing)} (it has {', '.join(columns[:20])}). {_advice(columns, example)}"
         )
     chosen = table.frame.select([pl.col(column).alias(name) for name, column in mapping.items()])
     table = _without_footer(replace(table, frame=chosen))
@@ -383,7 +383,7 @@ def _without_footer(table: ForeignTable) -> ForeignTable:
     return table.keep(pl.int_range(len(table.frame), eager=True) < n_rows)
 
 
-def _way_out(columns: list[str], example: str) -> str:
+def _advice(columns: list[str], example: str) -> str:
     """State what finds the columns: another separator where one column holds them all, else their names."""
     found = [separator for separator in SEPARATORS if len(columns) == 1 and separator in columns[0]]
     if not found:

@@ -281,7 +281,7 @@ def zone_of_option(text: str) -> Zone:
     WrongUsage
         It is none of these.
     """
-    zone = Zone(text) if is_known(text) else _ahead(text)
+    zone = Zone(text) if is_known(text) else _fixed_offset(text)
     if zone is None:
         raise WrongUsage(
             f"--timezone must be a name such as America/New_York, but {text!r} is not known. "
@@ -298,18 +298,18 @@ def zone_of_text(text: str) -> Zone | None:
     if plain in ABBREVIATIONS:
         return Zone("UTC", ABBREVIATIONS[plain] * HOUR_US)
     # Three or four letters are an abbreviation, even where the list has a zone of that name.
-    return _ahead(text.strip()) or (Zone(text.strip()) if "/" in text and is_known(text.strip()) else None)
+    return _fixed_offset(text.strip()) or (Zone(text.strip()) if "/" in text and is_known(text.strip()) else None)
 
 
-def _ahead(text: str) -> Zone | None:
+def _fixed_offset(text: str) -> Zone | None:
     found = OFFSET.fullmatch(text)
     if found is None or not is_known(found[1] or "UTC"):
         return None
     hours, minutes = int(found[3]), int(found[4] or 0)
     if hours > 15 or minutes > 59:
         return None
-    ahead = (hours * 60 + minutes) * 60_000_000
-    return Zone(found[1].replace("GMT", "UTC") or "UTC", -ahead if found[2] == "-" else ahead)
+    offset_us = (hours * 60 + minutes) * 60_000_000
+    return Zone(found[1].replace("GMT", "UTC") or "UTC", -offset_us if found[2] == "-" else offset_us)
 
 
 def to_utc(
@@ -345,7 +345,7 @@ def to_utc(
         return early
     which = np.full(len(naive), -1)
     if ambiguous == "infer":
-        which = _told_by_order(naive, (late - early).dt.total_microseconds(), twice.to_numpy(), symbols)
+        which = _resolve_by_order(naive, (late - early).dt.total_microseconds(), twice.to_numpy(), symbols)
     lost = twice & pl.Series(which < 0)
     if lost.any():
         rule = f"every time must exist once in {zone} (clocks go back and this one comes twice: see --ambiguous)"
@@ -367,7 +367,7 @@ def _problem(naive: pl.Series, lost: pl.Series, rule: str) -> Problem:
     return Problem(rule, int(lost.sum()), first, f"found {naive[first]}")
 
 
-def _told_by_order(naive: pl.Series, shift: pl.Series, twice: np.ndarray, symbols: pl.Series | None) -> np.ndarray:
+def _resolve_by_order(naive: pl.Series, shift: pl.Series, twice: np.ndarray, symbols: pl.Series | None) -> np.ndarray:
     """Return for each row 0 for the first of the two hours, 1 for the second, -1 where the order does not tell."""
     time_us, shift_us = (column.cast(pl.Int64).fill_null(0).to_numpy() for column in (naive, shift))
     which = np.where(twice, -1, 0)

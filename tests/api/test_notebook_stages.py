@@ -94,6 +94,6 @@ def test_a_model_tells_a_notebook_what_it_is():
 
 
 def test_what_is_shown_is_escaped():
-    from moola.api.stage_doors import Record
+    from moola.api.notebook_stages import Record
 
     assert "<b>" not in Record("<b>", {"<b>": "<b>", "none": None, "of": [1.5, {"a": False}]})._repr_html_()

@@ -10,7 +10,7 @@ import polars as pl
 from jaxtyping import Int, Shaped
 from numpy.typing import ArrayLike
 
-from moola.api.frames_given import is_frame, kind_of, polars_of
+from moola.api.frame_conversion import is_frame, kind_of, polars_of
 from moola.core.expansions import NO_POINTER
 from moola.core.features import N_FEATURES
 from moola.errors import InvalidData

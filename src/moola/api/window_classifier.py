@@ -16,22 +16,20 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
-from moola.api.frames_given import is_frame, polars_of
-from moola.api.inputs_given import Times, Windows, table_of, time_us_of, with_labels
+from moola.api.frame_conversion import is_frame, polars_of
+from moola.api.input_tables import Times, Windows, table_of, time_us_of, with_labels
 from moola.api.loaded_model import Model
 from moola.core.bars import closing_us
 from moola.core.features import FEATURE_NAMES
 from moola.core.splits import Intervals, make_folds
 from moola.errors import InvalidData, OperationFailed, WrongUsage
-from moola.fit.fitting import fit_material
-from moola.fit.inputs import material_of, resolve_options
-from moola.models.model_files import NamedEncoders, encoder_sha256, read_encoder, recorded_encoders
+from moola.fit.jobs import fit_job, job_of_rows
+from moola.models.model_files import NamedEncoders, recorded_encoders
 from moola.options.option_fields import DEFAULT_SEED, DeviceName, HeadKind
 from moola.options.training_options import TrainOptions
 from moola.stages.make_tables import divide
 from moola.tables.prediction_table import Predictions
 from moola.tables.window_file import WindowTable
-from moola.training.device import prepare_device
 
 # Ratios that a bar has by itself, whatever window and scale it stands in.
 RATIOS = slice(FEATURE_NAMES.index("body_ratio"), FEATURE_NAMES.index("lower_wick_ratio") + 1)
@@ -281,23 +279,12 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
             Windows or labels break a rule, or there are too few of them.
         """
         table, self.classes_ = with_labels(table_of(X, times), y, pointers)
-        device = prepare_device(self.device, self.threads)
-        named = self._named()
-        encoder = None if named is None else read_encoder(named)
         split, _ = divide(table, self.val_fraction, 0.0, None)
-        hashes = {
-            "data_sha256": None,
-            "split_sha256": None,
-            "encoder_sha256": encoder_sha256(named),
-        }
         table = table.with_features()
         assert table.features is not None
         self._fitted_bars = FittedBars(table.features)
-        proved = True if table.start_us is not None else None
-        material = material_of(table, split, "in memory", encoder, hashes, proved, IN_MEMORY)
-        options = resolve_options(self._options(table), table, split, encoder)
-        fitted = fit_material(options, material, device, None, {}, lambda _row: None)
-        self.model_ = Model(fitted.model, "the model", self.device, self.threads)
+        job = job_of_rows(self._options(table), table, split)
+        self.model_ = Model(fit_job(job).model, "the model", self.device, self.threads)
         return self
 
     def _options(self, table: WindowTable) -> TrainOptions:

@@ -105,7 +105,7 @@ Chain = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class MakingPlan:
+class SynthesisPlan:
     """How synthetic windows are made.
 
     Attributes
@@ -165,7 +165,7 @@ def can_synthesise(train: WindowTable, augmentations: Chain, mirror_classes: tup
 
 def make_windows(
     train: WindowTable,
-    plan: MakingPlan,
+    plan: SynthesisPlan,
     bars: Bars | None = None,
     ranges_us: Int[np.ndarray, "ranges 2"] | None = None,
 ) -> Made:
@@ -225,7 +225,7 @@ def make_windows(
 
 def synthesise(train: WindowTable, mirror_classes: tuple[str, ...]) -> WindowTable:
     """Make the mirror of each training row whose class has one, with features; see `make_windows`."""
-    return make_windows(train, MakingPlan(mirror_classes=mirror_classes)).table
+    return make_windows(train, SynthesisPlan(mirror_classes=mirror_classes)).table
 
 
 def _chosen(names: Chain, bars: Bars | None) -> Chain:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from markupsafe import escape
 
-from moola.api.frames_given import (
+from moola.api.frame_conversion import (
     ADVICE,
     NAME,
     Frame,
@@ -24,16 +24,15 @@ from moola.api.frames_given import (
     path_given,
     polars_of,
 )
-from moola.api.inputs_given import table_of
+from moola.api.input_tables import table_of
 from moola.errors import WrongUsage
 from moola.models.model_files import BASE_NAME, read_encoder
 from moola.options.judging_options import GateOptions
 from moola.options.table_options import ImportOptions, SpanReading
 from moola.options.training_options import PretrainOptions
 from moola.scan.similar_spans import similar_spans
-from moola.stages import evaluate
 from moola.stages import pretrain as pretraining
-from moola.stages.cv_gate import gate_cv, is_cv
+from moola.stages.cv_gate import gate_named
 from moola.stages.find_similar import marked_rows, similar_frame
 from moola.tables import span_file
 from moola.tables.bar_table import bars_from_frame, write_bars
@@ -278,7 +277,7 @@ def gate(run: Path | str, **options: Any) -> Verdict:
     OperationFailed
     """
     chosen = _options(GateOptions, run=path_given(run, "run"), **options)
-    return Verdict(gate_cv(chosen) if is_cv(str(chosen.run)) else evaluate.gate_and_remember(chosen))
+    return Verdict(gate_named(chosen))
 
 
 def _options(kind: type[OptionsT], **given: Any) -> OptionsT:

@@ -17,13 +17,11 @@ from moola import api
 
 MODULES = (
     "evaluate_frames",
-    "frames_given",
+    "frame_conversion",
     "loaded_model",
     "plotting",
-    "shared_bars",
-    "similar_frames",
-    "sklearn_face",
-    "stage_doors",
+    "notebook_stages",
+    "window_classifier",
     "window_frames",
 )
 NAMES = [
