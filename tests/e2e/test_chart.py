@@ -255,9 +255,11 @@ def test_from_raw_bars_to_a_scan_with_proposals_answered(tmp_path, page_of, serv
     table = pl.read_csv(tmp_path / "page/spans.csv")
     assert sorted(table["source"].to_list()) == ["accepted"] * 10 + ["corrected"] * 5 + ["marked"] * 20
     page.click("#train")
-    page.wait_for_selector("#status:has-text('Written'), #status.wrong", timeout=900_000)
-    assert "$ moola scan" in page.inner_text("#lines")
-    assert (tmp_path / "page/events.parquet").exists(), page.inner_text("#lines")
+    page.wait_for_selector("#lines:has-text('$ moola windows')", timeout=300_000)
+    while served.page_state.files.told()["is_busy"]:
+        page.wait_for_timeout(500)
+    assert served.page_state.files.told()["is_well"], page.inner_text("#lines")
+    assert (tmp_path / "page/events.parquet").exists()
 
 
 @pytest.fixture
