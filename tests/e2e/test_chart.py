@@ -256,9 +256,9 @@ def test_from_raw_bars_to_a_scan_with_proposals_answered(tmp_path, page_of, serv
     assert sorted(table["source"].to_list()) == ["accepted"] * 10 + ["corrected"] * 5 + ["marked"] * 20
     page.click("#train")
     page.wait_for_selector("#lines:has-text('$ moola windows')", timeout=300_000)
-    while served.page_state.files.told()["is_busy"]:
+    while served.page_state.files.status()["is_busy"]:
         page.wait_for_timeout(500)
-    assert served.page_state.files.told()["is_well"], page.inner_text("#lines")
+    assert served.page_state.files.status()["is_well"], page.inner_text("#lines")
     assert (tmp_path / "page/events.parquet").exists()
 
 

@@ -128,7 +128,7 @@ def test_without_a_stretch_pieces_are_ranked_against_bars_that_nobody_marked(tmp
             add = tuple(BarSpan(start, end, "move") for start, end, _ in moves[5 * revision : 5 * revision + 5])
             page_state.chart.change("EURUSD", "anna", revision, Change(add=add))
         for _ in range(3):
-            told = page_state.learner.told("EURUSD", "anna", 5000, -1)
+            told = page_state.learner.status("EURUSD", "anna", 5000, -1)
             page_state.learner.wait()
     assert "against bars that nobody marked" in told["says"]
     assert "cannot be known" in told["says"]
