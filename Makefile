@@ -6,6 +6,8 @@ BENCH_BARS ?= ../shared/data
 VENV := $(shell PYTHON='$(PYTHON)' scripts/venv.sh)
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
+# Compiled anew in each process, the tests and the package took ten seconds of each worker and a part of each command.
+export PYTHONDONTWRITEBYTECODE :=
 
 setup:
 	@PYTHON='$(PYTHON)' scripts/setup.sh dev

@@ -51,18 +51,18 @@ NAMES_A_SHELL = "app.generate_completion"
 
 def banned_calls(source: str) -> list[tuple[int, str]]:
     """Return line and reason of everything banned in a source, whatever name it was imported under."""
-    tree = ast.parse(source)
-    names = dict(_imported(tree))
-    found = [(line, f"{name} {MODULES[module]}") for line, name in _modules(tree) if (module := _under(name, MODULES))]
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(ast.parse(source)))
+    names = dict(_imported(nodes))
+    found = [(line, f"{name} {MODULES[module]}") for line, name in _modules(nodes) if (module := _under(name, MODULES))]
+    for node in nodes:
         if isinstance(node, ast.Call):
             found += [(node.lineno, reason) for reason in _broken(node, names)]
     return sorted(found)
 
 
-def _imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
+def _imported(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
     """Yield each local name with the whole name it stands for."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0],) * 2
@@ -71,8 +71,8 @@ def _imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
                 yield alias.asname or alias.name, f"{node.module}.{alias.name}"
 
 
-def _modules(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
+def _modules(nodes: list[ast.AST]) -> Iterator[tuple[int, str]]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from matplotlib.figure import Figure
 
 from moola.cli import main
 from moola.core.splits import PARTS, Split
@@ -31,7 +32,7 @@ from moola.tables.window_file import WindowTable
 from moola.training.linear_fit import LinearPlan, fit_linear_heads
 
 # The same examples each time and no clock: a slow machine is no failure.
-settings.register_profile("moola", deadline=None, derandomize=True, database=None, max_examples=25)
+settings.register_profile("moola", deadline=None, derandomize=True, database=None, max_examples=15)
 settings.load_profile("moola")
 
 # Small enough that a whole run takes a second. A test that needs several epochs or heads says so.
@@ -173,11 +174,24 @@ def two_runs(sample: Path, made_once: Callable[..., Path]) -> tuple[str, str]:
     return first, second
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pictures be files of no content: what stands in them takes a second to lay out."""
+    monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"\x89PNG"))
+
+
 class Answer:
     """What one command did: exit code, text on stdout and stderr."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
+
+    def ends(self, code: int, *said: str) -> Answer:
+        """Return itself, after it is seen to have ended in this code with these texts on stderr."""
+        assert self.code == code, self.err
+        for text in said:
+            assert text in self.err, self.err
+        return self
 
     @property
     def json(self) -> dict:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-QUICK = settings(max_examples=25, deadline=None, database=None, derandomize=True)
+QUICK = settings(max_examples=15, deadline=None, database=None, derandomize=True)
 
 
 @st.composite

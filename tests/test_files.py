@@ -21,7 +21,6 @@ from moola.files import (
     sha256_file,
     write_atomic,
 )
-from tests.strategies import QUICK
 
 OLD, NEW = b"what stood before", b"what comes now"
 
@@ -170,7 +169,6 @@ json_values = st.dictionaries(
 
 
 @given(json_values)
-@QUICK
 def test_json_is_read_back_equal_and_does_not_depend_on_the_order_of_keys(value):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.json"
@@ -217,7 +215,6 @@ def test_a_plain_name_is_returned_as_it_is(name):
 
 
 @given(st.text(max_size=8) | st.from_regex(SAFE_NAME, fullmatch=True))
-@QUICK
 def test_a_name_that_is_accepted_stays_in_its_folder(name):
     try:
         accepted = safe_name(name, "--name")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-from moola import WindowClassifier, relative_features
+from moola import Model, WindowClassifier, relative_features
 from moola.tables.window_file import windows_frame
 from tests.made import made_windows
 
@@ -18,3 +19,9 @@ TINY: dict[str, Any] = {"hidden_dim": 4, "n_heads": 1, "epochs": 2, "batch_size"
 
 def tiny(**given: Any) -> WindowClassifier:
     return WindowClassifier(**TINY | given)
+
+
+@functools.cache
+def model_of_28() -> Model:
+    """Return a model of the first 28 windows that all tests of a process share: none may change it."""
+    return tiny().fit(WINDOWS[:28], LABELS[:28]).model_

@@ -47,9 +47,9 @@ INDEXES = {
 }
 
 
-@pytest.mark.parametrize("name", INDEXES)
-def test_an_index_of_time_is_the_bars_time(name):
-    same(bars_of(INDEXES[name]))
+def test_an_index_of_time_is_the_bars_time():
+    for given in INDEXES.values():
+        same(bars_of(given))
 
 
 COLUMNS = {
@@ -67,20 +67,15 @@ COLUMNS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["pandas", "polars", "numpy"])
 @pytest.mark.parametrize("name", COLUMNS)
-def test_a_timestamp_may_be_of_several_types(name, kind):
+def test_a_timestamp_may_be_of_several_types(name):
     times = COLUMNS[name]
     prices = {column: BARS[column].to_numpy() for column in ("open", "high", "low", "close")}
-    if kind == "pandas":
-        given = pd.DataFrame({"timestamp": times, **prices})
-    elif kind == "polars":
-        given = pl.DataFrame({"timestamp": times, **prices})
-    elif name.startswith("datetimes"):
-        pytest.skip("numpy has datetime64 for them")
-    else:
-        given = np.rec.fromarrays([np.array(times), *prices.values()], names=["timestamp", *prices])
-    same(bars_of(given))
+    same(bars_of(pd.DataFrame({"timestamp": times, **prices})))
+    same(bars_of(pl.DataFrame({"timestamp": times, **prices})))
+    # numpy has datetime64 for datetimes.
+    if not name.startswith("datetimes"):
+        same(bars_of(np.rec.fromarrays([np.array(times), *prices.values()], names=["timestamp", *prices])))
 
 
 def test_days_are_their_midnight():
@@ -90,22 +85,19 @@ def test_days_are_their_midnight():
         assert bars_of(given).start_us[1] == np.datetime64("2020-01-02", "us").astype(int)
 
 
-@pytest.mark.parametrize("by", ["price", "ticker"])
-def test_columns_of_yfinance_become_rows_with_a_symbol(by, caplog):
+def test_columns_of_yfinance_become_rows_with_a_symbol(caplog):
     caplog.set_level("INFO")
-    bars = bars_of(of_yfinance(["EURUSD=X", "^GSPC"], by))
-    assert bars.symbols == ["EURUSD=X", "^GSPC"]
-    same(bars, 0, "EURUSD=X")
-    same(bars, 1, "^GSPC")
+    for by in ("price", "ticker"):
+        bars = bars_of(of_yfinance(["EURUSD=X", "^GSPC"], by))
+        assert bars.symbols == ["EURUSD=X", "^GSPC"]
+        same(bars, 0, "EURUSD=X")
+        same(bars, 1, "^GSPC")
     assert "Left out 1 rows without a price, where another symbol has a bar" in caplog.text
-
-
-def test_one_symbol_of_yfinance_keeps_its_name_and_a_history_has_none():
+    # One symbol keeps its name, and a history has none.
     same(bars_of(of_yfinance(["EURUSD=X"])), 0, "EURUSD=X")
     history = INDEXED.rename(columns=CAPITALS).assign(Volume=0, Dividends=0.0, **{"Stock Splits": 0.0})
     same(bars_of(history))
-    events = moola.windows(of_yfinance(["EURUSD=X"]), stride=50)
-    assert set(events["symbol"]) == {"EURUSD=X"}
+    assert set(moola.windows(of_yfinance(["EURUSD=X"]), stride=50)["symbol"]) == {"EURUSD=X"}
 
 
 def test_an_index_of_symbol_and_time_is_both():

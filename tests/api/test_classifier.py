@@ -19,7 +19,8 @@ from moola.errors import InvalidData, OperationFailed, UntrustedFile
 from moola.models.model_files import BASE_NAME, read_encoder, read_model, write_encoder
 from moola.options.training_options import TrainOptions
 from tests.api.faced import FEATURES_OF_FACED as FEATURES
-from tests.api.faced import LABELS, N_BARS, TABLE, TINY, WINDOWS, tiny
+from tests.api.faced import LABELS, N_BARS, TABLE, WINDOWS, tiny
+from tests.fit.fits_made import small_base
 from tests.networks_made import equal_weights, made_scaler, tiny_encoder
 
 TIMES = WINDOWS.select("start_ts", "end_ts").to_numpy()
@@ -42,30 +43,31 @@ def fitted():
 def test_the_network_is_the_one_that_train_makes_of_the_same_rows(sample, moola):
     labelled = "data/processed/labeled/train_latest.parquet"
     assert moola("split", "--data", labelled, "--test", "0", "--output", "split.json").code == 0
-    given = ("--epochs", "2", "--n-heads", "3", "--json")
-    run = moola("train", "--data", labelled, "--split", "split.json", *given).json
+    run = moola("train", "--data", labelled, "--split", "split.json", "--n-heads", "2", "--json").json
     windows = read_windows(labelled)
-    again = WindowClassifier(hidden_dim=6, num_layers=1, epochs=2, device="cpu").fit(windows, windows["label"])
+    again = WindowClassifier(hidden_dim=6, num_layers=1, n_heads=2, epochs=1, device="cpu")
+    mine = again.fit(windows, windows["label"]).model_.file
     kept = read_model(sample / run["run"] / "model.pkl")
-    assert equal_weights(again.model_.file.network, kept.network)
-    assert again.model_.file.temperature == kept.temperature
-    assert again.model_.file.pointer_threshold == kept.pointer_threshold
-    assert again.model_.file.mirror == kept.mirror
+    assert equal_weights(mine.network, kept.network)
+    assert (mine.temperature, mine.pointer_threshold, mine.mirror) == (
+        *(kept.temperature, kept.pointer_threshold, kept.mirror),
+    )
 
 
-def test_the_encoder_in_the_package_is_taken_by_its_name_and_its_heads_are_linear():
+def test_the_encoder_in_the_package_is_taken_by_its_name_and_its_heads_are_linear(tmp_path, monkeypatch):
+    small_base(tmp_path, monkeypatch)
     base = [WindowClassifier(encoder="base", device="cpu", seed=seed).fit(WINDOWS, LABELS) for seed in (1, 2)]
     network = base[0].model_.file.network
     assert (network.head_kind, len(network.heads)) == ("linear", 1)
     assert equal_weights(network.encoder, read_encoder(BASE_NAME).encoder)
     assert equal_weights(network, base[1].model_.file.network)
-    assert base[0].predict_proba(WINDOWS).shape == (40, 2)
-    assert base[0].predict_pointers(WINDOWS).shape == (40, 2)
+    assert base[0].predict_proba(WINDOWS).shape == base[0].predict_pointers(WINDOWS).shape == (40, 2)
     other = WindowClassifier(encoder="base", head="mlp", n_heads=2, epochs=1, device="cpu").fit(WINDOWS, LABELS)
     assert (other.model_.file.network.head_kind, len(other.model_.file.network.heads)) == ("mlp", 2)
 
 
-def test_every_form_of_the_same_windows_gives_the_same_model(fitted):
+def test_every_form_of_the_same_windows_gives_the_same_model(fitted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     prob = fitted.predict_proba(WINDOWS)
     assert prob.shape == (40, 2)
     assert np.allclose(prob.sum(axis=1), 1)
@@ -75,6 +77,8 @@ def test_every_form_of_the_same_windows_gives_the_same_model(fitted):
     plain = tiny(augment_data=False).fit(WINDOWS, LABELS)
     by_features = tiny().fit(FEATURES, LABELS, pointers=POINTERS, times=TIMES)
     assert np.array_equal(by_features.predict_proba(FEATURES), plain.predict_proba(WINDOWS))
+    # Fitting writes nothing.
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_predicts_classes_and_pointers(fitted):
@@ -97,19 +101,13 @@ def test_classes_may_be_numbers_of_any_order():
     assert set(found.predict(FEATURES)) <= {9, 10}
 
 
-def test_it_is_cross_validated_with_times_as_groups_and_pointers_along():
-    params = {"pointers": POINTERS, "times": TIMES}
-    scores = cross_val_score(tiny(), FEATURES, LABELS, groups=TIMES, cv=ForwardChaining(2), params=params)
+def test_it_is_cross_validated_in_a_pipeline_with_times_as_groups_and_pointers_along():
+    steps = make_pipeline(FunctionTransformer(relative_features), tiny())
+    params = {f"windowclassifier__{name}": values for name, values in (("pointers", POINTERS), ("times", TIMES))}
+    scores = cross_val_score(steps, TABLE.ohlc, LABELS, groups=TIMES, cv=ForwardChaining(2), params=params)
     by_table = cross_validate(tiny(augment_data=False), WINDOWS, LABELS, cv=ForwardChaining(2), return_estimator=True)
     assert by_table["test_score"].tolist() == scores.tolist()
     assert all(fold.predict_pointers(WINDOWS).shape == (40, 2) for fold in by_table["estimator"])
-
-
-def test_it_stands_in_a_pipeline():
-    steps = make_pipeline(FunctionTransformer(relative_features), tiny())
-    scores = cross_val_score(steps, TABLE.ohlc, LABELS, cv=ForwardChaining(2, times=TIMES), scoring="neg_log_loss")
-    alone = cross_val_score(tiny(), FEATURES, LABELS, cv=ForwardChaining(2, times=TIMES), scoring="neg_log_loss")
-    assert np.array_equal(scores, alone)
 
 
 def test_copies_and_pickles_of_a_fitted_one_predict_the_same_and_a_clone_is_not_fitted(fitted):
@@ -123,25 +121,17 @@ def test_copies_and_pickles_of_a_fitted_one_predict_the_same_and_a_clone_is_not_
     assert np.array_equal(again.fit(WINDOWS, LABELS).predict_proba(WINDOWS), prob)
 
 
-def encoder_file(path, seen=None):
-    record = {"time_range": seen} if seen else {}
-    write_encoder(path, tiny_encoder(2), made_scaler(), N_BARS, record)
-    return path
-
-
-def test_a_pretrained_encoder_stays_as_it_came_and_the_fit_then_has_all_rows(tmp_path):
-    path = encoder_file(tmp_path / "encoder.pt", ["2010-01-01T00:00:00Z", "2011-01-01T00:00:00Z"])
+def test_a_pretrained_encoder_stays_as_it_came_the_fit_has_all_rows_and_what_it_saw_is_warned_of(tmp_path, caplog):
+    path = tmp_path / "encoder.pt"
+    write_encoder(path, tiny_encoder(2), made_scaler(), N_BARS, {"time_range": ["2010-01-01", "2011-01-01"]})
     frozen = tiny(hidden_dim=None, encoder=str(path)).fit(WINDOWS, LABELS)
     assert equal_weights(frozen.model_.file.network.encoder, tiny_encoder(2))
     chosen = tiny(hidden_dim=None, encoder=path, refit=False).fit(WINDOWS, LABELS)
     assert not equal_weights(frozen.model_.file.network, chosen.model_.file.network)
+    assert "Not leak-proof" not in caplog.text
+    write_encoder(path, tiny_encoder(2), made_scaler(), N_BARS, {"time_range": ["2020-01-01", "2021-01-01"]})
     moved = tiny(hidden_dim=None, encoder=path, freeze_encoder=False, epochs=4).fit(WINDOWS, LABELS)
     assert not equal_weights(moved.model_.file.network.encoder, tiny_encoder(2))
-
-
-def test_an_encoder_that_saw_the_rows_that_choose_is_warned_of(tmp_path, caplog):
-    path = encoder_file(tmp_path / "encoder.pt", ["2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z"])
-    tiny(hidden_dim=None, encoder=path).fit(WINDOWS, LABELS)
     assert "Not leak-proof: the encoder was pretrained on times of 8 of 8 val and test windows" in caplog.text
 
 
@@ -155,9 +145,3 @@ def test_what_cannot_be_learned_from_is_refused(fitted, tmp_path):
     (tmp_path / "encoder.pt").write_bytes(b"nothing")
     with pytest.raises(UntrustedFile):
         tiny(encoder=tmp_path / "encoder.pt").fit(FEATURES, LABELS)
-
-
-def test_fitting_writes_nothing(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tiny(**TINY).fit(WINDOWS, LABELS)
-    assert list(tmp_path.iterdir()) == []

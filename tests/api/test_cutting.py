@@ -29,23 +29,17 @@ def test_they_are_those_that_the_commands_write(sample):
     features = pl.read_parquet(DATA)["features"].to_list()
     assert np.array_equal(relative_features(labelled), np.array(features))
     assert np.array_equal(relative_features(read_windows(DATA)), np.array(features))
-
-
-def test_the_split_is_that_of_the_command(sample):
     found, file = split(read_windows(DATA)), json.loads(Path(SPLIT).read_text())
     for part in ("train", "val", "test"):
         assert getattr(found, part).tolist() == file[f"{part}_indices"]
     assert sorted(found.dropped) == [dropped["row"] for dropped in file["purged"]]
 
 
-def test_windows_of_another_length_go_all_the_way():
+def test_windows_of_another_length_go_all_the_way_and_what_the_commands_refuse_is_refused():
     cut = windows(sample_bars()[:400], stride=7, window_bars=60)
     assert relative_features(cut).shape == (49, 60, 11)
     parts = split(cut)
     assert cut["end_ts"][parts.train].max() < cut["start_ts"][parts.val].min()
-
-
-def test_what_the_commands_refuse_is_refused():
     bars = sample_bars()
     with pytest.raises(InvalidData, match="the bars must have bars for a window, but 104 bars give none of 105"):
         windows(bars[:104])

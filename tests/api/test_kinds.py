@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -9,9 +12,9 @@ import pytest
 
 import moola
 from moola.errors import InvalidData, MoolaError
-from tests.api.faced import LABELS, TABLE, WINDOWS, tiny
+from tests.api.faced import LABELS, TABLE, WINDOWS, model_of_28, tiny
 
-BARS = moola.sample_bars()[:900]
+BARS = moola.sample_bars()[:600]
 CUT = moola.windows(BARS, stride=20)
 KINDS = {"polars": pl.DataFrame, "lazy": pl.LazyFrame, "pandas": pd.DataFrame, "numpy": np.ndarray}
 
@@ -43,7 +46,7 @@ def as_kind(frame, kind):
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny().fit(WINDOWS[:28], LABELS[:28]).model_
+    return model_of_28()
 
 
 def same(found, expected):
@@ -64,57 +67,50 @@ def same(found, expected):
             assert one == other, name
 
 
+NAMED = BARS.with_columns(symbol=pl.lit("EURUSD"))
+FEW = {"metrics": ("brier",), "event_metrics": ("hit_at_pm3",)}
+
+
+@pytest.fixture(scope="module")
+def of_polars(model, tmp_path_factory):
+    """What each function answers to polars frames."""
+    said, events = model.predict(WINDOWS[28:]), model.scan(NAMED, min_prob=0.0)
+    assert len(events)
+    page = moola.report(tmp_path_factory.mktemp("page") / "a.html", said, WINDOWS[:28], WINDOWS[28:])
+    fitted = tiny().fit(WINDOWS, LABELS).predict_proba(WINDOWS)
+    return SimpleNamespace(
+        said=said,
+        events=events,
+        page=page.read_bytes(),
+        fitted=fitted,
+        labelled=moola.autolabel(CUT),
+        figures=moola.evaluate(said, WINDOWS[:28], **FEW),
+    )
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_windows_are_cut_and_labelled_in_the_kind_of_the_bars(kind):
+def test_tables_of_any_kind_give_the_same_answers_in_that_kind(kind, model, of_polars, tmp_path):
+    def same_kind(found, expected):
+        assert type(found) is KINDS[kind]
+        same(found, expected)
+
     cut = moola.windows(as_kind(BARS, kind), stride=20)
-    assert type(cut) is KINDS[kind]
-    same(cut, CUT)
-    labelled = moola.autolabel(cut)
-    assert type(labelled) is KINDS[kind]
-    same(labelled, moola.autolabel(CUT))
-    assert np.array_equal(moola.relative_features(labelled), moola.relative_features(moola.autolabel(CUT)))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_windows_of_any_kind_are_split_fitted_and_predicted(kind, model):
-    windows = as_kind(WINDOWS, kind)
-    assert [part.tolist() for part in (moola.split(windows).train, moola.split(windows).test)] == [
-        part.tolist() for part in (moola.split(WINDOWS).train, moola.split(WINDOWS).test)
-    ]
-    said = model.predict(windows)
-    assert type(said) is KINDS[kind]
-    same(said, model.predict(WINDOWS))
+    same_kind(cut, CUT)
+    same_kind(moola.autolabel(cut), of_polars.labelled)
+    assert np.array_equal(moola.relative_features(cut), moola.relative_features(CUT))
+    windows, train, held = (as_kind(table, kind) for table in (WINDOWS, WINDOWS[:28], WINDOWS[28:]))
+    found, expected = moola.split(windows), moola.split(WINDOWS)
+    for part in ("train", "test"):
+        assert getattr(found, part).tolist() == getattr(expected, part).tolist()
     fitted = tiny().fit(windows, pd.Series(LABELS) if kind == "pandas" else LABELS)
-    assert np.array_equal(fitted.predict_proba(windows), tiny().fit(WINDOWS, LABELS).predict_proba(WINDOWS))
+    assert np.array_equal(fitted.predict_proba(windows), of_polars.fitted)
     folds = [test.tolist() for _, test in moola.ForwardChaining(2).split(windows)]
     assert folds == [test.tolist() for _, test in moola.ForwardChaining(2).split(WINDOWS)]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_predictions_of_any_kind_are_evaluated(kind, model, tmp_path):
-    said, train = as_kind(model.predict(WINDOWS[28:]), kind), as_kind(WINDOWS[:28], kind)
-    few = {"metrics": ("brier",), "event_metrics": ("hit_at_pm3",)}
-    figures = moola.evaluate(said, train, **few)
-    assert type(figures) is KINDS[kind]
-    same(figures, moola.evaluate(model.predict(WINDOWS[28:]), WINDOWS[:28], **few))
-    pages = [
-        moola.report(tmp_path / name, one, two, three).read_bytes()
-        for name, one, two, three in (
-            ("a.html", said, train, as_kind(WINDOWS[28:], kind)),
-            ("b.html", model.predict(WINDOWS[28:]), WINDOWS[:28], WINDOWS[28:]),
-        )
-    ]
-    assert pages[0] == pages[1]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_events_are_found_in_bars_of_any_kind(kind, model):
-    bars = as_kind(BARS.with_columns(symbol=pl.lit("EURUSD")), kind)
-    events = model.scan(bars, min_prob=0.0)
-    assert type(events) is KINDS[kind]
-    expected = model.scan(BARS.with_columns(symbol=pl.lit("EURUSD")), min_prob=0.0)
-    assert len(expected)
-    same(events, expected)
+    said = model.predict(held)
+    same_kind(said, of_polars.said)
+    same_kind(moola.evaluate(said, train, **FEW), of_polars.figures)
+    assert moola.report(tmp_path / "a.html", said, train, held).read_bytes() == of_polars.page
+    same_kind(model.scan(as_kind(NAMED, kind), min_prob=0.0), of_polars.events)
 
 
 def test_arrays_of_prices_give_structured_arrays(model):
@@ -131,8 +127,6 @@ def test_pandas_windows_of_a_parquet_file_are_read(tmp_path):
 
 
 def test_a_table_goes_to_pandas_without_pyarrow(monkeypatch, model):
-    import sys
-
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     said = moola.to_pandas(model.predict(WINDOWS))
     assert str(said.dtypes["start_ts"]) == "datetime64[us, UTC]"
@@ -169,13 +163,10 @@ def test_every_function_refuses_what_is_no_table(model, tmp_path):
             call({"a": [1]})
 
 
-@pytest.mark.parametrize("read", [moola.read_bars, moola.read_windows, moola.Model.load])
-def test_a_reader_of_files_names_what_takes_frames(read):
-    with pytest.raises(InvalidData, match="must be the path of a file, but it is DataFrame"):
-        read(BARS)
-
-
-def test_an_odd_column_is_named():
+def test_a_reader_of_files_names_what_takes_frames_and_an_odd_column_is_named():
+    for read in (moola.read_bars, moola.read_windows, moola.Model.load):
+        with pytest.raises(InvalidData, match="must be the path of a file, but it is DataFrame"):
+            read(BARS)
     odd = BARS.to_pandas()
     odd["open"] = [1.0, "a"] * (len(odd) // 2)
     with pytest.raises(InvalidData, match="open of the bars is object"):

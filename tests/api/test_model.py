@@ -10,7 +10,7 @@ import pytest
 from moola import Model, read_bars, read_windows
 from moola.errors import InvalidData, UntrustedFile, WrongUsage
 from moola.scan import window_reading as scan_reading
-from tests.api.faced import LABELS, WINDOWS, tiny
+from tests.api.faced import WINDOWS, model_of_28
 from tests.conftest import DATA
 from tests.scans_made import made_bars, made_model, seeing_moves
 
@@ -26,8 +26,7 @@ def folder(tmp_path, monkeypatch):
     pl.concat(frames).write_parquet("bars.parquet")
 
 
-@pytest.mark.parametrize("live", [False, True])
-@pytest.mark.parametrize("batch_windows", [16, 1024])
+@pytest.mark.parametrize(("live", "batch_windows"), [(False, 1024), (True, 64)])
 def test_a_scan_finds_the_events_of_the_command(folder, moola, live, batch_windows):
     given = ("--stride", "2", "--batch-windows", str(batch_windows), "--live", str(live).lower(), "--device", "cpu")
     answer = moola("scan", "--model", "model.pt", "--bars", "bars.parquet", "--output", "events.parquet", *given)
@@ -37,14 +36,9 @@ def test_a_scan_finds_the_events_of_the_command(folder, moola, live, batch_windo
     events = model.scan(read_bars("bars.parquet"), stride=2, live=live, batch_windows=batch_windows)
     assert len(events) == 5
     assert events.equals(pl.read_parquet("events.parquet"))
+    none = model.scan(read_bars("bars.parquet"), stride=9, live=live, min_prob=1.0)
+    assert (len(none), none.schema) == (0, events.schema)
     assert sorted(Path().rglob("*")) == before
-
-
-def test_a_scan_without_events_has_its_columns(folder):
-    model = Model.load("model.pt", device="cpu")
-    bars = read_bars("bars.parquet")
-    assert model.scan(bars, min_prob=1.0).schema == model.scan(bars).schema
-    assert len(model.scan(bars, min_prob=1.0)) == 0
 
 
 def test_a_scan_refuses_what_the_command_refuses(folder):
@@ -70,7 +64,7 @@ def test_it_predicts_what_the_command_writes(made_run, moola):
 
 
 def test_a_saved_model_is_loaded_the_same(tmp_path):
-    model = tiny().fit(WINDOWS, LABELS).model_
+    model = model_of_28()
     model.save(tmp_path / "model.pkl")
     again = Model.load(tmp_path / "model.pkl", device="cpu")
     assert again.predict(WINDOWS).equals(model.predict(WINDOWS))

@@ -9,42 +9,37 @@ import polars as pl
 import pytest
 
 import moola as face
+from moola.api import notebook_stages
 from moola.errors import OperationFailed, WrongUsage
 from moola.files import sha256_file
 from moola.models.model_files import read_encoder
-from tests.api.faced import WINDOWS, tiny
+from tests.api.faced import model_of_28
 from tests.networks_made import equal_weights
 
 BARS = Path("data/raw/eurusd_1h_2017.parquet")
 SMALL = {"stride": 100, "epochs": 1, "hidden_dim": 4, "num_layers": 1, "device": "cpu"}
 
 
-@pytest.mark.parametrize("kind", ["file", "polars", "pandas", "windows"])
-def test_pretraining_gives_the_encoder_of_the_command(sample, moola, tmp_path, kind):
+def test_pretraining_gives_the_encoder_of_the_command(sample, moola, tmp_path):
     options = ("--stride", "100", "--epochs", "1", "--hidden-dim", "4", "--num-layers", "1", "--device", "cpu")
     assert moola("pretrain-bilstm", "--input", BARS, "--output", "by_command.pt", *options).code == 0
-    bars = face.read_bars(BARS)
-    data = {
-        "file": str(BARS),
-        "polars": bars,
-        "pandas": bars.to_pandas().set_index("timestamp"),
-        "windows": face.windows(bars, stride=100),
-    }[kind]
-    before = {path for path in Path().rglob("*") if path.is_file()}
-    record = face.pretrain(data, tmp_path / "encoder.pt", **SMALL)
-    assert {path for path in Path().rglob("*") if path.is_file()} - before <= {Path("encoder.pt")}
-    mine, theirs = read_encoder(tmp_path / "encoder.pt"), read_encoder(Path("by_command.pt"))
-    assert equal_weights(mine.encoder, theirs.encoder)
-    assert record["encoder_sha256"] == sha256_file(tmp_path / "encoder.pt")
+    theirs, bars = read_encoder(Path("by_command.pt")), face.read_bars(BARS)
+    for data in (str(BARS), bars, bars.to_pandas().set_index("timestamp"), face.windows(bars, stride=100)):
+        before = {path for path in Path().rglob("*") if path.is_file()}
+        record = face.pretrain(data, tmp_path / "encoder.pt", **SMALL)
+        assert {path for path in Path().rglob("*") if path.is_file()} - before <= {Path("encoder.pt")}
+        assert equal_weights(read_encoder(tmp_path / "encoder.pt").encoder, theirs.encoder)
+        assert record["encoder_sha256"] == sha256_file(tmp_path / "encoder.pt")
+        Path("encoder.pt").unlink()
     assert "<caption>Encoder</caption>" in record._repr_html_()
     assert f"<td>{record['encoder_sha256']}</td>" in record._repr_html_()
 
 
-def test_the_gate_says_what_the_command_says(sample, moola, train):
-    run, baseline = train("--json").json["run"], train("--seed", "5", "--json").json["run"]
+def test_the_gate_says_what_the_command_says(made_run, train, moola):
+    run, baseline = made_run(), train("--seed", "5", "--json").json["run"]
     answer = moola("gate", "--run", run, "--baseline", baseline, "--min-gain", "0.02", "--json").json
     before = {path: path.read_bytes() for path in Path("artifacts").rglob("*") if path.is_file()}
-    verdict = face.gate(run, baseline=baseline, min_gain=0.02)
+    verdict = face.gate(str(run), baseline=baseline, min_gain=0.02)
     assert json.loads(json.dumps(verdict)) == answer
     changed = [
         path for path in Path("artifacts").rglob("*") if path.is_file() and path.read_bytes() != before.get(path)
@@ -83,17 +78,11 @@ def test_spans_are_read_on_bars_of_any_kind(sample, tmp_path):
     assert by_pandas.equals(face.to_pandas(read))
 
 
-def test_a_model_tells_a_notebook_what_it_is():
-    shown = tiny().fit(WINDOWS, WINDOWS["label"]).model_._repr_html_()
+def test_a_notebook_shows_what_a_model_is_and_escapes_what_it_shows():
+    shown = model_of_28()._repr_html_()
     for told in (
-        "consolidation, retracement",
-        "<td>bars of a window</td><td>30</td>",
-        "<td>points to bars</td><td>yes",
+        *("consolidation, retracement", "<td>bars of a window</td><td>30</td>", "<td>points to bars</td><td>yes"),
     ):
         assert told in shown
-
-
-def test_what_is_shown_is_escaped():
-    from moola.api.notebook_stages import Record
-
-    assert "<b>" not in Record("<b>", {"<b>": "<b>", "none": None, "of": [1.5, {"a": False}]})._repr_html_()
+    shown = notebook_stages.Record("<b>", {"<b>": "<b>", "none": None, "of": [1.5, {"a": False}]})._repr_html_()
+    assert "<b>" not in shown

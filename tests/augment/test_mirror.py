@@ -9,7 +9,7 @@ from moola.core.bars import price_problems
 from moola.core.features import relative_features
 from moola.errors import InvalidData, WrongUsage
 from tests.made import made_windows
-from tests.strategies import QUICK, tick_windows
+from tests.strategies import tick_windows
 
 TABLE = made_windows(6)
 SAME = {"consolidation": "consolidation", "retracement": "retracement"}
@@ -38,7 +38,6 @@ def test_the_mirror_turns_every_return_around_and_swaps_the_wicks():
 
 
 @given(tick_windows())
-@QUICK
 def test_mirrored_windows_obey_the_bar_rules_and_keep_their_label(ohlc):
     window = replace(windows_of(TABLE)[0], ohlc=ohlc[0], start_bar=-1, end_bar=-1)
     made = mirror(window)

@@ -8,7 +8,7 @@ from moola.augment import AUGMENTATIONS, windows_of
 from moola.core.bars import price_problems
 from moola.core.features import bar_ratios
 from tests.augment.sources_made import pattern, planted, rng_of, source_of
-from tests.strategies import QUICK, tick_windows
+from tests.strategies import tick_windows
 
 TABLE = planted()
 WINDOWS = windows_of(TABLE)
@@ -44,7 +44,6 @@ def test_wicks_scale_along_and_pointers_stay():
 
 
 @given(tick_windows(), st.integers(-1, 44), st.integers(0, 5))
-@QUICK
 def test_bar_rules_hold_and_prices_have_no_scale(ohlc, end, again):
     end = min(end, ohlc.shape[1] - 1)
     window = replace(WINDOWS[0], ohlc=ohlc[0], start_bar=max(end - 3, 0) if end >= 0 else -1, end_bar=end)

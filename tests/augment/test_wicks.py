@@ -12,7 +12,7 @@ from moola.augment import AUGMENTATIONS, windows_of
 from moola.augment.training_windows import Window
 from moola.core.bars import price_problems
 from tests.augment.sources_made import planted, rng_of, source_of
-from tests.strategies import QUICK, tick_windows
+from tests.strategies import tick_windows
 
 TABLE = planted()
 WINDOWS = windows_of(TABLE)
@@ -42,7 +42,6 @@ def test_bodies_and_pointers_stay_and_each_wick_has_its_factor():
 
 
 @given(tick_windows(), st.integers(0, 5))
-@QUICK
 def test_bar_rules_hold_prices_have_no_scale_and_no_wick_stays_none(ohlc, again):
     window = replace(WINDOWS[0], ohlc=ohlc[0], start_bar=-1, end_bar=-1)
     made = ENTRY.make(window, SOURCE, rng_of(window, again))

@@ -55,11 +55,8 @@ def test_predict_takes_the_length_of_the_model(model, moola):
         cut.out
     )
     words = ("predict", "--model", model, "--data", "my windows.parquet", "--output", "said.parquet")
-    answer = moola(*words)
-    assert answer.code == 0, answer.err
-    assert "learned on bars 1 hour apart and reads bars 1 day apart" in answer.err
-    refused = moola(*words, "--window-bars", "105")
-    assert refused.code == 3
+    moola(*words).ends(0, "learned on bars 1 hour apart and reads bars 1 day apart")
+    refused = moola(*words, "--window-bars", "105").ends(3)
     assert f"windows must have the {n_bars} bars of hourly.pt, but --window-bars has 105. Leave it out" in refused.err
 
 
@@ -74,8 +71,7 @@ def test_training_takes_the_length_from_its_files(tmp_path, monkeypatch, moola):
         ("pretrain-bilstm", "--input", "windows.parquet", "--output", "encoder.pt", "--split", "split.json", *small),
         ("train", "--data", "windows.parquet", "--split", "split.json", "--pretrained-encoder", "encoder.pt", "--json"),
     ):  # fmt: skip
-        done = moola(*words)
-        assert done.code == 0, done.err
+        done = moola(*words).ends(0)
         assert ("Windows have 30 bars, as in windows.parquet." in done.err) == (words[0] != "split")
     config = json.loads((Path(done.json["run"]) / "config.json").read_text())
     assert config["window_bars"] == 30
@@ -90,8 +86,7 @@ def test_following_tells_other_bars_once_however_few_come_at_a_time(model, moola
     bars[:20].write_csv("growing.csv")
     assert SAID not in moola(*words, "growing.csv").err
     bars.write_csv("growing.csv")
-    answer = moola(*words, "growing.csv", "--json")
-    assert answer.code == 0, answer.err
+    answer = moola(*words, "growing.csv", "--json").ends(0)
     assert answer.err.count(SAID) == 1
     assert answer.json["bar_interval_warning"].startswith("the model learned on bars 1 hour apart")
     words = (*words[:4], "hourly.csv", *words[5:])

@@ -7,6 +7,7 @@ import os
 import queue
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -113,35 +114,26 @@ def test_a_member_that_ends_badly_is_told_by_its_number(bars, moola, members_her
         raise SystemExit(9 * team.rank)
 
     monkeypatch.setattr("moola.stages.pretrain.pretrain", ending)
-    answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2")
-    assert answer.code == 1
-    assert "some ended (by number: {1: 9})" in answer.err
+    moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2").ends(1, "some ended (by number: {1: 9})")
     assert not Path("e.pt").exists()
 
 
 @pytest.mark.slow
 def test_a_member_that_dies_ends_all_with_a_reason(bars, moola, monkeypatch):
-    from moola.stages import pretrain
-
-    monkeypatch.setattr(pretrain, "pretrain", dying)
-    answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2")
-    assert answer.code == 1
-    assert "some ended" in answer.err
+    monkeypatch.setattr("moola.stages.pretrain.pretrain", dying)
+    moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2").ends(1, "some ended")
     assert not Path("e.pt").exists()
 
 
 def dying(options, on_epoch, team: ProcessGroup):
     if team.rank == 1:
         os._exit(9)
-    import time
-
     time.sleep(60)
 
 
 def test_what_a_member_refuses_is_told_as_if_it_were_alone(bars, moola, members_here, monkeypatch):
     monkeypatch.setattr("moola.stages.pretrain.pretrain", refusing)
-    answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2")
-    assert answer.code == 3
+    answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2").ends(3)
     assert answer.err.count("windows must be there") == 1
 
 
@@ -152,6 +144,4 @@ def refusing(options, on_epoch, team: ProcessGroup):
 def test_other_than_torchruns_count_is_refused(bars, moola, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("RANK", "0")
-    answer = moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2")
-    assert answer.code == 2
-    assert "agree with torchrun" in answer.err
+    moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2").ends(2, "agree with torchrun")

@@ -22,8 +22,7 @@ def test_every_broken_rule_is_listed_at_once(sample, moola):
     bars.with_columns(high=pl.Series(high), timestamp=pl.Series(times, dtype=bars.schema["timestamp"])).write_csv(
         "bad.csv"
     )
-    answer = moola("bars", "check", "bad.csv")
-    assert answer.code == 3
+    answer = moola("bars", "check", "bad.csv").ends(3)
     rules = ("high must be a finite number", "high must be at least", "must have one bar")
     for said in (*rules, "line 7 (", "line 11 (", "line 22 ("):
         assert said in answer.err
@@ -34,12 +33,9 @@ def test_overlapping_split_is_refused_with_the_pair_named(sample, moola):
     purged = split["purged"][0]["row"]
     split["train_indices"].append(purged)
     Path("overlap.json").write_text(json.dumps(split))
-    answer = moola("train", "--data", DATA, "--split", "overlap.json")
-    assert answer.code == 3
-    assert f"train row {purged}" in answer.err
+    answer = moola("train", "--data", DATA, "--split", "overlap.json").ends(3, f"train row {purged}")
     assert f"val row {split['val_indices'][0]}" in answer.err
-    allowed = moola("train", "--data", DATA, "--split", "overlap.json", "--allow-overlap")
-    assert allowed.code == 0, allowed.err
+    allowed = moola("train", "--data", DATA, "--split", "overlap.json", "--allow-overlap").ends(0)
     shown = moola("eval", "--run", allowed.last_line)
     assert "NOT LEAK-PROOF" in shown.out
 
@@ -47,8 +43,7 @@ def test_overlapping_split_is_refused_with_the_pair_named(sample, moola):
 def test_cuda_without_a_gpu_says_what_to_use(sample, moola):
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA GPU")
-    answer = moola("train", "--data", DATA, "--split", SPLIT, "--device", "cuda")
-    assert answer.code == 1
+    answer = moola("train", "--data", DATA, "--split", SPLIT, "--device", "cuda").ends(1)
     assert "Use --device auto (the default) or --device cpu" in answer.err
 
 
@@ -81,8 +76,7 @@ TRAIN, BARS = f"train --data {DATA} --split {SPLIT}", "data/raw/eurusd_1h_2017.p
 )
 def test_wrong_usage_ends_in_2_and_leaves_nothing(sample, moola, line):
     before = {path: path.stat().st_mtime_ns for path in sample.rglob("*")}
-    answer = moola(*line.split())
-    assert answer.code == 2, answer.err
+    answer = moola(*line.split()).ends(2)
     # A command that began has named the options of the environment; one that could not be read has said nothing else.
     assert answer.err.splitlines()[-1].startswith("Error: ")
     assert all(one.startswith("From the environment: ") for one in answer.err.splitlines()[:-1])

@@ -17,8 +17,7 @@ def test_pretraining_and_training_on_a_gpu_give_the_same_bytes_twice(sample, moo
     contents = []
     for _ in range(2):
         source = "data/processed/unlabeled/windows.parquet"
-        answer = moola("pretrain-bilstm", "--input", source, "--split", SPLIT, "--output", "e.pt")
-        assert answer.code == 0, answer.err
+        moola("pretrain-bilstm", "--input", source, "--split", SPLIT, "--output", "e.pt").ends(0)
         run = train("--pretrained-encoder", "e.pt", "--no-freeze-encoder").last_line
         contents.append((Path("e.pt").read_bytes(), (Path("artifacts/runs") / run / "model.pkl").read_bytes()))
     assert contents[0] == contents[1]

@@ -23,8 +23,7 @@ def test_help_fits_a_screen(moola, command, monkeypatch):
     # The console is made once a process, as wide as the terminal was then.
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(app, "_fallback_console", None)
-    answer = moola(*command.split(), "--help")
-    assert answer.code == 0
+    answer = moola(*command.split(), "--help").ends(0)
     assert len(answer.out.strip().splitlines()) <= SCREEN
 
 

@@ -1,13 +1,16 @@
-"""`labels export|import|stats` as a person types them."""
+"""`labels export|import|stats`, of windows and of spans, as a person types them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from moola.tables.bar_table import write_bars
 from moola.tables.label_store import LabelStore
 from tests.labels.labels_made import WINDOW_BARS, made_label, made_store, write_made_bars
+from tests.spans_made import BARS, at, forty, table
 
 LABELS = (
     made_label(0, (5, 9, "consolidation"), grade="A"),
@@ -31,8 +34,7 @@ STORE = ("--store", "labels.db", "--bars", "bars.parquet")
 
 
 def test_export_prints_what_was_written_and_what_not(moola, here):
-    answer = moola("labels", "export", *STORE, "--output", "out.parquet", "--resolve", "agree")
-    assert answer.code == 0, answer.err
+    answer = moola("labels", "export", *STORE, "--output", "out.parquet", "--resolve", "agree").ends(0)
     assert answer.out.splitlines() == [
         "1 windows in 2 rows (2 retracement) in out.parquet",
         "1 left out:",
@@ -71,8 +73,7 @@ def test_import_counts_and_says_what_it_kept(moola, here):
 
 
 def test_stats_read_as_tables(moola, here):
-    answer = moola("labels", "stats", *STORE)
-    assert answer.code == 0, answer.err
+    answer = moola("labels", "stats", *STORE).ends(0)
     lines = answer.out.splitlines()
     assert lines[0] == "5 labels of 3 windows in labels.db"
     for line in (
@@ -118,10 +119,52 @@ def test_the_samples_labels_go_in_and_come_out_unchanged(moola, sample):
 
 def test_a_store_is_checked_and_copied(moola, here):
     assert "is intact" in moola("labels", "check", "--store", "labels.db").out
-    answer = moola("labels", "backup", "labels.db", "copy.db")
-    assert answer.code == 0, answer.err
+    moola("labels", "backup", "labels.db", "copy.db").ends(0)
     assert moola("labels", "backup", "--store", "labels.db", "--to", "copy.db").code == 2
     assert moola("labels", "check", "copy.db", "--json").json["n_labels"] > 0
     content = (here / "copy.db").read_bytes()
     (here / "copy.db").write_bytes(content.replace(b"a gap", b"b gap"))
     assert moola("labels", "check", "copy.db").code == 5
+
+
+@pytest.fixture
+def charted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_bars(Path("bars.parquet"), BARS)
+    Path("spans.csv").write_text(table([*forty(), (290.5, 360, "bear")]))
+    return tmp_path
+
+
+IMPORT = ("labels", "import", "--store", "l.db", "--bars", "bars.parquet", "--input", "spans.csv", "--annotator", "ana")
+
+
+def test_spans_go_in_and_out_and_are_cut_with_every_step_said(moola, charted):
+    answer = moola(*IMPORT, "--annotated", at(0), at(450)).ends(0)
+    assert answer.out.splitlines()[:4] == [
+        "41 spans (15 bear, 26 bull) by ana; times without a zone are UTC",
+        "  40 met bars exactly, 1 moved (usually by 30 min, at most by 30 min), 0 met none and are left out",
+        "  1 lie over a gap of the bars",
+        "41 added, 0 overwritten, 0 unchanged, 0 kept as they were in l.db",
+    ]
+    answer = moola("labels", "export", "--store", "l.db", "--as", "spans", "--output", "o.csv", "--stretches", "t.csv")
+    assert answer.out.splitlines()[:2] == [
+        "41 spans (15 bear, 26 bull) by ana in o.csv",
+        "annotated stretches: 1 in t.csv",
+    ]
+    words = ("windows", "--bars", "bars.parquet", "--spans", "o.csv", "--output", "w.parquet")
+    answer = moola(*words, "--stretches", "t.csv", "--background", "9", "--max-gap-hours", "24")
+    assert answer.out.splitlines()[:5] == [
+        "49 windows of 105 bars (9 background, 14 bear, 26 bull) in w.parquet",
+        "  41 met bars exactly, 0 moved, 0 met none and are left out",
+        "  1 lie over a gap of the bars",
+        "  1 spans fit no window without a long gap, or lie too near to an end of the bars, and are left out",
+        "  39 windows hold another span whole, and have the class of the one that they were cut for",
+    ]
+
+
+def test_the_form_of_an_export_comes_of_the_file_of_options_too(moola, charted):
+    assert "no annotated stretch: bars in no span say nothing" in moola(*IMPORT).out
+    Path("moola.toml").write_text('["labels export"]\nas = "spans"\n')
+    answer = moola("labels", "export", "--store", "l.db", "--output", "o.csv")
+    assert (answer.code, answer.out.splitlines()[0]) == (0, "41 spans (15 bear, 26 bull) by ana in o.csv"), answer.err
+    assert "as = spans" in answer.err

@@ -43,8 +43,7 @@ def test_figures_of_later_windows_are_those_of_the_same_windows_as_a_test_part(l
 def test_windows_that_the_model_saw_are_refused_or_marked(later, moola):
     run, second, _ = later
     split = json.loads(Path(SPLIT).read_text())
-    refused = moola("eval", "--run", run, "--data", DATA)
-    assert refused.code == 3
+    refused = moola("eval", "--run", run, "--data", DATA).ends(3)
     starts = pl.read_parquet(DATA)["start_ts"].dt.timestamp("us")
     model_saw_until = split["time_range"]["val"][1]
     assert "a window must begin when the model's labels were over (" in refused.err
@@ -64,8 +63,7 @@ def test_the_bars_of_each_of_two_encoders_count_as_seen(later, moola, train, mon
     *_, data = later
     for name, rows in (("early.pt", slice(0, 40)), ("late.pt", slice(None))):
         pl.read_parquet(DATA)[rows].write_parquet("some.parquet")
-        pretrained = moola("pretrain-bilstm", "--input", "some.parquet", "--output", name, "--arms", "masked")
-        assert pretrained.code == 0, pretrained.err
+        moola("pretrain-bilstm", "--input", "some.parquet", "--output", name, "--arms", "masked").ends(0)
     for name in ("MOOLA_HIDDEN_DIM", "MOOLA_NUM_LAYERS"):
         monkeypatch.delenv(name)
     run = train("--pretrained-encoder", "late.pt", "early.pt", "--freeze-encoder").last_line
@@ -73,8 +71,7 @@ def test_the_bars_of_each_of_two_encoders_count_as_seen(later, moola, train, mon
     for name in ("late.pt", "early.pt"):
         Path(name).unlink()
     for words in (("eval",), ("gate", "--baseline", run)):
-        refused = moola(*words, "--run", run, "--data", data)
-        assert refused.code == 3
+        refused = moola(*words, "--run", run, "--data", data).ends(3)
         assert "a window must begin when its encoder's bars were over (" in refused.err
     assert not LOOKS.exists()
 
@@ -98,9 +95,7 @@ def test_a_gate_on_later_windows_is_the_gate_on_the_same_windows_and_looks_are_c
     pl.read_parquet(data)[:30].write_parquet("fewer.parquet")
     assert moola("gate", "--run", run, "--baseline", second, "--data", "fewer.parquet", "--json").json["n_looks"] == 1
     LOOKS.write_text(LOOKS.read_text() + "{\n")
-    damaged = moola("gate", "--run", run, "--baseline", second)
-    assert damaged.code == 3
-    assert "first line 6" in damaged.err
+    moola("gate", "--run", run, "--baseline", second).ends(3, "first line 6")
 
 
 def test_a_run_is_promoted_by_its_gate_on_later_windows_and_the_model_before_comes_back(later, moola, monkeypatch):
@@ -115,8 +110,7 @@ def test_a_run_is_promoted_by_its_gate_on_later_windows_and_the_model_before_com
     assert not PROMOTED.parent.exists()
     PROMOTED.parent.mkdir(parents=True)
     PROMOTED.write_bytes(theirs)
-    answer = moola("promote", "--run", run, "--data", data, "--ece-rule", "noise", "--json")
-    assert answer.code == 0, answer.err
+    answer = moola("promote", "--run", run, "--data", data, "--ece-rule", "noise", "--json").ends(0)
     assert (answer.json["verdict"], answer.json["baseline_kind"]) == ("promote", "promoted model")
     assert PROMOTED.read_bytes() == ours
     (kept,) = (PROMOTED.parent / "previous").iterdir()
@@ -127,10 +121,8 @@ def test_a_run_is_promoted_by_its_gate_on_later_windows_and_the_model_before_com
     monkeypatch.setattr(evaluate, "judge", judge)
     found = moola("gate", "--run", second, "--data", data, "--json").json
     assert (found["baseline_kind"], found["baseline"]) == ("promoted model", str(PROMOTED))
-    again = moola("promote", "--run", run, "--baseline", second)
-    assert (again.code, "is in use already" in again.err) == (1, True)
-    back = moola("promote", "--back", "true", "--json")
-    assert back.code == 0, back.err
+    moola("promote", "--run", run, "--baseline", second).ends(1, "is in use already")
+    back = moola("promote", "--back", "true", "--json").ends(0)
     assert (back.json["action"], PROMOTED.read_bytes()) == ("back", theirs)
     assert moola("promote", "--back").code == 1
     for words in ((), ("--back", "--run", run)):
@@ -159,10 +151,8 @@ def test_windows_that_cannot_be_evaluated_are_refused_and_those_without_label_or
         (frame.with_columns(label=pl.lit("flag")), "44 of 44 are not, first 'flag'"),
         (frame[:0], "Error"),
     ):
-        answer = on(spoiled)
-        assert (answer.code, said in answer.err) == (3, True), answer.err
-    answer = on(frame.with_columns(label=pl.when(pl.int_range(pl.len()) < 4).then(None).otherwise("label")))
-    assert answer.code == 0, answer.err
+        answer = on(spoiled).ends(3, said)
+    answer = on(frame.with_columns(label=pl.when(pl.int_range(pl.len()) < 4).then(None).otherwise("label"))).ends(0)
     assert "40 windows of spoiled.parquet" in answer.out
     assert "4 of 44 windows have no label" in answer.err
     answer = on(frame.drop("start_ts", "end_ts"), "--json")
@@ -174,4 +164,4 @@ def test_options_of_later_windows_need_them(later, moola):
     run, _, data = later
     assert moola("gate", "--run", run, "--allow-overlap").code == 2
     assert moola("eval", "--events", "e.parquet", "--truth", "t.csv", "--data", data).code == 2
-    assert moola("gate", "--run", "20260101T000000Z-cv_x-s1-00000000", "--baseline", "b", "--data", data).code == 2
+    assert moola("gate", "--run", "artifacts/cv/any", "--baseline", "b", "--data", data).code == 2

@@ -34,15 +34,13 @@ def test_sample_is_the_same_each_time_and_replaces_no_file_that_differs(sample, 
         }
 
     before = content()
-    answer = moola("sample", "--quick")
-    assert answer.code == 0
+    answer = moola("sample", "--quick").ends(0)
     assert "a published rule labelled them, not a person" in answer.out
     assert content() == before
     path = Path(UNLABELLED)
     path.write_bytes(path.read_bytes() + b" ")
     spoiled = content()
-    answer = moola("sample", "--quick")
-    assert (answer.code, str(path) in answer.err) == (1, True)
+    answer = moola("sample", "--quick").ends(1, str(path))
     assert content() == spoiled
 
 
@@ -52,8 +50,7 @@ def test_sample_refuses_to_replace_labels_of_a_person(sample, moola):
     assert (len(labelled), labelled["annotator"].unique().to_list()) == (174, ["rule:prior-state-1"])
     labelled.with_columns(annotator=pl.lit("ann")).write_parquet(path)
     before = path.read_bytes()
-    answer = moola("sample", "--quick")
-    assert answer.code == 1
+    moola("sample", "--quick").ends(1)
     assert path.read_bytes() == before
     assert moola("sample", "--quick", "--overwrite").code == 0
 
@@ -95,8 +92,7 @@ def test_pretrain_frozen_unfrozen_eval_gate_promote_predict(made_run, moola, tra
     promoted.parent.mkdir(parents=True)
     shutil.copy(folder / "model.pkl", promoted)
     predict = ("predict", "--model", promoted, "--data", DATA, "--output")
-    answer = moola(*predict, "p.parquet")
-    assert answer.code == 0
+    answer = moola(*predict, "p.parquet").ends(0)
     assert "windows lie in the times of the labels that the model learned from (" in answer.out
     parts = json.loads(Path(SPLIT).read_text())
     n_test, n_known = len(parts["test_indices"]), len(parts["train_indices"]) + len(parts["val_indices"])
@@ -141,15 +137,13 @@ def test_pretraining_keeps_val_and_test_and_the_embargo_of_the_split_out(sample,
 
 
 def test_pretraining_takes_bars_and_labelled_windows_too(two_runs, moola, train):
-    bars = moola("pretrain-bilstm", "--input", BARS, "--stride", "90", "--output", "b.pt", *MASKED, "--json")
-    assert bars.code == 0, bars.err
+    moola("pretrain-bilstm", "--input", BARS, "--stride", "90", "--output", "b.pt", *MASKED, "--json").ends(0)
     labelled = moola("pretrain-bilstm", "--input", DATA, "--output", "l.pt", *MASKED)
     assert "Without --split all 174 labelled windows are seen" in labelled.err
     run = train("--pretrained-encoder", "l.pt").last_line
     manifest = json.loads((RUNS / run / "manifest.json").read_text())
     assert "the encoder was pretrained on times" in manifest["leaks"][0]
-    verdict = moola("gate", "--run", run, "--json")
-    assert verdict.code == 4
+    verdict = moola("gate", "--run", run, "--json").ends(4)
     assert verdict.json["verdict"] == "hold"
     assert verdict.json["reason"].startswith("the challenger's figures prove nothing")
 
@@ -164,8 +158,7 @@ def test_test_rows_change_nothing_in_the_weights(made_run, moola):
     frame.with_columns(label=poisoned).drop("row").write_parquet("poisoned.parquet")
     split.pop("data_sha256")
     Path("poisoned.json").write_text(json.dumps(split))
-    answer = moola("train", "--data", "poisoned.parquet", "--split", "poisoned.json")
-    assert answer.code == 0, answer.err
+    answer = moola("train", "--data", "poisoned.parquet", "--split", "poisoned.json").ends(0)
     again = torch.load(RUNS / answer.last_line / "model.pkl", weights_only=True)["content"]["weights"]
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 

@@ -20,33 +20,24 @@ from moola.tables.window_file import read_windows
 from tests.conftest import DATA, RUNS
 from tests.networks_made import CPU
 
-QUICK = ("--data", DATA, "--split", "no_test.json", "--epochs", "1", "--n-heads", "1", "--augment-data", "false")
-MADE = (
+QUICK = ("--data", DATA, "--split", "no_test.json")
+PRETRAINED = (
     ("split", "--data", DATA, "--test", "0", "--output", "no_test.json"),
     ("pretrain-bilstm", "--input", DATA, "--split", "no_test.json", "--output", "e.pt", "--arms", "masked"),
 )
-FROZEN = ("train", *QUICK, "--pretrained-encoder", "e.pt")
-
-
-@pytest.fixture
-def frozen(sample, made_once, moola):
-    """Train on a frozen encoder without a test part."""
-    shutil.copytree(made_once(*MADE), sample, dirs_exist_ok=True)
-    return lambda *arguments: moola(*FROZEN, *arguments)
+FROZEN = ("train", *QUICK, "--pretrained-encoder", "e.pt", "--seed", "17")
+SCRATCH = ("train", *QUICK, "--learning-rate", "1e-9", "--seed", "18")
 
 
 @pytest.fixture
 def two_without_test(sample, made_once) -> list[str]:
-    """Names of two runs of such trainings."""
-    made = made_once(*MADE, *((*FROZEN, "--learning-rate", rate) for rate in ("1e-3", "1e-4")))
-    shutil.copytree(made, sample, dirs_exist_ok=True)
-    return sorted(path.name for path in RUNS.iterdir() if path.is_dir())
+    """Names of a run on a frozen encoder and of one that learned nothing, both without a test part."""
+    shutil.copytree(made_once(*PRETRAINED, FROZEN, SCRATCH), sample, dirs_exist_ok=True)
+    return [next(RUNS.glob(f"*-s{seed}-*")).name for seed in (17, 18)]
 
 
-def test_the_judged_model_is_the_promoted_one(frozen, moola, monkeypatch):
-    answer = frozen()
-    assert "There is no test part, so the kept model" in answer.out
-    run = RUNS / answer.last_line
+def test_the_judged_model_is_the_promoted_one(two_without_test, moola, monkeypatch):
+    run, baseline = RUNS / two_without_test[0], two_without_test[1]
     assert json.loads((run / "manifest.json").read_text())["trained_on"] == ["train"]
     assert not (run / "model_before_refit.pkl").exists()
     assert "There is no test part: the model" in (run / "model_card.md").read_text()
@@ -55,7 +46,6 @@ def test_the_judged_model_is_the_promoted_one(frozen, moola, monkeypatch):
     again = predict_windows(read_model(run / "model.pkl"), read_windows(Path(DATA), 105), judged.row, judged.part, CPU)
     np.testing.assert_allclose(again.class_prob, judged.class_prob, atol=1e-6)
     # Whatever is judged better, the judge is shown the predictions of the file that comes into use.
-    baseline = moola("train", *QUICK, "--learning-rate", "1e-9").last_line
     shown, judge = [], evaluate.judge
 
     def better(challenger, *others, **options):
@@ -63,19 +53,17 @@ def test_the_judged_model_is_the_promoted_one(frozen, moola, monkeypatch):
         return replace(judge(challenger, *others, **options), verdict="promote")
 
     monkeypatch.setattr(evaluate, "judge", better)
-    told = moola("promote", "--run", run.name, "--baseline", baseline)
-    assert told.code == 0, told.err
+    moola("promote", "--run", run.name, "--baseline", baseline).ends(0)
     np.testing.assert_array_equal(shown[0].class_prob, judged.of_part("val").class_prob)
     promoted = Path("artifacts/models/supervised/enhanced_baseline_v2_relative.pt")
     assert promoted.read_bytes() == (run / "model.pkl").read_bytes()
 
 
-def test_refit_is_refused_and_leaves_nothing(frozen):
-    answer = frozen("--refit")
-    assert answer.code == 2
-    assert (
-        "--refit must leave a test part to evaluate the model that it keeps, but no_test.json has 0 test" in answer.err
-    )
+def test_refit_is_refused_and_leaves_nothing(sample, made_once, moola):
+    shutil.copytree(made_once(*PRETRAINED), sample, dirs_exist_ok=True)
+    answer = moola(*FROZEN, "--refit").ends(2)
+    said = "--refit must leave a test part to evaluate the model that it keeps, but no_test.json has 0 test"
+    assert said in answer.err
     assert not RUNS.exists()
 
 

@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 
 from moola.core.bars import time_us
+from moola.fit import presence_stages
 from moola.models.model_files import read_model
 from moola.runs.run_store import MODEL
 from tests.conftest import stay_small
 from tests.faults.fault import run
-from tests.fit.test_presence import HOUR_US, few_trees, planted_chart
+from tests.fit.test_presence import HOUR_US, planted_chart
 
 N_BARS, LAST_ANNOTATED = 2_600, 2_400
 TRAIN = ("train", "--data", "windows.parquet", "--split", "split.json", "--pretrained-encoder", "encoder.pt")
@@ -41,7 +42,7 @@ def chart(made, tmp_path, monkeypatch) -> np.ndarray:
     shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     stay_small(monkeypatch)
-    few_trees(monkeypatch)
+    monkeypatch.setattr(presence_stages, "N_TREES", 8)
     return made[1]
 
 

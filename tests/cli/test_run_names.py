@@ -85,8 +85,7 @@ def test_no_latest_run_is_said():
 
 def test_a_link_is_no_run():
     (RUNS / "20260909T000000Z-enhanced_simple_lstm-s17-abababab").symlink_to(RUNS / OLD, target_is_directory=True)
-    assert full_name("latest", (RUNS,)) == NEW
-    assert full_name("20260909", (RUNS,)) == "20260909"
+    assert (full_name("latest", (RUNS,)), full_name("20260909", (RUNS,))) == (NEW, "20260909")
 
 
 def test_the_reader_of_runs_takes_them_too():
@@ -132,15 +131,12 @@ def test_baseline_compare_leakcheck_resume_and_model():
 
 
 def test_the_commands_take_them(moola):
-    answer = moola("eval", "--run", "2026")
-    assert answer.code == 2
-    assert "fits 5" in answer.err
+    answer = moola("eval", "--run", "2026").ends(2, "fits 5")
     for command in (("eval", "--run"), ("gate", "--run"), ("promote", "--run"), ("report", "--run"), ("runs", "show")):
         answer = moola(*command, "latest")
         # The run of this test has nothing in it; it was found.
         assert answer.code in (1, 3, 5)
         assert f"latest is {NEW}." in answer.err
     assert f"latest is {NEW}." in moola("compare", "latest", OLD).err
-    answer = moola("scan", "--model", "latest", "--bars", "b.parquet", "--output", "e.csv")
-    assert answer.code == 1
+    answer = moola("scan", "--model", "latest", "--bars", "b.parquet", "--output", "e.csv").ends(1)
     assert f"artifacts/runs/{NEW}/model.pkl" in answer.err

@@ -38,8 +38,7 @@ def test_a_frozen_model_is_refitted_and_teaches_a_student_and_a_stopped_one_ends
 ):
     """Stopped in the last of the stages: tests/fit/test_stages.py stops in each."""
     assert moola(*ENCODER).code == 0
-    answer = moola(*TAUGHT)
-    assert answer.code == 0, answer.err
+    answer = moola(*TAUGHT).ends(0)
     stages = [line.split(":")[0] for line in answer.err.splitlines() if ": epoch 1 of 1, " in line]
     assert stages == ["train", "refit", "teacher-1", "student-1"]
     assert "windows left out (windows that run into or follow 2017-" in answer.err
@@ -56,8 +55,7 @@ def test_a_frozen_model_is_refitted_and_teaches_a_student_and_a_stopped_one_ends
     assert (manifest["leak_proof"], manifest["leaks"]) == (True, [])
     assert len(manifest["unlabelled_sha256"]) == 64
     assert f"SHA-256 `{manifest['unlabelled_sha256']}`" in (run / "model_card.md").read_text()
-    shown = moola("eval", "--run", run.name, "--json")
-    assert shown.code == 0, shown.err
+    moola("eval", "--run", run.name, "--json").ends(0)
     whole = files_of(run)
 
     class Stopping(training_commands.EpochProgress):
@@ -72,8 +70,7 @@ def test_a_frozen_model_is_refitted_and_teaches_a_student_and_a_stopped_one_ends
     assert (begun / "checkpoint-student-1.pt").is_file()
     bars = Path(BARS).read_bytes()
     pl.read_parquet(BARS).tail(-100).write_parquet(BARS)
-    other = moola(*TAUGHT, "--resume", begun.name)
-    assert (other.code, "(or other data). Give the same options." in other.err) == (2, True)
+    moola(*TAUGHT, "--resume", begun.name).ends(2, "(or other data). Give the same options.")
     Path(BARS).write_bytes(bars)
     assert moola(*TAUGHT, "--resume", begun.name).last_line == begun.name
     assert files_of(begun) == whole
@@ -84,8 +81,7 @@ def test_three_classes_and_no_pointers_have_a_student_too(sample, moola):
     third = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("third")).otherwise(pl.col("label"))
     pl.read_parquet(DATA).drop("expansion_start", "expansion_end").write_parquet(DATA)
     given = relabelled(moola, "three", third)
-    answer = moola(*given, *STUDENT)
-    assert answer.code == 0, answer.err
+    answer = moola(*given, *STUDENT).ends(0)
     shown = moola("eval", "--run", answer.last_line, "--json").json["figures"]
     assert {"f1_third", "pr_auc"} <= set(shown)
     assert shown["hit_at_pm3_both"]["value"] is None
@@ -96,25 +92,21 @@ def test_three_classes_and_no_pointers_have_a_student_too(sample, moola):
 def test_a_class_of_few_windows_is_a_warning(sample, moola):
     order = pl.int_range(pl.len())
     rare = pl.when(order.is_in([3, 9, 20, 31, 40])).then(pl.lit("rare")).otherwise(pl.col("label"))
-    answer = moola(*relabelled(moola, "rare", rare), "--no-save-run")
-    assert answer.code == 0, answer.err
+    answer = moola(*relabelled(moola, "rare", rare), "--no-save-run").ends(0)
     assert "Class rare has only 5 training windows: expect little of it." in answer.err
 
 
 def test_the_mirror_of_directed_classes_must_be_said(sample, moola):
     directed = pl.when(pl.col("label") == "retracement").then(pl.lit("bull")).otherwise(pl.lit("bear"))
     given = relabelled(moola, "directed", directed)
-    refused = moola(*given, "--mirror-average", "--epochs", "1")
-    assert refused.code == 2
+    refused = moola(*given, "--mirror-average", "--epochs", "1").ends(2)
     assert "--mirror-average must know every class upside down, but bear, bull may have a direction" in refused.err
     assert not RUNS.exists()
-    said = moola(*given, "--mirror-average", "--mirror-classes", "bull:bear", "--no-save-run")
-    assert said.code == 0, said.err
+    moola(*given, "--mirror-average", "--mirror-classes", "bull:bear", "--no-save-run").ends(0)
 
 
 def test_windows_that_all_follow_the_held_out_ones_are_refused(sample, moola):
     pl.read_parquet(BARS).tail(300).write_parquet("late.parquet")
     given = ["late.parquet" if word == BARS else word for word in STUDENT]
-    answer = moola("train", "--data", DATA, "--split", SPLIT, *given)
-    assert answer.code == 3
+    answer = moola("train", "--data", DATA, "--split", SPLIT, *given).ends(3)
     assert "must be over when the split's val and test begin" in answer.err

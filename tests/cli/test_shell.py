@@ -18,8 +18,7 @@ def _folder(tmp_path, monkeypatch):
 
 
 def test_a_new_folder_has_settings_that_change_nothing_and_the_next_commands_are_some(moola):
-    answer = moola("new", "mine/")
-    assert answer.code == 0, answer.err
+    answer = moola("new", "mine/").ends(0)
     lines = [line.removeprefix("Next: ") for line in answer.out.splitlines() if line.startswith("Next: ")]
     assert lines[0] == "cd mine"
     assert len(lines) == 4
@@ -56,9 +55,7 @@ def test_what_is_there_is_not_overwritten(moola):
     Path("mine/own.txt").write_text("kept")
     assert moola("new", "mine").code == 0
     Path("mine/moola.toml").write_text("seed = 3\n")
-    answer = moola("new", "mine")
-    assert answer.code == 2
-    assert "mine/moola.toml is there already" in answer.err
+    moola("new", "mine").ends(2, "mine/moola.toml is there already")
     assert Path("mine/moola.toml").read_text() == "seed = 3\n"
     assert Path("mine/own.txt").read_text() == "kept"
     Path("file").touch()
@@ -86,11 +83,11 @@ def test_bash_completes_commands_and_options(moola):
     assert {"bash", "zsh", "fish"} <= set(completions(script, "moola completion "))
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_reads_its_script(moola, shell):
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_read_their_scripts(moola, shell):
     script = moola("completion", shell).out
-    assert "--predict-pointers" in script or shell == "zsh"
     assert "pretrain-bilstm" in script
+    assert "predict-pointers" in script or shell == "zsh"
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed: its script is looked at, not run")
     Path("script").write_text(script)
@@ -98,19 +95,14 @@ def test_each_shell_reads_its_script(moola, shell):
 
 
 def test_another_shell_is_refused(moola):
-    answer = moola("completion", "powershell")
-    assert answer.code == 2
-    assert "bash" in answer.err
+    moola("completion", "powershell").ends(2, "bash")
 
 
 def test_a_setting_that_is_called_as_a_command_is_read(moola):
     """`split` is an option of train and a command too."""
     for text in ('split = "no.json"\ndata = "no.parquet"\n', '[train]\nsplit = "no.json"\ndata = "no.parquet"\n'):
         Path("moola.toml").write_text(text)
-        answer = moola("train")
-        assert answer.code == 1
-        assert "no.parquet" in answer.err
-        assert "split = no.json" in answer.err
+        moola("train").ends(1, "no.parquet", "split = no.json")
     Path("moola.toml").write_text('["bars check"]\n')
     assert moola("bars", "check", "no.parquet").code == 2
     Path("moola.toml").write_text('["bars import"]\ninput = "no.csv"\noutput = "o.parquet"\n')

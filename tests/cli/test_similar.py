@@ -24,8 +24,7 @@ def similar(tmp_path, monkeypatch, moola):
 
 
 def test_spans_a_file_that_labels_take_and_a_page(similar, moola):
-    answer = similar(*AT, "--n", "4", "--label", "flag")
-    assert answer.code == 0, answer.err
+    answer = similar(*AT, "--n", "4", "--label", "flag").ends(0)
     assert "Marked: 12 bars from 2020-01-13 00:00 to 2020-01-13 11:00 UTC. 360 bars searched" in answer.out
     assert "4 spans in artifacts/similar/similar.csv; look at them in artifacts/similar/similar.html" in answer.out
     assert "similar: bar 360 of 360" in answer.err
@@ -37,8 +36,7 @@ def test_spans_a_file_that_labels_take_and_a_page(similar, moola):
     assert page.count("<svg") == 5
     assert "<script" not in page
     words = ("--input", "artifacts/similar/similar.csv", "--bars", "bars.parquet", "--annotator", "ann")
-    imported = moola("labels", "import", *words, "--store", "labels.db")
-    assert imported.code == 0, imported.err
+    moola("labels", "import", *words, "--store", "labels.db").ends(0)
 
     told = json.loads(similar(*AT, "--n", "4", "--json", "--output", "found.parquet", "--page", "look.html").out)
     assert told["n_tables_kept"] == 1
@@ -66,8 +64,7 @@ def test_spans_a_file_that_labels_take_and_a_page(similar, moola):
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(similar, words, said):
-    answer = similar(*words)
-    assert (answer.code, said in answer.err) == (2, True), answer.err
+    similar(*words).ends(2, said)
     assert not Path("artifacts/similar").exists()
 
 
@@ -77,9 +74,7 @@ def test_of_several_symbols_one_is_named(similar, moola):
     )
     table.write_parquet("two.parquet")
     two = ("similar", "--bars", "two.parquet", "--device", "cpu", *AT)
-    answer = moola(*two)
-    assert answer.code == 2
-    assert "Name it with --symbol" in answer.err
+    moola(*two).ends(2, "Name it with --symbol")
     told = json.loads(moola(*two, "--symbol", "X", "--n", "1", "--json").out)
     # The other symbol has the very same bars.
     assert told["spans"][0]["symbol"] == "EURUSD"

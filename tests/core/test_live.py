@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from moola.core.event_merging import MergedEvents, WindowCurves, live_events, unreported
 from moola.core.windows import inner_zone
 from tests.core.test_merging import BARS, TOLERANCE, curves_made, slow_overlap
-from tests.strategies import QUICK
 
 NONE = np.zeros((0, 2), dtype=np.int64)
 SEEN = 25
@@ -81,7 +80,6 @@ def test_live_events_are_what_the_slow_twin_tells(seed, n_seen):
 
 
 @given(st.integers(0, 10_000), st.sampled_from([SEEN, 30, BARS]), st.integers(1, 30))
-@QUICK
 def test_windows_to_come_change_nothing_that_was_told(seed, n_seen, moment):
     said = seen_curves(seed, n_seen, list(range(0, 93, 3)))
     other = seen_curves(seed + 1, n_seen, list(range(0, 93, 3)))
@@ -98,7 +96,6 @@ def test_windows_to_come_change_nothing_that_was_told(seed, n_seen, moment):
 
 
 @given(st.integers(0, 10_000), st.sets(st.integers(1, 30), max_size=4))
-@QUICK
 def test_pieces_tell_what_all_at_once_would(seed, cuts):
     said = seen_curves(seed, 30, list(range(0, 93, 3)))
     told, pieces, before = NONE, [], 0

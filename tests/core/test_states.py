@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +12,8 @@ from hypothesis import strategies as st
 from moola.core.bars import upside_down
 from moola.core.move_finders import BOUND, FINDERS, STATES, LogPrices, log_prices, states
 from moola.core.random_definitions import draw_definitions
-from tests.core.prices_made import adversarial, from_ticks, ticking_prices, walk_prices, walks
+from tests.core.prices_made import adversarial, ticking_prices, walk_prices, walks
 from tests.slow_definitions import each_window, slow_states
-from tests.strategies import QUICK
 
 
 def assert_as_slow(prices: LogPrices, pointers: np.ndarray, look_bars: int) -> None:
@@ -42,7 +40,6 @@ def test_random_walks_have_the_states_that_loops_measure(n_bars, look_bars):
     assert_as_slow(walk_prices(n_bars, 12), any_pointers(12, n_bars, look_bars), look_bars)
 
 
-@QUICK
 @given(ticking_prices(), st.integers(0, 500), st.integers(1, 20))
 def test_windows_full_of_ties_have_the_states_that_loops_measure(prices, seed, look_bars):
     assert_as_slow(prices, any_pointers(4, prices.close.shape[1], seed), look_bars)
@@ -53,25 +50,6 @@ def test_adversarial_windows_have_the_states_that_loops_measure(name):
     prices = adversarial(12)[name]
     for pointers in ([0, 0], [0, 11], [5, 7], [6, 6], [11, 11], [-1, -1]):
         assert_as_slow(prices, np.array([pointers]), 4)
-
-
-def test_one_window_by_hand():
-    # Closes in ticks; every bar reaches one tick beyond its close on both sides: the pace is 2 ticks.
-    closes = np.array([[0, 2, 6, 4, 3, 3, 7, 11, 10, 12, 9, 8]])
-    prices = from_ticks(closes, closes * 0 + 1, closes * 0 + 1)
-    found = dict(zip(STATES, states(prices, np.array([[6, 9]]), 4)[0].tolist(), strict=True))
-    # From 3 (bar 5) up to 12 (bar 9): 9 ticks by a path of 4 + 4 + 1 + 2.
-    assert found["direction"] == 1
-    assert found["size"] == pytest.approx(math.log(9 / (2 * math.sqrt(4))), abs=1e-5)
-    assert found["efficiency"] == pytest.approx(9 / 11, abs=1e-5)
-    # Bars 2 to 5: from 7 (high) to 2 (low), and 7 is 4 above where the move begins.
-    assert found["range_before"] == pytest.approx(math.log(5 / 9), abs=1e-5)
-    assert found["pullback_before"] == pytest.approx(4 / 9, abs=1e-5)
-    # From 2 (bar 1) to 3 (bar 5).
-    assert found["drift_before"] == pytest.approx(1 / (2 * math.sqrt(4)), abs=1e-5)
-    # Bars 9 to 11: from 13 (high) to 7 (low), and the last close gives back 4 of 9.
-    assert found["range_after"] == pytest.approx(math.log(6 / 9), abs=1e-5)
-    assert found["return_after"] == pytest.approx(4 / 9, abs=1e-5)
 
 
 def test_windows_without_a_move_are_zeros():
@@ -86,7 +64,6 @@ def test_powers_of_two_change_no_bit_and_other_factors_nothing_that_counts(power
     assert np.allclose(states(log_prices(ohlc * 3.0**power), pointers, 9), measured, atol=1e-3)
 
 
-@QUICK
 @given(ticking_prices(), st.integers(0, 500), st.integers(1, 20))
 def test_upside_down_only_the_direction_turns(prices, seed, look_bars):
     pointers = any_pointers(4, prices.close.shape[1], seed)

@@ -46,18 +46,20 @@ def known(rng: np.random.Generator, n_windows: int, depends: float = 0.0, changi
     return likeness
 
 
-@pytest.mark.parametrize(("depends", "changing"), [(0.0, False), (0.5, False), (0.0, True), (0.5, True)])
-@pytest.mark.parametrize(("n_known", "n_read"), [(20, 40), (44, 60), (174, 200)])
+@pytest.mark.parametrize(
+    ("n_known", "n_read", "depends", "changing"),
+    [(20, 40, 0.0, False), (20, 40, 0.5, True), (44, 60, 0.0, True), (174, 200, 0.5, False)],
+)
 def test_windows_of_the_same_kind_are_called_unlike_no_more_often_than_stated(n_known, n_read, depends, changing):
-    rng, n_tries, n_false = np.random.default_rng(5), 100, 0
+    rng, n_tries, n_false = np.random.default_rng(5), 60, 0
     for _ in range(n_tries):
         found = compare_with(
             known(rng, n_known, depends, changing), vectors(rng, n_read, depends, changing), features(n_read)
         )
         assert found is not None
         n_false += found.unlike
-    # A rate of 5 % gives 10 or more of 100 in 3 of 100 runs; it is at most 4 %.
-    assert n_false < 10
+    # A rate of 5 % gives 7 or more of 60 in 3 of 100 runs; it is at most 4 %.
+    assert n_false < 7
     assert FALSE_ALARMS == 0.05
 
 

@@ -19,7 +19,6 @@ from moola.errors import WrongUsage
 from tests.core.prices_made import adversarial, from_ticks, ticking_prices, walk_prices, walks
 from tests.slow_definitions import each_window
 from tests.slow_wide import SLOW_WIDE_FINDERS
-from tests.strategies import QUICK
 
 NEW = ["level", "pole", "squeeze", "two_legs"]
 PLAIN = Definition("", 10, 95, 4, 40, 0.5, 12, 0.5)
@@ -50,7 +49,6 @@ def test_adversarial_windows_have_the_moves_that_loops_find(family, n_bars):
             assert_as_slow(prices, definition)
 
 
-@QUICK
 @given(ticking_prices(), st.integers(0, 500))
 def test_windows_full_of_ties_have_the_moves_that_loops_find(prices, seed):
     for definition in draw_wide(15, prices.close.shape[1], seed):
@@ -58,7 +56,6 @@ def test_windows_full_of_ties_have_the_moves_that_loops_find(prices, seed):
             assert_as_slow(prices, definition)
 
 
-@QUICK
 @given(ticking_prices(), st.integers(0, 500))
 def test_pointers_lie_inside_the_window_in_order_or_are_both_missing(prices, seed):
     n_bars = prices.close.shape[1]
@@ -70,7 +67,6 @@ def test_pointers_lie_inside_the_window_in_order_or_are_both_missing(prices, see
             assert (end < definition.last_bar).all()
 
 
-@QUICK
 @given(ticking_prices(), st.integers(0, 500))
 def test_upside_down_the_same_moves_are_found_even_with_ties(prices, seed):
     mirrored = replace(prices, high=-prices.low, low=-prices.high, close=-prices.close)
@@ -136,7 +132,6 @@ def test_families_keep_their_shares_and_all_have_finders_and_twins():
         assert Counter(one.family for one in drawn[first : first + n_a_round]) == Counter(WIDE_FAMILIES)
 
 
-@QUICK
 @given(st.integers(0, 1000), st.integers(8, 230), st.integers(0, 20))
 def test_the_seed_decides_bars_scale_and_leave_room(seed, window_bars, few):
     drawn = draw_wide(few + 15, window_bars, seed)

@@ -28,7 +28,7 @@ NOT_RUN = {
     r"^moola label ": "serves a page until Ctrl-C; tests/e2e and tests/label run it",
     r" --follow (?!.*--polls)": "waits for bars until Ctrl-C; tests/cli/test_scan.py runs it with --polls",
     r" --device cuda": "needs a GPU; tests/cli/test_gpu.py",
-    r" --engine ray": "needs a cluster; tests/fit/test_cluster.py starts one",
+    r" --engine ray": "needs a cluster; tests/fit/test_processes.py starts one",
     r"^(uv )?pip install ": "reaches a registry; tests/supply/test_wheel.py installs the wheel",
     r"^(export |cp |\. )": "of the shell alone",
     r"^python3 scripts/data/make_relative_parquet\.py": "tests/cli/test_main_job.py runs it",

@@ -11,7 +11,7 @@ from moola.label.page_model import ModelAnswers, read_out_of_fold
 from moola.tables.prediction_table import write_predictions
 from tests.e2e.hands import choose_queue, marked_bars, name_annotator, press, save_and_wait, save_untouched, window_id
 from tests.label.page_states import made_page_state
-from tests.label.test_out_of_fold import SHARES, predicted
+from tests.label.test_queue import SHARES, predicted
 from tests.made import random_walk_bars
 
 pytestmark = pytest.mark.e2e

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.isotonic import isotonic_regression
 
 from moola.errors import WrongUsage
 from moola.evaluation.coverage import (
     CANNOT_TELL,
     ENDS,
+    VennAbers,
     class_answers,
     class_coverage,
     class_sets,
@@ -26,13 +28,16 @@ from moola.evaluation.coverage import (
     forward_turns,
     mean_set_size,
     pointer_errors,
+    venn_abers,
 )
 from tests import slow_events as slow
 from tests.predictions_made import THREE, TWO, random_table
-from tests.strategies import QUICK
+from tests.slow_events import slow_venn_abers
 
 ALPHAS = st.sampled_from([Fraction(k, 20) for k in range(1, 20)])
+
 SEEDS = st.integers(0, 10_000)
+
 WHICH = {"start": [0], "end": [1], "both": [0, 1]}
 
 
@@ -40,7 +45,6 @@ def one(n: int) -> np.ndarray:
     return np.ones((1, n))
 
 
-@QUICK
 @given(st.lists(st.integers(0, 9), max_size=40), ALPHAS, st.floats(0.01, 100.0), st.randoms(use_true_random=False))
 def test_the_quantile_is_that_of_the_slow_twin_in_any_order_and_scale(
     scores: list[int], alpha: Fraction, k: float, random: object
@@ -64,7 +68,6 @@ def test_an_alpha_outside_nought_and_one_is_refused(alpha: float) -> None:
         conformal_quantile(np.zeros(3), alpha)
 
 
-@QUICK
 @given(SEEDS, st.integers(0, 30), ALPHAS, st.booleans(), st.sampled_from([TWO, THREE]))
 def test_answers_are_those_of_the_slow_twin(
     seed: int, n: int, alpha: Fraction, by_class: bool, names: list[str]
@@ -77,20 +80,6 @@ def test_answers_are_those_of_the_slow_twin(
     calibration = list(zip(known.class_prob.tolist(), class_index.tolist(), strict=True))
     wanted = [slow.slow_answer(prob, names, calibration, alpha, by_class) for prob in new.class_prob.tolist()]
     assert class_answers(sets, names) == wanted
-
-
-def test_sets_by_hand() -> None:
-    # Scores 0.1, 0.2, 0.3, 0.4 of the true class; alpha 0.4 takes the third of four.
-    prob = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
-    thresholds = class_thresholds(prob, np.array([0, 0, 1, 0]), 0.4)
-    np.testing.assert_allclose(thresholds, 0.3)
-    sets = class_sets(np.array([[0.95, 0.05], [0.2, 0.8], [0.5, 0.5]]), thresholds)
-    # Nothing reaches 0.7 in the last: empty, so both.
-    assert class_answers(sets, TWO) == ["consolidation", "retracement", CANNOT_TELL]
-    wide = class_sets(np.array([[0.95, 0.05], [0.4, 0.6]]), np.array([0.7, 0.7]))
-    assert class_answers(wide, TWO) == ["consolidation", CANNOT_TELL]
-    assert class_coverage(sets, np.array([0, 0, 1]), one(3))[0] == pytest.approx(2 / 3)
-    assert mean_set_size(sets, one(3))[0] == pytest.approx(4 / 3)
 
 
 def test_too_few_windows_tell_no_class() -> None:
@@ -114,14 +103,14 @@ def drawn(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
 def test_sets_cover_what_they_promise_on_average_over_draws(alpha: float, by_class: bool) -> None:
     rng = np.random.default_rng(0)
     covered: list[list[float]] = [[], [], []]
-    for _ in range(800):
+    for _ in range(400):
         prob, class_index = drawn(rng, 60)
         new, true = drawn(rng, 20)
         sets = class_sets(new, class_thresholds(prob, class_index, alpha, by_class))
         covered[2].append(class_coverage(sets, true, one(20))[0])
         for k in (0, 1):
             covered[k].append(class_coverage(sets[true == k], true[true == k], one(int((true == k).sum())))[0])
-    # Four standard errors of the mean of 800 draws at most.
+    # Three standard errors of the mean of 400 draws at most.
     share = [float(np.nanmean(values)) for values in covered]
     assert share[2] >= 1 - alpha - 0.012
     if by_class:
@@ -145,7 +134,6 @@ def pointer_bars(true_bar: np.ndarray, predicted_bar: np.ndarray, alpha: float) 
     return {which: error_bars(pointer_errors(true_bar, predicted_bar, which), alpha) for which in ENDS}
 
 
-@QUICK
 @given(SEEDS, st.integers(0, 40), ALPHAS)
 def test_bars_are_those_of_the_slow_twin(seed: int, n: int, alpha: Fraction) -> None:
     table = random_table(seed, n)
@@ -154,21 +142,6 @@ def test_bars_are_those_of_the_slow_twin(seed: int, n: int, alpha: Fraction) -> 
     assert found == {which: slow.slow_error_bars(true, said, ends, alpha) for which, ends in WHICH.items()}
     mixed = np.random.default_rng(seed).permutation(n)
     assert pointer_bars(table.true_bar[mixed], table.predicted_bar[mixed], float(alpha)) == found
-
-
-def test_bars_by_hand() -> None:
-    true = np.array([[40, 50]] * 9 + [[-1, -1]])
-    said = true + np.array([[k, -(9 - k)] for k in range(10)])
-    errors = {which: pointer_errors(true, said, which) for which in ENDS}
-    assert errors["start"][:9].tolist() == list(range(9))
-    assert errors["end"][:9].tolist() == list(range(9, 0, -1))
-    assert errors["both"][:9].tolist() == [9, 8, 7, 6, 5, 5, 6, 7, 8]
-    assert all(np.isnan(error[9]) for error in errors.values())
-    assert pointer_bars(true, said, 0.1) == {"start": 8, "end": 9, "both": 9}
-    assert pointer_bars(true, said, 0.5) == {"start": 4, "end": 5, "both": 7}
-    assert pointer_bars(true, said, 0.05) == dict.fromkeys(ENDS)
-    said[0, 0] = -1
-    assert pointer_bars(true, said, 0.1) == {"start": None, "end": 9, "both": None}
 
 
 @pytest.mark.parametrize(("miss", "share"), [(0, 1.0), (1, 0.5)])
@@ -180,7 +153,6 @@ def test_coverage_counts_errors_up_to_k_and_not_a_bar_further(miss: int, share: 
     assert error_coverage(np.array([np.inf, 1.0]), 3, one(2))[0] == 0.5
 
 
-@QUICK
 @given(SEEDS, st.integers(1, 25))
 def test_coverage_under_weights_is_that_of_windows_written_down_as_often(seed: int, n: int) -> None:
     table, rng = random_table(seed, n), np.random.default_rng(seed)
@@ -206,7 +178,6 @@ def test_without_judged_windows_there_is_no_coverage() -> None:
     assert np.isnan(error_coverage(np.full(2, np.nan), 3, one(2))[0])
 
 
-@QUICK
 @given(SEEDS, st.integers(1, 40), st.booleans())
 def test_each_fold_is_calibrated_on_earlier_ones(seed: int, n: int, by_class: bool) -> None:
     table = random_table(seed, n)
@@ -240,3 +211,87 @@ def test_forward_sets_cover_what_was_asked_where_nothing_changes() -> None:
     after, _ = forward_class_sets(prob, class_index, forward_turns(fold), 0.1)
     np.testing.assert_array_equal(after[:36], before[:36])
     assert (after[36:] != before[36:]).any()
+
+
+# A grid of scores, so that many are equal.
+SCORES = st.integers(-6, 6).map(lambda k: k / 2)
+
+CALIBRATION = st.lists(st.tuples(SCORES, st.integers(0, 1)), max_size=25)
+
+NEW = st.lists(SCORES | st.floats(-4, 4), min_size=1, max_size=12)
+
+
+def predicted(calibration: list[tuple[float, int]], new: list[float]) -> VennAbers:
+    scores = np.array([score for score, _ in calibration], dtype=np.float64)
+    return venn_abers(scores, np.array([k for _, k in calibration], dtype=np.int64), np.array(new, dtype=np.float64))
+
+
+@given(CALIBRATION, NEW)
+def test_intervals_are_those_of_the_slow_twin(calibration: list[tuple[float, int]], new: list[float]) -> None:
+    interval = predicted(calibration, new)
+    scores, classes = [s for s, _ in calibration], [k for _, k in calibration]
+    wanted = np.array([slow_venn_abers(scores, classes, score) for score in new])
+    np.testing.assert_allclose(interval.low_prob, wanted[:, 0], atol=1e-12)
+    np.testing.assert_allclose(interval.high_prob, wanted[:, 1], atol=1e-12)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60))
+def test_intervals_are_those_of_scikit_learn(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, classes, new = rng.normal(size=n), rng.integers(0, 2, size=n), rng.normal(size=5)
+    interval = venn_abers(scores, classes, new)
+    for i, score in enumerate(new):
+        at = int((scores < score).sum())
+        ranked = classes[np.argsort(scores)].astype(np.float64)
+        low, high = (isotonic_regression(np.insert(ranked, at, added))[at] for added in (0.0, 1.0))
+        assert (interval.low_prob[i], interval.high_prob[i]) == pytest.approx((low, high), abs=1e-12)
+
+
+def test_without_calibration_windows_nothing_is_known() -> None:
+    for interval in (predicted([], [0.3, -1.0]), predicted([(0.0, -1)], [0.3, -1.0])):
+        assert interval.low_prob.tolist() == [0, 0]
+        assert interval.high_prob.tolist() == [1, 1]
+        assert interval.merged_prob.tolist() == [0.5, 0.5]
+    assert venn_abers(np.array([0.0]), np.array([1]), np.zeros(0)).class_prob.shape == (0, 2)
+
+
+@given(CALIBRATION, NEW, st.randoms(use_true_random=False))
+def test_intervals_hold_the_merged_probability_grow_with_the_score_and_forget_order_and_scale(
+    calibration: list[tuple[float, int]], new: list[float], random: object
+) -> None:
+    new = [round(score, 3) for score in new]
+    interval = predicted(calibration, sorted(new))
+    assert (interval.low_prob <= interval.high_prob).all()
+    assert (interval.low_prob <= interval.merged_prob + 1e-12).all()
+    assert (interval.merged_prob <= interval.high_prob + 1e-12).all()
+    for prob in (interval.low_prob, interval.high_prob, interval.merged_prob):
+        assert (np.diff(prob) >= -1e-12).all()
+        assert ((prob >= 0) & (prob <= 1)).all()
+    mixed = calibration[:]
+    random.shuffle(mixed)
+    other = predicted([(np.exp(score), k) for score, k in mixed], np.exp(sorted(new)).tolist())
+    np.testing.assert_allclose(other.class_prob, interval.class_prob, atol=1e-12)
+
+
+@given(CALIBRATION, NEW)
+def test_the_two_classes_are_treated_alike(calibration: list[tuple[float, int]], new: list[float]) -> None:
+    interval = predicted(calibration, new)
+    mirrored = predicted([(-score, 1 - k) for score, k in calibration], [-score for score in new])
+    np.testing.assert_allclose(mirrored.low_prob, 1 - interval.high_prob, atol=1e-12)
+    np.testing.assert_allclose(mirrored.merged_prob, 1 - interval.merged_prob, atol=1e-12)
+
+
+def test_intervals_narrow_with_windows_and_are_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    widths = []
+    for n in (30, 3000):
+        prob = rng.random(n + 4000) ** 2
+        classes = (rng.random(n + 4000) < prob).astype(np.int64)
+        # The score is far from a probability; the order is right.
+        interval = venn_abers(10 * prob[:n] - 3, classes[:n], 10 * prob[n:] - 3)
+        widths.append(float((interval.high_prob - interval.low_prob).mean()))
+        if n == 3000:
+            for low in (0.0, 0.2, 0.4, 0.6, 0.8):
+                member = (interval.merged_prob >= low) & (interval.merged_prob < low + 0.2)
+                assert classes[n:][member].mean() == pytest.approx(interval.merged_prob[member].mean(), abs=0.06)
+    assert widths[1] < 0.05 < widths[0]

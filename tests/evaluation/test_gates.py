@@ -131,6 +131,7 @@ def drawn(table: Predictions, rows: np.ndarray) -> Predictions:
     return table_of(table.class_index[rows], table.class_prob[rows])
 
 
+@pytest.mark.slow
 def test_so_many_more_windows_like_these_do_show_it() -> None:
     challenger, baseline = right(60, 0.7, 0.7, seed=2), right(60, 0.65, 0.65, seed=3)
     verdict = verdict_of(challenger, baseline)

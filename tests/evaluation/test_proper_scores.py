@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
@@ -57,7 +57,6 @@ def drawn(n: int, slope: float, intercept: float, seed: int = 0) -> Predictions:
     return two_class(true.astype(np.int64), said)
 
 
-@settings(deadline=None, max_examples=25)
 @given(table=TABLES)
 def test_log_loss_is_that_of_a_loop_and_of_scikit_learn(table: Predictions) -> None:
     (value,) = log_loss(table, ones(table))
@@ -75,22 +74,11 @@ def test_log_loss_by_hand_and_at_the_ends() -> None:
     assert np.isnan(values[3])
 
 
-@settings(deadline=None, max_examples=25)
 @given(table=TABLES)
 def test_brier_skill_is_that_of_loops(table: Predictions) -> None:
     (value,) = brier_skill(SHARES)(table, ones(table))
     shares = {name: float(SHARES[name]) for name in SHARES}
     assert value == pytest.approx(1 - slow_brier(table) / slow.slow_brier_of_shares(table, shares))
-
-
-def test_brier_skill_by_hand() -> None:
-    # Shares 3/4, 1/4: Brier of the shares is (1/16 + 9/16) / 2; that of the model (0.04 + 0.16) / 2.
-    table = two_class(np.array([0, 1]), np.array([0.2, 0.6]))
-    skill = brier_skill({"consolidation": 3, "retracement": 1})
-    assert skill(table, ones(table))[0] == pytest.approx(1 - 0.1 / 0.3125)
-    shares = two_class(np.array([0, 1]), np.array([0.25, 0.25]))
-    assert skill(shares, ones(shares))[0] == pytest.approx(0.0)
-    assert skill(two_class(np.array([0, 1]), np.array([0.0, 1.0])), np.ones((1, 2)))[0] == 1.0
 
 
 def test_brier_skill_does_not_exist_against_shares_without_error() -> None:
@@ -104,7 +92,6 @@ def test_shares_that_are_none_are_refused(shares: dict[str, float]) -> None:
         brier_skill(shares)
 
 
-@settings(deadline=None, max_examples=25)
 @given(table=TABLES, seed=st.integers(0, 1000))
 def test_the_parts_sum_to_brier_exactly(table: Predictions, seed: int) -> None:
     weights = np.concatenate([ones(table), counts_of(table, seed)])
@@ -115,7 +102,6 @@ def test_the_parts_sum_to_brier_exactly(table: Predictions, seed: int) -> None:
         assert (part >= -1e-15).all()
 
 
-@settings(deadline=None, max_examples=25)
 @given(table=TABLES)
 def test_each_part_is_that_of_a_loop(table: Predictions) -> None:
     of_each = [
@@ -144,7 +130,6 @@ def test_brier_parts_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", RESAMPLED)
-@settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1000))
 def test_weights_do_what_repeating_windows_does(name: str, seed: int) -> None:
     table = random_table(seed, 30, coarse=seed % 2 == 0)
@@ -154,7 +139,6 @@ def test_weights_do_what_repeating_windows_does(name: str, seed: int) -> None:
         assert value == pytest.approx(RESAMPLED[name](again, ones(again))[0], abs=1e-7, nan_ok=True)
 
 
-@settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1000), slope=st.sampled_from([0.5, 1.0, 2.0]))
 def test_slope_and_intercept_are_those_of_scikit_learn(seed: int, slope: float) -> None:
     table = drawn(60, slope, 0.5, seed)
@@ -165,21 +149,6 @@ def test_slope_and_intercept_are_those_of_scikit_learn(seed: int, slope: float) 
     assert at_nought == pytest.approx(fit.intercept_[0], abs=1e-4)
     (mirrored,), (with_other_sign,) = calibration_slope_intercept(table, ones(table), "consolidation")
     assert (mirrored, with_other_sign) == pytest.approx((found, -at_nought), abs=1e-8)
-
-
-@pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (0.4, 0.0), (2.0, -1.0)])
-def test_a_known_recalibration_is_found_from_many_windows(slope: float, intercept: float) -> None:
-    table = drawn(20_000, slope, intercept)
-    assert calibration_slope("retracement")(table, ones(table))[0] == pytest.approx(slope, abs=0.08)
-    assert calibration_intercept("retracement")(table, ones(table))[0] == pytest.approx(intercept, abs=0.08)
-
-
-def test_slope_of_two_probabilities_by_hand() -> None:
-    # Said 0.2 and 0.8, seen 1/4 and 3/4: ln 3 = slope ln 4.
-    table = two_class(np.array([1, 0, 0, 0, 1, 1, 1, 0]), np.array([0.2] * 4 + [0.8] * 4))
-    (slope,), (intercept,) = calibration_slope_intercept(table, ones(table), "retracement")
-    assert slope == pytest.approx(math.log(3) / math.log(4))
-    assert intercept == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +224,6 @@ def test_a_fit_that_hardly_exists_is_kept_where_it_settles_and_nan_where_it_wand
     assert np.isnan(calibration_slope("retracement")(outer, np.array([[1000.0, 1.0, 1.0, 1.0]]))[0])
 
 
-@settings(deadline=None, max_examples=25)
 @given(table=TABLES, seed=st.integers(0, 1000))
 def test_debiased_ece_is_that_of_a_loop_over_pairs(table: Predictions, seed: int) -> None:
     (value,) = ece_debiased(table, ones(table))
@@ -279,7 +247,7 @@ def test_debiased_ece_without_any_pair_does_not_exist() -> None:
 
 def test_chance_alone_gives_as_much_below_nought_as_above_where_plain_ece_is_high() -> None:
     plain, debiased, moved = [], [], []
-    for seed in range(400):
+    for seed in range(200):
         table = drawn(60, 1.0, 0.0, seed)
         plain.append(ece(table, ones(table))[0])
         debiased.append(ece_debiased(table, ones(table))[0])
@@ -290,13 +258,3 @@ def test_chance_alone_gives_as_much_below_nought_as_above_where_plain_ece_is_hig
     assert np.mean(debiased) < 0.6 * np.mean(plain)
     # Resamples have no bias of their own but the cut at 0.
     assert abs(np.mean(moved)) < 0.01
-
-
-def test_debiased_ece_finds_a_known_error() -> None:
-    rng = np.random.default_rng(0)
-    # Says 0.85, is right 0.65 of the time: 0.2 off.
-    values = []
-    for _ in range(300):
-        table = two_class((rng.random(80) < 0.65).astype(np.int64), np.full(80, 0.85))
-        values.append(ece_debiased(table, ones(table))[0] ** 2)
-    assert np.mean(values) == pytest.approx(0.04, abs=0.004)

@@ -16,6 +16,7 @@ from moola.evaluation.span_metrics import (
     JudgedEvents,
     alarms_at,
     average_precision_at,
+    by_person,
     event_brier,
     event_curve,
     event_ece,
@@ -26,6 +27,7 @@ from moola.evaluation.span_metrics import (
     precision_at,
     recall_at,
     recall_at_alarms,
+    span_agreement,
 )
 from tests.charts_made import chart_of, crowded, judged_of, pieces_of, planted, slow_of
 from tests.slow_spans import (
@@ -38,10 +40,11 @@ from tests.slow_spans import (
     slow_span_ap,
     slow_spans,
 )
-from tests.strategies import QUICK
 
 SEEDS, COUNTS = st.integers(0, 10_000), st.integers(0, 25)
+
 N_BARS = 60
+
 FULL = event_metric_table(0.3)
 
 
@@ -53,7 +56,6 @@ def close(value: float, wanted: float) -> bool:
     return (math.isnan(value) and math.isnan(wanted)) or value == pytest.approx(wanted, abs=1e-12)
 
 
-@QUICK
 @given(SEEDS, COUNTS, COUNTS, st.sampled_from(IOUS), st.booleans())
 def test_figures_are_what_their_slow_twins_say(seed, n_events, n_spans, iou, with_class):
     inside = set(range(8, 50)) if seed % 2 else set(range(N_BARS))
@@ -77,7 +79,6 @@ def test_figures_are_what_their_slow_twins_say(seed, n_events, n_spans, iou, wit
     assert close(figure(judged, alarms_at(0.5, with_class)), 1000 * (len(told) - right) / len(inside))
 
 
-@QUICK
 @given(SEEDS, COUNTS, COUNTS, st.booleans())
 def test_each_event_takes_the_span_that_its_slow_twin_takes(seed, n_events, n_spans, with_class):
     events = crowded(seed, n_events, 40, n_probs=200)
@@ -93,7 +94,6 @@ def _bare(pair) -> tuple[tuple, tuple]:
     return (event.first, event.last, event.label, event.prob), (span.first, span.last, span.label) if span else ()
 
 
-@QUICK
 @given(SEEDS, COUNTS, COUNTS)
 def test_the_order_of_rows_never_matters(seed, n_events, n_spans):
     events, spans = pieces_of(crowded(seed, n_events, N_BARS)), pieces_of(crowded(seed + 1, n_spans, N_BARS))
@@ -105,7 +105,6 @@ def test_the_order_of_rows_never_matters(seed, n_events, n_spans):
         assert close(figure(mixed, metric), figure(judged, metric)), name
 
 
-@QUICK
 @given(SEEDS, st.integers(1, 30))
 def test_overlap_is_symmetric_and_1_of_itself_alone(seed, n):
     one, other = (pieces_of(crowded(seed + k, n, N_BARS)).bar for k in (0, 1))
@@ -117,7 +116,6 @@ def test_overlap_is_symmetric_and_1_of_itself_alone(seed, n):
         assert value == pytest.approx(slow_piece_iou(SlowPiece(*a, 0), SlowPiece(*b, 0)))
 
 
-@QUICK
 @given(SEEDS, st.integers(1, 30))
 def test_perfect_events_give_1_no_events_give_0_and_a_second_copy_is_false(seed, n_spans):
     # Far apart: where spans compete for events a perfect table is no longer the one best.
@@ -210,3 +208,38 @@ def test_two_symbols_share_blocks_of_time_and_never_overlap():
     assert figure(judged, recall_at(0.0, with_class=True)) == 0.5
     of_each = [figure(judged.of_symbol(k), recall_at(0.0, with_class=True)) for k in (0, 1)]
     assert of_each == [1, 0]
+
+
+def piece(first: int, last: int, label: int = 0, prob: float = 1.0) -> SlowPiece:
+    return SlowPiece(first, last, label, prob)
+
+
+def test_two_people_by_hand_and_the_same_both_ways():
+    anna = pieces_of([piece(10, 19), piece(50, 59), piece(90, 99, 1), piece(150, 159)])
+    # The first is anna's but one bar, the second of another class, the third hers, the last overlaps by less than half.
+    bert = pieces_of([piece(10, 18), piece(50, 59, 1), piece(90, 99, 1), piece(157, 170), piece(180, 185)])
+    chart = chart_of(200, bert)
+    (pair,) = span_agreement({"anna": anna, "bert": bert}, chart)
+    assert (pair.first, pair.second, pair.n_first, pair.n_second, pair.n_same) == ("anna", "bert", 4, 5, 2)
+    assert pair.mean_iou == pytest.approx((0.9 + 1.0) / 2)
+    assert pair.ap == pytest.approx(2 / 4 * 2 / 5)
+    (other,) = span_agreement({"anna": bert, "bert": anna}, chart)
+    assert (other.n_same, other.ap, other.mean_iou) == (pair.n_same, pytest.approx(pair.ap), pytest.approx(0.95))
+
+
+def test_only_bars_that_were_looked_at_count_and_nobody_is_none():
+    anna, nobody = pieces_of([piece(10, 19), piece(150, 159)]), pieces_of([])
+    chart = chart_of(200, anna, set(range(100)))
+    (pair,) = span_agreement({"anna": anna, "bert": anna}, chart)
+    assert (pair.n_first, pair.n_same, pair.ap) == (1, 1, 1.0)
+    (pair,) = span_agreement({"anna": anna, "bert": nobody}, chart)
+    assert (pair.n_same, pair.ap, pair.mean_iou) == (0, None, None)
+
+
+def test_events_against_each_person_alone():
+    anna, bert = pieces_of([piece(10, 19), piece(50, 59)]), pieces_of([piece(10, 19), piece(90, 99)])
+    events = pieces_of([piece(10, 19, 0, 0.9), piece(50, 59, 0, 0.8)])
+    found = by_person(events, {"anna": anna, "bert": bert, "cleo": pieces_of([])}, chart_of(200, anna))
+    assert found["anna"] == pytest.approx(1.0)
+    assert found["bert"] == pytest.approx(0.5)
+    assert found["cleo"] is None or np.isnan(found["cleo"])

@@ -11,7 +11,7 @@ import polars as pl
 from moola.core.bars import Bars
 from tests.charts_made import write_events, write_spans
 from tests.faults.bars import cut_in_half
-from tests.faults.fault import Fault
+from tests.faults.fault import fault
 from tests.made import random_walk_bars
 from tests.slow_spans import SlowPiece
 
@@ -58,82 +58,60 @@ def before_all_bars(bars: Bars) -> None:
 
 
 EVENT_TABLES = [
-    Fault("events-missing", "no event table there", EVAL.replace("events.p", "no.p"), 1, "no.parquet", made()),
-    Fault("events-cut-off", "half an event table", EVAL, 3, "events.parquet", halved("events.parquet")),
-    Fault("events-foreign", "bars in place of events", EVAL.replace("events.p", "bars.p"), 3, "lacks symbol", made()),
-    Fault(
-        "events-prob-above-1",
-        "an `event_prob` of 1.5",
+    fault(EVAL.replace("events.p", "no.p"), "events-missing | no event table there | 1 | no.parquet", made()),
+    fault(EVAL, "events-cut-off | half an event table | 3 | events.parquet", halved("events.parquet")),
+    fault(EVAL.replace("events.p", "bars.p"), "events-foreign | bars in place of events | 3 | lacks symbol", made()),
+    fault(
         EVAL,
-        3,
+        "events-prob-above-1 | an `event_prob` of 1.5 | 3 | "
         "event_prob must be in [0, 1], but 11 do not, first at row 0",
         frame(lambda found: found.with_columns(event_prob=pl.lit(1.5))),
     ),
-    Fault(
-        "events-prob-nan",
-        "an `event_prob` of NaN",
+    fault(
         EVAL,
-        3,
-        "event_prob must be in [0, 1]",
+        "events-prob-nan | an `event_prob` of NaN | 3 | event_prob must be in [0, 1]",
         frame(lambda found: found.with_columns(event_prob=pl.lit(float("nan")))),
     ),
-    Fault(
-        "events-other-bars",
-        "events of bars that begin at other minutes",
+    fault(
         EVAL,
-        3,
+        "events-other-bars | events of bars that begin at other minutes | 3 | "
         "an event must begin and end with bars of --bars, but 11 do not",
         made(later),
     ),
-    Fault("events-no-truth-there", "no file of spans there", EVAL.replace("spans.csv", "no.csv"), 1, "no.csv", made()),
-    Fault(
-        "events-truth-no-columns",
-        "a file of spans without labels",
+    fault(EVAL.replace("spans.csv", "no.csv"), "events-no-truth-there | no file of spans there | 1 | no.csv", made()),
+    fault(
         EVAL,
-        3,
-        "spans.csv names no label",
+        "events-truth-no-columns | a file of spans without labels | 3 | spans.csv names no label",
         made(lambda _bars: Path("spans.csv").write_text("start,end\n2020-01-01,2020-01-02\n")),
     ),
-    Fault(
-        "events-truth-elsewhere",
-        "spans that all end before the first bar",
+    fault(
         EVAL,
-        3,
+        "events-truth-elsewhere | spans that all end before the first bar | 3 | "
         "lies between the first and the last span",
         made(before_all_bars),
     ),
-    Fault(
-        "events-stretch-backward",
-        "a stretch that ends before it begins",
+    fault(
         f"{EVAL} --annotated 2020-02-01 2020-01-01",
-        3,
-        "an annotated stretch must hold bars",
+        "events-stretch-backward | a stretch that ends before it begins | 3 | an annotated stretch must hold bars",
         made(),
     ),
-    Fault(
-        "events-no-bars-one-event",
-        "a single event of one bar, and no `--bars`",
+    fault(
         "eval --events events.parquet --truth spans.csv",
-        3,
+        "events-no-bars-one-event | a single event of one bar, and no `--bars` | 3 | "
         "Give --bars, the bars that were scanned",
         made(lambda bars: write_events(Path("events.parquet"), bars, [SlowPiece(20, 20, 0, 0.5)], CLASSES)),
     ),
-    Fault("events-baseline-cut-off", "half an event table to beat", GATE, 3, "base.parquet", halved("base.parquet")),
-    Fault(
-        "events-gate-no-baseline",
-        "a gate of events without events to beat",
+    fault(GATE, "events-baseline-cut-off | half an event table to beat | 3 | base.parquet", halved("base.parquet")),
+    fault(
         GATE.replace("--baseline-events base.parquet ", ""),
-        2,
+        "events-gate-no-baseline | a gate of events without events to beat | 2 | "
         "must be compared with --baseline-events",
         made(),
     ),
-    Fault("events-with-a-run", "a run and events at once", f"{EVAL} --run {{run}}", 2, "but both are", made()),
-    Fault(
-        "events-truth-for-a-run",
-        "spans for a run's figures",
+    fault(f"{EVAL} --run {{run}}", "events-with-a-run | a run and events at once | 2 | but both are", made()),
+    fault(
         "eval --run {run} --truth spans.csv",
-        2,
-        "--truth must come with the events of a scan",
+        "events-truth-for-a-run | spans for a run's figures | 2 | --truth must come with the events of a scan",
         made(),
     ),
 ]

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,14 @@ class Fault:
         answer = run(*(word.replace("{run}", run_id()) for word in shlex.split(self.command)))
         answer.touched[:] = [path for path in answer.touched if not path.startswith(self.leaves)]
         return answer
+
+
+def fault(
+    command: str, row: str, make: Callable[[Any], object] = lambda _patch: None, *more: Any, **named: Any
+) -> Fault:
+    """Return a fault by its row: its name, what it is, the exit code and a part of the message, between bars."""
+    name, what, code, says = row.split(" | ", 3)
+    return Fault(name, what, command, int(code), says, make, *more, **named)
 
 
 def run_id() -> str:

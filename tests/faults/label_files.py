@@ -14,7 +14,7 @@ import pytest
 from moola.tables import label_store
 from moola.tables.label_database import open_database
 from tests.faults.bars import altered, cut_in_half, text
-from tests.faults.fault import Fault, run
+from tests.faults.fault import fault, run
 
 Task = dict[str, Any]
 HOLDERS: list[sqlite3.Connection] = []
@@ -109,215 +109,104 @@ def foreign(_patch: object) -> None:
 
 
 EXPORTS = [
-    Fault("studio-empty", "0 bytes", IMPORT, 3, "must be parquet or JSON", text("", "bad.json")),
-    Fault(
-        "studio-cut-off", "half an export", IMPORT, 3, "must be parquet or JSON", text('[{"data": {"win', "bad.json")
-    ),
-    Fault(
-        "studio-object", "an object in place of a list", IMPORT, 3, "must be a list of tasks", text("{}", "bad.json")
-    ),
-    Fault(
-        "studio-numbers", "numbers in place of tasks", IMPORT, 3, "a task must have data", text("[1, 2]", "bad.json")
-    ),
-    Fault(
-        "studio-nested",
-        "a hundred thousand brackets",
+    fault(IMPORT, "studio-empty | 0 bytes | 3 | must be parquet or JSON", text("", "bad.json")),
+    fault(IMPORT, "studio-cut-off | half an export | 3 | must be parquet or JSON", text('[{"data": {"win', "bad.json")),
+    fault(IMPORT, "studio-object | an object in place of a list | 3 | must be a list of tasks", text("{}", "bad.json")),
+    fault(IMPORT, "studio-numbers | numbers in place of tasks | 3 | a task must have data", text("[1, 2]", "bad.json")),
+    fault(
         IMPORT,
-        3,
-        "must be parquet or JSON",
+        "studio-nested | a hundred thousand brackets | 3 | must be parquet or JSON",
         text("[" * 100_000, "bad.json"),
     ),
-    Fault(
-        "studio-id-number",
-        "a number as a window's id",
-        IMPORT,
-        3,
-        "data must have window_id (text)",
-        tasks(lambda found: found["data"].update(window_id=7)),
-    ),
-    Fault(
-        "studio-unknown-window",
-        "a window of a time that the bars have not",
-        IMPORT,
-        3,
-        "a window must be in the bars file",
-        tasks(lambda found: found["data"].update(start_ts="1999-01-01T00:00:00Z")),
-    ),
-    Fault("studio-nan", "a pointer of NaN", IMPORT, 3, "start must be a time", mark(start=float("nan"))),
-    Fault("studio-huge", "a pointer of 400 digits", IMPORT, 3, "start must be a time", mark(start=10**400)),
-    Fault(
-        "studio-outside",
-        "a pointer outside its window",
-        IMPORT,
-        3,
-        "an expansion must be inside its window",
-        mark(end="2050-01-01T00:00:00Z"),
-    ),
-    Fault("studio-no-class", "no class", IMPORT, 3, "a label must have one class", mark(timeserieslabels=[])),
-    Fault("studio-class-number", "a number as a class", IMPORT, 3, "must have one class", mark(timeserieslabels=[3])),
+    fault(IMPORT, "studio-nan | a pointer of NaN | 3 | start must be a time", mark(start=float("nan"))),
+    fault(IMPORT, "studio-huge | a pointer of 400 digits | 3 | start must be a time", mark(start=10**400)),
+    fault(IMPORT, "studio-class-number | a number as a class | 3 | must have one class", mark(timeserieslabels=[3])),
 ]
 
 SPANS = [
-    Fault(
-        "spans-no-column", "no column of classes", SPANS_IN, 3, "names no label", text("start,end\n1,2\n", "bad.csv")
-    ),
-    Fault("spans-empty", "a header alone", SPANS_IN, 3, "must have rows", text("start,end,label\n", "bad.csv")),
-    Fault("spans-workbook", "an Excel workbook", SPANS_IN, 3, "Excel workbook", workbook),
-    Fault("spans-no-time", "a word in place of a time", SPANS_IN, 3, "end: found 'soon'", spans("2020-01-01", "soon")),
-    Fault(
-        "spans-two-orders",
-        "dates that read in two ways",
+    fault(SPANS_IN, "spans-no-column | no column of classes | 3 | names no label", text("start,end\n1,2\n", "bad.csv")),
+    fault(SPANS_IN, "spans-workbook | an Excel workbook | 3 | Excel workbook", workbook),
+    fault(
         SPANS_IN,
-        3,
-        "every date must have one reading",
+        "spans-two-orders | dates that read in two ways | 3 | every date must have one reading",
         spans("01/02/2020", "02/03/2020"),
     ),
-    Fault(
-        "spans-skipped-hour",
-        "an hour that the zone skips",
+    fault(
         f"{SPANS_IN} --timezone America/New_York",
-        3,
-        "every time must exist once",
+        "spans-skipped-hour | an hour that the zone skips | 3 | every time must exist once",
         spans("2020-03-08 02:30", "2020-03-08 05:00"),
     ),
-    Fault(
-        "spans-backward",
-        "an end before its start",
+    fault(
         SPANS_IN,
-        3,
-        "a span must not end before its start",
+        "spans-backward | an end before its start | 3 | a span must not end before its start",
         spans("2020-01-02 05:00", "2020-01-02 03:00"),
     ),
-    Fault(
-        "spans-outside",
-        "a span of a time that the bars have not",
-        SPANS_IN,
-        3,
-        "a span must lie within the bars, but 1 does not, first at line 2",
-        spans("1999-01-01", "1999-01-02"),
-    ),
-    Fault(
-        "spans-two-classes",
-        "two classes of one piece",
-        SPANS_IN,
-        3,
-        "one annotator must give the same bars one class",
-        text("start,end,label\n2020-01-02,2020-01-03,a\n2020-01-02,2020-01-03,b\n", "bad.csv"),
-    ),
-    Fault(
-        "spans-task",
-        "a task of an export that is none",
-        f"{SPANS_IN} --task 3",
-        2,
-        "--task must name tasks of a Label Studio export",
-        spans("2020-01-02", "2020-01-03"),
-    ),
-    Fault(
-        "spans-annotated",
-        "half a stretch",
+    fault(
         f"{SPANS_IN} --annotated 2020-01-01",
-        2,
-        "--annotated must be pairs FROM TO",
+        "spans-annotated | half a stretch | 2 | --annotated must be pairs FROM TO",
         spans("2020-01-02", "2020-01-03"),
     ),
-    Fault(
-        "spans-background",
-        "background without an annotated stretch",
+    fault(
         "windows --bars bars.parquet --spans bad.csv --background 9 --output new.parquet",
-        2,
+        "spans-background | background without an annotated stretch | 2 | "
         "background comes from annotated stretches alone",
         spans("2020-01-02", "2020-01-03"),
     ),
-    Fault(
-        "spans-too-long",
-        "spans that are longer than a window",
+    fault(
         "windows --bars bars.parquet --spans bad.csv --window-bars 20 --output new.parquet",
-        3,
-        "must have spans that fit windows of 20 bars",
+        "spans-too-long | spans that are longer than a window | 3 | must have spans that fit windows of 20 bars",
         spans("2020-01-02", "2020-01-09"),
     ),
 ]
 
 STORES = [
-    Fault("store-missing", "the file is not there", STATS, 1, "a label store must exist"),
-    Fault("store-empty", "0 bytes", EXPORT, 5, "it is another kind of file", text("", "bad.db")),
-    Fault("store-text", "a text file", STATS, 5, "it is another kind of file", text("labels " * 40, "bad.db")),
-    Fault(
-        "store-foreign",
-        "a database of other software",
+    fault(STATS, "store-missing | the file is not there | 1 | a label store must exist"),
+    fault(EXPORT, "store-empty | 0 bytes | 5 | it is another kind of file", text("", "bad.db")),
+    fault(STATS, "store-foreign | a database of other software | 5 | it is another database", foreign),
+    fault(
         STATS,
-        5,
-        "it is another database",
-        foreign,
-    ),
-    Fault(
-        "store-cut-off",
-        "half a store",
-        STATS,
-        5,
-        "must be an intact label store",
+        "store-cut-off | half a store | 5 | must be an intact label store",
         altered("labels.db", cut_in_half, "bad.db"),
     ),
-    Fault(
-        "store-version",
-        "a store of another version",
+    fault(
         STATS,
-        5,
-        "but it is of version 9",
+        "store-version | a store of another version | 5 | but it is of version 9",
         store("PRAGMA user_version = 9"),
     ),
-    Fault(
-        "store-being-saved",
-        "another program saves and does not end: waits 5 seconds, then stops",
+    fault(
         IMPORT,
-        1,
+        "store-being-saved | another program saves and does not end: waits 5 seconds, then stops | 1 | "
         "database is locked; nothing was changed. Free space, or stop the other program that holds it",
         held("BEGIN IMMEDIATE"),
         ("labels.db-",),
         let_go,
         waits=True,
     ),
-    Fault(
-        "store-locked",
-        "another program holds the whole store: waits 5 seconds, then stops",
+    fault(
         "labels stats --store labels.db",
-        1,
+        "store-locked | another program holds the whole store: waits 5 seconds, then stops | 1 | "
         "database is locked; nothing was changed. Free space, or stop the other program that holds it",
         held("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE"),
         ("labels.db-",),
         let_go,
         waits=True,
     ),
-    Fault(
-        "store-trigger",
-        "a store with a trigger of other software",
+    fault(
         STATS,
-        5,
-        "nothing in it was run",
+        "store-trigger | a store with a trigger of other software | 5 | nothing in it was run",
         store("CREATE TRIGGER evil AFTER INSERT ON current BEGIN SELECT 1; END"),
     ),
-    Fault(
-        "store-view",
-        "a store with a view",
-        EXPORT,
-        5,
-        "nothing in it was run",
-        store("CREATE VIEW evil AS SELECT 1"),
+    fault(
+        EXPORT, "store-view | a store with a view | 5 | nothing in it was run", store("CREATE VIEW evil AS SELECT 1")
     ),
-    Fault(
-        "store-other-bars",
-        "bars of another instrument",
+    fault(
         "labels export --store labels.db --bars bad.parquet --output new.parquet",
-        3,
-        "bars have other prices",
+        "store-other-bars | bars of another instrument | 3 | bars have other prices",
         altered_prices,
     ),
-    Fault(
-        "store-backup-there",
-        "a backup onto a file that is there",
+    fault(
         "labels backup labels.db bars.parquet",
-        2,
-        "a backup must go to a path without a file",
+        "store-backup-there | a backup onto a file that is there | 2 | a backup must go to a path without a file",
     ),
-    Fault("store-tables", "a store without its tables", STATS, 5, "must", store("DROP TABLE current")),
+    fault(STATS, "store-tables | a store without its tables | 5 | must", store("DROP TABLE current")),
 ]

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from tests.faults.bars import text
-from tests.faults.fault import Fault
+from tests.faults.fault import Fault, fault
 
 EVAL, PROMOTE = "eval --run", "promote --run {run} --name"
 TRAIN = "train --data relative.parquet --split split.json"
@@ -20,45 +20,36 @@ PLAIN_NAME = "must be 1 to 120 letters"
 
 def huge(_patch: object) -> None:
     with open(TOML, "wb") as file:
-        file.truncate(100 << 20)
+        file.truncate(2 << 20)
 
 
 NAMES = [
-    Fault("name-up", "a run id that leads up", f"{EVAL} ../x", 2, "a run must be under artifacts/runs"),
-    Fault("name-absolute", "an absolute run id", f"{EVAL} /etc", 2, "a run must be under artifacts/runs"),
+    fault(f"{EVAL} ../x", "name-up | a run id that leads up | 2 | a run must be under artifacts/runs"),
+    fault(f"{EVAL} /etc", "name-absolute | an absolute run id | 2 | a run must be under artifacts/runs"),
     Fault("name-encoded", "an encoded slash in a run id", f"{EVAL} %2e%2e%2fx", 2, PLAIN_NAME),
-    Fault("name-long", "a run id of 300 characters", f"{EVAL} {LONG}", 2, "must"),
-    Fault("name-nul", "a run id with a NUL", f"{EVAL} 'a\0b'", 2, "must have no NUL"),
+    fault(f"{EVAL} {LONG}", "name-long | a run id of 300 characters | 2 | must"),
+    fault(f"{EVAL} 'a\0b'", "name-nul | a run id with a NUL | 2 | must have no NUL"),
     Fault("name-hidden", "a run id that begins with a dot", f"{EVAL} .hidden", 2, PLAIN_NAME),
-    Fault("name-show-up", "the same for `runs show`", "runs show ../../etc", 2, "a run must be under"),
-    Fault("name-resume-up", "the same for --resume", f"{TRAIN} --resume ../x", 2, "a run must be under"),
+    fault("runs show ../../etc", "name-show-up | the same for `runs show` | 2 | a run must be under"),
+    fault(f"{TRAIN} --resume ../x", "name-resume-up | the same for --resume | 2 | a run must be under"),
     Fault("name-promote-up", "a promoted model's name that leads up", f"{PROMOTE} ../x.pt", 2, PLAIN_NAME),
     Fault("name-promote-absolute", "a promoted model's name that is a path", f"{PROMOTE} /tmp/x.pt", 2, PLAIN_NAME),
-    Fault("name-promote-reserved", "a name that is a device on Windows", f"{PROMOTE} NUL.pt", 2, "and no device"),
-    Fault("output-nul", "an output with a NUL", f"{WINDOWS} 'a\0b.parquet'", 2, "--output must have no NUL"),
-    Fault(
-        "output-long",
-        "an output name of 300 characters",
+    fault(f"{PROMOTE} NUL.pt", "name-promote-reserved | a name that is a device on Windows | 2 | and no device"),
+    fault(f"{WINDOWS} 'a\0b.parquet'", "output-nul | an output with a NUL | 2 | --output must have no NUL"),
+    fault(
         f"{WINDOWS} {LONG}.parquet",
-        2,
-        "--output must have names of at most 255 bytes",
+        "output-long | an output name of 300 characters | 2 | --output must have names of at most 255 bytes",
     ),
-    Fault(
-        "output-folder",
-        "an output that is a folder",
+    fault(
         "pretrain-bilstm --input bars.parquet --output .",
-        2,
-        "--output must name a file, but . is a folder",
+        "output-folder | an output that is a folder | 2 | --output must name a file, but . is a folder",
     ),
-    Fault(
-        "output-device",
-        "an output that is a pipe or a device, which stays what it is",
+    fault(
         f"{WINDOWS} pipe.parquet",
-        1,
-        "is a folder or a device",
+        "output-device | an output that is a pipe or a device, which stays what it is | 1 | is a folder or a device",
         lambda _: os.mkfifo("pipe.parquet"),
     ),
-    Fault("output-ending", "a table of unknown kind", f"{WINDOWS} new.xlsx", 1, "does not end in .parquet"),
+    fault(f"{WINDOWS} new.xlsx", "output-ending | a table of unknown kind | 1 | does not end in .parquet"),
 ]
 
 
@@ -69,246 +60,163 @@ def without_test_rows(_: object) -> None:
 
 
 USAGE = [
-    Fault("usage-command", "a command that does not exist", "trian", 2, "trian"),
-    Fault("usage-option", "an option that does not exist", f"{TRAIN} --epoch 3", 2, "--epoch"),
-    Fault("usage-missing", "an option that must be there", "train --data relative.parquet", 2, "--split"),
-    Fault("usage-word", "a word as a number", f"{TRAIN} --epochs many", 2, "many"),
-    Fault("usage-choice", "a word that is no choice", f"{TRAIN} --device tpu", 2, "tpu"),
-    Fault("usage-input-dim", "a width that the data has not", f"{TRAIN} --input-dim 4", 2, "--input-dim must agree"),
-    Fault(
-        "usage-freeze",
-        "an encoder to freeze that is not named",
+    fault("trian", "usage-command | a command that does not exist | 2 | trian"),
+    fault(f"{TRAIN} --epoch 3", "usage-option | an option that does not exist | 2 | --epoch"),
+    fault("train --data relative.parquet", "usage-missing | an option that must be there | 2 | --split"),
+    fault(f"{TRAIN} --epochs many", "usage-word | a word as a number | 2 | many"),
+    fault(f"{TRAIN} --device tpu", "usage-choice | a word that is no choice | 2 | tpu"),
+    fault(f"{TRAIN} --input-dim 4", "usage-input-dim | a width that the data has not | 2 | --input-dim must agree"),
+    fault(
         f"{TRAIN} --freeze-encoder",
-        2,
-        "--freeze-encoder must have an encoder",
+        "usage-freeze | an encoder to freeze that is not named | 2 | --freeze-encoder must have an encoder",
     ),
-    Fault(
-        "usage-refit-unjudged",
-        "--refit on a split without a test part",
+    fault(
         "train --data relative.parquet --split no_test.json --pretrained-encoder encoder.pt --refit",
-        2,
-        "--refit must leave a test part",
+        "usage-refit-unjudged | --refit on a split without a test part | 2 | --refit must leave a test part",
         without_test_rows,
     ),
-    Fault("usage-epochs-0", "0 epochs", f"{TRAIN} --epochs 0", 2, "--epochs must be at least 1"),
-    Fault("usage-nan", "a share of NaN", f"{TRAIN} --dropout nan", 2, "--dropout must be a finite number"),
-    Fault(
-        "usage-infinite",
-        "an infinite learning rate",
+    fault(f"{TRAIN} --epochs 0", "usage-epochs-0 | 0 epochs | 2 | --epochs must be at least 1"),
+    fault(f"{TRAIN} --dropout nan", "usage-nan | a share of NaN | 2 | --dropout must be a finite number"),
+    fault(
         f"{TRAIN} --learning-rate inf",
-        2,
-        "--learning-rate must be a finite number",
+        "usage-infinite | an infinite learning rate | 2 | --learning-rate must be a finite number",
     ),
-    Fault(
-        "usage-rate-below-0",
-        "a learning rate below 0",
+    fault(
         f"{PRETRAIN} --learning-rate -1",
-        2,
-        "--learning-rate must be above 0",
+        "usage-rate-below-0 | a learning rate below 0 | 2 | --learning-rate must be above 0",
     ),
-    Fault(
-        "usage-huge-number",
-        "a number of twenty digits",
+    fault(
         f"{WINDOWS} new.parquet --stride {'9' * 20}",
-        2,
-        "--stride must be within 2**53",
+        "usage-huge-number | a number of twenty digits | 2 | --stride must be within 2**53",
     ),
-    Fault(
-        "usage-huge-network",
-        "a network that no file could hold",
+    fault(
         f"{PRETRAIN} --hidden-dim 2000000000",
-        2,
-        "--hidden-dim must be within 1 to 4096",
+        "usage-huge-network | a network that no file could hold | 2 | --hidden-dim must be within 1 to 4096",
     ),
-    Fault(
-        "usage-huge-team",
-        "two thousand million processes",
+    fault(
         f"{PRETRAIN} --devices 2000000000",
-        2,
-        "--devices must be within 1 to 256",
+        "usage-huge-team | two thousand million processes | 2 | --devices must be within 1 to 256",
     ),
-    Fault("usage-threads", "-1 threads", f"{TRAIN} --threads -1", 2, "--threads must be at least 0"),
-    Fault(
-        "usage-ratio",
-        "1e308 synthetic windows per real window",
+    fault(f"{TRAIN} --threads -1", "usage-threads | -1 threads | 2 | --threads must be at least 0"),
+    fault(
         f"{TRAIN} --cpsa-ratio 1e308",
-        2,
-        "--cpsa-ratio must be within 0 to 100",
+        "usage-ratio | 1e308 synthetic windows per real window | 2 | --cpsa-ratio must be within 0 to 100",
     ),
-    Fault(
-        "usage-mirror",
-        "a mirror of classes that the data has not",
+    fault(
         f"{TRAIN} --mirror-classes up:down",
-        2,
-        "--mirror-classes must be",
+        "usage-mirror | a mirror of classes that the data has not | 2 | --mirror-classes must be",
     ),
-    Fault("usage-mask", "a mask of twice the window", f"{PRETRAIN} --mask-ratio 2", 2, "--mask-ratio must be between"),
-    Fault(
-        "usage-environment",
-        "a word as a number in the environment",
+    fault(f"{PRETRAIN} --mask-ratio 2", "usage-mask | a mask of twice the window | 2 | --mask-ratio must be between"),
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
-        "many",
+        "usage-environment | a word as a number in the environment | 2 | many",
         lambda patch: patch.setenv("MOOLA_STRIDE", "many"),
     ),
-    Fault(
-        "environment-empty",
-        "nothing in the environment where a number must be",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
+        "environment-empty | nothing in the environment where a number must be | 2 | "
         "Invalid value for MOOLA_STRIDE from env",
         lambda patch: patch.setenv("MOOLA_STRIDE", ""),
     ),
-    Fault(
-        "environment-below",
-        "a number in the environment that cannot be",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
-        "--stride must be at least 1",
+        "environment-below | a number in the environment that cannot be | 2 | --stride must be at least 1",
         lambda patch: patch.setenv("MOOLA_STRIDE", "-5"),
     ),
-    Fault(
-        "environment-nan",
-        "NaN in the environment",
+    fault(
         TRAIN,
-        2,
-        "--learning-rate must be a finite number",
+        "environment-nan | NaN in the environment | 2 | --learning-rate must be a finite number",
         lambda patch: patch.setenv("MOOLA_LEARNING_RATE", "nan"),
     ),
-    Fault(
-        "environment-boolean",
-        "a word that is neither true nor false in the environment",
+    fault(
         TRAIN,
-        2,
+        "environment-boolean | a word that is neither true nor false in the environment | 2 | "
         "Invalid value for MOOLA_FREEZE_ENCODER from env",
         lambda patch: patch.setenv("MOOLA_FREEZE_ENCODER", "perhaps"),
     ),
-    Fault(
-        "environment-choice",
-        "a word in the environment that is no choice",
+    fault(
         TRAIN,
-        2,
-        "tpu",
+        "environment-choice | a word in the environment that is no choice | 2 | tpu",
         lambda patch: patch.setenv("MOOLA_DEVICE", "tpu"),
     ),
-    Fault(
-        "environment-bytes",
-        "a name in the environment that is not in UTF-8",
+    fault(
         "windows --bars bars.parquet",
-        2,
-        "--output must be text in UTF-8",
+        "environment-bytes | a name in the environment that is not in UTF-8 | 2 | --output must be text in UTF-8",
         lambda patch: patch.setenv("MOOLA_OUTPUT", "\udcff\udcfe.parquet"),
     ),
-    Fault(
-        "config-mark",
-        "a configuration with the mark of UTF-8 that Windows writes: read as any other",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
+        "config-mark | a configuration with the mark of UTF-8 that Windows writes: read as any other | 2 | "
         "--stride must be at least 1",
         text("stride = 0".encode("utf-8-sig"), TOML),
     ),
-    Fault(
-        "config-latin",
-        "a configuration in Latin-1",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
-        "moola.toml must be text in UTF-8, but byte 3 is not",
+        "config-latin | a configuration in Latin-1 | 2 | moola.toml must be text in UTF-8, but byte 3 is not",
         text("# \u00e4\nstride = 5".encode("latin-1"), TOML),
     ),
-    Fault(
-        "config-100-mb",
-        "a configuration of 100 MB: refused before a byte of it is read",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
-        "it has 104,857,600 bytes, and at most 1,048,576 are read",
+        "config-2-mb | a configuration of 2 MB: refused before a byte of it is read | 2 | "
+        "it has 2,097,152 bytes, and at most 1,048,576 are read",
         huge,
     ),
-    Fault(
-        "config-folder",
-        "a folder called moola.toml",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
+        "config-folder | a folder called moola.toml | 2 | "
         "moola.toml must be a TOML file, but it is a folder or a device",
         lambda _: Path(TOML).mkdir(),
     ),
-    Fault(
-        "config-pipe",
-        "a pipe called moola.toml",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
-        "moola.toml must be a TOML file, but it is a folder or a device",
+        "config-pipe | a pipe called moola.toml | 2 | moola.toml must be a TOML file, but it is a folder or a device",
         lambda _: os.mkfifo(TOML),
     ),
-    Fault(
-        "config-loop",
-        "a configuration that is a link to itself",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
-        "Too many levels of symbolic links",
+        "config-loop | a configuration that is a link to itself | 2 | Too many levels of symbolic links",
         lambda _: Path(TOML).symlink_to(TOML),
     ),
-    Fault(
-        "config-dangling",
-        "a configuration that is a link to nothing",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
+        "config-dangling | a configuration that is a link to nothing | 2 | "
         "moola.toml must be a TOML file, but No such file",
         lambda _: Path(TOML).symlink_to("nowhere"),
     ),
-    Fault(
-        "config-no-toml",
-        "a configuration that is no TOML",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
-        "moola.toml must be TOML",
+        "config-no-toml | a configuration that is no TOML | 2 | moola.toml must be TOML",
         text("stride =", TOML),
     ),
-    Fault(
-        "config-bytes",
-        "a configuration of other bytes, or in UTF-16",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
+        "config-bytes | a configuration of other bytes, or in UTF-16 | 2 | "
         "moola.toml must be text in UTF-8, but byte 1 is not",
         text(b"\xff\xfe\x00", TOML),
     ),
-    Fault(
-        "config-nested",
-        "a configuration of a hundred thousand brackets",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
-        "moola.toml must be TOML",
+        "config-nested | a configuration of a hundred thousand brackets | 2 | moola.toml must be TOML",
         text("stride = " + "[" * 100_000, TOML),
     ),
-    Fault(
-        "config-key",
-        "an option that does not exist, in the configuration",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
-        "Did you mean stride?",
+        "config-key | an option that does not exist, in the configuration | 2 | Did you mean stride?",
         text("strid = 5", TOML),
     ),
-    Fault(
-        "config-table",
-        "a command that does not exist, in the configuration",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
-        "is not: 'trian'",
+        "config-table | a command that does not exist, in the configuration | 2 | is not: 'trian'",
         text("[trian]\nepochs = 5", TOML),
     ),
-    Fault(
-        "config-kind",
-        "a list where a number must be",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
-        "stride",
+        "config-kind | a list where a number must be | 2 | stride",
         text("stride = [1, 2]", TOML),
     ),
-    Fault(
-        "config-value",
-        "a number that cannot be, in the configuration",
+    fault(
         f"{WINDOWS} new.parquet",
-        2,
-        "--stride must be at least 1",
+        "config-value | a number that cannot be, in the configuration | 2 | --stride must be at least 1",
         text("stride = 0", TOML),
     ),
 ]

@@ -12,7 +12,7 @@ import torch
 
 from moola.models.sealed import read_sealed
 from moola.training import loop
-from tests.faults.fault import Fault, run
+from tests.faults.fault import Fault, fault, run
 from tests.faults.world import begun_run
 
 PRETRAIN = "pretrain-bilstm --input bars.parquet --output new.pt --arms masked --stride 50"
@@ -101,89 +101,66 @@ def pretraining_goes_on() -> None:
     goes_on(Path(CHECKPOINT), *f"{PRETRAIN} --epochs 2 --resume".split())
 
 
-COMMANDS = {
-    "bilstm": (PRETRAIN, (), lambda: None),
-    "ts2vec": (TS2VEC, (), lambda: None),
-    "train": (f"{TRAIN} 1", BEGUN, no_model),
-}
+TRAIN_ONE = (f"{TRAIN} 1", BEGUN, no_model)
 
+
+def gradient(line: str, *more: Any) -> Fault:
+    command = line.split(maxsplit=1)[0]
+    row = f"numbers-gradient-{command} | an infinite gradient, at `{command}` | 1 | must be a finite number, but it is "
+    return fault(line, f"{row}inf at epoch 1, batch 1. Lower --learning-rate", at_the_step(spoiled), *more)
+
+
+def memory(line: str, *more: Any) -> Fault:
+    command = line.split(maxsplit=1)[0]
+    row = f"numbers-memory-{command} | the memory of a GPU at its end, at `{command}` | 1 | Lower --batch-size"
+    return fault(line, row, at_the_step(no_memory), *more)
+
+
+# One loop trains every network: each fault is met at `train`, the first also at the commands that pretrain.
 NUMBERS = [
-    fault
-    for name, (line, leaves, then) in COMMANDS.items()
-    for fault in (
-        Fault(
-            f"numbers-gradient-{name}",
-            f"an infinite gradient, at `{line.split()[0]}`",
-            line,
-            1,
-            "must be a finite number, but it is inf at epoch 1, batch 1. Lower --learning-rate",
-            at_the_step(spoiled),
-            leaves,
-            then,
-        ),
-        Fault(
-            f"numbers-memory-{name}",
-            f"the memory of a GPU at its end, at `{line.split()[0]}`",
-            line,
-            1,
-            "Lower --batch-size",
-            at_the_step(no_memory),
-            leaves,
-            then,
-        ),
-        Fault(
-            f"numbers-rate-{name}",
-            f"a learning rate of 1e9, at `{line.split()[0]}`",
-            f"{line} --learning-rate 1e9",
-            1,
-            "at epoch 1, batch 1. Lower --learning-rate",
-            leaves=leaves,
-            then=then,
-        ),
-        Fault(
-            f"numbers-weights-{name}",
-            f"weights that a step turns to NaN, at `{line.split()[0]}`",
-            line,
-            1,
-            "the weights' norm must be a finite number, but it is nan at epoch 1, batch 1",
-            nan_after_a_step,
-            leaves,
-            then,
-        ),
-    )
-] + [
-    Fault(
-        "numbers-rate-overflow",
-        "a learning rate of 1e300, beyond what 32 bits hold",
+    gradient(PRETRAIN),
+    gradient(TS2VEC),
+    gradient(*TRAIN_ONE),
+    memory(PRETRAIN),
+    memory(*TRAIN_ONE),
+    fault(
+        f"{TRAIN} 1 --learning-rate 1e9",
+        "numbers-rate-train | a learning rate of 1e9, at `train` | 1 | at epoch 1, batch 1. Lower --learning-rate",
+        leaves=BEGUN,
+        then=no_model,
+    ),
+    fault(
+        f"{TRAIN} 1",
+        "numbers-weights-train | weights that a step turns to NaN, at `train` | 1 | "
+        "the weights' norm must be a finite number, but it is nan at epoch 1, batch 1",
+        nan_after_a_step,
+        BEGUN,
+        no_model,
+    ),
+    fault(
         f"{TRAIN} 1 --learning-rate 1e300",
-        2,
+        "numbers-rate-overflow | a learning rate of 1e300, beyond what 32 bits hold | 2 | "
         "--learning-rate must be above 0 and at most 1e+12",
     ),
-    Fault(
-        "numbers-epoch-2-bilstm",
-        "a loss of NaN in epoch 2, at `pretrain-bilstm`: epoch 1's checkpoint is kept, and --resume continues from it",
+    fault(
         f"{PRETRAIN} --epochs 2",
-        1,
-        "the training loss must be a finite number, but it is nan at epoch 2, batch 1",
+        "numbers-epoch-2-bilstm | a loss of NaN in epoch 2, at `pretrain-bilstm`: epoch 1's checkpoint is kept, and "
+        "--resume continues from it | 1 | the training loss must be a finite number, but it is nan at epoch 2, batch 1",
         nan_in_epoch_2,
         (CHECKPOINT,),
         pretraining_goes_on,
     ),
-    Fault(
-        "numbers-epoch-2-train",
-        "a loss of NaN in epoch 2, at `train`: epoch 1's checkpoint is kept, and --resume continues from it",
+    fault(
         f"{TRAIN} 2",
-        1,
-        "the training loss must be a finite number, but it is nan at epoch 2, batch 1",
+        "numbers-epoch-2-train | a loss of NaN in epoch 2, at `train`: epoch 1's checkpoint is kept, and "
+        "--resume continues from it | 1 | the training loss must be a finite number, but it is nan at epoch 2, batch 1",
         nan_in_epoch_2,
         BEGUN,
         train_goes_on,
     ),
-    Fault(
-        "numbers-weights-written",
-        "a network whose weights are NaN when it is to be written",
+    fault(
         f"{TRAIN} 1",
-        1,
+        "numbers-weights-written | a network whose weights are NaN when it is to be written | 1 | "
         "weights must be finite numbers to be kept",
         nan_after_training,
         BEGUN,

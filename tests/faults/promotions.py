@@ -9,7 +9,7 @@ import pytest
 
 from moola.options.option_fields import PROMOTED_NAME, PROMOTED_ROOT
 from moola.runs.promotion import LOG_NAME, previous_path, promote_file
-from tests.faults.fault import Fault
+from tests.faults.fault import fault
 from tests.faults.world import the_run
 
 TARGET = PROMOTED_ROOT / PROMOTED_NAME
@@ -36,42 +36,27 @@ def previous_gone(patch: pytest.MonkeyPatch) -> None:
 
 
 PROMOTIONS = [
-    Fault(
-        "promotion-log-half",
-        "a promotion log whose last line is half there: the models stay as they were",
+    fault(
         "promote --run {run} --accept inconclusive",
-        3,
-        "1 of 2 lines are none",
+        "promotion-log-half | a promotion log whose last line is half there: the models stay as they were | "
+        "3 | 1 of 2 lines are none",
         half_a_last_line,
     ),
-    Fault(
-        "promotion-log-half-back",
-        "the same, at the way back",
-        "promote --back",
-        3,
-        "first line 2",
-        half_a_last_line,
-    ),
-    Fault(
-        "promotion-in-use",
-        "a run whose model is in use already",
+    fault("promote --back", "promotion-log-half-back | the same, at the way back | 3 | first line 2", half_a_last_line),
+    fault(
         "promote --run {run} --baseline artifacts/runs/{run}/model.pkl --accept inconclusive",
-        1,
-        "must be another than the one in use",
+        "promotion-in-use | a run whose model is in use already | 1 | must be another than the one in use",
         two_promoted,
     ),
-    Fault("promotion-back-none", "a way back where nothing was promoted", "promote --back", 1, "must have been in use"),
-    Fault(
-        "promotion-back-gone",
-        "a way back to a model whose file is gone",
+    fault("promote --back", "promotion-back-none | a way back where nothing was promoted | 1 | must have been in use"),
+    fault(
         "promote --back",
-        1,
-        "0 of 2 files have it",
+        "promotion-back-gone | a way back to a model whose file is gone | 1 | 0 of 2 files have it",
         previous_gone,
     ),
-    Fault("promotion-back-run", "a way back with a run", "promote --back --run {run}", 2, "must go without --run"),
-    Fault("promotion-nothing", "a promotion of nothing", "promote", 2, "must be given --run or --back"),
-    Fault(
-        "gate-min-gain", "a least gain below 0", "gate --run {run} --min-gain -0.1", 2, "--min-gain must be at least 0"
+    fault("promote --back --run {run}", "promotion-back-run | a way back with a run | 2 | must go without --run"),
+    fault("promote", "promotion-nothing | a promotion of nothing | 2 | must be given --run or --back"),
+    fault(
+        "gate --run {run} --min-gain -0.1", "gate-min-gain | a least gain below 0 | 2 | --min-gain must be at least 0"
     ),
 ]

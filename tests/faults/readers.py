@@ -14,7 +14,7 @@ import polars as pl
 
 from moola.models.model_files import read_model, write_model
 from tests.faults.bars import altered, cut_in_half, text
-from tests.faults.fault import Fault, run
+from tests.faults.fault import Fault, fault, run
 from tests.faults.label_files import foreign
 from tests.faults.world import the_run
 
@@ -107,219 +107,162 @@ READERS = [
     ),
 ]
 PREDICTIONS = [
-    Fault(
-        "predictions-missing",
-        "the file is not there",
-        f"{LABEL} --predictions no.parquet",
-        1,
-        "there is no file no.par",
+    fault(
+        f"{LABEL} --predictions no.parquet", "predictions-missing | the file is not there | 1 | there is no file no.par"
     ),
-    Fault(
-        "predictions-cut-off",
-        "half a table of predictions",
+    fault(
         f"{LABEL} --predictions bad.parquet",
-        3,
-        "bad.parquet",
+        "predictions-cut-off | half a table of predictions | 3 | bad.parquet",
         lambda _: altered(str(the_run() / "predictions.parquet"), cut_in_half, "bad.parquet")(None),
     ),
-    Fault(
-        "predictions-is-windows",
-        "a window file in place of predictions",
+    fault(
         f"{LABEL} --predictions relative.parquet",
-        3,
-        "relative.parquet",
+        "predictions-is-windows | a window file in place of predictions | 3 | relative.parquet",
     ),
-    Fault(
-        "predictions-learnt",
-        "predictions of windows that the model learnt from",
+    fault(
         f"{LABEL} --predictions bad.parquet",
-        3,
+        "predictions-learnt | predictions of windows that the model learnt from | 3 | "
         "that the model did not learn from",
         predictions(lambda frame: frame.with_columns(part=pl.lit("train").cast(frame["part"].dtype))),
     ),
-    Fault(
-        "predictions-foreign",
-        "predictions of other windows",
+    fault(
         f"{LABEL} --predictions bad.parquet",
-        3,
-        "predictions must be of labelled windows",
+        "predictions-foreign | predictions of other windows | 3 | predictions must be of labelled windows",
         predictions(lambda frame: frame.with_columns(window_id=pl.col("window_id") + "x")),
     ),
-    Fault(
-        "predictions-nan",
-        "probabilities of NaN",
+    fault(
         f"{LABEL} --predictions bad.parquet",
-        3,
-        "bad.parquet",
+        "predictions-nan | probabilities of NaN | 3 | bad.parquet",
         predictions(lambda frame: frame.with_columns(pl.col(pl.Float64, pl.Float32) * float("nan"))),
     ),
 ]
 PLATFORM = "export --model artifacts/runs/{run}/model.pkl --format"
 PLATFORMS = [
-    Fault(
-        "platform-input",
-        "features for MetaTrader 5",
+    fault(
         f"{PLATFORM} mt5 --input features --output mt5",
-        2,
-        "Leave --input out",
+        "platform-input | features for MetaTrader 5 | 2 | Leave --input out",
     ),
-    Fault(
-        "platform-folder", "a file in place of a folder", f"{PLATFORM} mt5 --output bars.parquet", 2, "must be a folder"
+    fault(
+        f"{PLATFORM} mt5 --output bars.parquet", "platform-folder | a file in place of a folder | 2 | must be a folder"
     ),
-    Fault("platform-name", "a strategy that is no .py", f"{PLATFORM} freqtrade --output s.txt", 2, "must end in .py"),
-    Fault("platform-no-events", "a strategy of no events", f"{PLATFORM} freqtrade --output s.py", 2, "it is not given"),
-    Fault(
-        "platform-idle-events",
-        "events for MetaTrader 5",
+    fault(f"{PLATFORM} freqtrade --output s.txt", "platform-name | a strategy that is no .py | 2 | must end in .py"),
+    fault(f"{PLATFORM} freqtrade --output s.py", "platform-no-events | a strategy of no events | 2 | it is not given"),
+    fault(
         f"{PLATFORM} mt5 --events live.jsonl --output mt5",
-        2,
-        "--events must come with --format freqtrade",
+        "platform-idle-events | events for MetaTrader 5 | 2 | --events must come with --format freqtrade",
     ),
 ]
 PROGRAM = f"{FOLLOW.replace('.csv --polls', '.jsonl --polls')} {RUN_MODEL} --on-event"
 HANDED_ON = [
-    Fault(
-        "on-event-missing",
-        "no such program",
+    fault(
         f"{PROGRAM} no_such_program",
-        2,
-        "there is no 'no_such_program'",
+        "on-event-missing | no such program | 2 | there is no 'no_such_program'",
         no_bars_yet,
     ),
-    Fault(
-        "on-event-quote", "a quote that does not end", f"{PROGRAM} '\"open'", 2, "must be a command line", no_bars_yet
+    fault(
+        f"{PROGRAM} '\"open'", "on-event-quote | a quote that does not end | 2 | must be a command line", no_bars_yet
     ),
-    Fault(
-        "on-event-without-follow",
-        "a program and a whole scan",
+    fault(
         f"scan --bars bars.parquet --output new.jsonl --model {RUN_MODEL} --on-event cat",
-        2,
-        "--on-event must come with --follow",
+        "on-event-without-follow | a program and a whole scan | 2 | --on-event must come with --follow",
     ),
-    Fault(
-        "on-event-csv",
-        "a program and events in CSV",
+    fault(
         f"{FOLLOW} {RUN_MODEL} --on-event cat",
-        2,
-        "an output in .jsonl, but the output is told.csv",
+        "on-event-csv | a program and events in CSV | 2 | an output in .jsonl, but the output is told.csv",
     ),
 ]
 FOLLOWED = [
-    Fault(
-        "follow-state-cut-off",
-        "half the state of a follower",
+    fault(
         f"{FOLLOW} {RUN_MODEL}",
-        3,
-        "a follower's state must be JSON",
+        "follow-state-cut-off | half the state of a follower | 3 | a follower's state must be JSON",
         followed(lambda: altered(str(STATE), cut_in_half, str(STATE))(None)),
     ),
-    Fault(
-        "follow-state-other-model",
-        "the state of a follower that had another model",
+    fault(
         f"{FOLLOW} other.pt",
-        2,
+        "follow-state-other-model | the state of a follower that had another model | 2 | "
         "must continue with the model and options it was begun with",
         followed(other_model),
     ),
-    Fault(
-        "follow-state-lacks",
-        "a state without its places",
+    fault(
         f"{FOLLOW} {RUN_MODEL}",
-        3,
-        "a follower's state must be intact",
+        "follow-state-lacks | a state without its places | 3 | a follower's state must be intact",
         state(lambda content: content.pop("places")),
     ),
-    Fault(
-        "follow-state-numbers",
-        "a state with 1e999 in it",
+    fault(
         f"{FOLLOW} {RUN_MODEL}",
-        3,
-        "a follower's state must be JSON",
+        "follow-state-numbers | a state with 1e999 in it | 3 | a follower's state must be JSON",
         followed(lambda: STATE.write_text(STATE.read_text().replace('"n_events": 0', '"n_events": 1e999'))),
     ),
-    Fault(
-        "follow-state-words",
-        "a state with words for bars",
+    fault(
         f"{FOLLOW} {RUN_MODEL}",
-        3,
-        "a follower's state must be intact",
+        "follow-state-words | a state with words for bars | 3 | a follower's state must be intact",
         state(lambda content: content.update(symbols=[["EURUSD", "bars"]])),
     ),
-    Fault(
-        "follow-output-cut-off",
-        "half the events that a follower told",
+    fault(
         f"{FOLLOW} {RUN_MODEL}",
-        3,
+        "follow-output-cut-off | half the events that a follower told | 3 | "
         "must be as it was appended, but it was changed",
         followed(lambda: altered("told.csv", cut_in_half, "told.csv")(None)),
     ),
-    Fault(
-        "follow-output-alone",
-        "an output that no follower left",
+    fault(
         f"{FOLLOW} {RUN_MODEL}",
-        2,
-        "must begin with an output of its own",
+        "follow-output-alone | an output that no follower left | 2 | must begin with an output of its own",
         followed(STATE.unlink),
     ),
-    Fault(
-        "follow-line",
-        "a line that is no bar in a followed file: skipped and counted",
+    fault(
         f"{FOLLOW} {RUN_MODEL}",
-        0,
+        "follow-line | a line that is no bar in a followed file: skipped and counted | 0 | "
         "1 invalid lines and 0 bars that are not later",
         line_that_is_no_bar,
         ("told.csv",),
     ),
-    Fault(
-        "follow-line-strict",
-        "the same with --strict: nothing is told",
+    fault(
         f"{FOLLOW} {RUN_MODEL} --strict",
-        3,
-        "with --strict every line must be a new bar in order, but bars.csv has 1 invalid lines, the first 'no bar'",
+        "follow-line-strict | the same with --strict: nothing is told | 3 | with --strict every line must be "
+        "a new bar in order, but bars.csv has 1 invalid lines, the first 'no bar'",
         line_that_is_no_bar,
         ("told.csv",),
     ),
 ]
+
+
+STUDY_TABLES = ("studies", "trials", "version_info")
 
 
 def trigger(_patch: object) -> None:
     """Make bad.db: tables of a study's names, and a trigger."""
     with contextlib.closing(sqlite3.connect("bad.db")) as connection:
-        for table in ("studies", "trials", "version_info"):
+        for table in STUDY_TABLES:
             connection.execute(f"CREATE TABLE {table} (x)")
         connection.execute("CREATE TRIGGER evil AFTER INSERT ON studies BEGIN SELECT 1; END")
 
 
 def half_a_study(_patch: object) -> None:
-    """Begin a study, and keep half of its file."""
-    answer = run(*TUNE.split(), "--study", "whole.db")
-    assert answer.code == 0, answer.err
+    """Make bad.db: half the file of a study's tables."""
+    with contextlib.closing(sqlite3.connect("whole.db")) as connection:
+        for table in STUDY_TABLES:
+            connection.execute(f"CREATE TABLE {table} (x)")
     altered("whole.db", cut_in_half, "bad.db")(None)
 
 
 STUDIES = [
-    Fault("study-cut-off", "half a study", f"{TUNE} --study bad.db", 5, "bad.db", half_a_study),
-    Fault("study-text", "a text file", f"{TUNE} --study bad.db", 5, "not a database", text("study " * 40, "bad.db")),
-    Fault("study-foreign", "a database of other software", f"{TUNE} --study bad.db", 5, "another SQLite file", foreign),
-    Fault("study-trigger", "a study with a trigger", f"{TUNE} --study bad.db", 5, "no triggers or views", trigger),
-    Fault("study-folder", "a folder", f"{TUNE} --study artifacts", 5, "--study must be a study in SQLite"),
-    Fault("study-labels", "a label store", f"{TUNE} --study labels.db", 5, "another SQLite file"),
+    fault(f"{TUNE} --study bad.db", "study-cut-off | half a study | 5 | bad.db", half_a_study),
+    fault(f"{TUNE} --study bad.db", "study-text | a text file | 5 | not a database", text("study " * 40, "bad.db")),
+    fault(f"{TUNE} --study bad.db", "study-foreign | a database of other software | 5 | another SQLite file", foreign),
+    fault(f"{TUNE} --study bad.db", "study-trigger | a study with a trigger | 5 | no triggers or views", trigger),
+    fault(f"{TUNE} --study artifacts", "study-folder | a folder | 5 | --study must be a study in SQLite"),
+    fault(f"{TUNE} --study labels.db", "study-labels | a label store | 5 | another SQLite file"),
 ]
 BENCHMARKS = [
-    Fault("arms-missing", "the file is not there", ARMS, 2, "--arms bad.toml must be a TOML file"),
-    Fault("arms-bytes", "other bytes", ARMS, 2, "must be text in UTF-8", text(b"\xff\xfe[", "bad.toml")),
-    Fault(
-        "arms-nested", "a hundred thousand brackets", ARMS, 2, "must be TOML", text("a = " + "[" * 100_000, "bad.toml")
+    fault(ARMS, "arms-missing | the file is not there | 2 | --arms bad.toml must be a TOML file"),
+    fault(ARMS, "arms-bytes | other bytes | 2 | must be text in UTF-8", text(b"\xff\xfe[", "bad.toml")),
+    fault(
+        ARMS, "arms-nested | a hundred thousand brackets | 2 | must be TOML", text("a = " + "[" * 100_000, "bad.toml")
     ),
-    Fault("arms-key", "an option that does not exist", ARMS, 2, "epochs", text("[a.train]\nepoch = 5", "bad.toml")),
-    Fault("arms-kind", "a word as a number", ARMS, 2, "epochs", text('[a.train]\nepochs = "many"', "bad.toml")),
-    Fault(
-        "arms-name",
-        "a name that leads up",
-        ARMS,
-        2,
-        "the name of a configuration must be",
-        text('["../x"]', "bad.toml"),
+    fault(ARMS, "arms-key | an option that does not exist | 2 | epochs", text("[a.train]\nepoch = 5", "bad.toml")),
+    fault(ARMS, "arms-kind | a word as a number | 2 | epochs", text('[a.train]\nepochs = "many"', "bad.toml")),
+    fault(
+        ARMS, "arms-name | a name that leads up | 2 | the name of a configuration must be", text('["../x"]', "bad.toml")
     ),
-    Fault("arms-folder", "a folder", "benchmark --train relative.parquet --arms artifacts", 2, "it is a folder"),
+    fault("benchmark --train relative.parquet --arms artifacts", "arms-folder | a folder | 2 | it is a folder"),
 ]

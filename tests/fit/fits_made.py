@@ -1,20 +1,23 @@
-"""FitInputs of tiny fits: 30 windows of 30 bars, an encoder that fits them, and windows without labels."""
+"""Inputs of tiny fits: 30 windows of 30 bars, an encoder that fits them, and windows without labels."""
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from moola.core.bars import utc_text
 from moola.core.splits import Split
 from moola.fit.fitting import Fitted, fit_on_inputs
 from moola.fit.inputs import FitInputs, Job, resolve_options
-from moola.models.model_files import EncoderFile
+from moola.models import model_files
+from moola.models.model_files import EncoderFile, write_encoder
 from moola.options.training_options import TrainOptions
 from moola.tables.window_file import WindowTable, write_windows
 from tests.made import made_windows
@@ -47,6 +50,20 @@ def fitted(material: FitInputs, **options: Any) -> Fitted:
     return fit_on_inputs(Job(chosen, material, CPU), lambda _row: None, None, {})
 
 
+@functools.cache
+def once(**options: Any) -> Fitted:
+    """Return the fit of the usual windows that all tests of a process share: none may change it."""
+    return fitted(fit_inputs_of(), **options)
+
+
+def small_base(folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Let `base` be a tiny encoder: the one in the package is large."""
+    path = folder / "small_base.pt"
+    write_encoder(path, tiny_encoder(7), made_scaler(), 105, {"time_range": ["2000-01-01", "2001-01-01"]})
+    patch.setattr(model_files, "BASE_FILE", path)
+    return path
+
+
 def poisoned(rows: np.ndarray, table: WindowTable = TABLE, labels: bool = True, bars: bool = True) -> WindowTable:
     """Give rows the other class, other pointers and other bars."""
     label, ohlc, start = table.label.copy(), table.ohlc.copy(), table.expansion_start.copy()
@@ -57,6 +74,17 @@ def poisoned(rows: np.ndarray, table: WindowTable = TABLE, labels: bool = True, 
         other = made_windows(len(table), seed=99, stride=N_BARS, window_bars=N_BARS)
         ohlc[rows] = 3 * other.ohlc[rows]
     return replace(table, label=label, ohlc=ohlc, expansion_start=start, features=None)
+
+
+def other_later(table: WindowTable, n_seen: int) -> WindowTable:
+    """Keep the first bars of windows, and give them others after."""
+    assert table.ohlc is not None
+    ohlc = table.ohlc.copy()
+    made = made_windows(len(table), seed=99, stride=N_BARS, window_bars=N_BARS).ohlc
+    assert made is not None
+    later = made[:, n_seen:]
+    ohlc[:, n_seen:] = later * (ohlc[:, n_seen - 1, 3] / later[:, 0, 0])[:, None, None]
+    return replace(table, ohlc=ohlc, features=None)
 
 
 def write_split(path: Path, table: WindowTable = TABLE, split: Split = SPLIT) -> None:

@@ -1,7 +1,8 @@
-"""Linear heads on a frozen encoder: when they are the default, what refuses them, and that they are told as fitted."""
+"""Linear heads on a frozen encoder: when they are the default, what refuses them, and windows kept on disk."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,26 @@ from moola.errors import WrongUsage
 from moola.evaluation.calibration import calibrated
 from moola.fit import linear_heads_fit
 from moola.fit.inputs import FitInputs, resolve_options
-from moola.fit.linear_heads_fit import encoded
+from moola.fit.linear_heads_fit import CACHE_ROOT, encoded, store_vectors, stored_vectors
 from moola.fit.predicting import predict_windows, read_windows_both_ways
-from moola.models.model_files import ModelFile, read_encoder, read_model, write_model
+from moola.models.model_files import BASE_NAME, ModelFile, read_encoder, read_model, write_model
 from moola.options.training_options import TrainOptions
 from moola.stages.export_onnx import metadata, onnx_bytes, run_onnx
 from moola.tables.window_file import WindowTable
-from tests.fit.fits_made import N_BARS, SPLIT, TABLE, TINY, fit_inputs_of, fitted, poisoned, same_weights
+from tests.fit.fits_made import (
+    SPLIT,
+    TABLE,
+    TINY,
+    fit_inputs_of,
+    fitted,
+    once,
+    other_later,
+    poisoned,
+    same_weights,
+    small_base,
+)
 from tests.made import made_windows
-from tests.networks_made import CPU, equal_weights, tiny_encoder
+from tests.networks_made import CPU, equal_weights, scaled_features, tiny_encoder
 
 ROWS = np.arange(len(TABLE))
 
@@ -32,10 +44,6 @@ ROWS = np.arange(len(TABLE))
 def resolved(material: FitInputs | None = None, **options: Any) -> TrainOptions:
     material = fit_inputs_of() if material is None else material
     return resolve_options(TrainOptions(**TINY | options), material.table, material.split, material.encoder)
-
-
-def labelled(names: dict[str, str]) -> WindowTable:
-    return replace(TABLE, label=np.array([names[name] for name in TABLE.label], dtype=object))
 
 
 def said(model: ModelFile, table: WindowTable = TABLE):
@@ -67,61 +75,57 @@ NEEDS_MLP = [
 ]
 
 
-@pytest.mark.parametrize(("options", "named"), NEEDS_MLP, ids=[named for _, named in NEEDS_MLP])
-def test_what_needs_a_hidden_layer_takes_one_and_refuses_linear_heads_by_name(options, named):
-    assert resolved(**options).head == "mlp"
-    with pytest.raises(WrongUsage, match=named):
-        resolved(head="linear", **options)
-
-
-def test_without_an_encoder_there_is_nothing_to_freeze():
+def test_what_needs_a_hidden_layer_takes_one_and_refuses_linear_heads_by_name():
+    for options, named in NEEDS_MLP:
+        assert resolved(**options).head == "mlp"
+        with pytest.raises(WrongUsage, match=named):
+            resolved(head="linear", **options)
     alone = fit_inputs_of(pretrained=False)
     assert resolved(alone).head == "mlp"
     with pytest.raises(WrongUsage, match="none named"):
         resolved(alone, head="linear")
 
 
-def test_every_seed_gives_the_same_model_file_but_for_the_record(tmp_path):
-    one, other = (fitted(fit_inputs_of(), seed=seed).model for seed in (1, 2))
-    assert (one.training.pop("seed"), other.training.pop("seed")) == (1, 2)
-    for name, model in (("one.pkl", one), ("other.pkl", other)):
-        write_model(tmp_path / name, model)
-    assert (tmp_path / "one.pkl").read_bytes() == (tmp_path / "other.pkl").read_bytes()
+def test_every_seed_and_windows_without_prices_give_the_same_model_file_but_for_the_record(tmp_path):
+    bare = replace(TABLE.with_features(), ohlc=None)
+    content = []
+    for fit in (once(), fitted(fit_inputs_of(), seed=2), fitted(fit_inputs_of(bare))):
+        kept = {name: value for name, value in fit.model.training.items() if name != "seed"}
+        write_model(tmp_path / "model.pkl", replace(fit.model, training=kept))
+        content.append((tmp_path / "model.pkl").read_bytes())
+    assert content[0] == content[1] == content[2]
 
 
-def test_val_rows_choose_the_pointer_threshold_alone_until_the_refit():
-    clean, other = fitted(fit_inputs_of()), fitted(fit_inputs_of(poisoned(SPLIT.val)))
-    assert same_weights(clean.chosen.network, other.chosen.network)
-    assert clean.chosen.temperature == other.chosen.temperature
-    assert not same_weights(clean.model.network, other.model.network)
+def test_val_rows_choose_the_pointer_threshold_alone_until_the_refit_and_test_rows_nothing():
+    clean, val, test = once(), fitted(fit_inputs_of(poisoned(SPLIT.val))), fitted(fit_inputs_of(poisoned(SPLIT.test)))
+    assert same_weights(clean.chosen.network, val.chosen.network)
+    assert clean.chosen.temperature == val.chosen.temperature
+    assert not same_weights(clean.model.network, val.model.network)
     kept = fitted(fit_inputs_of(), refit=False)
     assert kept.model is kept.chosen
     assert same_weights(kept.model.network, clean.chosen.network)
-
-
-def test_test_rows_change_nothing():
-    clean, other = fitted(fit_inputs_of()), fitted(fit_inputs_of(poisoned(SPLIT.test)))
-    assert same_weights(clean.model.network, other.model.network)
+    assert same_weights(clean.model.network, test.model.network)
     assert (clean.model.temperature, clean.model.pointer_threshold) == (
-        other.model.temperature,
-        other.model.pointer_threshold,
+        test.model.temperature,
+        test.model.pointer_threshold,
     )
 
 
-DIRECTED = {"consolidation": "bull", "retracement": "bear"}
-THREE = replace(TABLE, label=np.array(["down", "flat", "up"] * (len(TABLE) // 3), dtype=object))
+def labelled(*names: str) -> WindowTable:
+    return replace(TABLE, label=np.array(names * (len(TABLE) // len(names)), dtype=object))
+
+
 MODELS: dict[str, tuple[WindowTable, dict[str, Any]]] = {
-    "both ways": (TABLE, {}),
-    "one way": (TABLE, {"mirror_average": False}),
-    "directed": (labelled(DIRECTED), {"mirror_classes": ("bull:bear",)}),
-    "three classes": (THREE, {"mirror_classes": ("up:down",)}),
-    "visible bars": (TABLE, {"visible_bars": 20}),
-    "without pointers": (TABLE, {"predict_pointers": False}),
+    "one way, without pointers": (TABLE, {"mirror_average": False, "predict_pointers": False}),
+    "directed": (labelled("bull", "bear"), {"mirror_classes": ("bull:bear",)}),
+    "three classes, visible bars": (
+        labelled("down", "flat", "up"),
+        {"mirror_classes": ("up:down",), "visible_bars": 20},
+    ),
 }
-each_model = pytest.mark.parametrize(("table", "options"), MODELS.values(), ids=MODELS)
 
 
-@each_model
+@pytest.mark.parametrize(("table", "options"), MODELS.values(), ids=MODELS)
 def test_a_written_model_and_its_graph_say_what_the_fitted_one_says(table, options, tmp_path):
     model = fitted(fit_inputs_of(table), **options).model
     assert model.network.head_kind == "linear"
@@ -138,17 +142,13 @@ def test_a_written_model_and_its_graph_say_what_the_fitted_one_says(table, optio
     assert len(pointing) == (curves is not None)
     for found in pointing:
         np.testing.assert_allclose(found, curves, rtol=0, atol=1e-5)
-
-
-def test_directed_classes_swap_upside_down_and_pointers_stay():
-    model = fitted(fit_inputs_of(labelled(DIRECTED)), mirror_classes=("bull:bear",)).model
-    assert (model.class_names, model.mirror) == (["bear", "bull"], [1, 0])
-    features = TABLE.with_features().features
-    up, up_curves = read_windows_both_ways(model, features, CPU)
-    down, down_curves = read_windows_both_ways(model, mirrored_features(features), CPU)
-    np.testing.assert_allclose(up, down[:, ::-1], atol=1e-4)
-    np.testing.assert_allclose(up_curves, down_curves, atol=1e-5)
-    assert fitted(fit_inputs_of(labelled(DIRECTED))).model.mirror is None
+    # Directed classes swap upside down, and pointers stay.
+    if model.class_names == ["bear", "bull"]:
+        assert model.mirror == [1, 0]
+        down, down_curves = read_windows_both_ways(model, mirrored_features(features), CPU)
+        np.testing.assert_allclose(logits, down[:, ::-1], atol=1e-4)
+        np.testing.assert_allclose(curves, down_curves, atol=1e-5)
+        assert fitted(fit_inputs_of(table)).model.mirror is None
 
 
 def test_background_windows_count_for_the_class_alone():
@@ -168,30 +168,62 @@ def test_background_windows_count_for_the_class_alone():
     assert not np.array_equal(one.class_head.weight.detach(), two.class_head.weight.detach())
 
 
-def test_windows_without_prices_are_fitted_as_those_with_them():
-    bare = replace(TABLE.with_features(), ohlc=None)
-    assert same_weights(fitted(fit_inputs_of(bare)).model.network, fitted(fit_inputs_of()).model.network)
-
-
 def test_bars_that_are_not_visible_change_nothing():
-    ohlc = TABLE.ohlc.copy()
-    later = made_windows(len(TABLE), seed=99, stride=N_BARS, window_bars=N_BARS).ohlc[:, 20:]
-    ohlc[:, 20:] = later * (ohlc[:, 19, 3] / later[:, 0, 0])[:, None, None]
-    other = replace(TABLE, ohlc=ohlc, features=None)
-    one, two = (fitted(fit_inputs_of(table), visible_bars=20).model for table in (TABLE, other))
+    one, two = (fitted(fit_inputs_of(table), visible_bars=20).model for table in (TABLE, other_later(TABLE, 20)))
     assert same_weights(one.network, two.network)
     assert one.temperature == two.temperature
-    assert not same_weights(one.network, fitted(fit_inputs_of()).model.network)
+    assert not same_weights(one.network, once().model.network)
 
 
-def test_encoded_windows_that_are_kept_are_the_ones_that_would_be_made(monkeypatch):
-    encoder, material = tiny_encoder(2), fit_inputs_of()
-    scaled = material.encoder.scaler.transform(material.table.features)
+def test_the_encoder_in_the_package_reads_windows_of_other_lengths(tmp_path, monkeypatch):
+    small_base(tmp_path, monkeypatch)
+    table = made_windows(24, seed=4, stride=60, window_bars=60)
+    split = Split(np.arange(14), np.arange(14, 19), np.arange(19, 24))
+    base = replace(fit_inputs_of(table, split), encoder=read_encoder(BASE_NAME))
+    fit = fitted(base, window_bars=60, pretrained_encoder=BASE_NAME)
+    assert fit.model.window_bars == 60
+    assert fit.model.network.head_kind == "linear"
+    assert equal_weights(fit.model.network.encoder, base.encoder.encoder)
+    assert said(fit.model, table).curves.shape == (24, 60, 2)
+
+
+# Encoded windows: in memory, and on disk for other processes.
+
+KIND = bytes(range(32))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder of its own, as for a process that has encoded nothing yet."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(linear_heads_fit, "_cached", type(linear_heads_fit._cached)())
-    first = encoded(encoder, scaled, CPU)
-    made = []
+
+
+def forget() -> None:
+    linear_heads_fit._cached.clear()
+
+
+def some(seed: int, n: int = 3) -> dict[bytes, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {bytes(rng.bytes(32)): rng.normal(size=(4, 2)).astype(np.float32) for _ in range(n)}
+
+
+def files() -> list[Path]:
+    return sorted(CACHE_ROOT.glob("*.vectors"))
+
+
+def counting(monkeypatch) -> list[int]:
+    """Return the list that gets how many windows the encoder reads, call by call."""
+    read: list[int] = []
     run = linear_heads_fit.run_encoder
-    monkeypatch.setattr(linear_heads_fit, "run_encoder", lambda *given: made.append(len(given[1])) or run(*given))
+    monkeypatch.setattr(linear_heads_fit, "run_encoder", lambda e, s, d: read.append(len(s)) or run(e, s, d))
+    return read
+
+
+def test_windows_kept_in_memory_are_the_ones_that_would_be_made(here, monkeypatch):
+    encoder, scaled = tiny_encoder(2), scaled_features(1, 6)
+    first = encoded(encoder, scaled, CPU)
+    made = counting(monkeypatch)
     np.testing.assert_array_equal(encoded(encoder, scaled[::-1], CPU), first[::-1])
     assert made == []
     changed = scaled.copy()
@@ -207,12 +239,89 @@ def test_encoded_windows_that_are_kept_are_the_ones_that_would_be_made(monkeypat
     np.testing.assert_array_equal(encoded(encoder, scaled, CPU), first)
 
 
-def test_the_encoder_in_the_package_reads_windows_of_other_lengths():
-    table = made_windows(24, seed=4, stride=60, window_bars=60)
-    split = Split(np.arange(14), np.arange(14, 19), np.arange(19, 24))
-    base = replace(fit_inputs_of(table, split), encoder=read_encoder(Path("base")))
-    fit = fitted(base, window_bars=60, pretrained_encoder=Path("base"))
-    assert fit.model.window_bars == 60
-    assert fit.model.network.head_kind == "linear"
-    assert equal_weights(fit.model.network.encoder, base.encoder.encoder)
-    assert said(fit.model, table).curves.shape == (24, 60, 2)
+def test_a_second_process_reads_what_the_first_encoded_and_gets_the_same_bytes(here, monkeypatch):
+    scaled, encoder = scaled_features(1, 6), tiny_encoder()
+    without = encoded(encoder, scaled, CPU)
+    assert not CACHE_ROOT.exists()
+    forget()
+    first = encoded(encoder, scaled[:4], CPU, on_disk=True)
+    read = counting(monkeypatch)
+    forget()
+    again = encoded(encoder, scaled, CPU, on_disk=True)
+    # The four that are on disk are not read by the encoder again.
+    assert read == [2]
+    assert first.tobytes() == without[:4].tobytes()
+    assert again.tobytes() == without.tobytes()
+    forget()
+    encoded(tiny_encoder(5), scaled, CPU, on_disk=True)
+    # Another encoder knows none of them.
+    assert read == [2, 6]
+
+
+def test_a_fit_keeps_windows_and_one_without_a_cache_keeps_none_with_the_same_model(here):
+    content = []
+    for cache in (False, True, True):
+        forget()
+        before = len(files())
+        write_model(Path("model.pkl"), fitted(fit_inputs_of(), cache=cache).model)
+        content.append(Path("model.pkl").read_bytes())
+        assert (len(files()) > before) == (len(content) == 2)
+    assert content[0] == content[1] == content[2]
+
+
+def test_what_was_stored_comes_back_for_its_kind_alone(here):
+    one, other = some(1), some(2)
+    store_vectors(KIND, one)
+    store_vectors(KIND, other)
+    wanted = {*list(one)[:2], next(iter(other)), b"x" * 32}
+    found = stored_vectors(KIND, wanted)
+    assert found.keys() == wanted - {b"x" * 32}
+    for name, vectors in found.items():
+        assert (vectors == (one | other)[name]).all()
+    assert stored_vectors(KIND[::-1], wanted) == {}
+
+
+def test_an_altered_file_is_removed_and_one_cut_short_gives_nothing(here):
+    made = some(3)
+    store_vectors(KIND, made)
+    (path,) = files()
+    whole = path.read_bytes()
+    # Of the beginning, the hash, the sizes, the keys and the vectors.
+    for place in (3, 20, 60, 90, -1):
+        content = bytearray(whole)
+        content[place] ^= 1
+        path.write_bytes(bytes(content))
+        assert stored_vectors(KIND, set(made)) == {}
+        # One that does not begin as such a file does is not looked at, and goes when its turn comes.
+        assert files() == ([path] if place == 3 else [])
+    for length in (0, 10, 50, 80, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert stored_vectors(KIND, set(made)) == {}
+
+
+def test_the_folder_stays_within_its_bound_and_the_latest_used_stay(here, monkeypatch):
+    made = [some(seed) for seed in range(3)]
+    store_vectors(KIND, made[0])
+    size = files()[0].stat().st_size
+    monkeypatch.setattr(linear_heads_fit, "MAX_BYTES", 2 * size + 10)
+    os.utime(files()[0], (1, 1))
+    store_vectors(KIND, made[1])
+    for path in files():
+        os.utime(path, (2 if path.stat().st_mtime > 1 else 1,) * 2)
+    # Reading the oldest makes it the latest.
+    assert stored_vectors(KIND, set(made[0]))
+    store_vectors(KIND, made[2])
+    assert len(files()) == 2
+    assert stored_vectors(KIND, set(made[0])).keys() == made[0].keys()
+    assert stored_vectors(KIND, set(made[1])) == {}
+    monkeypatch.setattr(linear_heads_fit, "MAX_BYTES", size)
+    before = files()
+    store_vectors(KIND, some(9, n=40))
+    assert files() == before
+
+
+def test_a_folder_that_cannot_be_written_to_changes_nothing(here):
+    CACHE_ROOT.parent.mkdir(parents=True)
+    CACHE_ROOT.write_text("a file where the folder would be")
+    store_vectors(KIND, some(1))
+    assert stored_vectors(KIND, set(some(1))) == {}

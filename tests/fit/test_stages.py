@@ -10,21 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
+from moola.core.features import mirrored_features
 from moola.fit.inputs import FitInputs, Job, resolve_options
+from moola.fit.predicting import read_windows_both_ways
 from moola.fit.recipe import Stages, Unlabelled, open_unlabelled, soft_labels
 from moola.options.training_options import TrainOptions
 from moola.training import loop
-from tests.fit.fits_made import (
-    SPLIT,
-    TABLE,
-    TINY,
-    fit_inputs_of,
-    fitted,
-    same_weights,
-    write_split,
-    write_unlabelled,
-)
+from tests.fit.fits_made import SPLIT, TINY, fit_inputs_of, fitted, once, same_weights, write_split, write_unlabelled
 from tests.networks_made import CPU, equal_weights, tiny_encoder
 
 NONE = SPLIT.val[:0]
@@ -47,16 +41,11 @@ def test_an_encoder_that_was_to_be_trained_is_never_kept_as_it_stood(monkeypatch
     monkeypatch.setattr(loop, "_validate", lambda _objective, _team: {"loss": next(rising)})
     stages = stages_of(freeze_encoder=False, epochs=8)
     network, proof = stages.finetune("train", SPLIT.train, SPLIT.val)
+    assert equal_weights(stages.material.encoder.encoder, tiny_encoder(2))
     # Two of eight epochs are frozen: the best one by val is among them.
     assert stages.states["train"].best_epoch == 3
     assert proof["digest_before"] != proof["digest_after"]
     assert not equal_weights(network.encoder, tiny_encoder(2))
-
-
-def test_the_encoder_of_the_material_stays_as_it_came():
-    material = fit_inputs_of()
-    fitted(material, freeze_encoder=False)
-    assert equal_weights(material.encoder.encoder, tiny_encoder(2))
 
 
 def test_teachers_differ_by_number_alone_and_have_one_unfrozen_head():
@@ -87,38 +76,35 @@ def test_every_stage_says_its_name_and_has_a_checkpoint_of_its_own(tmp_path):
     assert [row["stage"] for row in state.history] == [row["stage"] for row in rows]
 
 
-@pytest.mark.parametrize("stop", ["train", "refit", "teacher-1", "student-1"])
-def test_stages_that_were_stopped_go_on_to_the_same_weights(tmp_path, monkeypatch, stop):
+def test_stages_that_were_stopped_in_each_of_them_go_on_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_split(Path("split.json"))
     write_unlabelled(Path("unlabelled.parquet"))
     changes = {"unlabelled": Path("unlabelled.parquet"), "student_epochs": 2, "epochs": 2, "n_teachers": 1}
 
     def run(stages: Stages) -> list[Any]:
-        from moola.fit.fitting import _model
-
-        model = _model(
-            stages.options, stages.material, stages.finetune("train", SPLIT.train, SPLIT.val)[0], stages.scaler
-        )
+        first = stages.finetune("train", SPLIT.train, SPLIT.val)[0]
         refit = stages.finetune("refit", np.arange(24), NONE)[0]
         teacher = stages.teacher(1, np.arange(24), NONE)
-        teachers = [replace(model, network=refit), replace(model, network=teacher)]
-        unlabelled = open_unlabelled(stages.options)
-        student = stages.student("student-1", teachers, unlabelled, np.arange(24), NONE)[0]
-        return [model.network, refit, teacher, student]
+        model = once(head="mlp").model
+        teachers = [replace(model, network=network, scaler=stages.scaler) for network in (refit, teacher)]
+        student = stages.student("student-1", teachers, open_unlabelled(stages.options), np.arange(24), NONE)[0]
+        return [first, refit, teacher, student]
 
     whole_stages = stages_of(Path("whole.pt"), **changes)
     whole = run(whole_stages)
+    resume = None
+    for stop in ("train", "refit", "teacher-1", "student-1"):
 
-    def stopping(row: dict[str, Any]) -> None:
-        if (row["stage"], row["epoch"]) == (stop, 1):
-            raise KeyboardInterrupt
+        def stopping(row: dict[str, Any], stop: str = stop) -> None:
+            if (row["stage"], row["epoch"]) == (stop, 1):
+                raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        run(stages_of(Path("stopped.pt"), stopping, **changes))
-    resumed_stages = stages_of(Path("stopped.pt"), resume="it", **changes)
-    resumed = run(resumed_stages)
-    for one, other in zip(whole, resumed, strict=True):
+        with pytest.raises(KeyboardInterrupt):
+            run(stages_of(Path("stopped.pt"), stopping, resume=resume, **changes))
+        resume = "it"
+    resumed_stages = stages_of(Path("stopped.pt"), resume=resume, **changes)
+    for one, other in zip(whole, run(resumed_stages), strict=True):
         assert same_weights(one, other)
     assert whole_stages.state().history == resumed_stages.state().history
 
@@ -132,11 +118,7 @@ def unlabelled(tmp_path, monkeypatch) -> Unlabelled:
 
 
 def test_soft_labels_are_the_calibrated_mean_of_the_teachers(unlabelled):
-    from scipy.special import softmax
-
-    from moola.fit.predicting import read_windows_both_ways
-
-    teachers = [fitted(fit_inputs_of(), head="mlp", seed=seed).model for seed in (1, 2)]
+    teachers = [once(head="mlp").model, fitted(fit_inputs_of(), head="mlp", seed=2).model]
     teachers[0] = replace(teachers[0], temperature=1.7)
     said = soft_labels(teachers, unlabelled, CPU)
     assert len(unlabelled.rows) == len(said) == 20
@@ -150,10 +132,7 @@ def test_soft_labels_are_the_calibrated_mean_of_the_teachers(unlabelled):
 
 
 def test_both_ways_is_the_mean_of_a_window_and_its_mirror(unlabelled):
-    from moola.core.features import mirrored_features
-    from moola.fit.predicting import read_windows_both_ways
-
-    model = fitted(fit_inputs_of(), head="mlp").model
+    model = once(head="mlp").model
     features = unlabelled.source.features(unlabelled.rows[:5])
     alone = replace(model, mirror=None)
     for mirror in ([0, 1], [1, 0]):
@@ -163,6 +142,3 @@ def test_both_ways_is_the_mean_of_a_window_and_its_mirror(unlabelled):
         np.testing.assert_allclose(logits, [(up[i] + down[i][mirror]) / 2 for i in range(5)])
         np.testing.assert_allclose(curves, (up_curves + down_curves) / 2)
     assert model.mirror == [0, 1]
-    directed = replace(TABLE, label=np.array([{"consolidation": "bull"}.get(n, "bear") for n in TABLE.label], object))
-    assert fitted(fit_inputs_of(directed)).model.mirror is None
-    assert fitted(fit_inputs_of(directed), mirror_classes=("bull:bear",)).model.mirror == [1, 0]

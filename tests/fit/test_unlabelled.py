@@ -42,20 +42,14 @@ def test_features_alone_leave_the_masked_arm_and_say_so_once(caplog):
     assert not caplog.records
 
 
-@pytest.mark.parametrize(
-    ("asked", "named"),
-    [
+def test_what_reads_prices_is_refused_where_there_are_none_and_arms_of_hidden_bars_need_masks():
+    for asked, named in (
         ({"arms": ("masked", "moves")}, "moves"),
         ({"arms": ("structure", "moves"), "mirror_windows": True}, "structure, moves, --mirror-windows"),
         ({"mirror_windows": True}, "--mirror-windows"),
-    ],
-)
-def test_what_reads_prices_is_refused_where_there_are_none(asked, named):
-    with pytest.raises(InvalidData, match=rf"but w\.parquet carries features alone and {named} was asked for\. "):
-        resolve_arms(replace(OPTIONS, **asked), FEATURES)
-
-
-def test_only_arms_that_learn_from_hidden_bars_need_masks():
+    ):
+        with pytest.raises(InvalidData, match=rf"but w\.parquet carries features alone and {named} was asked for\. "):
+            resolve_arms(replace(OPTIONS, **asked), FEATURES)
     assert needs_masks(DEFAULT_ARMS)
     assert needs_masks(("latent",))
     assert not needs_masks(("structure", "moves"))
@@ -72,9 +66,7 @@ def test_windows_are_taken_by_row_some_upside_down_with_features_of_what_is_show
     assert np.array_equal(windows.features, scaler.transform(relative_features(ohlc)))
     assert windows.features.dtype == np.float32
     assert np.array_equal(windows.position, source.position[rows])
-
-
-def test_windows_without_prices_are_taken_as_they_are():
+    # Windows without prices are taken as they are.
     windows = taker(FEATURES, made_scaler())(np.array([1, 3]), np.array([False, False]))
     assert windows.ohlc is None
     assert np.array_equal(windows.features, made_scaler().transform(FEATURES.features(np.array([1, 3]))))

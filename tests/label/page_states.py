@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from moola.core.bars import Bars
@@ -42,8 +45,37 @@ def planted_bars(n: int, seed: int = 3) -> tuple[Bars, list[tuple[int, int, str]
     return Bars(times, ohlc.reshape(-1, 4), np.full(105 * n, "EURUSD", dtype=object)), moves
 
 
-def client_of(page_state: PageState) -> TestClient:
-    return TestClient(make_app(page_state, PORT), base_url=f"http://127.0.0.1:{PORT}", raise_server_exceptions=False)
+class Shown:
+    """Stand in for whatever page is asked, so that one application, which takes long to make, serves every test."""
+
+    now: PageState
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.now, name)
+
+
+SHOWN = Shown()
+
+
+@functools.cache
+def application() -> FastAPI:
+    return make_app(SHOWN, PORT)
+
+
+class Client(TestClient):
+    """A browser at one page."""
+
+    def __init__(self, page_state: PageState) -> None:
+        super().__init__(application(), base_url=f"http://127.0.0.1:{PORT}", raise_server_exceptions=False)
+        self.page_state = page_state
+
+    def request(self, *arguments: Any, **named: Any) -> Any:
+        SHOWN.now = self.page_state
+        return super().request(*arguments, **named)
+
+
+def client_of(page_state: PageState) -> Client:
+    return Client(page_state)
 
 
 def label_body(**changed: object) -> dict:

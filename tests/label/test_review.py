@@ -24,7 +24,7 @@ def put(client, number: int, annotator: str, start: int, end: int, label: str = 
 
 
 def names(client) -> list[str]:
-    return client.app.state.page_state.window_list.window_id
+    return client.page_state.window_list.window_id
 
 
 def test_agreement_and_conflicts_are_those_of_both(client):
@@ -79,7 +79,7 @@ def test_one_other_label_is_not_shown_before_ones_own(client):
 
 def test_what_is_held_does_not_grow_with_the_saves_of_a_window(client):
     put(client, 0, "ben", 40, 50)
-    labels = client.app.state.page_state._labels
+    labels = client.page_state._labels
     for revision in range(4):
         put(client, 0, "anna", 40, 50 + revision, expected_revision=revision)
         told = client.get("/api/review?annotator=anna").json()["agreement"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.errors import InvalidData, LabelConflict, UntrustedFile, WrongUsage
@@ -21,7 +21,6 @@ from moola.tables.label_store import ChartLabels, ChartSpan, LabelStore
 from moola.tables.span_file import write_spans
 from tests.labels.labels_made import made_label
 from tests.spans_made import BARS, at, forty, made_spans, table
-from tests.strategies import QUICK
 
 
 @pytest.fixture
@@ -73,7 +72,7 @@ SPANS = st.lists(
 )
 
 
-@QUICK
+@settings(max_examples=6)
 @given(SPANS, st.sampled_from(["spans", "label-studio"]))
 def test_every_span_survives_both_ways(pieces, as_):
     with TemporaryDirectory() as folder:

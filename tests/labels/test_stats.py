@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+
+import numpy as np
 import pytest
 
-from moola.labels.label_stats import session_of, stats
+from moola.core.bars import Bars
+from moola.errors import InvalidData
+from moola.labels.label_positions import BarPlaces, learn_bars, require_same_bars
+from moola.labels.label_stats import _span_agreement, session_of, stats
 from moola.options.label_options import LabelsStatsOptions
-from tests.labels.labels_made import WINDOW_BARS, made_label, made_store, write_made_bars
+from moola.tables.label_store import ChartLabels, ChartSpan, LabelStore
+from tests.labels.labels_made import BARS, WINDOW_BARS, made_label, made_store, write_made_bars
+from tests.made import HOUR_US
+from tests.test_golden import VERSIONS
 
 # The bars are hourly from midnight: bar n starts at hour n of the day.
 LABELS = (
@@ -83,3 +92,89 @@ def test_every_hour_has_a_session():
     found = [session_of(hour) for hour in range(24)]
     expected = ["Asia"] * 7 + ["London"] * 5 + ["London and New York"] * 4 + ["New York"] * 5 + ["Asia"] * 3
     assert found == expected
+
+
+START_US = 1_500_000_000_000_000
+
+
+def chart(who: str, symbol: str, bars: list[tuple[int, int, str]], looked: tuple[int, int]) -> ChartLabels:
+    # The end is a moment inside the last bar.
+    spans = tuple(ChartSpan(START_US + a * HOUR_US, START_US + b * HOUR_US + 60_000_000, name) for a, b, name in bars)
+    return ChartLabels(symbol, who, spans, ((START_US + looked[0] * HOUR_US, START_US + looked[1] * HOUR_US),))
+
+
+def test_only_bars_that_both_looked_at_are_compared_and_symbols_apart():
+    one = np.full(300, "X", dtype=object)
+    bars = Bars(START_US + HOUR_US * np.arange(300), np.ones((300, 4)), one)
+    anna = chart("anna", "X", [(10, 19, "up"), (50, 59, "down"), (150, 159, "up")], (0, 299))
+    bert = chart("bert", "X", [(10, 18, "up"), (50, 59, "up")], (0, 99))
+    cleo = chart("cleo", "Y", [(10, 18, "up")], (0, 99))
+    (pair,) = _span_agreement([anna, bert, cleo], bars)
+    assert (pair["symbol"], pair["first"], pair["second"]) == ("X", "anna", "bert")
+    # The third of anna's lies where bert did not look; the second is of another class.
+    assert (pair["n_first"], pair["n_second"], pair["n_same"]) == (2, 2, 1)
+    assert pair["mean_iou"] == pytest.approx(0.9)
+    assert pair["ap"] == pytest.approx(0.25)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Two labels on bars 0 to 19 and 40 to 59."""
+    with LabelStore(tmp_path / "labels.db") as opened:
+        places = BarPlaces(BARS, WINDOW_BARS)
+        for label in (made_label(0, (5, 9, "a")), made_label(40, (5, 9, "a"))):
+            opened.save(label, 0, places.content(label.symbol, label.start_us, label.end_us))
+        learn_bars(opened, places, "bars.parquet")
+        yield opened
+
+
+def ask(store, start_us=BARS.start_us, ohlc=BARS.ohlc, symbol=BARS.symbol):
+    require_same_bars(store, BarPlaces(Bars(start_us, ohlc, symbol), WINDOW_BARS), "bars.parquet", set(symbol.tolist()))
+
+
+def test_bars_that_grew_lost_their_oldest_or_were_rounded_are_the_same(store, caplog):
+    ask(store)
+    for rows in (slice(0, 61), slice(10, 200), slice(50, 200), slice(100, 200)):
+        ask(store, BARS.start_us[rows], BARS.ohlc[rows], BARS.symbol[rows])
+    ask(store, ohlc=BARS.ohlc.astype(np.float32).astype(np.float64))
+    assert caplog.text == ""
+
+
+def test_a_corrected_bar_is_said_with_its_count(store, caplog):
+    corrected = BARS.ohlc.copy()
+    corrected[[3, 4, 150]] *= 1.001
+    ask(store, ohlc=corrected)
+    assert "1 labelled windows or spans are on bars that were corrected since: 2 bars" in caplog.text
+
+
+def test_other_prices_and_other_lengths_are_refused(store):
+    with pytest.raises(InvalidData, match="40 of 40 bars have other prices"):
+        ask(store, ohlc=BARS.ohlc * 4)
+    # Nobody adds labels: whoever gives bars without a symbol means the labels that are there.
+    unnamed = BarPlaces(Bars(BARS.start_us, BARS.ohlc * 4, np.full(len(BARS), "", dtype=object)), WINDOW_BARS)
+    with pytest.raises(InvalidData, match="40 of 40 bars have other prices"):
+        require_same_bars(store, unnamed, "bars.parquet")
+    # To label them is to begin another instrument, which the labels of this one do not reach.
+    require_same_bars(store, unnamed, "bars.parquet", {""})
+    assert unnamed.known_symbol("EURUSD") is None
+    with pytest.raises(
+        InvalidData, match="length of those that were labelled, 3600 s for 'EURUSD', but they have 14400"
+    ):
+        ask(store, BARS.start_us[::4], BARS.ohlc[::4], BARS.symbol[::4])
+    # Another symbol is another instrument of the same store.
+    ask(store, ohlc=BARS.ohlc * 4, symbol=np.full(len(BARS), "GBPUSD", dtype=object))
+
+
+def test_labels_of_the_first_version_learn_the_bars_of_the_first_opening(tmp_path, caplog):
+    shutil.copy(VERSIONS[0] / "labels.db", tmp_path)
+    hour = 3_600_000_000
+    bars = Bars(np.arange(400) * hour, np.tile([1.0, 1.2, 0.9, 1.1], (400, 1)), np.full(400, "EURUSD", dtype=object))
+    with LabelStore(tmp_path / "labels.db") as store:
+        assert store.bars() == {}
+        learn_bars(store, BarPlaces(bars, 105), "bars.parquet")
+        assert len(store.bars()) > 0
+        assert "were not yet tied to bars" in caplog.text
+        assert "from version 1 to version 3" in caplog.text
+        with pytest.raises(InvalidData, match="other prices"):
+            ask(store, bars.start_us, bars.ohlc * 2, bars.symbol)
+    assert (tmp_path / "labels.db.version-1").read_bytes()[:16] == b"SQLite format 3\x00"

@@ -11,14 +11,14 @@ import pytest
 from moola.fit import jobs
 from moola.leakcheck import training_controls
 from moola.leakcheck.training_controls import Fitted
+from tests.conftest import stay_small
 from tests.leakcheck.subjects import leaks, only_leak, states, subject_of, with_bars_of
 from tests.planted import planted_windows
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch, tmp_path):
-    monkeypatch.setattr(training_controls, "EPOCHS", 1)
-    monkeypatch.setattr(training_controls, "HIDDEN", 4)
+    stay_small(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.errors import OperationFailed, UntrustedFile
@@ -125,7 +125,6 @@ def test_a_flipped_byte_in_the_length_of_the_comment_is_refused(position: int) -
         unseal("encoder", bytes(flipped), "file.pt")
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.dictionaries(st.integers(0, len(SEALED) - 1), st.integers(1, 255), min_size=1, max_size=5))
 def test_any_few_flipped_bytes_are_refused(flips: dict[int, int]) -> None:
     flipped = bytearray(SEALED)

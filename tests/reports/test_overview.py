@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 import zlib
 from pathlib import Path
 
@@ -15,13 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moola.options.judging_options import ReportOptions
 from moola.options.scan_options import ScanOptions
+from moola.reports.contents import commands_of
 from moola.reports.overview.events_page import build_overview, packed_bars, write_overview
 from moola.scan import window_reading as scan_reading
 from moola.scan.scanning import Scan, overview
+from moola.stages.model_card import training_command
 from tests.made import random_walk_bars
 from tests.scans_made import made_bars, made_model, seeing_moves
-from tests.strategies import QUICK
 
 EVIL = '</script><script>alert("x")</script>&<b>'
 
@@ -39,7 +42,6 @@ def unpacked(packed: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(st.integers(0, 1000), st.sampled_from([1e-6, 0.03, 1.1, 97.0, 30_000.0, 4e7]))
-@QUICK
 def test_packed_bars_come_back_to_seven_digits(seed, price):
     bars = random_walk_bars(50, seed=seed)
     ohlc = bars.ohlc / bars.ohlc[0, 0] * price
@@ -122,3 +124,35 @@ def test_a_scan_without_events_is_a_page_too(scanned):
     page = build_overview(scanned(min_prob=0.99)).decode()
     assert "0 events of probability 0.99" in page
     assert data_of(page)["symbols"][0]["events"]["bar"] == []
+
+
+def test_training_line_names_what_is_not_at_its_default():
+    config = {
+        "data": "my data.parquet",
+        "split": "s.json",
+        "model": "enhanced_simple_lstm",
+        "freeze_encoder": False,
+        "mirror_classes": ["bull:bear", "up:down"],
+        "epochs": 5,
+        "batch_size": 32,
+        "seed": 3,
+        "input_dim": 11,
+        "resume": "x",
+        "pretrained_encoder": None,
+    }
+    assert shlex.split(training_command(config)) == (
+        "moola train --data|my data.parquet|--split|s.json|--freeze-encoder|false|--epochs|5|"
+        "--mirror-classes|bull:bear|up:down|--seed|3"
+    ).replace("moola train ", "moola|train|").split("|")
+
+
+def test_commit_comes_first_and_the_baseline_is_kept():
+    options = ReportOptions(run=Path("r"), baseline=Path("b"), seed=9)
+    lines = commands_of({"git_commit": "abc"}, {"data": "d", "split": "s"}, options)
+    assert lines == [
+        "git checkout abc",
+        "moola train --data d --split s",
+        "moola eval --run <RUN_ID> --seed 9",
+        "moola gate --run <RUN_ID> --seed 9 --baseline b",
+        "moola report --run <RUN_ID> --seed 9 --baseline b",
+    ]

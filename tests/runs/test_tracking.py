@@ -175,8 +175,10 @@ def test_settings_are_put_back(run, database, monkeypatch):
 
 IN_A_PROCESS = """
 import sys
-from moola.runs import tracking
-done = tracking.track_run("train", "name", {}, {"brier": {"value": 0.5}}, {}, {})
+from pathlib import Path
+from moola.runs import run_store, tracking
+folder = Path(sys.argv[1])
+done = tracking.track_folder("train", run_store.Run(folder, {"run_id": folder.name}))
 print(done, "mlflow" in sys.modules, "sqlalchemy" in sys.modules)
 if done:
     from mlflow.telemetry.client import get_telemetry_client
@@ -184,21 +186,21 @@ if done:
 """
 
 
-def _in_a_process(folder: Path, **environment: str) -> subprocess.CompletedProcess:
+def _in_a_process(folder: Path, run: Path, **environment: str) -> subprocess.CompletedProcess:
     kept = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
-    command = [sys.executable, "-c", IN_A_PROCESS]
+    command = [sys.executable, "-c", IN_A_PROCESS, str(run)]
     return subprocess.run(command, env=kept | environment, cwd=folder, capture_output=True, text=True, check=True)
 
 
 @pytest.mark.parametrize("environment", [{}, {tracking.URI: "  "}])
 def test_without_a_uri_nothing_is_imported(environment, tmp_path):
-    result = _in_a_process(tmp_path, **environment)
+    result = _in_a_process(tmp_path, tmp_path / "none", **environment)
     assert (result.stdout, result.stderr) == ("False False False\n", "")
     assert not list(tmp_path.iterdir())
 
 
-def test_with_a_uri_mlflow_prints_nothing_and_reports_nothing(database, tmp_path):
-    result = _in_a_process(tmp_path, **{tracking.URI: "sqlite:///mlflow.db"})
+def test_with_a_uri_mlflow_prints_nothing_and_reports_nothing(run, database, tmp_path):
+    result = _in_a_process(tmp_path, run.folder, **{tracking.URI: "sqlite:///mlflow.db"})
     assert (result.stdout, result.stderr) == ("True True True\nNone\n", "")
     assert (tmp_path / "mlflow.db").is_file()
     assert not (tmp_path / "mlruns").exists()

@@ -16,7 +16,7 @@ from moola.scan.parts import propose
 from moola.scan.scanning import Scan, in_order
 from tests.scans_made import made_bars, made_model
 
-N_PARTS = 9
+N_PARTS = 8
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]), prepend=os.pathsep)
     made_model(Path("model.pt"))
-    long, short = (made_bars(n, [(40, 46, 1)], seed, {100: 96.0}) for n, seed in ((260, 1), (140, 2)))
+    long, short = (made_bars(n, [(40, 46, 1)], seed, {100: 96.0}) for n, seed in ((220, 1), (140, 2)))
     frames = [long.with_columns(symbol=pl.lit("A")), short.with_columns(symbol=pl.lit("B/1"))]
     pl.concat(frames).write_parquet("bars.parquet")
     return tmp_path
 
 
 def scan(output: str, on_part=lambda *_: None, **given) -> Path:
-    options = {"stride": 2, "min_prob": 0.0, "batch_windows": 21, "device": "cpu", **given}
+    options = {"stride": 3, "min_prob": 0.0, "batch_windows": 14, "device": "cpu", **given}
     work = Scan(ScanOptions(model=Path("model.pt"), bars=Path("bars.parquet"), output=Path(output), **options))
     assert work.run(on_part)["n_events"] > 5
     assert len(work.plan) == N_PARTS

@@ -40,15 +40,20 @@ def test_values_become_what_the_options_hold(tmp_path):
     assert not arms["scratch"].needs_bars
 
 
-def test_a_path_means_the_file_it_is_from_here(tmp_path, monkeypatch):
+def test_a_path_means_the_file_it_is_from_here_and_an_encoder_of_its_own_may_stand_beside_another(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    arms = read_arms(written(tmp_path, '[a.train]\npretrained_encoder = "x/e.pt"'))
+    text = '[one.train]\npretrained_encoder = "base"\n[one.pretrain]\n[two.train]\npretrained_encoder = ["base", "x"]\n'
+    arms = read_arms(written(tmp_path, text + '[a.train]\npretrained_encoder = "x/e.pt"'))
     assert arms["a"].train["pretrained_encoder"] == tmp_path / "x/e.pt"
+    assert arms["one"].train["pretrained_encoder"] == Path("base")
+    assert arms["one"].pretrain == {}
+    assert arms["two"].train["pretrained_encoder"] == (Path("base"), Path("x").absolute())
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
+def test_what_is_wrong_is_named(tmp_path):
+    for text, said in (
         ("[a.train]\nepoch = 1", "Did you mean epochs?"),
         ("[a.pretrain]\nstrides = 1", "Did you mean stride?"),
         ("[a.trian]\nepochs = 1", "Did you mean train?"),
@@ -64,20 +69,12 @@ def test_a_path_means_the_file_it_is_from_here(tmp_path, monkeypatch):
         ("[a]\ntrain = 1", "must be a table of options"),
         ('[a.train]\npretrained_encoder = ["x", "y"]\n[a.pretrain]', "at most two encoders"),
         ("[a", "must be TOML"),
-    ],
-)
-def test_what_is_wrong_is_named(tmp_path, text, said):
-    with pytest.raises(WrongUsage) as error:
-        read_arms(written(tmp_path, text))
-    assert said in str(error.value)
-
-
-def test_a_missing_file_is_said(tmp_path):
+    ):
+        with pytest.raises(WrongUsage) as error:
+            read_arms(written(tmp_path, text))
+        assert said in str(error.value)
     with pytest.raises(WrongUsage, match="No such file"):
         read_arms(tmp_path / "none.toml")
-
-
-def test_what_the_benchmark_sets_are_options():
     for stage, options in (("pretrain", PretrainOptions), ("train", TrainOptions)):
         assert set(OURS[stage]) <= {field.name for field in fields(options)}
 
@@ -90,13 +87,3 @@ def test_models_are_known_and_named_once():
     for names in ((), ("scratch", "scratch")):
         with pytest.raises(WrongUsage, match="each model once"):
             require_known(names, arms)
-
-
-def test_an_encoder_of_its_own_may_stand_beside_another(tmp_path):
-    (tmp_path / "arms.toml").write_text(
-        '[one.train]\npretrained_encoder = "base"\n[one.pretrain]\n[two.train]\npretrained_encoder = ["base", "x"]\n'
-    )
-    arms = read_arms(tmp_path / "arms.toml")
-    assert arms["one"].train["pretrained_encoder"] == Path("base")
-    assert arms["one"].pretrain == {}
-    assert arms["two"].train["pretrained_encoder"] == (Path("base"), Path("x").absolute())

@@ -41,14 +41,11 @@ def slow_sharing(one: WindowTable, other: WindowTable) -> list[bool]:
     ]
 
 
-@pytest.mark.parametrize("stride", [5, 11, 24, 40])
-def test_sharing_is_the_loop(stride):
-    table = windows(30, stride)
-    one, other = table.take(np.arange(0, 30, 3)), table.take(np.array([4, 5, 19]))
-    assert sharing(one, other).tolist() == slow_sharing(one, other)
-
-
-def test_equal_bars_at_another_time_are_shared_too():
+def test_sharing_is_the_loop_and_equal_bars_at_another_time_are_shared_too():
+    for stride in (5, 11, 24, 40):
+        table = windows(30, stride)
+        one, other = table.take(np.arange(0, 30, 3)), table.take(np.array([4, 5, 19]))
+        assert sharing(one, other).tolist() == slow_sharing(one, other)
     table = windows(6)
     later = replace(table, start_us=table.start_us + 10**15, end_us=table.end_us + 10**15)
     assert sharing(table, later.take(np.array([2]))).tolist() == [False, False, True, False, False, False]
@@ -95,13 +92,10 @@ def test_fewer_labels_are_nested_and_owe_nothing_to_seeds(tmp_path):
         names(31)
 
 
-def test_equal_options_give_equal_bytes(tmp_path):
-    chosen = options(tmp_path, windows(30), windows(40).take(np.arange(30, 40)))
-    assert lay_out(chosen)[0][2].hashes == lay_out(chosen)[0][2].hashes
-
-
-def test_without_a_column_there_is_one_draw(tmp_path):
+def test_equal_options_give_equal_bytes_and_without_a_column_there_is_one_draw(tmp_path):
     table = windows(40)
+    chosen = options(tmp_path, table.take(np.arange(30)), table.take(np.arange(30, 40)))
+    assert lay_out(chosen)[0][2].hashes == lay_out(chosen)[0][2].hashes
     one = replace(table.take(np.arange(30)), extra=pl.DataFrame())
     draws, _ = lay_out(options(tmp_path, one, table.take(np.arange(30, 40))))
     assert [draw.number for draw in draws] == [0]
@@ -114,17 +108,15 @@ def test_what_cannot_be_judged_is_refused(tmp_path):
     train, test = table.take(np.arange(30)), table.take(np.arange(30, 40))
     with pytest.raises(WrongUsage, match="among 0, 1, 2"):
         lay_out(options(tmp_path, train, test, draws=(1, 7)))
-    untimed = replace(test, start_us=None, end_us=None)
-    with pytest.raises(InvalidData, match="no start_ts"):
-        lay_out(options(tmp_path, train, untimed))
     strange = replace(test, label=np.array(["third"] * 10, dtype=object))
-    with pytest.raises(InvalidData, match="third"):
-        lay_out(options(tmp_path, train, strange))
     bare = replace(train, label=np.array([None] + ["a", "b"] * 14 + ["a"], dtype=object))
-    with pytest.raises(InvalidData, match="1 of 30 have none"):
-        lay_out(options(tmp_path, bare, test))
-    with pytest.raises(InvalidData, match="evaluate on, but draw 0 has none"):
-        lay_out(options(tmp_path, windows(12, stride=1), judge="other-draws"))
     halves = replace(train, extra=pl.DataFrame({"draw": np.arange(30) / 2}))
-    with pytest.raises(InvalidData, match="whole number"):
-        lay_out(options(tmp_path, halves, test))
+    for learned, judged, settings, said in (
+        (train, replace(test, start_us=None, end_us=None), {}, "no start_ts"),
+        (train, strange, {}, "third"),
+        (bare, test, {}, "1 of 30 have none"),
+        (windows(12, stride=1), None, {"judge": "other-draws"}, "evaluate on, but draw 0 has none"),
+        (halves, test, {}, "whole number"),
+    ):
+        with pytest.raises(InvalidData, match=said):
+            lay_out(options(tmp_path, learned, judged, **settings))

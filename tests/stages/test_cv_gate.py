@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from moola.stages.cv_gate import Judgement, by_controls, by_references, by_seeds, is_cv, worst
 
 
@@ -11,12 +9,15 @@ def seeds(*values):
     return [{"brier": value} for value in values]
 
 
-@pytest.mark.parametrize(("better", "verdict"), [(5, "promote"), (4, "promote"), (3, "hold"), (0, "hold")])
-def test_four_of_five_seeds_must_be_better(better, verdict):
-    mine = [0.1] * better + [0.3] * (5 - better)
-    judgement = by_seeds(seeds(*mine), seeds(*[0.2] * 5))
-    assert judgement.verdict == verdict
-    assert judgement.reason == f"{better} of 5 seeds are better in Brier"
+def test_four_of_five_seeds_must_be_better_and_few_seeds_are_thin_evidence():
+    for better, verdict in ((5, "promote"), (4, "promote"), (3, "hold"), (0, "hold")):
+        judgement = by_seeds(seeds(*[0.1] * better, *[0.3] * (5 - better)), seeds(*[0.2] * 5))
+        assert judgement.verdict == verdict
+        assert judgement.reason == f"{better} of 5 seeds are better in Brier"
+    assert by_seeds(seeds(0.1), seeds(0.2)).verdict == "inconclusive"
+    assert by_seeds(seeds(0.3), seeds(0.2)).verdict == "hold"
+    # One reference stands against all.
+    assert by_seeds(seeds(*[0.1] * 5), seeds(0.2)).verdict == "promote"
 
 
 def figures(brier, pr_auc):
@@ -30,26 +31,16 @@ REFERENCES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("brier", "pr_auc", "verdict"), [(0.19, 0.8, "promote"), (0.21, 0.8, "hold"), (0.19, 0.74, "hold")]
-)
-def test_the_strongest_reference_must_be_beaten_in_both(brier, pr_auc, verdict):
-    judgement = by_references(figures(brier, pr_auc), REFERENCES)
-    assert judgement.verdict == verdict
-    assert "of summary_trees, the strongest of them" in judgement.reason
-
-
-def test_every_reference_must_be_beaten_in_pr_auc_and_undefined_figures_hold():
+def test_the_strongest_reference_must_be_beaten_in_both_and_every_one_in_pr_auc():
+    for brier, pr_auc, verdict in ((0.19, 0.8, "promote"), (0.21, 0.8, "hold"), (0.19, 0.74, "hold")):
+        judgement = by_references(figures(brier, pr_auc), REFERENCES)
+        assert judgement.verdict == verdict
+        assert "of summary_trees, the strongest of them" in judgement.reason
     better_ranked = REFERENCES | {"logistic": {"brier": 0.22, "pr_auc": 0.85}}
     assert by_references(figures(0.19, 0.8), better_ranked).verdict == "hold"
+    # Figures that are not defined hold.
     assert by_references(figures(0.19, None), REFERENCES).verdict == "hold"
     assert by_references(figures(0.19, 0.8), {"logistic": {"brier": 0.2, "pr_auc": None}}).verdict == "hold"
-
-
-def test_few_seeds_are_thin_evidence_and_one_reference_stands_against_all():
-    assert by_seeds(seeds(0.1), seeds(0.2)).verdict == "inconclusive"
-    assert by_seeds(seeds(0.3), seeds(0.2)).verdict == "hold"
-    assert by_seeds(seeds(*[0.1] * 5), seeds(0.2)).verdict == "promote"
 
 
 def test_the_worst_wins_and_the_first_of_equals_speaks():
@@ -70,14 +61,12 @@ def test_a_cv_is_what_lies_among_cvs_whatever_it_is_called(tmp_path, monkeypatch
     assert is_cv(name[:12])
 
 
-@pytest.mark.parametrize(
-    ("leaks", "controls", "verdict"),
-    [
-        ([], {"run": True, "n_checks": 9, "leaks": []}, "promote"),
+def test_controls_must_have_been_run_and_found_nothing():
+    run = {"run": True, "n_checks": 9, "leaks": []}
+    for leaks, controls, verdict in (
+        ([], run, "promote"),
         ([], {"run": False, "why_not": "--controls false", "leaks": []}, "inconclusive"),
-        ([], {"run": True, "n_checks": 9, "leaks": ["fold 1, order: late"]}, "hold"),
-        (["the encoder saw it"], {"run": True, "n_checks": 9, "leaks": []}, "hold"),
-    ],
-)
-def test_controls_must_have_been_run_and_found_nothing(leaks, controls, verdict):
-    assert by_controls(leaks, controls).verdict == verdict
+        ([], run | {"leaks": ["fold 1, order: late"]}, "hold"),
+        (["the encoder saw it"], run, "hold"),
+    ):
+        assert by_controls(leaks, controls).verdict == verdict

@@ -18,6 +18,7 @@ from moola.stages.cv_gate import by_seeds
 from moola.stages.cv_pooling import seedless, tasks_of
 from moola.tables.window_file import write_windows
 from tests.conftest import FEW_TREES
+from tests.fit.fits_made import small_base
 from tests.made import made_windows
 
 
@@ -28,7 +29,7 @@ def test_cv_takes_base_and_its_fits_every_fold_once_whatever_the_seeds(
     monkeypatch.setattr(references, "N_TREES", FEW_TREES)
     for name in ("MOOLA_HIDDEN_DIM", "MOOLA_NUM_LAYERS", "MOOLA_EPOCHS"):
         monkeypatch.delenv(name, raising=False)
-    # Short windows: the encoder in the package is large.
+    small_base(tmp_path, monkeypatch)
     write_windows(Path("windows.parquet"), made_windows(60, seed=4, stride=40, window_bars=40))
     words = ("--window-bars", "40", "--folds", "2", "--seeds", "2", "--processes", "1", "--controls", "false")
     answer = moola("cv", "--data", "windows.parquet", "--pretrained-encoder", "base", *words)
@@ -49,16 +50,8 @@ def test_seeds_choose_labels_that_are_left_out_and_other_heads_fit_with_each() -
     assert names == {f"enhanced_simple_lstm-f1-{part}" for part in ("s17-l1", "s17-l0.5", "s18-l0.5")}
     for other in ({"head": "mlp"}, {"freeze_encoder": False}, {"pretrained_encoder": None}):
         assert not seedless(replace(base, **other))
-        assert (
-            len(
-                [
-                    task
-                    for task in tasks_of(replace(base, **other), Path(), 1, "")
-                    if task.label_fraction == 1.0 and task.model == base.model
-                ]
-            )
-            == 2
-        )
+        tasks = tasks_of(replace(base, **other), Path(), 1, "")
+        assert sum(task.label_fraction == 1.0 and task.model == base.model for task in tasks) == 2
 
 
 def test_a_fit_that_no_seed_changes_is_set_against_every_seed_of_the_baseline() -> None:

@@ -43,20 +43,20 @@ def test_windows_hold_their_spans_whole_with_class_and_pointers(here):
 
 
 def test_the_place_is_even_and_tells_nothing(here):
-    bars = random_walk_bars(60_000, symbol="EURUSD")
+    bars = random_walk_bars(30_000, symbol="EURUSD")
     write_bars(Path("bars.parquet"), bars)
     rng = np.random.default_rng(1)
-    first = np.sort(rng.choice(np.arange(200, 59_000), 1500, replace=False))
+    first = np.sort(rng.choice(np.arange(200, 29_000), 750, replace=False))
     pieces = [(int(a), int(a + rng.integers(3, 30)), "bull" if a % 2 else "bear") for a in first]
     Path("spans.csv").write_text(table(pieces))
     _, found = made()
     place = place_in_zone(found.expansion_start, found.expansion_end, 105)
-    # Even over the zone: a hundred and more in each tenth, of 150.
-    counts = np.histogram(place, bins=10, range=(0, 1))[0]
+    # Even over the zone: a hundred and more in each fifth, of 150.
+    counts = np.histogram(place, bins=5, range=(0, 1))[0]
     assert counts.min() > 100
     bull = found.label == "bull"
-    assert abs(place[bull].mean() - place[~bull].mean()) < 0.06
-    assert abs(np.corrcoef(place, found.expansion_end - found.expansion_start)[0, 1]) < 0.08
+    assert abs(place[bull].mean() - place[~bull].mean()) < 0.08
+    assert abs(np.corrcoef(place, found.expansion_end - found.expansion_start)[0, 1]) < 0.1
 
 
 def test_other_spans_and_runs_change_no_place_and_a_seed_does(here):
@@ -84,14 +84,11 @@ def test_long_spans_make_long_windows_and_those_that_fit_none_are_told(here):
         made(50)
 
 
-def test_a_span_over_too_long_a_gap_is_left_out_and_told(here):
+def test_a_span_over_too_long_a_gap_is_left_out_and_told_and_the_first_bars_have_windows_too(here):
     Path("spans.csv").write_text(table([(290, 360, "bull"), (500, 510, "bear")]))
     assert made()[0]["n_windows"] == 2
     result, _ = made(max_gap_hours=24)
     assert (result["n_windows"], result["n_dropped_gap"], result["n_over_gaps"]) == (1, 1, 1)
-
-
-def test_the_first_bars_have_windows_too(here):
     Path("spans.csv").write_text(table([(2, 10, "bull"), (2390, 2399, "bear")]))
     result, _ = made()
     assert (result["n_windows"], result["n_outside_zone"]) == (2, 2)
@@ -115,6 +112,9 @@ def test_background_comes_from_annotated_stretches_and_touches_no_span(here):
         made(background=5)
     with pytest.raises(WrongUsage, match="--background goes with --spans"):
         made(background=5, spans=None)
+    # `split` takes the windows as they are.
+    convert(ConvertOptions(input=Path("w.parquet"), output=Path("r.parquet")))
+    assert split(SplitOptions(data=Path("r.parquet"), output=Path("s.json")))["leak_proof"]
 
 
 def test_two_people_on_the_same_bars_have_windows_of_their_own(here):
@@ -124,9 +124,3 @@ def test_two_people_on_the_same_bars_have_windows_of_their_own(here):
     assert set(zip(found.label, found.annotator, strict=True)) == {("bull", "ana"), ("bear", "ben")}
     assert len(set(found.window_id)) == 2
     assert len(made(annotator="ben")[1]) == 1
-
-
-def test_split_takes_the_windows_as_they_are(here):
-    made(background=20, annotated=(at(0), at(450)))
-    convert(ConvertOptions(input=Path("w.parquet"), output=Path("r.parquet")))
-    assert split(SplitOptions(data=Path("r.parquet"), output=Path("s.json")))["leak_proof"]

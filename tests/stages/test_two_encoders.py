@@ -13,6 +13,7 @@ from moola.models.network import EncodersSideBySide
 from moola.options.study_options import CvOptions
 from moola.stages.cv_pooling import FitTask, train_options
 from tests.conftest import DATA, SPLIT
+from tests.fit.fits_made import small_base
 from tests.networks_made import made_scaler, tiny_encoder
 
 SPAN = ["1999-01-01T00:00:00Z", "1999-06-01T00:00:00Z"]
@@ -22,6 +23,7 @@ SPAN = ["1999-01-01T00:00:00Z", "1999-06-01T00:00:00Z"]
 def own(sample: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("MOOLA_HIDDEN_DIM", "MOOLA_NUM_LAYERS", "MOOLA_EPOCHS"):
         monkeypatch.delenv(name)
+    small_base(sample, monkeypatch)
     write_encoder(Path("own.pt"), tiny_encoder(3), made_scaler(), 105, {"time_range": SPAN})
     write_encoder(Path("leaky.pt"), tiny_encoder(4), made_scaler(), 105, {"time_range": ["1999-01-01", "2090-01-01"]})
     return sample
@@ -48,24 +50,19 @@ def test_a_run_on_both_is_whole_by_itself_and_says_so(own, train, moola) -> None
     assert answer.code == 0, answer.err
 
 
-def test_what_either_has_seen_is_a_leak(own, train) -> None:
-    answer = train("--pretrained-encoder", "own.pt", "leaky.pt", "--no-save-run")
-    assert "the encoder was pretrained on times of" in answer.err
+def test_the_environment_names_two_and_what_either_has_seen_is_a_leak(own, train, monkeypatch) -> None:
     assert "pretrained on times of" not in train("--pretrained-encoder", "own.pt", "--no-save-run").err
+    monkeypatch.setenv("MOOLA_PRETRAINED_ENCODER", "own.pt leaky.pt")
+    answer = train("--no-save-run")
+    assert "taken from own.pt and leaky.pt" in answer.err
+    assert "the encoder was pretrained on times of" in answer.err
 
 
-@pytest.mark.parametrize("words", [("--no-freeze-encoder",), ("--unlabelled", DATA)], ids=lambda words: words[0])
-def test_they_are_refused_where_one_would_learn(own, moola, words: tuple[str, ...]) -> None:
-    answer = moola("train", "--data", DATA, "--split", SPLIT, "--pretrained-encoder", "base", "own.pt", *words)
-    assert answer.code == 2
-    assert f"names 2 and there is {words[0]}" in answer.err
-
-
-def test_the_environment_names_two_as_the_line_does(own, moola, monkeypatch) -> None:
-    monkeypatch.setenv("MOOLA_PRETRAINED_ENCODER", "base own.pt")
-    answer = moola("train", "--data", DATA, "--split", SPLIT, "--no-save-run")
-    assert answer.code == 0, answer.err
-    assert "taken from base and own.pt" in answer.err
+def test_they_are_refused_where_one_would_learn(own, moola) -> None:
+    for words in (("--no-freeze-encoder",), ("--unlabelled", DATA)):
+        answer = moola("train", "--data", DATA, "--split", SPLIT, "--pretrained-encoder", "base", "own.pt", *words)
+        assert answer.code == 2
+        assert f"names 2 and there is {words[0]}" in answer.err
 
 
 def test_each_folds_own_encoder_of_a_cv_stands_beside_the_named_one() -> None:

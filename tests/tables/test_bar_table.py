@@ -1,4 +1,6 @@
-from datetime import datetime
+from __future__ import annotations
+
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -7,10 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.core.bars import Bars
-from moola.errors import InvalidData
-from moola.tables.bar_table import bars_from_frame, read_bars, write_bars
+from moola.errors import InvalidData, OperationFailed
+from moola.tables import bar_table
+from moola.tables.bar_table import (
+    HeldBars,
+    bars_from_frame,
+    read_bars,
+    rows_by_symbol,
+    spool_bars,
+    symbol_interval_us,
+    write_bars,
+)
+from moola.tables.cutting import open_source
+from moola.tables.frames import read_frame
 from tests.made import HOUR_US, random_walk_bars
-from tests.strategies import QUICK
+from tests.scans_made import made_bars
 
 HEADER = "timestamp,open,high,low,close"
 
@@ -51,7 +64,6 @@ def test_bars_are_read_back_equal_and_written_to_the_same_bytes_twice(tmp_path, 
 
 
 @given(st.lists(st.floats(1e-8, 1e12), min_size=1, max_size=10))
-@QUICK
 def test_csv_keeps_every_digit_of_a_price(prices):
     frame = frame_of(Bars(np.arange(len(prices)) * HOUR_US, np.array([[p] * 4 for p in prices]), np.array([])))
     text = frame.write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
@@ -182,3 +194,145 @@ def test_the_message_names_the_file_and_one_next_step(tmp_path):
         read_bars(csv(tmp_path, "2020-01-01T00:00:00Z,0,2,1,1"))
     assert str(caught.value).startswith(f"{tmp_path / 'bars.csv'} breaks 1 rule:\n  - open must be above 0")
     assert str(caught.value).endswith("or map it with `moola bars import`.")
+
+
+TWO = pl.concat(
+    [made_bars(60, [], 1).with_columns(symbol=pl.lit("A")), made_bars(40, [], 2).with_columns(symbol=pl.lit("B"))]
+)
+
+
+def write(path, frame):
+    frame.write_parquet(path) if path.suffix == ".parquet" else frame.write_csv(
+        path, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ"
+    )
+    return path
+
+
+@pytest.fixture(params=[7, 1000])
+def piece(request, monkeypatch):
+    monkeypatch.setattr(bar_table, "PIECE_ROWS", request.param)
+    monkeypatch.setattr(bar_table, "PIECE_BYTES", 90 * request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("name", ["bars.parquet", "bars.csv"])
+@pytest.mark.parametrize("order", ["symbol", "timestamp"])
+def test_the_bars_of_a_file_are_laid_out_symbol_by_symbol(tmp_path, piece, name, order):
+    path = write(tmp_path / name, TWO.sort(order, maintain_order=True))
+    whole = read_bars(path)
+    for spool in (spool_bars(path, tmp_path / "spool"), HeldBars(whole)):
+        laid_out(spool, whole)
+
+
+def laid_out(spool, whole):
+    assert (spool.symbols, spool.n_bars) == (["A", "B"], [60, 40])
+    for symbol, first in enumerate((0, 60)):
+        found = spool.read(symbol, 3, 33)
+        assert np.array_equal(found.ohlc, whole.ohlc[first + 3 : first + 33])
+        assert np.array_equal(found.start_us, whole.start_us[first + 3 : first + 33])
+        assert found.symbols == [spool.symbols[symbol]]
+    assert len(spool.read(1, -5, 1000)) == 40
+    assert len(spool.read(1, 50, 60)) == 0
+    assert symbol_interval_us(spool, 0) == 3_600_000_000
+
+
+@pytest.mark.parametrize("name", ["bars.parquet", "bars.csv"])
+def test_every_broken_rule_is_told_with_its_count_and_its_row_in_the_file(tmp_path, piece, name):
+    high, low = TWO["high"].to_numpy().copy(), TWO["low"].to_numpy().copy()
+    high[[41, 55]], low[3] = 0.5, -1.0
+    time = TWO["timestamp"].to_list()
+    time[70], time[90] = time[69], time[60]
+    path = write(
+        tmp_path / name, TWO.with_columns(high=high, low=low, timestamp=pl.Series(time, dtype=TWO.schema["timestamp"]))
+    )
+    with pytest.raises(InvalidData) as caught:
+        spool_bars(path, tmp_path / "spool")
+    assert {problem.rule: (problem.count, problem.first_row) for problem in caught.value.problems} == {
+        "high must be at least max(open, close)": (2, 41),
+        "low must be above 0": (1, 3),
+        "timestamps must increase within a symbol": (1, 90),
+        "a symbol and timestamp must have one bar": (1, 70),
+    }
+
+
+def test_what_is_no_bar_file_is_refused(tmp_path):
+    for name, content, said in (
+        ("empty.csv", b"", "empty"),
+        ("header.csv", b"timestamp,open,high,low,close\n", "must have bars"),
+        ("other.csv", b"a,b\n1,2\n", "lacks timestamp"),
+        ("torn.parquet", b"PAR1 and no more", "could not be read|damaged"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InvalidData, match=said):
+            spool_bars(tmp_path / name, tmp_path / "spool")
+    with pytest.raises(OperationFailed, match="no file"):
+        spool_bars(tmp_path / "none.csv", tmp_path / "spool")
+
+
+@given(st.lists(st.sampled_from(["a", "b", "", "ü"]), min_size=1, max_size=12))
+def test_rows_by_symbol_keep_order(names):
+    bars = Bars(np.arange(len(names)), np.ones((len(names), 4)), np.array(names, dtype=object))
+    found = [(name, rows.tolist()) for name, rows in rows_by_symbol(bars)]
+    assert found == [(name, [i for i, one in enumerate(names) if one == name]) for name in dict.fromkeys(names)]
+
+
+GOOD = "2024-03-04T10:00:00Z,1,2,1,1.5"
+
+
+def message_of(read):
+    with pytest.raises(InvalidData) as error:
+        read()
+    return str(error.value)
+
+
+READERS = {
+    "read_bars": lambda path, _folder: read_bars(path),
+    "spool_bars": spool_bars,
+    "open_source": lambda path, _folder: open_source(path, 1, 3600.0, 5),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["{h}", GOOD, "2024-03-04T11:00:00Z,1,2,0,1.5"], "first at line 3 (2024-03-04T11:00:00.000000Z): found 0.0"),
+        (
+            ["{h}", GOOD, "2024-03-04T11:00:00Z,1,1.5,1,1.75"],
+            "first at line 3 (2024-03-04T11:00:00.000000Z): found open 1.0, high 1.5, low 1.0, close 1.75",
+        ),
+        (["{h}", GOOD, GOOD], "first at line 3 (2024-03-04T10:00:00.000000Z)"),
+        (["", "", "{h}", GOOD, "2024-03-04T11:00:00Z,1,2,abc,1.5"], "first at line 5"),
+        (["{h}", "soon,1,2,1,1"], "first at line 2: found 'soon'"),
+    ],
+)
+def test_a_broken_rule_of_csv_names_the_line_of_the_file(tmp_path, read, lines, said):
+    path = tmp_path / "bars.csv"
+    path.write_text("\n".join(lines).format(h="timestamp,open,high,low,close") + "\n")
+    if lines[0] == "" and read is READERS["spool_bars"]:
+        pytest.skip("the reader in pieces takes the first line as the header")
+    assert said in message_of(lambda: read(path, tmp_path / "spool"))
+
+
+def test_a_quoted_cell_over_two_lines_moves_the_lines_behind_it(tmp_path):
+    path = tmp_path / "bars.csv"
+    path.write_text(f'timestamp,open,high,low,close,note\n{GOOD},"a\nb"\n2024-03-04T11:00:00Z,1,2,0,1.5,c\n')
+    assert "first at line 4 (" in message_of(lambda: read_bars(path))
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_broken_rule_of_parquet_names_the_row(tmp_path, read):
+    times = [datetime(2024, 3, 4, hour, tzinfo=UTC) for hour in (10, 11)]
+    frame = pl.DataFrame({"timestamp": times, "open": 1.0, "high": 2.0, "low": [1.0, 0.0], "close": 1.5})
+    frame.write_parquet(tmp_path / "bars.parquet")
+    said = "first at row 1 (2024-03-04T11:00:00.000000Z): found 0.0"
+    assert said in message_of(lambda: read(tmp_path / "bars.parquet", tmp_path / "spool"))
+
+
+@pytest.mark.parametrize("header", ["a,b,a", 'a,b,"a"', "\ufeffa,b,a"])
+def test_two_columns_of_one_name_are_refused_wherever_csv_is_read(tmp_path, header):
+    path = tmp_path / "table.csv"
+    path.write_text(f"{header}\n1,2,3\n")
+    assert "2 columns are named 'a'" in message_of(lambda: read_frame(path, "a window file", "Fix it."))
+    path.write_text("timestamp,open,high,low,close,close\n" + GOOD + ",1.5\n")
+    assert "2 columns are named 'close'" in message_of(lambda: spool_bars(path, tmp_path / "spool"))

@@ -100,94 +100,13 @@ def test_rows_are_sorted_in_time_and_obey_the_contract(imported):
     assert len(bars_from_frame(frame, "bars")) == 3
 
 
-@pytest.mark.parametrize(
-    ("zone", "utc"),
-    [
-        ("UTC", ["2020-01-15 12:00:00", "2020-07-15 12:00:00"]),
-        ("America/New_York", ["2020-01-15 17:00:00", "2020-07-15 16:00:00"]),
-        ("Asia/Kolkata", ["2020-01-15 06:30:00", "2020-07-15 06:30:00"]),
-    ],
-)
-def test_naive_times_are_of_the_zone_given_summer_and_winter(imported, zone, utc):
-    assert times_of(imported(*rows("2020-01-15 12:00:00", "2020-07-15 12:00:00"), timezone=zone)) == utc
-
-
-def test_times_that_carry_their_offset_ignore_the_zone(imported):
-    frame = imported(*rows("2020-07-15T12:00:00+02:00"), timezone="America/New_York")
-    assert times_of(frame) == ["2020-07-15 10:00:00"]
-    assert times_of(imported(*rows("2020-07-15T12:00:00Z"), timezone="Asia/Tokyo")) == ["2020-07-15 12:00:00"]
-
-
 AUTUMN = rows("2020-11-01 00:30:00", "2020-11-01 01:30:00", "2020-11-01 02:30:00")
-
-
-def test_a_time_that_comes_twice_in_new_york_is_refused_with_its_row(imported):
-    with pytest.raises(InvalidData, match="every time must exist once in America/New_York") as error:
-        imported(*AUTUMN, timezone="America/New_York")
-    assert the_problem(error) == (1, 1, "found 2020-11-01 01:30:00")
 
 
 @pytest.mark.parametrize(("ambiguous", "hour"), [("earliest", "05"), ("latest", "06")])
 def test_a_time_that_comes_twice_is_the_one_asked_for(imported, ambiguous, hour):
     frame = imported(*AUTUMN, timezone="America/New_York", ambiguous=ambiguous)
     assert times_of(frame) == ["2020-11-01 04:30:00", f"2020-11-01 {hour}:30:00", "2020-11-01 07:30:00"]
-
-
-@pytest.mark.parametrize("ambiguous", ["raise", "earliest", "latest"])
-def test_a_time_that_new_york_skips_is_refused_with_its_row(imported, ambiguous):
-    lines = rows("2020-03-08 01:30:00", "2020-03-08 03:30:00", "2020-03-08 02:30:00")
-    with pytest.raises(InvalidData, match="every time must exist once") as error:
-        imported(*lines, timezone="America/New_York", ambiguous=ambiguous)
-    assert the_problem(error) == (1, 2, "found 2020-03-08 02:30:00")
-
-
-def test_an_unknown_zone_is_wrong_usage(imported):
-    with pytest.raises(WrongUsage, match="'Mars/Olympus' is not known"):
-        imported(*rows("2020-01-01 00:00:00"), timezone="Mars/Olympus")
-
-
-@pytest.mark.parametrize(
-    ("unit", "number"), [("s", 1_600_000_000), ("ms", 1_600_000_000_000), ("us", 1_600_000_000_000_000)]
-)
-def test_numbers_are_counted_from_1970_in_their_unit_whatever_the_zone(imported, unit, number):
-    frame = imported(*rows(number), timestamp_unit=unit, timezone="America/New_York")
-    assert times_of(frame) == ["2020-09-13 12:26:40"]
-
-
-def test_fractions_of_a_second_are_kept(imported):
-    frame = imported(*rows("1600000000.5", "1600000001.25"))
-    assert [time.microsecond for time in frame["timestamp"]] == [500_000, 250_000]
-
-
-@pytest.mark.parametrize("number", ["1600000000000000000", "NaN", "inf", "-1e30"])
-def test_numbers_that_are_no_time_are_invalid_with_their_row(imported, number):
-    with pytest.raises(InvalidData, match="timestamp must be readable as a time") as error:
-        imported(*rows("1600000000.5", number))
-    assert the_problem(error)[:2] == (1, 1)
-
-
-@pytest.mark.parametrize(
-    ("form", "text"), [("%d.%m.%Y %H:%M:%S", "05.03.2020 06:00:00"), ("%m/%d/%Y %I:%M %p", "03/05/2020 06:00 AM")]
-)
-def test_a_format_reads_text_times(imported, form, text):
-    assert times_of(imported(*rows(text), timestamp_format=form)) == ["2020-03-05 06:00:00"]
-
-
-def test_dates_alone_are_midnights_of_the_zone(imported):
-    assert times_of(imported(*rows("2020-03-05"), timezone="America/New_York")) == ["2020-03-05 05:00:00"]
-
-
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        (rows("2020-01-01 00:00:00", "soon", "later"), (2, 1, "found 'soon'; see --timestamp-format")),
-        (rows("soon"), (1, 0, "found 'soon'; see --timestamp-format")),
-    ],
-)
-def test_text_that_is_no_time_is_invalid_with_its_row(imported, lines, expected):
-    with pytest.raises(InvalidData, match="timestamp must be readable as a time") as error:
-        imported(*lines)
-    assert the_problem(error) == expected
 
 
 def test_prices_and_times_that_cannot_be_read_are_told_at_once(imported):

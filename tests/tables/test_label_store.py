@@ -256,7 +256,7 @@ def test_no_flipped_bit_gives_another_label(tmp_path):
     whole = path.read_bytes()
     draw = random.Random(17)
     n_refused = 0
-    for _ in range(150):
+    for _ in range(75):
         content = bytearray(whole)
         content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         path.write_bytes(content)
@@ -265,7 +265,7 @@ def test_no_flipped_bit_gives_another_label(tmp_path):
                 assert (store.all(), store.bars()) == (expected, known)
         except (UntrustedFile, OperationFailed):
             n_refused += 1
-    assert n_refused > 10
+    assert n_refused > 5
 
 
 def test_a_changed_content_is_found_at_the_opening(tmp_path):

@@ -11,7 +11,6 @@ from moola.core.splits import Split
 from moola.errors import InvalidData, OperationFailed
 from moola.tables.split_file import SplitFile, read_split, verify_split, write_split
 from tests.made import HOUR_US, made_windows
-from tests.strategies import QUICK
 
 SHA = "ab" * 32
 TABLE = made_windows(10)
@@ -78,7 +77,6 @@ def test_a_part_without_rows_or_times_has_no_time_range(path):
 
 
 @given(st.integers(-(10**15), 4 * 10**15))
-@QUICK
 def test_times_are_written_and_read_to_the_microsecond(moment):
     assert time_us(utc_text(moment)) == moment
     assert utc_text(moment).endswith("Z")

@@ -16,10 +16,10 @@ from moola.training.device import prepare_device, training_dtype
 @pytest.fixture(autouse=True)
 def settings_put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads, strict = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(strict)
+    torch.set_deterministic_debug_mode(strict)
 
 
 @pytest.mark.parametrize(("has_gpu", "found"), [(True, "cuda:1"), (False, "cpu")])
@@ -55,9 +55,9 @@ def test_threads_are_as_asked_and_nought_is_one_a_core(
 
 
 def test_results_are_made_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")
     prepare_device("cpu", 1)
-    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.get_deterministic_debug_mode() == 2
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     prepare_device("cpu", 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
@@ -27,7 +27,6 @@ from moola.training.linear_fit import (
     fit_linear_heads,
     time_blocks,
 )
-from tests.strategies import QUICK
 
 N_BARS, DIM = 21, 6
 ONE_PENALTY = LinearPlan(pointer_penalties=(0.02,), class_penalties=(0.1,), n_blocks=4)
@@ -164,7 +163,7 @@ def test_the_same_windows_in_any_order_give_the_same_bytes(class_mirror: list[in
     np.testing.assert_array_equal(fit.out_of_fold_curves[rows], moved.out_of_fold_curves)
 
 
-@QUICK
+@settings(max_examples=5)
 @given(st.floats(0.01, 100), st.floats(-3, 3))
 def test_units_of_the_vectors_do_not_matter(factor: float, shift: float) -> None:
     windows = made(24)
@@ -191,7 +190,6 @@ def test_a_planted_pattern_is_found_in_windows_never_seen(n_classes: int, class_
     assert (fit.out_of_fold_logits.argmax(axis=1) == made(80, n_classes, 1).class_index).mean() > 0.85
 
 
-@QUICK
 @given(st.integers(0, 1000), st.sampled_from([[0, 1], [1, 0]]))
 def test_a_window_and_its_mirror_are_told_the_same(seed: int, class_mirror: list[int]) -> None:
     heads = LinearHeads(DIM, 2, predict_pointers=True)
@@ -224,7 +222,6 @@ def test_a_block_of_time_is_judged_by_a_fit_that_did_not_see_it() -> None:
     assert np.abs(after.out_of_fold_logits[rest] - before.out_of_fold_logits[rest]).max() > 0.05
 
 
-@QUICK
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=30), st.integers(2, 6), st.integers(1, 15))
 def test_blocks_share_no_bar_with_what_they_are_judged_by(first: list[int], n_blocks: int, length: int) -> None:
     start = np.array(first, dtype=np.int64)

@@ -13,7 +13,8 @@ import torch
 
 from moola.errors import TrainingDiverged, UntrustedFile, WrongUsage
 from moola.models.model_files import weights_of
-from moola.training.loop import FitPlan, FitState, fit
+from moola.training.device import ALONE
+from moola.training.loop import LOOK_EVERY, WEIGHTS, EpochMeans, FiniteWatch, FitPlan, FitState, epoch_lines, fit
 from tests.training.toy_objective import ToyObjective
 
 PLAN = FitPlan(n_epochs=6, patience=0, weight_decay=0.01, seed=3, options={"seed": 3, "rate": 0.1})
@@ -258,3 +259,68 @@ def test_no_checkpoint_is_kept_where_none_is_asked(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     fit(ToyObjective(), PLAN, silent)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_means_are_weighted_by_windows() -> None:
+    means = EpochMeans()
+    means.add({"loss": torch.tensor(1.0), "other": torch.tensor(0.0)}, 3)
+    means.add({"loss": torch.tensor(5.0), "other": torch.tensor(1.0)}, 1)
+    assert means.means(ALONE) == {"loss": 2.0, "other": 0.25}
+
+
+def test_no_batch_has_no_means() -> None:
+    assert EpochMeans().means(ALONE) == {}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_is_named_with_its_batch(bad: float) -> None:
+    watch = FiniteWatch(epoch=1)
+    watch.see("training loss", 0, torch.tensor(0.5))
+    with pytest.raises(TrainingDiverged, match=rf"the training loss .* is {bad} at epoch 2, batch 4\."):
+        watch.see("training loss", 3, torch.tensor(bad))
+
+
+class OnDevice:
+    """A loss that says it is on a device, and counts how often somebody looks."""
+
+    def __init__(self, value: float) -> None:
+        self.value = torch.tensor(value)
+        self.device = torch.device("cuda")
+
+    def detach(self) -> torch.Tensor:
+        return self.value
+
+
+def test_on_a_device_values_wait_and_the_first_bad_one_is_named() -> None:
+    watch = FiniteWatch(epoch=0)
+    for n_batch in range(LOOK_EVERY):
+        watch.see("training loss", n_batch, OnDevice(math.nan if n_batch in (7, 9) else 1.0))
+    assert len(watch.waiting) == LOOK_EVERY
+    with pytest.raises(TrainingDiverged, match=r"batch 8\."):
+        watch.see("training loss", LOOK_EVERY, OnDevice(1.0))
+
+
+def test_the_rest_is_looked_at_when_the_epoch_ends() -> None:
+    watch = FiniteWatch(epoch=0)
+    watch.see("gradient's norm", 2, OnDevice(math.inf))
+    with pytest.raises(TrainingDiverged, match=r"the gradient's norm .* batch 3\."):
+        watch.check()
+    watch.check()
+
+
+def test_weights_alone_may_not_grow_beyond_their_bound() -> None:
+    watch = FiniteWatch(epoch=0)
+    watch.see("training loss", 0, torch.tensor(1e9))
+    watch.see(WEIGHTS, 0, torch.tensor(1e6))
+    with pytest.raises(TrainingDiverged, match=r"at most 1,000,000, but it is 2e\+06 at epoch 1, batch 2\."):
+        watch.see(WEIGHTS, 1, torch.tensor(2e6))
+
+
+def test_a_long_training_is_told_and_a_quick_one_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    quick, long = epoch_lines("quick", every_s=60.0), epoch_lines("encoder a", every_s=0.0)
+    for epoch in (1, 2):
+        quick({"epoch": epoch, "n_epochs": 2, "stage": "train"})
+        long({"epoch": epoch, "n_epochs": 2, "stage": "train"})
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == ["encoder a, train: epoch 1 of 2", "encoder a, train: epoch 2 of 2"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.evaluation.class_metrics import average_precision
@@ -108,7 +108,6 @@ def test_confidence_is_how_far_a_word_is_from_a_guess(prob: list[float], expecte
     assert confidence(np.array([prob])).tolist() == pytest.approx([expected])
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.integers(2, 6))
 def test_confidence_lies_between_its_ends_and_rises_with_the_largest_probability(seed: int, n_classes: int) -> None:
     prob = np.random.default_rng(seed).dirichlet(np.ones(n_classes), 20)

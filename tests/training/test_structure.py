@@ -16,7 +16,6 @@ from moola.training.structure_tasks import N_TARGETS, StructureArm, structure_ta
 from tests.core.prices_made import adversarial, ticking_prices, walk_prices
 from tests.networks_made import equal_weights, tiny_encoder
 from tests.slow_definitions import each_window, slow_structure
-from tests.strategies import QUICK
 from tests.training.planted import blind, learned, sizes_of, targets_of, toy_windows, turned, without_prices
 
 # What turns over with the prices: displacements, places in channels and passages; ranges do not.
@@ -47,7 +46,6 @@ def test_targets_of_adversarial_windows_are_what_loops_measure(name):
     assert_as_slow(adversarial(30)[name])
 
 
-@QUICK
 @given(ticking_prices())
 def test_targets_of_windows_full_of_ties_are_what_loops_measure(prices):
     assert_as_slow(prices)
@@ -65,7 +63,6 @@ def test_edges_see_no_farther_than_the_window():
     assert np.allclose(changes, changes[:, :1], atol=1e-4)
 
 
-@QUICK
 @given(ticking_prices())
 def test_upside_down_the_same_targets_turn(prices):
     mirrored = replace(prices, high=-prices.low, low=-prices.high, close=-prices.close)

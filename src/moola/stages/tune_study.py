@@ -24,6 +24,7 @@ from moola.files import sha256_file
 from moola.fit.fitting import predict_held_out
 from moola.fit.inputs import FitInputs, Job, facts_of, require_trainable, resolve_options
 from moola.fit.jobs import fit_job, quiet
+from moola.fit.reference_fits import with_common_pointers
 from moola.locks import alone, lock_beside
 from moola.models.model_files import EncoderFile, each_encoder, encoder_sha256, read_encoder
 from moola.options.option_sources import recorded_options
@@ -173,23 +174,10 @@ def trivial_figures(inner: InnerFolds, metric: str) -> list[float]:
     found = []
     for number, fold in enumerate(inner.folds):
         train, judged = inner.table.take(fold.train), inner.table.take(fold.test)
-        facts = facts_of(train, None)
-        n = len(judged)
-        unsaid = Predictions(
-            judged.window_id,
-            fold.test,
-            np.full(n, "test", dtype=object),
-            judged.start_us,
-            judged.end_us,
-            inner.classes,
-            np.array([inner.classes.index(name) for name in judged.label], dtype=np.int64),
-            np.full((n, len(inner.classes)), 1 / len(inner.classes)),
-            np.stack([judged.expansion_start, judged.expansion_end], axis=1),
-            np.full((n, 2), -1),
-            np.zeros((n, 2)),
-            shared_bars=judged.shared_bars,
-        )
-        found.append(_figure(inner, number, metric, trivial_predictions(unsaid, facts), facts))
+        facts, part = facts_of(train, None), np.full(len(judged), "test", dtype=object)
+        even = np.full((len(judged), len(inner.classes)), 1 / len(inner.classes))
+        laid_out = with_common_pointers(even, train, judged, inner.classes, fold.test, part)
+        found.append(_figure(inner, number, metric, trivial_predictions(laid_out, facts), facts))
     return found
 
 

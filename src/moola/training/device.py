@@ -39,7 +39,8 @@ def prepare_device(name: str, threads: int) -> torch.device:
     # Every step asks for tens of megabytes again; in pages of 4 kB, zeroing them took a third of the time.
     # torch reads this at its first allocation, and it changes no result.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    torch.use_deterministic_algorithms(True)
+    # Not use_deterministic_algorithms, which does the same and loads torch's compiler first: 2.5 s of every command.
+    torch.set_deterministic_debug_mode("error")
     # That would also fill all memory that an operation is about to write; nothing here reads what was not written.
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_num_threads(threads or os.cpu_count() or 1)

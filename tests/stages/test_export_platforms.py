@@ -1,129 +1,39 @@
-"""A graph of prices says what `predict` says; sources for other platforms fit it, and look at no bar to come."""
+"""Sources for other platforms fit the graph of prices, and look at no bar to come."""
 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
+import os
 import re
+import subprocess
 import sys
 import types
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pandas as pd
 import polars as pl
 import pytest
-from benchmarks.export_equality import told
 
 from moola.errors import OperationFailed, WrongUsage
 from moola.models.model_files import write_model
 from moola.options.training_options import ExportOptions
+from moola.scan import window_reading
 from moola.stages import export_onnx, export_platforms
-from moola.stages.export_onnx import (
-    KINDS,
-    checked_windows,
-    furthest,
-    metadata,
-    onnx_bytes,
-    output_names,
-    predicted,
-    run_onnx,
-)
 from moola.stages.export_platforms import expected_table, export_for
-from tests.fit.fits_made import fit_inputs_of, fitted
-from tests.stages.test_exporting import BARS, model_of
-
-MODELS = {
-    "mirrored": model_of,
-    "plain": lambda: model_of(n_heads=1, mirror=None),
-    "visible bars": lambda: model_of(visible=21),
-    "without pointers": lambda: model_of(pointers=False, mirror=(0, 2, 1), n_classes=3),
-    "linear": lambda: fitted(fit_inputs_of()).model,
-    "linear, one way": lambda: replace(fitted(fit_inputs_of()).model, mirror=None),
-}
+from tests.scans_made import made_bars, made_model, seeing_moves
+from tests.stages.test_exporting import BARS, graph_says, model_of
 
 
-def graph_says(model, ohlc, content=None) -> dict[str, np.ndarray]:
-    content = onnx_bytes(model, metadata(model, "0" * 64, "ohlc"), "ohlc") if content is None else content
-    seen = ohlc[:, : model.n_seen_bars].astype(np.float32)
-    return dict(zip(output_names(model, "ohlc"), run_onnx(content, seen), strict=True))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_prices_in_give_what_the_command_predicts(name, tmp_path):
-    """`benchmarks/export_equality.py` does the same with 10,000 windows."""
-    model = MODELS[name]()
-    write_model(tmp_path / "model.pt", model)
-    ohlc = checked_windows(6 * len(KINDS), model.window_bars, seed=3)
-    expected = told(tmp_path / "model.pt", ohlc, tmp_path)
-    cut = {key: value[:, : model.n_seen_bars] if value.ndim == 3 else value for key, value in expected.items()}
-    said = graph_says(model, ohlc)
-    assert said.keys() == cut.keys()
-    assert furthest(model, said, cut) < 1e-5
-    for key in ("class_prob", "pointer_prob"):
-        if key in cut:
-            np.testing.assert_allclose(said[key], cut[key], rtol=0, atol=1e-5)
-    if "pointers" in cut:
-        same = (said["pointers"] == cut["pointers"]).all(axis=1)
-        assert same.mean() > 0.95
-        np.testing.assert_allclose(said["pointer_near_prob"][same], cut["pointer_near_prob"][same], atol=1e-5)
-
-
-def test_windows_that_are_compared_are_valid_and_awkward():
-    ohlc = checked_windows(4 * len(KINDS), 30)
-    open_, high, low, close = np.moveaxis(ohlc, -1, 0)
-    assert (low > 0).all()
-    assert ((low <= np.minimum(open_, close)) & (np.maximum(open_, close) <= high)).all()
-    assert (ohlc == ohlc.astype(np.float32)).all()
-    assert ((high == low).all(axis=1)).any()
-    assert (high > low).all(axis=1).any()
-    n_prices = [len(np.unique(window)) for window in ohlc]
-    assert {1, 2} <= set(n_prices)
-    assert len(ohlc) == len({window.tobytes() for window in ohlc})
-
-
-def test_a_graph_that_is_off_is_told_from_one_that_is_not():
-    model = model_of()
-    ohlc = checked_windows(16, BARS)
-    right = predicted(model, ohlc)
-    assert furthest(model, right, right) == 0.0
-    for name in ("class_prob", "pointer_prob", "pointer_near_prob"):
-        assert furthest(model, right | {name: right[name] + 0.01}, right) == pytest.approx(0.01)
-    worst = right["pointers"].copy()
-    worst[:, 0] = worst[:, 1] = 0
-    assert furthest(model, right | {"pointers": worst}, right) > 1e-3
-    assert furthest(model, right | {"pointers": right["pointers"][:, ::-1] + (1, 0)}, right) > 1e-3
-
-
-def test_every_shape_is_fixed_and_the_metadata_says_what_goes_in_and_out():
-    model = model_of(visible=21)
-    graph = onnx.load_from_string(onnx_bytes(model, metadata(model, "a" * 64, "ohlc"), "ohlc"))
-    shapes = {
-        one.name: [dimension.dim_value for dimension in one.type.tensor_type.shape.dim]
-        for one in (*graph.graph.input, *graph.graph.output)
-    }
-    assert shapes == {
-        "ohlc": [1, 21, 4],
-        "class_prob": [1, 2],
-        "pointers": [1, 2],
-        "pointer_near_prob": [1, 2],
-        "pointer_prob": [1, 21, 2],
-    }
-    assert {one.type.tensor_type.elem_type for one in (*graph.graph.input, *graph.graph.output)} == {
-        onnx.TensorProto.FLOAT
-    }
-    assert [one.version for one in graph.opset_import if not one.domain] == [17]
-    said = {entry.key: entry.value for entry in graph.metadata_props}
-    assert "float32 [1, 21, 4]" in said["input"]
-    assert json.loads(said["decoding"])["where"] == "in the graph"
-    assert "within 3 bars" in said["pointer_near_prob"]
-    assert onnx_bytes(model, {}, "ohlc") == onnx_bytes(model, {}, "ohlc")
-
-
-def test_what_cannot_be_exported_for_a_platform_is_refused(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+def test_what_cannot_be_exported_for_a_platform_is_refused(monkeypatch):
     write_model(Path("model.pt"), model_of())
     write_model(Path("blind.pt"), model_of(pointers=False))
     mt5 = ExportOptions(model=Path("model.pt"), output=Path("mt5"), format="mt5")
@@ -141,14 +51,15 @@ def test_what_cannot_be_exported_for_a_platform_is_refused(tmp_path, monkeypatch
     ):
         with pytest.raises(WrongUsage, match=said):
             export_for(options)
+    monkeypatch.setattr(export_onnx, "onnx_bytes", lambda *_: b"")
     monkeypatch.setattr(export_onnx, "largest_difference", lambda *_: float("nan"))
     with pytest.raises(OperationFailed, match="nothing was written"):
         export_for(mt5)
     assert sorted(path.name for path in Path().iterdir()) == ["blind.pt", "model.pt"]
 
 
-def test_the_table_for_metatrader_holds_what_is_predicted_and_fits_its_sources(tmp_path, monkeypatch, moola):
-    monkeypatch.chdir(tmp_path)
+def test_the_table_for_metatrader_holds_what_is_predicted_and_fits_its_sources(monkeypatch, moola):
+    assert expected_table.__defaults__ == (1000,)
     monkeypatch.setattr(export_platforms.expected_table, "__defaults__", (24,))
     model = replace(model_of(n_classes=3, mirror=(1, 0, 2)), class_names=["up", 'a "b" \\', "down"])
     write_model(Path("model.pt"), model)
@@ -184,10 +95,6 @@ def test_the_table_for_metatrader_holds_what_is_predicted_and_fits_its_sources(t
     assert r'{"up", "a \"b\" \\", "down"}' in files["moola_events.mq5"].read_text("utf-8-sig")
 
 
-def test_a_thousand_windows_are_tabled():
-    assert expected_table.__defaults__ == (1000,)
-
-
 # The strategy for freqtrade.
 
 HOUR = pd.Timedelta(hours=1)
@@ -201,8 +108,7 @@ def strategy_file(**changes: str) -> str:
     options = ExportOptions(
         model=Path("model.pt"), output=Path("strategy.py"), format="freqtrade", events=Path("live.jsonl")
     )
-    result = export_for(options)
-    assert result["timeframe"] == "1h"
+    assert export_for(options)["timeframe"] == "1h"
     text = Path("strategy.py").read_text()
     for name, value in changes.items():
         text, n = re.subn(rf"^{name}(.*) = .*$", rf"{name}\1 = {value}", text, flags=re.MULTILINE)
@@ -288,11 +194,10 @@ COLUMNS = ["moola_class", "moola_prob", "moola_upward", "moola_candles_since"]
 
 
 @pytest.mark.parametrize("hours", [1, 4])
-def test_each_candle_has_the_latest_event_known_at_its_close(tmp_path, monkeypatch, hours):
-    monkeypatch.chdir(tmp_path)
+def test_each_candle_has_the_latest_event_known_at_its_close(hours):
     strategy = strategy_of(strategy_file(), f"{hours}h")
-    for seed in range(4):
-        candles, events = candles_of(200 // hours, seed, hours), events_of(14, seed, 200)
+    for seed in range(3):
+        candles, events = candles_of(120 // hours, seed, hours), events_of(10, seed, 120)
         write_events(events)
         frame = signals(strategy, candles)
         pd.testing.assert_frame_equal(frame[COLUMNS], slow_columns(candles, events, hours), check_dtype=False)
@@ -311,7 +216,7 @@ def looks_ahead(strategy, candles: pd.DataFrame, events: list[dict]) -> list[int
     write_events(events)
     whole = signals(strategy, candles)
     changed = []
-    for n in range(1, len(candles) + 1):
+    for n in range(1, len(candles) + 1, 2):
         close = candles["date"][n - 1] + HOUR
         write_events([event for event in events if pd.Timestamp(event["known_ts"]) + HOUR <= close])
         cut = signals(strategy, candles.head(n))
@@ -321,10 +226,9 @@ def looks_ahead(strategy, candles: pd.DataFrame, events: list[dict]) -> list[int
     return changed
 
 
-def test_the_strategy_looks_at_nothing_to_come_and_one_that_does_is_caught(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_strategy_looks_at_nothing_to_come_and_one_that_does_is_caught():
     text = strategy_file()
-    candles, events = candles_of(90, 1), events_of(8, 3, 90)
+    candles, events = candles_of(50, 1), events_of(6, 3, 50)
     assert looks_ahead(strategy_of(text), candles, events) == []
     early = text.replace('nanoseconds(events["known_ts"]) + EVENT_BAR.value', 'nanoseconds(events["start_ts"])')
     early = early.replace('sort_values(["known_ts", ', 'sort_values(["start_ts", ')
@@ -334,8 +238,7 @@ def test_the_strategy_looks_at_nothing_to_come_and_one_that_does_is_caught(tmp_p
     assert looks_ahead(strategy_of(by_open), candles, events)
 
 
-def test_events_are_those_of_the_pair_and_what_cannot_be_told_is_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_events_are_those_of_the_pair_and_what_cannot_be_told_is_refused():
     candles, events = candles_of(60), events_of(3, 2, 60)
     strategy = strategy_of(strategy_file())
     write_events(events)
@@ -366,11 +269,7 @@ def test_events_are_those_of_the_pair_and_what_cannot_be_told_is_refused(tmp_pat
     assert signals(strategy, candles)["moola_prob"].isna().all()
 
 
-def test_the_strategy_reads_what_a_live_scan_writes(tmp_path, monkeypatch, moola):
-    from moola.scan import window_reading
-    from tests.scans_made import made_bars, made_model, seeing_moves
-
-    monkeypatch.chdir(tmp_path)
+def test_the_strategy_reads_what_a_live_scan_writes(monkeypatch, moola):
     monkeypatch.setattr(window_reading, "read_windows_both_ways", seeing_moves)
     bars = made_bars(120, [(40, 46, 1), (80, 84, -1)], 1).with_columns(symbol=pl.lit("EUR/USD"))
     bars.write_parquet("bars.parquet")
@@ -386,3 +285,87 @@ def test_the_strategy_reads_what_a_live_scan_writes(tmp_path, monkeypatch, moola
         assert known.tolist() == [46 + 18, 84 + 15]
         assert frame["moola_class"][known].tolist() == ["rising", "falling"]
         assert frame["enter_long"].eq(1).sum() == 1
+
+
+# freqtrade's own lookahead analysis. freqtrade does not go with the packages of this environment: `python -m venv
+# freqtrade`, `freqtrade/bin/pip install freqtrade`, then MOOLA_FREQTRADE_PYTHON=freqtrade/bin/python; no network.
+PYTHON = os.environ.get("MOOLA_FREQTRADE_PYTHON") or (sys.executable if importlib.util.find_spec("freqtrade") else None)
+# What an exchange would say of its one pair.
+DRIVER = """
+import sys
+from unittest import mock
+from freqtrade.exchange.exchange import Exchange
+limits = {"amount": {"min": 1e-8, "max": None}, "price": {"min": None, "max": None}, "cost": {"min": 1e-4, "max": None}}
+market = {"id": "ETHUSDT", "symbol": "ETH/USDT", "base": "ETH", "quote": "USDT", "active": True, "spot": True,
+          "margin": False, "swap": False, "future": False, "type": "spot", "contractSize": None, "taker": 0.001,
+          "maker": 0.001, "precision": {"price": 8, "amount": 8}, "limits": limits, "info": {}}
+def reload(self, *_, **__):
+    self._markets = {"ETH/USDT": market}
+places = mock.PropertyMock(return_value=2)
+for name, stand_in in (("reload_markets", reload), ("validate_timeframes", lambda *_, **__: None),
+                       ("get_fee", lambda *_, **__: 0.001), ("precisionMode", places),
+                       ("precision_mode_price", places), ("additional_exchange_init", lambda *_, **__: None)):
+    mock.patch.object(Exchange, name, stand_in).start()
+from freqtrade.main import main
+main(sys.argv[1:])
+"""
+N_HOURS = 1500
+
+
+def write_market() -> None:
+    """Write candles, events of them, and a configuration for a dry run."""
+    rng = np.random.default_rng(0)
+    dates = pd.date_range("2024-01-01", periods=N_HOURS, freq="1h", tz="UTC")
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 2e-3, N_HOURS)))
+    open_ = np.append(close[:1], close[:-1])
+    high, low = np.maximum(open_, close) * 1.0005, np.minimum(open_, close) * 0.9995
+    candles = {"date": dates, "open": open_, "high": high, "low": low, "close": close, "volume": 100.0}
+    Path("user/data/binance").mkdir(parents=True)
+    pd.DataFrame(candles).to_feather("user/data/binance/ETH_USDT-1h.feather")
+    with Path("live.jsonl").open("w") as file:
+        for start in range(40, N_HOURS - 60, 45):
+            end = start + int(rng.integers(2, 9))
+            bars = {"start_ts": start, "end_ts": end, "known_ts": end + int(rng.integers(2, 12))}
+            event = {name: f"{dates[bar]:%Y-%m-%dT%H:%M:%S.%fZ}" for name, bar in bars.items()}
+            event |= {"symbol": "ETH/USDT", "predicted_label": "rising", "event_prob": 0.8}
+            file.write(f"{json.dumps(event)}\n")
+    prices = {"price_side": "other", "use_order_book": False}
+    exchange = {"name": "binance", "key": "", "secret": "", "pair_whitelist": ["ETH/USDT"], "pair_blacklist": []}
+    money = {"stake_currency": "USDT", "stake_amount": 100, "dry_run_wallet": 10000, "max_open_trades": 1}
+    config = {
+        "exchange": exchange,
+        "pairlists": [{"method": "StaticPairList"}],
+        "dry_run": True,
+        "trading_mode": "spot",
+    }
+    config |= money | {"margin_mode": "", "entry_pricing": prices, "exit_pricing": prices}
+    Path("config.json").write_text(json.dumps(config))
+
+
+def analysed(text: str) -> str:
+    """Return what freqtrade's lookahead analysis says of a strategy."""
+    Path("user/strategies").mkdir(exist_ok=True)
+    Path("user/strategies/strategy.py").write_text(text)
+    assert PYTHON is not None
+    command = [PYTHON, "-c", DRIVER, "lookahead-analysis", "-c", "config.json", "--userdir", "user"]
+    command += ["--strategy", "MoolaEvents", "--timerange", "20240101-20240301"]
+    command += ["--minimum-trade-amount", "3", "--targeted-trade-amount", "5"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PYTHON is None, reason="needs freqtrade, in an environment of its own: see above")
+def test_the_lookahead_analysis_of_freqtrade_finds_no_bias_and_finds_one_that_is_there():
+    text = strategy_file()
+    write_market()
+    said = analysed(text)
+    assert "MoolaEvents: no bias detected" in said, said[-3000:]
+    biased = text.replace(
+        "upward[told] = rise &",
+        'rise = (dataframe["close"].shift(-1) > dataframe["close"]).to_numpy()[told]\n        upward[told] = rise &',
+    )
+    assert biased != text
+    said = analysed(biased)
+    assert "bias detected!" in said, said[-3000:]
