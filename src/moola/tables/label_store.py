@@ -340,7 +340,7 @@ class LabelStore:
     def span_bars(self) -> dict[str, list[bytes]]:
         """Return the bars under the spans of all charts by symbol, for spans of which they are known."""
         found: dict[str, list[bytes]] = {}
-        with self._lock, told(self.path):
+        with self._lock, database_errors(self.path):
             once = dict(self._execute("SELECT sha256, content FROM bars").fetchall())
             for chart in self._newest_charts():
                 found.setdefault(chart.symbol, []).extend(once[one.bars] for one in chart.spans if one.bars in once)
