@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,36 +35,38 @@ def windows():
 
 def test_the_target_ends_the_asking(windows):
     pool, test = windows
-    n, curve = labels_needed.labels_needed(pool, test, 0.1, "mixed", 3, 8, n_first=12)
-    assert n == curve[-1][0]
-    assert curve[-1][1] <= 0.1
-    assert all(score > 0.1 for _, score in curve[:-1])
-    never, whole = labels_needed.labels_needed(pool, test, -1.0, "random", 3, 24, n_first=12)
+    target = labels_needed.Score(0, 0.1, 0.9)
+    n, curve = labels_needed.labels_needed(pool, test, target, "mixed", 3, 8, n_first=12)
+    reached = [labels_needed.reached_at(curve, name, target) for name in ("brier", "ap")]
+    assert n == curve[-1].n_labels == max(reached)
+    made_up = [labels_needed.Score(*one) for one in ((10, 0.2, 0.8), (20, 0.1, 0.85), (30, 0.12, 0.9))]
+    assert [labels_needed.reached_at(made_up, name, target) for name in ("brier", "ap")] == [20, 30]
+    assert labels_needed.reached_at(made_up[:2], "ap", target) is None
+    never, whole = labels_needed.labels_needed(pool, test, labels_needed.Score(0, -1.0, 0.9), "random", 3, 24, 12)
     assert never is None
-    assert [labels for labels, _ in whole] == [12, 36, 60]
+    assert [one.n_labels for one in whole] == [12, 36, 60]
 
 
 @pytest.mark.parametrize(("asking", "n_random"), [("random", 10), ("mixed", 5), ("unsure", 0)])
-def test_half_is_asked_where_the_heads_are_least_sure(windows, monkeypatch, asking, n_random):
+def test_half_is_asked_where_the_heads_are_least_sure(windows, asking, n_random):
     pool, _ = windows
     known = np.arange(20)
     sure = np.linspace(0.5, 1.0, 60)
 
-    def given(_pool, _rows, _other, asked):
+    def given(_other, asked):
         return np.stack([sure[asked], 1 - sure[asked]], axis=1)
 
-    monkeypatch.setattr(labels_needed, "probabilities", given)
-    found = labels_needed.ask(pool, known, 10, asking, 5)
+    found = labels_needed.ask(given, pool, known, 10, asking, 5)
     assert len(set(found.tolist()) | set(known.tolist())) == 30
     rest = np.setdiff1d(np.arange(60), [*known, *found[:n_random]])
     assert found[n_random:].tolist() == rest[: 10 - n_random].tolist()
 
 
-def test_scores_are_those_of_a_loop(windows, monkeypatch):
-    pool, test = windows
+def test_scores_are_those_of_a_loop(windows):
+    _, test = windows
     share = np.random.default_rng(0).random(40)
-    monkeypatch.setattr(labels_needed, "probabilities", lambda *_: np.stack([share, 1 - share], axis=1))
     slow = np.mean(
         [((p - (c == 0)) ** 2 + (1 - p - (c == 1)) ** 2) / 2 for p, c in zip(share, test.class_index, strict=True)]
     )
-    assert labels_needed.brier(pool, np.arange(9), replace(test)) == pytest.approx(slow)
+    read = labels_needed.score(lambda *_: np.stack([share, 1 - share], axis=1), test, 9)
+    assert read.brier == pytest.approx(slow)

@@ -161,3 +161,21 @@ WRONG = {
 @pytest.mark.parametrize(("line", "says"), WRONG.items())
 def test_options_that_do_not_go_together_are_wrong_usage(bars, moola, line, says):
     moola(*line.split()).ends(2, says)
+
+
+def test_spans_that_a_model_proposed_are_left_out_where_asked(bars, moola):
+    words = ("eval", "--events", "events.parquet", *ON_BARS, "--stretches", "stretches.csv", "--json")
+    refused = moola(*words, "--without-proposals")
+    assert refused.code == 3
+    assert "has no column 'source' of marked, accepted, corrected" in refused.err
+    frame = pl.read_csv("spans.csv")
+    sources = ["accepted", "corrected", "marked", "marked"] * (len(frame) // 4)
+    frame.with_columns(pl.Series("source", sources)).write_csv("spans.csv")
+    whole = json.loads(moola(*words).out)
+    result = json.loads(moola(*words, "--without-proposals").out)
+    assert (result["n_spans"], result["n_proposals_left_out"]) == (len(frame) // 2, len(frame) // 2)
+    # An event that found a span that is left out is no false alarm either.
+    n_false, n_false_left = (
+        one["figures"]["alarms_per_1000"]["value"] * one["n_bars"] / 1000 for one in (whole, result)
+    )
+    assert n_false_left == pytest.approx(n_false)

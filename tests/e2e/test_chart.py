@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from datetime import UTC, datetime
 from urllib.request import Request, urlopen
 
 import polars as pl
 import pytest
 
+from moola.label.chart_state import BarSpan, Change
 from moola.tables.bar_table import write_bars
 from moola.tables.label_store import LabelStore
 from tests.e2e.hands import press
@@ -43,13 +43,23 @@ def saved(page_state) -> list[tuple[int, int, str, str]]:
     return [(one["start"], one["end"], one["label"], one["source"]) for one in told["spans"]]
 
 
+def appears(page, selector: str, timeout_ms: int) -> bool:
+    """Tell whether something is on the page before the time is over."""
+    from playwright.sync_api import TimeoutError as TooLate
+
+    try:
+        page.wait_for_selector(selector, timeout=timeout_ms)
+    except TooLate:
+        return False
+    return True
+
+
 def x_of(page, bar: int) -> tuple[float, float]:
     """Move the mouse over the chart until the readout names a bar, however late the page draws."""
     for _ in range(20):
         x, y = x_of_static(page, bar)
         page.mouse.move(x, y)
-        with suppress(TimeoutError):
-            page.wait_for_selector(f"#readout:has-text('Bar {bar},')", timeout=500)
+        if appears(page, f"#readout:has-text('Bar {bar},')", 500):
             return x, y
     raise AssertionError(f"no place on the chart is bar {bar}: {page.inner_text('#readout')}")
 
@@ -186,6 +196,70 @@ def test_a_killed_server_loses_no_span_that_was_answered(tmp_path, command):
     with LabelStore(tmp_path / "labels.db") as store:
         (chart,) = store.charts()
     assert (chart.revision, len(chart.spans)) == (5, 5)
+
+
+def test_spans_like_one_are_answered_from_a_contact_sheet(page_of, serve_chart):
+    bars, moves = planted_bars(12)
+    served = serve_chart(bars)
+    start, end, label = moves[5]
+    served.page_state.chart.change("EURUSD", "anna", 0, Change(add=(BarSpan(start, end, label),)))
+    page = page_of(served, width=390, height=844, path=CHART)
+    assert page.is_visible("#annotator")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    press(page, "End", "[", "f")
+    page.wait_for_selector("#cards button[aria-label]", timeout=120_000)
+    shown_before = page.locator("#cards button:not([hidden])").count()
+    other = "2" if label == "consolidation" else "1"
+    for keys in ((".", "y"), (other,), ("r",)):
+        press(page, *keys)
+        settled(page)
+    rows, told = saved(served.page_state), served.page_state.chart.labels("EURUSD", "anna")
+    assert sorted(row[3] for row in rows) == ["", "accepted", "corrected"]
+    assert [row[2] == label for row in sorted(rows, key=lambda row: row[3])] == [True, True, False]
+    assert len(told["rejected"]) == 1
+    assert page.locator("#cards button:not([hidden])").count() <= shown_before - 3
+    press(page, "Escape")
+    assert page.locator("#alike").is_hidden()
+
+
+@pytest.mark.slow
+def test_from_raw_bars_to_a_scan_with_proposals_answered(tmp_path, page_of, serve_chart, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bars, moves = planted_bars(60)
+    served = serve_chart(bars)
+    page = page_of(served, path=CHART)
+    for start, end, label in moves[:20]:
+        mark_by_keys(page, start, end, "1" if label == "consolidation" else "2")
+    settled(page)
+    assert [row[:3] for row in saved(served.page_state)] == moves[:20]
+    wanted = {"accepted": 10, "corrected": 5, "rejected": 5}
+    # Twice over all moves, for a proposal can be late.
+    for bar in [*range(2000, 6300, 105)] * 2:
+        if not any(wanted.values()):
+            break
+        press(page, "Escape", "j")
+        page.keyboard.type(f"{datetime.fromtimestamp(FIRST_S + 3600 * bar, UTC):%Y-%m-%d %H:%M}")
+        press(page, "Enter", ".")
+        if appears(page, "#proposed:not([hidden])", 20_000):
+            what = next(name for name, n in wanted.items() if n)
+            press(page, *{"accepted": "y", "corrected": "y ArrowLeft", "rejected": "r"}[what].split())
+            settled(page)
+            wanted[what] -= 1
+    rows, told = saved(served.page_state), served.page_state.chart.labels("EURUSD", "anna")
+    sources = [row[3] for row in rows]
+    assert (sources.count("accepted"), sources.count("corrected"), len(told["rejected"])) == (10, 5, 5)
+    # Nothing that was marked by hand has moved.
+    assert [row[:3] for row in rows if not row[3]] == moves[:20]
+    page.click("[data-export=spans]")
+    page.wait_for_selector("#status:has-text('Written')", timeout=120_000)
+    table = pl.read_csv(tmp_path / "page/spans.csv")
+    assert sorted(table["source"].to_list()) == ["accepted"] * 10 + ["corrected"] * 5 + ["marked"] * 20
+    page.click("#train")
+    page.wait_for_selector("#lines:has-text('$ moola windows')", timeout=300_000)
+    while served.page_state.files.status()["is_busy"]:
+        page.wait_for_timeout(500)
+    assert served.page_state.files.status()["is_well"], page.inner_text("#lines")
+    assert (tmp_path / "page/events.parquet").exists()
 
 
 @pytest.fixture

@@ -268,3 +268,36 @@ def test_spans_like_one_are_found_beside_it_or_the_reason_is_given(tmp_path):
         found = page_state.learner.like("EURUSD", start, end, "flag")["proposals"]
     best = max(found, key=lambda one: one["prob"])
     assert any(best["start"] <= last and best["end"] >= first for first, last, _ in moves if first != start)
+
+
+@pytest.mark.slow
+def test_planted_wrong_labels_are_asked_about_first(tmp_path):
+    bars, moves = planted_bars(100)
+    wrong = {moves[row][:2] for row in range(3, 100, 10)}
+    other = {"consolidation": "retracement", "retracement": "consolidation"}
+    spans = tuple(BarSpan(one, last, other[label] if (one, last) in wrong else label) for one, last, label in moves)
+    page_state = made_page_state(tmp_path, bars, stride=105, learns=True)
+    with page_state.store:
+        page_state.chart.change("EURUSD", "anna", 0, Change(add=spans))
+        ask(page_state)
+        page_state.learner.wait()
+        asked = {tuple(page_state.learner.next("EURUSD", "anna", "errors", 0)["span"]) for _ in range(15)}
+    assert len(asked) == 15
+    assert len(asked & wrong) >= 8, sorted(wrong - asked)
+
+
+@pytest.mark.slow
+def test_without_a_stretch_pieces_are_ranked_against_bars_that_nobody_marked(tmp_path):
+    bars, moves = planted_bars(60)
+    page_state = made_page_state(tmp_path, bars, stride=105, learns=True)
+    with page_state.store:
+        for revision in range(10):
+            add = tuple(BarSpan(start, end, "move") for start, end, _ in moves[5 * revision : 5 * revision + 5])
+            page_state.chart.change("EURUSD", "anna", revision, Change(add=add))
+        for _ in range(3):
+            told = page_state.learner.status("EURUSD", "anna", 5000, -1)
+            page_state.learner.wait()
+    assert "against bars that nobody marked" in told["says"]
+    assert "cannot be known" in told["says"]
+    found = [one for one in told["proposals"] if one["start"] >= 50 * 105]
+    assert any(one["start"] <= end and one["end"] >= start for one in found for start, end, _ in moves[50:])

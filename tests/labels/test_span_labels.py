@@ -113,7 +113,7 @@ def test_every_span_survives_both_ways(pieces, as_):
             with LabelStore(Path(folder, name)) as store:
                 stores.append([replace(chart, saved_us=0) for chart in store.charts()])
         assert stores[0] == stores[1]
-        assert sorted(back.read_text().splitlines()[1:]) == sorted(rows.splitlines())
+        assert sorted(back.read_text().splitlines()[1:]) == sorted(f"{row},marked" for row in rows.splitlines())
 
 
 def _line(spans, folder) -> str:
@@ -219,3 +219,35 @@ def test_a_store_of_version_2_is_brought_up_and_kept(tmp_path, caplog):
     assert (tmp_path / "l.db.version-2").exists()
     with LabelStore(path) as store:
         assert len(store.charts()) == 1
+
+
+def test_who_proposed_a_span_is_written_and_read_again(here):
+    first, last = BARS.start_us[[10, 20]].tolist()
+    spans = tuple(
+        ChartSpan(first + k * 10**9 * 3600, last + k * 10**9 * 3600, "bull", "", source)
+        for k, source in enumerate(("", "accepted", "corrected"))
+    )
+    with LabelStore(Path("l.db")) as store:
+        store.save_charts([ChartLabels(BARS.symbols[0], "ana", spans)])
+    _, path = given_back()
+    assert [row.rsplit(",", 1)[1] for row in path.read_text().splitlines()] == [
+        "source",
+        "marked",
+        "accepted",
+        "corrected",
+    ]
+    Path("l.db").rename("first.db")
+    taken(path.read_text(), annotator=None)
+    assert [one.source for one in charts()[0].spans] == ["", "accepted", "corrected"]
+
+
+def test_spans_stay_with_the_bars_that_they_were_marked_on(here, caplog):
+    taken(table(forty()))
+    write_bars(Path("bars.parquet"), replace(BARS, ohlc=BARS.ohlc * 1.01))
+    with pytest.raises(InvalidData, match="bars have other prices"):
+        taken(table(forty()))
+    ohlc = BARS.ohlc.copy()
+    ohlc[352:357] *= 1.01
+    write_bars(Path("bars.parquet"), replace(BARS, ohlc=ohlc))
+    taken(table(forty()))
+    assert "1 labelled windows or spans are on bars that were corrected since" in caplog.text

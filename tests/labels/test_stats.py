@@ -144,7 +144,7 @@ def test_a_corrected_bar_is_said_with_its_count(store, caplog):
     corrected = BARS.ohlc.copy()
     corrected[[3, 4, 150]] *= 1.001
     ask(store, ohlc=corrected)
-    assert "1 labelled windows are on bars that were corrected since: 2 bars" in caplog.text
+    assert "1 labelled windows or spans are on bars that were corrected since: 2 bars" in caplog.text
 
 
 def test_other_prices_and_other_lengths_are_refused(store):

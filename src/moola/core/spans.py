@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 from moola.core.bars import Bars, bar_interval_us
 from moola.core.windows import WINDOW_BARS, inner_zone
 
+# Where a span came from: a person alone, or a model's proposal that a person took as it was or changed.
+MARKED, ACCEPTED, CORRECTED = "marked", "accepted", "corrected"
 # The class of windows in which nothing is.
 BACKGROUND = "background"
 
@@ -57,6 +59,9 @@ class Spans:
         Where each span stands in its file, from 0 (or its line, from 1, where `is_line`).
     is_line
         Whether `place` counts the lines of a text.
+    source
+        `marked` by a person alone, or what a model proposed and a person `accepted` or `corrected`; the empty string
+        where that is not known. None where nothing says it.
     """
 
     start_us: Int[np.ndarray, " spans"]
@@ -67,6 +72,7 @@ class Spans:
     note: np.ndarray
     place: Int[np.ndarray, " spans"]
     is_line: bool = False
+    source: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.start_us)
@@ -92,6 +98,7 @@ class Spans:
             self.note[rows],
             self.place[rows],
             self.is_line,
+            None if self.source is None else self.source[rows],
         )
 
     def on_bars(self, bars: Bars, placed: PlacedSpans) -> Spans:

@@ -2,7 +2,8 @@
 
 Spans are read in windows of the encoder, each in one window at a place that is drawn once. What was looked at and is in
 no span, and what was rejected, gives background windows. With spans enough on annotated stretches presence is learned
-(`fit.presence`); before that, windows that slide over the bars give events (`core.event_merging`).
+(`fit.presence`), and with enough and no stretch at all from marked pieces against bars that nobody marked; before that,
+windows that slide over the bars tell where they point (`core.event_merging`).
 Encoded windows are kept (`linear_heads_fit.encoded`): a fit after one more label encodes one more window.
 """
 
@@ -28,7 +29,7 @@ from moola.evaluation.label_quality import by_suspicion
 from moola.evaluation.pointer_metrics import HIT_BARS
 from moola.fit.linear_heads_fit import encoded
 from moola.fit.predicting import BarVectors, decode
-from moola.fit.presence import LEAST_SPANS, MAX_OVERLAP, fit_presence
+from moola.fit.presence import LEAST_SPANS, MAX_OVERLAP, UNLABELLED_SPANS, fit_presence
 from moola.fit.presence_stages import Marked
 from moola.models.heads import LinearHeads
 from moola.models.model_files import EncoderFile, ModelFile
@@ -82,7 +83,7 @@ class Proposals:
     says
         One sentence for the person: what was learned from what, or what is missing.
     suspicion
-        Numbers of the person's spans, the likeliest wrong class first.
+        First bar, last bar and class of the person's spans, the likeliest wrong class first.
     far_bar
         Bars of which windows are most different from those of labels, the most different first.
     """
@@ -92,7 +93,7 @@ class Proposals:
     prob: Float[np.ndarray, " proposals"]
     threshold: float
     says: str
-    suspicion: list[int] = field(default_factory=list)
+    suspicion: list[tuple[int, int, str]] = field(default_factory=list)
     far_bar: list[int] = field(default_factory=list)
 
     @classmethod
@@ -208,8 +209,9 @@ def _background(marks: PersonMarks, is_whole: np.ndarray, zone: tuple[int, int],
     return sorted({*around, *drawn.tolist()})
 
 
-# A person waits for it: fewer penalties and blocks than `train` tries.
-QUICK = LinearPlan(pointer_penalties=(0.03, 0.15), class_penalties=(0.1, 1.0), n_blocks=3)
+# A person waits for it: fewer penalties and blocks than `train` tries, and an end where the loss is .0001 above its
+# minimum. More penalties of pointers, and the exact end, gave the same average precision and Brier score (docs/log.md).
+QUICK = LinearPlan(pointer_penalties=(0.15,), class_penalties=(0.1, 1.0), n_blocks=3, tolerance=1e-3)
 
 
 def fit_heads(
@@ -254,24 +256,29 @@ def propose(
     classes = sorted(set(marks.label))
     reader = WindowEncoder(file, classes, device)
     learned = learned_windows(marks, reader, seed)
-    if len(learned.class_names) < 2:
-        return Proposals.none(
-            "With one class alone background is not known: press L where you have looked at all bars shown."
-        )
-    heads, fit, temperature = fit_heads(learned.windows, len(learned.class_names), QUICK)
     near = slice(max(around - REACH, 0) // STRIDE * STRIDE, min(around + REACH, len(marks.bars)))
-    if model is not None and model.class_names == classes:
-        found = _by_presence(marks, reader, model, near)
-    else:
-        found = _by_windows(marks, reader, learned, heads, temperature, near)
-    wrong = _suspicion(learned, fit, temperature)
-    return replace(found, suspicion=wrong, far_bar=_far_bars(marks, reader, learned, near))
+    by_presence = model is not None and model.class_names == classes
+    found = _by_presence(marks, reader, model, near) if model is not None and by_presence else None
+    if len(learned.class_names) >= 2:
+        heads, fit, temperature = fit_heads(learned.windows, len(learned.class_names), QUICK)
+        found = _by_windows(marks, reader, learned, heads, temperature, near) if found is None else found
+        found = replace(found, suspicion=_suspicion(marks, learned, fit, temperature))
+    if found is None:
+        return Proposals.none(
+            "With one class alone nothing says where nothing is: press L where you have looked at all bars shown, or "
+            f"mark {UNLABELLED_SPANS} spans."
+        )
+    return replace(found, far_bar=_far_bars(marks, reader, learned, near))
 
 
 def may_learn_presence(marks: PersonMarks) -> bool:
-    """Return whether every class has spans enough on bars that were looked at."""
+    """Return whether every class has spans enough on bars that were looked at, or more and no stretch."""
     classes = sorted(set(marks.label))
-    return bool(classes) and min(_n_in_seen(marks, classes).values()) >= LEAST_SPANS
+    if not classes:
+        return False
+    if not len(marks.stretches):
+        return min(map(marks.label.count, classes)) >= UNLABELLED_SPANS
+    return min(_n_in_seen(marks, classes).values()) >= LEAST_SPANS
 
 
 def _n_in_seen(marks: PersonMarks, classes: list[str]) -> dict[str, int]:
@@ -323,16 +330,22 @@ def _by_windows(
 def learn_presence(marks: PersonMarks, file: EncoderFile, around: int, seed: int, device: torch.device) -> ModelFile:
     """Learn presence from what was looked at, the bars nearest to `around` first up to a limit.
 
+    Where no stretch was looked at, all bars from the first span to the last are unlabelled (`fit.presence`).
+
     Raises
     ------
     InvalidData
-        A class has too few spans on bars that were looked at (`may_learn_presence`).
+        A class has too few spans on these bars (`may_learn_presence`).
     """
-    classes = sorted(set(marks.label))
+    classes, annotated = sorted(set(marks.label)), len(marks.stretches) > 0
     reader, looked = WindowEncoder(file, classes, device), marks.looked_at
+    if not annotated:
+        bar = np.arange(len(looked))
+        between = (bar >= marks.span[:, 0].min()) & (bar <= marks.span[:, 1].max())
+        looked = between & (np.abs(bar - around) <= MOST_BARS // 2)
     charts, read = [], []
     for piece in _pieces(looked, around, reader.window_bars):
-        chart = _marked(marks, classes, looked, piece)
+        chart = replace(_marked(marks, classes, looked, piece), annotated=annotated)
         if len(chart.bar):
             charts.append(chart)
             read.append(_read(marks, reader, piece))
@@ -360,7 +373,13 @@ def _by_presence(marks: PersonMarks, reader: WindowEncoder, model: ModelFile, ne
     assert presence is not None
     bar, prob = read_chart(presence, _read(marks, reader, near), len(classes), 0, near.stop - near.start)
     n = sum(presence.record["n_spans"].values())
-    says = f"Learned from {n} spans on bars that were looked at (held out: F1 {presence.record['held_out_f1']:.2f})."
+    says = (
+        f"Ranked by {n} spans against bars that nobody marked: figures say how high a piece ranks among marked ones, "
+        "and are no probabilities. How many are wrong, and how many were missed, cannot be known: press L where you "
+        "have looked at all bars shown."
+        if presence.is_rank
+        else f"Learned from {n} spans on bars that were looked at (held out: F1 {presence.record['held_out_f1']:.2f})."
+    )
     none, best = np.zeros(len(bar), dtype=np.int64), prob.max(axis=1, initial=0.0)
     bar = bar + near.start
     events = MergedEvents(bar, np.zeros((len(bar), 2)), best, prob, bar, bar, none, none, none > 0, none)
@@ -422,13 +441,16 @@ def _kept(
 # What to look at next, besides proposals.
 
 
-def _suspicion(learned: LearnedWindows, fit: LinearFit, temperature: float) -> list[int]:
+def _suspicion(
+    marks: PersonMarks, learned: LearnedWindows, fit: LinearFit, temperature: float
+) -> list[tuple[int, int, str]]:
     """Order spans by how likely their class is wrong, by fits that did not see their block of time."""
     rows = np.flatnonzero((learned.span >= 0) & fit.judged)
     if not len(rows):
         return []
     prob = calibrated(fit.out_of_fold_logits[rows], temperature)
-    return learned.span[rows[by_suspicion(learned.windows.class_index[rows], prob)]].tolist()
+    order = learned.span[rows[by_suspicion(learned.windows.class_index[rows], prob)]].tolist()
+    return [(*marks.span[row].tolist(), marks.label[row]) for row in order]
 
 
 def _far_bars(

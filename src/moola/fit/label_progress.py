@@ -13,7 +13,15 @@ from moola.errors import InvalidData
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.class_metrics import average_precision
 from moola.evaluation.comparisons import block_weights, percentile_interval
-from moola.fit.label_learning import LearnedWindows, PersonMarks, WindowEncoder, fit_heads, learned_windows, read_heads
+from moola.fit.label_learning import (
+    QUICK,
+    LearnedWindows,
+    PersonMarks,
+    WindowEncoder,
+    fit_heads,
+    learned_windows,
+    read_heads,
+)
 from moola.models.model_files import EncoderFile
 
 # Parts of time; the first one is learned from only. Spans before anything is said, and resamples of each figure.
@@ -83,7 +91,7 @@ def _step(learned: LearnedWindows, part: int, seed: int) -> Step | None:
     before = np.flatnonzero(times.end_us < times.start_us[judged].min())
     n_classes = len(learned.class_names)
     try:
-        heads, _, temperature = fit_heads(learned.take(before), n_classes)
+        heads, _, temperature = fit_heads(learned.take(before), n_classes, QUICK)
     except InvalidData:
         return None
     chosen = learned.take(judged)

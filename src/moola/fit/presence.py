@@ -60,6 +60,8 @@ from moola.models.presence_part import (
 STRIDE = 5
 MAX_OVERLAP = 0.1
 LEAST_SPANS = 10
+# Of each class, where the page learns it without any annotated stretch.
+UNLABELLED_SPANS = 2 * LEAST_SPANS
 OFFSET_STEPS = 50
 # Of live presence: bars after a bar on which what is read of it depends, and thresholds that are tried.
 AHEAD = 4

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from moola.core.bars import Bars, bar_interval_us
 from moola.errors import LabelConflict, WrongUsage
+from moola.labels.label_positions import on_bars
 from moola.tables.label_store import ChartLabels, ChartSpan, LabelStore
 
 # Points that one request may ask for, and bars that one point may stand for.
@@ -244,8 +245,12 @@ class ChartState:
             rejected=_ordered((*kept, *rejected)),
             stretches=tuple(sorted({*seen, *_pieces(times, change.see)})),
         )
-        saved = self.store.save_charts([new])[0]
+        saved = self.store.save_charts(*self._tied(new))[0]
         return self._span_row(saved)
+
+    def _tied(self, chart: ChartLabels) -> tuple[list[ChartLabels], dict[str, bytes]]:
+        tied, known = on_bars(chart, self.bars.of(chart.symbol))
+        return [tied], known
 
     def rename(self, annotator: str, old: str, new: str) -> int:
         """Give all of an annotator's spans of a class another one, on every chart in one save; returns how many."""

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from moola.core.expansions import PRIOR_BARS
 from moola.label.chart_state import BarSpan, Change
 from moola.label.page_fields import REFUSALS, Annotator, ClassName
 from moola.label.page_state import PageState
@@ -88,7 +89,8 @@ def make_chart_router(page_state: PageState) -> APIRouter:
     async def chart() -> dict[str, Any]:
         classes = list(dict.fromkeys([*page_state.classes, *page_state.chart.classes()]))
         has_volume = page_state.volume is not None
-        return {"symbols": page_state.chart.bars.symbols(), "classes": classes, "has_volume": has_volume}
+        symbols = page_state.chart.bars.symbols()
+        return {"symbols": symbols, "classes": classes, "has_volume": has_volume, "prior_bars": PRIOR_BARS}
 
     @router.get("/bars")
     def bars(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.errors import WrongUsage
-from moola.fit.presence import LEAST_SPANS
+from moola.fit.presence import LEAST_SPANS, UNLABELLED_SPANS
 from moola.tables.label_store import LabelStore
 
 FOLDER = "page"
@@ -75,7 +75,9 @@ class PageFiles:
             str(self.folder / NAMES["spans"]),
             str(self.folder / "events.parquet"),
         )
-        presence = ["--bars", bars, "--spans", spans, "--stretches", str(self.folder / "stretches.csv")]
+        presence = ["--bars", bars, "--spans", spans]
+        # Without any stretch, spans are told from bars that nobody marked; the command says what that cannot know.
+        presence += ["--stretches", str(self.folder / "stretches.csv")] if self._n_stretches(annotator) else []
         learning = ["--pretrained-encoder", "base", "--freeze-encoder", "true", "--save-run", "true"]
         learning += presence if self._has_presence(annotator) else []
         orders = [
@@ -106,12 +108,15 @@ class PageFiles:
             return sum(len(chart.stretches) for chart in store.charts() if chart.annotator == annotator)
 
     def _has_presence(self, annotator: str) -> bool:
-        """Return whether stretches hold spans enough of every class, whole."""
+        """Return whether stretches hold spans enough of every class, whole, or more and no stretch."""
         with LabelStore(self.store, must_exist=True) as store:
             charts = [chart for chart in store.charts() if chart.annotator == annotator]
+        is_seen = any(chart.stretches for chart in charts)
         n_inside: dict[str, int] = {}
         for chart in charts:
             for span in chart.spans:
-                inside = any(first <= span.start_us and span.end_us <= last for first, last in chart.stretches)
+                inside = not is_seen or any(
+                    first <= span.start_us and span.end_us <= last for first, last in chart.stretches
+                )
                 n_inside[span.label] = n_inside.get(span.label, 0) + inside
-        return bool(n_inside) and min(n_inside.values()) >= LEAST_SPANS
+        return bool(n_inside) and min(n_inside.values()) >= (LEAST_SPANS if is_seen else UNLABELLED_SPANS)

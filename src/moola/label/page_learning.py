@@ -49,6 +49,7 @@ class Learned:
     model_revision: int = -1
     problem: str = ""
     n_asked: int = 0
+    doubted: set[tuple[int, int, str]] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -214,7 +215,7 @@ class Learner:
         if queue == "annotators":
             return self._differing(symbol, annotator, after)
         if queue == "errors":
-            return self._doubted(marks, found, known.n_asked)
+            return self._doubted(marks, found, known)
         pieces = np.concatenate([marks.stretches, marks.span, marks.rejected])
         taken = bars_covered(len(marks.bars), pieces[:, 0], pieces[:, 1])
         return self._unmarked(taken, found, queue, f"{annotator} {known.n_asked}")
@@ -234,15 +235,17 @@ class Learner:
             return _by_probability(found, taken, queue)
         return _place(None, "Nothing of this kind yet: it comes with more labels.")
 
-    def _doubted(self, marks: PersonMarks, found: Proposals | None, n_asked: int) -> dict[str, Any]:
-        order = [] if found is None else [row for row in found.suspicion if row < len(marks.span)]
+    def _doubted(self, marks: PersonMarks, found: Proposals | None, known: Learned) -> dict[str, Any]:
+        """Return the span whose class is likeliest wrong of those that were not asked for yet, each once."""
+        held = set(zip(*marks.span.T.tolist(), marks.label, strict=True))
+        order = [] if found is None else [one for one in found.suspicion if one in held]
         if not order:
             return _place(None, "No span can be doubted yet: it comes with more labels of two classes.")
-        row = order[n_asked % min(len(order), 20)]
-        start, end = marks.span[row].tolist()
-        return _place(
-            (start + end) // 2, f"Is this {marks.label[row]}? Others of its kind look different.", (start, end)
-        )
+        if not set(order) - known.doubted:
+            known.doubted.clear()
+        start, end, label = next(one for one in order if one not in known.doubted)
+        known.doubted.add((start, end, label))
+        return _place((start + end) // 2, f"Is this {label}? Others of its kind look different.", (start, end))
 
     def _differing(self, symbol: str, annotator: str, after: int) -> dict[str, Any]:
         rows = [one for one in self.page_state.all() if one["symbol"] == symbol and one["start"] is not None]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from moola.core.bars import Bars, bar_interval_us, utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.tables.bar_table import read_bars
-from moola.tables.label_store import LabelStore, WindowLabel
+from moola.tables.label_store import ChartLabels, LabelStore, WindowLabel
 
 # Other tools keep prices in 32 bits, which is some 1e-7 of the price; another bar differs by far more.
 PRICE_TOLERANCE = 1e-6
@@ -47,6 +48,33 @@ def content_bars(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Return times and prices of bars that the label store keeps."""
     n_bars = len(content) // 40
     return np.frombuffer(content[: 8 * n_bars], "<i8"), np.frombuffer(content[8 * n_bars :], "<f8").reshape(-1, 4)
+
+
+# Of a longer span its first bars stand for all: each save keeps what is under it.
+MOST_SPAN_BARS = 500
+
+
+def on_bars(chart: ChartLabels, bars: Bars) -> tuple[ChartLabels, dict[str, bytes]]:
+    """Tie the spans of a chart that lie on bars to these, where nothing tied them before.
+
+    Returns
+    -------
+    tuple
+        The chart, and the bars by the SHA-256 that its spans now have.
+    """
+    rows = np.flatnonzero(bars.symbol == chart.symbol)
+    times, known, spans = bars.start_us[rows], {}, []
+    for span in chart.spans:
+        first, last = np.searchsorted(times, [span.start_us, span.end_us]).tolist()
+        if not span.bars and last < len(times) and times[first] == span.start_us and times[last] == span.end_us:
+            under = rows[first : min(last + 1, first + MOST_SPAN_BARS)]
+            content = bars_content(bars.start_us[under], bars.ohlc[under])
+            sha256 = hashlib.sha256(content).hexdigest()
+            known[sha256] = content
+            spans.append(replace(span, bars=sha256))
+        else:
+            spans.append(span)
+    return replace(chart, spans=tuple(spans)), known
 
 
 @dataclass(frozen=True)
@@ -217,18 +245,21 @@ def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, adds: Co
     InvalidData
         The bars have another length, most of their prices differ, or nothing shows that they are the same.
     """
-    labels = store.all()
     known, lengths = store.bars(), store.instruments()
-    by_symbol: dict[str, list[WindowLabel]] = defaultdict(list)
-    for label in labels:
+    by_symbol: dict[str, list[bytes]] = defaultdict(list)
+    for label in store.all():
         if places.known_symbol(label.symbol) is not None:
-            by_symbol[label.symbol].append(label)
+            under = known.get((label.window_id, label.annotator))
+            by_symbol[label.symbol] += [] if under is None else [under]
+    for symbol, contents in store.span_bars().items():
+        if places.known_symbol(symbol) is not None:
+            by_symbol[symbol] += contents
     own = set(places.bars.symbols)
     # With nothing to add and no label under the bars' own symbol, the labels that are there are meant.
     separable = bool(adds) or any(symbol in own for symbol in by_symbol)
     corrected: list[_Compared] = []
     for symbol, found in by_symbol.items():
-        compared = _compare(symbol, found, known, places)
+        compared = _compare(symbol, found, places)
         others = 2 * compared.n_differ > compared.n_found
         if others and separable and symbol not in own and symbol not in adds:
             places.keep_apart(symbol)
@@ -249,7 +280,7 @@ def require_same_bars(store: LabelStore, places: BarPlaces, path: Path, adds: Co
             corrected.append(compared)
     if corrected:
         log.warning(
-            "%d labelled windows are on bars that were corrected since: %d bars of %s have other prices now.",
+            "%d labelled windows or spans are on bars that were corrected since: %d bars of %s have other prices now.",
             sum(one.n_windows_differ for one in corrected), sum(one.n_differ for one in corrected), path,
         )  # fmt: skip
 
@@ -267,11 +298,8 @@ def _same_length(symbol: str, known_us: int, places: BarPlaces, path: Path) -> N
         )
 
 
-def _compare(
-    symbol: str, labels: list[WindowLabel], known: Mapping[tuple[str, str], bytes], places: BarPlaces
-) -> _Compared:
-    """Compare each bar under the labels once; windows are counted where any of their bars differs."""
-    contents = [known[key] for label in labels if (key := (label.window_id, label.annotator)) in known]
+def _compare(symbol: str, contents: list[bytes], places: BarPlaces) -> _Compared:
+    """Compare each bar under labels once; windows and spans are counted where any of their bars differs."""
     differ: set[int] = set()
     found: set[int] = set()
     windows: set[bytes] = set()

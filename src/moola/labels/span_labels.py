@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from moola.core.bars import Bars
-from moola.core.spans import Spans
+from moola.core.spans import MARKED, Spans
+from moola.core.windows import WINDOW_BARS
 from moola.errors import InvalidData, WrongUsage
-from moola.labels.label_positions import read_named_bars
+from moola.labels.label_positions import BarPlaces, on_bars, read_named_bars, require_same_bars
 from moola.options.label_options import LabelsExportOptions, LabelsImportOptions
 from moola.tables.label_store import GRADES, ChartLabels, ChartSpan, LabelStore, WindowLabel
 from moola.tables.span_file import (
@@ -80,14 +81,16 @@ def import_spans(options: LabelsImportOptions) -> dict[str, Any]:
                 # Where a person looked and marked nothing is background too.
                 if len(mine) or seen:
                     charts.append((old, _merge(old, spans.take(mine), seen, options.overwrite, merged)))
-        store.save_charts([new for old, new in charts if new != old])
+        require_same_bars(store, BarPlaces(bars, WINDOW_BARS), options.bars, set(spans.symbols))
+        laid = [on_bars(new, bars) for old, new in charts if new != old]
+        store.save_charts([new for new, _ in laid], dict(pair for _, known in laid for pair in known.items()))
     return {
         "store": str(options.store),
         "added": merged.added,
         "unchanged": merged.unchanged,
         "overwritten": merged.overwritten,
         "kept": len(merged.kept),
-        "kept_spans": [vars(span) for span in merged.kept],
+        "kept_spans": [{name: value for name, value in vars(span).items() if name != "bars"} for span in merged.kept],
         "n_stretches": sum(len(new.stretches) for _, new in charts),
         "classes": dict(sorted(Counter(spans.label.tolist()).items())),
         "annotators": spans.annotators,
@@ -114,10 +117,11 @@ def _merge(
 ) -> ChartLabels:
     held = {(one.start_us, one.end_us): one for one in old.spans}
     others = np.array([[one.start_us, one.end_us] for one in old.spans], dtype=np.int64).reshape(-1, 2)
-    for start, end, label, note in zip(
-        spans.start_us.tolist(), spans.end_us.tolist(), spans.label, spans.note, strict=True
+    sources = np.full(len(spans), "", dtype=object) if spans.source is None else spans.source
+    for start, end, label, note, source in zip(
+        spans.start_us.tolist(), spans.end_us.tolist(), spans.label, spans.note, sources, strict=True
     ):
-        new, same = ChartSpan(start, end, label, note), held.get((start, end))
+        new, same = ChartSpan(start, end, label, note, "" if source == MARKED else source), held.get((start, end))
         if same is not None and same.label == label and note in ("", same.note):
             merged.unchanged += 1
             continue
@@ -160,14 +164,14 @@ def export_spans(options: LabelsExportOptions) -> dict[str, Any]:
     asked = people if options.annotator is None else [options.annotator]
     charts = [chart for chart in charts if chart.annotator in asked]
     rows = {
-        (chart.symbol, chart.annotator, span.start_us, span.end_us, span.label): span.note
+        (chart.symbol, chart.annotator, span.start_us, span.end_us, span.label): (span.note, span.source or MARKED)
         for chart in charts
         for span in chart.spans
     }
     for label in labels:
         if label.annotator in asked and _counts(label, options.min_grade):
             for one in label.expansions:
-                rows.setdefault((label.symbol, label.annotator, one.start_us, one.end_us, one.label), "")
+                rows.setdefault((label.symbol, label.annotator, one.start_us, one.end_us, one.label), ("", MARKED))
     stretches = _all_stretches(charts, asked)
     if not rows:
         raise InvalidData(f"{options.store} must have spans to export, but it has none. Import some, or label windows.")
@@ -208,10 +212,10 @@ def _all_stretches(charts: list[ChartLabels], people: list[str]) -> Stretches:
     return Stretches.joined(pieces)
 
 
-def _spans(rows: dict[tuple[str, str, int, int, str], str]) -> Spans:
+def _spans(rows: dict[tuple[str, str, int, int, str], tuple[str, str]]) -> Spans:
     ordered = sorted(rows, key=lambda key: (key[0], key[2], key[3], key[1], key[4]))
     symbol, annotator, start, end, label = (list(column) for column in zip(*ordered, strict=True))
-    notes = [rows[key] for key in ordered]
-    texts = [np.array(column, dtype=object) for column in (label, symbol, annotator, notes)]
+    notes, sources = zip(*(rows[key] for key in ordered), strict=True)
+    texts = [np.array(column, dtype=object) for column in (label, symbol, annotator, notes, sources)]
     times = [np.array(column, dtype=np.int64) for column in (start, end)]
-    return Spans(times[0], times[1], texts[0], texts[1], texts[2], texts[3], np.arange(len(rows)))
+    return Spans(times[0], times[1], texts[0], texts[1], texts[2], texts[3], np.arange(len(rows)), False, texts[4])

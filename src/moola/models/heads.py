@@ -142,8 +142,16 @@ def mixed_logits(
     near = torch.softmax(-0.5 * (apart / sigma_bars) ** 2, dim=1)
     joint = curves[:, :, None, 0] * curves[:, None, :, 1] * (apart >= 0).to(curves.dtype)
     joint = joint / joint.sum(dim=(1, 2), keepdim=True).clamp(min=1e-30)
-    prob = torch.softmax((near @ by_start)[:, :, None] + (near @ by_end)[:, None] + rest[:, None, None], dim=3)
-    return (joint[..., None] * prob).sum(dim=(1, 2)).clamp(min=1e-12).log()
+    # The softmax of a sum is a product of exponentials over its sum: no table of bars by bars by classes is needed.
+    # What all ends have in common goes to the starts, which it balances: neither overflows by itself.
+    ends = near @ by_end
+    usual = ends.mean(dim=1, keepdim=True)
+    starts, ends = near @ by_start + rest[:, None] + usual, ends - usual
+    starts, ends = (torch.exp(scores - scores.amax(dim=2, keepdim=True)) for scores in (starts, ends))
+    pairs = [(starts[:, :, None, k], ends[:, None, :, k]) for k in range(rest.shape[1])]
+    share = joint / torch.stack([start * end for start, end in pairs]).sum(dim=0).clamp(min=1e-30)
+    prob = [(start * (share * end).sum(dim=2, keepdim=True)).sum(dim=(1, 2)) for start, end in pairs]
+    return torch.stack(prob, dim=1).clamp(min=1e-12).log()
 
 
 class LinearHeads(nn.Module):

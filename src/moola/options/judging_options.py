@@ -64,6 +64,9 @@ class VerdictOptions(Comparison, LaterOptions):
     ] = "contract"
 
 
+EVENT_OPTIONS = ("truth", "stretches", "annotated", "without_proposals", "save_gallery")
+
+
 @dataclass(frozen=True, kw_only=True)
 class EventTruthOptions(SpanReading):
     """What the events of a scan are evaluated against."""
@@ -89,6 +92,13 @@ class EventTruthOptions(SpanReading):
         ]
         | None
     ) = None
+    without_proposals: Annotated[
+        bool,
+        advanced(
+            "Leave out spans that a model proposed (source accepted or corrected), and the bars that they cover.",
+            EVALUATION,
+        ),
+    ] = False
     min_prob: Annotated[
         float,
         PROBABILITY,
@@ -117,7 +127,7 @@ class EventTruthOptions(SpanReading):
         WrongUsage
             Names the first that was given.
         """
-        idle = [name for name in ("truth", "stretches", "annotated", "save_gallery") if getattr(self, name, None)]
+        idle = [name for name in EVENT_OPTIONS if getattr(self, name, None)]
         if idle:
             raise WrongUsage(
                 f"--{idle[0].replace('_', '-')} must come with the events of a scan, but none are given. Leave it out."

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from moola.core.bars import Bars, utc_text
-from moola.core.spans import PlacedSpans, Spans, place_spans
+from moola.core.spans import ACCEPTED, CORRECTED, PlacedSpans, Spans, place_spans
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.evaluation.comparisons import detectable_difference, holm, percentile_interval
 from moola.evaluation.event_figures import (
@@ -39,6 +39,8 @@ from moola.options.study_options import CompareOptions
 from moola.tables.event_table import read_events
 from moola.tables.frames import in_file, write_frame
 from moola.tables.span_file import (
+    SOURCE,
+    SOURCES,
     Stretches,
     bars_looked_at,
     bars_of,
@@ -119,12 +121,15 @@ def read_truth(options: EventTruthOptions, tables: list[TimedEvents]) -> Truth:
     bars = bars_of(spans, bars)
     stretches, is_assumed = _stretches(options, spans, bars)
     inside = bars_looked_at(stretches, bars)
+    placed = place_spans(spans, bars)
+    proposed = _proposed(spans, placed, path) if options.without_proposals else np.zeros(0, dtype=np.int64)
+    for row in proposed:
+        inside[placed.first[row] : placed.last[row] + 1] = False
     if not inside.any():
         raise InvalidData(
             f"a stretch must hold bars, but none of {options.bars} lies between the first and the last span of {path}. "
             "Give the bars that were scanned."
         )
-    placed = place_spans(spans, bars)
     _refuse_lost(spans, placed, path, options.drop_outside)
     met = np.flatnonzero(placed.met)
     names = sorted({*spans.label.tolist(), *(name for table in tables for name in table.label.tolist())})
@@ -139,10 +144,21 @@ def read_truth(options: EventTruthOptions, tables: list[TimedEvents]) -> Truth:
         "truth_class_names": sorted(set(spans.label.tolist())),
         "annotators": [name for name in spans.annotators if name],
         "n_spans_given": len(spans),
+        "n_proposals_left_out": len(proposed),
     }
     marked = Pieces(bar, _numbers(spans.label[met], names), np.ones(len(met)))
     looked = {name: bars_looked_at(stretches, bars, name) for name in spans.annotators if name}
     return Truth(bars, marked, inside, names, options.bars is not None, record, spans.annotator[met], looked)
+
+
+def _proposed(spans: Spans, placed: PlacedSpans, path: Path) -> np.ndarray:
+    """Return the rows of spans that a model proposed; the bars of each then count as not looked at."""
+    if spans.source is None:
+        raise InvalidData(
+            f"--without-proposals must be told who proposed a span, but {path} has no column {SOURCE!r} of "
+            f"{', '.join(SOURCES)}. Write the spans with `moola labels export --as spans`, or leave it out."
+        )
+    return np.flatnonzero(placed.met & np.isin(spans.source, [ACCEPTED, CORRECTED]))
 
 
 def _numbers(labels: np.ndarray, names: list[str]) -> np.ndarray:

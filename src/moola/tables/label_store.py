@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,8 @@ SOURCES = ("", "accepted", "corrected")
 class ChartSpan:
     """One piece of a chart with a class: times of its first and last bar, as of `Expansion`, and a note.
 
-    `source` is one of `SOURCES`.
+    `source` is one of `SOURCES`; `bars` the SHA-256 of the bars under it (`label_positions.on_bars`), the empty string
+    where they are not known.
     """
 
     start_us: int
@@ -76,6 +77,7 @@ class ChartSpan:
     label: str
     note: str = ""
     source: str = ""
+    bars: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,7 @@ COLUMNS = (
 ALL_REVISIONS = "FROM revisions AS r"
 FIRST_WITH_HASHES = 2
 NO_BARS: Mapping[str, bytes] = {}
+NO_CONTENTS: Mapping[str, bytes] = {}
 APPEND = (
     "INSERT INTO revisions (window_id, annotator, revision, of_revision, symbol, start_us, end_us, grade, reason, "
     "note, status, saved_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -335,6 +338,15 @@ class LabelStore:
         once = {sha256: content for _, _, sha256, content in rows}
         return {(window_id, annotator): once[sha256] for window_id, annotator, sha256, _ in rows}
 
+    def span_bars(self) -> dict[str, list[bytes]]:
+        """Return the bars under the spans of all charts by symbol, for spans of which they are known."""
+        found: dict[str, list[bytes]] = {}
+        with self._lock, database_errors(self.path):
+            once = dict(self._execute("SELECT sha256, content FROM bars").fetchall())
+            for chart in self._newest_charts():
+                found.setdefault(chart.symbol, []).extend(once[one.bars] for one in chart.spans if one.bars in once)
+        return found
+
     def instruments(self) -> dict[str, int]:
         """Return the usual time of a bar in microseconds by symbol, for the symbols that the store knows."""
         with self._lock, database_errors(self.path):
@@ -431,8 +443,10 @@ class LabelStore:
         with self._lock, database_errors(self.path):
             return sorted(self._newest_charts(), key=lambda chart: (chart.symbol, chart.annotator))
 
-    def save_charts(self, charts: Sequence[ChartLabels]) -> list[ChartLabels]:
+    def save_charts(self, charts: Sequence[ChartLabels], bars: Mapping[str, bytes] = NO_CONTENTS) -> list[ChartLabels]:
         """Add a revision of each chart, and return them as they now are: all of them or, on any error, none.
+
+        `bars` holds the bars under spans by their SHA-256, for those that the store does not have yet.
 
         Raises
         ------
@@ -451,6 +465,8 @@ class LabelStore:
                 raise InvalidData(f"source of a span must be empty, {' or '.join(SOURCES[1:])}. Change it.")
         saved: list[ChartLabels] = []
         with self._transaction():
+            for sha256, under in bars.items():
+                self._execute("INSERT OR IGNORE INTO bars (sha256, content) VALUES (?, ?)", (sha256, under))
             current = {(one.symbol, one.annotator): one.revision for one in self._newest_charts()}
             for chart in charts:
                 if (found := current.get((chart.symbol, chart.annotator), 0)) != chart.revision:
@@ -722,9 +738,9 @@ def _label(head: list[Any], expansions: tuple[Expansion, ...]) -> WindowLabel:
 
 
 def _span_row(span: ChartSpan) -> tuple[Any, ...]:
-    """Return what is written of a span; the source only where there is one, as files before it had none."""
+    """Return what is written of a span; source and bars only where there are any, as files before them had none."""
     row = astuple(span)
-    return row if span.source else row[:-1]
+    return row if span.bars else row[:-1] if span.source else row[:-2]
 
 
 def _row_hash(row: tuple[Any, ...]) -> str:

@@ -14,7 +14,18 @@ import polars as pl
 from jaxtyping import Bool, Int
 
 from moola.core.bars import Bars, bar_interval_us, bar_lengths_us, utc_text
-from moola.core.spans import PlacedSpans, Spans, bare_symbol, is_one_line, place_spans, share_bars, symbol_among
+from moola.core.spans import (
+    ACCEPTED,
+    CORRECTED,
+    MARKED,
+    PlacedSpans,
+    Spans,
+    bare_symbol,
+    is_one_line,
+    place_spans,
+    share_bars,
+    symbol_among,
+)
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import read_bytes
 from moola.options.table_options import SpanReading
@@ -28,6 +39,8 @@ from moola.tables.span_rows import ADVICE, NEEDED, OTHERS, WHAT, Rows, delimited
 
 log = logging.getLogger(__name__)
 PIECE = 1024
+# Written by `labels export`; other programs mean other things by it, and then it is not read.
+SOURCE, SOURCES = "source", (MARKED, ACCEPTED, CORRECTED)
 # What programs write where a class is missing.
 NOTHING = ("nan", "nat", "none", "null", "<na>", "#n/a")
 
@@ -50,12 +63,12 @@ def read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
 
 
 def _read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
-    rows = _studio_rows(path, reading, bars) or table_rows(path, reading, NEEDED, OTHERS)
+    rows = _studio_rows(path, reading, bars) or table_rows(path, reading, NEEDED, (*OTHERS, SOURCE))
     problems = rows.missing(("start", "end", "label"))
     start_us, end_us = times_of(rows, reading, path, problems, bars)
     labels = np.array([_one_line(name) for name in rows.texts("label")], dtype=object)
     symbol, annotator, note = (rows.texts(name) for name in ("symbol", "annotator", "note"))
-    spans = Spans(start_us, end_us, labels, symbol, annotator, note, rows.place, rows.is_line)
+    spans = Spans(start_us, end_us, labels, symbol, annotator, note, rows.place, rows.is_line, _sources(rows))
     backward = end_us < start_us
     if not problems and backward.any():
         at = int(backward.argmax())
@@ -122,6 +135,11 @@ def _unfit_labels(rows: Rows, spans: Spans) -> list[Problem]:
         return []
     rule = "a label must be one printable line of at most 300 characters"
     return [rows.problem(rule, unfit, f"found {spans.label[int(unfit.argmax())][:40]!a}")]
+
+
+def _sources(rows: Rows) -> np.ndarray | None:
+    found = rows.texts(SOURCE)
+    return found if SOURCE in rows.frame.columns and set(found.tolist()) <= {"", *SOURCES} else None
 
 
 def _of_symbols(spans: Spans, bars: Bars, path: Path) -> tuple[Spans, np.ndarray]:
@@ -515,6 +533,7 @@ def spans_frame(spans: Spans) -> pl.DataFrame:
         "symbol": spans.symbol, "start": spans.start_us, "end": spans.end_us, "label": spans.label,
         "annotator": spans.annotator, "note": spans.note,
     }  # fmt: skip
+    columns |= {} if spans.source is None else {SOURCE: spans.source}
     kept = {name: values for name, values in columns.items() if values.dtype != object or (values != "").any()}
     return pl.DataFrame(
         {

@@ -42,6 +42,7 @@ SYNONYMS = {
     "annotator": ("author", "user", "labeler", "labeller", "annotated_by", "labeled_by", "labelled_by", "marked_by",
                   "who"),
     "note": ("notes", "comment", "comments", "remark", "text"),
+    "source": (),
 }  # fmt: skip
 # A time is called by one of these words alone or with one of these endings: start_ts, begin_datetime, fromdate.
 TIME_WORDS = {"start": ("start", "begin", "from"), "end": ("end", "to", "stop", "until", "finish")}

@@ -58,12 +58,15 @@ class LinearPlan:
         The penalties that are tried, ascending.
     n_blocks
         Blocks of time that are held out by turns, at least 2.
+    tolerance
+        Largest value of the gradient at the optimum, in units of the root of the curvature.
     """
 
     sigma_bars: float = 1.0
     pointer_penalties: tuple[float, ...] = (0.01, 0.04, 0.15, 0.6)
     class_penalties: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
     n_blocks: int = 5
+    tolerance: float = 1e-8
 
 
 @dataclass(frozen=True)
@@ -277,12 +280,11 @@ def _fit_pointer(
         loss = (-(target[scored] * log_prob).sum(axis=2).mean(axis=1)).tolist()
         best = int(np.argmin(loss))
     exact = _CurveLoss(everything.vectors.astype(np.float64), everything.target.astype(np.float64))
-    return exact.minimum(penalties[best], TOLERANCE, everywhere, basis), curves[best], penalties[best], loss
+    return exact.minimum(penalties[best], plan.tolerance, everywhere, basis), curves[best], penalties[best], loss
 
 
-# Largest value of the gradient, in units of the root of the curvature, where a loss counts as at its minimum: of the
-# fit, and of those that judge penalties (the loss is then less than .0001 above it).
-TOLERANCE, FOLD_TOLERANCE = 1e-8, 1e-3
+# The tolerance of fits that judge penalties: their loss is less than .0001 above its minimum.
+FOLD_TOLERANCE = 1e-3
 # Bars with less probability add next to nothing to the curvature, which only sets the steps and not where they end.
 LEAST_PROB = 1e-4
 # A bar's probability that counts when penalties are judged: no single window decides.
@@ -395,7 +397,7 @@ def _fit_class(
             out_of_fold[block] = _read(_taken(windows, block), held_out, found, bias - found @ center)
     else:
         log.warning("No block of time leaves windows of every class: the class penalty is the usual one, %g.", best)
-    weights, bias = problem.coefficients(problem.minimum(everyone, best, TOLERANCE, None))
+    weights, bias = problem.coefficients(problem.minimum(everyone, best, plan.tolerance, None))
     weights = weights / scale
     return _Naming(weights, bias - weights @ center, best, [float(one) for one in loss], out_of_fold)
 

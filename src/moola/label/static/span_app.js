@@ -1,7 +1,7 @@
 // The chart of the page: spans marked anywhere, saved as they are made; proposals of a model that learns beside it.
 
 import * as api from "./api.js";
-import { classText } from "./chart.js";
+import { classText, speaksOfBefore } from "./chart.js";
 import { actionOf } from "./span_keys.js";
 import { Rest, drawClasses, drawHelp, zones } from "./span_rest.js";
 import { Sheet, drafted, isEmpty } from "./span_state.js";
@@ -28,7 +28,7 @@ function draw() {
   const one = sheet.current;
   const [from, to] = one ? [view.textOf(one.start).split("  ")[0], one.end] : [];
   part("chosen").textContent = one
-    ? `${classText(one.label)}, ${one.end - one.start + 1} bars, ${from} to bar ${to}${one.source ? `, proposal ${one.source}` : ""}. Arrows move the ${side}.`
+    ? `${classText(one.label)}, ${one.end - one.start + 1} bars, ${from} to bar ${to}${one.source ? `, proposal ${one.source}` : ""}${speaksOfBefore(one.label) ? `; the class speaks of the ${info.prior_bars} shaded bars before it` : ""}. Arrows move the ${side}.`
     : "None. Drag over bars, or click the first and the last one; or press N at both.";
   part("noteLabel").hidden = !one;
   if (one && part("note").value !== one.note) part("note").value = one.note;
@@ -184,6 +184,7 @@ const actions = {
   class: (i) => {
     if (i >= info.classes.length) return undefined;
     classNow = i;
+    if (rest.like && rest.proposal) return actions.accept(label());
     if (sheet.set("label", label())) changed(); else draw();
     return say(`Class ${label()}.`);
   },
@@ -195,13 +196,16 @@ const actions = {
   },
   nextProposal: () => turnProposal(1),
   previousProposal: () => turnProposal(-1),
-  accept: () => {
+  // Another class than the proposed one corrects it.
+  accept: (as) => {
     const one = rest.proposal;
     if (!one) return say("No proposal is chosen: . goes to the next one.");
-    if (!sheet.add(one.start, one.end, one.label, "accepted")) return say("There is a span with just these bars.", true);
+    const name = as || one.label;
+    if (!sheet.add(one.start, one.end, name, name === one.label ? "accepted" : "corrected")) return say("There is a span with just these bars.", true);
+    if (rest.like) sheet.active = -1;
     rest.settle();
     changed();
-    return say(`Accepted: ${one.label}. Drag an end to correct it; . goes to the next one.`);
+    return say(rest.like ? `${name}. Here is the next one.` : `Accepted: ${name}. Drag an end to correct it; . goes to the next one.`);
   },
   reject: () => {
     const one = rest.proposal;
@@ -224,7 +228,12 @@ const actions = {
     draw();
     return say(found.why);
   },
-  like: () => (sheet.current ? rest.findLike(sheet.current) : say("Choose a span first.")),
+  like: async () => {
+    if (!sheet.current) return say("Choose a span first.");
+    await rest.findLike(sheet.current);
+    sheet.active = rest.like ? -1 : sheet.active;
+    return draw();
+  },
   jump: () => { part("jump").focus(); part("jump").select(); },
   jumpTo: async () => {
     const text = part("jump").value.trim().replace(" ", "T");
@@ -253,8 +262,7 @@ const actions = {
   leave: () => {
     sheet.pending = null;
     sheet.active = -1;
-    rest.like = null;
-    rest.choose(-1);
+    rest.leaveLike();
     draw();
     part("chart").focus();
   },
@@ -368,7 +376,15 @@ async function begin() {
   view = new BarView(part("chart"), told);
   view.classColour = (name) => (Math.max(info.classes.indexOf(name), 0) % 9) + 1;
   strip = new Strip(part("strip"), view);
-  rest = new Rest({ view, place, spans: () => sheet?.now, draw, open: async (one) => {
+  view.isPrior = speaksOfBefore;
+  view.priorBars = info.prior_bars;
+  rest = new Rest({ view, place, spans: () => sheet?.now, draw, chooseProposal: (i) => {
+    sheet.active = -1;
+    rest.choose(i);
+    view.reveal(rest.proposal.start, rest.proposal.end);
+    draw();
+    part("chart").focus();
+  }, open: async (one) => {
     if (one.symbol !== symbol()) await open(one.symbol, one.end + FIRST_BARS / 2);
     const i = sheet.now.spans.findIndex((other) => other.start === one.start && other.end === one.end);
     if (i >= 0) choose(i); else { view.reveal(one.start, one.end); say(`A label of ${one.annotator}.`); }

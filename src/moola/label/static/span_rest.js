@@ -3,12 +3,13 @@
 import * as api from "./api.js";
 import { classText, colour, utcText } from "./chart.js";
 import { KEYS } from "./span_keys.js";
+import { ContactSheet } from "./span_sheet.js";
 import { made, part, say } from "./view.js";
 
 const ZONES = ["UTC", "America/New_York", "Europe/London", "Europe/Berlin", "Asia/Tokyo", "Asia/Shanghai", "Australia/Sydney"];
 const QUEUES = { mixed: "half by the model, half without it", unsure: "where the model is unsure", different: "most different from what is marked",
   errors: "likely label errors", annotators: "annotators differ", unseen: "sure, and nobody has looked" };
-const POLL_MS = 1500, MOST_LISTED = 300;
+const POLL_MS = 1500, BUSY_MS = 400, MOST_LISTED = 300;
 
 export function drawHelp() {
   part("keys").replaceChildren(...KEYS.flatMap(({ keys, says }) => {
@@ -45,6 +46,7 @@ export class Rest {
     this.chosen = -1;
     this.rows = [];
     this.settled = [];
+    this.sheet = new ContactSheet((row) => this.page.chooseProposal(this.listed.indexOf(row)));
     for (const name of ["search", "order", "whose"]) part(name).addEventListener("input", () => this.drawList());
     for (const button of document.querySelectorAll("[data-export]")) {
       button.addEventListener("click", () => this.write(button.dataset.export));
@@ -60,15 +62,20 @@ export class Rest {
       told = await api.similarSpans({ symbol, start, end, label });
       if (told.is_busy) { say(told.says); await new Promise((done) => { setTimeout(done, POLL_MS / 2); }); }
     } while (told.is_busy);
-    this.like = told.proposals.length ? told.proposals : null;
+    this.like = told.proposals.length ? told.proposals.sort((one, other) => other.prob - one.prob) : null;
     this.likeSays = `${told.says} Esc goes back to the proposals.`;
     this.choose(-1);
+    this.sheet.open(this.like || [], this.page.view.symbol).catch((error) => say(error.message, true));
     say(this.like ? `${told.says} . goes to the first.` : told.says, !this.like);
   }
+
+  // Back to the proposals.
+  leaveLike() { this.like = null; this.sheet.close(); this.choose(-1); }
 
   // Another chart is open.
   begin() {
     this.like = null;
+    this.sheet.close();
     this.found = null;
     this.chosen = -1;
     this.settled = [];
@@ -91,6 +98,7 @@ export class Rest {
     if (this.chosen >= this.listed.length) this.chosen = -1;
     this.page.view.show({ proposals: this.listed, proposal: this.chosen });
     const one = this.proposal;
+    this.sheet.mark(this.listed, one);
     part("proposed").hidden = !one;
     if (one) part("proposed").textContent = `${classText(one.label)}, ${Math.round(100 * one.prob)} %, bars ${one.start} to ${one.end}`;
     part("accept").disabled = part("reject").disabled = !one;
@@ -106,13 +114,18 @@ export class Rest {
   turn(by, here) {
     this.listed = this.proposals;
     const ahead = this.listed.findIndex((one) => one.start > here);
-    const next = this.chosen >= 0 ? this.chosen + by : by > 0 ? Math.max(ahead, 0) : (ahead < 0 ? this.listed.length : ahead) - 1;
+    const next = this.chosen >= 0 ? this.chosen + by : this.like ? 0 : by > 0 ? Math.max(ahead, 0) : (ahead < 0 ? this.listed.length : ahead) - 1;
     this.choose(this.listed[next] ? next : by > 0 ? 0 : this.listed.length - 1);
     return this.proposal;
   }
 
-  // The chosen proposal was accepted or rejected.
-  settle() { this.settled.push(this.proposal); this.choose(-1); }
+  // The chosen proposal was accepted or rejected; of spans like one the next takes its place.
+  settle() {
+    this.settled.push(this.proposal);
+    if (!this.like) return this.choose(-1);
+    this.choose(Math.min(this.chosen, this.proposals.length - 1));
+    return this.proposal ? this.page.view.reveal(this.proposal.start, this.proposal.end) : this.leaveLike();
+  }
 
   later() { clearTimeout(this.timer); this.timer = setTimeout(() => this.poll(), POLL_MS / 3); }
 
@@ -127,7 +140,7 @@ export class Rest {
       this.show();
       this.drawFar();
       this.page.draw();
-      if (found.is_on) this.timer = setTimeout(() => this.poll(), found.is_busy ? POLL_MS : POLL_MS * 4);
+      if (found.is_on) this.timer = setTimeout(() => this.poll(), found.is_busy ? BUSY_MS : POLL_MS * 4);
     } catch (error) {
       if (error.status) say(error.message, true);
       this.timer = setTimeout(() => this.poll(), POLL_MS * 6);

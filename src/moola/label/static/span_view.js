@@ -35,6 +35,9 @@ export class BarView {
     this.hand = false;
     this.averages = false;
     this.classColour = () => 1;
+    // Whether a class speaks of the bars before a span, and of how many.
+    this.isPrior = () => false;
+    this.priorBars = 0;
     this.chart = createChart(element, {
       autoSize: true,
       layout: { attributionLogo: false, fontFamily: 'system-ui, "DejaVu Sans", sans-serif' },
@@ -291,7 +294,16 @@ export class BarView {
       const found = this.fill(context, 4, first, last, colour("--seen"));
       if (found) { context.fillRect(found[0], height - 4, found[1] - found[0], 4); }
     }
+    for (const span of this.shown.spans) if (this.isPrior(span.label)) this.paintPrior(context, height, span);
     this.paintRests(context, height);
+  }
+
+  // The bars that a class as "after consolidation" speaks of.
+  paintPrior(context, height, span) {
+    const found = this.fill(context, height, Math.max(span.start - this.priorBars, 0), span.start - 1, colour("--before"));
+    if (!found) return;
+    context.fillStyle = colour(`--c${this.classColour(span.label)}`);
+    context.fillRect(found[0], height - 9, found[1] - found[0], 3);
   }
 
   // A line where the bars rest (a night, a weekend), while single bars are drawn.
