@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from moola.errors import InvalidData
-from moola.fit import processes
+from moola.fit import process_group
 from moola.models.model_files import read_encoder
 from moola.tables.bar_table import write_bars
 from moola.training.device import ProcessGroup
@@ -52,7 +52,7 @@ def test_what_no_process_could_learn_from_is_refused_before_any_is_started(
 ):
     words = [*ARGUMENTS, "--output", "e.pt", "--devices", "95", "--input-dim", "11"]
     words[words.index(option) + 1] = value
-    monkeypatch.delattr("moola.fit.processes._started")
+    monkeypatch.delattr("moola.fit.process_group._started")
     answer = moola(*words)
     assert (answer.code, says in answer.err) == (code, True), answer.err
 
@@ -104,9 +104,9 @@ class Here:
 def members_here(monkeypatch) -> None:
     """Start no processes: what their work puts into the queue and how it ends is told as if they were."""
     context = SimpleNamespace(Queue=queue.Queue, Process=Here)
-    monkeypatch.setattr(processes.multiprocessing, "get_context", lambda _: context)
-    monkeypatch.setattr(processes, "_joined", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(processes, "end_with_parent", lambda: None)
+    monkeypatch.setattr(process_group.multiprocessing, "get_context", lambda _: context)
+    monkeypatch.setattr(process_group, "_joined", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(process_group, "end_with_parent", lambda: None)
 
 
 def test_a_member_that_ends_badly_is_told_by_its_number(bars, moola, members_here, monkeypatch):

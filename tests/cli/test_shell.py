@@ -39,7 +39,7 @@ def test_each_setting_that_is_taken_out_of_its_comment_is_an_option(moola):
     assert file_settings("train")["pretrained_encoder"] == "base"
     assert file_settings("scan") == {
         **{"device": "auto", "threads": 1, "model": "latest", "stride": 5, "min_prob": 0.2},
-        "on_event": "python3 tell.py",
+        "on_event": "python3 notify.py",
     }
     assert file_settings("label")["classes"] == ["consolidation", "retracement"]
     # The values are of the kind that the options have.

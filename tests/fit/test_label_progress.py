@@ -44,10 +44,11 @@ def test_later_parts_are_evaluated_by_earlier_labels(marks):
 
 def test_planted_wrong_classes_are_asked_first(marks):
     wrong = [3, 11, 22, 34]
+    spans = {tuple(one) for one in marks.span[wrong].tolist()}
     other = {"consolidation": "retracement", "retracement": "consolidation"}
     label = [other[name] if row in wrong else name for row, name in enumerate(marks.label)]
     found = propose(replace(marks, label=label), read_encoder(BASE_NAME), 2000, 17, CPU)
-    assert len(set(found.suspicion[:10]) & set(wrong)) >= 3, found.suspicion[:10]
+    assert len({one[:2] for one in found.suspicion[:15]} & spans) >= 3, found.suspicion[:15]
 
 
 def step(n_labels: int, brier: float, gain: float) -> Step:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from moola.stages.benchmark import difference_rows, standing_rows
 from moola.stages.benchmark_fits import FIGURES, LOWER_IS_BETTER, figures_of, mean_over_seeds, of_class, paired, spread
+from moola.stages.benchmark_spans import SPAN_FIGURES
 from tests.predictions_made import random_table
 
 value = st.one_of(st.none(), st.floats(0, 1))
@@ -82,6 +83,8 @@ def test_cells_read_as_the_lab_book_does():
     assert rows[0][FIGURES.index("log_loss") + 1] == "10.250 +- .500"
     assert rows[0][-2:] == ["1.3", "-"]
     less = {"mean": -0.0128, "std": 0.01, "better": 4, "n_draws": 5}
-    _, rows = difference_rows({"differences": [{"name": "a", "against": "b", "figures": dict.fromkeys(FIGURES, less)}]})
+    _, rows = difference_rows(
+        {"models": [row], "differences": [{"name": "a", "against": "b", "figures": dict.fromkeys(FIGURES, less)}]}
+    )
     assert rows[0][:2] == ["a - b", "-.013 +- .010 (4/5)"]
-    assert set(LOWER_IS_BETTER) < set(FIGURES)
+    assert set(LOWER_IS_BETTER) < {*FIGURES, *SPAN_FIGURES}

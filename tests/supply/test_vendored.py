@@ -16,7 +16,7 @@ from tests.supply.conftest import ROOT
 # Files of ours that are no Python; one that is neither here nor vendored must come to one of the two lists.
 OWN = {
     "label/static": "api.js app.js chart.html chart.js compare.js icon.svg index.html keys.js span_app.js span_keys.js "
-    "span_page.css span_rest.js span_state.js span_view.js state.js style.css theme.js turns.js view.js",
+    "span_page.css span_rest.js span_sheet.js span_state.js span_view.js state.js style.css theme.js turns.js view.js",
     "stages/platforms": "moola_check.mq5.j2 moola_events.mq5.j2 moola_strategy.py.j2",
     ".": "py.typed",
     "models": "base_encoder.pt base_encoder.NOTICE.txt base_span_metric.pt",

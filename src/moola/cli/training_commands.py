@@ -39,7 +39,7 @@ def pretrain_ts2vec(*, options: Annotated[PretrainTs2VecOptions, Flat], console:
 
 
 def _pretrain(options: PretrainOptions, screen: Screen) -> int:
-    from moola.fit.processes import run_together
+    from moola.fit.process_group import run_together
     from moola.stages import pretrain
 
     checkpoint = pretrain.checkpoint_of(options.output)
