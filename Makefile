@@ -33,7 +33,7 @@ test-slow: setup
 
 e2e: setup
 	@scripts/browser.sh
-	$(BIN)/python -m pytest -n0 -m e2e tests/e2e
+	$(BIN)/python -m pytest -n0 -m "e2e and not slow" tests/e2e
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py --history benchmarks/history.jsonl --page docs/benchmarks.md
