@@ -116,6 +116,8 @@ class _LazyFile(logging.FileHandler):
         if self in root.handlers:
             root.removeHandler(self)
             reason = getattr(sys.exception(), "strerror", None) or sys.exception()
+            # Python 3.13 prints a traceback where a file that is dropped cannot write its last bytes.
+            self.close()
             log.warning("The log file ends: %s cannot be written (%s).", LOG_FOLDER, reason)
 
     def close(self) -> None:
