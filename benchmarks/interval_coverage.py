@@ -1,6 +1,6 @@
 """How often the 95 % intervals hold the true figure, on simulated windows that share bars.
 
-Beside moola's blocks (`evaluation.intervals`): the same blocks with as many windows drawn as there are,
+Beside moola's blocks (`evaluation.comparisons`): the same blocks with as many windows drawn as there are,
 and windows drawn one by one as if they shared nothing. Prints a markdown table; 92 to 98 % is the aim.
 With a stride of 26 bars a window shares bars with the next 4.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from moola.cli.console import ConsoleOptions
@@ -60,3 +61,16 @@ def test_a_split_that_leaks_is_examined_not_refused(sample, check):
     code, out = check(quick=True, as_json=True)
     assert code == 3
     assert json.loads(out)["n_leaks"] == sum(finding["state"] == "leak" for finding in json.loads(out)["findings"])
+
+
+def test_features_of_other_bars_are_named(sample, check):
+    frame = pl.read_parquet(DATA)
+    features = frame["features"].to_list()
+    features[8][40][9] = 3.21
+    frame.with_columns(features=pl.Series(features, dtype=frame["features"].dtype)).write_parquet(DATA)
+    code, out = check(quick=True)
+    assert code == 3
+    assert "zscore_low is not what the stored bars give at 1 bars of 1 windows, first row 8" in out
+    # The split is of the file as it was, and says so; fixing the features comes first.
+    assert "leak  split record" in out
+    assert "moola convert" in out.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""The door to a fit: what is kept of one is read back as it was, done once, and its warnings are told once."""
+"""The one way to a fit: what is kept of one is read back as it was, done once, and its warnings are told once."""
 
 from __future__ import annotations
 
@@ -62,6 +62,9 @@ def test_what_is_kept_is_read_as_it_was_and_not_done_again(kept, fitted):
     honest = predict_held_out(model, job.material, job.device)
     assert np.array_equal(predictions.class_prob, honest.class_prob)
     assert np.array_equal(predictions.predicted_bar, honest.predicted_bar)
+    # The weights of lengths decode pools of several fits: without them pointers differ from the fit's own.
+    assert honest.length_weight is not None
+    assert np.array_equal(predictions.length_weight, honest.length_weight)
     assert record["n"] == 3
     assert kept.done
     assert run_missing(warn, [kept], Options(), lambda *_: None, ("shared",)) == 1

@@ -383,7 +383,7 @@ def resample(bars: Bars, fine_us: int, coarse_us: int) -> Bars:
     return Bars(begins[first][kept], ohlc[kept], bars.symbol[first][kept])
 
 
-# The longest gap that a window may have, where nobody says: three days, 11 usual bars (for daily bars a week of
+# The longest gap that a window may have by default: three days, 11 usual bars (for daily bars a week of
 # holidays between two weekends), or 1.4 times the break of most weeks (the long weekends of stocks).
 LEAST_GAP_S, GAP_BARS, GAP_BREAKS = 72 * 3600.0, 11, 1.4
 HOUR_US = 3_600_000_000

@@ -74,7 +74,7 @@ class MergedEvents:
     cut
         No window has the whole event in its inner zone: the bars' end, a gap or its own length cuts it.
     known_bar
-        Last bar that any prediction of the event depends on, where that was kept to (`core.live`); -1 in hindsight.
+        Last bar that any prediction of an event found live depends on; -1 in hindsight.
     """
 
     bar: Int[np.ndarray, "events 2"]

@@ -86,7 +86,7 @@ def strongest_moves(judged: JudgedEvents, ohlc: Float[np.ndarray, "bars 4"]) -> 
     The strength of a piece is its net move in log prices, first open to last close, over the usual range of a bar there
     and the root of its length. Lengths are the quartiles of the spans' own; moves that share a bar with a stronger one
     are left out. A move has the class that most spans of its direction have. Both lengths and classes are read from the
-    spans judged here, which makes this reference look better.
+    spans evaluated here, which makes this reference look better.
     """
     spans, chart = judged.spans, judged.chart
     n_wanted = max(len(judged.events), len(spans))

@@ -163,7 +163,7 @@ class JudgedEvents:
         return np.where(found >= 0, self.span_block[found] if len(self.spans) else own, own)
 
     def of_symbol(self, number: int) -> JudgedEvents:
-        """Return what is judged of one symbol."""
+        """Return what is evaluated of one symbol."""
         return judged_events(self.events, self.spans, self.chart.of_symbol(number))
 
 

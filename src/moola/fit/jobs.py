@@ -1,4 +1,4 @@
-"""One door to a fit: rows, options and a seed in; a model, its predictions and its facts out, kept where asked.
+"""The one way to a fit: rows, options and a seed in; a model, its predictions and its facts out, kept where asked.
 
 Every command that trains goes through here: `read_job` or `job_of_rows` checks what a fit needs, `fit_job` fits it, and
 `KeptFit` keeps what it predicted in a folder, under a digest of all that decided it.

@@ -24,7 +24,7 @@ from moola.fit.label_learning import (
 )
 from moola.models.model_files import EncoderFile
 
-# Parts of time; the first one is learned from only. Spans before anything is said, and resamples of each figure.
+# Parts of time; the first one is learned from only. Spans before figures are shown, and resamples of each figure.
 N_PARTS, LEAST_LABELS, N_RESAMPLES = 5, 20, 400
 # An error that falls more slowly than this power of the labels is too slow to extrapolate.
 LEAST_POWER, MOST_MORE = 0.1, 1000

@@ -338,7 +338,7 @@ def matched(
 
 
 def _best_threshold(prob: np.ndarray, right: np.ndarray, n_spans: int) -> tuple[float, float]:
-    """Return the probability of the last event that is told where F1 is largest, and that F1."""
+    """Return the probability of the last event reported where F1 is largest, and that F1."""
     if not len(prob):
         return 0.5, 0.0
     order = np.argsort(-prob, kind="stable")

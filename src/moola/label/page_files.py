@@ -76,7 +76,7 @@ class PageFiles:
             str(self.folder / "events.parquet"),
         )
         presence = ["--bars", bars, "--spans", spans]
-        # Without any stretch, spans are told from bars that nobody marked; the command says what that cannot know.
+        # Without any stretch, spans are ranked against bars that nobody marked; the command warns of it.
         presence += ["--stretches", str(self.folder / "stretches.csv")] if self._n_stretches(annotator) else []
         learning = ["--pretrained-encoder", "base", "--freeze-encoder", "true", "--save-run", "true"]
         learning += presence if self._has_presence(annotator) else []

@@ -243,7 +243,7 @@ class PageState:
         }
 
 
-# `label` from its options to A page: bars, windows, the model's answers, the store.
+# `label` from its options to what the page works on: bars, windows, the model's answers, the store.
 
 
 def require_label_extra() -> None:

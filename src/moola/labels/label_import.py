@@ -191,7 +191,7 @@ def _grade(rows: list[int], table: WindowTable, drafts: Drafts) -> str:
 
 
 STUDIO_ADVICE = "Export it again from Label Studio as JSON."
-# Label Studio counts in milliseconds where nobody says otherwise.
+# Label Studio counts in milliseconds by default.
 PER_UNIT = {"auto": 1_000, "s": 1_000_000, "ms": 1_000, "us": 1}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_BYTES = 512 << 20

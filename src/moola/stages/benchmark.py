@@ -301,10 +301,10 @@ def _check(options: BenchmarkOptions, arms: dict[str, Arm]) -> None:
         )
     if not options.seeds or len(set(options.seeds)) < len(options.seeds):
         raise WrongUsage(f"--seeds must name each seed once, but they are {options.seeds}.")
-    thirsty = [name for name in options.models if name in arms and arms[name].needs_bars]
-    if thirsty and options.bars is None:
+    needing = [name for name in options.models if name in arms and arms[name].needs_bars]
+    if needing and options.bars is None:
         raise WrongUsage(
-            f"configurations that pretrain must have bars, but --bars is missing for {', '.join(thirsty)}. "
+            f"configurations that pretrain must have bars, but --bars is missing for {', '.join(needing)}. "
             "Name a bar table with --bars."
         )
 

@@ -180,7 +180,7 @@ def _stretches(options: EventTruthOptions, spans: Spans, bars: Bars) -> tuple[St
 
 
 def _refuse_lost(spans: Spans, placed: PlacedSpans, path: Path, drop_outside: bool) -> None:
-    """Refuse spans that lie where the bars rest: they would be missed by any model. Those beyond the bars are said."""
+    """Refuse spans that lie where the bars rest: any model would miss them. Those beyond the bars are reported."""
     lost = ~placed.met & ~placed.outside
     if lost.any() and not drop_outside:
         row = int(lost.argmax())

@@ -115,7 +115,7 @@ def least_gap_us(step_us: np.ndarray, window_bars: int) -> float:
     return float(longest.min())
 
 
-# `autolabel`: the published rule of `core.rules` applied to windows cut from bars.
+# `autolabel`: the published rule of `core.expansions` applied to windows cut from bars.
 
 
 def windows_of_bars(bars: Bars, cut: CutWindows) -> WindowTable:

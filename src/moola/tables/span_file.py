@@ -49,7 +49,7 @@ def read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
     """Read a file of spans: a table, or a Label Studio export of long series, recognised by content.
 
     Times are in UTC, as the file has them; symbols are those of the bars, and spans of other symbols are passed over,
-    which is said.
+    which is reported.
 
     Raises
     ------
@@ -358,7 +358,7 @@ class Stretches:
 
     @staticmethod
     def on_bars(bars: Bars, masks: dict[str, np.ndarray]) -> Stretches:
-        """Return the stretches of the bars that each person looked at, as `bars_looked_at` tells them."""
+        """Return the stretches of the bars that each person looked at, as `bars_looked_at` does."""
         pieces = []
         new = np.concatenate([[True], bars.symbol[1:] != bars.symbol[:-1]])
         for name, seen in masks.items():

@@ -61,7 +61,7 @@ TIME_ENDINGS = (
     "time_utc",
     "at",
 )
-# Columns that count bars are times where `--timestamp-unit bars` says so.
+# Columns that count bars are times with `--timestamp-unit bars`.
 ROW_ENDINGS = ("bar", "index", "idx", "row", "i")
 MEANS = {other: name for name, others in SYNONYMS.items() for other in (name, *others)}
 MEANS |= {
@@ -330,7 +330,7 @@ def times_of(
         columns[0], columns[1], options = days_ended(columns[0], columns[1], options)
     if columns[0].dtype != columns[1].dtype:
         columns = [column.cast(pl.String) for column in columns]
-    # A row's start, then its end: clocks that go back are told by the order.
+    # A row's start, then its end: clocks that go back are resolved by the order.
     order = np.arange(2 * n).reshape(2, n).T.ravel()
     found: list[Problem] = []
     times = utc_times(as_numbers(pl.concat(columns)[order]), options, found)

@@ -272,7 +272,7 @@ def _asked(tasks: list[Task], asked: tuple[str, ...], symbols: list[str], path: 
 
 
 def _symbol_of(task: Task, symbols: list[str]) -> str:
-    """Return the symbol of the bars that a task's data, file or folder tells; the empty string where none is told."""
+    """Return the symbol of the bars named by a task's data, file or folder; the empty string where there is none."""
     if task.symbol:
         return symbol_among(task.symbol, symbols) or ""
     for symbol in sorted(symbols, key=len, reverse=True):

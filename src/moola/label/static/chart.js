@@ -63,7 +63,7 @@ export function colourChart(chart, candles) {
 }
 
 export class Candles {
-  // `on` is told of click(bar), drag(from, to), hover(bar) in bars of the window, and of pull(pointer, bar).
+  // `on` receives click(bar), drag(from, to), hover(bar) in bars of the window, and pull(pointer, bar).
   constructor(element, on) {
     this.element = element;
     this.on = on;

@@ -11,7 +11,7 @@ const spoken = ({ status, expansions }) => {
 };
 
 export class Comparison {
-  // `on` is told of take(opinion) and of open(window id); `candles` draws what others marked.
+  // `on` receives take(opinion) and open(window id); `candles` draws what others marked.
   constructor(candles, on) {
     this.candles = candles;
     this.on = on;

@@ -8,7 +8,7 @@ import { made, part } from "./view.js";
 const BESIDE = 12, WIDTH = 132, HEIGHT = 72;
 
 export class ContactSheet {
-  // `choose` is told of a row.
+  // `choose` receives a row.
   constructor(choose) {
     this.choose = choose;
     this.cards = new Map();
@@ -39,7 +39,7 @@ export class ContactSheet {
     part("alike").hidden = true;
   }
 
-  // Rows that were answered go; the chosen one is told apart.
+  // Rows that were answered go; the chosen one is highlighted.
   mark(listed, chosen) {
     for (const [row, card] of this.cards) {
       card.hidden = !listed.includes(row);

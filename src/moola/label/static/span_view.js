@@ -24,7 +24,7 @@ function meanOf(points, n) {
 }
 
 export class BarView {
-  // `on` is told of hover(bar), click(bar), drag(from, to), pull(side, bar, first), pulled(), moved(), wrong(error).
+  // `on` receives hover(bar), click(bar), drag(from, to), pull(side, bar, first), pulled(), moved(), wrong(error).
   constructor(element, on) {
     this.element = element;
     this.on = on;

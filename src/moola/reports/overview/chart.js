@@ -42,7 +42,7 @@ class Chart {
     this.look(middle - span / 2, middle + span / 2);
   }
 
-  // Bars that are told apart at this width.
+  // Bars that can be drawn apart at this width.
   room() {
     return Math.max(Math.floor((this.canvas.clientWidth - RIGHT) / 5), 60);
   }

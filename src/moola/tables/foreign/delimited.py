@@ -1,6 +1,6 @@
 """Text with one bar per line: separator, header, lines that are not bars, and columns without names.
 
-Whatever is found rather than given is said; what fits two readings is refused with the option that decides.
+Whatever is found rather than given is reported; what fits two readings is refused with the option that decides.
 """
 
 from __future__ import annotations
