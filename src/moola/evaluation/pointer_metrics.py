@@ -45,7 +45,7 @@ class Matched:
 def event_windows(predictions: Predictions) -> Int[np.ndarray, " windows"]:
     """Number the windows that rows belong to: 0, 1, ... by first appearance.
 
-    Rows are of one window when they have the same times and the same bars, as the table records it, or the same
+    Rows are of one window when they have the same times and either the same bars, if the table has them, or the same
     `window_id` up to `_exp_<number>` (specification 2). Times alone would join windows of two symbols. A row that
     is there twice, with the same id and the same pointers, is a window drawn twice, as in a resample: its copies stay
     apart.
