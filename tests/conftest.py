@@ -22,12 +22,11 @@ from moola.cli import main
 from moola.core.splits import PARTS, Split
 from moola.evaluation import figures
 from moola.evaluation.comparisons import block_weights
-from moola.fit import linear_heads_fit
+from moola.fit import linear_heads_fit, reference_fits
 from moola.fit.reference_fits import reference_figures
 from moola.leakcheck import training_controls
 from moola.models import references
-from moola.reports import run_contents
-from moola.stages import model_card
+from moola.stages import train as train_stage
 from moola.tables.window_file import WindowTable
 from moola.training.linear_fit import LinearPlan, fit_linear_heads
 
@@ -88,13 +87,12 @@ def sample_made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 _references: dict[str, dict[str, dict[str, float | None]]] = {}
 
 
-def known_references(table: WindowTable, split: Split, classes: list[str], part: str, seed: int) -> dict:
+def known_references(table: WindowTable, split: Split, classes: list[str], seed: int) -> dict:
     """Figures of cheap references, each found once a process: cards of the same windows ask for the same ones."""
     rows = [split.part(name).tolist() for name in PARTS]
     given = (
         rows,
         classes,
-        part,
         seed,
         table.label.tolist(),
         table.expansion_start.tolist(),
@@ -103,7 +101,7 @@ def known_references(table: WindowTable, split: Split, classes: list[str], part:
     values = b"".join(np.ascontiguousarray(one).tobytes() for one in (table.ohlc, table.features) if one is not None)
     key = hashlib.sha256(repr(given).encode() + values).hexdigest()
     if key not in _references:
-        _references[key] = reference_figures(table, split, classes, part, seed)
+        _references[key] = reference_figures(table, split, classes, seed)
     return copy.deepcopy(_references[key])
 
 
@@ -114,7 +112,7 @@ def stay_small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(references, "N_TREES", FEW_TREES)
     patch.setattr(figures, "block_weights", functools.partial(block_weights, n_resamples=FEW_RESAMPLES))
     patch.setattr(linear_heads_fit, "fit_linear_heads", functools.partial(fit_linear_heads, plan=ONE_PENALTY))
-    for room in (model_card, run_contents):
+    for room in (train_stage, reference_fits):
         patch.setattr(room, "reference_figures", known_references)
     patch.setattr(training_controls, "EPOCHS", 1)
     patch.setattr(training_controls, "HIDDEN", 4)

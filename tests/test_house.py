@@ -120,6 +120,13 @@ def test_readme_tree_names_what_is_there():
     assert {name.rstrip("/") for name in named} <= there
 
 
+def test_nothing_but_plots_of_python_chooses_where_a_process_draws():
+    # In a notebook pyplot, or its backend changed, would leave the user's own plots out.
+    asking = re.compile(r"pyplot|matplotlib\.use|use\(.Agg.\)")
+    found = {path.relative_to(ROOT).as_posix() for path in SOURCE if asking.search(path.read_text())}
+    assert found == {"src/moola/api/plotting.py"}
+
+
 def test_changelog_starts_with_this_version():
     text = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(r"^## (\S+)", text, flags=re.M).group(1) == moola.__version__

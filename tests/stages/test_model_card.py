@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from moola.errors import OperationFailed
+from moola.files import json_bytes
+from moola.fit.reference_fits import references_of_run
 from moola.options.option_fields import RUNS_ROOT
 from moola.runs import run_store
 from moola.stages import model_card
@@ -215,10 +217,19 @@ def test_train_report_and_card_say_what_linear_heads_were_fitted_by(
     assert "epoch" not in page.replace("--epochs", "")
 
 
-def test_without_the_data_there_are_no_references_and_a_disk_that_refuses_the_card_is_a_warning(
+def test_a_run_of_before_has_references_from_its_data_and_a_disk_that_refuses_the_card_is_a_warning(
     made_run, moola, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = made_run().name
+    run = run_store.find_run(RUNS_ROOT, name)
+    kept = {part: references_of_run(run, part) for part in ("val", "test")}
+    assert kept["test"]["logistic"]["brier"] != kept["val"]["logistic"]["brier"]
+    manifest = json.loads(run.path(run_store.MANIFEST).read_bytes())
+    del manifest["files"][run_store.REFERENCES]
+    manifest[run_store.OWN_HASH] = run_store.own_hash(manifest)
+    run.path(run_store.MANIFEST).write_bytes(json_bytes(manifest))
+    run.path(run_store.REFERENCES).unlink()
+    assert {part: references_of_run(run, part) for part in ("val", "test")} == kept
     for path in (DATA, SPLIT):
         Path(path).unlink()
     assert moola(*EVAL, name).code == 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from moola.core.splits import Split
+from moola.core.splits import PARTS, Split
 from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.fit.inputs import most_common
 from moola.models.references import REFERENCES
-from moola.tables.prediction_table import Predictions
-from moola.tables.window_file import WindowTable
+from moola.runs import run_store
+from moola.tables.prediction_table import Predictions, read_predictions
+from moola.tables.split_file import read_split
+from moola.tables.window_file import WindowTable, read_windows
 
 SHOWN = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "log_loss")
 
@@ -67,13 +69,38 @@ def with_common_pointers(
 
 
 def reference_figures(
-    table: WindowTable, split: Split, classes: list[str], part: str, seed: int
-) -> dict[str, dict[str, float | None]]:
-    """Return the figures of every reference but the class share, which is the uninformed baseline anyway."""
-    found = {}
+    table: WindowTable, split: Split, classes: list[str], seed: int
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Return the figures of every reference but the class share, which is the uninformed baseline anyway, by part.
+
+    Parts are "val" and "test", where they have windows; then come the reference's name and the figure's.
+    """
+    parts = [part for part in PARTS[1:] if len(split.part(part))]
+    found: dict[str, dict[str, dict[str, float | None]]] = {part: {} for part in parts}
     for name in REFERENCES:
-        if name != "prevalence":
-            predictions, facts = predict_reference(name, table, split, classes, seed)
+        if name == "prevalence":
+            continue
+        predictions, facts = predict_reference(name, table, split, classes, seed)
+        for part in parts:
             judged = evaluate(predictions.of_part(part), facts, SHOWN, (), intervals=False)
-            found[name] = {figure.name: figure.value for figure in judged.figures}
+            found[part][name] = {figure.name: figure.value for figure in judged.figures}
     return found
+
+
+def references_of_run(run: run_store.Run, part: str) -> dict[str, dict[str, float | None]]:
+    """Return the figures of the references on a part of a complete run's split, which its training left there.
+
+    Runs of before left none: they are found anew, and are none where data or split are no longer the run's.
+    """
+    if run.path(run_store.REFERENCES).is_file():
+        found = run.read(run_store.REFERENCES).get(part, {})
+        return {name: found[name] for name in REFERENCES if name in found}
+    assert run.manifest is not None
+    config = run.read(run_store.CONFIG)
+    data, split = (run_store.unchanged(run.manifest, config, name) for name in ("data", "split"))
+    if data is None or split is None:
+        return {}
+    table = read_windows(data, config.get("window_bars"))
+    classes = read_predictions(run.path(run_store.PREDICTIONS)).class_names
+    seed = int(run.manifest.get("seed") or 0)
+    return reference_figures(table, read_split(split).split, classes, seed).get(part, {})

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib import pyplot as plt
 
 from moola.core.bars import Bars, minute_text, utc_text
 from moola.evaluation.class_metrics import PrecisionRecall
@@ -18,7 +16,7 @@ from moola.reports import svg_charts
 from moola.reports.chart_axes import INK, MODEL, draw_bars
 from moola.reports.contents import EventsShown, ShownTable
 from moola.reports.gallery import Card, Group
-from moola.reports.png_charts import save_figure
+from moola.reports.png_charts import new_figure, save_figure
 from moola.reports.svg_charts import Key, Picture
 
 N_EACH, CONTEXT_BARS = 6, 30
@@ -140,7 +138,6 @@ def _local(bar: np.ndarray, low: int) -> tuple[int, int]:
     return int(bar[0]) - low, int(bar[1]) - low
 
 
-matplotlib.use("Agg")
 N_PICTURES, PICTURE_CONTEXT_BARS = 3, 30
 SPAN = "#7a4fb5"
 
@@ -149,7 +146,7 @@ def event_gallery(path: Path, judged: JudgedEvents, bars: Bars, class_names: lis
     """Draw a row a group, each panel the bars around one event or span; spans are shaded, events framed."""
     groups = [(title, rows) for title, rows in chosen_examples(judged, N_PICTURES).items() if rows]
     size = (4.6 * N_PICTURES, 2.7 * max(len(groups), 1))
-    figure, axes = plt.subplots(max(len(groups), 1), N_PICTURES, figsize=size, squeeze=False, layout="constrained")
+    figure, axes = new_figure(max(len(groups), 1), N_PICTURES, figsize=size, squeeze=False)
     for axis in axes.ravel():
         axis.set_axis_off()
     for row, (title, examples) in zip(axes, groups, strict=False):

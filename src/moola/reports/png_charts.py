@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from moola.augment import Window
@@ -31,14 +30,20 @@ from moola.reports.chart_axes import (
 )
 from moola.scan.scanning import EventPicture
 
-matplotlib.use("Agg")
+
+def new_figure(n_rows: int, n_columns: int, figsize: tuple[float, float], **how: Any) -> tuple[Figure, Any]:
+    """Return a figure in inches and its axes as `Figure.subplots` lays them out.
+
+    What draws is chosen by nobody here: that choice is one for the whole process, a notebook too.
+    """
+    figure = Figure(figsize=figsize, layout="constrained")
+    return figure, figure.subplots(n_rows, n_columns, **how)
 
 
-def save_figure(path: Path, figure: Any) -> None:
+def save_figure(path: Path, figure: Figure) -> None:
     """Write a figure as PNG, atomically, same bytes each time."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    plt.close(figure)
     write_atomic(path, buffer.getvalue())
 
 
@@ -53,9 +58,7 @@ def reliability_plot(
 
     `words` name what is right, the confidence, and what is counted.
     """
-    figure, (top, below) = plt.subplots(
-        2, 1, figsize=(5.6, 6.6), height_ratios=(3, 1), sharex=True, layout="constrained"
-    )
+    figure, (top, below) = new_figure(2, 1, figsize=(5.6, 6.6), height_ratios=(3, 1), sharex=True)
     draw_reliability(top, bins)
     top.set(ylabel=f"share of {words[0]}", title=title)
     centres = [(row["bin"] + 0.5) / 10 for row in bins]
@@ -71,7 +74,7 @@ def reliability_plot(
 
 def event_curve_plot(path: Path, result: dict[str, Any]) -> None:
     """Draw precision by recall and false alarms by recall of events, with and without their class."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9), layout="constrained")
+    figure, (left, right) = new_figure(1, 2, figsize=(9.0, 3.9))
     for name, style in (("with_class", "-"), ("without_class", ":")):
         curve = result["curve"][name]
         label = name.replace("_", " ")
@@ -96,9 +99,7 @@ def comparison_plot(path: Path, result: dict[str, Any], judged_on: str) -> None:
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     names = list(dict.fromkeys(row["name"] for row in rows))
     height = 1.2 + 0.4 * len(names)
-    figure, axes = plt.subplots(
-        1, len(metrics), figsize=(3.0 * len(metrics), height), sharey=True, layout="constrained"
-    )
+    figure, axes = new_figure(1, len(metrics), figsize=(3.0 * len(metrics), height), sharey=True)
     for axis, metric in zip(axes if len(metrics) > 1 else [axes], metrics, strict=True):
         for place, name in enumerate(names):
             row = next((one for one in rows if one["name"] == name and one["metric"] == metric), None)
@@ -115,7 +116,7 @@ def comparison_plot(path: Path, result: dict[str, Any], judged_on: str) -> None:
 def label_curve_plot(path: Path, result: dict[str, Any]) -> None:
     """Draw PR-AUC and Brier over the number of training windows, with the spread of seeds and the references."""
     rows = result["label_efficiency"]
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), layout="constrained")
+    figure, axes = new_figure(1, 2, figsize=(8.4, 3.6))
     for axis, name in zip(axes, ("pr_auc", "brier"), strict=True):
         n_windows = [row["n_train_windows"] for row in rows]
         spread = [row[f"{name}_seed_std"] or 0.0 for row in rows]
@@ -149,7 +150,7 @@ def made_windows_plot(path: Path, pairs: list[tuple[Window, Window]], title: str
     """
     width, height = PANEL_INCHES
     size = (2 * width, height * len(pairs) + 0.7)
-    figure, axes = plt.subplots(len(pairs), 2, figsize=size, squeeze=False, layout="constrained")
+    figure, axes = new_figure(len(pairs), 2, figsize=size, squeeze=False)
     for row, (parent, made) in zip(axes, pairs, strict=True):
         percent = _half_range(parent), _half_range(made)
         for axis, window, origin in zip(row, (parent, made), (None, parent), strict=True):
@@ -236,9 +237,7 @@ def event_plot(folder: Path, picture: EventPicture) -> Path:
 
     The event is shaded; the brackets above the curves are the 80 % intervals of its pointers. Times are UTC.
     """
-    figure, (top, below) = plt.subplots(
-        2, 1, figsize=(9.0, 5.4), height_ratios=(3, 1), sharex=True, layout="constrained"
-    )
+    figure, (top, below) = new_figure(2, 1, figsize=(9.0, 5.4), height_ratios=(3, 1), sharex=True)
     start, end = (int(bar) for bar in picture.bar)
     draw_bars(top, picture.ohlc)
     for axis in (top, below):

@@ -16,7 +16,7 @@ from moola.errors import InvalidData, MoolaError
 from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.evaluation.trust import Trust
 from moola.files import read_bytes, sha256_file
-from moola.fit.reference_fits import reference_figures
+from moola.fit.reference_fits import references_of_run
 from moola.options.judging_options import REPORTS_ROOT, EvalOptions, EventTruthOptions, ReportOptions, gate_options
 from moola.options.option_fields import PROMOTED_NAME, PROMOTED_ROOT, RUNS_ROOT
 from moola.options.study_options import CompareOptions, CvOptions
@@ -42,7 +42,6 @@ from moola.stages.evaluate import trust_of_run
 from moola.stages.model_card import command_line
 from moola.tables.prediction_table import Predictions, read_predictions
 from moola.tables.split_file import read_split
-from moola.tables.window_file import read_windows
 
 COMPARED = ("value", "difference", "low", "high", "detectable", "p", "p_holm")
 
@@ -211,7 +210,7 @@ def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
         leak_proof=manifest.get("leak_proof"),
         ohlc=ohlc,
         no_ohlc=no_ohlc,
-        references=_references(run, config, predictions, options.seed),
+        references=references_of_run(run, str(predictions.part[0])),
         chosen_by_val=run_store.chosen_by_val(manifest),
         history=read_history(run.path(run_store.HISTORY)),
         tables=[*([] if gate is None else [_gate_table(gate)]), *drift_tables(predictions, options.seed)],
@@ -232,19 +231,6 @@ def _gate(run: run_store.Run, options: ReportOptions) -> tuple[dict[str, Any] | 
         if options.baseline is not None:
             raise
         return None, str(error)
-
-
-def _references(
-    run: run_store.Run, config: dict[str, Any], predictions: Predictions, seed: int
-) -> dict[str, dict[str, float | None]]:
-    """Figures of the cheap references on the same split; none where data or split are no longer the run's."""
-    assert run.manifest is not None
-    paths = {name: Path(str(config.get(name))) for name in ("data", "split")}
-    if not all(p.is_file() and sha256_file(p) == run.manifest.get(f"{name}_sha256") for name, p in paths.items()):
-        return {}
-    table = read_windows(paths["data"], config.get("window_bars"))
-    split = read_split(paths["split"]).split
-    return reference_figures(table, split, predictions.class_names, str(predictions.part[0]), seed)
 
 
 def _is_promoted(run: run_store.Run) -> bool:

@@ -156,12 +156,14 @@ METRICS = "metrics.json"
 HISTORY = "history.jsonl"
 CONFIG = "config.json"
 FACTS = "training_facts.json"
+# Figures of cheap references on the run's val and test rows.
+REFERENCES = "references.json"
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINTS = "checkpoint*.pt"
 # Follows from the other files and may be written again, so the manifest does not hash it.
 CARD = "model_card.md"
 VERSIONED = ("moola", "torch", "numpy", "polars", "scipy")
-HASHED = (CONFIG, FACTS, HISTORY, METRICS, MODEL, MODEL_BEFORE_REFIT, PREDICTIONS)
+HASHED = (CONFIG, FACTS, HISTORY, METRICS, MODEL, MODEL_BEFORE_REFIT, PREDICTIONS, REFERENCES)
 
 
 @dataclass(frozen=True)
@@ -362,6 +364,12 @@ def newest_matching(root: Path, other_than: str = "", **wanted: Any) -> Run | No
 def write_run_json(run: Run, name: str, content: Any) -> None:
     """Write one of the run's JSON files."""
     write_atomic(run.path(name), json_bytes(content))
+
+
+def unchanged(manifest: Mapping[str, Any], config: Mapping[str, Any], name: str) -> Path | None:
+    """Return the file that an option of a run names, where it is still what the run read."""
+    path = Path(str(config.get(name)))
+    return path if path.is_file() and sha256_file(path) == manifest.get(f"{name}_sha256") else None
 
 
 def finish_run(run: Run, record: dict[str, Any]) -> Run:

@@ -11,7 +11,6 @@ import re
 import shlex
 from collections import Counter
 from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from moola.core.bars import minute_text
@@ -19,16 +18,15 @@ from moola.core.splits import PARTS
 from moola.errors import OperationFailed
 from moola.evaluation.figures import Evaluation
 from moola.evaluation.trust import QUESTION, Trust
-from moola.files import sha256_file, write_atomic
+from moola.files import write_atomic
 from moola.fit.inputs import FEW_WINDOWS
-from moola.fit.reference_fits import reference_figures
+from moola.fit.reference_fits import references_of_run
 from moola.models.model_files import read_model
 from moola.options.option_sources import command_line as shell_line
 from moola.options.training_options import TrainOptions
 from moola.runs import run_store
 from moola.tables.prediction_table import read_predictions
 from moola.tables.split_file import read_split
-from moola.tables.window_file import read_windows
 
 # The command lines that make a run again, from the options it kept.
 
@@ -122,23 +120,14 @@ def gather_card(run: run_store.Run, evaluation: Evaluation, trust: Trust | None 
         found = Counter(predictions.class_names[i] for i in index if i >= 0)
         if found:
             counts[part] = dict(sorted(found.items()))
-    data, split = (_unchanged(run.manifest, config, name) for name in ("data", "split"))
-    references, spans = {}, {}
+    references = references_of_run(run, evaluation.part)
+    split, spans = run_store.unchanged(run.manifest, config, "split"), {}
     if split is not None:
-        file = read_split(split)
-        spans = {part: (minute_text(first), minute_text(last)) for part, (first, last) in file.time_range_us.items()}
-        if data is not None:
-            table = read_windows(data, config.get("window_bars"))
-            seed = int(run.manifest.get("seed") or 0)
-            references = reference_figures(table, file.split, predictions.class_names, evaluation.part, seed)
+        ranges = read_split(split).time_range_us
+        spans = {part: (minute_text(first), minute_text(last)) for part, (first, last) in ranges.items()}
     model = read_model(run.path(run_store.MODEL))
     judged, training = evaluation.as_dict(), dict(model.training)
     return CardContent(run.manifest, config, judged, references, counts, spans, model.temperature, training, trust)
-
-
-def _unchanged(manifest: dict[str, Any], config: dict[str, Any], name: str) -> Path | None:
-    path = Path(str(config.get(name)))
-    return path if path.is_file() and sha256_file(path) == manifest.get(f"{name}_sha256") else None
 
 
 def card_text(content: CardContent) -> str:

@@ -16,6 +16,7 @@ from moola.files import write_atomic
 from moola.fit.fitting import Fitted, predict_held_out
 from moola.fit.inputs import FitInputs, Job
 from moola.fit.jobs import fit_job, read_job
+from moola.fit.reference_fits import reference_figures
 from moola.models.model_files import read_model, write_model
 from moola.models.sealed import digest
 from moola.options.option_fields import RUNS_ROOT
@@ -63,7 +64,7 @@ def _train(
     evaluation = evaluate(predictions.of_part("val"), facts, VAL_METRICS, seed=job.options.seed)
     record = _record(job, fitted) | {"seconds": time.monotonic() - started}
     if run is not None:
-        run = _write_run(run, predictions, evaluation, facts, state, record)
+        run = _write_run(run, job, predictions, evaluation, facts, state, record)
     return record | {
         "run_id": run.run_id if run is not None else None,
         "run": str(run.folder) if run is not None else None,
@@ -122,6 +123,7 @@ def _penalties(state: FitState) -> dict[str, Any]:
 
 def _write_run(
     run: run_store.Run,
+    job: Job,
     predictions: Predictions,
     evaluation: Evaluation,
     facts: TrainingFacts,
@@ -131,6 +133,9 @@ def _write_run(
     write_predictions(run.path(run_store.PREDICTIONS), predictions)
     run_store.write_run_json(run, run_store.METRICS, evaluation.as_dict() | {"labelled_by": record["labelled_by"]})
     run_store.write_run_json(run, run_store.FACTS, facts.as_dict())
+    material, classes = job.material, predictions.class_names
+    references = reference_figures(material.table, material.split, classes, job.options.seed)
+    run_store.write_run_json(run, run_store.REFERENCES, references)
     lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in state.history)
     write_atomic(run.path(run_store.HISTORY), lines.encode())
     run = run_store.finish_run(run, record)
