@@ -29,6 +29,7 @@ def crash():
         del sys.modules["crash"]
 
 
+@pytest.mark.slow
 def test_a_fault_point_kills_inside_a_write_and_leaves_what_stood(tmp_path):
     """The fourth step of `sample` is the second half of its first file's bytes."""
     command = [sys.executable, str(BENCHMARKS / "fault_point.py"), "4", "sample", "--quick"]

@@ -69,6 +69,7 @@ def test_files_of_other_bars_are_refused(base):
         base.hourly_of(Path("eurusd_1h_x.parquet"), daily)
 
 
+@pytest.mark.slow
 def test_stored_windows_ask_what_made_ones_do(base, series, recipe, tmp_path):
     thin = base.thinned(series, 300, 3)
     scaler = base.scaler_of(thin.source, base.divided(thin.source)[0])
@@ -107,6 +108,7 @@ def test_the_file_is_read_and_says_what_it_learned_from(base, series, recipe, tm
     assert seen_among(record, np.array([own]), np.array([own + HOUR_US])).tolist() == [True]
 
 
+@pytest.mark.slow
 def test_an_encoder_that_is_too_large_for_the_package_is_refused(base, series, recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(base, "MOST_BYTES", 100)
     with pytest.raises(SystemExit, match=r"must be under 100 bytes"):

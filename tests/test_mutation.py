@@ -41,6 +41,7 @@ def sites(monkeypatch):
     return __import__("sites")
 
 
+@pytest.mark.slow
 def test_a_weak_test_lets_the_edge_live_and_a_strong_one_kills_every_mutant(tmp_path):
     (tmp_path / "src/moola").mkdir(parents=True)
     (tmp_path / "tests").mkdir()

@@ -40,6 +40,7 @@ def fitted():
     return tiny().fit(WINDOWS, LABELS)
 
 
+@pytest.mark.slow
 def test_the_network_is_the_one_that_train_makes_of_the_same_rows(sample, moola):
     labelled = "data/processed/labeled/train_latest.parquet"
     assert moola("split", "--data", labelled, "--test", "0", "--output", "split.json").code == 0

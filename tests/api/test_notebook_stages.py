@@ -20,6 +20,8 @@ BARS = Path("data/raw/eurusd_1h_2017.parquet")
 SMALL = {"stride": 100, "epochs": 1, "hidden_dim": 4, "num_layers": 1, "device": "cpu"}
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_pretraining_gives_the_encoder_of_the_command(sample, moola, tmp_path):
     options = ("--stride", "100", "--epochs", "1", "--hidden-dim", "4", "--num-layers", "1", "--device", "cpu")
     assert moola("pretrain-bilstm", "--input", BARS, "--output", "by_command.pt", *options).code == 0

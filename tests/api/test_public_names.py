@@ -56,7 +56,13 @@ def test_pandas_and_pyplot_need_not_be_there_before_they_are_asked_for():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("name", MODULES)
+# Those that fit a network take a second and more each.
+LEARNING = ("evaluate_frames", "loaded_model", "notebook_stages", "window_classifier")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LEARNING else []) for name in MODULES]
+)
 def test_examples_run_as_they_stand(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(importlib.import_module(f"moola.api.{name}"))

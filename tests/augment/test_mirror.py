@@ -37,6 +37,7 @@ def test_the_mirror_turns_every_return_around_and_swaps_the_wicks():
         assert np.array_equal(rises, -np.sign(window.ohlc[:, 3] - window.ohlc[:, 0]))
 
 
+@pytest.mark.slow
 @given(tick_windows())
 def test_mirrored_windows_obey_the_bar_rules_and_keep_their_label(ohlc):
     window = replace(windows_of(TABLE)[0], ohlc=ohlc[0], start_bar=-1, end_bar=-1)

@@ -101,6 +101,7 @@ def test_networks_with_and_without_an_encoder_and_the_average_of_seeds(benchmark
     assert not Path("artifacts").exists()
 
 
+@pytest.mark.slow
 def test_a_benchmark_that_was_stopped_goes_on(benchmark):
     arguments = ("--models", "tiny", "logistic", "--arms", "arms.toml")
     before = benchmark(*arguments, "--json").json

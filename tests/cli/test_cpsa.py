@@ -32,6 +32,7 @@ def log_of() -> str:
     return Path("data/logs/train.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_preview_draws_and_counts_what_training_makes(sample, moola, train, request):
     ways = ("--augmentations", *WAYS, "--bars", BARS)
     answer = preview(moola, *ways, "--n", "2").ends(0)
@@ -97,6 +98,7 @@ def test_every_ratio_trains(sample, train, ratio):
     train("--augmentations", "mirror", "warp", "--cpsa-ratio", ratio, "--no-save-run")
 
 
+@pytest.mark.slow
 def test_a_schedule_goes_before_the_ratio(sample, train):
     def history(*arguments):
         run = train("--epochs", "2", *arguments, "--json").json["run"]

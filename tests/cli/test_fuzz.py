@@ -166,6 +166,7 @@ FAST = settings(max_examples=25, deadline=None, database=None, derandomize=True)
 LONG = settings(max_examples=2000, deadline=None, database=None, derandomize=True)
 
 
+@pytest.mark.slow
 @FAST
 @given(command_lines())
 def test_any_command_line_ends_as_documented(typed: list[str]) -> None:

@@ -59,6 +59,7 @@ def test_windows_that_the_model_saw_are_refused_or_marked(later, moola):
     assert held.json["reason"].startswith("the challenger's figures prove nothing")
 
 
+@pytest.mark.slow
 def test_the_bars_of_each_of_two_encoders_count_as_seen(later, moola, train, monkeypatch):
     *_, data = later
     for name, rows in (("early.pt", slice(0, 40)), ("late.pt", slice(None))):

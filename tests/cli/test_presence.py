@@ -142,6 +142,7 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
     assert (missing.code, "--stretches" in missing.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_benchmark_learns_from_several_draws_and_evaluates_one_later_part(chart, moola):
     benchmark = ("benchmark", *WITH, "--pretrained-encoder", "encoder.pt", "--mirror-classes", "down:up", "--output",
                  "out", "--processes", "1", "--initial-fraction", "0.75", "--n-draws")  # fmt: skip

@@ -73,6 +73,8 @@ ENCODER = "artifacts/encoders/pretrained/ts2vec_11d_v1.pt"
 PRETRAIN = ("pretrain-ts2vec", "--input", DATA, "--split", SPLIT, "--output", ENCODER)
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_its_encoder_trains_and_a_stopped_one_ends_in_the_same_bytes(sample, moola, train, monkeypatch):
     monkeypatch.setenv("MOOLA_EPOCHS", "2")
     answer = moola(*PRETRAIN).ends(0)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from moola.cli import training_commands
 from tests.conftest import DATA, RUNS, SPLIT
@@ -33,6 +34,8 @@ ENCODER = ("pretrain-bilstm", "--input", DATA, "--split", SPLIT, "--output", "e.
 TAUGHT = ("train", "--data", DATA, "--split", SPLIT, *STUDENT, "--pretrained-encoder", "e.pt")
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_a_frozen_model_is_refitted_and_teaches_a_student_and_a_stopped_one_ends_in_the_same_bytes(
     sample, moola, monkeypatch
 ):
@@ -77,6 +80,7 @@ def test_a_frozen_model_is_refitted_and_teaches_a_student_and_a_stopped_one_ends
     assert not list(begun.glob("checkpoint*"))
 
 
+@pytest.mark.slow
 def test_three_classes_and_no_pointers_have_a_student_too(sample, moola):
     third = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("third")).otherwise(pl.col("label"))
     pl.read_parquet(DATA).drop("expansion_start", "expansion_end").write_parquet(DATA)

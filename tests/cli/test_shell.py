@@ -83,6 +83,7 @@ def test_bash_completes_commands_and_options(moola):
     assert {"bash", "zsh", "fish"} <= set(completions(script, "moola completion "))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_read_their_scripts(moola, shell):
     script = moola("completion", shell).out

@@ -68,6 +68,7 @@ def test_what_cannot_work_is_refused_before_anything_is_written(similar, words, 
     assert not Path("artifacts/similar").exists()
 
 
+@pytest.mark.slow
 def test_of_several_symbols_one_is_named(similar, moola):
     table = pl.concat(
         [pl.read_parquet("bars.parquet"), pl.read_parquet("bars.parquet").with_columns(symbol=pl.lit("X"))]

@@ -102,6 +102,7 @@ def test_a_stopped_pretraining_goes_on(sample, moola, stopped_by):
     assert not Path("encoder.pt.checkpoint").exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_cv_keeps_its_fits_and_goes_on(sample, moola, stopped_by):
     command = (*CV, "--controls=false", "--model", "logistic")
     whole = Path("artifacts/cv") / moola(*command).last_line
@@ -174,6 +175,7 @@ def test_another_broken_pipe_is_told(moola, tmp_path, monkeypatch):
     moola("runs", "list").ends(1, "Unexpected BrokenPipeError")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["cv", "leakcheck"])
 def test_stopped_controls_name_no_run_of_their_own(sample, moola, monkeypatch, stopped_by, command):
     """A control trains in a folder that is gone by then: the cv continues by its own id, `leakcheck` begin again."""

@@ -29,6 +29,7 @@ def quick(sample, monkeypatch):
     return sample
 
 
+@pytest.mark.slow
 def test_train_does_what_tune_chose(sample, moola, train):
     answer = moola(*TUNE[:5], "--trials", "2", "--confirm-seeds", "1", "--inner-folds", "2", "--json").ends(0)
     result = answer.json
@@ -45,6 +46,7 @@ def test_train_does_what_tune_chose(sample, moola, train):
     assert re.fullmatch(r"artifacts/tuning/train_latest_relative-[0-9a-f]{8}\.db", result["study"])
 
 
+@pytest.mark.slow
 def test_what_it_prints_and_that_the_same_study_goes_on(quick, moola):
     answer = moola(*TUNE, "--epochs", "2").ends(0)
     progress = [line for line in answer.err.splitlines() if line.startswith("tune:")]

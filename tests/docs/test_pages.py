@@ -53,6 +53,7 @@ def test_the_commands_page_gives_an_example_and_options_that_exist(name, section
     assert set(re.findall(r"`(--[a-z][a-z0-9-]+)", text)) <= options_of(name)
 
 
+@pytest.mark.slow
 def test_the_page_of_options_has_the_help_of_every_command():
     # In a process of its own: the command line keeps what tests have set before.
     command = [sys.executable, str(ROOT / "scripts/docs/make_commands.py")]

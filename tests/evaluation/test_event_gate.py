@@ -132,6 +132,7 @@ def test_random_pieces_keep_lengths_classes_and_probabilities_and_lie_in_stretch
     assert not np.array_equal(drawn.events.bar, random_pieces(judged, 1, 1).events.bar)
 
 
+@pytest.mark.slow
 def test_random_pieces_reach_every_place_of_a_stretch():
     inside = set(range(50, 60))
     spans = [SlowPiece(52, 55, 0)]

@@ -107,6 +107,7 @@ def test_a_gain_smaller_than_worth_having_is_inconclusive_however_sure() -> None
         assert judge(challenger, baseline, EVEN, [], min_gain=least).verdict == word
 
 
+@pytest.mark.slow
 def test_the_windows_for_the_smallest_gain_have_the_power_that_is_claimed() -> None:
     # Windows drawn one by one from many: the gain of all of them is the true one.
     rng = np.random.default_rng(5)

@@ -96,6 +96,7 @@ def test_the_record_of_a_student_says_its_parts_and_windows(files):
         assert fit.model.training["trained_on"] == ["train", "val"]
 
 
+@pytest.mark.slow
 def test_each_round_has_a_student_of_its_own_that_says_calibrated_words(files):
     first, twice = once(**STUDENT), fitted(fit_inputs_of(), **STUDENT | {"student_rounds": 2})
     assert [row["stage"] for row in twice.state.history] == [*("train", "refit", "teacher-1", "student-1", "student-2")]
@@ -204,6 +205,7 @@ def test_each_row_is_judged_once_by_rows_that_share_no_bar_with_its_block(judged
         assert len(gone) in (6 + n_shared, 6 + 2 * n_shared)
 
 
+@pytest.mark.slow
 def test_overconfident_folds_cool_the_model_and_only_where_it_refits(monkeypatch):
     plain = once(head="mlp")
     assert plain.model.temperature == plain.chosen.temperature

@@ -42,6 +42,7 @@ def test_later_parts_are_evaluated_by_earlier_labels(marks):
     assert found["curve"] == []
 
 
+@pytest.mark.slow
 def test_planted_wrong_classes_are_asked_first(marks):
     wrong = [3, 11, 22, 34]
     spans = {tuple(one) for one in marks.span[wrong].tolist()}

@@ -96,6 +96,7 @@ def test_every_seed_and_windows_without_prices_give_the_same_model_file_but_for_
     assert content[0] == content[1] == content[2]
 
 
+@pytest.mark.slow
 def test_val_rows_choose_the_pointer_threshold_alone_until_the_refit_and_test_rows_nothing():
     clean, val, test = once(), fitted(fit_inputs_of(poisoned(SPLIT.val))), fitted(fit_inputs_of(poisoned(SPLIT.test)))
     assert same_weights(clean.chosen.network, val.chosen.network)

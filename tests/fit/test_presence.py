@@ -165,6 +165,7 @@ def test_a_chart_has_the_same_vectors_whatever_the_heads() -> None:
         assert np.array_equal(values, expected)
 
 
+@pytest.mark.slow
 def test_shuffled_spans_teach_nothing(tmp_path: Path) -> None:
     bars, spans, classes = planted_chart(6)
     rng = np.random.default_rng(2)
@@ -339,6 +340,7 @@ def test_nobody_is_asked_of_bars_that_he_did_not_look_at() -> None:
     assert abs(anna - bert) < 0.2
 
 
+@pytest.mark.slow
 def test_people_who_mark_alike_share_a_model_and_each_has_an_offset() -> None:
     """Anna marks every planted piece, bert each third: the same pieces are less probable to be marked by him."""
     bars, spans, classes = planted_chart(5)

@@ -76,6 +76,7 @@ def test_every_stage_says_its_name_and_has_a_checkpoint_of_its_own(tmp_path):
     assert [row["stage"] for row in state.history] == [row["stage"] for row in rows]
 
 
+@pytest.mark.slow
 def test_stages_that_were_stopped_in_each_of_them_go_on_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_split(Path("split.json"))

@@ -497,6 +497,7 @@ CHECKS = [not_a_server_error, content_type_conformance, response_schema_conforma
 BOUNDED = settings(max_examples=3, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_any_request_is_answered_as_the_schema_says(tmp_path, mode):
     asked = []

@@ -67,6 +67,7 @@ def test_what_is_saved_does_not_come_again_and_what_is_skipped_comes_last():
     assert queues.next("time", done, after=names[3]) == (1, 0)
 
 
+@pytest.mark.slow
 def test_four_thousand_windows_are_answered_without_the_store(tmp_path, monkeypatch):
     page_state = made_page_state(tmp_path, random_walk_bars(4_104), stride=1)
     assert len(page_state.window_list) == 4_000

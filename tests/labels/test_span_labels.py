@@ -93,6 +93,7 @@ SPANS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(SPANS, st.sampled_from(["spans", "label-studio"]))
 def test_every_span_survives_both_ways(pieces, as_):

@@ -212,6 +212,7 @@ def subject(made_run):
     return open_subject(options)
 
 
+@pytest.mark.slow
 def test_a_model_of_visible_bars_passes_both_checks(subject):
     findings = [*run_checks.hidden_bars(subject), *run_checks.live_scan(subject)]
     assert [(finding.what, finding.state) for finding in findings] == [("hidden bars", "ok"), ("live scan", "ok")]
@@ -241,6 +242,7 @@ def test_events_judged_by_windows_to_come_are_a_leak(subject, monkeypatch):
     assert "change the events reported by then" in only_leak(run_checks.live_scan(subject)).found
 
 
+@pytest.mark.slow
 def test_a_window_that_must_have_its_hidden_bars_is_a_leak(subject, monkeypatch):
     honest = live_events
 

@@ -41,6 +41,7 @@ def scan(output: str, on_part=lambda *_: None, **given) -> Path:
     return Path(output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("live", [False, True])
 def test_the_order_in_which_parts_end_changes_nothing(folder, monkeypatch, live):
     whole = scan("whole.jsonl", live=live)

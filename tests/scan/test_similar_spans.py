@@ -57,6 +57,7 @@ def near(found, spot: int) -> bool:
     return any(abs(first - spot) <= 2 and abs(last - spot - LENGTH + 1) <= 2 for first, last in found.bar)
 
 
+@pytest.mark.slow
 def test_copies_are_found_and_upside_down_where_asked(base):
     bars = planted_bars()
     found = similar_spans(bars, AT, base, 3)

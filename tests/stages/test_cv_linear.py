@@ -22,6 +22,7 @@ from tests.fit.fits_made import small_base
 from tests.made import made_windows
 
 
+@pytest.mark.slow
 def test_cv_takes_base_and_its_fits_every_fold_once_whatever_the_seeds(
     tmp_path: Path, moola, monkeypatch: pytest.MonkeyPatch
 ) -> None:

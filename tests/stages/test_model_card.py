@@ -195,6 +195,7 @@ def test_train_writes_it_eval_refreshes_it_and_the_run_stays_whole(made_run, moo
     assert moola(*EVAL, name).code == 5
 
 
+@pytest.mark.slow
 def test_train_report_and_card_say_what_linear_heads_were_fitted_by(
     sample, made_once, moola, train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,6 +208,7 @@ def test_a_study_that_was_stopped_goes_on_to_the_trials_of_its_seed(
     assert trials_of(result) == whole
 
 
+@pytest.mark.slow
 def test_a_killed_trial_is_marked_and_drawn_again(options: TuneOptions, quick: None) -> None:
     whole = trials_of(tune.tune(replace(options, trials=4, study=options.data.parent / "whole.db"), quiet))
     made = make_plan(options)
@@ -277,6 +278,7 @@ def test_the_best_beats_the_defaults_or_they_stay(options: TuneOptions, quick: N
     ]
 
 
+@pytest.mark.slow
 def test_higher_is_better_where_it_is(options: TuneOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune_study, "judge_fold", lambda *taken: 1.0 - valley(*taken))
     result = tune.tune(replace(options, trials=4, metric="pr_auc"), quiet)

@@ -50,6 +50,7 @@ def test_a_run_on_both_is_whole_by_itself_and_says_so(own, train, moola) -> None
     assert answer.code == 0, answer.err
 
 
+@pytest.mark.slow
 def test_the_environment_names_two_and_what_either_has_seen_is_a_leak(own, train, monkeypatch) -> None:
     assert "pretrained on times of" not in train("--pretrained-encoder", "own.pt", "--no-save-run").err
     monkeypatch.setenv("MOOLA_PRETRAINED_ENCODER", "own.pt leaky.pt")

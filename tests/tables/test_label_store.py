@@ -383,6 +383,7 @@ with LabelStore(Path(sys.argv[1]), timeout_s=60.0) as store:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_save_one_label_mix_and_lose_nothing(tmp_path):
     path = tmp_path / "labels.db"
     savers = [

@@ -64,6 +64,7 @@ def fresh_figures(train: Examples, val: Examples, fresh: Examples, pointers: np.
     return float(hit), float(average_precision(score, fresh.class_index == 1, np.ones((1, len(fresh))))[0])
 
 
+@pytest.mark.slow
 def test_a_planted_move_and_its_class_are_found_in_fresh_windows() -> None:
     (train, _), (val, _), (fresh, pointers) = planted(10, 240), planted(11, 60), planted(12, 200)
     hit, precision = fresh_figures(train, val, fresh, pointers)

@@ -136,6 +136,7 @@ def test_states_are_standardised_by_the_windows_that_have_a_move():
             assert np.allclose(arm.spread[number].numpy(), having.std(axis=0) + 0.05, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_is_learned():
     train, val = toy_windows(40, 24), toy_windows(40, 24, seed=1)
     before, after = learned(fitted(train), train, val, 30)

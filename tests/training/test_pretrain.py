@@ -228,6 +228,7 @@ def levels(seed: int, n_windows: int) -> np.ndarray:
     return (level + 0.1 * rng.normal(size=level.shape)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_a_predictable_series_is_reconstructed_much_better_than_by_the_mean() -> None:
     rows = (np.arange(300), np.arange(300, 360))
     objective = made_objective(
@@ -251,6 +252,7 @@ def test_nothing_is_learned_from_noise() -> None:
     assert state.best_loss > 0.98 * floor
 
 
+@pytest.mark.slow
 def test_planted_moves_are_learned_by_every_default_arm() -> None:
     rows = (np.arange(120), np.arange(120, 150))
     take = from_prices(toy_windows(150, 24))

@@ -251,6 +251,7 @@ def fresh_precision(network: EnhancedSimpleLSTM, fresh: Examples) -> float:
     return float(average_precision(score, fresh.class_index == 1, np.ones((1, len(fresh))))[0])
 
 
+@pytest.mark.slow
 def test_a_student_of_a_perfect_teacher_beats_the_few_labels() -> None:
     (few, _), (many, _), (fresh, _) = learns.planted(20, 6), learns.planted(21, 320), learns.planted(22, 200)
     nothing = Examples(few.features[:0], few.class_index[:0], few.curves[:0])
