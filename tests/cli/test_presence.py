@@ -42,7 +42,7 @@ def chart(made, tmp_path, monkeypatch) -> np.ndarray:
     shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     stay_small(monkeypatch)
-    monkeypatch.setattr(presence_stages, "N_TREES", 8)
+    monkeypatch.setattr(presence_stages, "N_TREES", 40)
     return made[1]
 
 

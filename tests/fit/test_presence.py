@@ -19,12 +19,12 @@ from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span
 from moola.core.windows import CutWindows, take_windows
 from moola.errors import InvalidData, UntrustedFile, WrongUsage
 from moola.fit import presence_stages
-from moola.fit.presence import average_precision, fit_presence, matched, read_chart_of
+from moola.fit.presence import _with_blocks, average_precision, fit_presence, matched, read_chart_of
 from moola.fit.presence_inputs import _tell_other_spans
-from moola.fit.presence_stages import Marked, forest_of
+from moola.fit.presence_stages import N_BLOCKS, Candidates, Found, Marked, fit_forest, forest_of
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.network import EncoderArchitecture, build_encoder, build_network
-from moola.models.presence_part import Chart, candidates_of, pair_scores, restored, stored
+from moola.models.presence_part import Chart, Forest, candidates_of, pair_scores, restored, stored
 from moola.models.sealed import read_sealed, write_sealed
 from moola.options.scan_options import ScanOptions
 from moola.scan.scanning import Scan
@@ -74,7 +74,7 @@ def small_model(bars: Bars) -> ModelFile:
                      {"time_range": None}, [1, 0])  # fmt: skip
 
 
-def few_trees(patch: pytest.MonkeyPatch, n_trees: int = 30) -> None:
+def few_trees(patch: pytest.MonkeyPatch, n_trees: int = 60) -> None:
     """Let the second stage learn in a moment."""
     patch.setattr(presence_stages, "N_TREES", n_trees)
 
@@ -82,7 +82,7 @@ def few_trees(patch: pytest.MonkeyPatch, n_trees: int = 30) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _few_trees() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        few_trees(patch, 12)
+        few_trees(patch, 60)
         yield
 
 
@@ -277,13 +277,65 @@ def test_candidates_are_the_best_of_their_neighbours(taught: tuple) -> None:
 
 
 def test_a_forest_says_what_its_trees_say() -> None:
-    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.ensemble import ExtraTreesRegressor
 
     rng = np.random.default_rng(1)
     values = rng.normal(size=(200, 5)).astype(np.float32)
-    trees = ExtraTreesClassifier(20, random_state=0).fit(values, values[:, 0] + values[:, 1] ** 2 > 0.5)
+    trees = ExtraTreesRegressor(20, random_state=0).fit(values, np.clip(values[:, 0] + values[:, 1] ** 2, 0.0, 1.0))
     new = rng.normal(size=(100, 5)).astype(np.float32)
-    assert forest_of(trees.estimators_).score(new) == pytest.approx(trees.predict_proba(new)[:, 1])
+    assert forest_of(trees.estimators_).score(new) == pytest.approx(trees.predict(new))
+
+
+def test_forests_joined_say_the_mean_of_what_each_says() -> None:
+    rows = made_candidates(np.random.default_rng(4))
+    parts = [fit_forest(rows, (0, None), block, 1, True) for block in range(2)]
+    joined = Forest.joined(parts)
+    assert len(joined.root) == sum(len(one.root) for one in parts)
+    values = rows.values[0][0]
+    assert joined.score(values) == pytest.approx(np.mean([one.score(values) for one in parts], axis=0))
+
+
+def made_candidates(rng: np.random.Generator, n: int = 400) -> Candidates:
+    """Candidates of one class: half of their values tell the overlap, the others nothing."""
+    best = np.where(rng.random(n) < 0.5, 0.0, rng.uniform(0.3, 1.0, n))
+    values = np.column_stack([best[:, None] + rng.normal(0, 0.02, (n, 3)), rng.normal(size=(n, 3))]).astype(np.float32)
+    bar = np.stack([np.arange(n), np.arange(n) + 5], axis=1)
+    return Candidates([(0, None)], bar, np.zeros(n, dtype=int), np.arange(n) % N_BLOCKS, best[:, None], [[values]])
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_a_forest_learns_nothing_from_the_block_that_it_scores(annotated: bool) -> None:
+    rows = made_candidates(np.random.default_rng(4))
+    own = rows.block == 2
+    others = replace(
+        rows,
+        best=np.where(own[:, None], 1 - rows.best, rows.best),
+        values=[[np.where(own[:, None], -rows.values[0][0], rows.values[0][0])]],
+    )
+    for block, alike in ((2, True), (3, False)):
+        one, other = (fit_forest(each, (0, None), block, 1, annotated) for each in (rows, others))
+        assert (one.cut.tolist() == other.cut.tolist()) is alike
+
+
+def test_nearly_exact_candidates_score_above_rough_ones_and_those_above_wrong_ones() -> None:
+    rows = made_candidates(np.random.default_rng(4))
+    forest = fit_forest(rows, (0, None), 0, 1, True)
+    told, best = forest.score(rows.values[0][0]), rows.best[:, 0]
+    exact, rough = told[best > 0.85].mean(), told[(best > 0.6) & (best < 0.7)].mean()
+    assert exact > rough + 0.1
+    assert rough > told[best == 0].mean() + 0.3
+
+
+def test_spans_teach_even_where_nothing_near_was_proposed() -> None:
+    bars, spans, classes = planted_chart(5)
+    inside = spans[:, 1] < TAUGHT
+    marked = Marked(known(bars), spans[inside], classes[inside], np.array([[0, TAUGHT]]))
+    learned = _with_blocks([marked], read_once())
+    found = replace(Found.in_block(learned, [(0, 1)], 1), proposed=[[]])
+    rows, own = found.marked(), learned[0].span_block == 1
+    assert len(found.kept(found.stages)) == 0
+    assert np.array_equal(rows.bar, marked.bar[own])
+    assert (rows.best[np.arange(len(rows)), marked.class_index[own]] == 1).all()
 
 
 def test_pieces_that_nobody_marked_are_never_background(tmp_path: Path) -> None:

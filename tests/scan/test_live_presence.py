@@ -36,7 +36,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bars, np.nda
     marked = Marked(part(bars, TAUGHT), spans[inside], classes[inside], np.array([[0, TAUGHT]]))
     read = [read_chart_of(model, marked.bars, CPU, AHEAD)]
     with pytest.MonkeyPatch.context() as patch:
-        few_trees(patch, 12)
+        few_trees(patch, 60)
         live = fit_presence(model, [marked], CPU, 11, read)
     path = tmp_path_factory.mktemp("live") / "model.pt"
     write_model(path, replace(model, presence=replace(live, ahead=None), live_presence=live))

@@ -1,9 +1,10 @@
 """Learning where nothing is: presence from spans on annotated stretches (specification 13).
 
 Blocks of time are held out by turns. The first stage is fitted without a block and proposes candidates in it; each is
-right where it overlaps a span of its class at IoU 0.5. The forest learns from these alone, so from what the first stage
-says of bars that it has not seen. Held out in the same blocks, it gives the scores that are calibrated, and among which
-the threshold with the best F1 is found, once overlapping candidates are left out and each span is matched once.
+right where it overlaps a span of its class at IoU 0.5. Trees learn from these, so from what the first stage says of
+bars that it has not seen, and on annotated stretches from the spans themselves. A fifth of the trees learns without
+each block. It gives the scores of that block, which are calibrated, and among which the threshold with the best F1 is
+found, once overlapping candidates are left out and each span is matched once. New bars are scored by all trees.
 
 Bars outside annotated stretches are never background. Where no stretch is known, all bars from the first span to the
 last are unlabelled (`presence_stages`). Then `event_prob` is a rank among marked pieces: the share of held-out marked
@@ -49,6 +50,7 @@ from moola.models.presence_part import (
     RANK,
     Chart,
     Detector,
+    Forest,
     Person,
     Presence,
     chart_of,
@@ -100,15 +102,20 @@ def fit_presence(
     found = [Found.in_block(learned, pairs, block) for block in range(N_BLOCKS)]
     stages = [replace(stage, floor=floor_of(found, number)) for number, stage in enumerate(stages)]
     rows = Candidates.joined([one.kept(stages) for one in found])
-    forests = [fit_forest(rows, pair, np.ones(len(rows), dtype=bool), seed, "all", annotated) for pair in pairs]
+    # The exact ends of spans teach what near ones only roughly have.
+    learned_from = Candidates.joined([rows, *(one.marked() for one in found)]) if annotated else rows
     score = np.zeros((len(rows), n_classes))
+    forests: list[list[Forest]] = [[] for _ in pairs]
     for block in range(N_BLOCKS):
         own = rows.block == block
-        for pair in pairs:
-            forest = fit_forest(rows, pair, ~own, seed, block, annotated)
+        for pair, by_block in zip(pairs, forests, strict=True):
+            by_block.append(fit_forest(learned_from, pair, block, seed, annotated))
             for one in classes_found(pair):
-                score[own, one] = rows.score(forest, pair, one)[own]
-    detectors = [Detector(*pair, stage, forest) for pair, stage, forest in zip(pairs, stages, forests, strict=True)]
+                score[own, one] = rows.score(by_block[-1], pair, one)[own]
+    detectors = [
+        Detector(*pair, stage, Forest.joined(by_block))
+        for pair, stage, by_block in zip(pairs, stages, forests, strict=True)
+    ]
     return _calibrated(detectors, learned, rows, score, counts, model)
 
 

@@ -10,6 +10,7 @@ that few trees hold a given piece that nobody marked against it (bagging; Mordel
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,12 +19,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.tree import ExtraTreeClassifier
+from sklearn.tree import ExtraTreeRegressor
 
 from moola.core.bars import Bars
 from moola.core.event_merging import overlap
-from moola.core.seeds import derive_seed, generator
+from moola.core.seeds import generator
 from moola.core.span_shapes import PACE_BARS
 from moola.errors import InvalidData
 from moola.models.presence_part import (
@@ -53,7 +53,10 @@ NEAR_BARS, FAR_STEP = 20, 3
 MOST_STEPS = 100
 # Lengths: the spread of their logarithms, the share of a uniform one, and how much longer than any seen they may be.
 LENGTH_SPREAD, UNIFORM_SHARE, LONGER = 0.25, 0.02, 1.25
-N_TREES, LEAF, FEATURE_SHARE = 300, 2, 0.3
+# The second stage: trees in all, a fifth of them without each block, and the share of wrong candidates that each sees.
+N_TREES, LEAF, FEATURE_SHARE, WRONG_SHARE = 500, 2, 0.3, 0.3
+# Half of the target is whether a candidate is right, half rises between these overlaps: nearly exact ends teach most.
+NOT_AT_ALL, QUITE = 0.4, 0.8
 
 
 @dataclass(frozen=True)
@@ -259,27 +262,27 @@ class Found:
         """Return the candidates that score as high as the final first stage will ask for."""
         pieces = []
         n = len(self.learned)
-        for place, one in enumerate(self.learned):
+        for place in range(n):
             spans = [np.zeros((0, 2), dtype=np.int64)]
             for number, floor in enumerate(floors):
                 spans += [bar[score >= floor.floor] for bar, score in self.proposed[number * n + place]]
-            bar = unique_spans(spans)
-            values = [
-                [span_values(stage, one.chart, by_chart[place], way, bar) for way in range(len(one.chart.values))]
-                for stage, by_chart in zip(self.stages, self.logits, strict=True)
-            ]
-            n_classes = max(each for pair in self.pairs for each in classes_found(pair)) + 1
-            pieces.append(
-                Candidates(
-                    self.pairs,
-                    bar,
-                    np.full(len(bar), place),
-                    np.full(len(bar), self.block),
-                    best_overlap(bar, one.marked, n_classes),
-                    values,
-                )
-            )
+            pieces.append(self._read(place, unique_spans(spans)))
         return Candidates.joined(pieces)
+
+    def marked(self) -> Candidates:
+        """Return the block's spans themselves, which are right altogether whether they were proposed or not."""
+        own = [one.marked.bar[one.span_block == self.block] for one in self.learned]
+        return Candidates.joined([self._read(place, unique_spans([spans])) for place, spans in enumerate(own)])
+
+    def _read(self, place: int, bar: Int[np.ndarray, "spans 2"]) -> Candidates:
+        one = self.learned[place]
+        values = [
+            [span_values(stage, one.chart, by_chart[place], way, bar) for way in range(len(one.chart.values))]
+            for stage, by_chart in zip(self.stages, self.logits, strict=True)
+        ]
+        n_classes = max(each for pair in self.pairs for each in classes_found(pair)) + 1
+        best = best_overlap(bar, one.marked, n_classes)
+        return Candidates(self.pairs, bar, np.full(len(bar), place), np.full(len(bar), self.block), best, values)
 
 
 def _proposed(
@@ -351,60 +354,64 @@ def best_overlap(bar: Int[np.ndarray, "spans 2"], marked: Marked, n_classes: int
     return best
 
 
-def fit_forest(
-    rows: Candidates,
-    pair: tuple[int, int | None],
-    chosen: Bool[np.ndarray, " rows"],
-    seed: int,
-    purpose: int | str,
-    annotated: bool,
-) -> Forest:
-    """Fit trees that separate right candidates from wrong ones, or marked ones from all, for each reading."""
+def fit_forest(rows: Candidates, pair: tuple[int, int | None], block: int, seed: int, annotated: bool) -> Forest:
+    """Fit trees that separate right candidates from wrong ones, or marked ones from all, outside one block."""
     by_way = rows.values[rows.pairs.index(pair)]
     known = [(way, one) for way, one in enumerate(pair) if one is not None]
+    chosen = rows.block != block
     values = np.concatenate([by_way[way][chosen] for way, _ in known])
-    right = np.concatenate([rows.best[chosen, one] >= EVENT_IOU for _, one in known])
+    best = np.concatenate([rows.best[chosen, one] for _, one in known])
+    right = best >= EVENT_IOU
     if right.all() or not right.any():
         raise InvalidData(
             f"presence must learn from right and wrong candidates, but {int(right.sum())} of {len(right)} are right. "
             "Give stretches with spans and with bars between them."
         )
-    drawn = derive_seed(seed, "presence", pair[0], purpose) % 2**32
-    if not annotated:
-        rng = generator(seed, "presence", pair[0], purpose, "unlabelled")
-        return forest_of(list(_marked_against_all(values, right, rng)))
-    trees = ExtraTreesClassifier(
-        N_TREES, min_samples_leaf=LEAF, max_features=FEATURE_SHARE, random_state=drawn, n_jobs=1
-    )
-    return forest_of(trees.fit(values, right).estimators_)
-
-
-def _marked_against_all(values: np.ndarray, right: np.ndarray, rng: np.random.Generator) -> Iterator[Any]:
-    """Yield trees, each of all marked candidates and as many drawn from all."""
-    marked = np.flatnonzero(right)
-    is_marked = np.repeat([True, False], len(marked))
-    for _ in range(N_TREES):
-        rows = np.concatenate([marked, rng.integers(0, len(right), len(marked))])
-        tree = ExtraTreeClassifier(
+    rng = generator(seed, "presence", pair[0], block)
+    drawn = _right_against_wrong(best, rng) if annotated else _marked_against_all(right, rng)
+    trees = []
+    for own, target in itertools.islice(drawn, N_TREES // N_BLOCKS):
+        tree = ExtraTreeRegressor(
             min_samples_leaf=LEAF, max_features=FEATURE_SHARE, random_state=int(rng.integers(2**31))
         )
-        yield tree.fit(values[rows], is_marked)
+        trees.append(tree.fit(values[own], target))
+    return forest_of(trees)
+
+
+def _right_against_wrong(
+    best: Float[np.ndarray, " rows"], rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield, for one tree after the other, rows and how right each is: all near a span, and a part of the others."""
+    target = (np.clip((best - NOT_AT_ALL) / (QUITE - NOT_AT_ALL), 0.0, 1.0) + (best >= EVENT_IOU)) / 2
+    near, wrong = np.flatnonzero(target > 0), np.flatnonzero(target == 0)
+    n_drawn = int(np.ceil(WRONG_SHARE * len(wrong)))
+    while True:
+        own = np.concatenate([near, rng.choice(wrong, n_drawn, replace=False)])
+        yield own, target[own]
+
+
+def _marked_against_all(
+    right: Bool[np.ndarray, " rows"], rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield, for one tree after the other, all marked rows as 1 and as many drawn from all as 0."""
+    marked = np.flatnonzero(right)
+    while True:
+        yield np.concatenate([marked, rng.integers(0, len(right), len(marked))]), np.repeat([1.0, 0.0], len(marked))
 
 
 def forest_of(fitted: list[Any]) -> Forest:
-    """Lay fitted trees of two classes one behind the other."""
+    """Lay fitted trees, whose target is between 0 and 1, one behind the other."""
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in ("feature", "cut", "left", "right", "share")}
     roots, n_nodes = [], 0
     for tree in (one.tree_ for one in fitted):
         roots.append(n_nodes)
         is_leaf = tree.children_left < 0
-        share = tree.value[:, 0, 1] / tree.value[:, 0].sum(axis=1)
         columns = {
             "feature": np.where(is_leaf, 0, tree.feature).astype(np.int64),
             "cut": np.where(is_leaf, 0.0, tree.threshold),
             "left": np.where(is_leaf, -1, tree.children_left + n_nodes).astype(np.int64),
             "right": np.where(is_leaf, -1, tree.children_right + n_nodes).astype(np.int64),
-            "share": np.clip(share, 0.0, 1.0),
+            "share": np.clip(tree.value[:, 0, 0], 0.0, 1.0),
         }
         for name, column in columns.items():
             pieces[name].append(column)

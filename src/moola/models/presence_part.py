@@ -98,7 +98,7 @@ class Forest:
     feature, cut, left, right
         A value of the feature of at most `cut` goes left.
     share
-        Share of right candidates in each node.
+        Mean target in each node: how right candidates there are, or the share of marked ones.
     """
 
     root: Int[np.ndarray, " trees"]
@@ -119,6 +119,16 @@ class Forest:
                 node = np.where(inner, np.where(goes_left, self.left[node], self.right[node]), node)
             total += self.share[node]
         return total / max(len(self.root), 1)
+
+    @classmethod
+    def joined(cls, forests: list[Forest]) -> Forest:
+        """Return the trees of all, one behind the other."""
+        shifts = np.cumsum([0, *(len(one.feature) for one in forests[:-1])])
+        moved = []
+        for one, by in zip(forests, shifts, strict=True):
+            left, right = (np.where(one.left < 0, -1, child + by) for child in (one.left, one.right))
+            moved.append(replace(one, root=one.root + by, left=left, right=right))
+        return cls(*(np.concatenate([getattr(one, name) for one in moved]) for name in ARRAYS_OF_FOREST))
 
 
 @dataclass(frozen=True)
