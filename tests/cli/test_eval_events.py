@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from pathlib import Path
@@ -39,8 +38,8 @@ def made(tmp_path_factory) -> tuple[Path, Bars]:
 
 @pytest.fixture(autouse=True)
 def _rough_intervals(monkeypatch) -> None:
-    few = functools.partial(event_figures.resampling_weights, n_resamples=200)
-    monkeypatch.setattr(event_figures, "resampling_weights", few)
+    every = event_figures.resampling_weights
+    monkeypatch.setattr(event_figures, "resampling_weights", lambda judged, seed, n=200: every(judged, seed, n))
 
 
 @pytest.fixture
