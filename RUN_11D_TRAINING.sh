@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job, unattended: set-up, data, pretrain, frozen, unfrozen, scratch, eval of each, gate; then the gate on
-# later windows, the promotion that it allows, and the events of the latest year on a chart.
+# The main job, unattended: set-up, data, pretrain, frozen, scratch, eval of each, gate; then the gate on later windows,
+# the promotion that it allows, and the events of the latest year on a chart; beside all that, unfrozen.
 # A second run goes on from what is done. DEVICE (default auto) and SEED (default 17) come from outside.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -145,8 +145,6 @@ if [ -f "$later" ]; then
 fi
 promote=(moola promote --run "$run" --baseline "$baseline" "${over_later[@]}")
 word=$(grep -o '^Verdict: [a-z]*' "$stages/$decided.out")
-joined unfrozen
-evaluated unfrozen
 
 # The copy into use is atomic, keeps the model before it and is told in a log.
 if cmp -s "$promoted" "$run/model.pkl"; then
@@ -164,6 +162,8 @@ if [ -f "$latest" ]; then
     stage scan "$model $latest" moola scan --model "$model" --bars "$latest" --stride 10 \
         --output "$events" --overview "$page" --device "$DEVICE"
 fi
+joined unfrozen
+evaluated unfrozen
 echo "== done in $((SECONDS - begun)) s after set-up"
 grep '^Verdict:' "$stages/$decided.out"
 printf -v line '%q ' "$venv/bin/moola" "${promote[@]:1}"
