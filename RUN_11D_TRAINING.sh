@@ -24,6 +24,7 @@ venv=$(scripts/venv.sh)
 export PATH="$PWD/$venv/bin:$PATH"
 mkdir -p "$stages"
 begun=$SECONDS
+version=$(moola --version)
 
 # Options that commands take from the environment and from moola.toml.
 from_outside() {
@@ -37,7 +38,7 @@ stage() {
     local name=$1 inputs=$2 key from=$SECONDS
     shift 2
     # shellcheck disable=SC2086
-    key=$({ echo "$@"; moola --version; from_outside; cat $inputs; } | sha256sum | cut -d' ' -f1)
+    key=$({ echo "$@"; echo "$version"; from_outside; cat $inputs; } | sha256sum | cut -d' ' -f1)
     if [ -f "$stages/$name.key" ] && [ "$(cat "$stages/$name.key")" = "$key" ] && still_there "$name"; then
         echo "== $name: done before"
         return
@@ -103,10 +104,10 @@ stage pretrain "$seen $split" moola pretrain-bilstm \
 stage frozen "$data $split $encoder" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
     --pretrained-encoder "$encoder" --freeze-encoder --input-dim 11 \
     --device "$DEVICE" --seed "$SEED" --save-run true
-joined scratch
 beside unfrozen "$data $split $encoder" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
     --pretrained-encoder "$encoder" --no-freeze-encoder --input-dim 11 --epochs 4 --augment-data true \
     --device "$DEVICE" --seed "$SEED" --save-run true
+joined scratch
 
 evaluated() {
     local run
