@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime
 from urllib.request import Request, urlopen
 
 import polars as pl
 import pytest
+from matplotlib.image import imread
 
+from moola.core.expansions import PRIOR_BARS
 from moola.label.chart_state import BarSpan, Change
 from moola.tables.bar_table import write_bars
 from moola.tables.label_store import LabelStore
@@ -167,6 +170,28 @@ def test_by_mouse_spans_are_marked_moved_listed_and_deleted(page_of, serve_chart
     assert len(served.page_state.chart.labels("EURUSD", "anna")["stretches"]) == 1
 
 
+def test_bars_that_a_class_speaks_of_are_shaded_and_said_so(page_of, serve_chart):
+    bars, _ = planted_bars(10)
+    served = serve_chart(bars, learns=False)
+    page = page_of(served, path=CHART)
+    mark_by_keys(page, 300, 320, "1")
+    settled(page)
+    assert f"the class speaks of the {PRIOR_BARS} shaded bars before it" in page.inner_text("#chosen")
+    far, near = (colour_above(page, bar) for bar in (300 - PRIOR_BARS - 8, 300 - PRIOR_BARS // 2))
+    assert near != far
+    press(page, "x")
+    settled(page)
+    assert colour_above(page, 300 - PRIOR_BARS // 2) == far
+
+
+def colour_above(page, bar: int) -> tuple[float, ...]:
+    """Colour of the chart at a bar, above all candles."""
+    x, _ = x_of_static(page, bar)
+    box = page.locator("#chart").bounding_box()
+    image = imread(io.BytesIO(page.screenshot()))
+    return tuple(image[int(box["y"]) + 4, int(x)].tolist())
+
+
 def test_another_page_that_saved_first_loses_nothing(page_of, serve_chart):
     served = serve_chart(planted_bars(4)[0], learns=False)
     page, other = page_of(served, path=CHART), page_of(served, path=CHART)
@@ -208,7 +233,7 @@ def test_spans_like_one_are_answered_from_a_contact_sheet(page_of, serve_chart):
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
     press(page, "End", "[", "f")
     page.wait_for_selector("#cards button[aria-label]", timeout=120_000)
-    shown_before = page.locator("#cards button:not([hidden])").count()
+    showPRIOR_BARS = page.locator("#cards button:not([hidden])").count()
     other = "2" if label == "consolidation" else "1"
     for keys in ((".", "y"), (other,), ("r",)):
         press(page, *keys)
@@ -217,7 +242,7 @@ def test_spans_like_one_are_answered_from_a_contact_sheet(page_of, serve_chart):
     assert sorted(row[3] for row in rows) == ["", "accepted", "corrected"]
     assert [row[2] == label for row in sorted(rows, key=lambda row: row[3])] == [True, True, False]
     assert len(told["rejected"]) == 1
-    assert page.locator("#cards button:not([hidden])").count() <= shown_before - 3
+    assert page.locator("#cards button:not([hidden])").count() <= showPRIOR_BARS - 3
     press(page, "Escape")
     assert page.locator("#alike").is_hidden()
 
