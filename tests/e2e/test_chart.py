@@ -233,7 +233,7 @@ def test_spans_like_one_are_answered_from_a_contact_sheet(page_of, serve_chart):
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
     press(page, "End", "[", "f")
     page.wait_for_selector("#cards button[aria-label]", timeout=120_000)
-    showPRIOR_BARS = page.locator("#cards button:not([hidden])").count()
+    shown_before = page.locator("#cards button:not([hidden])").count()
     other = "2" if label == "consolidation" else "1"
     for keys in ((".", "y"), (other,), ("r",)):
         press(page, *keys)
@@ -242,7 +242,7 @@ def test_spans_like_one_are_answered_from_a_contact_sheet(page_of, serve_chart):
     assert sorted(row[3] for row in rows) == ["", "accepted", "corrected"]
     assert [row[2] == label for row in sorted(rows, key=lambda row: row[3])] == [True, True, False]
     assert len(told["rejected"]) == 1
-    assert page.locator("#cards button:not([hidden])").count() <= showPRIOR_BARS - 3
+    assert page.locator("#cards button:not([hidden])").count() <= shown_before - 3
     press(page, "Escape")
     assert page.locator("#alike").is_hidden()
 
