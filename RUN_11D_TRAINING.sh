@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job, unattended: set-up, data, pretrain, frozen, unfrozen, scratch, eval of each, gate; then the gate on
-# later windows, the promotion that it allows, and the events of the latest year on a chart.
+# The main job, unattended: set-up, data, pretrain, frozen, scratch, eval of each, gate; then the gate on later windows,
+# the promotion that it allows, and the events of the latest year on a chart; beside all that, unfrozen.
 # A second run goes on from what is done. DEVICE (default auto) and SEED (default 17) come from outside.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -24,6 +24,7 @@ venv=$(scripts/venv.sh)
 export PATH="$PWD/$venv/bin:$PATH"
 mkdir -p "$stages"
 begun=$SECONDS
+version=$(moola --version)
 
 # Options that commands take from the environment and from moola.toml.
 from_outside() {
@@ -37,7 +38,7 @@ stage() {
     local name=$1 inputs=$2 key from=$SECONDS
     shift 2
     # shellcheck disable=SC2086
-    key=$({ echo "$@"; moola --version; from_outside; cat $inputs; } | sha256sum | cut -d' ' -f1)
+    key=$({ echo "$@"; echo "$version"; from_outside; cat $inputs; } | sha256sum | cut -d' ' -f1)
     if [ -f "$stages/$name.key" ] && [ "$(cat "$stages/$name.key")" = "$key" ] && still_there "$name"; then
         echo "== $name: done before"
         return
@@ -103,10 +104,10 @@ stage pretrain "$seen $split" moola pretrain-bilstm \
 stage frozen "$data $split $encoder" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
     --pretrained-encoder "$encoder" --freeze-encoder --input-dim 11 \
     --device "$DEVICE" --seed "$SEED" --save-run true
-joined scratch
 beside unfrozen "$data $split $encoder" moola train --model enhanced_simple_lstm --data "$data" --split "$split" \
     --pretrained-encoder "$encoder" --no-freeze-encoder --input-dim 11 --epochs 4 --augment-data true \
     --device "$DEVICE" --seed "$SEED" --save-run true
+joined scratch
 
 evaluated() {
     local run
@@ -145,8 +146,6 @@ if [ -f "$later" ]; then
 fi
 promote=(moola promote --run "$run" --baseline "$baseline" "${over_later[@]}")
 word=$(grep -o '^Verdict: [a-z]*' "$stages/$decided.out")
-joined unfrozen
-evaluated unfrozen
 
 # The copy into use is atomic, keeps the model before it and is told in a log.
 if cmp -s "$promoted" "$run/model.pkl"; then
@@ -164,6 +163,8 @@ if [ -f "$latest" ]; then
     stage scan "$model $latest" moola scan --model "$model" --bars "$latest" --stride 10 \
         --output "$events" --overview "$page" --device "$DEVICE"
 fi
+joined unfrozen
+evaluated unfrozen
 echo "== done in $((SECONDS - begun)) s after set-up"
 grep '^Verdict:' "$stages/$decided.out"
 printf -v line '%q ' "$venv/bin/moola" "${promote[@]:1}"

@@ -1,8 +1,10 @@
-"""What every test shares: one thread, a folder of its own, and the sample made once."""
+"""What every test shares: one thread, a folder of its own, and the sample made once.
+
+The process that hands tests out to others reads this file too, so what is heavy is imported where it is asked for.
+"""
 
 from __future__ import annotations
 
-import copy
 import fcntl
 import functools
 import hashlib
@@ -12,40 +14,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from hypothesis import settings
-from matplotlib.figure import Figure
 
 from moola.cli import main
-from moola.core.splits import PARTS, Split
-from moola.evaluation import figures
-from moola.evaluation.comparisons import block_weights
-from moola.fit import linear_heads_fit, reference_fits
-from moola.fit.reference_fits import reference_figures
-from moola.leakcheck import training_controls
-from moola.models import references
-from moola.stages import train as train_stage
-from moola.tables.window_file import WindowTable
-from moola.training.linear_fit import LinearPlan, fit_linear_heads
 
 # The same examples each time and no clock: a slow machine is no failure.
 settings.register_profile("moola", deadline=None, derandomize=True, database=None, max_examples=15)
 settings.load_profile("moola")
 
-# Small enough that a whole run takes a second. A test that needs several epochs or heads says so.
-SMALL = {
-    "MOOLA_HIDDEN_DIM": "6",
-    "MOOLA_NUM_LAYERS": "1",
-    "MOOLA_N_HEADS": "1",
-    "MOOLA_EPOCHS": "1",
-    "MOOLA_AUGMENT_DATA": "false",
-    "MOOLA_DEVICE": "cpu",
-}
-FEW_TREES = 3
-FEW_RESAMPLES = 60
-ONE_PENALTY = LinearPlan(pointer_penalties=(0.1,), class_penalties=(1.0,), n_blocks=2)
 RUNS = Path("artifacts/runs")
 DATA = "data/processed/labeled/train_latest_relative.parquet"
 SPLIT = "data/splits/fwd_chain_v3.json"
@@ -53,6 +30,8 @@ SPLIT = "data/splits/fwd_chain_v3.json"
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -84,44 +63,12 @@ def sample_made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared_folder(tmp_path_factory, "sample", fill)
 
 
-_references: dict[str, dict[str, dict[str, float | None]]] = {}
-
-
-def known_references(table: WindowTable, split: Split, classes: list[str], seed: int) -> dict:
-    """Figures of cheap references, each found once a process: cards of the same windows ask for the same ones."""
-    rows = [split.part(name).tolist() for name in PARTS]
-    given = (
-        rows,
-        classes,
-        seed,
-        table.label.tolist(),
-        table.expansion_start.tolist(),
-        table.expansion_end.tolist(),
-    )
-    values = b"".join(np.ascontiguousarray(one).tobytes() for one in (table.ohlc, table.features) if one is not None)
-    key = hashlib.sha256(repr(given).encode() + values).hexdigest()
-    if key not in _references:
-        _references[key] = reference_figures(table, split, classes, seed)
-    return copy.deepcopy(_references[key])
-
-
-def stay_small(patch: pytest.MonkeyPatch) -> None:
-    """Let networks be tiny, intervals of figures rough, forests have few trees and linear heads one penalty each."""
-    for name, value in SMALL.items():
-        patch.setenv(name, value)
-    patch.setattr(references, "N_TREES", FEW_TREES)
-    patch.setattr(figures, "block_weights", functools.partial(block_weights, n_resamples=FEW_RESAMPLES))
-    patch.setattr(linear_heads_fit, "fit_linear_heads", functools.partial(fit_linear_heads, plan=ONE_PENALTY))
-    for room in (train_stage, reference_fits):
-        patch.setattr(room, "reference_figures", known_references)
-    patch.setattr(training_controls, "EPOCHS", 1)
-    patch.setattr(training_controls, "HIDDEN", 4)
-
-
 @pytest.fixture
 def sample(sample_made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own with the sample in it; networks are tiny unless a test says otherwise."""
     shutil.copytree(sample_made_once / "data", tmp_path / "data")
+    from tests.small import stay_small
+
     monkeypatch.chdir(tmp_path)
     stay_small(monkeypatch)
     return tmp_path
@@ -130,6 +77,8 @@ def sample(sample_made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.fixture(scope="session")
 def made_once(sample_made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Make the folder that commands (each a tuple of words) leave of the sample; the same commands run once."""
+
+    from tests.small import stay_small
 
     @functools.cache
     def make(*commands: tuple[str, ...]) -> Path:
@@ -175,6 +124,8 @@ def two_runs(sample: Path, made_once: Callable[..., Path]) -> tuple[str, str]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pictures be files of no content: what stands in them takes a second to lay out."""
+    from matplotlib.figure import Figure
+
     monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"\x89PNG"))
 
 

@@ -90,6 +90,7 @@ RUN_FILES = {
     "history.jsonl": "a line per epoch",
     "config.json": "every option as it was resolved, and `digest` over what decides the result",
     "training_facts.json": "class counts, common pointers, threshold of the train rows: for trivial predictors",
+    "references.json": "figures of cheap references that learned from the same train rows, on val and on test",
     "model_card.md": "data, labels, figures, limits; written again by `eval`, so not hashed",
     "manifest.json": "the record below, written last: a run with one is complete",
 }

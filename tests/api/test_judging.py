@@ -48,6 +48,7 @@ def test_the_order_of_rows_changes_nothing_and_windows_that_were_learned_from_ar
     assert "Not leak-proof: 2 of 30 train windows share bars with evaluated ones." in caplog.text
 
 
+@pytest.mark.slow
 def test_a_report_is_one_page_with_the_bars_of_its_windows(said, tmp_path):
     page = report(tmp_path / "report.html", said, TRAIN, TEST[::-1], title="First look")
     text = page.read_text()

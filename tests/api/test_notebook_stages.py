@@ -37,6 +37,7 @@ def test_pretraining_gives_the_encoder_of_the_command(sample, moola, tmp_path):
     assert f"<td>{record['encoder_sha256']}</td>" in record._repr_html_()
 
 
+@pytest.mark.slow
 def test_the_gate_says_what_the_command_says(made_run, train, moola):
     run, baseline = made_run(), train("--seed", "5", "--json").json["run"]
     answer = moola("gate", "--run", run, "--baseline", baseline, "--min-gain", "0.02", "--json").json

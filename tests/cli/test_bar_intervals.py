@@ -13,9 +13,9 @@ from moola import Model, read_bars, windows
 from moola.label import page_server
 from moola.models.model_files import read_model, write_model
 from moola.tables.window_file import write_windows
-from tests.conftest import stay_small
 from tests.made import made_windows
 from tests.scans_made import made_bars, made_model
+from tests.small import stay_small
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 
 from moola.tables.bar_table import write_bars
 from moola.tables.window_file import write_windows
-from tests.conftest import SMALL, stay_small
 from tests.made import made_windows, random_walk_bars
+from tests.small import SMALL, stay_small
 
 CHEAP = ("--models", "prevalence", "logistic")
 ARMS = """

@@ -35,7 +35,7 @@ def folder(name: str) -> Path:
     return Path("artifacts/cv") / name
 
 
-def test_cv_judges_every_later_window_once_beside_references_and_has_a_verdict(cv, moola, monkeypatch):
+def test_cv_judges_every_later_window_once_beside_references_and_has_a_verdict(cv, moola, monkeypatch, undrawn):
     # test_leakcheck.py trains the networks of the controls.
     monkeypatch.setitem(CHECKS, "trained controls", lambda _: [Finding("trained controls", "ok", "not trained here")])
     given = ("--folds", "2", "--seeds", "1", "--label-fractions", "0.5", "--controls", "--save-curve", "curve.png")
@@ -171,6 +171,7 @@ def test_combinatorial_and_rolling_schemes(cv, moola):
     moola(*TINY, "--scheme", "combinatorial", "--pretrain-bars", "data/raw/eurusd_1h_2017.parquet").ends(2)
 
 
+@pytest.mark.slow
 def test_references_alone_are_models_too(cv):
     metrics = json.loads(
         (folder(cv("--model", "logistic", "--folds", "2", "--seeds", "1").last_line) / "metrics.json").read_text()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from matplotlib.image import imread
 
 from moola.core.bars import Bars, utc_text
 from moola.evaluation import event_figures
@@ -37,8 +38,8 @@ def made(tmp_path_factory) -> tuple[Path, Bars]:
 
 @pytest.fixture(autouse=True)
 def _rough_intervals(monkeypatch) -> None:
-    few = functools.partial(event_figures.resampling_weights, n_resamples=200)
-    monkeypatch.setattr(event_figures, "resampling_weights", few)
+    every = event_figures.resampling_weights
+    monkeypatch.setattr(event_figures, "resampling_weights", lambda judged, seed, n=200: every(judged, seed, n))
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_eval_shows_the_planted_figures_and_writes_them_beside_the_events(bars, 
         assert Path(plot).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_gallery_shows_pieces_and_without_stretches_eval_says_what_it_assumes(bars, moola):
+def test_a_gallery_shows_pieces_and_without_stretches_eval_says_what_it_assumes(bars, moola, undrawn):
     answer = moola("eval", "--events", "events.parquet", *ON_BARS, "--save-gallery", "gallery.png").ends(0)
     assert Path("gallery.png").read_bytes().startswith(b"\x89PNG")
     assert "in gallery.png" in answer.out
@@ -71,6 +72,14 @@ def test_a_gallery_shows_pieces_and_without_stretches_eval_says_what_it_assumes(
     assert "moola gate --events events.parquet" in answer.out
     without = moola("eval", "--events", "events.parquet", "--truth", "spans.csv", "--save-gallery", "no.png").ends(2)
     assert "--save-gallery must come with --bars" in without.err
+
+
+@pytest.mark.slow
+def test_a_gallery_is_drawn(bars, moola):
+    moola("eval", "--events", "events.parquet", *ON_BARS, "--save-gallery", "gallery.png").ends(0)
+    image = imread("gallery.png")
+    assert image.shape[1] > 1000
+    assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 50
 
 
 def test_eval_without_bars_counts_the_same_where_there_are_no_gaps(bars, moola, undrawn):

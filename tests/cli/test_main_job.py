@@ -136,6 +136,7 @@ def test_pretraining_keeps_val_and_test_and_the_embargo_of_the_split_out(sample,
     assert held_from - ends[1] > np.timedelta64(50, "h")
 
 
+@pytest.mark.slow
 def test_pretraining_takes_bars_and_labelled_windows_too(two_runs, moola, train):
     moola("pretrain-bilstm", "--input", BARS, "--stride", "90", "--output", "b.pt", *MASKED, "--json").ends(0)
     labelled = moola("pretrain-bilstm", "--input", DATA, "--output", "l.pt", *MASKED)

@@ -13,9 +13,9 @@ from moola.core.bars import time_us
 from moola.fit import presence_stages
 from moola.models.model_files import read_model
 from moola.runs.run_store import MODEL
-from tests.conftest import stay_small
 from tests.faults.fault import run
 from tests.fit.test_presence import HOUR_US, planted_chart
+from tests.small import stay_small
 
 N_BARS, LAST_ANNOTATED = 2_600, 2_400
 TRAIN = ("train", "--data", "windows.parquet", "--split", "split.json", "--pretrained-encoder", "encoder.pt")

@@ -88,6 +88,7 @@ def test_a_stopped_training_goes_on_by_the_command_it_printed_and_one_at_a_time(
     moola(*on).ends(1, f"{run.name} is complete")
 
 
+@pytest.mark.slow
 def test_a_stopped_pretraining_goes_on(sample, moola, stopped_by):
     assert moola(*PRETRAIN).code == 0
     whole = Path("encoder.pt").read_bytes()

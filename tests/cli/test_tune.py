@@ -67,6 +67,7 @@ def test_what_it_prints_and_that_the_same_study_goes_on(quick, moola):
     assert again.out.splitlines()[1:] == lines[1:]
 
 
+@pytest.mark.slow
 def test_it_is_stopped_with_what_to_type_and_goes_on(quick, moola, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from moola.tables.window_file import write_windows
-from tests.conftest import SMALL
 from tests.docs.pages import ROOT, page_commands
 from tests.planted import planted_windows
+from tests.small import SMALL
 
 pytestmark = pytest.mark.slow
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime
 from urllib.request import Request, urlopen
 
 import polars as pl
 import pytest
+from matplotlib.image import imread
 
+from moola.core.expansions import PRIOR_BARS
 from moola.label.chart_state import BarSpan, Change
 from moola.tables.bar_table import write_bars
 from moola.tables.label_store import LabelStore
@@ -165,6 +168,28 @@ def test_by_mouse_spans_are_marked_moved_listed_and_deleted(page_of, serve_chart
     page.click("#looked")
     settled(page)
     assert len(served.page_state.chart.labels("EURUSD", "anna")["stretches"]) == 1
+
+
+def test_bars_that_a_class_speaks_of_are_shaded_and_said_so(page_of, serve_chart):
+    bars, _ = planted_bars(10)
+    served = serve_chart(bars, learns=False)
+    page = page_of(served, path=CHART)
+    mark_by_keys(page, 300, 320, "1")
+    settled(page)
+    assert f"the class speaks of the {PRIOR_BARS} shaded bars before it" in page.inner_text("#chosen")
+    far, near = (colour_above(page, bar) for bar in (300 - PRIOR_BARS - 8, 300 - PRIOR_BARS // 2))
+    assert near != far
+    press(page, "x")
+    settled(page)
+    assert colour_above(page, 300 - PRIOR_BARS // 2) == far
+
+
+def colour_above(page, bar: int) -> tuple[float, ...]:
+    """Colour of the chart at a bar, above all candles."""
+    x, _ = x_of_static(page, bar)
+    box = page.locator("#chart").bounding_box()
+    image = imread(io.BytesIO(page.screenshot()))
+    return tuple(image[int(box["y"]) + 4, int(x)].tolist())
 
 
 def test_another_page_that_saved_first_loses_nothing(page_of, serve_chart):

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from moola.tables.bar_table import write_bars
-from tests.conftest import SMALL
 from tests.e2e.hands import press, save_and_wait, window_id
 from tests.made import random_walk_bars
+from tests.small import SMALL
 
 pytestmark = pytest.mark.e2e
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from moola.tables.bar_table import write_bars
-from tests.conftest import stay_small
 from tests.faults.fault import run
 from tests.made import random_walk_bars
+from tests.small import stay_small
 
 N_BARS, N_WINDOWS = 3000, 24
 MADE = (

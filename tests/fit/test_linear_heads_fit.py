@@ -259,6 +259,7 @@ def test_a_second_process_reads_what_the_first_encoded_and_gets_the_same_bytes(h
     assert read == [2, 6]
 
 
+@pytest.mark.slow
 def test_a_fit_keeps_windows_and_one_without_a_cache_keeps_none_with_the_same_model(here):
     content = []
     for cache in (False, True, True):

@@ -376,6 +376,7 @@ def test_spans_that_are_not_those_of_the_windows_are_told(caplog) -> None:
     assert "Only 0 of 10 windows have a span of spans.csv" in caplog.text
 
 
+@pytest.mark.slow
 def test_nobody_is_asked_of_bars_that_he_did_not_look_at() -> None:
     """Anna marks every planted piece; bert looked at the first third, and marks every one there."""
     bars, spans, classes = planted_chart(5)

@@ -358,6 +358,7 @@ def test_json_is_one_object(sample, moola, served):
     assert answer.json["queues"] == ["time", "random", "diversity", "conflicts"]
 
 
+@pytest.mark.slow
 def test_a_model_adds_the_queue_by_uncertainty(made_run, moola, served):
     run = made_run("--n-heads", "3").name
     labelled = "data/processed/labeled/train_latest.parquet"

@@ -11,9 +11,9 @@ import pytest
 from moola.fit import jobs
 from moola.leakcheck import training_controls
 from moola.leakcheck.training_controls import Fitted
-from tests.conftest import stay_small
 from tests.leakcheck.subjects import leaks, only_leak, states, subject_of, with_bars_of
 from tests.planted import planted_windows
+from tests.small import stay_small
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +87,7 @@ def test_made_tables_change_only_what_they_should(subject):
     assert shifted.expansion_start.min() >= 0
 
 
+@pytest.mark.slow
 def test_equal_bars_keep_equal_labels(tmp_path):
     subject = subject_of(tmp_path, with_bars_of(planted_windows(40, seed=3), 5, 4))
     for attempt in range(5):

@@ -72,6 +72,7 @@ class Stored:
         return [run.data.tags["kind"] for run in self.runs]
 
 
+@pytest.mark.slow
 def test_a_run_folder_comes_back_through_mlflow(run, database, tmp_path):
     assert tracking.track_folder("train", run)
     stored = Stored(database)

@@ -17,9 +17,9 @@ from moola.stages.benchmark_networks import deciding
 from moola.stages.cv_gate import by_seeds
 from moola.stages.cv_pooling import seedless, tasks_of
 from moola.tables.window_file import write_windows
-from tests.conftest import FEW_TREES
 from tests.fit.fits_made import small_base
 from tests.made import made_windows
+from tests.small import FEW_TREES
 
 
 @pytest.mark.slow

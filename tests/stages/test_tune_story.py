@@ -178,6 +178,7 @@ def test_the_first_trial_is_the_defaults_even_outside_the_ranges(options: TuneOp
     assert all(float(f"{trial.values['learning_rate']:.3g}") == trial.values["learning_rate"] for trial in trials)
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_goes_on_to_the_trials_of_its_seed(
     options: TuneOptions, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

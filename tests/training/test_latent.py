@@ -146,6 +146,7 @@ def spread_and_loss(objective: Pretraining) -> tuple[float, float]:
     return (vectors - vectors.mean(dim=0)).std().item(), float(np.mean(losses))
 
 
+@pytest.mark.slow
 def test_the_teacher_learns_and_does_not_collapse():
     objective = toy_pretraining("latent")
     spread, blind = spread_and_loss(objective)
