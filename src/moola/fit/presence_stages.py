@@ -54,7 +54,7 @@ MOST_STEPS = 100
 # Lengths: the spread of their logarithms, the share of a uniform one, and how much longer than any seen they may be.
 LENGTH_SPREAD, UNIFORM_SHARE, LONGER = 0.25, 0.02, 1.25
 # The second stage: trees in all, a fifth of them without each block, and the share of wrong candidates that each sees.
-N_TREES, LEAF, FEATURE_SHARE, WRONG_SHARE = 500, 2, 0.3, 0.3
+N_TREES, LEAF, FEATURE_SHARE, WRONG_SHARE = 300, 2, 0.3, 0.3
 # Half of the target is whether a candidate is right, half rises between these overlaps: nearly exact ends teach most.
 NOT_AT_ALL, QUITE = 0.4, 0.8
 
