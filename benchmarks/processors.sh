@@ -18,7 +18,10 @@ row() {
         rm -rf "$folder"
         git clone -q "$here" "$folder"
         ln -s "$here/$("$here/scripts/venv.sh")" "$folder/.venv"
-        env -u PYTHONPATH "$@" "$folder/RUN_11D_TRAINING.sh" >"$folder.log" 2>&1
+        if ! env -u PYTHONPATH "$@" "$folder/RUN_11D_TRAINING.sh" >"$folder.log" 2>&1; then
+            echo "| $name | not on this machine: $(grep -m 1 '^Error' "$folder.log" | cut -d. -f1) | | | |"
+            return
+        fi
         touch "$folder/done"
     fi
     awk -v name="$name" '$1 ~ /^(pr_auc|brier|ece)$/ { figure[$1] = $2 " / " $3 } /^Verdict:/ { split($2, word, ":") }
