@@ -38,6 +38,7 @@ def architecture():
     return make_architecture
 
 
+@pytest.mark.slow
 def test_no_module_imports_itself_by_a_detour(architecture):
     assert architecture.in_circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
     assert architecture.in_circles(architecture.imports()) == []

@@ -57,6 +57,7 @@ def test_the_network_is_the_one_that_train_makes_of_the_same_rows(sample, moola)
     )
 
 
+@pytest.mark.slow
 def test_the_encoder_in_the_package_is_taken_by_its_name_and_its_heads_are_linear(tmp_path, monkeypatch):
     small_base(tmp_path, monkeypatch)
     base = [WindowClassifier(encoder="base", device="cpu", seed=seed).fit(WINDOWS, LABELS) for seed in (1, 2)]

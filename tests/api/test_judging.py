@@ -24,6 +24,7 @@ def said():
     return model_of_28().predict(TEST)
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_eval(made_run, moola):
     run = made_run()
     metrics, event_metrics = ("pr_auc", "brier"), ("pointer_f1",)

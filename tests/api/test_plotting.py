@@ -64,6 +64,7 @@ def test_events_are_drawn_on_their_bars():
     assert [text.get_text() for text in ax.texts] == ["after retracement 0.50"]
 
 
+@pytest.mark.slow
 def test_a_chart_has_the_bars_of_the_events_symbol_and_no_events_are_bars_alone():
     two = pl.concat([BARS.with_columns(symbol=pl.lit("A")), BARS[50:].with_columns(symbol=pl.lit("B"))])
     found = pl.concat([events((100, 109), symbol="B"), events((200, 203), symbol="A")])

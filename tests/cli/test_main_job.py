@@ -27,6 +27,7 @@ def files_of(run: str) -> dict[str, bytes]:
     return {name: (RUNS / run / name).read_bytes() for name in names}
 
 
+@pytest.mark.slow
 def test_sample_is_the_same_each_time_and_replaces_no_file_that_differs(sample, moola):
     def content():
         return {

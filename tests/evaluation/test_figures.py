@@ -107,6 +107,7 @@ def test_a_figure_is_its_metric_with_the_bootstrap_interval_beside_the_trivial_o
         assert figure.reason == ""
 
 
+@pytest.mark.slow
 def test_intervals_hold_their_figure_and_narrow_with_windows() -> None:
     few, many = evaluate(random_table(1, 30), FACTS), evaluate(random_table(1, 400), FACTS)
     for name in ("pr_auc", "brier", "ece", "ece_equal_mass", "accuracy", "hit_at_pm3_both"):

@@ -73,6 +73,7 @@ def test_test_rows_change_nothing_in_any_model(files, refit):
     assert clean.state.history == other.state.history
 
 
+@pytest.mark.slow
 def test_windows_without_labels_that_run_into_val_or_follow_are_left_out(files):
     over, clean = write_unlabelled(Path("unlabelled.parquet")), once(**STUDENT)
     write_unlabelled(Path("unlabelled.parquet"), late=31)

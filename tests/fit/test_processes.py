@@ -52,6 +52,7 @@ def pipe(tmp_path, monkeypatch):
     return tmp_path / "pipe"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_killed_parent_leaves_no_process_at_work(pipe, how):
     starter = subprocess.Popen([sys.executable, "-c", STARTER])

@@ -100,6 +100,7 @@ def test_a_run_folder_comes_back_through_mlflow(run, database, tmp_path):
     assert json.loads(files[0].read_text()) == run.manifest
 
 
+@pytest.mark.slow
 def test_later_stages_bear_their_name(run, database):
     rows = [{"epoch": epoch, "stage": stage, "train_loss": 0.5} for stage in ("train", "refit") for epoch in (1, 2)]
     run.path(run_store.HISTORY).write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -110,6 +111,7 @@ def test_later_stages_bear_their_name(run, database):
         assert [one.step for one in stored.client.get_metric_history(found.info.run_id, key)] == [1, 2]
 
 
+@pytest.mark.slow
 def test_many_numbers(database, monkeypatch, tmp_path):
     monkeypatch.setenv(tracking.EXPERIMENT, "another")
     figures = {f"figure_{n}": {"value": float(n)} for n in range(130)}
@@ -147,6 +149,7 @@ def test_a_broken_store_is_one_warning_and_the_run_stays(run, uri, monkeypatch, 
     assert {path.name: sha256_file(path) for path in run.folder.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_failure_halfway_is_marked_in_mlflow(run, database, monkeypatch, caplog):
     from mlflow import MlflowClient
 
@@ -168,12 +171,14 @@ def test_a_missing_extra_is_one_warning(run, monkeypatch, caplog):
     assert message.endswith("mlflow is not installed. Install moola[mlflow].")
 
 
+@pytest.mark.slow
 def test_a_broken_folder_is_one_warning(run, database, caplog):
     run.path(run_store.METRICS).write_text("{")
     assert not tracking.track_folder("train", run)
     assert len(caplog.records) == 1
 
 
+@pytest.mark.slow
 def test_settings_are_put_back(run, database, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
     seen: dict[str, str | None] = {}
@@ -218,6 +223,7 @@ def test_with_a_uri_mlflow_prints_nothing_and_reports_nothing(run, database, tmp
     assert not (tmp_path / "mlruns").exists()
 
 
+@pytest.mark.slow
 def test_train_tracks_what_it_finished(sample, train, database):
     trained = train("--seed", "2", "--epochs", "2", "--json").json
     stored = Stored(database)

@@ -83,6 +83,7 @@ def test_leakcheck_proves_it_and_finds_presence_that_looks_ahead(taught, tmp_pat
     assert "change the events reported by then" in leak.found
 
 
+@pytest.mark.slow
 def test_parts_of_a_scan_and_bars_that_come_give_the_same_events(taught, tmp_path):
     model, bars = taught[0], part(taught[1], 1_500)
     whole = scanned(tmp_path, model, bars, min_prob=0.1, live=True)

@@ -226,6 +226,7 @@ def looks_ahead(strategy, candles: pd.DataFrame, events: list[dict]) -> list[int
     return changed
 
 
+@pytest.mark.slow
 def test_the_strategy_looks_at_nothing_to_come_and_one_that_does_is_caught():
     text = strategy_file()
     candles, events = candles_of(50, 1), events_of(6, 3, 50)

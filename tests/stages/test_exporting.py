@@ -158,6 +158,7 @@ def described(name: str, takes=FEATURES) -> tuple[ModelFile, dict[str, str], dic
     return model, {entry.key: entry.value for entry in graph.metadata_props}, shapes
 
 
+@pytest.mark.slow
 def test_metadata_says_what_goes_in_and_out_and_the_same_model_gives_the_same_bytes():
     model, said, shapes = described("one head, visible bars")
     assert json.loads(said["feature_names"]) == list(FEATURE_NAMES)
