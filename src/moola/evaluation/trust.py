@@ -80,7 +80,9 @@ def trust(
         return Trust(f"better than {rival}", f"{seen}, and {gate} says promote: {reason}")
     needed = verdict.get("n_more_windows_min_gain")
     more = _more(None if needed is None else len(rows) + needed, len(rows), min_gain)
-    return Trust(f"better than guessing, not than {rival}", f"{seen}; {gate} says {word}: {reason}; {more}")
+    # An inconclusive gate says by itself how many windows would show that gain.
+    rest = "" if "80 % power" in reason else f"; {more}"
+    return Trust(f"better than guessing, not than {rival}", f"{seen}; {gate} says {word}: {reason}{rest}")
 
 
 def rival_of(gated: Mapping[str, Any] | None) -> str:
