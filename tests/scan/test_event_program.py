@@ -60,6 +60,22 @@ def test_each_event_is_one_json_line_on_stdin_in_order_with_an_id_of_its_own_fro
     assert not Path("events.jsonl.dead.jsonl").exists()
 
 
+def test_an_event_that_comes_between_the_last_look_and_the_end_is_delivered(monkeypatch):
+    look = EventProgram._next_line
+
+    def late(self):
+        line = look(self)
+        if line is None and not self.draining.is_set():
+            append(EVENTS[:1])
+            self.draining.set()
+        return line
+
+    monkeypatch.setattr(EventProgram, "_next_line", late)
+    program = begun(TAKES)
+    program.thread.join()
+    assert (program.n_taken, len(taken())) == (1, 1)
+
+
 def test_one_that_fails_is_tried_again_then_its_event_is_kept_with_what_it_printed(caplog):
     program = begun(FAILS, retries=2)
     append(EVENTS[:2])

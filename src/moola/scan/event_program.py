@@ -139,9 +139,11 @@ class EventProgram:
     def _run(self) -> None:
         try:
             while not self.stopping.is_set():
+                # Asked before the file is read: what was appended before `finish` is then in it.
+                is_last = self.draining.is_set()
                 if (line := self._next_line()) is not None:
                     self._deliver(line)
-                elif self.draining.is_set():
+                elif is_last:
                     return
                 else:
                     with self.news:
