@@ -70,6 +70,7 @@ def test_the_encoder_in_the_package_is_taken_by_its_name_and_its_heads_are_linea
     assert (other.model_.file.network.head_kind, len(other.model_.file.network.heads)) == ("mlp", 2)
 
 
+@pytest.mark.slow
 def test_every_form_of_the_same_windows_gives_the_same_model(fitted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     prob = fitted.predict_proba(WINDOWS)
@@ -105,6 +106,7 @@ def test_classes_may_be_numbers_of_any_order():
     assert set(found.predict(FEATURES)) <= {9, 10}
 
 
+@pytest.mark.slow
 def test_it_is_cross_validated_in_a_pipeline_with_times_as_groups_and_pointers_along():
     steps = make_pipeline(FunctionTransformer(relative_features), tiny())
     params = {f"windowclassifier__{name}": values for name, values in (("pointers", POINTERS), ("times", TIMES))}

@@ -102,6 +102,7 @@ def test_min_prob_cuts_precision_and_recall_and_leaves_average_precision(bars, m
     assert figures["ap_iou50_class"]["value"] == pytest.approx(0.75)
 
 
+@pytest.mark.slow
 def test_two_symbols_are_evaluated_together_and_each_by_itself(tmp_path, monkeypatch, moola, undrawn):
     monkeypatch.chdir(tmp_path)
     events, spans = planted(1, 20, 2000, 1.0, 5)

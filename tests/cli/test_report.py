@@ -65,6 +65,7 @@ def ask(capsys):
     return asked
 
 
+@pytest.mark.slow
 def test_page_of_a_run_alone_beside_another_and_in_use(two_runs, ask, capsys):
     run_id, other = two_runs
     (RUNS / other).rename("aside")

@@ -74,6 +74,7 @@ def completions(script: str, typed: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_bash_completes_commands_and_options(moola):
     script = moola("completion", "bash", "--json").json["script"]
     assert completions(script, "moola sca") == ["scan"]

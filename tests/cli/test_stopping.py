@@ -58,6 +58,7 @@ def same_files(one: Path, other: Path) -> bool:
     return all((one / name).read_bytes() == (other / name).read_bytes() for name in there)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_by_the_command_it_printed_and_one_at_a_time(made_run, moola, stopped_by):
     whole = made_run("--epochs", "2")
     command = (*TRAIN, "--epochs", "2")

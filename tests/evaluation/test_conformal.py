@@ -98,6 +98,7 @@ def drawn(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([1 - second, second], axis=1), class_index
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.1, 0.3])
 @pytest.mark.parametrize("by_class", [False, True])
 def test_sets_cover_what_they_promise_on_average_over_draws(alpha: float, by_class: bool) -> None:

@@ -254,6 +254,7 @@ def test_what_is_missing_is_said(tmp_path):
         assert "press L where you have looked" in ask(page_state)["says"]
 
 
+@pytest.mark.slow
 def test_spans_like_one_are_found_beside_it_or_the_reason_is_given(tmp_path):
     bars, moves = planted_bars(5)
     page_state = made_page_state(tmp_path, bars, stride=105, learns=True)

@@ -58,6 +58,7 @@ def test_what_cannot_be_exported_for_a_platform_is_refused(monkeypatch):
     assert sorted(path.name for path in Path().iterdir()) == ["blind.pt", "model.pt"]
 
 
+@pytest.mark.slow
 def test_the_table_for_metatrader_holds_what_is_predicted_and_fits_its_sources(monkeypatch, moola):
     assert expected_table.__defaults__ == (1000,)
     monkeypatch.setattr(export_platforms.expected_table, "__defaults__", (24,))

@@ -288,6 +288,7 @@ def test_higher_is_better_where_it_is(options: TuneOptions, monkeypatch: pytest.
     assert result["confirmed"]["difference"] > 0
 
 
+@pytest.mark.slow
 def test_where_no_trial_is_better_the_defaults_stay_and_another_study_is_not_gone_on_with(
     options: TuneOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,6 +415,7 @@ def with_encoder(options: TuneOptions) -> TuneOptions:
     return replace(options, pretrained_encoder=path, hidden_dim=None)
 
 
+@pytest.mark.slow
 def test_an_encoder_is_never_changed_and_a_frozen_one_has_no_rate(options: TuneOptions, quick: None) -> None:
     options = with_encoder(options)
     trials = trials_of(tune.tune(replace(options, trials=5), quiet))

@@ -22,6 +22,7 @@ def bill(sbom) -> dict:
     return sbom.bill()
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes(tmp_path):
     written = []
     for name in ("one.json", "two.json"):

@@ -64,6 +64,7 @@ def wheel(tmp_path_factory) -> set[str]:
     return set(zipfile.ZipFile(path).namelist())
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_licence_and_the_notices(sbom, wheel):
     assert {name.split("/", 1)[1] for name in wheel if "/licenses/" in name} == {"licenses/LICENSE", "licenses/NOTICE"}
     for file in sbom.VENDORED:
