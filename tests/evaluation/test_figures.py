@@ -297,6 +297,15 @@ def test_the_gate_decides_between_the_other_two(rival):
     assert answer(better, thin, rival=rival).word == f"better than guessing, not than {rival}"
 
 
+def test_how_many_windows_would_show_a_gain_is_said_once():
+    better, even = right(200, 0.9, 0.9), right(200, 0.89, 0.9, seed=4)
+    gated = judge(better, even, EVEN, []).as_dict()
+    inconclusive = gated | {"verdict": "inconclusive", "reason": "a gain is shown at 80 % power with some 7 more"}
+    assert answer(better, inconclusive).sentence.endswith("at 80 % power with some 7 more")
+    held = gated | {"verdict": "hold", "reason": "ECE is worse"}
+    assert answer(better, held).sentence.count(" at 80 % power") == 1
+
+
 def test_a_gate_of_other_windows_says_of_how_many():
     found = answer(right(200, 0.9, 0.9), {"verdict": "promote", "reason": "made", "n_windows": 412, "part": "later"})
     assert found.sentence.endswith("on 200 windows, and the gate on 412 later windows says promote: made")

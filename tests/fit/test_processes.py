@@ -53,7 +53,7 @@ def pipe(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_parent_leaves_no_process_at_work(pipe, how):
     starter = subprocess.Popen([sys.executable, "-c", STARTER])
     with pipe.open() as told:
