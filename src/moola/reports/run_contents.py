@@ -10,7 +10,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from moola.core.bars import minute_text
 from moola.core.splits import PARTS
 from moola.errors import InvalidData, MoolaError
 from moola.evaluation.figures import TrainingFacts, evaluate
@@ -39,9 +38,8 @@ from moola.stages.compare import compare
 from moola.stages.cross_validate import SHOWN
 from moola.stages.cv_gate import find_cv, gate_cv, is_cv
 from moola.stages.evaluate import trust_of_run
-from moola.stages.model_card import command_line
+from moola.stages.model_card import command_line, times_of_parts
 from moola.tables.prediction_table import Predictions, read_predictions
-from moola.tables.split_file import read_split
 
 COMPARED = ("value", "difference", "low", "high", "detectable", "p", "p_holm")
 
@@ -328,7 +326,7 @@ def _parts_table(run: run_store.Run, config: dict[str, Any], facts: TrainingFact
     """Lay out the parts: windows, classes, and first and last bar where the split file still has them."""
     assert run.manifest is not None
     everything = read_predictions(run.path(run_store.PREDICTIONS))
-    spans = _spans(run.manifest, config)
+    spans = times_of_parts(run.manifest, config)
     rows = []
     for part in PARTS:
         counts = facts.class_counts if part == "train" else _class_counts(everything, part)
@@ -344,11 +342,3 @@ def _class_counts(predictions: Predictions, part: str) -> dict[str, int]:
     index = predictions.class_index[predictions.part == part]
     counts = Counter(predictions.class_names[i] for i in index if i >= 0)
     return dict(sorted(counts.items()))
-
-
-def _spans(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    path = Path(str(config.get("split")))
-    if not path.is_file() or sha256_file(path) != manifest.get("split_sha256"):
-        return {}
-    ranges = read_split(path).time_range_us
-    return {part: (minute_text(first), minute_text(last)) for part, (first, last) in ranges.items()}

@@ -209,11 +209,12 @@ def _of_model(
 def _data_of(run: run_store.Run, kind: str, window_bars: int) -> WindowTable:
     """Read the data that the challenger's run was trained on."""
     assert run.manifest is not None
-    data = Path(str(run.read(run_store.CONFIG).get("data")))
-    if not data.is_file() or sha256_file(data) != run.manifest.get("data_sha256"):
+    config = run.read(run_store.CONFIG)
+    data = run_store.unchanged(run.manifest, config, "data")
+    if data is None:
         raise OperationFailed(
-            f"the challenger's data must be where its run read it for the {kind} to predict it too, but {data} is "
-            "missing or has changed. Put it back, or name a run with --baseline."
+            f"the challenger's data must be where its run read it for the {kind} to predict it too, but "
+            f"{config.get('data')} is missing or has changed. Put it back, or name a run with --baseline."
         )
     return read_windows(data, window_bars)
 

@@ -121,13 +121,17 @@ def gather_card(run: run_store.Run, evaluation: Evaluation, trust: Trust | None 
         if found:
             counts[part] = dict(sorted(found.items()))
     references = references_of_run(run, evaluation.part)
-    split, spans = run_store.unchanged(run.manifest, config, "split"), {}
-    if split is not None:
-        ranges = read_split(split).time_range_us
-        spans = {part: (minute_text(first), minute_text(last)) for part, (first, last) in ranges.items()}
+    spans = times_of_parts(run.manifest, config)
     model = read_model(run.path(run_store.MODEL))
     judged, training = evaluation.as_dict(), dict(model.training)
     return CardContent(run.manifest, config, judged, references, counts, spans, model.temperature, training, trust)
+
+
+def times_of_parts(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return when each part of a run's split begins and ends; nothing where the file is no longer the run's."""
+    split = run_store.unchanged(manifest, config, "split")
+    ranges = {} if split is None else read_split(split).time_range_us
+    return {part: (minute_text(first), minute_text(last)) for part, (first, last) in ranges.items()}
 
 
 def card_text(content: CardContent) -> str:
