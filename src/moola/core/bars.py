@@ -53,6 +53,20 @@ class Bars:
         return cls(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), np.zeros(0, dtype=object))
 
 
+def coarser_bars(bars: Bars, n: int) -> Bars:
+    """Return one symbol's bars, n to one, counted from the first; the last one may have fewer."""
+    if n == 1:
+        return bars
+    first = np.arange(0, len(bars), n)
+    high, low = (
+        extreme.reduceat(bars.ohlc[:, column], first) if len(bars) else np.zeros(0)
+        for column, extreme in ((1, np.maximum), (2, np.minimum))
+    )
+    last = np.minimum(first + n, len(bars)) - 1
+    ohlc = np.stack([bars.ohlc[first, 0], high, low, bars.ohlc[last, 3]], axis=1)
+    return Bars(bars.start_us[first], ohlc, bars.symbol[first])
+
+
 def broken_rule(rule: str, broken: ArrayLike, found: Callable[..., str] = lambda _row: "") -> list[Problem]:
     """Return the rule with the rows that break it, with `found` on the first; nothing where none does."""
     rows = np.flatnonzero(np.asarray(broken))

@@ -7,6 +7,7 @@ trees over the shape of a candidate and what the first stage says around it; Pla
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,7 +34,7 @@ RUN_WEIGHT = 0.5
 LEAST_SCORE_PROB = 1e-3
 BARS_AT_A_TIME = 4096
 MOST_NODES = 5_000_000
-MOST_AHEAD = 1000
+MOST_AHEAD, MOST_SCALE = 1000, 1000
 N_SIDE_VALUES = 13
 # What `event_prob` is.
 PROBABILITY = "probability that a person would have marked it"
@@ -142,12 +143,31 @@ class Detector:
     turned
         The class that it finds in bars upside down; None where that is not known. The same class means that both
         readings are averaged.
+    scale
+        Bars of the chart that are one bar for this detector.
+    slope, intercept
+        Of the sigmoid over the logit of the forest's score that makes scores of several scales comparable.
     """
 
     upright: int
     turned: int | None
     bars: BarStage
     forest: Forest
+    scale: int = 1
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    @property
+    def longest(self) -> int:
+        """Bars of the longest event."""
+        return self.bars.longest * self.scale
+
+    def score(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
+        """Return the score of candidates, comparable with that of other scales."""
+        found = self.forest.score(values)
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            return found
+        return np.asarray(expit(self.slope * score_logit(found) + self.intercept))
 
 
 @dataclass(frozen=True)
@@ -214,7 +234,12 @@ class Presence:
     @property
     def longest(self) -> int:
         """Bars of the longest event."""
-        return max(detector.bars.longest for detector in self.detectors)
+        return max(detector.longest for detector in self.detectors)
+
+    @property
+    def scales(self) -> list[int]:
+        """Bars of the chart that are one bar for some detector, ascending."""
+        return sorted({detector.scale for detector in self.detectors})
 
     def calibrated(self, score: np.ndarray) -> np.ndarray:
         """Turn scores of forests into probabilities."""
@@ -339,15 +364,22 @@ class Chart:
         Whether a window has the bar.
     ahead
         As of `Presence`.
+    coarser
+        The same chart with so many bars in one, and the bar of this chart at which that one begins.
     """
 
     ohlc: tuple[Float[np.ndarray, "bars 4"], ...]
     values: tuple[Float[np.ndarray, "bars values"], ...]
     seen: np.ndarray
     ahead: int | None = None
+    coarser: Mapping[int, tuple[Chart, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.seen)
+
+    def at_scale(self, scale: int) -> tuple[Chart, int]:
+        """Return the chart with `scale` bars in one, and the bar of this chart at which it begins."""
+        return (self, 0) if scale == 1 else self.coarser[scale]
 
 
 def chart_of(
@@ -402,13 +434,21 @@ def class_scores(
     detector: Detector, chart: Chart, logits: tuple[np.ndarray, ...], bar: Int[np.ndarray, "spans 2"]
 ) -> dict[int, Float[np.ndarray, " spans"]]:
     """Return the forest's score of candidates for each class of a detector."""
-    by_way = [detector.forest.score(span_values(detector.bars, chart, logits, way, bar)) for way in range(len(logits))]
+    by_way = [detector.score(span_values(detector.bars, chart, logits, way, bar)) for way in range(len(logits))]
     return {one: joined_logits(tuple(by_way), ways_of(detector, one)) for one in classes_of(detector)}
 
 
 def unique_spans(found: list[np.ndarray]) -> Int[np.ndarray, "spans 2"]:
     """Return each span once, by start, then end."""
     return np.unique(np.concatenate(found), axis=0).reshape(-1, 2)
+
+
+def finer_spans(
+    bar: Int[np.ndarray, "spans 2"], scale: int, first: int = 0, n_bars: int | None = None
+) -> Int[np.ndarray, "spans 2"]:
+    """Return the bars of a chart of which spans of its coarser form consist; that form begins at the bar `first`."""
+    found = bar * scale + np.array([first, first + scale - 1])
+    return found if n_bars is None else np.minimum(found, n_bars - 1)
 
 
 def read_chart(
@@ -418,19 +458,41 @@ def read_chart(
 
     The probabilities are those that a person would have marked the piece, overlapping at IoU 0.5, as that class.
     """
-    read = [read_bars_of(detector.bars, chart) for detector in presence.detectors]
+    pieces = [_read_scale(presence, chart, scale, n_classes, first, stop) for scale in presence.scales]
+    if len(pieces) == 1:
+        return pieces[0]
+    bar, prob = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    # A piece that two scales propose is as probable as the surer one says.
+    order = np.lexsort((-prob.max(axis=1, initial=0.0), bar[:, 1], bar[:, 0]))
+    bar, prob = bar[order], prob[order]
+    is_first = np.ones(len(bar), dtype=bool)
+    is_first[1:] = (np.diff(bar, axis=0) != 0).any(axis=1)
+    return bar[is_first], prob[is_first]
+
+
+def _read_scale(
+    presence: Presence, whole: Chart, scale: int, n_classes: int, first: int, stop: int
+) -> tuple[Int[np.ndarray, "spans 2"], Float[np.ndarray, "spans classes"]]:
+    chart, begins = whole.at_scale(scale)
+    detectors = [detector for detector in presence.detectors if detector.scale == scale]
+    read = [read_bars_of(detector.bars, chart) for detector in detectors]
     found = [
         candidates_of(detector.bars, joined_logits(logits, ways_of(detector, one)))
-        for detector, logits in zip(presence.detectors, read, strict=True)
+        for detector, logits in zip(detectors, read, strict=True)
         for one in classes_of(detector)
     ]
     bar = unique_spans(found)
-    bar = bar[(bar[:, 0] >= first) & (bar[:, 0] < stop)]
+    spans = finer_spans(bar, scale, begins, len(whole))
+    own = (spans[:, 0] >= first) & (spans[:, 0] < stop)
+    if scale > 1:
+        # Where no window has a bar, as after a gap, there is no event; at a scale of 1 windows say so later.
+        own &= chart.seen[bar].all(axis=1)
+    bar, spans = bar[own], spans[own]
     prob = np.zeros((len(bar), n_classes))
-    for detector, logits in zip(presence.detectors, read, strict=True):
+    for detector, logits in zip(detectors, read, strict=True):
         for one, score in class_scores(detector, chart, logits, bar).items():
             prob[:, one] = presence.calibrated(score)
-    return bar, prob
+    return spans, prob
 
 
 # The form in which it is kept in a model file.
@@ -466,6 +528,9 @@ def _stored_detector(detector: Detector) -> dict[str, Any]:
         "bars": {name: torch.from_numpy(np.array(getattr(stage, name))) for name in ARRAYS_OF_BARS}
         | {"shortest": stage.shortest, "floor": float(stage.floor)},
         "forest": {name: torch.from_numpy(np.array(getattr(forest, name))) for name in ARRAYS_OF_FOREST},
+        "scale": detector.scale,
+        "slope": float(detector.slope),
+        "intercept": float(detector.intercept),
     }
 
 
@@ -483,9 +548,10 @@ def restored(content: dict[str, Any] | None, class_names: list[str], both_ways: 
     if not np.isfinite([slope, intercept, threshold]).all() or not 0 <= threshold <= 1:
         raise ValueError(f"presence with slope {slope}, intercept {intercept} and threshold {threshold}")
     detectors = [_restored_detector(one, n_hidden) for one in content["detectors"]]
-    found = [one for detector in detectors for one in {detector.upright, detector.turned} - {None}]
-    if sorted(found) != [one for one, name in enumerate(class_names) if name != BACKGROUND]:  # type: ignore[type-var]
-        raise ValueError(f"presence of the classes {found} of {class_names}")
+    for scale in {detector.scale for detector in detectors} or {1}:
+        found = [one for detector in detectors if detector.scale == scale for one in classes_of(detector)]
+        if sorted(found) != [one for one, name in enumerate(class_names) if name != BACKGROUND]:
+            raise ValueError(f"presence of the classes {found} of {class_names}")
     if any((one.turned is not None) != both_ways for one in detectors):
         raise ValueError("presence that reads bars in other ways than the model")
     people = {}
@@ -504,8 +570,14 @@ def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:
     upright, turned = content["upright"], content["turned"]
     if type(upright) is not int or not (turned is None or type(turned) is int):
         raise ValueError(f"a detector of the classes {upright!r} and {turned!r}")
+    # Files of before read a chart at one scale.
+    scale = content.get("scale", 1)
+    slope, intercept = float(content.get("slope", 1.0)), float(content.get("intercept", 0.0))
+    if type(scale) is not int or not 1 <= scale <= MOST_SCALE or not np.isfinite([slope, intercept]).all():
+        raise ValueError(f"a detector of {scale!r} bars in one, slope {slope} and intercept {intercept}")
     width = n_hidden * (1 + (turned is not None)) + N_BAR_VALUES
-    return Detector(upright, turned, _restored_bars(content["bars"], width), _restored_forest(content["forest"]))
+    bars, forest = _restored_bars(content["bars"], width), _restored_forest(content["forest"])
+    return Detector(upright, turned, bars, forest, scale, slope, intercept)
 
 
 def _array(tensor: Tensor, dtype: type, *shape: int | None) -> np.ndarray:
