@@ -53,20 +53,6 @@ class Bars:
         return cls(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), np.zeros(0, dtype=object))
 
 
-def coarser_bars(bars: Bars, n: int) -> Bars:
-    """Return one symbol's bars, n to one, counted from the first; the last one may have fewer."""
-    if n == 1:
-        return bars
-    first = np.arange(0, len(bars), n)
-    high, low = (
-        extreme.reduceat(bars.ohlc[:, column], first) if len(bars) else np.zeros(0)
-        for column, extreme in ((1, np.maximum), (2, np.minimum))
-    )
-    last = np.minimum(first + n, len(bars)) - 1
-    ohlc = np.stack([bars.ohlc[first, 0], high, low, bars.ohlc[last, 3]], axis=1)
-    return Bars(bars.start_us[first], ohlc, bars.symbol[first])
-
-
 def broken_rule(rule: str, broken: ArrayLike, found: Callable[..., str] = lambda _row: "") -> list[Problem]:
     """Return the rule with the rows that break it, with `found` on the first; nothing where none does."""
     rows = np.flatnonzero(np.asarray(broken))
@@ -385,16 +371,26 @@ def resample(bars: Bars, fine_us: int, coarse_us: int) -> Bars:
     kept = n_fine >= LEAST_SHARE * (coarse_us // fine_us)
     if not len(first):
         return bars
-    ohlc = np.stack(
-        [
-            bars.ohlc[first, 0],
-            np.maximum.reduceat(bars.ohlc[:, 1], first),
-            np.minimum.reduceat(bars.ohlc[:, 2], first),
-            bars.ohlc[first + n_fine - 1, 3],
-        ],
-        axis=1,
-    )
-    return Bars(begins[first][kept], ohlc[kept], bars.symbol[first][kept])
+    return Bars(begins[first][kept], _joined(bars.ohlc, first)[kept], bars.symbol[first][kept])
+
+
+def _joined(ohlc: Float[np.ndarray, "bars 4"], first: Int[np.ndarray, " joined"]) -> Float[np.ndarray, "joined 4"]:
+    """Join bars from each of these rows to the next one: first open, extremes, last close."""
+    columns = [
+        ohlc[first, 0],
+        np.maximum.reduceat(ohlc[:, 1], first),
+        np.minimum.reduceat(ohlc[:, 2], first),
+        ohlc[np.append(first[1:], len(ohlc)) - 1, 3],
+    ]
+    return np.stack(columns, axis=1)
+
+
+def join_bars(bars: Bars, n: int) -> Bars:
+    """Join each n of a symbol's bars to one, counted from the first, whatever their times; the last may have fewer."""
+    first = np.arange(0, len(bars), n)
+    if n == 1 or not len(first):
+        return bars
+    return Bars(bars.start_us[first], _joined(bars.ohlc, first), bars.symbol[first])
 
 
 # The longest gap that a window may have by default: three days, 11 usual bars (for daily bars a week of

@@ -58,7 +58,10 @@ from moola.models.presence_part import (
     chart_of,
     finer_spans,
     lag_of,
+    lengths_read,
+    mean_scores,
     score_logit,
+    unique_spans,
 )
 
 # Windows of a chart are so far apart; scans of any stride read the same means, more or less smoothly.
@@ -99,78 +102,113 @@ def fit_presence(
             f"from, but there are {by_pair[least]} of {names}. Mark more, or leave --spans out."
         )
     whole = _with_blocks(charts, read)
-    if read is not None:
-        pieces = [_fit_scale(whole, pairs, n_classes, seed, 1)]
-    else:
-        pieces = []
-        for scale in scales_of(whole, pairs, LEAST_SPANS):
-            coarse = [scale.marked(one) for one in charts]
-            seen = [read_chart_of(at_scale(model, scale.n), one.bars, device) for one in coarse]
-            learned = _with_blocks(coarse, seen, whole, scale)
-            pieces.append(_fit_scale(learned, pairs, n_classes, seed, scale.n))
-            whole = learned if scale.n == 1 else whole
-    if len(pieces) > 1:
-        pieces = [_comparable(*piece, whole) for piece in pieces]
-    detectors = [one for by_scale, _ in pieces for one in by_scale]
-    return _calibrated(detectors, whole, HeldOut.joined([held for _, held in pieces], charts), counts, model)
+    scales = [Scale(1)] if read is not None else scales_of(whole, pairs, LEAST_SPANS)
+    fitted = []
+    for scale in scales:
+        coarse = [scale.marked(one) for one in charts]
+        seen = read or [read_chart_of(at_scale(model, scale.n), one.bars, device) for one in coarse]
+        learned = _with_blocks(coarse, seen, whole, scale)
+        whole = learned if scale.n == 1 else whole
+        fitted.append(FittedScale.of_charts(learned, pairs, n_classes, seed, scale.n))
+    held = fitted[0].held_out()
+    if len(fitted) > 1:
+        fitted = [one.comparable(whole) for one in fitted]
+        held = _held_by_all(fitted, charts)
+    detectors = [one for each in fitted for one in each.detectors]
+    return _calibrated(detectors, whole, held, counts, model)
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Candidates of held-out blocks: bars, of which chart each is, and the score of each class."""
+    """Candidates of held-out blocks: bars, of which chart and block each is, and the score of each class."""
 
     bar: Int[np.ndarray, "rows 2"]
     chart: Int[np.ndarray, " rows"]
+    block: Int[np.ndarray, " rows"]
     score: Float[np.ndarray, "rows classes"]
 
     def __len__(self) -> int:
         return len(self.bar)
 
+
+@dataclass(frozen=True)
+class FittedScale:
+    """The detectors of one scale, with what each block was read by that did not learn from it."""
+
+    scale: int
+    detectors: list[Detector]
+    found: list[Found]
+    forests: list[list[Forest]]
+    rows: Candidates
+    score: Float[np.ndarray, "rows classes"]
+
     @classmethod
-    def joined(cls, pieces: list[HeldOut], charts: list[Marked]) -> HeldOut:
-        """Return all; a last bar that had fewer bars than others of its scale ends with the chart."""
-        bar, chart, score = (
-            np.concatenate([getattr(one, name) for one in pieces]) for name in ("bar", "chart", "score")
-        )
-        n_bars = np.array([len(one.bars) for one in charts])
-        return cls(np.minimum(bar, n_bars[chart][:, None] - 1), chart, score)
+    def of_charts(
+        cls, learned: list[Learned], pairs: list[tuple[int, int | None]], n_classes: int, seed: int, scale: int
+    ) -> FittedScale:
+        """Fit both stages."""
+        stages = [fit_stage(learned, pair, np.arange(N_BLOCKS)) for pair in pairs]
+        annotated = learned[0].marked.annotated
+        found = [Found.in_block(learned, pairs, block) for block in range(N_BLOCKS)]
+        stages = [replace(stage, floor=floor_of(found, number)) for number, stage in enumerate(stages)]
+        rows = Candidates.joined([one.kept(stages) for one in found])
+        # The exact ends of spans teach what near ones only roughly have.
+        learned_from = Candidates.joined([rows, *(one.marked() for one in found)]) if annotated else rows
+        score = np.zeros((len(rows), n_classes))
+        forests: list[list[Forest]] = [[] for _ in pairs]
+        for block in range(N_BLOCKS):
+            own = rows.block == block
+            for pair, by_block in zip(pairs, forests, strict=True):
+                by_block.append(fit_forest(learned_from, pair, block, seed, annotated))
+                for one in classes_found(pair):
+                    score[own, one] = rows.score(by_block[-1], pair, one)[own]
+        detectors = [
+            Detector(*pair, stage, Forest.joined(by_block), scale)
+            for pair, stage, by_block in zip(pairs, stages, forests, strict=True)
+        ]
+        return cls(scale, detectors, found, forests, rows, score)
 
+    def held_out(self) -> HeldOut:
+        """Return what was scored, as bars of the charts."""
+        return HeldOut(finer_spans(self.rows.bar, self.scale), self.rows.chart, self.rows.block, self.score)
 
-def _fit_scale(
-    learned: list[Learned], pairs: list[tuple[int, int | None]], n_classes: int, seed: int, scale: int
-) -> tuple[list[Detector], HeldOut]:
-    """Fit the detectors of one scale; returns also what each scores in the blocks that it did not learn from."""
-    everywhere = np.arange(-1, N_BLOCKS)
-    stages = [fit_stage(learned, pair, np.setdiff1d(everywhere, [-1])) for pair in pairs]
-    annotated = learned[0].marked.annotated
-    found = [Found.in_block(learned, pairs, block) for block in range(N_BLOCKS)]
-    stages = [replace(stage, floor=floor_of(found, number)) for number, stage in enumerate(stages)]
-    rows = Candidates.joined([one.kept(stages) for one in found])
-    # The exact ends of spans teach what near ones only roughly have.
-    learned_from = Candidates.joined([rows, *(one.marked() for one in found)]) if annotated else rows
-    score = np.zeros((len(rows), n_classes))
-    forests: list[list[Forest]] = [[] for _ in pairs]
-    for block in range(N_BLOCKS):
-        own = rows.block == block
-        for pair, by_block in zip(pairs, forests, strict=True):
-            by_block.append(fit_forest(learned_from, pair, block, seed, annotated))
+    def comparable(self, learned: list[Learned]) -> FittedScale:
+        """Let scores say how often they are right, so that they can be compared with those of other scales."""
+        held = self.held_out()
+        kept = np.concatenate(list(_without_overlap(held)))
+        right = _right(learned, held, kept, None)
+        slope, intercept = fit_platt(score_logit(held.score[kept].max(axis=1)), right.astype(np.int64))
+        return replace(self, detectors=[replace(one, slope=slope, intercept=intercept) for one in self.detectors])
+
+    def scores(self, bar: np.ndarray, place: int, block: int) -> Float[np.ndarray, "spans classes"]:
+        """Score pieces of a chart by what did not learn from their block; NaN for lengths that are not read."""
+        found = self.found[block]
+        chart = found.learned[place].chart
+        own = np.minimum(bar // self.scale, len(chart) - 1)
+        reads = np.ones(len(bar), dtype=bool)
+        if self.scale > 1:
+            reads = lengths_read([one.bars for one in self.detectors], own) & chart.seen[own].all(axis=1)
+        score = np.full((len(bar), self.score.shape[1]), np.nan)
+        score[reads] = 0.0
+        rows = found.read(place, own[reads])
+        for detector, pair, by_block in zip(self.detectors, found.pairs, self.forests, strict=True):
             for one in classes_found(pair):
-                score[own, one] = rows.score(by_block[-1], pair, one)[own]
-    detectors = [
-        Detector(*pair, stage, Forest.joined(by_block), scale)
-        for pair, stage, by_block in zip(pairs, stages, forests, strict=True)
-    ]
-    return detectors, HeldOut(finer_spans(rows.bar, scale), rows.chart, score)
+                score[reads, one] = detector.adjusted(rows.score(by_block[block], pair, one))
+        return score
 
 
-def _comparable(detectors: list[Detector], held: HeldOut, learned: list[Learned]) -> tuple[list[Detector], HeldOut]:
-    """Let the scores of a scale say how often they are right, so that those of several scales can be ranked."""
-    kept = np.concatenate(list(_without_overlap(held)))
-    best = held.score[kept].max(axis=1)
-    right = _right(learned, held, kept, None)
-    slope, intercept = fit_platt(score_logit(best), right.astype(np.int64))
-    score = np.where(held.score > 0, expit(slope * score_logit(held.score) + intercept), 0.0)
-    return [replace(one, slope=slope, intercept=intercept) for one in detectors], replace(held, score=score)
+def _held_by_all(fitted: list[FittedScale], charts: list[Marked]) -> HeldOut:
+    """Return what any scale proposes in held-out blocks, each piece scored by all scales that read such lengths."""
+    pieces: list[tuple[np.ndarray, ...]] = []
+    proposed = [one.held_out() for one in fitted]
+    for place, chart in enumerate(charts):
+        for block in range(N_BLOCKS):
+            own = [one.bar[(one.chart == place) & (one.block == block)] for one in proposed]
+            # The last bar of a chart may have fewer bars in it than others of its scale.
+            bar = unique_spans([np.minimum(one, len(chart.bars) - 1) for one in own])
+            score = mean_scores([one.scores(bar, place, block) for one in fitted])
+            pieces.append((bar, np.full(len(bar), place), np.full(len(bar), block), score))
+    return HeldOut(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
 
 
 def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
@@ -182,10 +220,15 @@ def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
     return [pair for pair in pairs if model.class_names[pair[0]] != BACKGROUND]
 
 
-def read_chart_of(model: ModelFile, bars: Bars, device: torch.device, ahead: int | None = None) -> Chart:
-    """Read all of a symbol's bars; where asked, nothing of a bar depends on more than `ahead` bars after it."""
+def read_chart_of(
+    model: ModelFile, bars: Bars, device: torch.device, ahead: int | None = None, max_gap_s: float | None = None
+) -> Chart:
+    """Read all of a symbol's bars; where asked, nothing of a bar depends on more than `ahead` bars after it.
+
+    The longest gap inside a window is found from the bars where it is not given.
+    """
     n_seen = model.n_seen_bars
-    cut = cut_windows(bars, STRIDE, n_seen, allowed_gap_s(bars.start_us))
+    cut = cut_windows(bars, STRIDE, n_seen, allowed_gap_s(bars.start_us) if max_gap_s is None else max_gap_s)
     sums = sums_for(model, len(bars), ahead)
     for first in range(0, len(cut), WINDOWS_AT_A_TIME):
         rows = cut.first_bar[first : first + WINDOWS_AT_A_TIME]

@@ -21,7 +21,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.tree import ExtraTreeRegressor
 
-from moola.core.bars import Bars, coarser_bars
+from moola.core.bars import Bars, join_bars
 from moola.core.event_merging import overlap
 from moola.core.seeds import generator
 from moola.core.span_shapes import PACE_BARS
@@ -47,8 +47,8 @@ N_BLOCKS = 5
 # Candidates of a class that are kept for each bar.
 CANDIDATES_A_BAR = 0.1
 EVENT_IOU = 0.5
-# Bars in one at each scale, bars of the longest span for which a finer one is enough, how far beyond its limits a scale
-# learns from spans, and how many windows one behind the other a chart must hold.
+# Bars in one at each scale, how many such bars a span has there at most, how far beyond its limits a scale learns from
+# spans, and how many windows one behind the other a chart must hold.
 SCALES, MOST_SPAN_BARS, WIDER, LEAST_WINDOWS = (1, 4, 16), 32, 1.5, 3
 # The first stage: width of its targets in bars, penalty, and which bars far from spans it learns from.
 TARGET_SIGMA, TARGET_REACH = 1.0, 4
@@ -163,18 +163,20 @@ class Scale:
         if self.n == 1:
             return chart
         first, stop = -(-chart.stretches[:, 0] // self.n), chart.stretches[:, 1] // self.n
-        bars, stretches = coarser_bars(chart.bars, self.n), np.stack([first, np.maximum(stop, first)], axis=1)
+        bars, stretches = join_bars(chart.bars, self.n), np.stack([first, np.maximum(stop, first)], axis=1)
         return replace(chart, bars=bars, bar=chart.bar // self.n, stretches=stretches, looked={})
 
 
 def scales_of(learned: list[Learned], pairs: list[tuple[int, int | None]], least_spans: int) -> list[Scale]:
     """Return the scales that the lengths of spans ask for, the finest first.
 
-    At its own scale a span has up to `MOST_SPAN_BARS` bars, and more than a quarter of that unless the scale is 1. A
-    scale needs so many spans of each detector's classes, half of them whatever block is left out, and charts that hold
-    `LEAST_WINDOWS` windows of it; spans of others are left to the next finer scale that there is, else to the finest.
-    Where a chart was not annotated, no probability makes scales comparable: there is one, that of the median length.
+    A scale of 1 reads all of them. At its own scale a longer span has more than a quarter of `MOST_SPAN_BARS` bars, and
+    no more than these unless there is no coarser one. Such a scale needs so many spans of each detector's classes, half
+    of them whatever block is left out, and charts that hold `LEAST_WINDOWS` windows of it. Where a chart was not
+    annotated, no probability makes scales comparable: there is one.
     """
+    if not learned[0].marked.annotated:
+        return [Scale(1)]
     n_bars = np.concatenate([one.marked.n_bars for one in learned])
     label = np.concatenate([one.marked.class_index for one in learned])
     block = np.concatenate([one.span_block for one in learned])
@@ -185,16 +187,16 @@ def scales_of(learned: list[Learned], pairs: list[tuple[int, int | None]], least
     def has_enough(place: int) -> bool:
         for pair in pairs:
             in_block = np.bincount(block[(own == place) & np.isin(label, classes_found(pair)) & (block >= 0)])
-            if in_block.sum() < least_spans or in_block.sum() - in_block.max() < least_spans / 2:
+            n_spans, n_most = int(in_block.sum()), int(in_block.max(initial=0))
+            if n_spans < least_spans or n_spans - n_most < least_spans / 2:
                 return False
         return True
 
-    kept = [n for place, n in enumerate(room) if has_enough(place)]
-    if not kept or not learned[0].marked.annotated:
-        return [Scale(room[int(np.median(own))])]
-    # Spans near the limit of two scales teach both.
-    limits = [0.0, *(float(MOST_SPAN_BARS * n) for n in kept[:-1]), np.inf]
-    return [Scale(n, low / WIDER, high * WIDER) for n, low, high in zip(kept, limits, limits[1:], strict=False)]
+    coarse = [n for place, n in enumerate(room) if place and has_enough(place)]
+    return [Scale(1)] + [
+        Scale(n, MOST_SPAN_BARS * n / 4 / WIDER, np.inf if n == coarse[-1] else MOST_SPAN_BARS * n * WIDER)
+        for n in coarse
+    ]
 
 
 # The first stage.
@@ -343,15 +345,16 @@ class Found:
             spans = [np.zeros((0, 2), dtype=np.int64)]
             for number, floor in enumerate(floors):
                 spans += [bar[score >= floor.floor] for bar, score in self.proposed[number * n + place]]
-            pieces.append(self._read(place, unique_spans(spans)))
+            pieces.append(self.read(place, unique_spans(spans)))
         return Candidates.joined(pieces)
 
     def marked(self) -> Candidates:
         """Return the block's spans themselves, which are right altogether whether they were proposed or not."""
         own = [one.marked.bar[(one.span_block == self.block) & one.fits] for one in self.learned]
-        return Candidates.joined([self._read(place, unique_spans([spans])) for place, spans in enumerate(own)])
+        return Candidates.joined([self.read(place, unique_spans([spans])) for place, spans in enumerate(own)])
 
-    def _read(self, place: int, bar: Int[np.ndarray, "spans 2"]) -> Candidates:
+    def read(self, place: int, bar: Int[np.ndarray, "spans 2"]) -> Candidates:
+        """Return pieces of a chart with what the forests read of them."""
         one = self.learned[place]
         values = [
             [span_values(stage, one.chart, by_chart[place], way, bar) for way in range(len(one.chart.values))]

@@ -12,14 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.special import expit, log_expit
-from torch import Tensor
 
 from moola.core.bars import upside_down
-from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span_shapes
-from moola.core.spans import BACKGROUND
+from moola.core.span_shapes import bar_shapes, span_shapes
 from moola.errors import WrongUsage
 
 # Output of the first stage for a bar.
@@ -33,9 +30,8 @@ SIDE_BARS = 5
 RUN_WEIGHT = 0.5
 LEAST_SCORE_PROB = 1e-3
 BARS_AT_A_TIME = 4096
-MOST_NODES = 5_000_000
-MOST_AHEAD, MOST_SCALE = 1000, 1000
 N_SIDE_VALUES = 13
+ARRAYS_OF_FOREST = ("root", "feature", "cut", "left", "right", "share")
 # What `event_prob` is.
 PROBABILITY = "probability that a person would have marked it"
 RANK = "rank among marked pieces"
@@ -164,7 +160,10 @@ class Detector:
 
     def score(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
         """Return the score of candidates, comparable with that of other scales."""
-        found = self.forest.score(values)
+        return self.adjusted(self.forest.score(values))
+
+    def adjusted(self, found: Float[np.ndarray, " spans"]) -> Float[np.ndarray, " spans"]:
+        """Make a forest's scores comparable."""
         if (self.slope, self.intercept) == (1.0, 0.0):
             return found
         return np.asarray(expit(self.slope * score_logit(found) + self.intercept))
@@ -456,161 +455,77 @@ def read_chart(
 ) -> tuple[Int[np.ndarray, "spans 2"], Float[np.ndarray, "spans classes"]]:
     """Return candidates that begin at the bars `[first, stop)` of a chart, and the probability of each class.
 
-    The probabilities are those that a person would have marked the piece, overlapping at IoU 0.5, as that class.
+    The probabilities are those that a person would have marked the piece, overlapping at IoU 0.5, as that class. What
+    one scale proposes is read at every scale that looks for such lengths.
     """
-    pieces = [_read_scale(presence, chart, scale, n_classes, first, stop) for scale in presence.scales]
-    if len(pieces) == 1:
-        return pieces[0]
-    bar, prob = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    # A piece that two scales propose is as probable as the surer one says.
-    order = np.lexsort((-prob.max(axis=1, initial=0.0), bar[:, 1], bar[:, 0]))
-    bar, prob = bar[order], prob[order]
-    is_first = np.ones(len(bar), dtype=bool)
-    is_first[1:] = (np.diff(bar, axis=0) != 0).any(axis=1)
-    return bar[is_first], prob[is_first]
-
-
-def _read_scale(
-    presence: Presence, whole: Chart, scale: int, n_classes: int, first: int, stop: int
-) -> tuple[Int[np.ndarray, "spans 2"], Float[np.ndarray, "spans classes"]]:
-    chart, begins = whole.at_scale(scale)
-    detectors = [detector for detector in presence.detectors if detector.scale == scale]
-    read = [read_bars_of(detector.bars, chart) for detector in detectors]
-    found = [
-        candidates_of(detector.bars, joined_logits(logits, ways_of(detector, one)))
-        for detector, logits in zip(detectors, read, strict=True)
-        for one in classes_of(detector)
-    ]
-    bar = unique_spans(found)
-    spans = finer_spans(bar, scale, begins, len(whole))
-    own = (spans[:, 0] >= first) & (spans[:, 0] < stop)
-    if scale > 1:
-        # Where no window has a bar, as after a gap, there is no event; at a scale of 1 windows say so later.
-        own &= chart.seen[bar].all(axis=1)
-    bar, spans = bar[own], spans[own]
+    readings = [ScaleReading.of_chart(presence, chart, scale) for scale in presence.scales]
+    bar = unique_spans([one.proposed() for one in readings])
+    bar = bar[(bar[:, 0] >= first) & (bar[:, 0] < stop)]
+    score = mean_scores([one.scores(bar, n_classes) for one in readings])
     prob = np.zeros((len(bar), n_classes))
-    for detector, logits in zip(detectors, read, strict=True):
-        for one, score in class_scores(detector, chart, logits, bar).items():
-            prob[:, one] = presence.calibrated(score)
-    return spans, prob
+    for one in {one for detector in presence.detectors for one in classes_of(detector)}:
+        prob[:, one] = presence.calibrated(score[:, one])
+    return bar, prob
 
 
-# The form in which it is kept in a model file.
+@dataclass(frozen=True)
+class ScaleReading:
+    """A chart as the detectors of one scale read it; `chart` has `scale` bars in one and begins at a bar `begins`."""
+
+    detectors: list[Detector]
+    chart: Chart
+    scale: int
+    begins: int
+    n_bars: int
+    logits: list[tuple[np.ndarray, ...]]
+
+    @classmethod
+    def of_chart(cls, presence: Presence, whole: Chart, scale: int) -> ScaleReading:
+        """Read all bars of a chart at a scale."""
+        chart, begins = whole.at_scale(scale)
+        detectors = [detector for detector in presence.detectors if detector.scale == scale]
+        logits = [read_bars_of(detector.bars, chart) for detector in detectors]
+        return cls(detectors, chart, scale, begins, len(whole), logits)
+
+    def proposed(self) -> Int[np.ndarray, "spans 2"]:
+        """Return candidates as bars of the whole chart."""
+        bar = unique_spans(
+            [
+                candidates_of(detector.bars, joined_logits(logits, ways_of(detector, one)))
+                for detector, logits in zip(self.detectors, self.logits, strict=True)
+                for one in classes_of(detector)
+            ]
+        )
+        if self.scale > 1:
+            # Where no window has a bar, as after a gap, there is no event; at a scale of 1 windows say so later.
+            bar = bar[self.chart.seen[bar].all(axis=1)]
+        return finer_spans(bar, self.scale, self.begins, self.n_bars)
+
+    def scores(self, bar: Int[np.ndarray, "spans 2"], n_classes: int) -> Float[np.ndarray, "spans classes"]:
+        """Return scores of pieces of the whole chart, NaN where they are too long or too short for this scale."""
+        score = np.zeros((len(bar), n_classes))
+        own = np.clip((bar - self.begins) // self.scale, 0, max(len(self.chart) - 1, 0))
+        reads = np.ones(len(bar), dtype=bool)
+        if self.scale > 1:
+            reads = lengths_read([detector.bars for detector in self.detectors], own)
+            reads &= (bar[:, 0] >= self.begins) & self.chart.seen[own].all(axis=1)
+            score[~reads] = np.nan
+        for detector, logits in zip(self.detectors, self.logits, strict=True):
+            for one, found in class_scores(detector, self.chart, logits, own[reads]).items():
+                score[reads, one] = found
+        return score
 
 
-ARRAYS_OF_BARS = ("center", "scale", "weights", "bias", "log_length")
-ARRAYS_OF_FOREST = ("root", "feature", "cut", "left", "right", "share")
+def lengths_read(stages: list[BarStage], bar: Int[np.ndarray, "spans 2"]) -> Bool[np.ndarray, " spans"]:
+    """Tell which pieces are of lengths that every first stage of a scale looks for."""
+    n_bars = bar[:, 1] - bar[:, 0] + 1
+    return np.asarray((n_bars >= max(one.shortest for one in stages)) & (n_bars <= min(one.longest for one in stages)))
 
 
-def stored(presence: Presence | None) -> dict[str, Any] | None:
-    """Return tensors and plain values for a model file."""
-    if presence is None:
-        return None
-    return {
-        "detectors": [_stored_detector(detector) for detector in presence.detectors],
-        "slope": float(presence.slope),
-        "intercept": float(presence.intercept),
-        "threshold": float(presence.threshold),
-        "record": presence.record,
-        "ahead": presence.ahead,
-        "people": {
-            name: {"intercept": float(one.intercept), "threshold": float(one.threshold)}
-            for name, one in presence.people.items()
-        },
-    }
-
-
-def _stored_detector(detector: Detector) -> dict[str, Any]:
-    stage, forest = detector.bars, detector.forest
-    return {
-        "upright": detector.upright,
-        "turned": detector.turned,
-        "bars": {name: torch.from_numpy(np.array(getattr(stage, name))) for name in ARRAYS_OF_BARS}
-        | {"shortest": stage.shortest, "floor": float(stage.floor)},
-        "forest": {name: torch.from_numpy(np.array(getattr(forest, name))) for name in ARRAYS_OF_FOREST},
-        "scale": detector.scale,
-        "slope": float(detector.slope),
-        "intercept": float(detector.intercept),
-    }
-
-
-def restored(content: dict[str, Any] | None, class_names: list[str], both_ways: bool, n_hidden: int) -> Presence | None:
-    """Read back what `stored` gave.
-
-    Raises
-    ------
-    ValueError
-        It cannot be used: other shapes, numbers that are not finite, trees that run in circles.
-    """
-    if content is None:
-        return None
-    slope, intercept, threshold = (float(content[name]) for name in ("slope", "intercept", "threshold"))
-    if not np.isfinite([slope, intercept, threshold]).all() or not 0 <= threshold <= 1:
-        raise ValueError(f"presence with slope {slope}, intercept {intercept} and threshold {threshold}")
-    detectors = [_restored_detector(one, n_hidden) for one in content["detectors"]]
-    for scale in {detector.scale for detector in detectors} or {1}:
-        found = [one for detector in detectors if detector.scale == scale for one in classes_of(detector)]
-        if sorted(found) != [one for one, name in enumerate(class_names) if name != BACKGROUND]:
-            raise ValueError(f"presence of the classes {found} of {class_names}")
-    if any((one.turned is not None) != both_ways for one in detectors):
-        raise ValueError("presence that reads bars in other ways than the model")
-    people = {}
-    for name, own in dict(content["people"]).items():
-        person = Person(float(own["intercept"]), float(own["threshold"]))
-        if type(name) is not str or not np.isfinite(person.intercept) or not 0 <= person.threshold <= 1:
-            raise ValueError(f"presence of an annotator {name!r} with {person}")
-        people[name] = person
-    ahead = content["ahead"]
-    if not (ahead is None or (type(ahead) is int and 0 <= ahead <= MOST_AHEAD)):
-        raise ValueError(f"presence that looks {ahead!r} bars ahead")
-    return Presence(detectors, slope, intercept, threshold, dict(content["record"]), people, ahead)
-
-
-def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:
-    upright, turned = content["upright"], content["turned"]
-    if type(upright) is not int or not (turned is None or type(turned) is int):
-        raise ValueError(f"a detector of the classes {upright!r} and {turned!r}")
-    # Files of before read a chart at one scale.
-    scale = content.get("scale", 1)
-    slope, intercept = float(content.get("slope", 1.0)), float(content.get("intercept", 0.0))
-    if type(scale) is not int or not 1 <= scale <= MOST_SCALE or not np.isfinite([slope, intercept]).all():
-        raise ValueError(f"a detector of {scale!r} bars in one, slope {slope} and intercept {intercept}")
-    width = n_hidden * (1 + (turned is not None)) + N_BAR_VALUES
-    bars, forest = _restored_bars(content["bars"], width), _restored_forest(content["forest"])
-    return Detector(upright, turned, bars, forest, scale, slope, intercept)
-
-
-def _array(tensor: Tensor, dtype: type, *shape: int | None) -> np.ndarray:
-    array = tensor.numpy()
-    fits = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
-    if not fits or array.dtype != dtype or not np.isfinite(array).all():
-        raise ValueError(f"an array of presence of shape {array.shape}, not {shape}, or with what is no number")
-    return np.array(array)
-
-
-def _restored_bars(content: dict[str, Any], n_values: int) -> BarStage:
-    center, scale = (_array(content[name], np.float64, n_values) for name in ("center", "scale"))
-    log_length = _array(content["log_length"], np.float64, None)
-    shortest, floor = content["shortest"], float(content["floor"])
-    if not ((scale > 0).all() and type(shortest) is int and 1 <= shortest <= len(log_length) and np.isfinite(floor)):
-        raise ValueError("a first stage of presence that cannot be used")
-    weights, bias = _array(content["weights"], np.float64, 3, n_values), _array(content["bias"], np.float64, 3)
-    return BarStage(center, scale, weights, bias, log_length, shortest, floor)
-
-
-def _restored_forest(content: dict[str, Any]) -> Forest:
-    root = _array(content["root"], np.int64, None)
-    n_nodes = len(content["feature"])
-    feature, left, right = (_array(content[name], np.int64, n_nodes) for name in ("feature", "left", "right"))
-    cut, share = (_array(content[name], np.float64, n_nodes) for name in ("cut", "share"))
-    inner = left >= 0
-    node = np.arange(n_nodes)
-    # Children stand behind their parent: no walk is without end.
-    sound = (
-        (left[inner] > node[inner]) & (right[inner] > node[inner]) & (right[inner] < n_nodes) & (left[inner] < n_nodes)
-    )
-    sound &= (feature[inner] >= 0) & (feature[inner] < N_SPAN_VALUES + N_SIDE_VALUES)
-    in_range = len(root) and n_nodes <= MOST_NODES and root.min() >= 0 and root.max() < n_nodes
-    if not (in_range and sound.all() and (share >= 0).all() and (share <= 1).all()):
-        raise ValueError("trees of presence that cannot be used")
-    return Forest(root, feature, cut, left, right, share)
+def mean_scores(by_scale: list[Float[np.ndarray, "spans classes"]]) -> Float[np.ndarray, "spans classes"]:
+    """Average what several scales score, as logits; a scale that does not read a piece has NaN for it."""
+    if len(by_scale) == 1:
+        return by_scale[0]
+    reads = [~np.isnan(one) for one in by_scale]
+    total = sum(np.where(own, score_logit(one), 0.0) for own, one in zip(reads, by_scale, strict=True))
+    return np.asarray(expit(total / sum(own.astype(np.int64) for own in reads)))
