@@ -13,6 +13,7 @@ import torch
 
 from moola.errors import TrainingDiverged, UntrustedFile, WrongUsage
 from moola.models.model_files import weights_of
+from moola.training import loop
 from moola.training.device import ALONE
 from moola.training.loop import LOOK_EVERY, WEIGHTS, EpochMeans, FiniteWatch, FitPlan, FitState, epoch_lines, fit
 from tests.training.toy_objective import ToyObjective
@@ -112,6 +113,18 @@ def test_an_epoch_is_reported_with_means_over_windows() -> None:
     with torch.no_grad():
         by_batch = [(objective.losses(batch)[0]["loss"].item(), len(batch[0])) for batch in objective.val_batches()]
     assert row["val_loss"] == pytest.approx((by_batch[0][0] * 4 + by_batch[1][0] * 1) / 5)
+
+
+def test_batches_of_a_long_epoch_are_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="moola")
+    fit(ToyObjective(), replace(PLAN, n_epochs=1), silent)
+    assert not caplog.messages
+    monkeypatch.setattr(loop, "SAY_EVERY_S", 0.0)
+    fit(ToyObjective(), replace(PLAN, n_epochs=1), silent)
+    n_batches = ToyObjective().n_train_batches()
+    assert caplog.messages == [f"Epoch 1: {n + 1} of {n_batches} batches." for n in range(n_batches)]
 
 
 def test_each_epoch_asks_for_its_own_batches() -> None:

@@ -28,6 +28,8 @@ from moola.training.device import ALONE, ProcessGroup, prefetched
 
 
 LOOK_EVERY = 50
+# Batches of an epoch are reported so often where epochs are long.
+SAY_EVERY_S = 20.0
 # Weights of this norm (trained networks stay below some hundreds) say nothing any more, though every loss is finite.
 MAX_WEIGHT_NORM = 1e6
 WEIGHTS = "weights' norm"
@@ -238,6 +240,7 @@ def _train_epoch(
 ) -> dict[str, float]:
     objective.module.train()
     totals, watch, device = EpochMeans(), FiniteWatch(epoch), _device(objective)
+    said_at, n_batches = time.monotonic(), objective.n_train_batches()
     for n_batch, batch in enumerate(prefetched(objective.train_batches(epoch), device)):
         losses, n_windows = objective.losses(batch)
         watch.see("training loss", n_batch, losses["loss"])
@@ -251,6 +254,9 @@ def _train_epoch(
         # Losses that do not see how large weights are (contrastive ones) stay sound while these leave all bounds.
         watch.see(WEIGHTS, n_batch, get_total_norm(_learning(objective.module)))
         totals.add(losses, n_windows)
+        if team.leads and time.monotonic() - said_at >= SAY_EVERY_S:
+            said_at = time.monotonic()
+            log.info("Epoch %d: %d of %d batches.", epoch + 1, n_batch + 1, n_batches)
     watch.check()
     return totals.means(team)
 
