@@ -145,3 +145,16 @@ def test_other_than_torchruns_count_is_refused(bars, moola, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("RANK", "0")
     moola(*ARGUMENTS, "--output", "e.pt", "--devices", "2").ends(2, "agree with torchrun")
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(None, 1), ("2", 2)])
+def test_numpy_takes_one_thread_unless_the_environment_says_otherwise(asked: str | None, threads: int) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment |= {} if asked is None else {"OPENBLAS_NUM_THREADS": asked}
+    ask = (
+        "import contextlib\nfrom moola.cli import main\n"
+        "with contextlib.suppress(SystemExit):\n    main(['--version'])\n"
+        "import numpy, threadpoolctl\nprint([one['num_threads'] for one in threadpoolctl.threadpool_info()])"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == str([threads])

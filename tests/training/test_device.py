@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from moola.errors import DeviceUnavailable
 from moola.training import device
@@ -17,9 +18,19 @@ from moola.training.device import prepare_device, training_dtype
 def settings_put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     threads, strict = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    yield
+    with threadpool_limits():
+        yield
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode(strict)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_products_of_numpy_take_no_more_threads_than_torch(threads: int) -> None:
+    prepare_device("cpu", threads)
+    found = [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+    assert found
+    assert set(found) == {threads}
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize(("has_gpu", "found"), [(True, "cuda:1"), (False, "cpu")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -163,6 +164,9 @@ def shown_options(tokens: list[str]) -> Iterator[None]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its documented code (specification 10)."""
+    # Before numpy is loaded: one thread for its products, unless the environment says otherwise (`prepare_device`).
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     tokens = join_booleans(sys.argv[1:] if arguments is None else arguments)
     command = " ".join(tokens[: 2 if tokens[:1] in (["bars"], ["runs"], ["cpsa"], ["labels"]) else 1])
     set_up_logging(command if command and not command.startswith("-") else "moola")

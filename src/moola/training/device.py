@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import distributed
 from torch.nn import Parameter
 from torch.utils import deterministic
@@ -25,7 +26,8 @@ def prepare_device(name: str, threads: int) -> torch.device:
     Parameters
     ----------
     threads
-        CPU threads; 0 takes one per core. Results depend on it in the last bits, so it is recorded.
+        CPU threads of torch and of numpy's products; 0 takes one per core. Results depend on it in the last bits, so it
+        is recorded.
     """
     if threads < 0:
         raise WrongUsage(f"--threads must be at least 0, but it is {threads}. Give 0 for one a core.")
@@ -43,7 +45,11 @@ def prepare_device(name: str, threads: int) -> torch.device:
     torch.set_deterministic_debug_mode("error")
     # That would also fill all memory that an operation is about to write; nothing here reads what was not written.
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    n_threads = threads or os.cpu_count() or 1
+    torch.set_num_threads(n_threads)
+    # numpy's products take all cores by themselves. Of small ones most of the time is waiting: on two busy cores linear
+    # heads took eight times as long.
+    threadpool_limits(n_threads, user_api="blas")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     # By its number: which GPU is a process's own is known to its main thread alone, not to those that make batches.
