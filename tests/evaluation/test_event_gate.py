@@ -106,7 +106,7 @@ def test_random_pieces_of_a_challenger_are_held():
 def test_short_stretches_are_inconclusive():
     good, poor = (judged_of(*planted(1, 4, 400, share, n_false), 400) for share, n_false in ((1.0, 0), (0.5, 2)))
     verdict = judge_events(good, judged_events(poor.events, good.spans, good.chart))
-    assert verdict.n_blocks < 8
+    assert verdict.counts["n_blocks"] < 8
     assert verdict.verdict in ("inconclusive", "hold")
     assert verdict.probability_better is None
 

@@ -203,7 +203,7 @@ def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
         predictions=predictions,
         verdict=None if gate is None else _shown_verdict(gate),
         no_verdict=no_gate,
-        trust=str(trust_of_run(run, gate, options.seed, options.min_gain)),
+        trust=str(trust_of_run(run, options.seed, options.min_gain) if gate is None else Trust(**gate["trust"])),
         leaks=[str(leak) for leak in manifest.get("leaks") or []],
         leak_proof=manifest.get("leak_proof"),
         ohlc=ohlc,

@@ -15,7 +15,7 @@ from moola.errors import InvalidData, MoolaError, NotPromoted, OperationFailed
 from moola.evaluation.calibration import calibration_by_time
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate, trivial_predictions
 from moola.evaluation.gates import judge
-from moola.evaluation.trust import QUESTION, Trust, rival_of, trust
+from moola.evaluation.trust import QUESTION, Gated, Trust, rival_of, trust
 from moola.files import json_bytes, sha256_file, write_atomic
 from moola.fit.predicting import predict_windows
 from moola.locks import alone, lock_beside
@@ -121,13 +121,11 @@ def gate(options: GateOptions) -> dict[str, Any]:
     facts = {key: run.manifest.get(key) for key in ("leak_proof", "labelled_by")}
     if later is not None:
         facts |= later.record()
-    gated = {"baseline_kind": baseline.kind, **verdict.as_dict()}
     answer = trust(
         challenger,
         trivial_predictions(challenger, training_facts(run)),
         leaks,
-        gated,
-        rival_of(gated),
+        Gated.of(verdict, rival_of(baseline.kind)),
         options.seed,
         options.min_gain,
     )
@@ -292,23 +290,22 @@ def _promote(
     return result | {"promoted_to": str(target), "replaced_sha256": entry["replaced_sha256"], "sha256": entry["sha256"]}
 
 
-def trust_of_run(
-    run: run_store.Run, gated: Mapping[str, Any] | None = None, seed: int = 0, min_gain: float = MIN_GAIN
-) -> Trust:
-    """Answer for a run by its own test windows (else val) and the gate.
+def trust_of_run(run: run_store.Run, seed: int = 0, min_gain: float = MIN_GAIN) -> Trust:
+    """Answer for a run by its own test windows (else val) and the gate: that of its promotion, else one made now.
 
-    Parameters
-    ----------
-    gated
-        The gate's record where it is known already. Else it is that of the run's promotion, else the gate is asked now;
-        where there is nothing to compare with, the class share alone is.
+    Where there is nothing to compare with, the class share alone answers.
     """
     assert run.manifest is not None
-    gated = gated or _promotion_of(run) or _gate(run, seed, min_gain)
+    promotion = _promotion_of(run)
+    if promotion is None:
+        try:
+            return Trust(**gate(GateOptions(run=run.folder, seed=seed, min_gain=min_gain))["trust"])
+        except MoolaError as error:
+            log.debug("No gate: %s", error)
     predictions = judged_predictions(run)
     guess = trivial_predictions(predictions, training_facts(run))
     leaks = [str(leak) for leak in run.manifest.get("leaks") or []]
-    return trust(predictions, guess, leaks, gated, rival_of(gated), seed, min_gain)
+    return trust(predictions, guess, leaks, promotion and Gated.promoted(promotion), seed, min_gain)
 
 
 def _promotion_of(run: run_store.Run) -> dict[str, Any] | None:
@@ -318,14 +315,6 @@ def _promotion_of(run: run_store.Run) -> dict[str, Any] | None:
     entries = [one for one in read_log(PROMOTED_ROOT) if one.get("sha256") == model and one.get("action") != BACK]
     known = [one for one in entries if {"verdict", "reason", "baseline_kind"} <= one.keys()]
     return known[-1] if known else None
-
-
-def _gate(run: run_store.Run, seed: int, min_gain: float) -> dict[str, Any] | None:
-    try:
-        return gate(GateOptions(run=run.folder, seed=seed, min_gain=min_gain))
-    except MoolaError as error:
-        log.debug("No gate: %s", error)
-        return None
 
 
 @dataclass(frozen=True)
