@@ -199,6 +199,17 @@ class Screen:
             rows.append([row["metric"], *values, interval, "yes" if row["holds"] else "no"])
         self.table([first, "challenger", "baseline", floor, "difference", "95 % interval", "rule holds"], rows)
 
+    def differences(self, compared: Sequence[Mapping[str, Any]], first: str) -> None:
+        """Print the rows of a comparison with a baseline; `first` heads the names."""
+        rows = []
+        for row in compared:
+            interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
+            value, difference, *tests = (
+                figure_text(row[name]) for name in ("value", "difference", "detectable", "p", "p_holm")
+            )
+            rows.append([row["name"], row["metric"], value, difference, interval, *tests])
+        self.table([first, "metric", "value", "difference", "95 % interval", "detectable", "p", "p (Holm)"], rows)
+
     def result(self, content: dict[str, Any]) -> None:
         """Print the one JSON object, where it was asked."""
         if self.as_json:

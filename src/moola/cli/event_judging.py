@@ -167,14 +167,7 @@ def compare(names: list[str], options: CompareOptions, screen: Screen) -> int:
     result = judge_events.compare_events(names, options)
     screen.say(f"Baseline {result['baseline']}, {result['n_spans']} spans")
     _say_chart(screen, result)
-    rows = []
-    for row in result["rows"]:
-        interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
-        numbers = [figure_text(row[name]) for name in ("detectable", "p", "p_holm")]
-        rows.append(
-            [row["name"], row["metric"], figure_text(row["value"]), figure_text(row["difference"]), interval, *numbers]
-        )
-    screen.table(["events", "metric", "value", "difference", "95 % interval", "detectable", "p", "p (Holm)"], rows)
+    screen.differences(result["rows"], "events")
     if options.output is not None:
         screen.say(f"Table in {options.output}")
     if options.plot is not None:
@@ -213,20 +206,16 @@ def _say_chart(screen: Screen, result: dict[str, Any]) -> None:
 
 
 def _figure_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
+    from moola.evaluation.figures import interval_text, value_text
+
     rows = []
     for name, figure in figures.items():
-        if figure["value"] is None:
-            rows.append([name, "-", figure["reason"], "", ""])
-            continue
-        show = _bars if name.startswith("late_bars") else figure_text
-        interval = "-" if figure["low"] is None else f"{show(figure['low'])} .. {show(figure['high'])}"
-        rows.append([name, show(figure["value"]), interval, show(figure["random"]), show(figure["moves"])])
+        interval = interval_text(name, figure["low"], figure["high"], " .. ")
+        value, random, moves = (value_text(name, figure[key]) for key in ("value", "random", "moves"))
+        rows.append(
+            [name, "-", figure["reason"], "", ""] if figure["reason"] else [name, value, interval, random, moves]
+        )
     return rows
-
-
-def _bars(value: float | None) -> str:
-    # Rounded first: a mean of -0.3 bars is no -0.
-    return "-" if value is None else f"{round(value):+d}"
 
 
 def _gate_words(options: EventTruthOptions, events: str, baseline: str) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from moola.cli import event_judging
 from moola.cli.arguments import full
@@ -20,6 +20,9 @@ from moola.options.option_fields import DATA, EVALUATION, everyday
 from moola.options.option_sources import command_line, window_bars_words
 from moola.options.study_options import CompareOptions, CvOptions
 
+if TYPE_CHECKING:
+    from moola.stages.run_summary import RunSummary
+
 NOT_PROMOTED = 4
 
 
@@ -32,31 +35,36 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
     """
     if options.events is not None:
         return event_judging.evaluate(options, Screen(console))
-    from moola.evaluation.trust import Trust
+    from moola.evaluation.figures import interval_text, value_text
     from moola.stages.evaluate import evaluate_run
 
-    result, evaluation = evaluate_run(options)
+    result, summary = evaluate_run(options)
+    evaluation = summary.evaluation
     screen = Screen(console)
     of = result["part"] if result.get("data") is None else result["data"]
     screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {of}")
     if result["part"] == "val":
-        screen.say(f"  There is no test part: these windows also selected {result['chosen_by_val']}.")
-    _say_provenance(screen, result)
-    rows = [_figure_row(figure) for figure in evaluation.figures]
+        screen.say(f"  There is no test part. {summary.chosen_by_val}".rstrip())
+    _say_provenance(screen, summary)
+    rows = []
+    for name, figure in evaluation["figures"].items():
+        interval = interval_text(name, figure["low"], figure["high"], " .. ")
+        value, trivial = value_text(name, figure["value"]), value_text(name, figure["trivial"])
+        rows.append([name, "-", figure["reason"], ""] if figure["reason"] else [name, value, interval, trivial])
     screen.table(["metric", "value", "95 % interval", "uninformed"], rows)
     screen.say(
-        f"  Intervals: bootstrap over blocks of {evaluation.block_windows} windows in time. "
+        f"  Intervals: bootstrap over blocks of {result['block_windows']} windows in time. "
         "Uninformed: class shares and most common pointers of the train rows."
     )
-    if evaluation.perfect_ece:
-        (low, high), (low5, high5) = evaluation.perfect_ece["width"], evaluation.perfect_ece["mass"]
+    if evaluation["perfect_ece"]:
+        (low, high), (low5, high5) = evaluation["perfect_ece"]["width"], evaluation["perfect_ece"]["mass"]
         screen.say(
             f"  A perfectly calibrated model with these probabilities would show ECE {low:.3f} .. {high:.3f} here "
             f"(5 equal-mass bins: {low5:.3f} .. {high5:.3f})."
         )
     _say_drift(screen, result["calibration_by_time"])
     if options.save_reliability_plot is not None:
-        _plot(options, result, evaluation)
+        _plot(options, result)
         screen.say(f"Reliability plot in {options.save_reliability_plot}")
         result["reliability_plot"] = str(options.save_reliability_plot)
     if len(result["predicted"]) == 1:
@@ -64,7 +72,7 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
             f"  It predicts {next(iter(result['predicted']))} for all windows: it does not separate the classes."
         )
     screen.say(f"Figures in {result['metrics_file']}")
-    screen.say(str(Trust(**result["trust"])))
+    screen.say(str(summary.trust))
     screen.next_command("moola", "gate", "--run", options.run, *_later_words(options))
     screen.result(result)
     return 0
@@ -86,40 +94,30 @@ def _say_drift(screen: Screen, found: list[dict[str, Any]]) -> None:
         screen.table(list(DRIFT_HEADER), drift_rows(found))
 
 
-def _figure_row(figure: Any) -> list[str]:
-    if figure.value is None:
-        return [figure.name, "-", figure.reason, ""]
-    # Lead and lag are whole bars with a sign, everything else is a share or an error.
-    form = "+.0f" if figure.name.startswith("lead_lag") else ".3f"
-    interval = "-" if figure.low is None else f"{figure.low:{form}} .. {figure.high:{form}}"
-    trivial = "-" if figure.trivial is None else f"{figure.trivial:{form}}"
-    return [figure.name, f"{figure.value:{form}}", interval, trivial]
-
-
-def _plot(options: EvalOptions, result: dict[str, Any], evaluation: Any) -> None:
+def _plot(options: EvalOptions, result: dict[str, Any]) -> None:
     from moola.reports.png_charts import reliability_plot
 
     assert options.save_reliability_plot is not None
-    names = {figure.name: figure.value for figure in evaluation.figures}
-    shown = [
-        f"{label} {names[name]:.3f}"
+    values = {name: figure["value"] for name, figure in result["figures"].items()}
+    known = [
+        f"{label} {values[name]:.3f}"
         for name, label in (("ece", "ECE"), ("brier", "Brier"))
-        if names.get(name) is not None
+        if values.get(name) is not None
     ]
     by = f", labelled by {', '.join(result['labelled_by'])}" if result["labelled_by"] else ""
-    title = "Reliability: " + ", ".join(shown)
     note = f"{result['n_windows']} windows of {result['part']}{by}"
-    reliability_plot(options.save_reliability_plot, evaluation.reliability, title, note)
+    reliability_plot(options.save_reliability_plot, result["reliability"], f"Reliability: {', '.join(known)}", note)
 
 
-def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
-    if result.get("labelled_by"):
-        by = ", ".join(result["labelled_by"])
-        rule = ": a rule, not a person" if all(name.startswith("rule:") for name in result["labelled_by"]) else ""
-        screen.say(f"  Labels by {by}{rule}.")
-    if result.get("leak_proof") is None:
+def _say_provenance(screen: Screen, summary: RunSummary) -> None:
+    from moola.core.expansions import is_rule
+
+    if summary.annotators:
+        rule = ": a rule, not a person" if all(map(is_rule, summary.annotators)) else ""
+        screen.say(f"  Labels by {', '.join(summary.annotators)}{rule}.")
+    if summary.manifest.get("leak_proof") is None:
         screen.say("  The windows have no times: overlap between parts could not be checked.")
-    for leak in result.get("leaks") or []:
+    for leak in summary.leaks:
         screen.say(f"  NOT LEAK-PROOF: {leak}.")
 
 
@@ -362,14 +360,7 @@ def compare(
         screen.say(f"Labels by {', '.join(result['labelled_by'])}")
     for name, leaks in result["leaks"].items():
         screen.say(f"NOT LEAK-PROOF: {name}: {'; '.join(leaks)}.")
-    rows = []
-    for row in result["rows"]:
-        interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
-        numbers = [figure_text(row[name]) for name in ("detectable", "p", "p_holm")]
-        rows.append(
-            [row["name"], row["metric"], figure_text(row["value"]), figure_text(row["difference"]), interval, *numbers]
-        )
-    screen.table(["run", "metric", "value", "difference", "95 % interval", "detectable", "p", "p (Holm)"], rows)
+    screen.differences(result["rows"], "run")
     screen.say("  Detectable: the smallest true difference that these windows would show with power 0.8.")
     if options.output is not None:
         screen.say(f"Table in {options.output}")

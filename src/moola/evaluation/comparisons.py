@@ -43,6 +43,26 @@ def paired_differences(challenger: Predictions, baseline: Predictions, metric: M
     return metric(challenger, weights) - metric(baseline, weights)
 
 
+def tested_difference(difference: float, resampled: Values | None) -> dict[str, float | None]:
+    """Return a difference with its 95 % interval, the least detectable one and a two-sided p-value.
+
+    p is twice the share of resamples beyond 0, at least one of them. All but the difference are None where hardly any
+    resample has one, or nothing was resampled.
+    """
+    interval = None if resampled is None else percentile_interval(resampled)
+    if resampled is None or interval is None:
+        return {"difference": difference, "low": None, "high": None, "detectable": None, "p": None}
+    known = resampled[~np.isnan(resampled)]
+    tail = max(min((known <= 0).mean(), (known >= 0).mean()), 1 / len(known))
+    return {
+        "difference": difference,
+        "low": interval[0],
+        "high": interval[1],
+        "detectable": float(detectable_difference(known)),
+        "p": float(min(1.0, 2 * tail)),
+    }
+
+
 def corrected_resampled_t(
     differences: Float[np.ndarray, " repeats"], n_train: int, n_test: int, level: float = LEVEL
 ) -> ResampledT:

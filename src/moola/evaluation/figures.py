@@ -165,6 +165,25 @@ class Figure:
         return asdict(self)
 
 
+# Counted in whole bars, with a sign; everything else is a share or an error.
+OF_BARS = ("lead_lag", "late_bars")
+
+
+def value_text(name: str, value: float | None, missing: str = "-") -> str:
+    """Write a figure: whole bars with a sign, three decimals for everything else."""
+    if value is None:
+        return missing
+    # Rounded first: a mean of -0.3 bars is no -0.
+    return f"{round(value):+d}" if name.startswith(OF_BARS) else f"{value:.3f}"
+
+
+def interval_text(name: str, low: float | None, high: float | None, between: str = " to ", missing: str = "-") -> str:
+    """Write the interval of a figure."""
+    if low is None or high is None:
+        return missing
+    return f"{value_text(name, low)}{between}{value_text(name, high)}"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """All figures of one part of one run, with how they were made."""

@@ -15,6 +15,7 @@ from moola.evaluation.span_metrics import JudgedEvents, event_curve
 from moola.reports import svg_charts
 from moola.reports.chart_axes import INK, MODEL, draw_bars
 from moola.reports.contents import EventsShown, ShownTable
+from moola.reports.figure_rows import figure_interval, shown
 from moola.reports.gallery import Card, Group
 from moola.reports.png_charts import new_figure, save_figure
 from moola.reports.svg_charts import Key, Picture
@@ -88,9 +89,8 @@ def _pictures(shown: EventsShown) -> list[Picture]:
 def _figures(result: dict[str, Any]) -> ShownTable:
     rows = []
     for name, figure in result["figures"].items():
-        interval = "–" if figure["low"] is None else f"{_number(figure['low'])} to {_number(figure['high'])}"
-        value = figure["reason"] if figure["value"] is None else _number(figure["value"])
-        rows.append([name, value, interval, _number(figure["random"]), _number(figure["moves"])])
+        value, random, moves = (shown(name, figure[key]) for key in ("value", "random", "moves"))
+        rows.append([name, figure["reason"] or value, figure_interval(name, figure), random, moves])
     note = (
         "Random: events of the same lengths at random places. Strongest moves: of the spans' lengths, ranked. "
         f"Precision, recall and false alarms are at event_prob {result['min_prob']:g} or more."
@@ -102,15 +102,11 @@ def _figures(result: dict[str, Any]) -> ShownTable:
 def _thresholds(result: dict[str, Any]) -> ShownTable:
     rows = [
         [f"{row['threshold']:.1f}", str(row["n_events"])]
-        + [_number(row[name]) for name in ("precision", "recall", "alarms_per_1000")]
+        + [shown(name, row[name]) for name in ("precision", "recall", "alarms_per_1000")]
         for row in result["by_threshold"]
     ]
     header = ("least event_prob", "events", "precision", "recall", "false per 1,000 bars")
     return ShownTable("What changes with the threshold", header, rows)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _card(example: Example, shown: EventsShown) -> Card:

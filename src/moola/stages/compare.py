@@ -13,10 +13,9 @@ from moola.evaluation.class_metrics import Metric, accuracy, brier, ece, pr_auc
 from moola.evaluation.comparisons import (
     block_length,
     block_weights,
-    detectable_difference,
     holm,
     paired_differences,
-    percentile_interval,
+    tested_difference,
 )
 from moola.evaluation.pointer_metrics import hit_at
 from moola.options.option_fields import RUNS_ROOT
@@ -120,30 +119,15 @@ def _same_windows(one: Contestant, other: Contestant) -> None:
 def _row(
     name: str, metric_name: str, metric: Metric, mine: Predictions, base: Predictions | None, weights: np.ndarray
 ) -> dict[str, Any]:
-    """One metric of one contestant; the test is two-sided, from the share of resamples beyond 0."""
+    """One metric of one contestant; nothing is compared where it does not exist, or its differences do not."""
     value = metric(mine, np.ones((1, len(mine))))[0]
     row: dict[str, Any] = {"name": name, "metric": metric_name, "value": None if np.isnan(value) else float(value)}
-    empty = dict.fromkeys(("difference", "low", "high", "detectable", "p", "p_holm"))
+    row |= dict.fromkeys(("difference", "low", "high", "detectable", "p", "p_holm"))
     if base is None or np.isnan(value):
-        return row | empty
+        return row
     theirs = metric(base, np.ones((1, len(base))))[0]
-    differences = paired_differences(mine, base, metric, weights)
-    interval = percentile_interval(differences)
-    if np.isnan(theirs) or interval is None:
-        return row | empty
-    known = differences[~np.isnan(differences)]
-    tail = min((known <= 0).mean(), (known >= 0).mean())
-    return (
-        row
-        | empty
-        | {
-            "difference": float(value - theirs),
-            "low": interval[0],
-            "high": interval[1],
-            "detectable": float(detectable_difference(known)),
-            "p": float(min(1.0, 2 * max(tail, 1 / len(known)))),
-        }
-    )
+    tested = tested_difference(float(value - theirs), paired_differences(mine, base, metric, weights))
+    return row if np.isnan(theirs) or tested["p"] is None else row | tested
 
 
 def _correct(rows: list[dict[str, Any]]) -> None:

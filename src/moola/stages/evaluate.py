@@ -13,7 +13,7 @@ import numpy as np
 
 from moola.errors import InvalidData, MoolaError, NotPromoted, OperationFailed
 from moola.evaluation.calibration import calibration_by_time
-from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate, trivial_predictions
+from moola.evaluation.figures import TrainingFacts, evaluate, trivial_predictions
 from moola.evaluation.gates import judge
 from moola.evaluation.trust import QUESTION, Gated, Trust, rival_of, trust
 from moola.files import json_bytes, sha256_file, write_atomic
@@ -38,6 +38,7 @@ from moola.runs.promotion import (
 )
 from moola.stages.later_windows import LaterWindows, read_later
 from moola.stages.model_card import write_card
+from moola.stages.run_summary import RunSummary
 from moola.tables.prediction_table import Predictions, read_predictions
 from moola.tables.window_file import WindowTable, read_windows
 from moola.training.device import prepare_device
@@ -344,7 +345,7 @@ def origin_of_model(path: Path, training: Mapping[str, Any]) -> ModelOrigin:
     return ModelOrigin(str(path), None, labelled_by, unknown)
 
 
-def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
+def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], RunSummary]:
     """Evaluate a run on test (else val), or on later windows where they are named, and keep the figures."""
     run = run_store.find_run(RUNS_ROOT, options.run_named())
     assert run.manifest is not None
@@ -365,9 +366,12 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     write_atomic(path, json_bytes(content))
     answer = _trust(run, options, later)
     content["trust"] = answer.as_dict()
+    summary = RunSummary.of(run, evaluation, answer)
     if later is None:
-        write_card(run, evaluation, answer)
-    return content | {"metrics_file": str(path)}, evaluation
+        write_card(run, summary)
+    else:
+        summary = replace(summary, manifest=summary.manifest | later.record())
+    return content | {"metrics_file": str(path)}, summary
 
 
 def _trust(run: run_store.Run, options: EvalOptions, later: LaterWindows | None) -> Trust:

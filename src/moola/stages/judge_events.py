@@ -12,7 +12,7 @@ import polars as pl
 from moola.core.bars import Bars, utc_text
 from moola.core.spans import ACCEPTED, CORRECTED, PlacedSpans, Spans, place_spans
 from moola.errors import InvalidData, Problem, WrongUsage
-from moola.evaluation.comparisons import detectable_difference, holm, percentile_interval
+from moola.evaluation.comparisons import holm, tested_difference
 from moola.evaluation.event_figures import (
     AP_CLASS,
     curve_points,
@@ -387,22 +387,13 @@ def compare_events(names: list[str], options: CompareOptions) -> dict[str, Any]:
 def _row(
     name: str, metric_name: str, metric: Any, mine: JudgedEvents, base: JudgedEvents | None, weights: Any
 ) -> dict[str, Any]:
-    """One metric of one table; the test is two-sided, from the share of resamples beyond 0."""
+    """One metric of one table of events."""
     ones = np.ones((1, len(mine.chart.bars_of_block)))
     value = float(metric(mine, ones)[0])
     row: dict[str, Any] = {"name": name, "metric": metric_name, "value": None if np.isnan(value) else value}
     row |= dict.fromkeys(("difference", "low", "high", "detectable", "p"))
     if base is None or np.isnan(value) or np.isnan(theirs := float(metric(base, ones)[0])):
         return row
-    row["difference"] = value - theirs
-    if weights is None:
-        return row
-    differences = metric(mine, weights) - metric(base, weights)
-    known = differences[~np.isnan(differences)]
-    interval = percentile_interval(differences)
-    if interval is None:
-        return row
-    tail = max(min((known <= 0).mean(), (known >= 0).mean()), 1 / len(known))
-    row |= {"low": interval[0], "high": interval[1], "p": float(min(1.0, 2 * tail))}
-    row["detectable"] = float(detectable_difference(known))
-    return row
+    return row | tested_difference(
+        value - theirs, None if weights is None else metric(mine, weights) - metric(base, weights)
+    )

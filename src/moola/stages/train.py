@@ -24,6 +24,7 @@ from moola.options.option_sources import option_sources, recorded_options
 from moola.options.training_options import TrainOptions
 from moola.runs import run_store, tracking
 from moola.stages.model_card import write_card
+from moola.stages.run_summary import RunSummary
 from moola.tables.prediction_table import Predictions, write_predictions
 from moola.training.loop import FitState, OnEpoch
 
@@ -139,6 +140,6 @@ def _write_run(
     lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in state.history)
     write_atomic(run.path(run_store.HISTORY), lines.encode())
     run = run_store.finish_run(run, record)
-    write_card(run, evaluation)
+    write_card(run, RunSummary.of(run, evaluation))
     tracking.track_folder("train", run)
     return run
