@@ -59,8 +59,13 @@ class Gated:
     @classmethod
     def of(cls, verdict: Verdict, rival: str) -> Self:
         """Return what a gate of the windows of the answer came to."""
-        more = {"says_n_more": verdict.says_n_more, "n_more_min_gain": verdict.n_more_min_gain}
-        return cls(verdict.verdict, verdict.reason, rival, **more)
+        return cls(
+            verdict.verdict,
+            verdict.reason,
+            rival,
+            says_n_more=verdict.says_n_more,
+            n_more_min_gain=verdict.n_more_min_gain,
+        )
 
     @classmethod
     def promoted(cls, entry: Mapping[str, Any]) -> Self:

@@ -171,7 +171,7 @@ def _features(table: WindowTable) -> np.ndarray:
 
 
 def _model(options: TrainOptions, material: FitInputs, network: EnhancedSimpleLSTM, scaler: RobustScaler) -> ModelFile:
-    """A model file's content before val rows have their say."""
+    """A model file's content before val rows choose the epoch and the temperature."""
     return ModelFile(
         network,
         options.model,

@@ -303,7 +303,7 @@ def _refuse_learning_pair(options: TrainOptions, frozen: bool) -> None:
 
 
 def _say_idle(options: TrainOptions) -> None:
-    """Say which options that were given do nothing to linear heads."""
+    """Name the options that were given and do nothing to linear heads."""
     idle = [name for name in HIDDEN_LAYER_OPTIONS if getattr(options, name) != getattr(TrainOptions, name)]
     idle += ["augment_data"] if options.augment_data else []
     if idle:

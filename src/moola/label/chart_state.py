@@ -272,9 +272,9 @@ class ChartState:
         for chart in self.store.charts():
             times = self.bars.times(chart.symbol) if chart.symbol in known else np.zeros(0, dtype=np.int64)
             for span in chart.spans:
-                told = _span_row(times, span) or {"start": None, "end": None, "label": span.label, "note": span.note}
+                row = _span_row(times, span) or {"start": None, "end": None, "label": span.label, "note": span.note}
                 where = {"symbol": chart.symbol, "annotator": chart.annotator}
-                rows.append(told | where | {"start_us": span.start_us, "end_us": span.end_us, "source": span.source})
+                rows.append(row | where | {"start_us": span.start_us, "end_us": span.end_us, "source": span.source})
         return rows
 
 

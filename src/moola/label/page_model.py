@@ -244,5 +244,8 @@ def _laid_out(found: Predictions, numbers: np.ndarray) -> OutOfFold:
         answers[number] = {"classes": classes, "start": start, "end": end, "curves": None, "out_of_fold": True}
     off = np.unique(numbers[suspected(found.class_index, found.class_prob)])
     return OutOfFold(
-        list(dict.fromkeys(order.tolist())), {name: frozenset(said) for name, said in given.items()}, answers, len(off)
+        list(dict.fromkeys(order.tolist())),
+        {name: frozenset(labels) for name, labels in given.items()},
+        answers,
+        len(off),
     )

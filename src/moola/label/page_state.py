@@ -17,7 +17,7 @@ from moola.label.chart_state import ChartBars, ChartState
 from moola.label.page_files import PageFiles
 from moola.label.page_learning import Learner
 from moola.label.page_model import ModelAnswers, OutOfFold, read_answers, read_out_of_fold
-from moola.label.page_queue import SECOND_LOOKS, LabelsHere, Queues, Review, next_look, tell
+from moola.label.page_queue import SECOND_LOOKS, LabelsHere, Queues, Review, next_look, shown_label
 from moola.label.page_windows import WindowList, cut_window_list, window_list_of_file
 from moola.labels.label_export import mark_warnings
 from moola.labels.label_positions import BarPlaces, Mark, bars_content, learn_bars, read_named_bars, require_same_bars
@@ -119,7 +119,7 @@ class PageState:
         InvalidData
             It is over other bars than its window.
         """
-        return None if label is None else tell(self.window_list, self._number[label.window_id], label)
+        return None if label is None else shown_label(self.window_list, self._number[label.window_id], label)
 
     def save(
         self, window_id: str, annotator: str, status: str, marks: list[Mark], texts: dict[str, str], expected: int

@@ -153,8 +153,8 @@ def _pair(first: str, second: str, labels: Sequence[WindowLabel], marks: Marks) 
         both = {label.annotator: label for label in found if label.annotator in (first, second)}
         if len(both) < 2 or any(label.status != "labelled" for label in both.values()) or unlike(list(both.values())):
             continue
-        for name, told in zip((first, second), classes, strict=True):
-            told.append(both[name].class_text)
+        for name, texts in zip((first, second), classes, strict=True):
+            texts.append(both[name].class_text)
         if both[first].class_text != both[second].class_text:
             continue
         if all((window_id, name) in marks for name in (first, second)):

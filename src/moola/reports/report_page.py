@@ -185,7 +185,7 @@ def _training_pictures(content: ReportContent) -> list[Picture]:
             continue
         losses = {part: [float(row[column]) for row in rows] for part, column in columns.items()}
         chart = svg_charts.loss_chart(name, [int(row["epoch"]) for row in rows], losses, best)
-        keys = [Key("loss-train", "train"), Key("loss-val", "val"), Key("reference", "1 is a blind guess")]
+        keys = [Key("loss-train", "train"), Key("loss-val", "val"), Key("reference", "1 = uninformed baseline")]
         pictures.append(Picture(f"{name.capitalize()} loss", chart, "", keys))
     return pictures
 

@@ -188,7 +188,7 @@ class Run:
 
 
 def how_fitted(record: Mapping[str, Any]) -> str:
-    """Say how a run was fitted, by its manifest: the epoch that is kept, or the penalties of linear heads."""
+    """Describe how a run was fitted, by its manifest: the epoch that is kept, or the penalties of linear heads."""
     found = record.get("penalties")
     if found is None:
         return f"best epoch {record.get('best_epoch')} of {record.get('epochs_run')}"
@@ -200,7 +200,7 @@ def how_fitted(record: Mapping[str, Any]) -> str:
 
 
 def chosen_by_val(record: Mapping[str, Any]) -> str:
-    """Say what val rows chose for a run, by its manifest."""
+    """Name what val rows chose for a run, by its manifest."""
     if record.get("penalties") is None:
         return "the epoch and the temperature"
     return "the pointer threshold" if "start" in record["penalties"] else "nothing"

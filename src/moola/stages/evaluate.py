@@ -306,7 +306,7 @@ def trust_of_run(run: run_store.Run, seed: int = 0, min_gain: float = MIN_GAIN) 
     predictions = judged_predictions(run)
     guess = trivial_predictions(predictions, training_facts(run))
     leaks = [str(leak) for leak in run.manifest.get("leaks") or []]
-    return trust(predictions, guess, leaks, promotion and Gated.promoted(promotion), seed, min_gain)
+    return trust(predictions, guess, leaks, None if promotion is None else Gated.promoted(promotion), seed, min_gain)
 
 
 def _promotion_of(run: run_store.Run) -> dict[str, Any] | None:

@@ -51,9 +51,9 @@ def bars_from_frame(frame: pl.DataFrame, path: Path | str, advice: str = ADVICE)
     problems = [] if len(frame) else [Problem("a bar file must have bars", 1)]
     bars, times_known = columns_of(frame, path, problems)
     # Order cannot be checked on times that could not be read; prices always can.
-    told = {problem.rule for problem in problems}
+    reported = {problem.rule for problem in problems}
     found = bar_problems(bars) if times_known else price_problems(bars.ohlc)
-    problems += [problem for problem in found if problem.rule not in told]
+    problems += [problem for problem in found if problem.rule not in reported]
     if problems:
         raise InvalidData.from_problems(path, in_file(timed(problems, bars, times_known), path), advice)
     return _symbol_by_symbol(bars)
@@ -328,9 +328,9 @@ class BarChecks:
 
     def add(self, bars: Bars, unread: list[Problem], times_known: bool) -> None:
         """Check the next piece; `unread` is what `columns_of` could not read of it."""
-        told = {problem.rule for problem in unread}
+        reported = {problem.rule for problem in unread}
         found = price_problems(bars.ohlc) + (self._order(bars) if times_known else [])
-        problems = [*unread, *(one for one in found if one.rule not in told)]
+        problems = [*unread, *(one for one in found if one.rule not in reported)]
         Problem.gather(self.problems, timed(problems, bars, times_known), self.n_rows)
         self.n_rows += len(bars)
 

@@ -239,7 +239,7 @@ def spans_on_bars(spans: Spans, bars: Bars, path: Path | str, drop_outside: bool
             "%d of %d spans begin or end where the bars rest, and were moved to the next bar: check --timezone.",
             n_in_gaps, len(spans),
         )  # fmt: skip
-    told = {
+    counts = {
         "n_spans": len(once),
         "n_exact": int(placed.exact.sum()),
         "n_moved": len(moves),
@@ -250,7 +250,7 @@ def spans_on_bars(spans: Spans, bars: Bars, path: Path | str, drop_outside: bool
         "n_repeated": repeated,
         "n_over_gaps": _over_gaps(bars, placed),
     }
-    return known.take(once), told | _overlaps(known.take(once), placed.take(once))
+    return known.take(once), counts | _overlaps(known.take(once), placed.take(once))
 
 
 def _met_none(spans: Spans, placed: PlacedSpans, bars: Bars) -> list[Problem]:

@@ -50,7 +50,7 @@ export class Sheet {
   }
 
   // Make a change again on another state: what is gone needs no removal, and what is there stays.
-  lay(change) {
+  restore(change) {
     this.remember();
     const without = (list, gone, of) => list.filter((one) => !gone.some((piece) => keyOf(piece) === keyOf(of(one))));
     const same = (piece) => piece;

@@ -29,7 +29,7 @@ export class Marks {
   }
 
   // Lay other content over it: a draft, or marks kept from a conflict.
-  lay(content) {
+  restore(content) {
     this.remember();
     this.content = copy(content);
     this.active = this.content.expansions.length - 1;
@@ -176,9 +176,9 @@ function readDraft(scope, annotator, id) {
 // Lay a draft over the marks that it was made on; `other` is one that was made on an older save.
 export function recall(scope, annotator, id, marks) {
   const draft = readDraft(scope, annotator, id);
-  const laid = draft !== null && draft.revision === marks.revision;
-  if (laid) marks.lay(draft.content);
-  return { laid, other: draft && !laid && !same(draft.content, marks.content) ? draft.content : null };
+  const isRestored = draft !== null && draft.revision === marks.revision;
+  if (isRestored) marks.restore(draft.content);
+  return { isRestored, other: draft && !isRestored && !same(draft.content, marks.content) ? draft.content : null };
 }
 
 export function dropDraft(scope, annotator, id) {

@@ -363,8 +363,8 @@ def _say_lost_volume(table: ForeignTable, raw: pl.DataFrame) -> None:
     lost = table.frame["volume"].is_null() & plain_text(raw["volume"]).is_not_null()
     if lost.any():
         first = int(lost.arg_max() or 0)
-        said = (int(lost.sum()), table.place(first), str(raw["volume"][first]))
-        log.info("Volume is not a number in %d rows and is left empty there (first at %s: %r).", *said)
+        found = (int(lost.sum()), table.place(first), str(raw["volume"][first]))
+        log.info("Volume is not a number in %d rows and is left empty there (first at %s: %r).", *found)
 
 
 def _without_footer(table: ForeignTable) -> ForeignTable:
