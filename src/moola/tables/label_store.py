@@ -228,7 +228,6 @@ COLUMNS = (
 ALL_REVISIONS = "FROM revisions AS r"
 FIRST_WITH_HASHES = 2
 NO_BARS: Mapping[str, bytes] = {}
-NO_CONTENTS: Mapping[str, bytes] = {}
 APPEND = (
     "INSERT INTO revisions (window_id, annotator, revision, of_revision, symbol, start_us, end_us, grade, reason, "
     "note, status, saved_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -332,8 +331,7 @@ class LabelStore:
     def bars(self) -> dict[tuple[str, str], bytes]:
         """Return the bars that current labels lie on, by window and annotator; those not known are left out."""
         query = f"SELECT window_id, annotator, l.sha256, content {CURRENT} JOIN lies_on AS l USING (number) "
-        with self._lock, database_errors(self.path):
-            rows = self._execute(f"{query} JOIN bars USING (sha256)").fetchall()
+        rows = self._read(f"{query} JOIN bars USING (sha256)")
         # Equal bars of several labels are one object.
         once = {sha256: content for _, _, sha256, content in rows}
         return {(window_id, annotator): once[sha256] for window_id, annotator, sha256, _ in rows}
@@ -349,8 +347,7 @@ class LabelStore:
 
     def instruments(self) -> dict[str, int]:
         """Return the usual time of a bar in microseconds by symbol, for the symbols that the store knows."""
-        with self._lock, database_errors(self.path):
-            return dict(self._execute("SELECT symbol, bar_us FROM instruments").fetchall())
+        return dict(self._read("SELECT symbol, bar_us FROM instruments"))
 
     def learn(self, bars: Mapping[tuple[str, int, int], bytes], bar_us: Mapping[str, int]) -> None:
         """Write down the bars of labels that have none yet, and the bar length of symbols that have none yet.
@@ -382,8 +379,7 @@ class LabelStore:
 
     def n_revisions(self) -> int:
         """Return how many revisions the store holds."""
-        with self._lock, database_errors(self.path):
-            return int(self._execute("SELECT COUNT(*) FROM revisions").fetchone()[0])
+        return int(self._read("SELECT COUNT(*) FROM revisions")[0][0])
 
     def undo(self, window_id: str, annotator: str, expected_revision: int) -> WindowLabel | None:
         """Restore what was before the current content, as a new revision.
@@ -416,7 +412,7 @@ class LabelStore:
     def get(self, window_id: str, annotator: str) -> WindowLabel | None:
         """Return the current label of a window by an annotator; None where there is none."""
         found = self._select(f"SELECT {COLUMNS} {CURRENT} WHERE window_id = ? AND annotator = ?", window_id, annotator)
-        return found[0] if found else None
+        return next(iter(found), None)
 
     def of_window(self, window_id: str) -> list[WindowLabel]:
         """Return the current label of every annotator of a window, the last saved at the end."""
@@ -434,16 +430,14 @@ class LabelStore:
 
     def annotators(self) -> list[str]:
         """Return everybody who saved a label, sorted by name."""
-        with self._lock, database_errors(self.path):
-            rows = self._execute("SELECT DISTINCT annotator FROM current ORDER BY annotator").fetchall()
-        return [row[0] for row in rows]
+        return [name for (name,) in self._read("SELECT DISTINCT annotator FROM current ORDER BY annotator")]
 
     def charts(self) -> list[ChartLabels]:
         """Return what every annotator marked on every chart, by symbol and annotator: the last saved of each."""
         with self._lock, database_errors(self.path):
             return sorted(self._newest_charts(), key=lambda chart: (chart.symbol, chart.annotator))
 
-    def save_charts(self, charts: Sequence[ChartLabels], bars: Mapping[str, bytes] = NO_CONTENTS) -> list[ChartLabels]:
+    def save_charts(self, charts: Sequence[ChartLabels], bars: Mapping[str, bytes] = NO_BARS) -> list[ChartLabels]:
         """Add a revision of each chart, and return them as they now are: all of them or, on any error, none.
 
         `bars` holds the bars under spans by their SHA-256, for those that the store does not have yet.
@@ -481,8 +475,7 @@ class LabelStore:
 
     def foreign_changes(self) -> int:
         """Return a number that changes when another process, or another store over this file, has saved."""
-        with self._lock, database_errors(self.path):
-            return int(self._execute("PRAGMA data_version").fetchone()[0])
+        return int(self._read("PRAGMA data_version")[0][0])
 
     def counts(self, annotator: str) -> dict[str, int]:
         """Count the windows of an annotator by status, and the marked expansions by class.
@@ -493,15 +486,11 @@ class LabelStore:
             `labelled`, `rejected` and `skipped` (0 included), then `class:<name>` by name: expansions of labelled
             windows, of which a window may have several or none.
         """
-        with self._lock, database_errors(self.path):
-            by_status = self._execute(
-                f"SELECT status, COUNT(*) {CURRENT} WHERE annotator = ? GROUP BY status", (annotator,)
-            ).fetchall()
-            by_class = self._execute(
-                f"SELECT label, COUNT(*) {CURRENT} JOIN expansions USING (number) "
-                "WHERE annotator = ? AND status = 'labelled' GROUP BY label ORDER BY label",
-                (annotator,),
-            ).fetchall()
+        of_annotator = f"{CURRENT} JOIN expansions USING (number) WHERE annotator = ? AND status = 'labelled'"
+        by_class_query = f"SELECT label, COUNT(*) {of_annotator} GROUP BY label ORDER BY label"
+        with self._lock:
+            by_status = self._read(f"SELECT status, COUNT(*) {CURRENT} WHERE annotator = ? GROUP BY status", annotator)
+            by_class = self._read(by_class_query, annotator)
         counted = Counter(dict(by_status))
         return {status: counted[status] for status in STATUSES} | {f"class:{name}": n for name, n in by_class}
 
@@ -615,23 +604,17 @@ class LabelStore:
                 f"save again.",
             )
         saved = replace(label, revision=expected_revision + 1, saved_us=time.time_ns() // 1000)
-        number = self._execute(
-            APPEND,
-            (
-                saved.window_id,
-                saved.annotator,
-                saved.revision,
-                shown or saved.revision,
-                saved.symbol,
-                int(saved.start_us),
-                int(saved.end_us),
-                saved.grade,
-                saved.reason,
-                saved.note,
-                saved.status,
-                saved.saved_us,
-            ),
-        ).lastrowid
+        made_on = shown or saved.revision
+        row: tuple[Any, ...] = (
+            saved.window_id,
+            saved.annotator,
+            saved.revision,
+            made_on,
+            saved.symbol,
+            int(saved.start_us),
+        )
+        row += (int(saved.end_us), saved.grade, saved.reason, saved.note, saved.status, saved.saved_us)
+        number = self._execute(APPEND, row).lastrowid
         for place, expansion in enumerate(saved.expansions, start=1):
             self._execute(
                 "INSERT INTO expansions (number, place, start_us, end_us, label) VALUES (?, ?, ?, ?, ?)",
@@ -643,7 +626,7 @@ class LabelStore:
             (saved.window_id, saved.annotator, number),
         )
         assert number is not None
-        self._seal(number, saved, shown or saved.revision)
+        self._seal(number, saved, made_on)
         if bars is not None:
             self._lay_on(number, bars)
         return saved
@@ -724,17 +707,17 @@ class LabelStore:
             marks = expansions.setdefault(number, [])
             if name is not None:
                 marks.append(Expansion(start_us, end_us, name))
-        return [(number, _label(head, tuple(expansions[number])), head[12]) for number, head in heads.items()]
+        return [
+            (number, WindowLabel(*[*head[:8], tuple(expansions[number]), *head[8:11]]), head[12])
+            for number, head in heads.items()
+        ]
+
+    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._lock, database_errors(self.path):
+            return self._execute(query, values).fetchall()
 
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)
-
-
-def _label(head: list[Any], expansions: tuple[Expansion, ...]) -> WindowLabel:
-    window_id, symbol, start_us, end_us, annotator, grade, reason, note, status, revision, saved_us = head[:11]
-    return WindowLabel(
-        window_id, symbol, start_us, end_us, annotator, grade, reason, note, expansions, status, revision, saved_us
-    )
 
 
 def _span_row(span: ChartSpan) -> tuple[Any, ...]:
