@@ -39,6 +39,7 @@ from moola.options.study_options import CompareOptions
 from moola.tables.event_table import read_events
 from moola.tables.frames import in_file, write_frame
 from moola.tables.span_file import (
+    DROPPING,
     SOURCE,
     SOURCES,
     Stretches,
@@ -181,14 +182,9 @@ def _stretches(options: EventTruthOptions, spans: Spans, bars: Bars) -> tuple[St
 
 def _refuse_lost(spans: Spans, placed: PlacedSpans, path: Path, drop_outside: bool) -> None:
     """Refuse spans that lie where the bars rest: any model would miss them. Those beyond the bars are reported."""
-    lost = ~placed.met & ~placed.outside
-    if lost.any() and not drop_outside:
-        row = int(lost.argmax())
-        place = int(spans.place[row])
-        detail = f"from {utc_text(spans.start_us[row])} to {utc_text(spans.end_us[row])}"
-        problem = Problem("a span must meet a bar", int(lost.sum()), place, detail, place if spans.is_line else None)
-        advice = "Check --bars and --timezone; --drop-outside leaves these spans out and counts them."
-        raise InvalidData.from_problems(path, [problem], advice)
+    lost = spans.problem("a span must meet a bar", ~placed.met & ~placed.outside)
+    if lost and not drop_outside:
+        raise InvalidData.from_problems(path, lost, f"Check --bars and --timezone; {DROPPING}")
 
 
 def _bars_without_gaps(tables: list[TimedEvents], spans: Spans | None = None) -> Bars:

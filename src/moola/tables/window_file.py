@@ -173,11 +173,9 @@ def nested_array(
         return None
     bars = column.explode()
     widths = bars.list.len().fill_null(0).to_numpy()
-    wrong = widths != width
-    if wrong.any():
-        first = int(wrong.argmax())
-        rule = f"{name} must have {width} values a bar"
-        problems.append(Problem(rule, int(wrong.sum()), first // expected, f"found {int(widths[first])} values"))
+    rule = f"{name} must have {width} values a bar"
+    if wrong := broken_rule(rule, widths != width, lambda bar: f"found {int(widths[bar])} values"):
+        problems.append(replace(wrong[0], first_row=int((widths != width).argmax()) // expected))
         return None
     flat = bars.explode().fill_null(float("nan")).to_numpy()
     return flat.reshape(len(column), expected, width)
