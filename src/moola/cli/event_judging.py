@@ -170,16 +170,21 @@ def compare(names: list[str], options: CompareOptions, screen: Screen) -> int:
     screen.write(f"Baseline {result['baseline']}, {result['n_spans']} spans")
     _write_chart(screen, result)
     screen.differences(result["rows"], "events")
+    keep_comparison(screen, options, result, f"{result['n_spans']} spans")
+    screen.next_command(*_gate_words(options, result["best"], result["baseline"]))
+    screen.result(result)
+    return 0
+
+
+def keep_comparison(screen: Screen, options: CompareOptions, result: dict[str, Any], of: str) -> None:
+    """Name the table of a comparison, and draw its plot, where they were asked for."""
     if options.output is not None:
         screen.write(f"Table in {options.output}")
     if options.plot is not None:
         from moola.reports.png_charts import comparison_plot
 
-        comparison_plot(options.plot, result, f"{result['n_spans']} spans")
+        comparison_plot(options.plot, result, of)
         screen.write(f"Plot in {options.plot}")
-    screen.next_command(*_gate_words(options, result["best"], result["baseline"]))
-    screen.result(result)
-    return 0
 
 
 def _write_chart(screen: Screen, result: dict[str, Any]) -> None:

@@ -362,13 +362,7 @@ def compare(
         screen.write(f"NOT LEAK-PROOF: {name}: {'; '.join(leaks)}.")
     screen.differences(result["rows"], "run")
     screen.write("  Detectable: the smallest true difference that these windows would show with power 0.8.")
-    if options.output is not None:
-        screen.write(f"Table in {options.output}")
-    if options.plot is not None:
-        from moola.reports.png_charts import comparison_plot
-
-        comparison_plot(options.plot, result, f"{result['n_windows']} windows")
-        screen.write(f"Plot in {options.plot}")
+    event_judging.keep_comparison(screen, options, result, f"{result['n_windows']} windows")
     screen.next_command("moola", "gate", "--run", result["best"], "--baseline", result["baseline"])
     screen.result(result)
     return 0

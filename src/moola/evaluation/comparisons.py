@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -135,6 +137,14 @@ def holm(p_values: dict[str, float]) -> dict[str, float]:
         largest = max(largest, min((len(ordered) - i) * p_values[name], 1.0))
         adjusted[name] = largest
     return {name: adjusted[name] for name in p_values}
+
+
+def correct_together(rows: Sequence[dict[str, Any]], metric: str) -> None:
+    """Write Holm's correction over the names of a table of differences into `p_holm` of one metric's rows."""
+    tested = [row for row in rows if row["metric"] == metric and row["p"] is not None]
+    corrected = holm({row["name"]: row["p"] for row in tested})
+    for row in tested:
+        row["p_holm"] = corrected[row["name"]]
 
 
 def standard_error(resampled_differences: Values) -> float:

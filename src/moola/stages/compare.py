@@ -13,7 +13,7 @@ from moola.evaluation.class_metrics import Metric, accuracy, brier, ece, pr_auc
 from moola.evaluation.comparisons import (
     block_length,
     block_weights,
-    holm,
+    correct_together,
     paired_differences,
     tested_difference,
 )
@@ -87,7 +87,7 @@ def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
     for other in others:
         mine = other.predictions.take(labelled)
         rows += [_row(other.name, name, METRICS[name], mine, base, weights) for name in METRICS]
-    _correct(rows)
+    correct_together(rows, TESTED)
     if options.output is not None:
         write_frame(options.output, pl.DataFrame(rows))
     return {
@@ -128,14 +128,6 @@ def _row(
     theirs = metric(base, np.ones((1, len(base))))[0]
     tested = tested_difference(float(value - theirs), paired_differences(mine, base, metric, weights))
     return row if np.isnan(theirs) or tested["p"] is None else row | tested
-
-
-def _correct(rows: list[dict[str, Any]]) -> None:
-    tested = {row["name"]: row["p"] for row in rows if row["metric"] == TESTED and row["p"] is not None}
-    corrected = holm(tested)
-    for row in rows:
-        if row["metric"] == TESTED and row["name"] in corrected:
-            row["p_holm"] = corrected[row["name"]]
 
 
 def _brier_of(rows: list[dict[str, Any]], name: str) -> float:

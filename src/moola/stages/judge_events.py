@@ -12,7 +12,7 @@ import polars as pl
 from moola.core.bars import Bars, utc_text
 from moola.core.spans import ACCEPTED, CORRECTED, PlacedSpans, Spans, place_spans
 from moola.errors import InvalidData, Problem, WrongUsage
-from moola.evaluation.comparisons import holm, tested_difference
+from moola.evaluation.comparisons import correct_together, tested_difference
 from moola.evaluation.event_figures import (
     AP_CLASS,
     curve_points,
@@ -364,10 +364,7 @@ def compare_events(names: list[str], options: CompareOptions) -> dict[str, Any]:
         for name, one in zip(wanted, judged, strict=True)
         for metric in COMPARED
     ]
-    tested = {row["name"]: row["p"] for row in rows if row["metric"] == AP_CLASS and row["p"] is not None}
-    corrected = holm(tested)
-    for row in rows:
-        row["p_holm"] = corrected.get(row["name"]) if row["metric"] == AP_CLASS else None
+    correct_together(rows, AP_CLASS)
     if options.output is not None:
         write_frame(options.output, pl.DataFrame(rows))
     of_ap = {row["name"]: row["value"] or 0.0 for row in rows if row["metric"] == AP_CLASS}
@@ -387,7 +384,7 @@ def _row(
     ones = np.ones((1, len(mine.chart.bars_of_block)))
     value = float(metric(mine, ones)[0])
     row: dict[str, Any] = {"name": name, "metric": metric_name, "value": None if np.isnan(value) else value}
-    row |= dict.fromkeys(("difference", "low", "high", "detectable", "p"))
+    row |= dict.fromkeys(("difference", "low", "high", "detectable", "p", "p_holm"))
     if base is None or np.isnan(value) or np.isnan(theirs := float(metric(base, ones)[0])):
         return row
     return row | tested_difference(

@@ -21,6 +21,7 @@ from moola.tables.frames import (
     csv_header,
     in_file,
     read_frame,
+    reading,
     refuse_foreign,
     refuse_inflation,
     refuse_long_text,
@@ -154,30 +155,21 @@ def bar_frames(path: Path) -> Iterator[pl.DataFrame]:
     InvalidData
         The file is neither, is damaged, is compressed, or is empty.
     """
-    try:
-        if not path.is_file():
-            raise OperationFailed(f"a bar file must exist, but there is no file {path}. Check the path.")
-        with path.open("rb") as file:
-            is_parquet = file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
-        if not path.stat().st_size:
-            raise InvalidData(f"a bar file must hold a table, but {path} is empty (0 bytes). {ADVICE}")
-        for piece in _parquet(path) if is_parquet else _csv(path):
-            refuse_long_text(piece, path, "a bar file", ADVICE)
-            yield piece
-    except (pl.exceptions.PolarsError, UnicodeError, OverflowError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise InvalidData(
-            f"a bar file must be parquet or CSV, but {path} could not be read ({reason}). {ADVICE}"
-        ) from error
-    except OSError as error:
-        raise OperationFailed(
-            f"a bar file must be readable, but {path}: {error.strerror or error}. {ADVICE}"
-        ) from error
-    except BaseException as error:
-        # Damaged parquet can end in a panic of the reader, which is no subclass of Exception.
-        if type(error).__name__ != "PanicException":
-            raise
-        raise InvalidData(f"a bar file must be complete parquet, but {path} is damaged. {ADVICE}") from error
+    with reading(path, "a bar file", ADVICE):
+        try:
+            if not path.is_file():
+                raise OperationFailed(f"a bar file must exist, but there is no file {path}. Check the path.")
+            with path.open("rb") as file:
+                begin = file.read(len(PARQUET_MAGIC))
+            if not begin:
+                raise InvalidData(f"a bar file must hold a table, but {path} is empty (0 bytes). {ADVICE}")
+            for piece in _parquet(path) if begin == PARQUET_MAGIC else _csv(path):
+                refuse_long_text(piece, path, "a bar file", ADVICE)
+                yield piece
+        except OSError as error:
+            raise OperationFailed(
+                f"a bar file must be readable, but {path}: {error.strerror or error}. {ADVICE}"
+            ) from error
 
 
 def _parquet(path: Path) -> Iterator[pl.DataFrame]:

@@ -196,12 +196,17 @@ def feature_problems(features: np.ndarray | None, ohlc: np.ndarray | None) -> li
         for column, name in enumerate(FEATURE_NAMES):
             values = features[:, :, column]
             low, high = _range_of(name)
-            broken = ~((values >= low) & (values <= high))
-            if broken.any():
-                rule = f"{name} must be a finite number within {low:g}..{high:g}"
-                row, bar_ = divmod(int(broken.argmax()), broken.shape[1])
-                problems.append(Problem(rule, int(broken.sum()), row, f"bar {bar_} of that window"))
+            rule = f"{name} must be a finite number within {low:g}..{high:g}"
+            problems += _broken_bars(rule, ~((values >= low) & (values <= high)), 0)
     return problems
+
+
+def _broken_bars(rule: str, broken: np.ndarray, first_bar: int) -> list[Problem]:
+    """Return a rule that bars `(windows, bars)` break, counted from `first_bar` on; nothing where none does."""
+    if not broken.any():
+        return []
+    row, bar = divmod(int(broken.argmax()), broken.shape[1])
+    return [Problem(rule, int(broken.sum()), row, f"bar {bar + first_bar} of that window")]
 
 
 def _jumps(ohlc: np.ndarray) -> list[Problem]:
@@ -209,11 +214,7 @@ def _jumps(ohlc: np.ndarray) -> list[Problem]:
     most = np.exp(_range_of("log_return")[1])
     factor = ohlc[:, 1:] / ohlc[:, :-1]
     broken = ((factor > most) | (factor < 1 / most)).any(axis=2)
-    if not broken.any():
-        return []
-    row, bar = divmod(int(broken.argmax()), broken.shape[1])
-    rule = f"a price must be within a factor of {most:,.0f} of the bar before"
-    return [Problem(rule, int(broken.sum()), row, f"bar {bar + 1} of that window")]
+    return _broken_bars(f"a price must be within a factor of {most:,.0f} of the bar before", broken, 1)
 
 
 def _range_of(name: str) -> tuple[float, float]:

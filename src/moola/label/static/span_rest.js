@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { classText, colour, utcText } from "./chart.js";
 import { KEYS } from "./span_keys.js";
 import { ContactSheet } from "./span_sheet.js";
-import { made, notify, part } from "./view.js";
+import { drawKeys, made, notify, part } from "./view.js";
 
 const ZONES = ["UTC", "America/New_York", "Europe/London", "Europe/Berlin", "Asia/Tokyo", "Asia/Shanghai", "Australia/Sydney"];
 const QUEUES = { mixed: "half by the model, half without it", unsure: "where the model is unsure", different: "most different from what is marked",
@@ -12,11 +12,7 @@ const QUEUES = { mixed: "half by the model, half without it", unsure: "where the
 const POLL_MS = 1500, BUSY_MS = 400, MOST_LISTED = 300;
 
 export function drawHelp() {
-  part("keys").replaceChildren(...KEYS.flatMap(({ keys, text }) => {
-    const term = made("dt");
-    keys.forEach((name) => term.append(made("kbd", name), " "));
-    return [term, made("dd", text)];
-  }));
+  drawKeys(KEYS);
   part("queue").replaceChildren(...Object.entries(QUEUES).map(([value, text]) => new Option(text, value)));
 }
 

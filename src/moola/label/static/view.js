@@ -38,7 +38,11 @@ export function fillChoices(settings, choose) {
     return made("option", name === "label errors" ? `${text} (${settings.n_suspected})` : text, { value: name });
   }));
   part("assistLabel").hidden = !settings.model;
-  part("keys").replaceChildren(...KEYS.flatMap(({ keys, text }) => {
+  drawKeys(KEYS);
+}
+
+export function drawKeys(list) {
+  part("keys").replaceChildren(...list.flatMap(({ keys, text }) => {
     const term = made("dt");
     keys.forEach((name) => term.append(made("kbd", name), " "));
     return [term, made("dd", text)];
