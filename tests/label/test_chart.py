@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from moola.core.bars import Bars
+from moola.core.label_rules import ChartLabels, ChartSpan
 from moola.label.chart_state import BarSpan, Change, ChartBars
-from moola.tables.label_store import ChartLabels, ChartSpan, LabelStore
+from moola.tables.label_store import LabelStore
 from tests.label.page_states import client_of, made_page_state, planted_bars
 from tests.made import random_walk_bars
 

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from moola.core.bars import Bars, bar_interval_us
+from moola.core.label_rules import ChartLabels, ChartSpan
 from moola.errors import LabelConflict, WrongUsage
 from moola.labels.label_positions import on_bars
-from moola.tables.label_store import ChartLabels, ChartSpan, LabelStore
+from moola.tables.label_store import LabelStore
 
 # Points that one request may ask for, and bars that one point may stand for.
 MOST_POINTS, MOST_EACH = 6000, 1 << 24

@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from moola.core.features import relative_features
+from moola.core.label_rules import WindowLabel
 from moola.core.seeds import generator
 from moola.errors import InvalidData, WrongUsage
 from moola.label.page_model import ModelAnswers, OutOfFold
 from moola.label.page_windows import WindowList
 from moola.labels.label_positions import Mark
 from moola.labels.label_stats import agreement, by_window, conflicts
-from moola.tables.label_store import LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 
 QueueName = Literal["time", "random", "uncertainty", "disagreement", "diversity", "label errors", "conflicts"]
 QUEUES: tuple[QueueName, ...] = get_args(QueueName)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from moola.core.label_rules import GRADES, Expansion, WindowLabel
 from moola.core.windows import inner_zone
 from moola.errors import OperationFailed, WrongUsage
 from moola.files import sha256_bytes
@@ -24,7 +25,7 @@ from moola.labels.label_positions import BarPlaces, Mark, bars_content, learn_ba
 from moola.options.label_options import LabelOptions
 from moola.options.option_fields import refuse_out_of_range
 from moola.tables.bar_table import read_volume
-from moola.tables.label_store import GRADES, Expansion, LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 
 REASONS = ("no clear move", "two moves run together", "gap or bad data", "news spike", "too short", "not sure")
 

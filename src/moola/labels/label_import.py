@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from moola.core.label_rules import GRADES, Expansion, WindowLabel, check_label
 from moola.core.windows import take_windows
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import read_bytes
@@ -19,7 +20,7 @@ from moola.labels.label_positions import PRICE_TOLERANCE, BarPlaces, learn_bars,
 from moola.labels.span_labels import import_spans
 from moola.options.label_options import LabelsImportOptions
 from moola.tables.frames import PARQUET_MAGIC, scan_frame
-from moola.tables.label_store import GRADES, Expansion, LabelStore, WindowLabel, check_label
+from moola.tables.label_store import LabelStore
 from moola.tables.window_file import WindowTable, read_windows
 
 # Labelled windows of a window file (specification 2) to labels of the store.

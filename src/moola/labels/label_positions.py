@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from moola.core.bars import Bars, bar_interval_us, utc_text
+from moola.core.label_rules import ChartLabels, WindowLabel
 from moola.errors import InvalidData, WrongUsage
 from moola.tables.bar_table import read_bars
-from moola.tables.label_store import ChartLabels, LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 
 # Other tools keep prices in 32 bits, which is some 1e-7 of the price; another bar differs by far more.
 PRICE_TOLERANCE = 1e-6

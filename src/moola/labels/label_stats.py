@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from moola.core.bars import HOUR_US, Bars
+from moola.core.label_rules import GRADES, STATUSES, ChartLabels, WindowLabel
 from moola.evaluation.label_quality import TOLERANCE_BARS, cohens_kappa, pointer_agreement
 from moola.evaluation.span_metrics import Pieces, make_chart, span_agreement
 from moola.labels.label_positions import BarPlaces, Mark, learn_bars, read_named_bars, require_same_bars
 from moola.options.label_options import LabelsStatsOptions
-from moola.tables.label_store import GRADES, STATUSES, ChartLabels, LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 
 
 @dataclass(frozen=True)
