@@ -112,8 +112,7 @@ def _thresholds(result: dict[str, Any]) -> ShownTable:
 def _card(example: Example, shown: EventsShown) -> Card:
     judged, bars = shown.judged, shown.bars
     first, last = example.bar
-    mine = np.flatnonzero(bars.symbol == bars.symbol[first])
-    low, high = max(first - CONTEXT_BARS, int(mine[0])), min(last + CONTEXT_BARS, int(mine[-1]))
+    low, high = _around(bars, example)
     span = (-1, -1) if example.span is None else _local(judged.spans.bar[example.span], low)
     event = (-1, -1) if example.event is None else _local(judged.events.bar[example.event], low)
     ohlc = bars.ohlc[low : high + 1] if shown.has_prices else None
@@ -130,11 +129,18 @@ def _card(example: Example, shown: EventsShown) -> Card:
     return Card(f"{name}bars {first} to {last}", when, svg_charts.window_chart(picture, label), lines, None)
 
 
+def _around(bars: Bars, example: Example) -> tuple[int, int]:
+    """Return the first and the last bar to draw of an example's symbol."""
+    first, last = example.bar
+    mine = np.flatnonzero(bars.symbol == bars.symbol[first])
+    return max(first - CONTEXT_BARS, int(mine[0])), min(last + CONTEXT_BARS, int(mine[-1]))
+
+
 def _local(bar: np.ndarray, low: int) -> tuple[int, int]:
     return int(bar[0]) - low, int(bar[1]) - low
 
 
-N_PICTURES, PICTURE_CONTEXT_BARS = 3, 30
+N_PICTURES = 3
 SPAN = "#7a4fb5"
 
 
@@ -156,9 +162,7 @@ def event_gallery(path: Path, judged: JudgedEvents, bars: Bars, class_names: lis
 
 
 def _panel(axis: Any, example: Example, judged: JudgedEvents, bars: Bars) -> None:
-    first, last = example.bar
-    mine = np.flatnonzero(bars.symbol == bars.symbol[first])
-    low, high = max(first - PICTURE_CONTEXT_BARS, int(mine[0])), min(last + PICTURE_CONTEXT_BARS, int(mine[-1]))
+    low, high = _around(bars, example)
     axis.set_axis_on()
     draw_bars(axis, bars.ohlc[low : high + 1])
     for pieces, is_event in ((judged.spans, False), (judged.events, True)):

@@ -34,6 +34,7 @@ from moola.evaluation.span_metrics import (
 )
 from moola.files import json_bytes, write_atomic
 from moola.labels.label_positions import read_named_bars
+from moola.labels.span_labels import requested_stretches
 from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOptions
 from moola.options.study_options import CompareOptions
 from moola.tables.event_table import read_events
@@ -45,9 +46,7 @@ from moola.tables.span_file import (
     Stretches,
     bars_looked_at,
     bars_of,
-    named_stretches,
     read_spans,
-    read_stretches,
 )
 
 # Moments of a chart whose bars are not given; more of them mean that the times have no common distance.
@@ -169,10 +168,8 @@ def _numbers(labels: np.ndarray, names: list[str]) -> np.ndarray:
 
 def _stretches(options: EventTruthOptions, spans: Spans, bars: Bars) -> tuple[Stretches, bool]:
     """Return the stretches that are named, else one a symbol from its first span to its last, which is assumed."""
-    named = [] if options.stretches is None else [read_stretches(options.stretches, options, bars)]
-    named += [named_stretches(options.annotated, options, bars)] if options.annotated else []
-    if named:
-        return Stretches.joined(named), False
+    if options.stretches is not None or options.annotated:
+        return requested_stretches(options.stretches, options.annotated, options, bars), False
     symbols = spans.symbols
     first = np.array([spans.start_us[spans.symbol == name].min() for name in symbols], dtype=np.int64)
     last = np.array([spans.end_us[spans.symbol == name].max() for name in symbols], dtype=np.int64)
