@@ -86,7 +86,12 @@ class FilesIn(BaseModel):
 def make_chart_router(page_state: PageState) -> APIRouter:
     """Return the requests of the chart over one page."""
     router = APIRouter(prefix="/api/chart", responses=REFUSALS)
+    _add_labels(router, page_state)
+    _add_proposals(router, page_state)
+    return router
 
+
+def _add_labels(router: APIRouter, page_state: PageState) -> None:
     @router.get("")
     async def chart() -> dict[str, Any]:
         classes = list(dict.fromkeys([*page_state.classes, *page_state.chart.classes()]))
@@ -117,6 +122,12 @@ def make_chart_router(page_state: PageState) -> APIRouter:
     def rename(asked: RenameIn) -> dict[str, int]:
         return {"renamed": page_state.chart.rename(asked.annotator, asked.old, asked.new)}
 
+    @router.get("/all")
+    def everything() -> JSONResponse:
+        return JSONResponse({"spans": page_state.chart.all()})
+
+
+def _add_proposals(router: APIRouter, page_state: PageState) -> None:
     @router.get("/proposals")
     def proposals(
         annotator: AskedAnnotator,
@@ -148,9 +159,3 @@ def make_chart_router(page_state: PageState) -> APIRouter:
     @router.get("/files")
     def written() -> JSONResponse:
         return JSONResponse(page_state.files.status())
-
-    @router.get("/all")
-    def everything() -> JSONResponse:
-        return JSONResponse({"spans": page_state.chart.all()})
-
-    return router
