@@ -65,9 +65,7 @@ def tested_difference(difference: float, resampled: Values | None) -> dict[str, 
     }
 
 
-def corrected_resampled_t(
-    differences: Float[np.ndarray, " repeats"], n_train: int, n_test: int, level: float = LEVEL
-) -> ResampledT:
+def corrected_resampled_t(differences: Float[np.ndarray, " repeats"], n_train: int, n_test: int) -> ResampledT:
     """Test the mean difference of k repeated splits, whose training rows are largely the same rows.
 
     t = mean / sqrt((1/k + n_test/n_train) s^2) with k - 1 degrees of freedom (Nadeau and Bengio, Machine
@@ -80,14 +78,12 @@ def corrected_resampled_t(
         One difference a repeat (fold or random split), challenger minus baseline.
     n_train, n_test
         Windows in the training and in the test part of one repeat; both above 0.
-    level
-        Of the two-sided interval, between 0 and 1.
 
     Returns
     -------
     ResampledT
-        All NaN but the mean for k < 2, and all NaN for k = 0. With no variance at all: t is 0 and p is 1
-        for a mean of 0, else t is infinite with the mean's sign and p is 0; the interval is the mean alone.
+        With the 95 % interval. All NaN but the mean for k < 2, and all NaN for k = 0. With no variance at all: t is 0
+        and p is 1 for a mean of 0, else t is infinite with the mean's sign and p is 0; the interval is the mean alone.
 
     Raises
     ------
@@ -110,7 +106,7 @@ def corrected_resampled_t(
         t = math.copysign(math.inf, mean) if mean else 0.0
         return ResampledT(t, 0.0 if mean else 1.0, mean, mean, mean)
     error = math.sqrt((1 / k + n_test / n_train) * variance)
-    half = float(stdtrit(k - 1, (1 + level) / 2)) * error
+    half = float(stdtrit(k - 1, (1 + LEVEL) / 2)) * error
     p = 2 * float(stdtr(k - 1, -abs(mean) / error))
     return ResampledT(mean / error, p, mean, mean - half, mean + half)
 
@@ -163,15 +159,15 @@ def detectable_difference(resampled_differences: Values, power: float = POWER, l
 
 
 def windows_for_power(
-    difference: float, resampled_differences: Values, n_windows: int, power: float = POWER, level: float = LEVEL
+    difference: float, resampled_differences: Values, n_windows: int, level: float = LEVEL
 ) -> int | None:
-    """Return how many windows in all show a true difference with this power, one-sided.
+    """Return how many windows in all show a true difference at 80 % power, one-sided.
 
     ceil(n ((z_level + z_power) standard error / difference)^2): the error falls with sqrt(n), windows that
     overlap as these do. At least 1. None where no number does (a difference of 0 or less) or where the
     standard error does not exist.
     """
-    needed = detectable_difference(resampled_differences, power, level)
+    needed = detectable_difference(resampled_differences, level=level)
     if difference <= 0 or math.isnan(needed):
         return None
     return max(math.ceil(n_windows * (needed / difference) ** 2), 1)

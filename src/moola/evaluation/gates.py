@@ -351,7 +351,11 @@ def judge(
     InvalidData
         The two tables are not of the same windows with the same labels and classes.
     """
-    _same_windows(challenger, baseline)
+    if not challenger.is_of_windows_of(baseline):
+        raise InvalidData(
+            "challenger and baseline must be evaluated on the same windows, labels and classes, but they are "
+            f"not ({len(challenger)} and {len(baseline)} windows). Train both on the same data and split."
+        )
     labelled = np.flatnonzero(challenger.class_index >= 0)
     trivial = (trivial if trivial is not None else trivial_predictions(challenger, facts)).take(labelled)
     challenger, baseline = challenger.take(labelled), baseline.take(labelled)
@@ -379,16 +383,3 @@ def judge(
         ece_rule=ece_rule,
         leaks=leaks,
     )
-
-
-def _same_windows(challenger: Predictions, baseline: Predictions) -> None:
-    same = (
-        challenger.window_id == baseline.window_id
-        and challenger.class_names == baseline.class_names
-        and np.array_equal(challenger.class_index, baseline.class_index)
-    )
-    if not same:
-        raise InvalidData(
-            "challenger and baseline must be evaluated on the same windows, labels and classes, but they are "
-            f"not ({len(challenger)} and {len(baseline)} windows). Train both on the same data and split."
-        )

@@ -370,9 +370,9 @@ class EventCurve:
     alarms: Float[np.ndarray, " thresholds"]
 
 
-def event_curve(judged: JudgedEvents, with_class: bool, least_iou: float = RIGHT_IOU) -> EventCurve:
+def event_curve(judged: JudgedEvents, with_class: bool) -> EventCurve:
     """Return the curve of which `average_precision_at` is the area; empty without events or spans."""
-    found = judged.found(least_iou, with_class)
+    found = judged.found(RIGHT_IOU, with_class)
     if not len(judged.events) or not len(judged.spans):
         nothing = np.zeros(0)
         return EventCurve(nothing, nothing, nothing, nothing)

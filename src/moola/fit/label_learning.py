@@ -453,9 +453,10 @@ def _suspicion(
     return [(*marks.span[row].tolist(), marks.label[row]) for row in order]
 
 
-def _far_bars(
-    marks: PersonMarks, reader: WindowEncoder, learned: LearnedWindows, near: slice, n: int = 20
-) -> list[int]:
+MOST_FAR = 20
+
+
+def _far_bars(marks: PersonMarks, reader: WindowEncoder, learned: LearnedWindows, near: slice) -> list[int]:
     """Return the middle bars of windows that are farthest from those of labels, and from each other."""
     first_bar, vectors = _slide(marks, reader, near)
     low, high = inner_zone(reader.window_bars)
@@ -469,7 +470,7 @@ def _far_bars(
     means, known = means / spread, known / spread
     apart = np.min([((means - one) ** 2).sum(axis=1) for one in known], axis=0)
     chosen: list[int] = []
-    for _ in range(min(n, len(means))):
+    for _ in range(min(MOST_FAR, len(means))):
         row = int(apart.argmax())
         chosen.append(int(first_bar[free][row]) + (low + high) // 2)
         apart = np.minimum(apart, ((means - means[row]) ** 2).sum(axis=1))

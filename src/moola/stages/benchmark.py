@@ -147,9 +147,9 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     return lines + [f"NOT LEAK-PROOF: {leak}." for leak in result["leaks"]]
 
 
-def markdown(result: Mapping[str, Any], title: str = "# Benchmark") -> str:
+def markdown(result: Mapping[str, Any]) -> str:
     """Return the page: what was done, the models, the differences."""
-    parts = [title, "", f"{introduction(result)}.", "", *_table(*standing_rows(result))]
+    parts = ["# Benchmark", "", f"{introduction(result)}.", "", *_table(*standing_rows(result))]
     if result["differences"]:
         parts += ["", "Paired differences, and in how many draws the model is better:", ""]
         parts += _table(*difference_rows(result))

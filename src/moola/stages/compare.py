@@ -103,12 +103,7 @@ def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
 
 
 def _same_windows(one: Contestant, other: Contestant) -> None:
-    same = (
-        one.predictions.window_id == other.predictions.window_id
-        and one.predictions.class_names == other.predictions.class_names
-        and np.array_equal(one.predictions.class_index, other.predictions.class_index)
-    )
-    if not same:
+    if not one.predictions.is_of_windows_of(other.predictions):
         raise InvalidData(
             f"what is compared must be evaluated on the same windows, labels and classes, but {one.name} and "
             f"{other.name} are not ({len(one.predictions)} and {len(other.predictions)} windows). "
