@@ -244,9 +244,8 @@ def evaluate(
     trivial = trivial if trivial is not None else trivial_predictions(predictions, facts)
     figures = []
     class_table = class_metric_table(metrics, predictions.class_names, facts.rarer_class, facts.class_counts)
-    figures += _figures(
-        class_table, labelled, trivial.take(known), seed if intervals else None, _class_reason(labelled)
-    )
+    reason = "" if len(labelled) else "no evaluated window has a label"
+    figures += _figures(class_table, labelled, trivial.take(known), seed if intervals else None, reason)
     reason = "" if predictions.predicts_pointers else "the model predicts no pointers"
     event_table = event_metric_table(event_metrics_, facts.pointer_threshold or 0.0)
     figures += _figures(event_table, predictions, trivial, seed if intervals else None, reason)
@@ -255,10 +254,6 @@ def evaluate(
         return Evaluation(part, len(predictions), block, figures, [], {})
     perfect = {bins: perfect_ece_range(labelled, bins, seed) for bins in ("width", "mass")}
     return Evaluation(part, len(predictions), block, figures, reliability_bins(labelled, seed), perfect)
-
-
-def _class_reason(labelled: Predictions) -> str:
-    return "" if len(labelled) else "no evaluated window has a label"
 
 
 def _figures(

@@ -163,21 +163,18 @@ def _pair(first: str, second: str, labels: Sequence[WindowLabel], marks: Marks) 
                 compared.extend(in_time_order(marks[window_id, name]))
     kappa = cohens_kappa(*classes)
     n = len(classes[0])
+    why = "both gave every window the same class" if n else "no window was labelled by both"
     same = sum(a == b for a, b in zip(*classes, strict=True))
     return {
         "first": first,
         "second": second,
         "n_windows": n,
         "kappa": kappa,
-        "kappa_reason": None if kappa is not None else _why_not(n),
+        "kappa_reason": None if kappa is not None else why,
         "same_class": same / n if n else None,
         "start": _pointer([mark.start for mark in places[0]], [mark.start for mark in places[1]]),
         "end": _pointer([mark.end for mark in places[0]], [mark.end for mark in places[1]]),
     }
-
-
-def _why_not(n: int) -> str:
-    return "both gave every window the same class" if n else "no window was labelled by both"
 
 
 def _pointer(first: list[int], second: list[int]) -> dict[str, Any]:

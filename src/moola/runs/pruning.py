@@ -45,7 +45,8 @@ def candidates(root: Path, promoted_folder: Path, keep: int) -> list[Candidate]:
             "the gate's baseline on its data": run.run_id in scratch.values(),
         }
         stays = ", ".join(reason for reason, holds in why.items() if holds)
-        found.append(Candidate(run, _size(run.folder), stays))
+        n_bytes = sum(path.lstat().st_size for path in run.folder.rglob("*") if not path.is_dir())
+        found.append(Candidate(run, n_bytes, stays))
     return found
 
 
@@ -67,10 +68,6 @@ def prune(root: Path, found: list[Candidate]) -> tuple[list[str], list[str]]:
 def _subject(run: Run) -> tuple[str, ...]:
     assert run.manifest is not None
     return tuple(str(run.manifest.get(key)) for key in WANTED_BY_GATES)
-
-
-def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 
 def remove(run: Run) -> None:

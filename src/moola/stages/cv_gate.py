@@ -104,7 +104,8 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
         )
     baseline_run = find_cv(options.baseline)
     _same_folds(challenger_run, baseline_run)
-    challenger, baseline = (_pooled(run) for run in (challenger_run, baseline_run))
+    paths = (run.path(run_store.PREDICTIONS) for run in (challenger_run, baseline_run))
+    challenger, baseline = (read_predictions(path).of_part("test") for path in paths)
     metrics = challenger_run.read(run_store.METRICS)
     facts = TrainingFacts(**challenger_run.read(run_store.FACTS))
     leaks = [str(leak) for leak in metrics["leaks"]]
@@ -147,10 +148,6 @@ def _same_folds(challenger: run_store.Run, baseline: run_store.Run) -> None:
                 f"two cvs must have the same folds of the same data to be compared, but {name} is {mine} in "
                 f"{challenger.run_id} and {theirs} in {baseline.run_id}. Run both with the same options."
             )
-
-
-def _pooled(run: run_store.Run) -> Predictions:
-    return read_predictions(run.path(run_store.PREDICTIONS)).of_part("test")
 
 
 def prevalence_of(run: run_store.Run) -> Predictions:

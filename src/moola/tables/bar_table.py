@@ -57,7 +57,7 @@ def bars_from_frame(frame: pl.DataFrame, path: Path | str, advice: str = ADVICE)
     problems += [problem for problem in found if problem.rule not in reported]
     if problems:
         raise InvalidData.from_problems(path, in_file(timed(problems, bars, times_known), path), advice)
-    return _symbol_by_symbol(bars)
+    return bars.take(_symbol_order(bars.symbol))
 
 
 def columns_of(frame: pl.DataFrame, path: Path | str, problems: list[Problem]) -> tuple[Bars, bool]:
@@ -113,10 +113,6 @@ def _symbols(frame: pl.DataFrame, problems: list[Problem]) -> np.ndarray:
     column = frame["symbol"].cast(pl.String)
     problems += broken_rule("symbol must be there where the file has one", column.is_null())
     return column.fill_null("").to_numpy().astype(object)
-
-
-def _symbol_by_symbol(bars: Bars) -> Bars:
-    return bars.take(_symbol_order(bars.symbol))
 
 
 def _symbol_order(symbol: np.ndarray) -> np.ndarray:

@@ -300,7 +300,9 @@ def import_table(table: ForeignTable, options: ImportOptions) -> pl.DataFrame:
     columns_read = [number.alias(name) for name, number in zip(values, numbers, strict=True)]
     table = replace(table, frame=pl.DataFrame([*columns_read, *_symbols(raw, options)]))
     _say_lost_volume(table, raw)
-    return _bars(table, raw, _raw_times(raw, options), options)
+    is_split = "date" in raw.columns
+    times = joined(raw["date"], raw["time"], options) if is_split else with_marks(raw["timestamp"], options)
+    return _bars(table, raw, times, options)
 
 
 def _bars(table: ForeignTable, raw: pl.DataFrame, times: pl.Series, options: ImportOptions) -> pl.DataFrame:
@@ -340,10 +342,6 @@ def _bars(table: ForeignTable, raw: pl.DataFrame, times: pl.Series, options: Imp
     frame = frame.filter(~is_repeat) if options.repair else frame
     keys = ["symbol", "timestamp"] if "symbol" in frame.columns else ["timestamp"]
     return frame.sort(keys, maintain_order=True)
-
-
-def _raw_times(raw: pl.DataFrame, options: ImportOptions) -> pl.Series:
-    return joined(raw["date"], raw["time"], options) if "date" in raw.columns else with_marks(raw["timestamp"], options)
 
 
 def _symbols(raw: pl.DataFrame, options: ImportOptions) -> list[pl.Series]:
