@@ -42,12 +42,11 @@ def to_examples(
     With `visible_bars` the first ones alone are there, as if no others were known: features look back only, so
     theirs are the same, and a pointer behind them is none.
     """
-    assert table.features is not None
     n_seen = table.window_bars if visible_bars is None else visible_bars
     pointers = (np.where(bars < n_seen, bars, NO_POINTER) for bars in (table.expansion_start, table.expansion_end))
     curves = [soft_curve(bars, n_seen, sigma_bars) for bars in pointers]
     index = np.array([classes.index(name) for name in table.label], dtype=np.int64)
-    return Examples(scaler.transform(table.features[:, :n_seen]), index, np.stack(curves, axis=-1))
+    return Examples(scaler.transform(table.all_features[:, :n_seen]), index, np.stack(curves, axis=-1))
 
 
 def require_trainable(table: WindowTable, split: Split, path: Path) -> list[str]:

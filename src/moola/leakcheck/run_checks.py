@@ -137,7 +137,7 @@ def _judge_of_val(run: run_store.Run, model: ModelFile) -> ModelFile | None:
     if val_is_of_kept_model(run):
         return model
     before = run.path(run_store.MODEL_BEFORE_REFIT)
-    if "trained_on" in (run.manifest or {}) or before.is_file():
+    if "trained_on" in run.record or before.is_file():
         return read_model(before)
     return None
 
@@ -221,7 +221,7 @@ def scaler(subject: Subject) -> list[Finding]:
 
 def _expected(subject: Subject, run: run_store.Run, visible_bars: int | None) -> tuple[RobustScaler | None, str]:
     """Return the scaler that training takes, and its name; None where the encoder's file is not there."""
-    expected = (run.manifest or {}).get("encoder_sha256")
+    expected = run.record.get("encoder_sha256")
     if expected is None:
         return _fit(subject, subject.split.train, visible_bars), "that of the train rows"
     named = recorded_encoders(run.read(run_store.CONFIG).get("pretrained_encoder"))
@@ -257,8 +257,7 @@ def encoder(subject: Subject) -> list[Finding]:
 
 
 def _of_run(subject: Subject, run: run_store.Run) -> list[Finding]:
-    assert run.manifest is not None
-    expected = run.manifest.get("encoder_sha256")
+    expected = run.record.get("encoder_sha256")
     named = recorded_encoders(run.read(run_store.CONFIG).get("pretrained_encoder"))
     if expected is None or named is None:
         return [Finding("encoder", "ok", f"run {run.run_id} started from scratch: no encoder saw anything")]

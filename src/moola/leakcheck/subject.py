@@ -51,9 +51,7 @@ class Subject:
     @cached_property
     def features(self) -> np.ndarray:
         """Stored features, or those computed from the bars where none are stored."""
-        features = self.table.with_features().features
-        assert features is not None
-        return features
+        return self.table.all_features
 
     def name(self, row: int) -> str:
         """Name a row for a person."""

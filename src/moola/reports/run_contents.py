@@ -43,7 +43,6 @@ COMPARED = ("value", "difference", "low", "high", "detectable", "p", "p_holm")
 def gather_cv(options: ReportOptions) -> ReportContent:
     """Collect a cv's page: pooled figures beside cheap references, folds, seeds, labels, the merged verdict."""
     run = find_cv(options.run)
-    assert run.manifest is not None
     metrics, config = run.read(run_store.METRICS), run.read(run_store.CONFIG)
     predictions = read_predictions(run.path(run_store.PREDICTIONS)).of_part("test")
     drift = drift_tables(predictions, options.seed)
@@ -55,7 +54,7 @@ def gather_cv(options: ReportOptions) -> ReportContent:
     elif (against := metrics.get("against_reference")) is not None:
         sentence = f"{against['reason']}. Against {against['reference']}, the cheap reference with the lowest Brier."
         verdict = ShownVerdict(against["verdict"], sentence)
-    ohlc, no_ohlc = judged_bars(config, str(run.manifest.get("data_sha256")), predictions)
+    ohlc, no_ohlc = judged_bars(config, str(run.record.get("data_sha256")), predictions)
     return ReportContent(
         title=f"Cross-validation {run.run_id}",
         evaluation=metrics,
@@ -69,7 +68,7 @@ def gather_cv(options: ReportOptions) -> ReportContent:
         no_ohlc=no_ohlc,
         references={name: row for name, row in metrics["references"].items() if name != "prevalence"},
         tables=tables,
-        facts={"Cross-validation": _cv_facts(run.manifest, config)},
+        facts={"Cross-validation": _cv_facts(run.record, config)},
         commands=[command_line("cv", CvOptions, config)],
     )
 
@@ -185,7 +184,6 @@ def _events(options: ReportOptions) -> EventsShown | None:
 
 def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
     """Collect all that the page shows; a missing baseline or data file is reported, and stops nothing."""
-    assert run.manifest is not None
     predictions = judging.judged_predictions(run)
     gate, no_gate = _gate(run, options)
     trust = trust_of_run(run, options.seed, options.min_gain) if gate is None else Trust(**gate["trust"])
@@ -215,7 +213,6 @@ def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
 
 def _gate(run: run_store.Run, options: ReportOptions) -> tuple[dict[str, Any] | None, str]:
     """Return the gate's record, or why there is none; a baseline that was named must be good."""
-    assert run.manifest is not None
     if options.baseline is None and _is_promoted(run):
         return None, "This run's model is the one in use: it is its own baseline. Name another with --baseline."
     try:
@@ -227,9 +224,8 @@ def _gate(run: run_store.Run, options: ReportOptions) -> tuple[dict[str, Any] | 
 
 
 def _is_promoted(run: run_store.Run) -> bool:
-    assert run.manifest is not None
     promoted = promoted_path(PROMOTED_ROOT, PROMOTED_NAME)
-    return promoted.is_file() and sha256_file(promoted) == run.manifest["files"].get(run_store.MODEL)
+    return promoted.is_file() and sha256_file(promoted) == run.record["files"].get(run_store.MODEL)
 
 
 def _shown_verdict(gate: dict[str, Any]) -> ShownVerdict:

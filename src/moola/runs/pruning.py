@@ -36,7 +36,7 @@ def candidates(root: Path, promoted_folder: Path, keep: int) -> list[Candidate]:
     runs = list_runs(root)
     promoted = {entry.get(key) for entry in read_log(promoted_folder) for key in ("run_id", "baseline")}
     newest = {run.run_id for run in runs[len(runs) - min(keep, len(runs)) :]}
-    scratch = {_subject(run): run.run_id for run in runs if run.manifest and run.manifest.get("pretrained") is False}
+    scratch = {_subject(run): run.run_id for run in runs if run.manifest and run.record.get("pretrained") is False}
     found = []
     for run in runs:
         why = {
@@ -66,8 +66,7 @@ def prune(root: Path, found: list[Candidate]) -> tuple[list[str], list[str]]:
 
 
 def _subject(run: Run) -> tuple[str, ...]:
-    assert run.manifest is not None
-    return tuple(str(run.manifest.get(key)) for key in WANTED_BY_GATES)
+    return tuple(str(run.record.get(key)) for key in WANTED_BY_GATES)
 
 
 def remove(run: Run) -> None:

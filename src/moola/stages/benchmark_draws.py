@@ -113,9 +113,7 @@ def _chosen(wanted: tuple[int, ...], of_draw: np.ndarray) -> list[int]:
 
 def sharing(one: WindowTable, other: WindowTable) -> Bool[np.ndarray, " one"]:
     """Return which windows of one table share a bar with a window of another: by time in any symbol, or by content."""
-    group = same_but_for_scale(
-        np.concatenate([values for table in (one, other) if (values := table.with_features().features) is not None])
-    )
+    group = same_but_for_scale(np.concatenate([table.all_features for table in (one, other)]))
     start, end = (
         np.concatenate([values for table in (one, other) if (values := getattr(table, name)) is not None])
         for name in ("start_us", "close_us")

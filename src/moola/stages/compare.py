@@ -58,8 +58,7 @@ def find_contestant(name: str) -> Contestant:
 
 
 def _contestant(run: run_store.Run, predictions: Predictions) -> Contestant:
-    assert run.manifest is not None
-    manifest = run.manifest
+    manifest = run.record
     return Contestant(run.run_id, predictions, manifest.get("leaks") or [], manifest.get("labelled_by") or [])
 
 

@@ -72,7 +72,7 @@ def _of_kept_model(run: run_store.Run, predictions: Predictions, part: str) -> P
 
 def val_is_of_kept_model(run: run_store.Run) -> bool:
     """Return whether the model that is kept predicted the run's val rows."""
-    trained_on = (run.manifest or {}).get("trained_on")
+    trained_on = run.record.get("trained_on")
     if trained_on is not None:
         return "val" not in trained_on
     # Runs of before this was in the record: refitted models and students were kept, the one before predicted val.
@@ -102,13 +102,12 @@ class Baseline:
 def gate(options: GateOptions) -> dict[str, Any]:
     """Compare a run with a baseline on the same windows; the verdict is in the result, and nothing is written."""
     run = run_store.find_run(RUNS_ROOT, options.run_named())
-    assert run.manifest is not None
     later = None if options.data is None else read_later(run, options)
     challenger = judged_predictions(run) if later is None else later.predictions
     baseline = _find_baseline(options, run, challenger, later)
     if baseline.note:
         log.warning("%s", baseline.note)
-    leaks = [str(leak) for leak in run.manifest.get("leaks") or []] if later is None else later.leaks
+    leaks = [str(leak) for leak in run.record.get("leaks") or []] if later is None else later.leaks
     verdict = judge(
         challenger,
         baseline.predictions,
@@ -119,7 +118,7 @@ def gate(options: GateOptions) -> dict[str, Any]:
         ece_rule=options.ece_rule,
     )
     looks = count_gates(challenger.windows_sha256, run.run_id, baseline.name)
-    facts = {key: run.manifest.get(key) for key in ("leak_proof", "labelled_by")}
+    facts = {key: run.record.get(key) for key in ("leak_proof", "labelled_by")}
     if later is not None:
         facts |= later.record()
     answer = trust(
@@ -159,7 +158,6 @@ def gate_and_remember(options: GateOptions) -> dict[str, Any]:
 def _find_baseline(
     options: GateOptions, run: run_store.Run, challenger: Predictions, later: LaterWindows | None
 ) -> Baseline:
-    assert run.manifest is not None
     if options.baseline is not None:
         if options.baseline.is_file():
             return _of_model(options.baseline, "model file", run, challenger, later)
@@ -168,7 +166,7 @@ def _find_baseline(
     if promoted.is_file():
         return _of_model(promoted, "promoted model", run, challenger, later)
     keys = ("data_sha256", "split_sha256")
-    wanted = {key: run.manifest.get(key) for key in keys}
+    wanted = {key: run.record.get(key) for key in keys}
     scratch = run_store.newest_matching(RUNS_ROOT, run.run_id, pretrained=False, **wanted)
     if scratch is None:
         config = run.read(run_store.CONFIG)
@@ -192,7 +190,6 @@ def _of_model(
     path: Path, kind: str, run: run_store.Run, challenger: Predictions, later: LaterWindows | None
 ) -> Baseline:
     """Let a model file predict the challenger's windows: later ones, or those of the data that its run names."""
-    assert run.manifest is not None
     model = read_model(path)
     if set(model.class_names) != set(challenger.class_names):
         raise InvalidData(
@@ -200,16 +197,15 @@ def _of_model(
             f"run {', '.join(challenger.class_names)}. Name another with --baseline."
         )
     table = _data_of(run, kind, model.window_bars) if later is None else later.table
-    device = prepare_device("cpu", int(run.manifest.get("threads") or 0))
+    device = prepare_device("cpu", int(run.record.get("threads") or 0))
     predictions = predict_windows(model, table, challenger.row, challenger.part, device)
     return Baseline(kind, str(path), predictions, _trained_on_judged(model, kind, challenger))
 
 
 def _data_of(run: run_store.Run, kind: str, window_bars: int) -> WindowTable:
     """Read the data that the challenger's run was trained on."""
-    assert run.manifest is not None
     config = run.read(run_store.CONFIG)
-    data = run_store.unchanged(run.manifest, config, "data")
+    data = run_store.unchanged(run.record, config, "data")
     if data is None:
         raise OperationFailed(
             f"the challenger's data must be where its run read it for the {kind} to predict it too, but "
@@ -296,7 +292,6 @@ def trust_of_run(run: run_store.Run, seed: int = 0, min_gain: float = MIN_GAIN) 
 
     Where there is nothing to compare with, the class share alone answers.
     """
-    assert run.manifest is not None
     promotion = _promotion_of(run)
     if promotion is None:
         try:
@@ -305,14 +300,13 @@ def trust_of_run(run: run_store.Run, seed: int = 0, min_gain: float = MIN_GAIN) 
             log.debug("No gate: %s", error)
     predictions = judged_predictions(run)
     guess = trivial_predictions(predictions, training_facts(run))
-    leaks = [str(leak) for leak in run.manifest.get("leaks") or []]
+    leaks = [str(leak) for leak in run.record.get("leaks") or []]
     return trust(predictions, guess, leaks, None if promotion is None else Gated.promoted(promotion), seed, min_gain)
 
 
 def _promotion_of(run: run_store.Run) -> dict[str, Any] | None:
     """Return the last promotion of the run's model, with its verdict."""
-    assert run.manifest is not None
-    model = run.manifest["files"].get(run_store.MODEL)
+    model = run.record["files"].get(run_store.MODEL)
     entries = [one for one in read_log(PROMOTED_ROOT) if one.get("sha256") == model and one.get("action") != BACK]
     known = [one for one in entries if {"verdict", "reason", "baseline_kind"} <= one.keys()]
     return known[-1] if known else None
@@ -348,7 +342,6 @@ def origin_of_model(path: Path, training: Mapping[str, Any]) -> ModelOrigin:
 def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], RunSummary]:
     """Evaluate a run on test (else val), or on later windows where they are named, and keep the figures."""
     run = run_store.find_run(RUNS_ROOT, options.run_named())
-    assert run.manifest is not None
     later = None if options.data is None else read_later(run, options)
     predictions = judged_predictions(run) if later is None else later.predictions
     facts = training_facts(run)
@@ -356,8 +349,8 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], RunSummary]:
     name = run.run_id if later is None else f"{run.run_id}-{later.path.stem}"
     path = options.save_metrics or METRICS_ROOT / f"{name}.json"
     known = {
-        key: run.manifest.get(key) for key in ("leak_proof", "leaks", "labelled_by", "data_sha256", "split_sha256")
-    } | {"chosen_by_val": run_store.chosen_by_val(run.manifest)}
+        key: run.record.get(key) for key in ("leak_proof", "leaks", "labelled_by", "data_sha256", "split_sha256")
+    } | {"chosen_by_val": run_store.chosen_by_val(run.record)}
     if later is not None:
         known |= later.record()
     n_by_class = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())

@@ -86,12 +86,11 @@ class RunSummary:
     @classmethod
     def of(cls, run: run_store.Run, evaluation: Evaluation, trust: Trust | None = None) -> Self:
         """Collect it from the run's folder, and from data and split where they are still the run's."""
-        assert run.manifest is not None
         config, model = run.read(run_store.CONFIG), read_model(run.path(run_store.MODEL))
         references = references_of_run(run, evaluation.part)
         judged, training = evaluation.as_dict(), dict(model.training)
         parts = _parts(run, config)
-        return cls(run.manifest, config, judged, references, parts, model.temperature, training, trust)
+        return cls(run.record, config, judged, references, parts, model.temperature, training, trust)
 
     @property
     def leaks(self) -> list[str]:
@@ -159,13 +158,12 @@ class RunSummary:
 
 
 def _parts(run: run_store.Run, config: dict[str, Any]) -> list[PartOfSplit]:
-    assert run.manifest is not None
     facts, predictions = run.read(run_store.FACTS), read_predictions(run.path(run_store.PREDICTIONS))
     counts = {"train": {str(name): int(n) for name, n in facts["class_counts"].items()}}
     for part in PARTS[1:]:
         index = predictions.class_index[predictions.part == part]
         counts[part] = dict(sorted(Counter(predictions.class_names[i] for i in index if i >= 0).items()))
-    times, n_windows = times_of_parts(run.manifest, config), run.manifest.get("n_windows") or {}
+    times, n_windows = times_of_parts(run.record, config), run.record.get("n_windows") or {}
     return [PartOfSplit(part, n_windows.get(part, 0), counts[part], times.get(part)) for part in PARTS]
 
 

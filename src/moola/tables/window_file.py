@@ -120,11 +120,14 @@ class WindowTable:
             self.extra[rows] if len(self.extra.columns) else pl.DataFrame(),
         )
 
+    @property
+    def all_features(self) -> np.ndarray:
+        """The eleven features `(windows, bars, 11)`, computed from the bars where absent."""
+        return relative_features(self.values) if self.features is None else self.features
+
     def with_features(self) -> WindowTable:
-        """Return the same windows with the eleven features, computed from the bars where absent."""
-        if self.features is not None:
-            return self
-        return replace(self, features=relative_features(self.values))
+        """Return the same windows with the eleven features."""
+        return self if self.features is not None else replace(self, features=self.all_features)
 
     @property
     def close_us(self) -> np.ndarray | None:
