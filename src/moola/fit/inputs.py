@@ -277,7 +277,7 @@ def _on_encoder(options: TrainOptions, given: TrainOptions, split: Split, encode
     _refuse_learning_pair(options, frozen)
     head = _head_kind(options, frozen)
     if head == "linear":
-        _say_idle(given)
+        _warn_of_idle(given)
         # The mirror is part of the fit; there is one head, and its calibration is out of fold already.
         options = replace(options, augment_data=False, n_heads=1, calibration_folds=0)
     return replace(
@@ -301,7 +301,7 @@ def _refuse_learning_pair(options: TrainOptions, frozen: bool) -> None:
         )
 
 
-def _say_idle(options: TrainOptions) -> None:
+def _warn_of_idle(options: TrainOptions) -> None:
     """Name the options that were given and do nothing to linear heads."""
     idle = [name for name in HIDDEN_LAYER_OPTIONS if getattr(options, name) != getattr(TrainOptions, name)]
     idle += ["augment_data"] if options.augment_data else []

@@ -185,10 +185,6 @@ class ChartState:
     bars: ChartBars
     store: LabelStore
 
-    def _held(self, symbol: str, annotator: str) -> ChartLabels:
-        found = {(one.symbol, one.annotator): one for one in self.store.charts()}
-        return found.get((symbol, annotator), ChartLabels(symbol, annotator, ()))
-
     def labels(self, symbol: str, annotator: str) -> dict[str, Any]:
         """Return an annotator's spans on a chart, and how many spans others have there."""
         self.bars.rows(symbol)
@@ -227,7 +223,8 @@ class ChartState:
             Another save came first; nothing was changed.
         """
         times = self.bars.times(symbol)
-        held = self._held(symbol, annotator)
+        charts = {(one.symbol, one.annotator): one for one in self.store.charts()}
+        held = charts.get((symbol, annotator), ChartLabels(symbol, annotator, ()))
         if held.revision != expected:
             raise LabelConflict(
                 None,
@@ -246,12 +243,8 @@ class ChartState:
             rejected=_ordered((*kept, *rejected)),
             stretches=tuple(sorted({*seen, *_pieces(times, change.see)})),
         )
-        saved = self.store.save_charts(*self._tied(new))[0]
-        return self._span_row(saved)
-
-    def _tied(self, chart: ChartLabels) -> tuple[list[ChartLabels], dict[str, bytes]]:
-        tied, known = on_bars(chart, self.bars.of(chart.symbol))
-        return [tied], known
+        tied, known = on_bars(new, self.bars.of(new.symbol))
+        return self._span_row(self.store.save_charts([tied], known)[0])
 
     def rename(self, annotator: str, old: str, new: str) -> int:
         """Give all of an annotator's spans of a class another one, on every chart in one save; returns how many."""

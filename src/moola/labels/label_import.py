@@ -96,12 +96,11 @@ def _annotators(table: WindowTable, options: LabelsImportOptions) -> list[str]:
 
 def _window_names(table: WindowTable) -> list[str]:
     """Return the window of each row: several rows `<window>_exp_N` over the same bars are one window's."""
-    assert table.start_us is not None
-    assert table.end_us is not None
+    start_us, end_us = table.times_us
     found: dict[tuple[str, str, int, int], list[int]] = defaultdict(list)
     for row, name in enumerate(table.window_id):
         if match := ONE_OF_SEVERAL.fullmatch(name):
-            key = (match[1], table.symbol[row], int(table.start_us[row]), int(table.end_us[row]))
+            key = (match[1], table.symbol[row], int(start_us[row]), int(end_us[row]))
             found[key].append(row)
     names = list(table.window_id)
     for key, rows in found.items():
@@ -112,9 +111,7 @@ def _window_names(table: WindowTable) -> list[str]:
 
 
 def _compare_prices(table: WindowTable, places: BarPlaces, imported: ImportedLabels) -> None:
-    assert table.start_us is not None
-    assert table.end_us is not None
-    spans = zip(table.symbol.tolist(), table.start_us.tolist(), table.end_us.tolist(), strict=True)
+    spans = zip(table.symbol.tolist(), *(times.tolist() for times in table.times_us), strict=True)
     found = [places.window(*span) for span in spans]
     for row, first in enumerate(found):
         if isinstance(first, str):
@@ -138,10 +135,9 @@ def _add_label(
     options: LabelsImportOptions,
     imported: ImportedLabels,
 ) -> None:
-    assert table.start_us is not None
-    assert table.end_us is not None
     rows = sorted(rows, key=lambda row: _number(table.window_id[row]))
-    first = places.window(table.symbol[rows[0]], int(table.start_us[rows[0]]), int(table.end_us[rows[0]]))
+    start_us, end_us = (int(times[rows[0]]) for times in table.times_us)
+    first = places.window(table.symbol[rows[0]], start_us, end_us)
     grade = _grade(rows, table, imported)
     expansions = []
     for row in rows:
@@ -158,8 +154,8 @@ def _add_label(
         WindowLabel(
             window_id=name,
             symbol=str(table.symbol[rows[0]]),
-            start_us=int(table.start_us[rows[0]]),
-            end_us=int(table.end_us[rows[0]]),
+            start_us=start_us,
+            end_us=end_us,
             annotator=annotator,
             grade=grade,
             reason="",

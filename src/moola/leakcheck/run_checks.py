@@ -333,7 +333,8 @@ def live_scan(subject: Subject) -> list[Finding]:
         return [Finding(LIVE, "note", "no --run and --bars to scan live", "Give both to have it proved.")]
     model = subject.run.path(run_store.MODEL)
     n_seen = read_model(model).n_seen_bars
-    bars = _last_of_first_symbol(read_bars(subject.options.bars), WINDOWS_LONG * n_seen)
+    bars = read_bars(subject.options.bars)
+    bars = bars.take(np.flatnonzero(bars.symbol == bars.symbol[0])[-WINDOWS_LONG * n_seen :])
     try:
         return _compare_scans(subject, model, bars, n_seen)
     except MoolaError as error:
@@ -387,11 +388,6 @@ def _live_events(subject: Subject, model: Path, bars: Bars, folder: Path) -> pl.
     scan.run(lambda *_: None)
     scan.parts.clear()
     return events_frame(read_events(output))
-
-
-def _last_of_first_symbol(bars: Bars, n_bars: int) -> Bars:
-    rows = np.flatnonzero(bars.symbol == bars.symbol[0])[-n_bars:]
-    return bars.take(rows)
 
 
 def _other_prices(rng: np.random.Generator, n_bars: int) -> np.ndarray:

@@ -50,7 +50,9 @@ def gather_cv(options: ReportOptions) -> ReportContent:
     if options.baseline is not None:
         gate = gate_cv(gate_options(options))
         verdict = ShownVerdict(gate["verdict"], f"{gate['reason']}. Against {gate['baseline']}.")
-        tables.insert(0, _judgement_table(gate["judgements"]))
+        rows = [[row["what"], row["verdict"], row["reason"]] for row in gate["judgements"]]
+        header = ("judged", "verdict", "reason")
+        tables.insert(0, ShownTable("How the verdict was merged: the worst wins", header, rows))
     elif (against := metrics.get("against_reference")) is not None:
         sentence = f"{against['reason']}. Against {against['reference']}, the cheap reference with the lowest Brier."
         verdict = ShownVerdict(against["verdict"], sentence)
@@ -91,11 +93,6 @@ def _table(title: str, rows: list[dict[str, Any]], first: tuple[str, ...]) -> Sh
     header = [*(name.replace("_", " ") for name in first), *(figure_name(name) for name in SHOWN)]
     cells = [[*(f"{row[name]:g}" for name in first), *(shown(name, row[name]) for name in SHOWN)] for row in rows]
     return ShownTable(title, header, cells)
-
-
-def _judgement_table(judgements: list[dict[str, str]]) -> ShownTable:
-    rows = [[row["what"], row["verdict"], row["reason"]] for row in judgements]
-    return ShownTable("How the verdict was merged: the worst wins", ("judged", "verdict", "reason"), rows)
 
 
 def _uncertainty_table(found: dict[str, Any]) -> ShownTable:
@@ -229,12 +226,9 @@ def _is_promoted(run: run_store.Run) -> bool:
 
 
 def _shown_verdict(gate: dict[str, Any]) -> ShownVerdict:
-    against = f"Against {gate['baseline']} ({gate['baseline_kind']}) on the same {gate['n_windows']} windows."
-    return ShownVerdict(gate["verdict"], f"{_sentence(gate['reason'])} {against}")
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+    reason, against = gate["reason"].rstrip("."), f"{gate['baseline']} ({gate['baseline_kind']})"
+    sentence = f"{reason[:1].upper()}{reason[1:]}. Against {against} on the same {gate['n_windows']} windows."
+    return ShownVerdict(gate["verdict"], sentence)
 
 
 def _gate_table(gate: dict[str, Any]) -> ShownTable:

@@ -179,8 +179,7 @@ def _write(options: BenchmarkOptions, number: int, mine: WindowTable, judged: Wi
     split_path = folder / f"draw-{number}.json"
     share = SplitOptions(data=data, output=split_path, val=options.val_fraction, test=0.0, window_bars=mine.window_bars)
     split(share)
-    assert judged.start_us is not None
-    first_us = int(judged.start_us.min())
+    first_us = int(judged.times_us[0].min())
     if options.judge == "test" and mine.start_us is not None and (n_late := int((mine.start_us >= first_us).sum())):
         log.warning(
             "Draw %d: %d windows begin after the first test window: figures are not of what was known then.",

@@ -14,7 +14,7 @@ import torch
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic
 from moola.fit.fitting import Fitted, predict_held_out
-from moola.fit.inputs import FitInputs, Job
+from moola.fit.inputs import Job
 from moola.fit.jobs import fit_job, read_job
 from moola.fit.reference_fits import reference_figures
 from moola.models.model_files import read_model, write_model
@@ -39,7 +39,9 @@ def train(options: TrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
     """Train on train rows, let val rows choose what the kind of heads leaves to them, keep the run."""
     started = time.monotonic()
     job = read_job(options)
-    deciding = _deciding(job.options, job.material)
+    # Files count by their content, not by the path that led to them.
+    kept = {key: value for key, value in asdict(job.options).items() if key not in NOT_IN_DIGEST + HASHED_FILES}
+    deciding = {key: str(value) for key, value in (kept | job.material.hashes).items()}
     with _opened(job.options, deciding) as run:
         return _train(job, run, deciding, on_epoch, started)
 
@@ -84,12 +86,6 @@ def _written(run: run_store.Run, fitted: Fitted) -> Fitted:
         write_model(run.path(run_store.MODEL_BEFORE_REFIT), judge)
         fitted = replace(fitted, chosen=read_model(run.path(run_store.MODEL_BEFORE_REFIT)))
     return replace(fitted, model=read_model(run.path(run_store.MODEL)))
-
-
-def _deciding(options: TrainOptions, material: FitInputs) -> dict[str, Any]:
-    # Files count by their content, not by the path that led to them.
-    names = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST + HASHED_FILES}
-    return names | {key: str(value) for key, value in material.hashes.items()}
 
 
 def _record(job: Job, fitted: Fitted) -> dict[str, Any]:

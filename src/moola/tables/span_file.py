@@ -77,7 +77,7 @@ def _read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
     problems += spans.problem("a label must be one printable line of at most 300 characters", unfit, found)
     if problems:
         raise InvalidData.from_problems(path, problems, ADVICE)
-    _tell_doubtful_classes(spans, path)
+    _warn_of_doubtful_classes(spans, path)
     spans, kept = _of_symbols(spans, bars, path)
     if bar_interval_us(bars.start_us) < DAY_US and reading.timestamp_unit != "bars":
         starts, ends = (day_cells(rows.frame[name]).to_numpy()[kept] for name in ("start", "end"))
@@ -90,7 +90,7 @@ def _one_line(label: str) -> str:
     return " ".join(unicodedata.normalize("NFC", label).split())
 
 
-def _tell_doubtful_classes(spans: Spans, path: Path) -> None:
+def _warn_of_doubtful_classes(spans: Spans, path: Path) -> None:
     """Warn of classes that differ in capitals, spaces or marks alone, and of one that stands for a missing value."""
     counts, like = Counter(spans.label.tolist()), defaultdict[str, list[str]](list)
     for name in sorted(counts):
@@ -233,6 +233,7 @@ def spans_on_bars(spans: Spans, bars: Bars, path: Path | str, drop_outside: bool
             "%d of %d spans begin or end where the bars rest, and were moved to the next bar: check --timezone.",
             n_in_gaps, len(spans),
         )  # fmt: skip
+    elapsed = bars.start_us[placed.last] - bars.start_us[placed.first]
     counts = {
         "n_spans": len(once),
         "n_exact": int(placed.exact.sum()),
@@ -242,7 +243,7 @@ def spans_on_bars(spans: Spans, bars: Bars, path: Path | str, drop_outside: bool
         "n_in_gaps": n_in_gaps,
         "n_none": int(lost.sum()),
         "n_repeated": repeated,
-        "n_over_gaps": _over_gaps(bars, placed),
+        "n_over_gaps": int((elapsed > bar_lengths_us(bars)[placed.first] * (placed.last - placed.first)).sum()),
     }
     return known.take(once), counts | _overlaps(known.take(once), placed.take(once))
 
@@ -277,11 +278,6 @@ def _once(spans: Spans, path: Path | str) -> tuple[np.ndarray, int]:
         problems = spans.problem("one annotator must give the same bars one class", clashing, detail)
         raise InvalidData.from_problems(path, problems, ADVICE)
     return np.array(kept, dtype=np.int64), len(spans) - len(kept)
-
-
-def _over_gaps(bars: Bars, placed: PlacedSpans) -> int:
-    elapsed = bars.start_us[placed.last] - bars.start_us[placed.first]
-    return int((elapsed > bar_lengths_us(bars)[placed.first] * (placed.last - placed.first)).sum())
 
 
 def _overlaps(spans: Spans, placed: PlacedSpans) -> dict[str, int]:

@@ -130,6 +130,13 @@ class WindowTable:
         return self if self.features is not None else replace(self, features=self.all_features)
 
     @property
+    def times_us(self) -> tuple[np.ndarray, np.ndarray]:
+        """When the first and the last bar of each window begin, of windows that are known to have times."""
+        if self.start_us is None or self.end_us is None:
+            raise ValueError("these windows have no times")
+        return self.start_us, self.end_us
+
+    @property
     def close_us(self) -> np.ndarray | None:
         """When the last bar of each window is over; None without times."""
         if self.start_us is None or self.end_us is None:
