@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -234,7 +234,7 @@ def test_an_evaluation_says_how_it_was_made() -> None:
     assert content["n_resamples"] == 2000
     assert content["perfect_ece"]["width"] == list(evaluation.perfect_ece["width"])
     assert set(content["figures"]) == {figure.name for figure in evaluation.figures}
-    assert content["figures"]["ece"] == evaluation.figure("ece").as_dict()
+    assert content["figures"]["ece"] == asdict(evaluation.figure("ece"))
 
 
 def test_the_seed_decides_the_intervals_and_not_the_figures() -> None:
@@ -253,7 +253,7 @@ def test_pointers_are_judged_at_the_threshold_of_training() -> None:
 
 
 def test_facts_are_plain_values() -> None:
-    assert TrainingFacts(**json.loads(json.dumps(FACTS.as_dict()))) == FACTS
+    assert TrainingFacts(**json.loads(json.dumps(asdict(FACTS)))) == FACTS
 
 
 def test_a_figure_that_most_resamples_lack_has_no_interval() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -182,10 +181,6 @@ class EventFigure:
     random: float | None
     moves: float | None
     reason: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for a file."""
-        return asdict(self)
 
 
 # Probabilities of a reference are those of the events or ranks: how far they can be trusted is no figure of it.

@@ -144,10 +144,6 @@ class TrainingFacts:
         """The class with fewest training rows; ties go to the later name."""
         return min(sorted(self.class_counts, reverse=True), key=lambda name: self.class_counts[name])
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for a file."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -159,10 +155,6 @@ class Figure:
     high: float | None
     trivial: float | None
     reason: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for a file."""
-        return asdict(self)
 
 
 # Counted in whole bars, with a sign; everything else is a share or an error.
@@ -202,7 +194,7 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a file; figures by name."""
         content = asdict(self)
-        content["figures"] = {figure.name: figure.as_dict() for figure in self.figures}
+        content["figures"] = {figure.name: asdict(figure) for figure in self.figures}
         content["n_resamples"] = N_RESAMPLES
         content["perfect_ece"] = {bins: list(span) for bins, span in self.perfect_ece.items()}
         return content

@@ -4,10 +4,9 @@ each other."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -413,10 +412,6 @@ class SpanAgreement:
     n_same: int
     ap: float | None
     mean_iou: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
 
 def span_agreement(

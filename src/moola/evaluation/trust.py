@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -28,10 +28,6 @@ class Trust:
 
     def __str__(self) -> str:
         return f"{QUESTION} {self.word[:1].upper()}{self.word[1:]}: {self.sentence}."
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for a file."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -266,7 +266,7 @@ def _span_agreement(charts: Sequence[ChartLabels], bars: Bars) -> list[dict[str,
         if inside.any():
             both = Pieces(*(np.concatenate([getattr(p, f) for p in people.values()]) for f in ("bar", "label", "prob")))
             chart = make_chart(own.start_us, np.zeros(len(own), dtype=np.int64), inside, both)
-            found += [{"symbol": one.symbol, **pair.as_dict()} for pair in span_agreement(people, chart)]
+            found += [{"symbol": one.symbol, **asdict(pair)} for pair in span_agreement(people, chart)]
     return found
 
 

@@ -145,7 +145,7 @@ def _cross_validate(
     single = single_windows(pooled.raw, pooled.block, options.conformal_alpha, pooled.window_bars)
     write_frame(run.path("single_windows.parquet"), pl.DataFrame(single))
     run_store.write_run_json(run, run_store.METRICS, metrics)
-    run_store.write_run_json(run, run_store.FACTS, pooled.facts.as_dict())
+    run_store.write_run_json(run, run_store.FACTS, asdict(pooled.facts))
     record = _record(options, table, data_sha256, pooled, len(folds)) | {"seconds": time.monotonic() - started}
     run = run_store.finish_run(run, record)
     tracking.track_folder("cv", run)
@@ -167,7 +167,7 @@ def _against_references(
     )
     gated = Gated.of(verdict, f"{name}, the best cheap reference")
     answer = trust(pooled.predictions, trivial, leaks, gated, options.seed)
-    return {"against_reference": {"reference": name, **verdict.as_dict()}, "trust": answer.as_dict()}
+    return {"against_reference": {"reference": name, **verdict.as_dict()}, "trust": asdict(answer)}
 
 
 def _check(options: CvOptions) -> None:

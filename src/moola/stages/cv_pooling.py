@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -341,7 +341,7 @@ def run_task(options: CvOptions, task: FitTask) -> str:
         material = job.material
         fitted = fit_job(job, epoch_lines(f"fold {task.fold}, seed {task.seed}"))
         predictions, facts, model = predict_held_out(fitted, job.material, job.device), fitted.facts, fitted.model
-    content = {"facts": facts.as_dict(), "leaks": material.leaks, "n_train_windows": len(material.split.train)}
+    content = {"facts": asdict(facts), "leaks": material.leaks, "n_train_windows": len(material.split.train)}
     task.keep(predictions, model, content)
     return task.name
 

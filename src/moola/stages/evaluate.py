@@ -137,7 +137,7 @@ def gate(options: GateOptions) -> dict[str, Any]:
         "part": str(challenger.part[0]),
         **facts,
         **verdict.as_dict(),
-        "trust": answer.as_dict(),
+        "trust": asdict(answer),
         "windows_sha256": challenger.windows_sha256,
         **asdict(looks),
     }
@@ -358,7 +358,7 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], RunSummary]:
     content["calibration_by_time"] = calibration_by_time(predictions, options.seed)
     write_atomic(path, json_bytes(content))
     answer = _trust(run, options, later)
-    content["trust"] = answer.as_dict()
+    content["trust"] = asdict(answer)
     summary = RunSummary.of(run, evaluation, answer)
     if later is None:
         write_card(run, summary)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -277,14 +277,14 @@ def evaluated(options: EvalOptions) -> tuple[dict[str, Any], JudgedEvents, Truth
         of_symbol = judged.of_symbol(number)
         if of_symbol.chart.n_bars:
             figures = event_figures(of_symbol, options.min_prob, options.seed, ohlc)
-            by_symbol[name] = {figure.name: figure.as_dict() for figure in figures}
+            by_symbol[name] = {figure.name: asdict(figure) for figure in figures}
     figures = event_figures(judged, options.min_prob, options.seed, ohlc)
     result = {
         "events": str(path),
         "min_prob": options.min_prob,
         "least_event_prob": float(given.prob.min()) if len(given) else None,
         **_counts(judged, truth, given),
-        "figures": {figure.name: figure.as_dict() for figure in figures},
+        "figures": {figure.name: asdict(figure) for figure in figures},
         "by_symbol": by_symbol,
         "by_threshold": threshold_rows(judged),
         "curve": {name: curve_points(judged, flag) for name, flag in (("with_class", True), ("without_class", False))},
@@ -299,7 +299,7 @@ def _people(judged: JudgedEvents, truth: Truth) -> dict[str, Any]:
     """Compare several annotators with each other, and the events with each of them."""
     people = truth.people if len(truth.people) > 1 else {}
     return {
-        "agreement": [pair.as_dict() for pair in span_agreement(people, judged.chart, truth.looked)],
+        "agreement": [asdict(pair) for pair in span_agreement(people, judged.chart, truth.looked)],
         "ap_by_annotator": by_person(judged.events, people, judged.chart, truth.looked),
     }
 

@@ -129,7 +129,7 @@ def _write_run(
 ) -> run_store.Run:
     write_predictions(run.path(run_store.PREDICTIONS), predictions)
     run_store.write_run_json(run, run_store.METRICS, evaluation.as_dict() | {"labelled_by": record["labelled_by"]})
-    run_store.write_run_json(run, run_store.FACTS, facts.as_dict())
+    run_store.write_run_json(run, run_store.FACTS, asdict(facts))
     material, classes = job.material, predictions.class_names
     references = reference_figures(material.table, material.split, classes, job.options.seed)
     run_store.write_run_json(run, run_store.REFERENCES, references)

@@ -74,10 +74,6 @@ class Outcome:
         """What `train` should do otherwise than by default; empty where the defaults stay."""
         return self.best.values if self.best is not None and self.beats_defaults else {}
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
-
 
 def best_of(trials: list[Finished], sign: int) -> Finished | None:
     """Return the best complete trial, the earlier of equals; None where none is complete."""
@@ -284,7 +280,7 @@ def tune(options: TuneOptions, on_trial: OnTrial) -> dict[str, Any]:
         "folds": plan.inner.sizes,
         "n_train_windows": len(plan.inner.table),
         "defaults": plan.defaults,
-        **found.as_dict(),
+        **asdict(found),
         "sentence": sentence(plan, found),
         "chosen": found.values,
         "held": plan.held,
