@@ -2,15 +2,34 @@
 
 const EMPTY = { expansions: [], grade: "", reason: "", note: "" };
 
-const copy = (value) => JSON.parse(JSON.stringify(value));
+export const copy = (value) => JSON.parse(JSON.stringify(value));
 
 export const contentOf = (label) =>
   label ? { expansions: copy(label.expansions), grade: label.grade, reason: label.reason, note: label.note } : copy(EMPTY);
 
 export const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-export class Marks {
+// What can be undone, of a class whose property `holds` is what was marked.
+export class Steps {
+  remember() {
+    this.steps.push({ [this.holds]: copy(this[this.holds]), active: this.active, side: this.side });
+    if (this.steps.length > 200) this.steps.shift();
+  }
+
+  undo() {
+    if (this.pending !== null) { this.pending = null; return true; }
+    const step = this.steps.pop();
+    if (!step) return false;
+    Object.assign(this, step);
+    return true;
+  }
+}
+
+export class Marks extends Steps {
+  holds = "content";
+
   constructor(windowBars, innerZone, label) {
+    super();
     this.windowBars = windowBars;
     this.innerZone = innerZone;
     this.stand(label);
@@ -39,22 +58,6 @@ export class Marks {
   get changed() { return !same(this.content, this.base); }
   get current() { return this.content.expansions[this.active] || null; }
   get pointer() { return this.current ? this.current[this.side] : null; }
-
-  remember() {
-    this.steps.push({ content: copy(this.content), active: this.active, side: this.side });
-    if (this.steps.length > 200) this.steps.shift();
-  }
-
-  undo() {
-    if (this.pending !== null) {
-      this.pending = null;
-      return true;
-    }
-    const step = this.steps.pop();
-    if (!step) return false;
-    Object.assign(this, step);
-    return true;
-  }
 
   add(start, end, label) {
     this.remember();
