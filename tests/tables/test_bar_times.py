@@ -15,9 +15,6 @@ from moola.errors import WrongUsage
 from moola.options.table_options import ImportOptions
 from moola.tables.foreign.bar_times import utc_times
 
-# Hours of a made series begin here: a Monday.
-MONDAY = datetime(2024, 3, 4, 10, tzinfo=UTC)
-
 
 def read(column, symbols=None, **options):
     """Return the times as text, `None` where one is lost, and the problems."""
