@@ -200,7 +200,7 @@ def event_figures(
     seed: int,
     ohlc: Float[np.ndarray, "bars 4"] | None,
 ) -> list[EventFigure]:
-    """Judge events; without prices (`ohlc`) there are no strongest moves to compare with."""
+    """Evaluate events; without prices (`ohlc`) there are no strongest moves to compare with."""
     weights = resampling_weights(judged, seed)
     draws = [random_pieces(judged, seed, draw) for draw in range(N_DRAWS)]
     moves = None if ohlc is None else strongest_moves(judged, ohlc)

@@ -219,7 +219,7 @@ class PageState:
         return next_look(waiting, self.out_of_fold.order, after), len(waiting)
 
     def _seen_again(self, annotator: str) -> set[str]:
-        """Windows whose given label was labelled again: saved since the start, or changed from the label judged."""
+        """Windows whose given label was labelled again: saved since the start, or changed from the label evaluated."""
         assert self.out_of_fold is not None
         seen = set(self._saved_here.get(annotator, ()))
         for label in self._labels.of(annotator).values():
