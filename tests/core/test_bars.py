@@ -15,6 +15,7 @@ from moola.core.bars import (
     bar_interval_us,
     bar_problems,
     closing_us,
+    join_bars,
     price_problems,
     resample,
     split_doubts,
@@ -299,6 +300,18 @@ def test_coarser_bars_are_what_a_loop_makes(n, seed, hours):
     expected = slow_resample(both, hours * HOUR_US)
     assert list(zip(found.start_us.tolist(), found.symbol.tolist(), found.ohlc.tolist(), strict=True)) == expected
     assert not len(found) or bar_problems(found) == []
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 1000))
+def test_joined_bars_are_what_a_loop_makes_wherever_gaps_are(n_bars, n, seed):
+    bars = with_gaps(n_bars, seed, "A")
+    found = join_bars(bars, n)
+    assert bar_problems(found) == []
+    for row, first in enumerate(range(0, len(bars), n)):
+        piece = bars.ohlc[first : first + n]
+        assert found.start_us[row] == bars.start_us[first]
+        assert found.ohlc[row].tolist() == [piece[0, 0], piece[:, 1].max(), piece[:, 2].min(), piece[-1, 3]]
+    assert len(found) == -(-len(bars) // n)
 
 
 def test_the_same_length_gives_the_same_bars():

@@ -24,7 +24,8 @@ from moola.fit.presence_inputs import _tell_other_spans
 from moola.fit.presence_stages import N_BLOCKS, Candidates, Found, Marked, fit_forest, forest_of
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.network import EncoderArchitecture, build_encoder, build_network
-from moola.models.presence_part import Chart, Forest, candidates_of, pair_scores, restored, stored
+from moola.models.presence_file import restored, stored
+from moola.models.presence_part import Chart, Forest, candidates_of, pair_scores
 from moola.models.sealed import read_sealed, write_sealed
 from moola.options.scan_options import ScanOptions
 from moola.scan.scanning import Scan

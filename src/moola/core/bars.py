@@ -376,16 +376,26 @@ def resample(bars: Bars, fine_us: int, coarse_us: int) -> Bars:
     kept = n_fine >= LEAST_SHARE * (coarse_us // fine_us)
     if not len(first):
         return bars
-    ohlc = np.stack(
-        [
-            bars.ohlc[first, 0],
-            np.maximum.reduceat(bars.ohlc[:, 1], first),
-            np.minimum.reduceat(bars.ohlc[:, 2], first),
-            bars.ohlc[first + n_fine - 1, 3],
-        ],
-        axis=1,
-    )
-    return Bars(begins[first][kept], ohlc[kept], bars.symbol[first][kept])
+    return Bars(begins[first][kept], _joined(bars.ohlc, first)[kept], bars.symbol[first][kept])
+
+
+def _joined(ohlc: Float[np.ndarray, "bars 4"], first: Int[np.ndarray, " joined"]) -> Float[np.ndarray, "joined 4"]:
+    """Join bars from each of these rows to the next one: first open, extremes, last close."""
+    columns = [
+        ohlc[first, 0],
+        np.maximum.reduceat(ohlc[:, 1], first),
+        np.minimum.reduceat(ohlc[:, 2], first),
+        ohlc[np.append(first[1:], len(ohlc)) - 1, 3],
+    ]
+    return np.stack(columns, axis=1)
+
+
+def join_bars(bars: Bars, n: int) -> Bars:
+    """Join each n of a symbol's bars to one, counted from the first, whatever their times; the last may have fewer."""
+    first = np.arange(0, len(bars), n)
+    if n == 1 or not len(first):
+        return bars
+    return Bars(bars.start_us[first], _joined(bars.ohlc, first), bars.symbol[first])
 
 
 # The longest gap that a window may have by default: three days, 11 usual bars (for daily bars a week of

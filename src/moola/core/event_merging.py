@@ -168,7 +168,10 @@ def judge(
     cut: Bool[np.ndarray, " events"],
     tolerance_bars: int,
 ) -> MergedEvents:
-    """Evaluate each pair by the windows `[first, last)`, at least one, that have it among the bars they see."""
+    """Evaluate each pair by the windows `[first, last)` that have it among the bars they see.
+
+    Without any all its probabilities are 0, but for the classes, which are alike.
+    """
     n_bars, n_classes = windows.n_seen, windows.class_prob.shape[1]
     n_saw = last - first
     around = masses(windows, tolerance_bars)
@@ -192,11 +195,12 @@ def judge(
             inside = (spot >= 0) & (spot < n_bars)
             near[of, :, i] += np.where(inside, windows.curves[window[:, None], np.clip(spot, 0, n_bars - 1), i], 0.0)
     low, high = _central(bar, near, reach)
-    probs = np.where(both[:, None] > 0, classes, plain)
+    probs = np.where(both[:, None] > 0, classes, np.where(n_saw[:, None] > 0, plain, 1.0))
+    n_read = np.maximum(n_saw, 1)
     return MergedEvents(
         bar,
-        pointer / n_saw[:, None],
-        both / n_saw,
+        pointer / n_read[:, None],
+        both / n_read,
         probs / probs.sum(axis=1, keepdims=True),
         low,
         high,

@@ -16,7 +16,7 @@ and so precision, false alarms and calibration, cannot be known.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from moola.core.bars import Bars, allowed_gap_s
 from moola.core.event_merging import MergedEvents, overlap, suppress
 from moola.core.features import relative_features
 from moola.core.spans import BACKGROUND
-from moola.core.windows import cut_windows, take_windows
+from moola.core.windows import WINDOW_BARS, cut_windows, take_windows
 from moola.errors import InvalidData
 from moola.evaluation.calibration import fit_platt
 from moola.fit.predicting import read_windows_both_ways, recorded_vectors, sums_for, vectors_by_orientation
@@ -39,10 +39,12 @@ from moola.fit.presence_stages import (
     Found,
     Learned,
     Marked,
+    Scale,
     classes_found,
     fit_forest,
     fit_stage,
     floor_of,
+    scales_of,
 )
 from moola.models.model_files import ModelFile
 from moola.models.presence_part import (
@@ -54,8 +56,12 @@ from moola.models.presence_part import (
     Person,
     Presence,
     chart_of,
+    finer_spans,
     lag_of,
+    lengths_read,
+    mean_scores,
     score_logit,
+    unique_spans,
 )
 
 # Windows of a chart are so far apart; scans of any stride read the same means, more or less smoothly.
@@ -76,7 +82,8 @@ def fit_presence(
 ) -> Presence:
     """Learn the presence part of a model whose encoder has not learned from these spans.
 
-    `read` holds the charts as the encoder reads them, where that is known already.
+    Charts are read at the scales that the lengths of the spans ask for, a detector each. `read` holds the charts as the
+    encoder reads them, where that is known already: then that is the only scale.
 
     Raises
     ------
@@ -94,29 +101,114 @@ def fit_presence(
             f"presence must have {LEAST_SPANS} spans of a class (or of two that mirror each other) that it may learn "
             f"from, but there are {by_pair[least]} of {names}. Mark more, or leave --spans out."
         )
-    read = [read_chart_of(model, one.bars, device) for one in charts] if read is None else read
-    learned = _with_blocks(charts, read)
-    everywhere = np.arange(-1, N_BLOCKS)
-    stages = [fit_stage(learned, pair, np.setdiff1d(everywhere, [-1])) for pair in pairs]
-    annotated = charts[0].annotated
-    found = [Found.in_block(learned, pairs, block) for block in range(N_BLOCKS)]
-    stages = [replace(stage, floor=floor_of(found, number)) for number, stage in enumerate(stages)]
-    rows = Candidates.joined([one.kept(stages) for one in found])
-    # The exact ends of spans teach what near ones only roughly have.
-    learned_from = Candidates.joined([rows, *(one.marked() for one in found)]) if annotated else rows
-    score = np.zeros((len(rows), n_classes))
-    forests: list[list[Forest]] = [[] for _ in pairs]
-    for block in range(N_BLOCKS):
-        own = rows.block == block
-        for pair, by_block in zip(pairs, forests, strict=True):
-            by_block.append(fit_forest(learned_from, pair, block, seed, annotated))
+    whole = _with_blocks(charts, read)
+    scales = [Scale(1)] if read is not None else scales_of(whole, pairs, LEAST_SPANS)
+    fitted = []
+    for scale in scales:
+        coarse = [scale.marked(one) for one in charts]
+        seen = read or [read_chart_of(at_scale(model, scale.n), one.bars, device) for one in coarse]
+        learned = _with_blocks(coarse, seen, whole, scale)
+        whole = learned if scale.n == 1 else whole
+        fitted.append(FittedScale.of_charts(learned, pairs, n_classes, seed, scale.n))
+    held = fitted[0].held_out()
+    if len(fitted) > 1:
+        fitted = [one.comparable(whole) for one in fitted]
+        held = _held_by_all(fitted, charts)
+    detectors = [one for each in fitted for one in each.detectors]
+    return _calibrated(detectors, whole, held, counts, model)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Candidates of held-out blocks: bars, of which chart and block each is, and the score of each class."""
+
+    bar: Int[np.ndarray, "rows 2"]
+    chart: Int[np.ndarray, " rows"]
+    block: Int[np.ndarray, " rows"]
+    score: Float[np.ndarray, "rows classes"]
+
+    def __len__(self) -> int:
+        return len(self.bar)
+
+
+@dataclass(frozen=True)
+class FittedScale:
+    """The detectors of one scale, with what each block was read by that did not learn from it."""
+
+    scale: int
+    detectors: list[Detector]
+    found: list[Found]
+    forests: list[list[Forest]]
+    rows: Candidates
+    score: Float[np.ndarray, "rows classes"]
+
+    @classmethod
+    def of_charts(
+        cls, learned: list[Learned], pairs: list[tuple[int, int | None]], n_classes: int, seed: int, scale: int
+    ) -> FittedScale:
+        """Fit both stages."""
+        stages = [fit_stage(learned, pair, np.arange(N_BLOCKS)) for pair in pairs]
+        annotated = learned[0].marked.annotated
+        found = [Found.in_block(learned, pairs, block) for block in range(N_BLOCKS)]
+        stages = [replace(stage, floor=floor_of(found, number)) for number, stage in enumerate(stages)]
+        rows = Candidates.joined([one.kept(stages) for one in found])
+        # The exact ends of spans teach what near ones only roughly have.
+        learned_from = Candidates.joined([rows, *(one.marked() for one in found)]) if annotated else rows
+        score = np.zeros((len(rows), n_classes))
+        forests: list[list[Forest]] = [[] for _ in pairs]
+        for block in range(N_BLOCKS):
+            own = rows.block == block
+            for pair, by_block in zip(pairs, forests, strict=True):
+                by_block.append(fit_forest(learned_from, pair, block, seed, annotated))
+                for one in classes_found(pair):
+                    score[own, one] = rows.score(by_block[-1], pair, one)[own]
+        detectors = [
+            Detector(*pair, stage, Forest.joined(by_block), scale)
+            for pair, stage, by_block in zip(pairs, stages, forests, strict=True)
+        ]
+        return cls(scale, detectors, found, forests, rows, score)
+
+    def held_out(self) -> HeldOut:
+        """Return what was scored, as bars of the charts."""
+        return HeldOut(finer_spans(self.rows.bar, self.scale), self.rows.chart, self.rows.block, self.score)
+
+    def comparable(self, learned: list[Learned]) -> FittedScale:
+        """Let scores say how often they are right, so that they can be compared with those of other scales."""
+        held = self.held_out()
+        kept = np.concatenate(list(_without_overlap(held)))
+        right = _right(learned, held, kept, None)
+        slope, intercept = fit_platt(score_logit(held.score[kept].max(axis=1)), right.astype(np.int64))
+        return replace(self, detectors=[replace(one, slope=slope, intercept=intercept) for one in self.detectors])
+
+    def scores(self, bar: np.ndarray, place: int, block: int) -> Float[np.ndarray, "spans classes"]:
+        """Score pieces of a chart by what did not learn from their block; NaN for lengths that are not read."""
+        found = self.found[block]
+        chart = found.learned[place].chart
+        own = np.minimum(bar // self.scale, len(chart) - 1)
+        reads = np.ones(len(bar), dtype=bool)
+        if self.scale > 1:
+            reads = lengths_read([one.bars for one in self.detectors], own) & chart.seen[own].all(axis=1)
+        score = np.full((len(bar), self.score.shape[1]), np.nan)
+        score[reads] = 0.0
+        rows = found.read(place, own[reads])
+        for detector, pair, by_block in zip(self.detectors, found.pairs, self.forests, strict=True):
             for one in classes_found(pair):
-                score[own, one] = rows.score(by_block[-1], pair, one)[own]
-    detectors = [
-        Detector(*pair, stage, Forest.joined(by_block))
-        for pair, stage, by_block in zip(pairs, stages, forests, strict=True)
-    ]
-    return _calibrated(detectors, learned, rows, score, counts, model)
+                score[reads, one] = detector.adjusted(rows.score(by_block[block], pair, one))
+        return score
+
+
+def _held_by_all(fitted: list[FittedScale], charts: list[Marked]) -> HeldOut:
+    """Return what any scale proposes in held-out blocks, each piece scored by all scales that read such lengths."""
+    pieces: list[tuple[np.ndarray, ...]] = []
+    proposed = [one.held_out() for one in fitted]
+    for place, chart in enumerate(charts):
+        for block in range(N_BLOCKS):
+            own = [one.bar[(one.chart == place) & (one.block == block)] for one in proposed]
+            # The last bar of a chart may have fewer bars in it than others of its scale.
+            bar = unique_spans([np.minimum(one, len(chart.bars) - 1) for one in own])
+            score = mean_scores([one.scores(bar, place, block) for one in fitted])
+            pieces.append((bar, np.full(len(bar), place), np.full(len(bar), block), score))
+    return HeldOut(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
 
 
 def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
@@ -128,10 +220,15 @@ def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
     return [pair for pair in pairs if model.class_names[pair[0]] != BACKGROUND]
 
 
-def read_chart_of(model: ModelFile, bars: Bars, device: torch.device, ahead: int | None = None) -> Chart:
-    """Read all of a symbol's bars; where asked, nothing of a bar depends on more than `ahead` bars after it."""
+def read_chart_of(
+    model: ModelFile, bars: Bars, device: torch.device, ahead: int | None = None, max_gap_s: float | None = None
+) -> Chart:
+    """Read all of a symbol's bars; where asked, nothing of a bar depends on more than `ahead` bars after it.
+
+    The longest gap inside a window is found from the bars where it is not given.
+    """
     n_seen = model.n_seen_bars
-    cut = cut_windows(bars, STRIDE, n_seen, allowed_gap_s(bars.start_us))
+    cut = cut_windows(bars, STRIDE, n_seen, allowed_gap_s(bars.start_us) if max_gap_s is None else max_gap_s)
     sums = sums_for(model, len(bars), ahead)
     for first in range(0, len(cut), WINDOWS_AT_A_TIME):
         rows = cut.first_bar[first : first + WINDOWS_AT_A_TIME]
@@ -141,57 +238,79 @@ def read_chart_of(model: ModelFile, bars: Bars, device: torch.device, ahead: int
     return chart_of(bars.ohlc, *sums.means(), ahead)
 
 
-def _with_blocks(charts: list[Marked], read: list[Chart]) -> list[Learned]:
-    """Cut annotated bars into blocks of time with as many spans each; a span is in the block of its start."""
-    starts = np.sort(np.concatenate([one.bars.start_us[one.bar[:, 0]] for one in charts]))
+def at_scale(model: ModelFile, scale: int) -> ModelFile:
+    """Return the model that reads bars of a coarser scale: by windows of the usual length, or of its own where shorter.
+
+    A window that was made long for long spans need not be, where several bars are one.
+    """
+    if scale == 1:
+        return model
+    return replace(model, window_bars=min(model.window_bars, WINDOW_BARS), visible_bars=None, length_weight=None)
+
+
+def _with_blocks(
+    charts: list[Marked],
+    read: list[Chart] | None,
+    whole: list[Learned] | None = None,
+    scale: Scale | None = None,
+) -> list[Learned]:
+    """Cut annotated bars into blocks of time with as many spans each; a span is in the block of its start.
+
+    Blocks of a coarser scale are those of the `whole` charts. Without `read` nothing can be learned from these bars:
+    they are what candidates of other scales are compared with.
+    """
+    starts = np.sort(np.concatenate([one.start_us for one in whole or charts]))
     edges = starts[[len(starts) * number // N_BLOCKS for number in range(1, N_BLOCKS)]]
     found = []
-    for marked, chart in zip(charts, read, strict=True):
+    for place, marked in enumerate(charts):
+        n_bars = len(marked.bars)
+        chart = Chart((), (), np.ones(n_bars, dtype=bool)) if read is None else read[place]
         block = np.searchsorted(edges, marked.bars.start_us, side="right")
-        annotated = np.zeros(len(marked.bars), dtype=bool)
+        annotated = np.zeros(n_bars, dtype=bool)
         for first, stop in marked.stretches:
             annotated[first:stop] = True
         block = np.where(annotated & chart.seen, block, -1)
-        found.append(Learned(marked, chart, block, block[marked.bar[:, 0]]))
+        fits = np.ones(len(marked.bar), dtype=bool)
+        if scale is not None and whole is not None:
+            fits = scale.fits(whole[place].marked)
+        found.append(Learned(marked, chart, block, block[marked.bar[:, 0]], fits))
     return found
 
 
 # Calibration and threshold, by what was held out.
 
 
+def _right(learned: list[Learned], held: HeldOut, kept: np.ndarray, name: str | None) -> Bool[np.ndarray, " events"]:
+    """Tell which of the candidates that are kept are right, by the spans of one person or of all."""
+    best, label = held.score[kept].max(axis=1), held.score[kept].argmax(axis=1)
+    right = np.zeros(len(kept), dtype=bool)
+    for place, one in enumerate(learned):
+        own = held.chart[kept] == place
+        inside = (one.span_block >= 0) & one.marked.marked_by(name)
+        spans = one.marked.bar[inside], one.marked.class_index[inside]
+        right[own] = matched(held.bar[kept][own], label[own], best[own], *spans)
+    return right
+
+
 def _calibrated(
-    detectors: list[Detector],
-    learned: list[Learned],
-    rows: Candidates,
-    score: Float[np.ndarray, "rows classes"],
-    counts: np.ndarray,
-    model: ModelFile,
+    detectors: list[Detector], learned: list[Learned], rows: HeldOut, counts: np.ndarray, model: ModelFile
 ) -> Presence:
-    kept = np.concatenate(list(_without_overlap(rows, score)))
-    best, label = score[kept].max(axis=1), score[kept].argmax(axis=1)
-
-    def right_by(name: str | None) -> Bool[np.ndarray, " events"]:
-        right = np.zeros(len(kept), dtype=bool)
-        for place, one in enumerate(learned):
-            own = rows.chart[kept] == place
-            inside = (one.span_block >= 0) & one.marked.marked_by(name)
-            spans = one.marked.bar[inside], one.marked.class_index[inside]
-            right[own] = matched(rows.bar[kept][own], label[own], best[own], *spans)
-        return right
-
+    kept = np.concatenate(list(_without_overlap(rows)))
+    best = rows.score[kept].max(axis=1)
     n_spans = int(counts.sum())
     record = {
         "n_spans": {name: int(count) for name, count in zip(model.class_names, counts, strict=True)},
         "n_bars": int(sum((one.block >= 0).sum() for one in learned)),
         "n_blocks": N_BLOCKS,
         "n_candidates": len(rows),
+        "scales": sorted({one.scale for one in detectors}),
     }
     if not learned[0].marked.annotated:
-        return _ranked(detectors, best, right_by(None), n_spans, record)
+        return _ranked(detectors, best, _right(learned, rows, kept, None), n_spans, record)
     names = _people(learned)
     # Nobody is asked of events where he did not look.
     asked = [_asked(learned, rows, kept, name) for name in names]
-    by_person = [right_by(name)[own] for name, own in zip(names, asked, strict=True)]
+    by_person = [_right(learned, rows, kept, name)[own] for name, own in zip(names, asked, strict=True)]
     n_by_person = [int(sum(one.marked.marked_by(name).sum() for one in learned)) for name in names]
     # Of several people each event is evaluated for each: the probability is that any one of them marked it.
     z = score_logit(best)
@@ -203,7 +322,7 @@ def _calibrated(
         threshold, f1 = _best_threshold(of_all, np.concatenate(by_person), n_spans)
         rule = "largest F1 at IoU 0.5 with class over held-out blocks"
     else:
-        at_once = np.asarray(expit(slope * score_logit(score) + intercept))
+        at_once = np.asarray(expit(slope * score_logit(rows.score) + intercept))
         threshold, f1 = _best_live_threshold(rows, at_once, learned)
         rule = "largest F1 at IoU 0.5 with class over held-out blocks, each event reported when it is known"
         record |= {"ahead_bars": ahead, "lag_bars": lag_of(ahead)}
@@ -222,7 +341,7 @@ def _calibrated(
     return Presence(detectors, slope, intercept, threshold, record, people, ahead)
 
 
-def _asked(learned: list[Learned], rows: Candidates, kept: np.ndarray, name: str | None) -> np.ndarray:
+def _asked(learned: list[Learned], rows: HeldOut, kept: np.ndarray, name: str | None) -> np.ndarray:
     """Tell which events lie where a person looked."""
     asked = np.zeros(len(kept), dtype=bool)
     for place, one in enumerate(learned):
@@ -232,7 +351,7 @@ def _asked(learned: list[Learned], rows: Candidates, kept: np.ndarray, name: str
 
 
 def _best_live_threshold(
-    rows: Candidates, prob: Float[np.ndarray, "rows classes"], learned: list[Learned]
+    rows: HeldOut, prob: Float[np.ndarray, "rows classes"], learned: list[Learned]
 ) -> tuple[float, float]:
     """Return the threshold with the largest F1 where each event is reported once it is known, and that F1.
 
@@ -312,11 +431,11 @@ def _ranked(
     return Presence(detectors, slope, intercept, float(rank[order][at]), record)
 
 
-def _without_overlap(rows: Candidates, score: np.ndarray) -> Iterator[np.ndarray]:
+def _without_overlap(rows: HeldOut) -> Iterator[np.ndarray]:
     """Yield, chart by chart, the candidates that stay when those that overlap are settled."""
     for place in np.unique(rows.chart):
         own = np.flatnonzero(rows.chart == place)
-        events = replace(_as_events(rows.bar[own], score[own]))
+        events = _as_events(rows.bar[own], rows.score[own])
         stays, _ = suppress(
             events, np.zeros((0, 2), dtype=np.int64), MAX_OVERLAP, int(rows.bar[own].max(initial=0)) + 1
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,11 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.tree import ExtraTreeRegressor
 
-from moola.core.bars import Bars
+from moola.core.bars import Bars, join_bars
 from moola.core.event_merging import overlap
 from moola.core.seeds import generator
 from moola.core.span_shapes import PACE_BARS
+from moola.core.windows import WINDOW_BARS
 from moola.errors import InvalidData
 from moola.models.presence_part import (
     ENDS,
@@ -46,6 +47,9 @@ N_BLOCKS = 5
 # Candidates of a class that are kept for each bar.
 CANDIDATES_A_BAR = 0.1
 EVENT_IOU = 0.5
+# Bars in one at each scale, how many such bars a span has there at most, how far beyond its limits a scale learns from
+# spans, and how many windows one behind the other a chart must hold.
+SCALES, MOST_SPAN_BARS, WIDER, LEAST_WINDOWS = (1, 4, 16), 32, 1.5, 3
 # The first stage: width of its targets in bars, penalty, and which bars far from spans it learns from.
 TARGET_SIGMA, TARGET_REACH = 1.0, 4
 PENALTY = 0.01
@@ -87,6 +91,16 @@ class Marked:
     annotator: np.ndarray | None = None
     looked: Mapping[str, Bool[np.ndarray, " bars"]] = field(default_factory=dict)
 
+    @property
+    def start_us(self) -> Int[np.ndarray, " spans"]:
+        """When each span begins."""
+        return np.asarray(self.bars.start_us[self.bar[:, 0]])
+
+    @property
+    def n_bars(self) -> Int[np.ndarray, " spans"]:
+        """Bars of each span."""
+        return np.asarray(self.bar[:, 1] - self.bar[:, 0] + 1)
+
     def seen_by(self, name: str | None, bar: Int[np.ndarray, "pieces 2"]) -> Bool[np.ndarray, " pieces"]:
         """Tell which pieces begin and end where a person looked; None for anybody."""
         if name is None or name not in self.looked:
@@ -102,12 +116,21 @@ class Marked:
 
 @dataclass(frozen=True)
 class Learned:
-    """A chart with what is known of each bar: its block of time, -1 outside the stretches."""
+    """A chart with what is known of each bar: its block of time, -1 outside the stretches.
+
+    `fits` are the spans of lengths that this scale looks for; longer and shorter ones are right where one is proposed.
+    """
 
     marked: Marked
     chart: Chart
     block: Int[np.ndarray, " bars"]
     span_block: Int[np.ndarray, " spans"]
+    fits: Bool[np.ndarray, " spans"]
+
+    @property
+    def start_us(self) -> Int[np.ndarray, " spans"]:
+        """When each span begins."""
+        return self.marked.start_us
 
 
 def classes_found(pair: tuple[int, int | None]) -> list[int]:
@@ -120,6 +143,62 @@ def ways_read(pair: tuple[int, int | None], class_index: int) -> tuple[int, ...]
     return tuple(way for way, one in enumerate(pair) if one == class_index)
 
 
+# Scales: how many bars of a chart are one.
+
+
+@dataclass(frozen=True)
+class Scale:
+    """`n` bars of a chart in one, for spans of `shortest` bars of the chart or more, and of `longest` or fewer."""
+
+    n: int
+    shortest: float = 0.0
+    longest: float = np.inf
+
+    def fits(self, marked: Marked) -> Bool[np.ndarray, " spans"]:
+        """Tell which spans of a chart have such lengths."""
+        return np.asarray((marked.n_bars >= self.shortest) & (marked.n_bars <= self.longest))
+
+    def marked(self, chart: Marked) -> Marked:
+        """Return a chart at this scale; of its stretches those bars that were annotated whole."""
+        if self.n == 1:
+            return chart
+        first, stop = -(-chart.stretches[:, 0] // self.n), chart.stretches[:, 1] // self.n
+        bars, stretches = join_bars(chart.bars, self.n), np.stack([first, np.maximum(stop, first)], axis=1)
+        return replace(chart, bars=bars, bar=chart.bar // self.n, stretches=stretches, looked={})
+
+
+def scales_of(learned: list[Learned], pairs: list[tuple[int, int | None]], least_spans: int) -> list[Scale]:
+    """Return the scales that the lengths of spans ask for, the finest first.
+
+    A scale of 1 reads all of them. At its own scale a longer span has more than a quarter of `MOST_SPAN_BARS` bars, and
+    no more than these unless there is no coarser one. Such a scale needs so many spans of each detector's classes, half
+    of them whatever block is left out, and charts that hold `LEAST_WINDOWS` windows of it. Where a chart was not
+    annotated, no probability makes scales comparable: there is one.
+    """
+    if not learned[0].marked.annotated:
+        return [Scale(1)]
+    n_bars = np.concatenate([one.marked.n_bars for one in learned])
+    label = np.concatenate([one.marked.class_index for one in learned])
+    block = np.concatenate([one.span_block for one in learned])
+    longest_chart = max(len(one.block) for one in learned)
+    room = [n for n in SCALES if n == 1 or longest_chart >= LEAST_WINDOWS * WINDOW_BARS * n]
+    own = np.searchsorted([MOST_SPAN_BARS * n for n in room[:-1]], n_bars)
+
+    def has_enough(place: int) -> bool:
+        for pair in pairs:
+            in_block = np.bincount(block[(own == place) & np.isin(label, classes_found(pair)) & (block >= 0)])
+            n_spans, n_most = int(in_block.sum()), int(in_block.max(initial=0))
+            if n_spans < least_spans or n_spans - n_most < least_spans / 2:
+                return False
+        return True
+
+    coarse = [n for place, n in enumerate(room) if place and has_enough(place)]
+    return [Scale(1)] + [
+        Scale(n, MOST_SPAN_BARS * n / 4 / WIDER, np.inf if n == coarse[-1] else MOST_SPAN_BARS * n * WIDER)
+        for n in coarse
+    ]
+
+
 # The first stage.
 
 
@@ -127,7 +206,7 @@ def _targets(learned: Learned, class_index: int) -> Float[np.ndarray, "bars 3"]:
     found = np.zeros((len(learned.chart), 3))
     near = np.arange(-TARGET_REACH, TARGET_REACH + 1)
     bump = np.exp(-0.5 * (near / TARGET_SIGMA) ** 2)
-    for start, end in learned.marked.bar[learned.marked.class_index == class_index]:
+    for start, end in learned.marked.bar[(learned.marked.class_index == class_index) & learned.fits]:
         for what, spot in ((STARTS, start), (ENDS, end)):
             inside = (spot + near >= 0) & (spot + near < len(found))
             rows = (spot + near)[inside]
@@ -169,8 +248,8 @@ def fit_stage(learned: list[Learned], pair: tuple[int, int | None], blocks: np.n
             values.append(one.chart.values[way][rows])
             targets.append(_targets(one, class_index)[rows])
             weights.append(weight)
-            chosen = (one.marked.class_index == class_index) & np.isin(one.span_block, blocks)
-            lengths.append((one.marked.bar[chosen, 1] - one.marked.bar[chosen, 0]) + 1)
+            chosen = (one.marked.class_index == class_index) & np.isin(one.span_block, blocks) & one.fits
+            lengths.append(one.marked.n_bars[chosen])
     inputs, weight = np.concatenate(values), np.concatenate(weights)
     center, scale = inputs.mean(axis=0, dtype=np.float64), inputs.std(axis=0, dtype=np.float64) + 1e-6
     inputs = standardised(inputs, center.astype(np.float32), scale.astype(np.float32)).astype(np.float32)
@@ -266,15 +345,16 @@ class Found:
             spans = [np.zeros((0, 2), dtype=np.int64)]
             for number, floor in enumerate(floors):
                 spans += [bar[score >= floor.floor] for bar, score in self.proposed[number * n + place]]
-            pieces.append(self._read(place, unique_spans(spans)))
+            pieces.append(self.read(place, unique_spans(spans)))
         return Candidates.joined(pieces)
 
     def marked(self) -> Candidates:
         """Return the block's spans themselves, which are right altogether whether they were proposed or not."""
-        own = [one.marked.bar[one.span_block == self.block] for one in self.learned]
-        return Candidates.joined([self._read(place, unique_spans([spans])) for place, spans in enumerate(own)])
+        own = [one.marked.bar[(one.span_block == self.block) & one.fits] for one in self.learned]
+        return Candidates.joined([self.read(place, unique_spans([spans])) for place, spans in enumerate(own)])
 
-    def _read(self, place: int, bar: Int[np.ndarray, "spans 2"]) -> Candidates:
+    def read(self, place: int, bar: Int[np.ndarray, "spans 2"]) -> Candidates:
+        """Return pieces of a chart with what the forests read of them."""
         one = self.learned[place]
         values = [
             [span_values(stage, one.chart, by_chart[place], way, bar) for way in range(len(one.chart.values))]

@@ -28,7 +28,8 @@ from moola.models.network import (
     ScaledEncoder,
     build_encoder,
 )
-from moola.models.presence_part import Presence, restored, stored
+from moola.models.presence_file import restored, stored
+from moola.models.presence_part import Presence
 from moola.models.sealed import digest, read_sealed, write_sealed
 from moola.options.option_fields import MAX_HEADS, MAX_HIDDEN, MAX_LAYERS, HeadKind
 

@@ -7,18 +7,16 @@ trees over the shape of a candidate and what the first stage says around it; Pla
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.special import expit, log_expit
-from torch import Tensor
 
 from moola.core.bars import upside_down
-from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span_shapes
-from moola.core.spans import BACKGROUND
+from moola.core.span_shapes import bar_shapes, span_shapes
 from moola.errors import WrongUsage
 
 # Output of the first stage for a bar.
@@ -32,9 +30,8 @@ SIDE_BARS = 5
 RUN_WEIGHT = 0.5
 LEAST_SCORE_PROB = 1e-3
 BARS_AT_A_TIME = 4096
-MOST_NODES = 5_000_000
-MOST_AHEAD = 1000
 N_SIDE_VALUES = 13
+ARRAYS_OF_FOREST = ("root", "feature", "cut", "left", "right", "share")
 # What `event_prob` is.
 PROBABILITY = "probability that a person would have marked it"
 RANK = "rank among marked pieces"
@@ -142,12 +139,34 @@ class Detector:
     turned
         The class that it finds in bars upside down; None where that is not known. The same class means that both
         readings are averaged.
+    scale
+        Bars of the chart that are one bar for this detector.
+    slope, intercept
+        Of the sigmoid over the logit of the forest's score that makes scores of several scales comparable.
     """
 
     upright: int
     turned: int | None
     bars: BarStage
     forest: Forest
+    scale: int = 1
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    @property
+    def longest(self) -> int:
+        """Bars of the longest event."""
+        return self.bars.longest * self.scale
+
+    def score(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
+        """Return the score of candidates, comparable with that of other scales."""
+        return self.adjusted(self.forest.score(values))
+
+    def adjusted(self, found: Float[np.ndarray, " spans"]) -> Float[np.ndarray, " spans"]:
+        """Make a forest's scores comparable."""
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            return found
+        return np.asarray(expit(self.slope * score_logit(found) + self.intercept))
 
 
 @dataclass(frozen=True)
@@ -214,7 +233,12 @@ class Presence:
     @property
     def longest(self) -> int:
         """Bars of the longest event."""
-        return max(detector.bars.longest for detector in self.detectors)
+        return max(detector.longest for detector in self.detectors)
+
+    @property
+    def scales(self) -> list[int]:
+        """Bars of the chart that are one bar for some detector, ascending."""
+        return sorted({detector.scale for detector in self.detectors})
 
     def calibrated(self, score: np.ndarray) -> np.ndarray:
         """Turn scores of forests into probabilities."""
@@ -339,15 +363,22 @@ class Chart:
         Whether a window has the bar.
     ahead
         As of `Presence`.
+    coarser
+        The same chart with so many bars in one, and the bar of this chart at which that one begins.
     """
 
     ohlc: tuple[Float[np.ndarray, "bars 4"], ...]
     values: tuple[Float[np.ndarray, "bars values"], ...]
     seen: np.ndarray
     ahead: int | None = None
+    coarser: Mapping[int, tuple[Chart, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.seen)
+
+    def at_scale(self, scale: int) -> tuple[Chart, int]:
+        """Return the chart with `scale` bars in one, and the bar of this chart at which it begins."""
+        return (self, 0) if scale == 1 else self.coarser[scale]
 
 
 def chart_of(
@@ -402,7 +433,7 @@ def class_scores(
     detector: Detector, chart: Chart, logits: tuple[np.ndarray, ...], bar: Int[np.ndarray, "spans 2"]
 ) -> dict[int, Float[np.ndarray, " spans"]]:
     """Return the forest's score of candidates for each class of a detector."""
-    by_way = [detector.forest.score(span_values(detector.bars, chart, logits, way, bar)) for way in range(len(logits))]
+    by_way = [detector.score(span_values(detector.bars, chart, logits, way, bar)) for way in range(len(logits))]
     return {one: joined_logits(tuple(by_way), ways_of(detector, one)) for one in classes_of(detector)}
 
 
@@ -411,134 +442,90 @@ def unique_spans(found: list[np.ndarray]) -> Int[np.ndarray, "spans 2"]:
     return np.unique(np.concatenate(found), axis=0).reshape(-1, 2)
 
 
+def finer_spans(
+    bar: Int[np.ndarray, "spans 2"], scale: int, first: int = 0, n_bars: int | None = None
+) -> Int[np.ndarray, "spans 2"]:
+    """Return the bars of a chart of which spans of its coarser form consist; that form begins at the bar `first`."""
+    found = bar * scale + np.array([first, first + scale - 1])
+    return found if n_bars is None else np.minimum(found, n_bars - 1)
+
+
 def read_chart(
     presence: Presence, chart: Chart, n_classes: int, first: int, stop: int
 ) -> tuple[Int[np.ndarray, "spans 2"], Float[np.ndarray, "spans classes"]]:
     """Return candidates that begin at the bars `[first, stop)` of a chart, and the probability of each class.
 
-    The probabilities are those that a person would have marked the piece, overlapping at IoU 0.5, as that class.
+    The probabilities are those that a person would have marked the piece, overlapping at IoU 0.5, as that class. What
+    one scale proposes is read at every scale that looks for such lengths.
     """
-    read = [read_bars_of(detector.bars, chart) for detector in presence.detectors]
-    found = [
-        candidates_of(detector.bars, joined_logits(logits, ways_of(detector, one)))
-        for detector, logits in zip(presence.detectors, read, strict=True)
-        for one in classes_of(detector)
-    ]
-    bar = unique_spans(found)
+    readings = [ScaleReading.of_chart(presence, chart, scale) for scale in presence.scales]
+    bar = unique_spans([one.proposed() for one in readings])
     bar = bar[(bar[:, 0] >= first) & (bar[:, 0] < stop)]
+    score = mean_scores([one.scores(bar, n_classes) for one in readings])
     prob = np.zeros((len(bar), n_classes))
-    for detector, logits in zip(presence.detectors, read, strict=True):
-        for one, score in class_scores(detector, chart, logits, bar).items():
-            prob[:, one] = presence.calibrated(score)
+    for one in {one for detector in presence.detectors for one in classes_of(detector)}:
+        prob[:, one] = presence.calibrated(score[:, one])
     return bar, prob
 
 
-# The form in which it is kept in a model file.
+@dataclass(frozen=True)
+class ScaleReading:
+    """A chart as the detectors of one scale read it; `chart` has `scale` bars in one and begins at a bar `begins`."""
+
+    detectors: list[Detector]
+    chart: Chart
+    scale: int
+    begins: int
+    n_bars: int
+    logits: list[tuple[np.ndarray, ...]]
+
+    @classmethod
+    def of_chart(cls, presence: Presence, whole: Chart, scale: int) -> ScaleReading:
+        """Read all bars of a chart at a scale."""
+        chart, begins = whole.at_scale(scale)
+        detectors = [detector for detector in presence.detectors if detector.scale == scale]
+        logits = [read_bars_of(detector.bars, chart) for detector in detectors]
+        return cls(detectors, chart, scale, begins, len(whole), logits)
+
+    def proposed(self) -> Int[np.ndarray, "spans 2"]:
+        """Return candidates as bars of the whole chart."""
+        bar = unique_spans(
+            [
+                candidates_of(detector.bars, joined_logits(logits, ways_of(detector, one)))
+                for detector, logits in zip(self.detectors, self.logits, strict=True)
+                for one in classes_of(detector)
+            ]
+        )
+        if self.scale > 1:
+            # Where no window has a bar, as after a gap, there is no event; at a scale of 1 windows say so later.
+            bar = bar[self.chart.seen[bar].all(axis=1)]
+        return finer_spans(bar, self.scale, self.begins, self.n_bars)
+
+    def scores(self, bar: Int[np.ndarray, "spans 2"], n_classes: int) -> Float[np.ndarray, "spans classes"]:
+        """Return scores of pieces of the whole chart, NaN where they are too long or too short for this scale."""
+        score = np.zeros((len(bar), n_classes))
+        own = np.clip((bar - self.begins) // self.scale, 0, max(len(self.chart) - 1, 0))
+        reads = np.ones(len(bar), dtype=bool)
+        if self.scale > 1:
+            reads = lengths_read([detector.bars for detector in self.detectors], own)
+            reads &= (bar[:, 0] >= self.begins) & self.chart.seen[own].all(axis=1)
+            score[~reads] = np.nan
+        for detector, logits in zip(self.detectors, self.logits, strict=True):
+            for one, found in class_scores(detector, self.chart, logits, own[reads]).items():
+                score[reads, one] = found
+        return score
 
 
-ARRAYS_OF_BARS = ("center", "scale", "weights", "bias", "log_length")
-ARRAYS_OF_FOREST = ("root", "feature", "cut", "left", "right", "share")
+def lengths_read(stages: list[BarStage], bar: Int[np.ndarray, "spans 2"]) -> Bool[np.ndarray, " spans"]:
+    """Tell which pieces are of lengths that every first stage of a scale looks for."""
+    n_bars = bar[:, 1] - bar[:, 0] + 1
+    return np.asarray((n_bars >= max(one.shortest for one in stages)) & (n_bars <= min(one.longest for one in stages)))
 
 
-def stored(presence: Presence | None) -> dict[str, Any] | None:
-    """Return tensors and plain values for a model file."""
-    if presence is None:
-        return None
-    return {
-        "detectors": [_stored_detector(detector) for detector in presence.detectors],
-        "slope": float(presence.slope),
-        "intercept": float(presence.intercept),
-        "threshold": float(presence.threshold),
-        "record": presence.record,
-        "ahead": presence.ahead,
-        "people": {
-            name: {"intercept": float(one.intercept), "threshold": float(one.threshold)}
-            for name, one in presence.people.items()
-        },
-    }
-
-
-def _stored_detector(detector: Detector) -> dict[str, Any]:
-    stage, forest = detector.bars, detector.forest
-    return {
-        "upright": detector.upright,
-        "turned": detector.turned,
-        "bars": {name: torch.from_numpy(np.array(getattr(stage, name))) for name in ARRAYS_OF_BARS}
-        | {"shortest": stage.shortest, "floor": float(stage.floor)},
-        "forest": {name: torch.from_numpy(np.array(getattr(forest, name))) for name in ARRAYS_OF_FOREST},
-    }
-
-
-def restored(content: dict[str, Any] | None, class_names: list[str], both_ways: bool, n_hidden: int) -> Presence | None:
-    """Read back what `stored` gave.
-
-    Raises
-    ------
-    ValueError
-        It cannot be used: other shapes, numbers that are not finite, trees that run in circles.
-    """
-    if content is None:
-        return None
-    slope, intercept, threshold = (float(content[name]) for name in ("slope", "intercept", "threshold"))
-    if not np.isfinite([slope, intercept, threshold]).all() or not 0 <= threshold <= 1:
-        raise ValueError(f"presence with slope {slope}, intercept {intercept} and threshold {threshold}")
-    detectors = [_restored_detector(one, n_hidden) for one in content["detectors"]]
-    found = [one for detector in detectors for one in {detector.upright, detector.turned} - {None}]
-    if sorted(found) != [one for one, name in enumerate(class_names) if name != BACKGROUND]:  # type: ignore[type-var]
-        raise ValueError(f"presence of the classes {found} of {class_names}")
-    if any((one.turned is not None) != both_ways for one in detectors):
-        raise ValueError("presence that reads bars in other ways than the model")
-    people = {}
-    for name, own in dict(content["people"]).items():
-        person = Person(float(own["intercept"]), float(own["threshold"]))
-        if type(name) is not str or not np.isfinite(person.intercept) or not 0 <= person.threshold <= 1:
-            raise ValueError(f"presence of an annotator {name!r} with {person}")
-        people[name] = person
-    ahead = content["ahead"]
-    if not (ahead is None or (type(ahead) is int and 0 <= ahead <= MOST_AHEAD)):
-        raise ValueError(f"presence that looks {ahead!r} bars ahead")
-    return Presence(detectors, slope, intercept, threshold, dict(content["record"]), people, ahead)
-
-
-def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:
-    upright, turned = content["upright"], content["turned"]
-    if type(upright) is not int or not (turned is None or type(turned) is int):
-        raise ValueError(f"a detector of the classes {upright!r} and {turned!r}")
-    width = n_hidden * (1 + (turned is not None)) + N_BAR_VALUES
-    return Detector(upright, turned, _restored_bars(content["bars"], width), _restored_forest(content["forest"]))
-
-
-def _array(tensor: Tensor, dtype: type, *shape: int | None) -> np.ndarray:
-    array = tensor.numpy()
-    fits = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
-    if not fits or array.dtype != dtype or not np.isfinite(array).all():
-        raise ValueError(f"an array of presence of shape {array.shape}, not {shape}, or with what is no number")
-    return np.array(array)
-
-
-def _restored_bars(content: dict[str, Any], n_values: int) -> BarStage:
-    center, scale = (_array(content[name], np.float64, n_values) for name in ("center", "scale"))
-    log_length = _array(content["log_length"], np.float64, None)
-    shortest, floor = content["shortest"], float(content["floor"])
-    if not ((scale > 0).all() and type(shortest) is int and 1 <= shortest <= len(log_length) and np.isfinite(floor)):
-        raise ValueError("a first stage of presence that cannot be used")
-    weights, bias = _array(content["weights"], np.float64, 3, n_values), _array(content["bias"], np.float64, 3)
-    return BarStage(center, scale, weights, bias, log_length, shortest, floor)
-
-
-def _restored_forest(content: dict[str, Any]) -> Forest:
-    root = _array(content["root"], np.int64, None)
-    n_nodes = len(content["feature"])
-    feature, left, right = (_array(content[name], np.int64, n_nodes) for name in ("feature", "left", "right"))
-    cut, share = (_array(content[name], np.float64, n_nodes) for name in ("cut", "share"))
-    inner = left >= 0
-    node = np.arange(n_nodes)
-    # Children stand behind their parent: no walk is without end.
-    sound = (
-        (left[inner] > node[inner]) & (right[inner] > node[inner]) & (right[inner] < n_nodes) & (left[inner] < n_nodes)
-    )
-    sound &= (feature[inner] >= 0) & (feature[inner] < N_SPAN_VALUES + N_SIDE_VALUES)
-    in_range = len(root) and n_nodes <= MOST_NODES and root.min() >= 0 and root.max() < n_nodes
-    if not (in_range and sound.all() and (share >= 0).all() and (share <= 1).all()):
-        raise ValueError("trees of presence that cannot be used")
-    return Forest(root, feature, cut, left, right, share)
+def mean_scores(by_scale: list[Float[np.ndarray, "spans classes"]]) -> Float[np.ndarray, "spans classes"]:
+    """Average what several scales score, as logits; a scale that does not read a piece has NaN for it."""
+    if len(by_scale) == 1:
+        return by_scale[0]
+    reads = [~np.isnan(one) for one in by_scale]
+    total = sum(np.where(own, score_logit(one), 0.0) for own, one in zip(reads, by_scale, strict=True))
+    return np.asarray(expit(total / sum(own.astype(np.int64) for own in reads)))

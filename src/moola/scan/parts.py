@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from moola.core.bars import Bars
+from moola.core.bars import GAP_BARS, Bars, allowed_gap_s, bar_interval_us, join_bars
 from moola.core.event_merging import MergedEvents, WindowCurves, suppress, unreported
 from moola.core.span_shapes import LOOK_AHEAD, LOOK_BACK, PACE_BARS
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, remove_leftovers, sha256_bytes, sha256_file, write_atomic
 from moola.fit.predicting import BarVectors, sums_for
+from moola.fit.presence import STRIDE, at_scale, read_chart_of
 from moola.models.model_files import ModelFile, read_model
 from moola.models.presence_part import RIVAL_BARS, SIDE_BARS, Chart, Presence, chart_of, read_chart
 from moola.options.scan_options import ScanOptions
 from moola.scan.window_reading import Judging, Sliding, Stretch, WindowCounts, WindowReader, count_windows, stretches
-from moola.tables.bar_table import LaidOutBars, SpooledBars, symbol_gap_s
+from moola.tables.bar_table import INTERVAL_BARS, LaidOutBars, SpooledBars, symbol_gap_s
 from moola.tables.cutting import no_window
 from moola.tables.event_table import Events, events_of
 from moola.training.device import prepare_device
@@ -239,10 +240,27 @@ class PartReader:
         windows, _, place = self.read_windows(symbol, first_place, last_place, sums_of)
         vectors, seen = sums[0].means()
         chart, offset = self._chart(symbol, need, vectors, seen, place)
+        coarser = {scale: self._coarser_chart(symbol, need, scale) for scale in presence.scales if scale > 1}
+        chart = replace(chart, coarser={scale: (one, first - offset) for scale, (one, first) in coarser.items()})
         bar, prob = read_chart(
             presence, chart, len(self.reader.model.class_names), own.start - offset, own.stop - offset
         )
         return self.judging.present(windows, bar + offset, prob)
+
+    def _coarser_chart(self, symbol: int, need: slice, scale: int) -> tuple[Chart, int]:
+        """Read the needed bars `scale` in one, by all windows that have one of them; return also where they begin."""
+        model = at_scale(self.reader.model, scale)
+        around = max(SHAPE_BACK, SHAPE_AHEAD, model.n_seen_bars) + SIDE_BARS + RIVAL_BARS
+        first = max(need.start // scale - around, 0) // STRIDE * STRIDE
+        stop = -(-need.stop // scale) + around
+        bars = join_bars(self.spool.read(symbol, first * scale, stop * scale), scale)
+        usual = join_bars(self.spool.read(symbol, 0, INTERVAL_BARS), scale).start_us
+        asked = self.reader.sliding.max_gap_hours
+        max_gap_s = allowed_gap_s(usual)
+        if asked is not None:
+            # A gap that was asked for is no less than what long bars have between them.
+            max_gap_s = max(asked * 3600, GAP_BARS * bar_interval_us(usual) / 1e6)
+        return read_chart_of(model, bars, self.reader.device, None, max_gap_s), first * scale
 
     def _chart(
         self,

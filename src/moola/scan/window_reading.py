@@ -120,10 +120,13 @@ class Judging:
     def present(self, windows: WindowCurves, bar: np.ndarray, prob: np.ndarray) -> MergedEvents:
         """Judge candidates with the probability of each class that a person would have marked them so.
 
-        Windows say where their ends are and how sure that is; a candidate that no window has is left out.
+        Windows say where their ends are and how sure that is. A candidate that no window has is left out, unless no
+        window could have it: one that is longer than they are has the pointer probabilities 0, by 0 windows.
         """
         first, last, cut = seen_by(windows.first_bar, bar, windows.n_seen, windows.zone)
-        rows = np.flatnonzero((prob.max(axis=1, initial=0.0) >= self.min_prob) & (last > first))
+        is_long = bar[:, 1] - bar[:, 0] >= windows.n_seen
+        last = np.where(is_long, first, last)
+        rows = np.flatnonzero((prob.max(axis=1, initial=0.0) >= self.min_prob) & ((last > first) | is_long))
         found = judge(windows, bar[rows], first[rows], last[rows], cut[rows], HIT_BARS)
         prob = prob[rows]
         total = np.maximum(prob.sum(axis=1, keepdims=True), np.finfo(float).tiny)
@@ -137,7 +140,9 @@ class Judging:
         first = np.searchsorted(windows.first_bar, bar[:, 1] - n_seen + 1, side="left")
         complete = np.searchsorted(windows.first_bar, known_bar - n_seen + 1, side="right")
         last = np.minimum(np.searchsorted(windows.first_bar, bar[:, 0], side="right"), complete)
-        rows = np.flatnonzero((prob.max(axis=1, initial=0.0) >= self.min_prob) & (last > first))
+        is_long = bar[:, 1] - bar[:, 0] >= n_seen
+        last = np.where(is_long, first, last)
+        rows = np.flatnonzero((prob.max(axis=1, initial=0.0) >= self.min_prob) & ((last > first) | is_long))
         # That no window has the whole event in its inner zone yet is no cut.
         found = judge(windows, bar[rows], first[rows], last[rows], np.zeros(len(rows), dtype=bool), HIT_BARS)
         prob = prob[rows]

@@ -8,6 +8,7 @@ block, with the bars beside it that windows reach. Events of all blocks are eval
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,7 @@ from moola.core.spans import Spans, place_spans, window_bars_for
 from moola.errors import InvalidData, WrongUsage
 from moola.evaluation.event_figures import AP_CLASS, event_metric_table
 from moola.files import sha256_file
-from moola.fit.jobs import fit_job, read_job
+from moola.fit.jobs import fit_job, quiet, read_job
 from moola.fit.processes import OnFit
 from moola.models.model_files import ModelFile, read_model, write_model
 from moola.models.sealed import digest
@@ -182,6 +183,8 @@ def _folder(run: run_store.Run, fold: Fold) -> Path:
     return run.folder / f"fold-{fold.number}"
 
 
+# What is said of files is said of the user's own; of those made of them for each block, warnings alone.
+@quiet(logging.WARNING)
 def learn_block(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> ModelFile:
     """Learn from what ends before the purge, and keep the model beside the files that it learned from."""
     folder.mkdir(parents=True, exist_ok=True)

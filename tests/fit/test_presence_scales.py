@@ -1,0 +1,189 @@
+"""Presence at several scales: spans of very different lengths on one chart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moola.core.bars import Bars
+from moola.fit import presence_stages
+from moola.fit.presence import average_precision, fit_presence, matched
+from moola.fit.presence_stages import Learned, Marked, scales_of
+from moola.models.model_files import ModelFile, read_model, write_model
+from moola.models.presence_file import restored, stored
+from moola.models.presence_part import (
+    Chart,
+    Presence,
+    finer_spans,
+    mean_scores,
+    score_logit,
+)
+from tests.fit.test_presence import CPU, few_trees, planted_chart, rows_of, scanned, small_model
+
+LEARNED, ALL = 5_600, 8_000
+SHORT, LONG = (6, 13), (50, 90)
+
+
+def mixed_chart(seed: int) -> tuple[Bars, np.ndarray, np.ndarray]:
+    """Noise with short and long pushes by turns, up (1) and down (0)."""
+    bars, _, _ = planted_chart(seed, ALL)
+    rng = np.random.default_rng(seed)
+    step = rng.normal(0, 1.0, ALL)
+    spans, classes, at = [], [], 150
+    while at < ALL - 250:
+        is_long = len(spans) % 2 == 1
+        length, up = int(rng.integers(*(LONG if is_long else SHORT))), int(rng.integers(0, 2))
+        drift = 0.9 if is_long else 3.0
+        step[at : at + length] = (drift if up else -drift) + rng.normal(0, 0.4, length)
+        spans.append((at, at + length - 1))
+        classes.append(up)
+        at += length + int(rng.integers(40, 80))
+    close = 1.1 * np.exp(1e-4 * np.cumsum(step))
+    open_ = np.concatenate([close[:1], close[:-1]])
+    wick = 1e-4 * rng.uniform(0.05, 0.3, (2, ALL))
+    ohlc = np.stack([open_, np.maximum(open_, close) + wick[0], np.minimum(open_, close) - wick[1], close], axis=1)
+    return replace(bars, ohlc=ohlc), np.array(spans), np.array(classes)
+
+
+def learned(bars: Bars, spans: np.ndarray, classes: np.ndarray, n_trees: int, n_bars: int = LEARNED) -> ModelFile:
+    inside = spans[:, 1] < n_bars
+    marked = Marked(bars.take(slice(0, n_bars)), spans[inside], classes[inside], np.array([[0, n_bars]]))
+    model = small_model(bars)
+    with pytest.MonkeyPatch.context() as patch:
+        few_trees(patch, n_trees)
+        return replace(model, presence=fit_presence(model, [marked], CPU, 11))
+
+
+@pytest.fixture(scope="module")
+def mixed() -> tuple[ModelFile, Bars, np.ndarray, np.ndarray]:
+    bars, spans, classes = mixed_chart(3)
+    return learned(bars, spans, classes, 30), bars, spans, classes
+
+
+def presence_of(model: ModelFile) -> Presence:
+    assert model.presence is not None
+    return model.presence
+
+
+def test_short_and_long_pieces_are_found_on_later_bars(mixed: tuple, tmp_path: Path) -> None:
+    model, bars, spans, classes = mixed
+    assert presence_of(model).scales == [1, 4]
+    assert presence_of(model).record["scales"] == [1, 4]
+    later = bars.take(slice(LEARNED - 500, None))
+    events = scanned(tmp_path, model, later, min_prob=0.0)
+    bar, label, prob = rows_of(events, bars), events.class_prob.argmax(axis=1), events.event_prob
+    own = bar[:, 0] >= LEARNED
+    for least, most in (SHORT, LONG):
+        n_bars, n_found = np.diff(spans, axis=1)[:, 0] + 1, np.diff(bar, axis=1)[:, 0] + 1
+        held = (spans[:, 0] >= LEARNED) & (n_bars >= least) & (n_bars < most)
+        alike = own & (n_found >= least / 2) & (n_found < most * 2)
+        right = matched(bar[alike], label[alike], prob[alike], spans[held], classes[held])
+        assert average_precision(prob[alike], right, int(held.sum())) >= 0.8
+
+
+def test_parts_of_a_scan_find_the_same_events_at_every_scale(mixed: tuple, tmp_path: Path) -> None:
+    model, bars, *_ = mixed
+    some = bars.take(slice(0, 2_003))
+    whole = scanned(tmp_path, model, some, batch_windows=4096)
+    as_one = (tmp_path / "events.parquet").read_bytes()
+    scanned(tmp_path, model, some, batch_windows=61)
+    assert (tmp_path / "events.parquet").read_bytes() == as_one
+    n_bars = np.diff(rows_of(whole, bars), axis=1)[:, 0] + 1
+    assert (n_bars < 20).any()
+    assert (n_bars > 40).any()
+
+
+def test_a_chart_too_short_for_a_scale_is_read_at_the_others(mixed: tuple, tmp_path: Path) -> None:
+    model, bars, *_ = mixed
+    events = scanned(tmp_path, model, bars.take(slice(0, 400)))
+    assert len(events) > 0
+
+
+def test_a_piece_longer_than_a_window_is_an_event_that_no_window_saw(tmp_path: Path) -> None:
+    bars, spans, classes = mixed_chart(3)
+    model = replace(learned(bars, spans, classes, 10), window_bars=48)
+    events = scanned(tmp_path, model, bars.take(slice(0, 2_000)), min_prob=0.0)
+    is_long = np.diff(rows_of(events, bars), axis=1)[:, 0] + 1 > 48
+    assert is_long.any()
+    assert (events.n_saw[is_long] == 0).all()
+    assert (events.n_saw[~is_long] > 0).all()
+    assert (events.pointer_prob[is_long] == 0).all()
+    assert events.cut[is_long].all()
+
+
+def test_scales_are_kept_in_a_model_file_and_broken_ones_refused(mixed: tuple, tmp_path: Path) -> None:
+    model, *_ = mixed
+    write_model(tmp_path / "model.pt", model)
+    again = presence_of(read_model(tmp_path / "model.pt"))
+    for one, other in zip(presence_of(model).detectors, again.detectors, strict=True):
+        assert (one.scale, one.slope, one.intercept) == (other.scale, other.slope, other.intercept)
+    n_hidden = model.network.encoder.output_dim
+    for name, value in (("scale", 0), ("scale", 4.0), ("slope", np.nan), ("upright", 1)):
+        content = stored(model.presence)
+        assert content is not None
+        content["detectors"][1][name] = value
+        with pytest.raises(ValueError, match=r"presence|detector"):
+            restored(content, model.class_names, True, n_hidden)
+    # A file of before says nothing of scales.
+    content = stored(replace(presence_of(model), detectors=presence_of(model).detectors[:1]))
+    assert content is not None
+    for name in ("scale", "slope", "intercept"):
+        del content["detectors"][0][name]
+    found = restored(content, model.class_names, True, n_hidden)
+    assert found is not None
+    assert found.scales == [1]
+
+
+def spread_over(n_bars_of_spans: list[int], chart_bars: int = 60_000) -> Learned:
+    """Spans of these lengths, evenly over a chart, in five blocks."""
+    start = np.linspace(0, chart_bars - 1_000, len(n_bars_of_spans)).astype(np.int64)
+    bar = np.stack([start, start + np.array(n_bars_of_spans) - 1], axis=1)
+    ohlc = np.ones((chart_bars, 4))
+    bars = Bars(np.arange(chart_bars, dtype=np.int64), ohlc, np.full(chart_bars, "", dtype=object))
+    marked = Marked(bars, bar, np.zeros(len(bar), dtype=np.int64), np.array([[0, chart_bars]]))
+    block = np.arange(chart_bars) * 5 // chart_bars
+    return Learned(marked, Chart((), (), np.ones(chart_bars, dtype=bool)), block, block[start], np.ones(len(bar), bool))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "chart_bars", "scales"),
+    [
+        ([8, 20] * 30, 60_000, [1]),
+        ([8, 60] * 30, 60_000, [1, 4]),
+        ([5, 60, 300] * 30, 60_000, [1, 4, 16]),
+        ([300] * 40, 60_000, [1, 16]),
+        # Too few long spans, or too few bars for three windows of long bars.
+        ([8] * 60 + [60] * 9, 60_000, [1]),
+        ([5, 60, 300] * 30, 4_000, [1, 4]),
+        # All long ones are in one block: without it none would be left to learn from.
+        ([60] * 12 + [8] * 60, 60_000, [1]),
+    ],
+)
+def test_lengths_of_spans_ask_for_scales(lengths: list[int], chart_bars: int, scales: list[int]) -> None:
+    one = spread_over(lengths, chart_bars)
+    found = scales_of([one], [(0, None)], 10)
+    assert [each.n for each in found] == scales
+    # Every span is read at some scale; of one alone all are.
+    assert found[0].fits(one.marked).all()
+    unlabelled = replace(one, marked=replace(one.marked, annotated=False))
+    assert [each.n for each in scales_of([unlabelled], [(0, None)], 10)] == [1]
+
+
+def test_stretches_of_a_coarser_chart_hold_what_was_annotated_whole() -> None:
+    one = spread_over([8, 60] * 30).marked
+    coarse = presence_stages.Scale(4).marked(replace(one, stretches=np.array([[3, 22], [41, 43]])))
+    assert coarse.stretches.tolist() == [[1, 5], [11, 11]]
+    assert (finer_spans(coarse.bar, 4)[:, 0] <= one.bar[:, 0]).all()
+    assert (finer_spans(coarse.bar, 4)[:, 1] >= one.bar[:, 1]).all()
+
+
+def test_scores_of_scales_are_averaged_as_logits_where_both_read() -> None:
+    one, other = np.array([[0.2, 0.6], [0.3, 0.4]]), np.array([[0.5, 0.9], [np.nan, np.nan]])
+    found = mean_scores([one, other])
+    mean = (score_logit(one[0]) + score_logit(other[0])) / 2
+    assert np.allclose(found[0], 1 / (1 + np.exp(-mean)))
+    assert np.allclose(found[1], one[1])
+    assert mean_scores([one]) is one
