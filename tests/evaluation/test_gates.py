@@ -14,7 +14,7 @@ from moola.errors import InvalidData
 from moola.evaluation.class_metrics import brier, brier_by_window, ece, pr_auc
 from moola.evaluation.comparisons import block_weights, percentile_interval
 from moola.evaluation.figures import TrainingFacts, trivial_predictions
-from moola.evaluation.gates import COMPARED, SURE, WINDOWS, Comparison, Outcome, Verdict, judge
+from moola.evaluation.gates import COMPARED, SURE, WINDOWS, Comparison, Outcome, Verdict, ece_may_be_noise, judge
 from moola.tables.prediction_table import Predictions
 from tests.predictions_made import DAY_US, THREE, ones, random_table, table_of, two_class
 
@@ -336,3 +336,23 @@ def test_the_noise_rule_forgives_nothing_but_ece() -> None:
     for rule in ("contract", "noise"):
         better = judge(right(200, 0.9, 0.9), right(200, 0.6, 0.6, seed=1), EVEN, [], ece_rule=rule)
         assert (better.verdict, better.ece_rule) == ("promote", rule)
+
+
+def test_noise_explains_a_broken_ece_rule_alone() -> None:
+    def row(metric: str, value: float | None, holds: bool = False) -> Comparison:
+        return Comparison(metric, value, 0.0, None, value, None, None, holds)
+
+    assert ece_may_be_noise([row("ece", 0.1), row("brier", 0.1, holds=True)], (0.0, 0.1))
+    for rows, perfect in (
+        ([row("ece", 0.1), row("brier", 0.1)], (0.0, 0.1)),
+        ([row("brier", 0.1)], (0.0, 0.1)),
+        ([row("ece", None)], (0.0, 0.1)),
+        ([row("ece", 0.1)], None),
+    ):
+        assert not ece_may_be_noise(rows, perfect)
+
+
+def test_only_a_thin_verdict_says_how_many_windows_would_show_a_gain() -> None:
+    thin = verdict_of(right(60, 0.7, 0.7, seed=2), right(60, 0.65, 0.65, seed=3))
+    promoted = verdict_of(right(200, 0.9, 0.9), right(200, 0.6, 0.6, seed=1))
+    assert [one.says_n_more for one in (thin, replace(thin, n_more=None), promoted)] == [True, False, False]

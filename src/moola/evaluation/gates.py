@@ -203,7 +203,7 @@ def decide(
     outcome, broken = _outcome(gate, comparisons, leaks, is_same)
     if outcome is Outcome.PROMOTE:
         outcome = _strength(probability, gain, min_gain)
-    elif outcome is Outcome.HOLD_RULE and ece_rule == "noise" and _ece_may_be_noise(comparisons, perfect):
+    elif outcome is Outcome.HOLD_RULE and ece_rule == "noise" and ece_may_be_noise(comparisons, perfect):
         outcome = Outcome.INCONCLUSIVE_ECE
     return Verdict(
         gate,
@@ -259,7 +259,7 @@ def _strength(probability: float | None, gain: float, min_gain: float) -> Outcom
     return Outcome.INCONCLUSIVE_SMALL if gain < min_gain else Outcome.PROMOTE
 
 
-def _ece_may_be_noise(comparisons: list[Comparison], perfect: tuple[float, float] | None) -> bool:
+def ece_may_be_noise(comparisons: list[Comparison], perfect: tuple[float, float] | None) -> bool:
     """Return whether ECE alone breaks its rule, and is no higher than that of a perfectly calibrated model may be."""
     broken = [row for row in comparisons if not row.holds]
     if len(broken) != 1 or not broken[0].is_ece or broken[0].challenger is None or perfect is None:
