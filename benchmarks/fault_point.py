@@ -17,7 +17,8 @@ from typing import Any
 
 import moola.files
 from moola.cli import main
-from moola.tables.label_store import Expansion, LabelStore, WindowLabel
+from moola.core.label_rules import Expansion, WindowLabel
+from moola.tables.label_store import LabelStore
 
 HOUR_US = 3_600_000_000
 

@@ -43,7 +43,7 @@ def row_of(n: int, gain: float, options: argparse.Namespace) -> str:
             found.append(gates.judge(*tables, FACTS, [], options.seed, min_gain=options.min_gain, ece_rule=rule))
     known = [verdict for verdict in verdicts if verdict.comparisons]
     broken = np.mean([not row.holds for verdict in known for row in verdict.comparisons if row.is_ece])
-    sure = np.mean([(verdict.probability_brier_better or 0.0) >= gates.SURE for verdict in known])
+    sure = np.mean([(verdict.probability_better or 0.0) >= gates.SURE for verdict in known])
     shares = " | ".join(shares_of([verdict.verdict for verdict in found]) for found in (verdicts, noise))
     return (
         f"| {n} | {gain:g} | {n_simulations} | {100 * broken:.1f} | {shares} | {100 * sure:.1f} | "
@@ -64,13 +64,13 @@ def power_of(n: int, gain: float, blurs: tuple[float, float], options: argparse.
     for number in range(options.power_simulations):
         rng = generator(options.seed, "needed", n, str(gain), number)
         judged = gates.judge(*simulate(rng, n, options.stride, blurs), FACTS, [], options.seed, min_gain=gain)
-        needed.append(n + (judged.n_more_windows_min_gain or 0))
+        needed.append(n + (judged.n_more_min_gain or 0))
     windows = int(np.median(needed))
     shown = []
     for number in range(options.power_simulations):
         rng = generator(options.seed, "power", windows, str(gain), number)
         judged = gates.judge(*simulate(rng, windows, options.stride, blurs), FACTS, [], options.seed)
-        shown.append((judged.probability_brier_better or 0.0) >= gates.SURE)
+        shown.append((judged.probability_better or 0.0) >= gates.SURE)
     return f"{windows} | {100 * np.mean(shown):.1f}"
 
 

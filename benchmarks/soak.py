@@ -35,8 +35,9 @@ from page_parts import write_part
 from soak_load import Broken, Client, Writer, bar_lines, wait_until, walk
 
 from moola import __version__
+from moola.core.label_rules import WindowLabel
 from moola.files import read_json
-from moola.tables.label_store import LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 from scan import fresh_model
 
 BARS_PER_S, SAVES_PER_S = 5.0, 2.0

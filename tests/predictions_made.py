@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from moola.tables.prediction_table import Predictions
 
@@ -16,6 +18,11 @@ DAY_US = 86_400_000_000
 def ones(predictions: Predictions) -> np.ndarray:
     """Weights that count every window once."""
     return np.ones((1, len(predictions)))
+
+
+def close(value: float, wanted: float) -> bool:
+    """Return whether two figures are the same, or neither exists."""
+    return (math.isnan(value) and math.isnan(wanted)) or value == pytest.approx(wanted, abs=1e-12)
 
 
 def repeated(predictions: Predictions, counts: np.ndarray) -> Predictions:

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from moola.tables.label_store import Expansion, LabelStore, WindowLabel
+from moola.core.label_rules import Expansion, WindowLabel
+from moola.tables.label_store import LabelStore
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 NAMES = ("soak", "soak_load", "scan", "page_parts")

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 import moola
+from moola.core.label_rules import Expansion, WindowLabel
 from moola.files import json_bytes, write_atomic
-from moola.tables.label_store import Expansion, LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 from moola.tables.split_file import read_split
 from moola.tables.window_file import read_windows, write_windows
 

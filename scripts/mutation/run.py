@@ -33,7 +33,7 @@ TESTED = {
     "evaluation/calibration.py": ("calibration",),
     "evaluation/pointer_metrics.py": ("event_metrics", "event_detection"),
     "evaluation/comparisons.py": ("comparisons",),
-    "evaluation/gates.py": ("gates",),
+    "evaluation/gates.py": ("gates", "gate_outputs"),
 }
 LEAST_TIMEOUT_S = 30
 FIRST_TIMEOUT_S = 600

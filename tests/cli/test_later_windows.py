@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from moola.evaluation.gates import judge
+from moola.evaluation.gates import Outcome, judge
 from moola.stages import evaluate
 from tests.conftest import DATA, RUNS, SPLIT
 
@@ -102,9 +102,9 @@ def test_a_gate_on_later_windows_is_the_gate_on_the_same_windows_and_looks_are_c
 def test_a_run_is_promoted_by_its_gate_on_later_windows_and_the_model_before_comes_back(later, moola, monkeypatch):
     run, second, data = later
     ours, theirs = ((RUNS / name / "model.pkl").read_bytes() for name in (run, second))
-    verdicts = ["hold", "promote"]
+    outcomes = [Outcome.HOLD_RULE, Outcome.PROMOTE]
     monkeypatch.setattr(
-        evaluate, "judge", lambda *given, **options: replace(judge(*given, **options), verdict=verdicts.pop(0))
+        evaluate, "judge", lambda *given, **options: replace(judge(*given, **options), outcome=outcomes.pop(0))
     )
     refused = moola("promote", "--run", second, "--baseline", run, "--accept", "inconclusive")
     assert (refused.code, "Nothing overrides hold" in refused.err) == (4, True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from moola.evaluation.gates import Outcome
 from moola.files import sha256_file
 from moola.fit.predicting import predict_windows
 from moola.models.model_files import read_model
@@ -50,7 +51,7 @@ def test_the_judged_model_is_the_promoted_one(two_without_test, moola, monkeypat
 
     def better(challenger, *others, **options):
         shown.append(challenger)
-        return replace(judge(challenger, *others, **options), verdict="promote")
+        return replace(judge(challenger, *others, **options), outcome=Outcome.PROMOTE)
 
     monkeypatch.setattr(evaluate, "judge", better)
     moola("promote", "--run", run.name, "--baseline", baseline).ends(0)

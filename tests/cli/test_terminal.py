@@ -30,7 +30,7 @@ def test_what_a_terminal_obeys_or_hides_is_escaped_and_the_rest_stays():
 
 def test_lines_and_tables_are_escaped_and_a_cell_stays_one_line(capsys):
     screen = Screen(ConsoleOptions())
-    screen.say(HOSTILE)
+    screen.write(HOSTILE)
     screen.table(["symbol", "bars"], [[HOSTILE + "\n", "1"]])
     assert capsys.readouterr().out.splitlines() == [
         ESCAPED,

@@ -60,10 +60,3 @@ def walks(n_bars: int, n_windows: int = 12, seed: int = 0) -> np.ndarray:
 
 def walk_prices(n_bars: int, n_windows: int = 12, seed: int = 0) -> LogPrices:
     return log_prices(walks(n_bars, n_windows, seed))
-
-
-def quiet_ohlc(log_close: np.ndarray, span: float | np.ndarray = 1e-4) -> np.ndarray:
-    """Windows `(windows, bars, 4)` around given logarithmic closes, each bar reaching `span` beyond its body."""
-    open_ = np.concatenate([log_close[:, :1], log_close[:, :-1]], axis=1)
-    high, low = np.maximum(open_, log_close) + span, np.minimum(open_, log_close) - span
-    return 1.1 * np.exp(np.stack([open_, high, low, log_close], axis=-1))

@@ -15,7 +15,6 @@ from tests.core.test_merging import BARS, TOLERANCE, curves_made, slow_overlap
 
 NONE = np.zeros((0, 2), dtype=np.int64)
 SEEN = 25
-ZONE = (inner_zone(BARS)[0], inner_zone(BARS)[1])
 
 
 def live(said, min_prob=0.2, min_windows=2, reporting=None, told=NONE, max_overlap=0.1):

@@ -176,7 +176,7 @@ def test_bars_that_a_class_speaks_of_are_shaded_and_said_so(page_of, serve_chart
     page = page_of(served, path=CHART)
     mark_by_keys(page, 300, 320, "1")
     settled(page)
-    assert f"the class speaks of the {PRIOR_BARS} shaded bars before it" in page.inner_text("#chosen")
+    assert f"the class describes the {PRIOR_BARS} shaded bars before it" in page.inner_text("#chosen")
     far, near = (colour_above(page, bar) for bar in (300 - PRIOR_BARS - 8, 300 - PRIOR_BARS // 2))
     assert near != far
     press(page, "x")

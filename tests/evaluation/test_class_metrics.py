@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +30,7 @@ from moola.evaluation.class_metrics import (
 )
 from moola.tables.prediction_table import Predictions
 from tests import slow_metrics as slow
-from tests.predictions_made import THREE, TWO, ones, random_table, repeated, table_of, two_class
+from tests.predictions_made import THREE, TWO, close, ones, random_table, repeated, table_of, two_class
 
 TWINS: dict[str, tuple[Metric, Callable[[Predictions], float]]] = {
     "pr_auc": (pr_auc, slow.slow_pr_auc),
@@ -48,10 +47,6 @@ TWINS: dict[str, tuple[Metric, Callable[[Predictions], float]]] = {
 RESAMPLED = [name for name in TWINS if name != "ece_equal_mass"]
 Drawn = tuple[Any, ...]
 TABLES = st.tuples(st.integers(0, 10_000), st.integers(1, 40), st.sampled_from([TWO, THREE]), st.booleans())
-
-
-def close(value: float, wanted: float) -> bool:
-    return (math.isnan(value) and math.isnan(wanted)) or value == pytest.approx(wanted, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", TWINS)

@@ -21,7 +21,7 @@ from moola.evaluation.pointer_metrics import (
     mean_average_precision,
 )
 from moola.tables.prediction_table import Predictions
-from tests.predictions_made import ones, random_table, repeated, table_of
+from tests.predictions_made import close, ones, random_table, repeated, table_of
 from tests.slow_events import SlowWindow, slow_detection_ap, slow_iou
 
 NONE = (-1, -1)
@@ -59,10 +59,6 @@ def slow_windows(rows: list, counts: np.ndarray | None = None) -> list[SlowWindo
         count = 1 if counts is None else int(counts[window])
         windows.append(SlowWindow(said, [row[1] for row in own if row[1] != NONE], count))
     return windows
-
-
-def close(value: float, wanted: float) -> bool:
-    return (math.isnan(value) and math.isnan(wanted)) or value == pytest.approx(wanted, abs=1e-12)
 
 
 @given(SEEDS, st.integers(1, 12))

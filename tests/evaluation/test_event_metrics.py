@@ -29,7 +29,7 @@ from moola.evaluation.pointer_metrics import (
 )
 from moola.tables.prediction_table import Predictions
 from tests import slow_metrics as slow
-from tests.predictions_made import expansions_table, ones, random_table, repeated, table_of
+from tests.predictions_made import close, expansions_table, ones, random_table, repeated, table_of
 
 Twin = Callable[[Predictions], float]
 QUARTERS = [Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)]
@@ -58,37 +58,28 @@ Drawn = tuple[Any, ...]
 TABLES = st.tuples(st.integers(0, 10_000), st.integers(1, 30))
 
 
-def close(value: float, wanted: float) -> bool:
-    return (math.isnan(value) and math.isnan(wanted)) or value == pytest.approx(wanted, abs=1e-12)
+def compare_with_twins(table: Predictions, counts: np.ndarray) -> None:
+    again = repeated(table, counts)
+    for name, (metric, twin) in TWINS.items():
+        plain, weighted = metric(table, np.stack([np.ones(len(table)), counts.astype(np.float64)]))
+        assert close(plain, twin(table)), name
+        assert close(weighted, twin(again)), name
+        if len(again):
+            assert close(weighted, metric(again, ones(again))[0]), name
 
 
 @settings(max_examples=8)
 @given(drawn=TABLES, seed=st.integers(0, 1000))
 def test_metrics_are_what_their_slow_twins_say_also_under_weights(drawn: Drawn, seed: int) -> None:
     table = random_table(*drawn)
-    counts = np.random.default_rng(seed).integers(0, 4, size=(2, len(table))).astype(np.float64)
-    counts[0] = 1
-    again = repeated(table, counts[1])
-    for name, (metric, twin) in TWINS.items():
-        plain, weighted = metric(table, counts)
-        assert close(plain, twin(table)), name
-        assert close(weighted, twin(again)), name
-        if len(again):
-            assert close(weighted, metric(again, ones(again))[0]), name
+    compare_with_twins(table, np.random.default_rng(seed).integers(0, 4, size=len(table)))
 
 
 @settings(max_examples=8)
 @given(drawn=TABLES, seed=st.integers(0, 1000))
 def test_windows_of_several_expansions_are_scored_as_their_slow_twins_say(drawn: Drawn, seed: int) -> None:
     table, window = expansions_table(*drawn)
-    counts = np.random.default_rng(seed).integers(0, 4, size=int(window.max()) + 1)[window].astype(np.float64)
-    again = repeated(table, counts)
-    for name, (metric, twin) in TWINS.items():
-        plain, weighted = metric(table, np.stack([np.ones(len(table)), counts]))
-        assert close(plain, twin(table)), name
-        assert close(weighted, twin(again)), name
-        if len(again):
-            assert close(weighted, metric(again, ones(again))[0]), name
+    compare_with_twins(table, np.random.default_rng(seed).integers(0, 4, size=int(window.max()) + 1)[window])
 
 
 def of_one_window(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -23,9 +23,9 @@ from moola.evaluation.figures import (
     trivial_predictions,
 )
 from moola.evaluation.gates import judge
-from moola.evaluation.trust import GUESSING, IN_USE, rival_of, trust
+from moola.evaluation.trust import GUESSING, IN_USE, Gated, rival_of, trust
 from moola.tables.prediction_table import Predictions
-from tests.evaluation.test_gates import right
+from tests.evaluation.test_gates import right, small_but_sure
 from tests.predictions_made import DAY_US, THREE, TWO, ones, random_table, table_of, two_class
 
 FACTS = TrainingFacts({"consolidation": 30, "retracement": 10}, 40, 46, 0.5)
@@ -234,7 +234,7 @@ def test_an_evaluation_says_how_it_was_made() -> None:
     assert content["n_resamples"] == 2000
     assert content["perfect_ece"]["width"] == list(evaluation.perfect_ece["width"])
     assert set(content["figures"]) == {figure.name for figure in evaluation.figures}
-    assert content["figures"]["ece"] == evaluation.figure("ece").as_dict()
+    assert content["figures"]["ece"] == asdict(evaluation.figure("ece"))
 
 
 def test_the_seed_decides_the_intervals_and_not_the_figures() -> None:
@@ -253,7 +253,7 @@ def test_pointers_are_judged_at_the_threshold_of_training() -> None:
 
 
 def test_facts_are_plain_values() -> None:
-    assert TrainingFacts(**json.loads(json.dumps(FACTS.as_dict()))) == FACTS
+    assert TrainingFacts(**json.loads(json.dumps(asdict(FACTS)))) == FACTS
 
 
 def test_a_figure_that_most_resamples_lack_has_no_interval() -> None:
@@ -268,8 +268,8 @@ def test_a_figure_that_most_resamples_lack_has_no_interval() -> None:
 EVEN = TrainingFacts({"consolidation": 50, "retracement": 50}, 40, 46, None)
 
 
-def answer(challenger, verdict=None, leaks=(), **options):
-    return trust(challenger, trivial_predictions(challenger, EVEN), leaks, verdict, **options)
+def answer(challenger, gated=None, leaks=(), **options):
+    return trust(challenger, trivial_predictions(challenger, EVEN), leaks, gated, **options)
 
 
 def test_a_model_like_the_class_share_is_not_yet_better_than_guessing_and_says_how_many_windows_would_tell():
@@ -289,31 +289,39 @@ def test_without_a_gate_a_good_model_is_better_than_guessing():
 @pytest.mark.parametrize("rival", [IN_USE, "the from-scratch run"])
 def test_the_gate_decides_between_the_other_two(rival):
     better, same = right(200, 0.9, 0.9), right(200, 0.89, 0.9, seed=4)
-    promote = judge(better, right(200, 0.6, 0.6, seed=1), EVEN, []).as_dict()
-    assert promote["verdict"] == "promote"
-    assert answer(better, promote, rival=rival).word == f"better than {rival}"
-    thin = judge(better, same, EVEN, []).as_dict()
-    assert thin["verdict"] != "promote"
-    assert answer(better, thin, rival=rival).word == f"better than guessing, not than {rival}"
+    promote = Gated.of(judge(better, right(200, 0.6, 0.6, seed=1), EVEN, []), rival)
+    assert promote.verdict == "promote"
+    assert answer(better, promote).word == f"better than {rival}"
+    thin = Gated.of(judge(better, same, EVEN, []), rival)
+    assert thin.verdict != "promote"
+    assert answer(better, thin).word == f"better than guessing, not than {rival}"
 
 
 def test_how_many_windows_would_show_a_gain_is_said_once():
-    better, even = right(200, 0.9, 0.9), right(200, 0.89, 0.9, seed=4)
-    gated = judge(better, even, EVEN, []).as_dict()
-    inconclusive = gated | {"verdict": "inconclusive", "reason": "a gain is shown at 80 % power with some 7 more"}
-    assert answer(better, inconclusive).sentence.endswith("at 80 % power with some 7 more")
-    held = gated | {"verdict": "hold", "reason": "ECE is worse"}
-    assert answer(better, held).sentence.count(" at 80 % power") == 1
+    better = right(200, 0.9, 0.9)
+    thin = judge(right(60, 0.7, 0.7, seed=2), right(60, 0.65, 0.65, seed=3), EVEN, [])
+    small = judge(*small_but_sure(), EVEN, [])
+    held = judge(right(200, 0.8, 0.95), better, EVEN, [])
+    assert [one.verdict for one in (thin, small, held)] == ["inconclusive", "inconclusive", "hold"]
+    for verdict in (thin, small, held):
+        assert verdict.says_n_more is (verdict is thin)
+        assert answer(better, Gated.of(verdict, IN_USE)).sentence.count(" at 80 % power") == 1
 
 
 def test_a_gate_of_other_windows_says_of_how_many():
-    found = answer(right(200, 0.9, 0.9), {"verdict": "promote", "reason": "made", "n_windows": 412, "part": "later"})
+    found = answer(right(200, 0.9, 0.9), Gated("promote", "made", n_windows=412, part="later"))
     assert found.sentence.endswith("on 200 windows, and the gate on 412 later windows says promote: made")
 
 
+def test_a_promotion_of_the_log_is_told_with_what_it_replaced():
+    entry = {"verdict": "inconclusive", "reason": "made", "baseline_kind": "promoted model", "n_windows": 200}
+    found = answer(right(200, 0.9, 0.9), Gated.promoted(entry))
+    assert found.word == "better than guessing, not than the model in use before it"
+    assert found.sentence.endswith("on 200 windows; the gate says inconclusive: made")
+
+
 def test_a_gate_that_promotes_does_not_make_up_for_windows_that_show_no_gain_over_guessing():
-    found = answer(right(20, 0.55, 0.6), {"verdict": "promote", "reason": "made"})
-    assert found.word == GUESSING
+    assert answer(right(20, 0.55, 0.6), Gated("promote", "made")).word == GUESSING
 
 
 def test_windows_that_the_model_saw_answer_nothing():
@@ -326,8 +334,7 @@ def test_windows_that_the_model_saw_answer_nothing():
 
 
 def test_the_rival_is_named_for_what_it_is():
-    assert rival_of(None) == IN_USE
-    assert rival_of({"baseline_kind": "promoted model"}) == IN_USE
-    assert rival_of({"baseline_kind": "promoted model", "promoted_at": "2026"}) == "the model in use before it"
-    assert rival_of({"baseline_kind": "from-scratch run"}) == "the from-scratch run"
-    assert rival_of({"baseline_kind": "run"}) == "the run it was compared with"
+    assert rival_of("promoted model") == IN_USE
+    assert rival_of("promoted model", is_promoted=True) == "the model in use before it"
+    assert rival_of("from-scratch run") == "the from-scratch run"
+    assert rival_of("run") == "the run it was compared with"

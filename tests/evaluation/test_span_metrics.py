@@ -30,6 +30,7 @@ from moola.evaluation.span_metrics import (
     span_agreement,
 )
 from tests.charts_made import chart_of, crowded, judged_of, pieces_of, planted, slow_of
+from tests.predictions_made import close
 from tests.slow_spans import (
     SlowPiece,
     slow_counted,
@@ -50,10 +51,6 @@ FULL = event_metric_table(0.3)
 
 def figure(judged: JudgedEvents, metric) -> float:
     return float(metric(judged, np.ones((1, len(judged.chart.bars_of_block))))[0])
-
-
-def close(value: float, wanted: float) -> bool:
-    return (math.isnan(value) and math.isnan(wanted)) or value == pytest.approx(wanted, abs=1e-12)
 
 
 @given(SEEDS, COUNTS, COUNTS, st.sampled_from(IOUS), st.booleans())

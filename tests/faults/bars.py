@@ -246,7 +246,7 @@ BARS = [
     ),
     fault(
         f"{IMPORT} --timestamp-unit s",
-        "bars-unit | milliseconds called seconds | 3 | say ms",
+        "bars-unit | milliseconds called seconds | 3 | pass ms",
         times("1709546400000", "1709550000000"),
     ),
     fault(

@@ -59,7 +59,7 @@ def test_without_refit_val_rows_choose_and_teach_nothing():
     assert clean.model is clean.chosen
     assert clean.model.training["trained_on"] == ["train"]
     assert same_weights(clean.model.network, other.model.network)
-    # They have their say in the temperature alone.
+    # They count in the temperature alone.
     assert clean.model.temperature != other.model.temperature
 
 

@@ -34,11 +34,11 @@ def test_later_parts_are_evaluated_by_earlier_labels(marks):
     assert set(short) <= {0, 1}
     assert found["counts"] == {name: marks.label.count(name) for name in ("consolidation", "retracement")}
     assert all(0 <= step["brier"] <= 1 and step["brier_interval"][0] <= step["brier"] for step in found["curve"])
-    assert found["says"].startswith(("Better", "Not yet better")), found
+    assert found["message"].startswith(("Better", "Not yet better")), found
     # Proposals do not evaluate.
     by_model = np.arange(40) >= 15
     found = learning_progress(replace(marks, by_model=by_model), ENCODER, 17, CPU)
-    assert "there are 15" in found["says"]
+    assert "there are 15" in found["message"]
     assert found["curve"] == []
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from moola.core.bars import Bars
+from moola.core.label_rules import ChartLabels, ChartSpan
 from moola.label.chart_state import BarSpan, Change, ChartBars
-from moola.tables.label_store import ChartLabels, ChartSpan, LabelStore
+from moola.tables.label_store import LabelStore
 from tests.label.page_states import client_of, made_page_state, planted_bars
 from tests.made import random_walk_bars
 
@@ -208,7 +209,7 @@ def test_planted_moves_are_proposed_with_a_probability(learned):
     assert all(0 < one["prob"] <= 1 and one["start"] <= one["end"] for one in found)
     # Nothing is proposed where a person has marked.
     assert not any(one["start"] <= end and one["end"] >= start for one in found for start, end, _ in moves[:N_MARKED])
-    assert "12 spans and 12 windows of background" in told["says"]
+    assert "12 spans and 12 windows of background" in told["message"]
 
 
 def test_learning_changes_no_label(learned):
@@ -240,18 +241,18 @@ def test_what_is_missing_is_said(tmp_path):
     bars, moves = planted_bars(10)
     page_state = made_page_state(tmp_path, bars, stride=105, learns=True)
     with page_state.store:
-        assert "proposals come after eight" in ask(page_state)["says"]
+        assert "proposals come after eight" in ask(page_state)["message"]
         add = tuple(BarSpan(start, end, "flag") for start, end, _ in moves[:3])
         page_state.chart.change("EURUSD", "anna", 0, Change(add=add))
         ask(page_state)
         page_state.learner.wait()
-        assert "Proposals come after 8 spans; 3 are marked" in ask(page_state)["says"]
+        assert "Proposals come after 8 spans; 3 are marked" in ask(page_state)["message"]
         add = tuple(BarSpan(start, end, "flag") for start, end, _ in moves[3:])
         page_state.chart.change("EURUSD", "anna", 1, Change(add=add))
         page_state.learner.wait()
         ask(page_state)
         page_state.learner.wait()
-        assert "press L where you have looked" in ask(page_state)["says"]
+        assert "press L where you have looked" in ask(page_state)["message"]
 
 
 @pytest.mark.slow
@@ -264,7 +265,7 @@ def test_spans_like_one_are_found_beside_it_or_the_reason_is_given(tmp_path):
             assert page_state.learner.like("EURUSD", *asked, "flag")["is_busy"]
             page_state.learner.wait()
             told = page_state.learner.like("EURUSD", *asked, "flag")
-            assert said in told["says"]
+            assert said in told["message"]
         assert told["proposals"] == []
         found = page_state.learner.like("EURUSD", start, end, "flag")["proposals"]
     best = max(found, key=lambda one: one["prob"])
@@ -298,7 +299,7 @@ def test_without_a_stretch_pieces_are_ranked_against_bars_that_nobody_marked(tmp
         for _ in range(3):
             told = page_state.learner.status("EURUSD", "anna", 5000, -1)
             page_state.learner.wait()
-    assert "against bars that nobody marked" in told["says"]
-    assert "cannot be known" in told["says"]
+    assert "against bars that nobody marked" in told["message"]
+    assert "cannot be known" in told["message"]
     found = [one for one in told["proposals"] if one["start"] >= 50 * 105]
     assert any(one["start"] <= end and one["end"] >= start for one in found for start, end, _ in moves[50:])

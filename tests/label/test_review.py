@@ -36,7 +36,7 @@ def test_agreement_and_conflicts_are_those_of_both(client):
     assert (pair["first"], pair["second"], pair["n_windows"]) == ("anna", "ben", 3)
     assert pair["same_class"] == pytest.approx(2 / 3)
     assert pair["end"] == {"n": 2, "median_abs_bars": 5.0, "within_3": 0.5}
-    assert [(one["window_id"], one["reason"], one["settled"]) for one in found["conflicts"]] == [
+    assert [(one["window_id"], one["reason"], one["decided"]) for one in found["conflicts"]] == [
         (names(client)[1], "class: anna says consolidation, ben says retracement", False),
         (names(client)[2], "end is 10 bars apart: anna at bar 50, ben at bar 60", False),
     ]
@@ -61,7 +61,7 @@ def test_a_third_settles_a_conflict_and_one_of_two_by_agreeing(client):
         assert client.get(f"{asked}{annotator}").json() == {"window": None, "left": 0}
     # What differs stays listed, and nothing of anna and ben was changed.
     (conflict,) = client.get("/api/review?annotator=dora").json()["conflicts"]
-    assert (conflict["annotators"], conflict["settled"]) == (["anna", "ben", "cem"], False)
+    assert (conflict["annotators"], conflict["decided"]) == (["anna", "ben", "cem"], False)
 
 
 def test_one_other_label_is_not_shown_before_ones_own(client):

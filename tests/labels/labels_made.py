@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from moola.core.bars import Bars
+from moola.core.label_rules import Expansion, WindowLabel
 from moola.tables.bar_table import write_bars
-from moola.tables.label_store import Expansion, LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 from tests.made import random_walk_bars
 
 WINDOW_BARS = 20

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moola.core.label_rules import ChartLabels, ChartSpan
 from moola.errors import InvalidData, LabelConflict, UntrustedFile, WrongUsage
 from moola.labels.label_export import export
 from moola.labels.label_import import import_labels
 from moola.options.label_options import LabelsExportOptions, LabelsImportOptions
 from moola.tables.bar_table import write_bars
 from moola.tables.label_database import ADDED_2, APPLICATION_ID, FIRST_SCHEMA
-from moola.tables.label_store import ChartLabels, ChartSpan, LabelStore
+from moola.tables.label_store import LabelStore
 from moola.tables.span_file import write_spans
 from tests.labels.labels_made import made_label
 from tests.spans_made import BARS, at, forty, made_spans, table

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from moola.core.bars import Bars
+from moola.core.label_rules import ChartLabels, ChartSpan
 from moola.errors import InvalidData
 from moola.labels.label_positions import BarPlaces, learn_bars, require_same_bars
 from moola.labels.label_stats import _span_agreement, session_of, stats
 from moola.options.label_options import LabelsStatsOptions
-from moola.tables.label_store import ChartLabels, ChartSpan, LabelStore
+from moola.tables.label_store import LabelStore
 from tests.labels.labels_made import BARS, WINDOW_BARS, made_label, made_store, write_made_bars
 from tests.made import HOUR_US
 from tests.test_golden import VERSIONS

@@ -22,7 +22,7 @@ from moola.reports.contents import commands_of
 from moola.reports.overview.events_page import build_overview, packed_bars, write_overview
 from moola.scan import window_reading as scan_reading
 from moola.scan.scanning import Scan, overview
-from moola.stages.model_card import training_command
+from moola.stages.run_summary import RunSummary, training_command
 from tests.made import random_walk_bars
 from tests.scans_made import made_bars, made_model, seeing_moves
 
@@ -148,7 +148,8 @@ def test_training_line_names_what_is_not_at_its_default():
 
 def test_commit_comes_first_and_the_baseline_is_kept():
     options = ReportOptions(run=Path("r"), baseline=Path("b"), seed=9)
-    lines = commands_of({"git_commit": "abc"}, {"data": "d", "split": "s"}, options)
+    run = RunSummary({"git_commit": "abc"}, {"data": "d", "split": "s"}, {}, {}, [], 1.0, {})
+    lines = commands_of(run, options)
     assert lines == [
         "git checkout abc",
         "moola train --data d --split s",

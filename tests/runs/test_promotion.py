@@ -24,6 +24,7 @@ from moola.runs.promotion import (
 )
 
 NAME = "enhanced_baseline_v2_relative.pt"
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def promoted_in(folder: Path) -> dict[str, bytes]:
@@ -40,15 +41,15 @@ def promoted(tmp_path: Path, content: bytes, **record: object) -> dict[str, obje
     return promote_file(model, promoted_path(tmp_path / "promoted", NAME), record)
 
 
-def replace_that_fails_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[str]:
-    """Let the n-th replacement of a file fail as on a full disk; returns the names that were tried."""
+def replace_that_fails_at(monkeypatch: pytest.MonkeyPatch, number: int, stop: BaseException = FULL) -> list[str]:
+    """Let the n-th replacement of a file fail, as on a full disk; returns the names that were tried."""
     tried: list[str] = []
     real = os.replace
 
     def replace(source: str, target: Path) -> None:
         tried.append(Path(target).name)
         if len(tried) == number:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise stop
         real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
@@ -191,17 +192,8 @@ class Killed(BaseException):
 
 def killed_at(monkeypatch: pytest.MonkeyPatch, number: int, tmp_path: Path) -> None:
     """Promote `third`, and stop for good at the n-th replacement of a file."""
-    real = os.replace
-    done: list[object] = []
-
-    def replace(source: str, target: Path) -> None:
-        done.append(target)
-        if len(done) == number:
-            raise Killed
-        real(source, target)
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", replace)
+        replace_that_fails_at(patch, number, Killed())
         patch.setattr(os, "unlink", lambda _: None)
         # A process that is killed runs no `finally`.
         patch.setattr(Path, "unlink", lambda *_, **__: None)
@@ -363,16 +355,8 @@ def test_an_interrupted_promotion_is_finished_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     promoted(tmp_path, b"first", run_id="r1")
-    real, done = os.replace, []
-
-    def replace(source: str, target: Path) -> None:
-        done.append(target)
-        if len(done) == number:
-            raise KeyboardInterrupt
-        real(source, target)
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", replace)
+        replace_that_fails_at(patch, number, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             promoted(tmp_path, b"second", run_id="r2")
     target = promoted_path(tmp_path / "promoted", NAME)

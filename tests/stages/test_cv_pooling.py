@@ -60,7 +60,7 @@ def test_a_mean_is_decoded_by_the_mean_weight_of_each_length():
     predicted, prob = decode((one.curves + two.curves) / 2, len(one), weight)
     np.testing.assert_array_equal(mean.predicted_bar, predicted)
     np.testing.assert_allclose(mean.pointer_prob, prob)
-    # Those that count all lengths alike have their say too, and folds differ in their weights.
+    # Those that count all lengths alike differ too, and folds differ in their weights.
     alike = average([one, replace(one, length_weight=None)])
     np.testing.assert_array_equal(alike.length_weight, (1 + one.length_weight) / 2)
     both = pool([one, replace(two, row=two.row + 12, start_us=two.start_us + 1000)])[0]

@@ -16,13 +16,14 @@ from moola.fit.reference_fits import references_of_run
 from moola.options.option_fields import RUNS_ROOT
 from moola.runs import run_store
 from moola.stages import model_card
-from moola.stages.model_card import CardContent, card_text, labelled_by
+from moola.stages.model_card import card_text, labelled_by
+from moola.stages.run_summary import PartOfSplit, RunSummary
 from tests.conftest import DATA, SPLIT
 
 # Few figures: what is resampled is not the matter here.
 EVAL = ("eval", "--metrics", "brier", "--event-metrics", "pointer_f1", "--run")
 FIGURE = {"low": 0.1, "high": 0.3, "trivial": 0.25, "reason": ""}
-MADE = CardContent(
+MADE = RunSummary(
     manifest={
         "run_id": "20260102T030405Z-enhanced_simple_lstm-s17-0123abcd",
         "model": "enhanced_simple_lstm",
@@ -69,8 +70,11 @@ MADE = CardContent(
         "perfect_ece": {"width": [0.01, 0.2], "mass": [0.01, 0.2]},
     },
     references={"logistic": {"brier": 0.22}},
-    class_counts={"train": {"consolidation": 22, "retracement": 8}, "test": {"consolidation": 10}},
-    spans={"test": ("2026-01-01 00:00", "2026-01-05 12:00")},
+    parts=[
+        PartOfSplit("train", 30, {"consolidation": 22, "retracement": 8}, None),
+        PartOfSplit("val", 9, {}, None),
+        PartOfSplit("test", 10, {"consolidation": 10}, ("2026-01-01 00:00", "2026-01-05 12:00")),
+    ],
     temperature=1.25,
     training={},
 )
@@ -95,7 +99,7 @@ def test_the_text_says_figures_data_limits_and_how_to_make_it_again() -> None:
         "below 1 it is too sure).",
         "| train | 30 | 22 consolidation, 8 retracement | - | - |",
         "| test | 10 | 10 consolidation | 2026-01-01 00:00 | 2026-01-05 12:00 |",
-        "- Synthetic windows in training: 0.5 per real window in each epoch.",
+        "- Synthetic windows in training: 0.5 per real window in each epoch (mirror).",
         "- Leak-proof: yes: no part of the split shares a bar with another.",
         "- These windows do not show it to be better than the class share: its Brier may be as high as 0.300, and the "
         "share has 0.250.",
@@ -156,6 +160,20 @@ def test_linear_heads_are_said_by_their_penalties_and_no_epoch_is() -> None:
     assert "These windows selected" not in text
 
 
+def test_what_val_selected_is_said_of_val_alone_and_of_something_alone() -> None:
+    val = replace(MADE, evaluation=MADE.evaluation | {"part": "val"})
+    assert MADE.chosen_by_val == ""
+    assert val.chosen_by_val == "These windows selected the epoch and the temperature: the metrics are optimistic."
+    nothing = {"penalties": {"class": 1.0, "by_blocks": False}}
+    assert replace(val, manifest=MADE.manifest | nothing).chosen_by_val == ""
+
+
+def test_synthetic_windows_are_those_of_the_schedule() -> None:
+    config = MADE.config | {"cpsa_schedule": [0.5, 2.0], "augmentations": ["mirror", "warp"]}
+    assert replace(MADE, config=config).synthetic == "0.5, then 2.0 per real window in each epoch (mirror, warp)"
+    assert replace(MADE, config=MADE.config | {"augment_data": False}).synthetic == "none"
+
+
 def test_a_rule_is_no_person() -> None:
     assert labelled_by(["rule:prior-state-1"]) == "given by the published rule `rule:prior-state-1`, not a person"
     assert labelled_by(["ana", "ben"]) == "given by `ana` and `ben`"
@@ -164,7 +182,9 @@ def test_a_rule_is_no_person() -> None:
     assert "not what a trader would mark" not in TEXT
     # Names break no table and no code span.
     assert "- Labels: given by `a # b script`." in changed(labelled_by=["a`|\n# b <script>"])
-    lines = card_text(replace(MADE, class_counts={"train": {"up | down\n": 3, "flat": 20}})).splitlines()
+    lines = card_text(
+        replace(MADE, parts=[PartOfSplit("train", 23, {"up | down\n": 3, "flat": 20}, None)])
+    ).splitlines()
     assert [line.count("|") for line in lines if line.startswith("| train")] == [6]
 
 

@@ -15,9 +15,6 @@ from moola.errors import WrongUsage
 from moola.options.table_options import ImportOptions
 from moola.tables.foreign.bar_times import utc_times
 
-# Hours of a made series begin here: a Monday.
-MONDAY = datetime(2024, 3, 4, 10, tzinfo=UTC)
-
 
 def read(column, symbols=None, **options):
     """Return the times as text, `None` where one is lost, and the problems."""
@@ -140,8 +137,8 @@ def test_columns_with_options(values, options, expected):
             {"timestamp_unit": "ms"},
             "as s they run from 2024-03-04 10:00 UTC to 2024-03-04 11:00",
         ),
-        ([1709546400000], {"timestamp_unit": "s"}, "say ms"),
-        ([1709546400000000000], {"timestamp_unit": "us"}, "say ns"),
+        ([1709546400000], {"timestamp_unit": "s"}, "pass ms"),
+        ([1709546400000000000], {"timestamp_unit": "us"}, "pass ns"),
         ([20240304, 20240305], {"timestamp_unit": "s"}, "20240304 is a date as YYYYMMDD"),
         ([45355.5, 45356.5], {}, "(Excel) it is 2024-03-04: set --timestamp-unit excel"),
         ([0, 1, 2], {}, "--columns timestamp=<column>"),

@@ -36,11 +36,6 @@ def times_of(frame):
     return [time.strftime("%Y-%m-%d %H:%M:%S") for time in frame["timestamp"]]
 
 
-def the_problem(error):
-    (problem,) = error.value.problems
-    return problem.count, problem.first_row, problem.detail
-
-
 @pytest.mark.parametrize(
     "header",
     [

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moola.core.label_rules import Expansion, WindowLabel
 from moola.errors import InvalidData, LabelConflict, OperationFailed, UntrustedFile, WrongUsage
-from moola.tables.label_store import Expansion, LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 
 LABEL = WindowLabel(
     "w1",

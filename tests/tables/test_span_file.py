@@ -382,7 +382,7 @@ def test_a_region_without_one_class_is_told_with_its_task(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("start,end\n2020-01-01,2020-01-02\n", "names no label (it has start, end). Say --columns label=<column>"),
+        ("start,end\n2020-01-01,2020-01-02\n", "names no label (it has start, end). Pass --columns label=<column>"),
         ("", "is empty"),
         ("start,end,label\n", "must have rows"),
         (
@@ -396,9 +396,9 @@ def test_a_region_without_one_class_is_told_with_its_task(tmp_path):
         ),
         ("start,end,label\n2020-01-01 05:00,2020-01-01 09:00,a,b,c\n", "at most 3 cells"),
         ("start,from,end,label\n1,2,3,a\n", None),
-        ("from,begin,end,label\n1,2,3,a\n", "2 that may be (from, begin). Say --columns start=from"),
+        ("from,begin,end,label\n1,2,3,a\n", "2 that may be (from, begin). Pass --columns start=from"),
         ("start,end,label\n5,9,a\n", "where they count the bars from 0, set --timestamp-unit bars"),
-        ("start_idx,end_idx,label\n5,9,a\n", "say --timestamp-unit bars"),
+        ("start_idx,end_idx,label\n5,9,a\n", "pass --timestamp-unit bars"),
         ("start,start,end,label\n1,2,3,a\n", "has 2 columns named 'start'"),
         ('[{"start": 1}, 5]', "must be a list of objects"),
         ('{"start": 1', "must be JSON"),

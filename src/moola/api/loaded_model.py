@@ -165,8 +165,7 @@ class Model:
         stride
             Bars from one window to the next; smaller lets more windows evaluate an event and takes longer.
         max_gap_hours
-            Longest time between neighbouring bars inside a window; windows over a longer one are dropped. Left out, it
-            is found from each symbol's bars, as in `moola.windows`.
+            Longest time between neighbouring bars inside a window; left out, found as in `moola.windows`.
         min_prob
             Least probability that both pointers of an event are within 3 bars; left out, the square of the model's
             pointer threshold, and at least 0.1.
@@ -174,8 +173,7 @@ class Model:
             Largest overlap of two events; of two that overlap more, the more probable one stays.
         live
             Report each event at the first moment at which enough is known of it, from the bars up to then alone. False
-            looks back from the end of the bars: events then know what came after them, and no rule that trades on
-            `start_ts` or `end_ts` could have.
+            looks back from the end of the bars: no rule that trades on such `start_ts` or `end_ts` could have known.
         live_windows
             Least number of windows that must have seen an event before it is reported live.
         batch_windows
@@ -200,19 +198,10 @@ class Model:
             The model predicts no pointers, or an option cannot work.
         """
         options = ScanOptions(
-            model=Path(self.name),
-            bars=Path("the bars"),
-            output=Path("events.parquet"),
-            stride=stride,
-            max_gap_hours=max_gap_hours,
-            min_prob=min_prob,
-            max_overlap=max_overlap,
-            live=live,
-            live_windows=live_windows,
-            batch_windows=batch_windows,
-            device=self.device,
-            threads=self.threads,
-        )
+            model=Path(self.name), bars=Path("the bars"), output=Path("events.parquet"), stride=stride,
+            max_gap_hours=max_gap_hours, min_prob=min_prob, max_overlap=max_overlap, live=live,
+            live_windows=live_windows, batch_windows=batch_windows, device=self.device, threads=self.threads,
+        )  # fmt: skip
         options.check()
         held = HeldBars(bars_of(bars))
         reading = PartReader(*reader_and_judging(self.file, options), held, live)

@@ -298,16 +298,11 @@ def _as_file(data: Path | str | Frame) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.parquet"
-        if "features" in _names(data):
+        if "features" in (data.dtype.names if hasattr(data, "dtype") else polars_of(data, "data").columns):
             write_windows(path, table_of(data, name="data"))
         else:
             write_bars(path, bars_of(data))
         yield path
-
-
-def _names(data: Any) -> list[str]:
-    columns = data.dtype.names if hasattr(data, "dtype") else polars_of(data, "data").columns
-    return list(columns)
 
 
 def similar(

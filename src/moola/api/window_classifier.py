@@ -281,8 +281,7 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         table, self.classes_ = with_labels(table_of(X, times), y, pointers)
         split, _ = divide(table, self.val_fraction, 0.0, None)
         table = table.with_features()
-        assert table.features is not None
-        self._fitted_bars = FittedBars(table.features)
+        self._fitted_bars = FittedBars(table.all_features)
         job = job_of_rows(self._options(table), table, split)
         self.model_ = Model(fit_job(job).model, "the model", self.device, self.threads)
         return self
@@ -336,9 +335,8 @@ class WindowClassifier(ClassifierMixin, BaseEstimator):
         if not hasattr(self, "model_"):
             raise NotFitted("a classifier must be fitted before it predicts, but it is not. Call fit(X, y).")
         table = table_of(X, name="windows").with_features()
-        assert table.features is not None
         if table.window_bars == self.model_.window_bars:
-            self._fitted_bars.warn_of(table.features, 4)
+            self._fitted_bars.warn_of(table.all_features, 4)
         return self.model_.predictions_of(table)
 
     def __sklearn_tags__(self) -> Any:

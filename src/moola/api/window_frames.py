@@ -144,9 +144,7 @@ def relative_features(windows: Windows) -> Float[np.ndarray, "windows bars 11"]:
     >>> features.shape, moola.FEATURE_NAMES[4]
     ((7, 105, 11), 'body_ratio')
     """
-    features = table_of(windows, name="windows").with_features().features
-    assert features is not None
-    return features
+    return table_of(windows, name="windows").all_features
 
 
 def split(windows: Windows, *, val: float = 0.2, test: float = 0.25, purge_window: int | None = None) -> Split:

@@ -31,7 +31,7 @@ from moola.cli.console import (
     terminable,
 )
 from moola.errors import Interrupted, MoolaError
-from moola.options.option_fields import OUTPUT, everyday
+from moola.options.option_fields import OUTPUT, basic
 from moola.options.option_sources import COMMAND_OPTIONS, ENVIRONMENT_PREFIX, option_names
 
 # Options that take memory, the one that costs least to lower first.
@@ -40,7 +40,7 @@ HELP = "Find chart patterns from few labels; moola.toml and MOOLA_<OPTION> set o
 
 HELP_ALL = "--help-all"
 HELP_FLAGS = ["--help", "-h", HELP_ALL]
-# What an option's field does not say: without `everyday` at its field an option is not in --help.
+# What an option's field does not say: without `basic` at its field an option is not in --help.
 EVERY_OPTION = Parameter(
     consume_multiple=True, negative_iterable=(), show_env_var=False, validator=refuse_impossible, show=False
 )
@@ -65,7 +65,7 @@ cpsa = App(name="cpsa", help_flags=HELP_FLAGS, help="Preview synthetic training 
 
 
 def completion(
-    shell: Annotated[Literal["bash", "zsh", "fish"], everyday("Shell that is to complete.", OUTPUT)],
+    shell: Annotated[Literal["bash", "zsh", "fish"], basic("Shell that is to complete.", OUTPUT)],
     /,
     *,
     console: Console = ConsoleOptions(),

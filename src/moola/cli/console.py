@@ -170,7 +170,7 @@ class Screen:
     def __init__(self, options: ConsoleOptions) -> None:
         self.as_json = options.json
 
-    def say(self, text: str = "") -> None:
+    def write(self, text: str = "") -> None:
         """Print a line for a person."""
         text = printable(text)
         if not self.as_json:
@@ -188,7 +188,7 @@ class Screen:
             cells = [line[0].ljust(widths[0])] + [
                 cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)
             ]
-            self.say("  " + "  ".join(cells).rstrip())
+            self.write("  " + "  ".join(cells).rstrip())
 
     def comparisons(self, compared: Sequence[Mapping[str, Any]], first: str, floor: str) -> None:
         """Print a gate's comparisons; `first` heads the metrics, `floor` the uninformed baseline."""
@@ -198,6 +198,17 @@ class Screen:
             interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
             rows.append([row["metric"], *values, interval, "yes" if row["holds"] else "no"])
         self.table([first, "challenger", "baseline", floor, "difference", "95 % interval", "rule holds"], rows)
+
+    def differences(self, compared: Sequence[Mapping[str, Any]], first: str) -> None:
+        """Print the rows of a comparison with a baseline; `first` heads the names."""
+        rows = []
+        for row in compared:
+            interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
+            value, difference, *tests = (
+                figure_text(row[name]) for name in ("value", "difference", "detectable", "p", "p_holm")
+            )
+            rows.append([row["name"], row["metric"], value, difference, interval, *tests])
+        self.table([first, "metric", "value", "difference", "95 % interval", "detectable", "p", "p (Holm)"], rows)
 
     def result(self, content: dict[str, Any]) -> None:
         """Print the one JSON object, where it was asked."""
@@ -210,7 +221,7 @@ class Screen:
 
     def next_step(self, text: str) -> None:
         """State what to do next where it is no command alone."""
-        self.say(f"Next: {text}")
+        self.write(f"Next: {text}")
 
 
 # Commands that are stopped: by Ctrl-C or by SIGTERM, with the command that continues.
@@ -286,9 +297,9 @@ class Progress:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            said = TextColumn("{task.fields[said]}", markup=False)
-            self.bar = Progress(*columns, said, console=Console(stderr=True))
-            self.task = self.bar.add_task(label, total=n_steps or None, said="")
+            note = TextColumn("{task.fields[note]}", markup=False)
+            self.bar = Progress(*columns, note, console=Console(stderr=True))
+            self.task = self.bar.add_task(label, total=n_steps or None, note="")
 
     def __enter__(self) -> Self:
         if self.bar is not None:
@@ -312,20 +323,20 @@ class Progress:
         if self.bar is not None:
             self.bar.update(self.task, description=label, total=n_steps)
 
-    def show(self, done: int, said: str) -> None:
+    def show(self, done: int, note: str) -> None:
         """Show that so many steps are done."""
-        log.debug("%s: %s %d of %d, %s", self.label, self.unit, done, self.n_steps, said)
-        said = printable(said, kept="")
+        log.debug("%s: %s %d of %d, %s", self.label, self.unit, done, self.n_steps, note)
+        note = printable(note, kept="")
         is_first = self.done_before is None
         self.done_before = done - 1 if self.done_before is None else self.done_before
         if self.bar is not None:
-            self.bar.update(self.task, completed=done, total=self.n_steps, said=said)
+            self.bar.update(self.task, completed=done, total=self.n_steps, note=note)
             return
         now = time.monotonic()
         if is_first or done == self.n_steps or now - self.shown >= self.every_s:
             self.shown = now
             left = (now - self.started) / (done - self.done_before) * (self.n_steps - done)
-            line = f"{self.label}: {self.unit} {done} of {self.n_steps}{f', {said}' if said else ''}, {left:.0f} s left"
+            line = f"{self.label}: {self.unit} {done} of {self.n_steps}{f', {note}' if note else ''}, {left:.0f} s left"
             print(line, file=sys.stderr, flush=True)
 
 
@@ -351,7 +362,7 @@ class EpochProgress(Progress):
         """Show that a fit without steps is over; what took no longer than two seconds is not worth a line."""
         taken = time.monotonic() - self.shown
         if self.bar is not None:
-            self.bar.update(self.task, completed=1, total=1, said="linear heads fitted")
+            self.bar.update(self.task, completed=1, total=1, note="linear heads fitted")
         elif taken > QUIET_S:
             print(f"{self.label}: linear heads fitted, {taken:.0f} s", file=sys.stderr, flush=True)
         self.shown = time.monotonic()
@@ -378,13 +389,13 @@ class TrialProgress(Progress):
 
     def __call__(self, row: dict[str, Any]) -> None:
         """Show one finished trial."""
-        said = f"{self.metric} {row['value']:.4f}" if row["value"] is not None else row["state"]
+        note = f"{self.metric} {row['value']:.4f}" if row["value"] is not None else row["state"]
         if row["state"] == "pruned":
-            said += f" after fold {len(row['by_fold'])} ({self.metric} {sum(row['by_fold']) / len(row['by_fold']):.4f})"
+            note += f" after fold {len(row['by_fold'])} ({self.metric} {sum(row['by_fold']) / len(row['by_fold']):.4f})"
         known = row["best_value"] is not None
         best = f"best {row['best_value']:.4f} (trial {row['best_place']})" if known else "no best yet"
         log.debug("trial %d: %s", row["place"], row["values"])
-        self.show(row["place"], f"{said}, {best}")
+        self.show(row["place"], f"{note}, {best}")
 
 
 class WindowProgress(Progress):

@@ -31,29 +31,31 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
     if options.save_gallery is not None and options.bars is None:
         raise WrongUsage("--save-gallery must come with --bars, but it is not given. Name the bars that were scanned.")
     result, judged, truth = judge_events.evaluate_events(options)
-    screen.say(f"{result['n_events']} events of {result['events']} against {result['n_spans']} spans")
-    _say_chart(screen, result)
+    screen.write(f"{result['n_events']} events of {result['events']} against {result['n_spans']} spans")
+    _write_chart(screen, result)
     screen.table(["figure", "value", "95 % interval", "random", "strongest moves"], _figure_rows(result["figures"]))
-    screen.say(RULE)
+    screen.write(RULE)
     if (least := result["least_event_prob"] or 0.0) >= TOLD_LEAST:
-        screen.say(
+        screen.write(
             f"  The table has no event of a probability below {least:.3f}: average precision and recall at false "
             "alarms are of those alone, and lower than of all. `moola scan --min-prob 0` writes all."
         )
-    screen.say("  Random: events of the same lengths at random places. Strongest moves: of the spans' lengths, ranked.")
+    screen.write(
+        "  Random: events of the same lengths at random places. Strongest moves: of the spans' lengths, ranked."
+    )
     for name, figures in result["by_symbol"].items():
         shown = [figures[key]["value"] for key in ("ap_iou50_class", "recall_at_1_per_1000_class", "event_ece")]
         average, recall, ece = (figure_text(value) for value in shown)
-        screen.say(f"  {name}: AP at IoU .5 with class {average}, recall at 1 false alarm {recall}, ECE {ece}")
+        screen.write(f"  {name}: AP at IoU .5 with class {average}, recall at 1 false alarm {recall}, ECE {ece}")
     show_agreement(screen, result["agreement"], result["ap_by_annotator"])
     rows = [
         [f"{row['threshold']:.1f}", str(row["n_events"]), *(figure_text(row[key]) for key in _AT_THRESHOLD)]
         for row in result["by_threshold"]
     ]
     screen.table(["least event_prob", "events", "precision", "recall", "false per 1,000 bars"], rows)
-    _say_perfect_ece(screen, result)
+    _write_perfect_ece(screen, result)
     result |= _plots(options, result)
-    screen.say(
+    screen.write(
         f"Figures in {result['metrics_file']}, precision and recall in {result['curve_plot']}, reliability in "
         f"{result['reliability_plot'] or 'no plot (no event counts)'}"
     )
@@ -61,16 +63,16 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
         from moola.reports.events_section import event_gallery
 
         event_gallery(options.save_gallery, judged, truth.bars, truth.class_names)
-        screen.say(f"Found, missed and false pieces of the chart in {options.save_gallery}")
+        screen.write(f"Found, missed and false pieces of the chart in {options.save_gallery}")
     screen.next_command(*_gate_words(options, result["events"], "<events to beat>"))
     screen.result(result)
     return 0
 
 
-def _say_perfect_ece(screen: Screen, result: dict[str, Any]) -> None:
+def _write_perfect_ece(screen: Screen, result: dict[str, Any]) -> None:
     if result["perfect_ece"] is not None:
         low, high = result["perfect_ece"]
-        screen.say(f"  Perfectly calibrated probabilities would show ECE {low:.3f} .. {high:.3f} here.")
+        screen.write(f"  Perfectly calibrated probabilities would show ECE {low:.3f} .. {high:.3f} here.")
 
 
 def show_agreement(screen: Screen, agreement: list[dict[str, Any]], events: dict[str, float | None]) -> None:
@@ -83,10 +85,10 @@ def show_agreement(screen: Screen, agreement: list[dict[str, Any]], events: dict
         screen.table(["annotator", "against", "spans", "spans there", "same", "mean IoU", "AP"], rows)
         known = [row["ap"] for row in agreement if row["ap"] is not None]
         mean = f"on average AP {sum(known) / len(known):.3f}" if known else "no pair has spans"
-        screen.say(f"  People against each other: {mean}, which a model of them can hardly exceed.")
+        screen.write(f"  People against each other: {mean}, which a model of them can hardly exceed.")
     if events:
         against = ", ".join(f"{name} {figure_text(value)}" for name, value in events.items())
-        screen.say(f"  AP of the events against each alone: {against}.")
+        screen.write(f"  AP of the events against each alone: {against}.")
 
 
 _AT_THRESHOLD = ("precision", "recall", "alarms_per_1000")
@@ -114,16 +116,16 @@ def gate(options: GateOptions, screen: Screen) -> int:
     from moola.stages import judge_events
 
     result = judge_events.gate_events(options)
-    screen.say(f"Challenger {result['events']}")
-    screen.say(f"Baseline   {result['baseline_events']}")
-    screen.say(f"Evaluated on {result['n_spans']} spans")
-    _say_chart(screen, result)
-    screen.say(NO_MODEL)
+    screen.write(f"Challenger {result['events']}")
+    screen.write(f"Baseline   {result['baseline_events']}")
+    screen.write(f"Evaluated on {result['n_spans']} spans")
+    _write_chart(screen, result)
+    screen.write(NO_MODEL)
     screen.comparisons(result["comparisons"], "figure", "random")
     if result["detectable_gain"] is not None:
-        screen.say(f"  Minimum detectable gain in average precision at 80 % power: {result['detectable_gain']:.3f}")
-    _say_perfect_ece(screen, result)
-    screen.say(f"Verdict: {result['verdict']}: {result['reason']}.")
+        screen.write(f"  Minimum detectable gain in average precision at 80 % power: {result['detectable_gain']:.3f}")
+    _write_perfect_ece(screen, result)
+    screen.write(f"Verdict: {result['verdict']}: {result['reason']}.")
     if result["verdict"] == "promote":
         screen.next_step("moola scan with the challenger's model on further bars")
     else:
@@ -138,24 +140,24 @@ def cross_validate(options: CvOptions, screen: Screen) -> int:
 
     with FitProgress("cv") as progress:
         result = cv_events.cross_validate_events(options, progress)
-    screen.say(
+    screen.write(
         f"{result['n_folds']} blocks of later time, each scanned by a model of what came before it: "
         f"{result['n_events']} events against {result['n_spans']} spans, {result['seconds']:.0f} s"
     )
-    _say_chart(screen, result)
+    _write_chart(screen, result)
     screen.table(["figure", "value", "95 % interval", "random", "strongest moves"], _figure_rows(result["figures"]))
-    screen.say(RULE)
-    screen.say(f"  Precision, recall and false alarms at the folds' mean threshold, {result['min_prob']:.3f}.")
+    screen.write(RULE)
+    screen.write(f"  Precision, recall and false alarms at the folds' mean threshold, {result['min_prob']:.3f}.")
     rows = [
         [str(row["fold"]), row["from"][:16], str(row["n_spans"]), *(figure_text(row[name]) for name in cv_events.SHOWN)]
         for row in result["by_fold"]
     ]
     screen.table(["fold", "from", "spans", *cv_events.SHOWN], rows)
-    screen.say(f"Events and figures in {result['cv']}")
+    screen.write(f"Events and figures in {result['cv']}")
     words = ("--truth", f"{result['cv']}/{cv_events.SPANS}", "--stretches", f"{result['cv']}/{cv_events.STRETCHES}")
     bars = ("--bars", f"{result['cv']}/bars.parquet")
     screen.next_command("moola", "compare", f"{result['cv']}/{cv_events.EVENTS}", "<other events>", *words, *bars)
-    screen.say(result["cv_id"])
+    screen.write(result["cv_id"])
     screen.result(result)
     return 0
 
@@ -165,68 +167,62 @@ def compare(names: list[str], options: CompareOptions, screen: Screen) -> int:
     from moola.stages import judge_events
 
     result = judge_events.compare_events(names, options)
-    screen.say(f"Baseline {result['baseline']}, {result['n_spans']} spans")
-    _say_chart(screen, result)
-    rows = []
-    for row in result["rows"]:
-        interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
-        numbers = [figure_text(row[name]) for name in ("detectable", "p", "p_holm")]
-        rows.append(
-            [row["name"], row["metric"], figure_text(row["value"]), figure_text(row["difference"]), interval, *numbers]
-        )
-    screen.table(["events", "metric", "value", "difference", "95 % interval", "detectable", "p", "p (Holm)"], rows)
-    if options.output is not None:
-        screen.say(f"Table in {options.output}")
-    if options.plot is not None:
-        from moola.reports.png_charts import comparison_plot
-
-        comparison_plot(options.plot, result, f"{result['n_spans']} spans")
-        screen.say(f"Plot in {options.plot}")
+    screen.write(f"Baseline {result['baseline']}, {result['n_spans']} spans")
+    _write_chart(screen, result)
+    screen.differences(result["rows"], "events")
+    keep_comparison(screen, options, result, f"{result['n_spans']} spans")
     screen.next_command(*_gate_words(options, result["best"], result["baseline"]))
     screen.result(result)
     return 0
 
 
-def _say_chart(screen: Screen, result: dict[str, Any]) -> None:
-    screen.say(
+def keep_comparison(screen: Screen, options: CompareOptions, result: dict[str, Any], of: str) -> None:
+    """Name the table of a comparison, and draw its plot, where they were asked for."""
+    if options.output is not None:
+        screen.write(f"Table in {options.output}")
+    if options.plot is not None:
+        from moola.reports.png_charts import comparison_plot
+
+        comparison_plot(options.plot, result, of)
+        screen.write(f"Plot in {options.plot}")
+
+
+def _write_chart(screen: Screen, result: dict[str, Any]) -> None:
+    screen.write(
         f"  {result['n_bars']:,} bars looked at, {result['stretches_from']} to {result['stretches_to']}, in "
         f"{result['n_blocks']} blocks of time for the intervals"
     )
     if len(result["annotators"]) > 1:
         names = ", ".join(result["annotators"][:5])
-        screen.say(
+        screen.write(
             f"  Spans of {len(result['annotators'])} annotators count together ({names}); --annotator takes one."
         )
     if result["stretches_assumed"]:
-        screen.say(
+        screen.write(
             "  ASSUMED: a person looked at every bar from the first span to the last. Where that is not so, events "
             "count as false that nobody looked for; name what was looked at with --stretches or --annotated."
         )
     if result["bars"] is None:
-        screen.say("  ASSUMED: bars follow each other without gaps, weekends included; name them with --bars.")
+        screen.write("  ASSUMED: bars follow each other without gaps, weekends included; name them with --bars.")
     for what in ("events", "spans"):
         if n := result[f"n_{what}_outside"]:
-            screen.say(f"  {n} {what} do not count: outside the stretches, or the same span again.")
+            screen.write(f"  {n} {what} do not count: outside the stretches, or the same span again.")
     strange = sorted(set(result["event_class_names"]) - set(result["truth_class_names"]))
     if strange:
-        screen.say(f"  No span has the class {', '.join(strange)}: such events are false where the class counts.")
+        screen.write(f"  No span has the class {', '.join(strange)}: such events are false where the class counts.")
 
 
 def _figure_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
+    from moola.evaluation.figures import interval_text, value_text
+
     rows = []
     for name, figure in figures.items():
-        if figure["value"] is None:
-            rows.append([name, "-", figure["reason"], "", ""])
-            continue
-        show = _bars if name.startswith("late_bars") else figure_text
-        interval = "-" if figure["low"] is None else f"{show(figure['low'])} .. {show(figure['high'])}"
-        rows.append([name, show(figure["value"]), interval, show(figure["random"]), show(figure["moves"])])
+        interval = interval_text(name, figure["low"], figure["high"], " .. ")
+        value, random, moves = (value_text(name, figure[key]) for key in ("value", "random", "moves"))
+        rows.append(
+            [name, "-", figure["reason"], "", ""] if figure["reason"] else [name, value, interval, random, moves]
+        )
     return rows
-
-
-def _bars(value: float | None) -> str:
-    # Rounded first: a mean of -0.3 bars is no -0.
-    return "-" if value is None else f"{round(value):+d}"
 
 
 def _gate_words(options: EventTruthOptions, events: str, baseline: str) -> list[Any]:

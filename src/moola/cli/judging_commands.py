@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from moola.cli import event_judging
 from moola.cli.arguments import full
@@ -16,9 +16,12 @@ from moola.options.judging_options import (
     PromoteOptions,
     ReportOptions,
 )
-from moola.options.option_fields import DATA, EVALUATION, everyday
+from moola.options.option_fields import DATA, EVALUATION, basic
 from moola.options.option_sources import command_line, window_bars_words
 from moola.options.study_options import CompareOptions, CvOptions
+
+if TYPE_CHECKING:
+    from moola.stages.run_summary import RunSummary
 
 NOT_PROMOTED = 4
 
@@ -32,39 +35,44 @@ def evaluate(*, options: Annotated[EvalOptions, Flat] = EvalOptions(), console: 
     """
     if options.events is not None:
         return event_judging.evaluate(options, Screen(console))
-    from moola.evaluation.trust import Trust
+    from moola.evaluation.figures import interval_text, value_text
     from moola.stages.evaluate import evaluate_run
 
-    result, evaluation = evaluate_run(options)
+    result, summary = evaluate_run(options)
+    evaluation = summary.evaluation
     screen = Screen(console)
     of = result["part"] if result.get("data") is None else result["data"]
-    screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {of}")
+    screen.write(f"Run {result['run_id']}, {result['n_windows']} windows of {of}")
     if result["part"] == "val":
-        screen.say(f"  There is no test part: these windows also selected {result['chosen_by_val']}.")
-    _say_provenance(screen, result)
-    rows = [_figure_row(figure) for figure in evaluation.figures]
+        screen.write(f"  There is no test part. {summary.chosen_by_val}".rstrip())
+    _write_provenance(screen, summary)
+    rows = []
+    for name, figure in evaluation["figures"].items():
+        interval = interval_text(name, figure["low"], figure["high"], " .. ")
+        value, trivial = value_text(name, figure["value"]), value_text(name, figure["trivial"])
+        rows.append([name, "-", figure["reason"], ""] if figure["reason"] else [name, value, interval, trivial])
     screen.table(["metric", "value", "95 % interval", "uninformed"], rows)
-    screen.say(
-        f"  Intervals: bootstrap over blocks of {evaluation.block_windows} windows in time. "
+    screen.write(
+        f"  Intervals: bootstrap over blocks of {result['block_windows']} windows in time. "
         "Uninformed: class shares and most common pointers of the train rows."
     )
-    if evaluation.perfect_ece:
-        (low, high), (low5, high5) = evaluation.perfect_ece["width"], evaluation.perfect_ece["mass"]
-        screen.say(
+    if evaluation["perfect_ece"]:
+        (low, high), (low5, high5) = evaluation["perfect_ece"]["width"], evaluation["perfect_ece"]["mass"]
+        screen.write(
             f"  A perfectly calibrated model with these probabilities would show ECE {low:.3f} .. {high:.3f} here "
             f"(5 equal-mass bins: {low5:.3f} .. {high5:.3f})."
         )
-    _say_drift(screen, result["calibration_by_time"])
+    _write_drift(screen, result["calibration_by_time"])
     if options.save_reliability_plot is not None:
-        _plot(options, result, evaluation)
-        screen.say(f"Reliability plot in {options.save_reliability_plot}")
+        _plot(options, result)
+        screen.write(f"Reliability plot in {options.save_reliability_plot}")
         result["reliability_plot"] = str(options.save_reliability_plot)
     if len(result["predicted"]) == 1:
-        screen.say(
+        screen.write(
             f"  It predicts {next(iter(result['predicted']))} for all windows: it does not separate the classes."
         )
-    screen.say(f"Figures in {result['metrics_file']}")
-    screen.say(str(Trust(**result["trust"])))
+    screen.write(f"Figures in {result['metrics_file']}")
+    screen.write(str(summary.trust))
     screen.next_command("moola", "gate", "--run", options.run, *_later_words(options))
     screen.result(result)
     return 0
@@ -76,51 +84,41 @@ def _later_words(options: LaterOptions) -> list[Any]:
     return [*words, "--allow-overlap"] if options.allow_overlap else words
 
 
-def _say_drift(screen: Screen, found: list[dict[str, Any]]) -> None:
+def _write_drift(screen: Screen, found: list[dict[str, Any]]) -> None:
     from moola.evaluation.calibration import DRIFT_HEADER, drift_rows
 
     if found:
-        screen.say(
+        screen.write(
             "Calibration over time (difference = mean probability - share; * where its 95 % interval leaves 0 out):"
         )
         screen.table(list(DRIFT_HEADER), drift_rows(found))
 
 
-def _figure_row(figure: Any) -> list[str]:
-    if figure.value is None:
-        return [figure.name, "-", figure.reason, ""]
-    # Lead and lag are whole bars with a sign, everything else is a share or an error.
-    form = "+.0f" if figure.name.startswith("lead_lag") else ".3f"
-    interval = "-" if figure.low is None else f"{figure.low:{form}} .. {figure.high:{form}}"
-    trivial = "-" if figure.trivial is None else f"{figure.trivial:{form}}"
-    return [figure.name, f"{figure.value:{form}}", interval, trivial]
-
-
-def _plot(options: EvalOptions, result: dict[str, Any], evaluation: Any) -> None:
+def _plot(options: EvalOptions, result: dict[str, Any]) -> None:
     from moola.reports.png_charts import reliability_plot
 
     assert options.save_reliability_plot is not None
-    names = {figure.name: figure.value for figure in evaluation.figures}
-    shown = [
-        f"{label} {names[name]:.3f}"
+    values = {name: figure["value"] for name, figure in result["figures"].items()}
+    known = [
+        f"{label} {values[name]:.3f}"
         for name, label in (("ece", "ECE"), ("brier", "Brier"))
-        if names.get(name) is not None
+        if values.get(name) is not None
     ]
     by = f", labelled by {', '.join(result['labelled_by'])}" if result["labelled_by"] else ""
-    title = "Reliability: " + ", ".join(shown)
     note = f"{result['n_windows']} windows of {result['part']}{by}"
-    reliability_plot(options.save_reliability_plot, evaluation.reliability, title, note)
+    reliability_plot(options.save_reliability_plot, result["reliability"], f"Reliability: {', '.join(known)}", note)
 
 
-def _say_provenance(screen: Screen, result: dict[str, Any]) -> None:
-    if result.get("labelled_by"):
-        by = ", ".join(result["labelled_by"])
-        rule = ": a rule, not a person" if all(name.startswith("rule:") for name in result["labelled_by"]) else ""
-        screen.say(f"  Labels by {by}{rule}.")
-    if result.get("leak_proof") is None:
-        screen.say("  The windows have no times: overlap between parts could not be checked.")
-    for leak in result.get("leaks") or []:
-        screen.say(f"  NOT LEAK-PROOF: {leak}.")
+def _write_provenance(screen: Screen, summary: RunSummary) -> None:
+    from moola.core.expansions import is_rule
+
+    if summary.annotators:
+        rule = ": a rule, not a person" if all(map(is_rule, summary.annotators)) else ""
+        screen.write(f"  Labels by {', '.join(summary.annotators)}{rule}.")
+    if summary.manifest.get("leak_proof") is None:
+        screen.write("  The windows have no times: overlap between parts could not be checked.")
+    for leak in summary.leaks:
+        screen.write(f"  NOT LEAK-PROOF: {leak}.")
 
 
 def gate(*, options: Annotated[GateOptions, Flat] = GateOptions(), console: Console = ConsoleOptions()) -> int:
@@ -159,40 +157,40 @@ def _promote_words(options: GateOptions) -> list[Any]:
 
 
 def _show_verdict(screen: Screen, result: dict[str, Any]) -> None:
-    screen.say(f"Challenger {result['run_id']}")
-    screen.say(f"Baseline   {result['baseline']} ({result['baseline_kind']})")
+    screen.write(f"Challenger {result['run_id']}")
+    screen.write(f"Baseline   {result['baseline']} ({result['baseline_kind']})")
     if result["labelled_by"]:
-        screen.say(f"Labels by  {', '.join(result['labelled_by'])}")
+        screen.write(f"Labels by  {', '.join(result['labelled_by'])}")
     of = result["part"] if result.get("data") is None else result["data"]
-    screen.say(f"Evaluated on {result['n_windows']} windows of {of}, in blocks of {result['block_windows']}.")
+    screen.write(f"Evaluated on {result['n_windows']} windows of {of}, in blocks of {result['block_windows']}.")
     if result["leak_proof"] is None:
-        screen.say("  There are no times: whether the model saw these windows could not be checked.")
+        screen.write("  There are no times: whether the model saw these windows could not be checked.")
     from moola.evaluation.trust import Trust
 
     screen.comparisons(result["comparisons"], "metric", "uninformed")
     if result.get("detectable_brier_gain") is not None:
         gain = result["detectable_brier_gain"]
-        screen.say(f"  Minimum detectable Brier gain at 80 % power: {gain:.3f}.")
+        screen.write(f"  Minimum detectable Brier gain at 80 % power: {gain:.3f}.")
     if result["perfect_ece"] is not None:
         low, high = result["perfect_ece"]
-        screen.say(
+        screen.write(
             f"  A perfectly calibrated model with these probabilities would show ECE {low:.3f} .. {high:.3f} here."
         )
     if (n_looks := result.get("n_looks", 1)) > 1:
-        screen.say(
+        screen.write(
             f"  {n_looks} comparisons have been made on these windows, of {_count(result['n_runs'], 'run')}: each "
             "makes a promote by luck more likely. Later windows (--data) start anew."
         )
     if (test := result.get("resampled_t")) and test["p_two_sided"] is not None:
-        screen.say(
+        screen.write(
             f"  Brier over {test['n']} folds and seeds: {test['mean']:+.3f} "
             f"({test['low']:+.3f} .. {test['high']:+.3f}), p {test['p_two_sided']:.3f} (corrected resampled t)."
         )
     for row in result.get("judgements", []):
-        screen.say(f"  {row['what']}: {row['verdict']} ({row['reason']})")
-    screen.say(f"Verdict: {result['verdict']}: {result['reason']}.")
+        screen.write(f"  {row['what']}: {row['verdict']} ({row['reason']})")
+    screen.write(f"Verdict: {result['verdict']}: {result['reason']}.")
     if "trust" in result:
-        screen.say(str(Trust(**result["trust"])))
+        screen.write(str(Trust(**result["trust"])))
 
 
 def promote(
@@ -200,7 +198,7 @@ def promote(
     options: Annotated[PromoteOptions, Flat] = PromoteOptions(),
     accept: Annotated[
         Literal["inconclusive"] | None,
-        everyday("Promote on an inconclusive verdict too; nothing overrides hold.", EVALUATION),
+        basic("Promote on an inconclusive verdict too; nothing overrides hold.", EVALUATION),
     ] = None,
     console: Console = ConsoleOptions(),
 ) -> int:
@@ -216,7 +214,7 @@ def promote(
     result = evaluate.promote(
         options.gate_options(), accept == "inconclusive", lambda verdict: _show_verdict(screen, verdict)
     )
-    screen.say(f"Promoted to {result['promoted_to']}")
+    screen.write(f"Promoted to {result['promoted_to']}")
     words = ("moola", "predict", "--model", result["promoted_to"], "--data", "<windows>")
     screen.next_command(*words, "--output", "predictions.parquet")
     screen.result(result)
@@ -230,7 +228,7 @@ def _back(options: PromoteOptions, screen: Screen) -> int:
         raise WrongUsage(f"--back must go without --run, but --run is {options.run}. Leave one of them out.")
     result = evaluate.go_back(options.name)
     by = f", of run {result['run_id']}" if result["run_id"] else ""
-    screen.say(f"Back in use: the model with SHA-256 {result['sha256'][:16]}{by}, at {result['promoted_to']}")
+    screen.write(f"Back in use: the model with SHA-256 {result['sha256'][:16]}{by}, at {result['promoted_to']}")
     screen.next_command(f"moola predict --model {result['promoted_to']} --data <windows> --output predictions.parquet")
     screen.result(result)
     return 0
@@ -258,9 +256,9 @@ def cv(*, options: Annotated[CvOptions, Flat] = CvOptions(), console: Console = 
         from moola.reports.png_charts import label_curve_plot
 
         label_curve_plot(options.save_curve, result)
-        screen.say(f"Label efficiency in {options.save_curve}")
+        screen.write(f"Label efficiency in {options.save_curve}")
     screen.next_command("moola", "gate", "--run", result["cv"], "--baseline", "<another cv>")
-    screen.say(result["cv_id"])
+    screen.write(result["cv_id"])
     screen.result(result)
     return 0
 
@@ -270,18 +268,18 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
     from moola.stages.cross_validate import SHOWN
 
     seeds = "seed" if result["n_seeds"] == 1 else "seeds"
-    screen.say(
+    screen.write(
         f"{result['n_folds']} {result['scheme']} folds, {result['n_seeds']} {seeds}, {result['n_pooled']} of "
         f"{result['n_labelled']} windows predicted out of fold, {result['seconds']:.0f} s"
     )
     if result["seedless"]:
-        screen.say("  No seed changes linear heads: each fold is fitted once, whatever --seeds is.")
+        screen.write("  No seed changes linear heads: each fold is fitted once, whatever --seeds is.")
     for leak in [*result["leaks"], *result["controls"]["leaks"]]:
-        screen.say(f"  NOT LEAK-PROOF: {leak}.")
+        screen.write(f"  NOT LEAK-PROOF: {leak}.")
     if result["controls"]["run"] and not result["controls"]["leaks"]:
-        screen.say(f"  {result['controls']['n_checks']} controls found no leak.")
+        screen.write(f"  {result['controls']['n_checks']} controls found no leak.")
     if result["labelled_by"]:
-        screen.say(f"  Labels by {', '.join(result['labelled_by'])}.")
+        screen.write(f"  Labels by {', '.join(result['labelled_by'])}.")
     rows = []
     for name in SHOWN:
         figure = result["figures"][name]
@@ -294,11 +292,11 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
         screen.table([title, *SHOWN], table)
     forward = result["calibrated_forward"]
     both = ", ".join(f"{name} {figure_text(forward[name])}" for name in ("brier", "ece"))
-    screen.say(f"  Calibrated on earlier folds alone, as in use: {both}.")
+    screen.write(f"  Calibrated on earlier folds alone, as in use: {both}.")
     _show_uncertainty(screen, result["uncertainty"])
     against = result["against_reference"]
-    screen.say(f"Verdict against {against['reference']}: {against['verdict']}: {against['reason']}.")
-    screen.say(str(Trust(**result["trust"])))
+    screen.write(f"Verdict against {against['reference']}: {against['verdict']}: {against['reason']}.")
+    screen.write(str(Trust(**result["trust"])))
     if len(result["label_efficiency"]) > 1:
         table = [
             [f"{row['label_fraction']:g}", f"{row['n_train_windows']:.0f}", *(figure_text(row[name]) for name in SHOWN)]
@@ -310,12 +308,14 @@ def _show_cv(screen: Screen, result: dict[str, Any]) -> None:
 def _show_uncertainty(screen: Screen, found: dict[str, Any]) -> None:
     answers = ", ".join(f"{count} {name}" for name, count in found["answers"].items())
     asked = f"{100 * (1 - found['alpha']):.6g} % nominal"
-    screen.say(f"  Conformal sets, calibrated on earlier folds alone: {answers}.")
+    screen.write(f"  Conformal sets, calibrated on earlier folds alone: {answers}.")
     if (held := _covered(found, "class_")) is not None:
-        screen.say(f"  The truth is in {held} of the sets, {asked}.")
+        screen.write(f"  The truth is in {held} of the sets, {asked}.")
     for which, row in found["pointers"].items():
         if row is not None and row["within_bars"] is not None:
-            screen.say(f"  {which} pointer: within {row['within_bars']:g} bars in {_covered(row)} of windows, {asked}.")
+            screen.write(
+                f"  {which} pointer: within {row['within_bars']:g} bars in {_covered(row)} of windows, {asked}."
+            )
 
 
 def _covered(found: dict[str, Any], prefix: str = "") -> str | None:
@@ -332,9 +332,7 @@ def _covered(found: dict[str, Any], prefix: str = "") -> str | None:
 def compare(
     names: Annotated[
         list[str],
-        everyday(
-            "Runs or cvs, by id or folder; with --truth event tables. The first is the baseline by default.", DATA
-        ),
+        basic("Runs or cvs, by id or folder; with --truth event tables. The first is the baseline by default.", DATA),
     ],
     /,
     *,
@@ -354,30 +352,17 @@ def compare(
 
     result = compare.compare([full(name) for name in names], options)
     screen = Screen(console)
-    screen.say(
+    screen.write(
         f"Baseline {result['baseline']}, {result['n_windows']} windows of {result['part']}, "
         f"blocks of {result['block_windows']}"
     )
     if result["labelled_by"]:
-        screen.say(f"Labels by {', '.join(result['labelled_by'])}")
+        screen.write(f"Labels by {', '.join(result['labelled_by'])}")
     for name, leaks in result["leaks"].items():
-        screen.say(f"NOT LEAK-PROOF: {name}: {'; '.join(leaks)}.")
-    rows = []
-    for row in result["rows"]:
-        interval = "-" if row["low"] is None else f"{row['low']:+.3f} .. {row['high']:+.3f}"
-        numbers = [figure_text(row[name]) for name in ("detectable", "p", "p_holm")]
-        rows.append(
-            [row["name"], row["metric"], figure_text(row["value"]), figure_text(row["difference"]), interval, *numbers]
-        )
-    screen.table(["run", "metric", "value", "difference", "95 % interval", "detectable", "p", "p (Holm)"], rows)
-    screen.say("  Detectable: the smallest true difference that these windows would show with power 0.8.")
-    if options.output is not None:
-        screen.say(f"Table in {options.output}")
-    if options.plot is not None:
-        from moola.reports.png_charts import comparison_plot
-
-        comparison_plot(options.plot, result, f"{result['n_windows']} windows")
-        screen.say(f"Plot in {options.plot}")
+        screen.write(f"NOT LEAK-PROOF: {name}: {'; '.join(leaks)}.")
+    screen.differences(result["rows"], "run")
+    screen.write("  Detectable: the smallest true difference that these windows would show with power 0.8.")
+    event_judging.keep_comparison(screen, options, result, f"{result['n_windows']} windows")
     screen.next_command("moola", "gate", "--run", result["best"], "--baseline", result["baseline"])
     screen.result(result)
     return 0
@@ -397,16 +382,16 @@ def report(*, options: Annotated[ReportOptions, Flat], console: Console = Consol
 
     result = report_run(options)
     screen = Screen(console)
-    screen.say(f"Run {result['run_id']}, {result['n_windows']} windows of {result['part']}")
+    screen.write(f"Run {result['run_id']}, {result['n_windows']} windows of {result['part']}")
     if result["verdict"] is None:
-        screen.say(f"  No verdict: {result['reason']}")
+        screen.write(f"  No verdict: {result['reason']}")
     else:
-        screen.say(f"Verdict: {result['verdict']}: {result['reason']}")
+        screen.write(f"Verdict: {result['verdict']}: {result['reason']}")
     for leak in result["leaks"]:
-        screen.say(f"  NOT LEAK-PROOF: {leak}.")
+        screen.write(f"  NOT LEAK-PROOF: {leak}.")
     if result["no_bars"]:
-        screen.say(f"  Bars are not drawn: {result['no_bars']}.")
-    screen.say(f"Report in {result['report']} ({result['size_bytes'] / 1e3:.0f} kB); any browser opens it.")
+        screen.write(f"  Bars are not drawn: {result['no_bars']}.")
+    screen.write(f"Report in {result['report']} ({result['size_bytes'] / 1e3:.0f} kB); any browser opens it.")
     following = "promote" if result["verdict"] == "promote" else "gate"
     screen.next_command("moola", following, "--run", options.run)
     screen.result(result)
@@ -432,13 +417,13 @@ def leakcheck(*, options: Annotated[LeakcheckOptions, Flat], console: Console = 
     result = checking.leakcheck(options)
     screen = Screen(console)
     for finding in result["findings"]:
-        screen.say(f"{finding['state']:5} {finding['what']}: {finding['found']}")
+        screen.write(f"{finding['state']:5} {finding['what']}: {finding['found']}")
         if finding["advice"]:
-            screen.say(f"      {finding['advice']}")
+            screen.write(f"      {finding['advice']}")
     n_ok = sum(finding["state"] == "ok" for finding in result["findings"])
     n_notes = sum(finding["state"] == "note" for finding in result["findings"])
     verdict = "No leak found" if result["clean"] else f"{_count(result['n_leaks'], 'leak')} found"
-    screen.say(f"{verdict}; {n_ok} checks are fine, {_count(n_notes, 'note')}.")
+    screen.write(f"{verdict}; {n_ok} checks are fine, {_count(n_notes, 'note')}.")
     screen.next_command(*_next(options, result))
     screen.result(result)
     return 0 if result["clean"] else LEAKS

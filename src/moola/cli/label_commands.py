@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.cli.event_judging import show_agreement
 from moola.options.label_options import LabelOptions, LabelsExportOptions, LabelsImportOptions, LabelsStatsOptions
-from moola.options.option_fields import OUTPUT, LabelStoreFile, everyday
+from moola.options.option_fields import OUTPUT, LabelStoreFile, basic
 from moola.options.option_sources import window_bars_words
 
 MAX_SHOWN = 20
@@ -42,13 +42,13 @@ def export_labels(*, options: Annotated[LabelsExportOptions, Flat], console: Con
     if options.as_ != "windows":
         return _show_spans(screen, result, options)
     classes = ", ".join(f"{count} {name}" for name, count in result["classes"].items())
-    screen.say(f"{result['n_windows']} windows in {result['n_rows']} rows ({classes}) in {result['output']}")
+    screen.write(f"{result['n_windows']} windows in {result['n_rows']} rows ({classes}) in {result['output']}")
     _show_reasons(screen, "left out", result["left_out"])
     _show_reasons(screen, "in conflict", result["conflicts"])
     _show_reasons(screen, "labelled differently by annotators", result["disagreements"])
     for kind, words in UNUSUAL.items():
         if count := result["mark_warnings"][kind]:
-            screen.say(f"{count} of the expansions {words}")
+            screen.write(f"{count} of the expansions {words}")
     length = window_bars_words(options.window_bars)
     screen.next_command("moola", "convert", "--input", options.output, "--output", "<relative.parquet>", *length)
     screen.result(result)
@@ -72,16 +72,16 @@ def import_labels(*, options: Annotated[LabelsImportOptions, Flat], console: Con
     screen = Screen(console)
     if "kept_spans" in result:
         return _show_met(screen, result, options)
-    screen.say(
+    screen.write(
         f"{result['added']} added, {result['overwritten']} overwritten, {result['unchanged']} unchanged, "
         f"{result['kept']} kept as they were in {result['store']}"
     )
     for name, count in result["passed_over"].items():
-        screen.say(f"  {count} {name} passed over")
+        screen.write(f"  {count} {name} passed over")
     for entry in result["kept_windows"][:MAX_SHOWN]:
-        screen.say(f"  kept {entry['window_id']} of {entry['annotator']}: the file differs (--overwrite takes it)")
+        screen.write(f"  kept {entry['window_id']} of {entry['annotator']}: the file differs (--overwrite takes it)")
     if result["kept"] > MAX_SHOWN:
-        screen.say(f"  and {result['kept'] - MAX_SHOWN} more")
+        screen.write(f"  and {result['kept'] - MAX_SHOWN} more")
     length = window_bars_words(options.window_bars)
     screen.next_command("moola", "labels", "stats", "--store", options.store, *length)
     screen.result(result)
@@ -92,18 +92,18 @@ def _show_met(screen: Screen, result: dict[str, Any], options: LabelsImportOptio
     """Say how spans met the bars, and what became of them in the store."""
     classes = ", ".join(f"{count} {name}" for name, count in result["classes"].items())
     people = ", ".join(result["annotators"])
-    screen.say(f"{result['n_spans']} spans ({classes}) by {people}; times without a zone are {result['timezone']}")
+    screen.write(f"{result['n_spans']} spans ({classes}) by {people}; times without a zone are {result['timezone']}")
     show_placed(screen, result)
-    screen.say(
+    screen.write(
         f"{result['added']} added, {result['overwritten']} overwritten, {result['unchanged']} unchanged, "
         f"{result['kept']} kept as they were in {result['store']}"
     )
     if result["kept"]:
-        screen.say("  kept: the store has other spans of that annotator on these bars (--overwrite takes the file's)")
+        screen.write("  kept: the store has other spans of that annotator on these bars (--overwrite takes the file's)")
     if result["n_stretches"]:
-        screen.say(f"  annotated stretches: {result['n_stretches']}; what is in no span there is background")
+        screen.write(f"  annotated stretches: {result['n_stretches']}; what is in no span there is background")
     else:
-        screen.say("  no annotated stretch: bars in no span stay unlabelled (see --annotated FROM TO)")
+        screen.write("  no annotated stretch: bars in no span stay unlabelled (see --annotated FROM TO)")
     words = ("moola", "labels", "export", "--store", options.store, "--as", "spans")
     screen.next_command(*words, "--output", "<spans.csv>")
     screen.result(result)
@@ -115,10 +115,10 @@ def show_placed(screen: Screen, result: dict[str, Any]) -> None:
     moved = f"{result['n_moved']} moved"
     if result["n_moved"]:
         moved += f" (usually by {_elapsed(result['usual_move_s'])}, at most by {_elapsed(result['longest_move_s'])})"
-    screen.say(f"  {result['n_exact']} met bars exactly, {moved}, {result['n_none']} met none and are left out")
+    screen.write(f"  {result['n_exact']} met bars exactly, {moved}, {result['n_none']} met none and are left out")
     for name, words in SPAN_WORDS.items():
         if count := result[name]:
-            screen.say(f"  {count} {words}")
+            screen.write(f"  {count} {words}")
 
 
 def _elapsed(seconds: float) -> str:
@@ -130,11 +130,11 @@ def _elapsed(seconds: float) -> str:
 
 def _show_spans(screen: Screen, result: dict[str, Any], options: LabelsExportOptions) -> int:
     classes = ", ".join(f"{count} {name}" for name, count in result["classes"].items())
-    screen.say(f"{result['n_spans']} spans ({classes}) by {', '.join(result['annotators'])} in {result['output']}")
+    screen.write(f"{result['n_spans']} spans ({classes}) by {', '.join(result['annotators'])} in {result['output']}")
     if result["stretches"]:
-        screen.say(f"annotated stretches: {result['n_stretches']} in {result['stretches']}")
+        screen.write(f"annotated stretches: {result['n_stretches']} in {result['stretches']}")
     elif result["n_stretches"]:
-        screen.say(f"annotated stretches: {result['n_stretches']}, not in that file (--stretches FILE writes them)")
+        screen.write(f"annotated stretches: {result['n_stretches']}, not in that file (--stretches FILE writes them)")
     if options.as_ == "spans":
         words = ("moola", "windows", "--bars", options.bars or "<bars>", "--spans", options.output)
         more = ("--stretches", options.stretches) if options.stretches else ()
@@ -152,12 +152,12 @@ def label_stats(*, options: Annotated[LabelsStatsOptions, Flat], console: Consol
 
     result = stats(options)
     screen = Screen(console)
-    screen.say(f"{result['n_labels']} labels of {result['n_windows']} windows in {result['store']}")
+    screen.write(f"{result['n_labels']} labels of {result['n_windows']} windows in {result['store']}")
     for chart in result["charts"]:
         classes = ", ".join(f"{count} {name}" for name, count in chart["classes"].items())
         of = f" on {chart['symbol']}" if chart["symbol"] else ""
         stretches = f"annotated stretches: {chart['n_stretches']}"
-        screen.say(f"{chart['n_spans']} spans of {chart['annotator']}{of} ({classes}), {stretches}")
+        screen.write(f"{chart['n_spans']} spans of {chart['annotator']}{of} ({classes}), {stretches}")
     _show_counts(screen, result)
     _show_agreement(screen, result)
     show_agreement(screen, result["span_agreement"], {})
@@ -184,7 +184,7 @@ def check_store(store: LabelStoreFile, *, console: Console = ConsoleOptions()) -
 
     result = check(store)
     screen = Screen(console)
-    screen.say(
+    screen.write(
         f"{result['store']} is intact: {result['n_revisions']} revisions of {result['n_labels']} labels are as they "
         f"were saved; the bars of {result['n_with_bars']} are known"
     )
@@ -194,7 +194,7 @@ def check_store(store: LabelStoreFile, *, console: Console = ConsoleOptions()) -
 
 def back_up_store(
     store: LabelStoreFile,
-    to: Annotated[Path, everyday("File to write, which must not exist.", OUTPUT)],
+    to: Annotated[Path, basic("File to write, which must not exist.", OUTPUT)],
     *,
     console: Console = ConsoleOptions(),
 ) -> int:
@@ -206,7 +206,7 @@ def back_up_store(
 
     result = back_up(store, to)
     screen = Screen(console)
-    screen.say(f"{result['n_revisions']} revisions of {result['n_labels']} labels in {result['to']}, checked")
+    screen.write(f"{result['n_revisions']} revisions of {result['n_labels']} labels in {result['to']}, checked")
     screen.result(result)
     return 0
 
@@ -217,9 +217,9 @@ def _show_counts(screen: Screen, result: dict[str, Any]) -> None:
         if result[key]:
             rows = [[name, *(str(one[key].get(name, 0)) for name in result[key])] for name, one in people]
             screen.table([title, *result[key]], rows)
-    screen.say(f"  {result['without_expansion']} labelled without an expansion")
+    screen.write(f"  {result['without_expansion']} labelled without an expansion")
     hours = ", ".join(f"{int(hour):02d}: {count}" for hour, count in result["hours"].items() if count)
-    screen.say(f"  expansions by hour of their first bar (UTC): {hours or 'none'}")
+    screen.write(f"  expansions by hour of their first bar (UTC): {hours or 'none'}")
 
 
 def _show_agreement(screen: Screen, result: dict[str, Any]) -> None:
@@ -236,7 +236,7 @@ def _show_agreement(screen: Screen, result: dict[str, Any]) -> None:
     header = ["agreement", "windows", "kappa", "same class", "start apart", "within 3", "end apart", "within 3"]
     screen.table(header, rows)
     if rows and result["pointers_from"] == "times":
-        screen.say("  Bars apart are elapsed times over the usual time of a bar; --bars counts them exactly.")
+        screen.write("  Bars apart are elapsed times over the usual time of a bar; --bars counts them exactly.")
 
 
 def _figure(value: float | None) -> str:
@@ -245,11 +245,11 @@ def _figure(value: float | None) -> str:
 
 def _show_reasons(screen: Screen, what: str, entries: list[dict[str, str]]) -> None:
     if entries:
-        screen.say(f"{len(entries)} {what}:")
+        screen.write(f"{len(entries)} {what}:")
     for entry in entries[:MAX_SHOWN]:
-        screen.say(f"  {entry['window_id']}: {entry['reason']}")
+        screen.write(f"  {entry['window_id']}: {entry['reason']}")
     if len(entries) > MAX_SHOWN:
-        screen.say(f"  and {len(entries) - MAX_SHOWN} more (--json lists all)")
+        screen.write(f"  and {len(entries) - MAX_SHOWN} more (--json lists all)")
 
 
 # Command that opens the labelling page: label.
@@ -274,20 +274,20 @@ def label(*, options: Annotated[LabelOptions, Flat], console: Console = ConsoleO
         with page_state.store:
             found = described(page_state, place.getsockname()[1])
             done = page_state.progress(page_state.annotator)
-            screen.say(
+            screen.write(
                 f"{found['n_windows']} windows, {done['left']} left for {page_state.annotator}; "
                 f"labels in {found['store']}"
             )
-            screen.say(f"Open {found['url']} (Ctrl-C stops; ? on the page shows the keys)")
-            screen.say(f"Open {found['url']}chart.html for the chart of all bars, where any piece can be marked")
+            screen.write(f"Open {found['url']} (Ctrl-C stops; ? on the page shows the keys)")
+            screen.write(f"Open {found['url']}chart.html for the chart of all bars, where any piece can be marked")
             screen.result(found)
             sys.stdout.flush()
             try:
                 serve(page_state, place)
             except KeyboardInterrupt:
-                screen.say()
+                screen.write()
             done = page_state.progress(page_state.annotator)
-            screen.say(
+            screen.write(
                 f"{done['labelled']} labelled, {done['rejected']} rejected, {done['skipped']} skipped; all saved."
             )
             words = ("moola", "labels", "export", "--store", options.store, "--bars", options.bars)

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from moola.cli.console import Console, ConsoleOptions, Flat, Screen
 from moola.errors import MoolaError
 from moola.options.judging_options import PruneOptions
-from moola.options.option_fields import DATA, OUTPUT, everyday
+from moola.options.option_fields import DATA, OUTPUT, basic
 
 
-def new(folder: Annotated[Path, everyday("Folder to make.", OUTPUT)], /, *, console: Console = ConsoleOptions()) -> int:
+def new(folder: Annotated[Path, basic("Folder to make.", OUTPUT)], /, *, console: Console = ConsoleOptions()) -> int:
     """Make a folder to work in, with a commented moola.toml.
 
     Example: moola new mine
@@ -20,7 +20,7 @@ def new(folder: Annotated[Path, everyday("Folder to make.", OUTPUT)], /, *, cons
 
     result = new_folder(folder)
     screen = Screen(console)
-    screen.say(f"Settings, all of them comments, in {result['settings']}")
+    screen.write(f"Settings, all of them comments, in {result['settings']}")
     bars, store, data = Path("data/raw/bars.parquet"), Path("data/labels.db"), Path("data/processed/labeled")
     screen.next_command("cd", folder)
     screen.next_command("moola", "bars", "import", "--input", "<bars>", "--output", bars)
@@ -43,7 +43,7 @@ def list_runs(*, console: Console = ConsoleOptions()) -> int:
     screen = Screen(console)
     rows = [_row(run) for run in found]
     if not rows:
-        screen.say(f"No runs under {RUNS_ROOT}.")
+        screen.write(f"No runs under {RUNS_ROOT}.")
         screen.next_command("moola", "train", "--data", "<windows>", "--split", "<split>")
     names = ["run", "state", "encoder", "train/val/test", "val PR-AUC", "val Brier"]
     screen.table(names, [[str(row[name]) for name in names] for row in rows])
@@ -86,7 +86,7 @@ def _complete(run: Any) -> dict[str, Any]:
 
 
 def show_run(
-    run: Annotated[str, everyday("Run: its id or the beginning of it, `latest`, or its folder.", DATA)],
+    run: Annotated[str, basic("Run: its id or the beginning of it, `latest`, or its folder.", DATA)],
     /,
     *,
     console: Console = ConsoleOptions(),
@@ -102,9 +102,9 @@ def show_run(
     content = {"manifest": found.manifest, "config": found.read(run_store.CONFIG)}
     screen = Screen(console)
     for title, section in content.items():
-        screen.say(f"{title}:")
+        screen.write(f"{title}:")
         for name, value in (section or {}).items():
-            screen.say(f"  {name}: {value}")
+            screen.write(f"  {name}: {value}")
     screen.next_command("moola", "eval", "--run", found.folder)
     screen.result(content)
     return 0
@@ -127,13 +127,13 @@ def prune_runs(*, options: Annotated[PruneOptions, Flat] = PruneOptions(), conso
     rows = [[one.run.run_id, f"{one.n_bytes / 1e6:.1f}", one.stays or "goes"] for one in found]
     screen.table(["run", "MB", "stays because"], rows)
     for message in failed:
-        screen.say(f"Left: {message}")
+        screen.write(f"Left: {message}")
     going = [one for one in found if not one.stays]
     size = sum(one.n_bytes for one in going) / 1e6
     if options.apply:
-        screen.say(f"{len(removed)} of {len(found)} runs removed.")
+        screen.write(f"{len(removed)} of {len(found)} runs removed.")
     else:
-        screen.say(f"{len(going)} of {len(found)} runs would go ({size:.1f} MB); nothing was removed.")
+        screen.write(f"{len(going)} of {len(found)} runs would go ({size:.1f} MB); nothing was removed.")
         if going:
             screen.next_command("moola", "runs", "prune", "--keep", options.keep, "--apply")
     screen.result({"going": [one.run.run_id for one in going], "removed": removed, "left": failed})
@@ -152,9 +152,9 @@ def doctor(*, console: Console = ConsoleOptions()) -> int:
     result = examine()
     screen = Screen(console)
     for finding in result["findings"]:
-        screen.say(f"{finding['state']:5}  {finding['what']}: {finding['found']}")
+        screen.write(f"{finding['state']:5}  {finding['what']}: {finding['found']}")
         if finding["advice"]:
-            screen.say(f"       {finding['advice']}")
-    screen.say("Ready." if result["healthy"] else "Not ready: fix what is marked fault.")
+            screen.write(f"       {finding['advice']}")
+    screen.write("Ready." if result["healthy"] else "Not ready: fix what is marked fault.")
     screen.result(result)
     return 0 if result["healthy"] else 1

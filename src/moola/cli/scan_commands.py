@@ -51,7 +51,7 @@ def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, An
         from moola.scan.scanning import pictures
 
         result["pictures"] = [str(event_plot(options.plot, one)) for one in pictures(work, options.plot_limit)]
-        screen.say(f"{len(result['pictures'])} pictures of {result['n_events']} events in {options.plot}")
+        screen.write(f"{len(result['pictures'])} pictures of {result['n_events']} events in {options.plot}")
     if options.overview is not None:
         from moola.reports.overview.events_page import write_overview
         from moola.scan.scanning import overview
@@ -59,7 +59,7 @@ def _draw(options: ScanOptions, screen: Screen, work: Scan, result: dict[str, An
         about = _about(options, work, result)
         size = write_overview(options.overview, overview(work, options.overview_bars, about))
         result["overview"] = str(options.overview)
-        screen.say(f"Overview in {options.overview} ({size / 1e6:.1f} MB); any browser opens it, without a network.")
+        screen.write(f"Overview in {options.overview} ({size / 1e6:.1f} MB); any browser opens it, without a network.")
 
 
 def _about(options: ScanOptions, work: Scan, result: dict[str, Any]) -> list[str]:
@@ -82,24 +82,24 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
     follower = Follower(options)
     following = f"Following {options.follow}; events are appended to {options.output}. Ctrl-C ends it."
     try:
-        result = follower.run(lambda events: _show_events(screen, events.to_dicts()), lambda: screen.say(following))
+        result = follower.run(lambda events: _show_events(screen, events.to_dicts()), lambda: screen.write(following))
     except KeyboardInterrupt as stop:
         raise Interrupted(
             f"Interrupted after {follower.state.n_events} events; everything reported is in {options.output}.", go_on=()
         ) from stop
-    screen.say(f"{result['n_events']} events of {result['n_bars']} bars so far in {options.output}")
+    screen.write(f"{result['n_events']} events of {result['n_bars']} bars so far in {options.output}")
     if result["n_bad_lines"] or result["n_skipped"] or result["n_gaps"]:
-        screen.say(
+        screen.write(
             f"{result['n_bad_lines']} invalid lines and {result['n_skipped']} bars that are not later than "
             f"those before were skipped ({result['n_differing']} differ from what was read, "
             f"{result['n_out_of_order']} are out of order); {result['n_gaps']} gaps."
         )
     if result["n_dropped_gap"]:
-        screen.say(f"{result['n_dropped_gap']} windows were dropped for gaps (--max-gap-hours).")
+        screen.write(f"{result['n_dropped_gap']} windows were dropped for gaps (--max-gap-hours).")
     if result["n_handed_on"] is not None:
-        screen.say(f"{result['n_handed_on']} events handed to the program of --on-event.")
+        screen.write(f"{result['n_handed_on']} events handed to the program of --on-event.")
     if result["n_dead"]:
-        screen.say(f"{result['n_dead']} it did not take are in {dead_letters_of(options.output)}.")
+        screen.write(f"{result['n_dead']} it did not take are in {dead_letters_of(options.output)}.")
     screen.result(result)
     return 0
 
@@ -108,7 +108,7 @@ def _show_events(screen: Screen, events: list[dict[str, Any]]) -> None:
     for event in events:
         name = f"{event['symbol']} " if event["symbol"] else ""
         label = event["predicted_label"]
-        screen.say(
+        screen.write(
             f"{name}{event['start_ts']:%Y-%m-%d %H:%M} to {event['end_ts']:%Y-%m-%d %H:%M} UTC: {label} "
             f"{event[f'prob_{label}']:.2f}, both pointers within 3 bars with {event['event_prob']:.2f}, known "
             f"{event['n_bars_after']} bars after its end"
@@ -122,7 +122,7 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
 
     longest = sorted(set(result["max_gap_hours"]))
     limit = f" (above {longest[0]:g}{f' to {longest[-1]:g}' if len(longest) > 1 else ''} h)"
-    screen.say(
+    screen.write(
         f"{result['n_windows']} windows read over {result['n_bars']} bars of {result['n_symbols']} symbol"
         f"{'' if result['n_symbols'] == 1 else 's'}, {result['n_windows_over_gap']} of them over a gap within "
         f"--max-gap-hours; {result['n_dropped_gap']} more dropped for a longer one"
@@ -131,26 +131,26 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
     if result["n_bars_unseen"]:
         names = [repr(name) for name in result["symbols_unseen"]]
         of = f" (none of {', '.join(names[:5])}{' and others' if len(names) > 5 else ''} was seen)" if names else ""
-        screen.say(f"{result['n_bars_unseen']} bars are in no window{of}.")
+        screen.write(f"{result['n_bars_unseen']} bars are in no window{of}.")
     if result["labelled_by"]:
-        screen.say(f"The model learned labels by {', '.join(result['labelled_by'])}.")
+        screen.write(f"The model learned labels by {', '.join(result['labelled_by'])}.")
     by_class = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
     cut = f", {result['n_cut']} of them cut" if result["n_cut"] else ""
-    screen.say(
+    screen.write(
         f"{result['n_events']} events{f' ({by_class}{cut})' if by_class else ''} of probability {result['min_prob']:g} "
         f"or more in {result['output']}"
     )
     if seen := seen_sentence(result["n_learned"], f"{result['n_events']} events", result["learned_time_range"]):
-        screen.say(seen)
+        screen.write(seen)
     if result["event_prob"] == RANK:
-        screen.say(
+        screen.write(
             "event_prob ranks events among the pieces that were marked, and is no probability: the model learned from "
             "spans without annotated stretches."
         )
     if not result["n_events"]:
         if result["n_dropped_gap"] > result["n_windows"]:
-            screen.say("Most windows were dropped for gaps: a larger --max-gap-hours keeps them.")
-        screen.say("Lower --min-prob to see less probable ones.")
+            screen.write("Most windows were dropped for gaps: a larger --max-gap-hours keeps them.")
+        screen.write("Lower --min-prob to see less probable ones.")
 
 
 def similar(*, options: Annotated[SimilarOptions, Flat], console: Console = ConsoleOptions()) -> int:
@@ -191,7 +191,7 @@ def similar(*, options: Annotated[SimilarOptions, Flat], console: Console = Cons
 def _show_similar(screen: Screen, result: dict[str, Any]) -> None:
     seen = f"{result['n_bars']} bars searched in {result['search_s']:.1f} s (read in {result['encode_s']:.1f} s)"
     unseen = f"; {result['n_bars_unseen']} are in too short a run to be read" if result["n_bars_unseen"] else ""
-    screen.say(
+    screen.write(
         f"Marked: {result['n_bars_marked']} bars from {_minute(result['at'][0])} to {_minute(result['at'][1])} UTC. "
         f"{seen}{unseen}."
     )
@@ -206,7 +206,7 @@ def _show_similar(screen: Screen, result: dict[str, Any]) -> None:
         for row in result["spans"]
     ]
     screen.table(["start (UTC)", "end", "bars", "similarity", ""], rows)
-    screen.say(f"{len(rows)} spans in {result['output']}; look at them in {result['page']}")
+    screen.write(f"{len(rows)} spans in {result['output']}; look at them in {result['page']}")
 
 
 def _minute(text: str) -> str:

@@ -40,13 +40,13 @@ def sample(*, options: Annotated[SampleOptions, Flat] = SampleOptions(), console
     _show_bars(screen, result["bars"])
     labelled = result["labelled"]
     kept = ", ".join(f"{count} {name}" for name, count in labelled["kept"].items())
-    screen.say(f"{sum(labelled['kept'].values())} labelled windows ({kept}) in {labelled['output']}")
-    screen.say(f"  Labels come from {labelled['labelled_by']}: a published rule labelled them, not a person.")
-    screen.say(f"{result['unlabelled']['n_windows']} unlabelled windows in {result['unlabelled']['output']}")
+    screen.write(f"{sum(labelled['kept'].values())} labelled windows ({kept}) in {labelled['output']}")
+    screen.write(f"  Labels come from {labelled['labelled_by']}: a published rule labelled them, not a person.")
+    screen.write(f"{result['unlabelled']['n_windows']} unlabelled windows in {result['unlabelled']['output']}")
     if (later := result["later"]) is not None:
         n_later = sum(later["kept"].values())
-        screen.say(f"{n_later} later windows, of 2015 to 2018, in {later['output']}: for eval and gate --data alone")
-        screen.say(f"The latest year to scan in {result['latest_bars']}")
+        screen.write(f"{n_later} later windows, of 2015 to 2018, in {later['output']}: for eval and gate --data alone")
+        screen.write(f"The latest year to scan in {result['latest_bars']}")
     _show_split(screen, result["split"])
     relative, where = result["relative"], result["split"]["output"]
     screen.next_command("moola", "train", "--data", Path(relative), "--split", Path(where))
@@ -64,7 +64,7 @@ def check_bars(file: Bars, /, *, console: Console = ConsoleOptions()) -> int:
     result = make_tables.check_bars(file)
     screen = Screen(console)
     _show_bars(screen, result)
-    screen.say("Every rule holds.")
+    screen.write("Every rule holds.")
     _next_of_bars(screen, file)
     screen.result(result)
     return 0
@@ -99,7 +99,7 @@ def windows(*, options: Annotated[WindowsOptions, Flat], console: Console = Cons
     screen = Screen(console)
     if options.spans is not None:
         return _show_span_windows(screen, result, options)
-    screen.say(f"{result['n_windows']} windows in {result['output']} ({result['n_dropped_gap']} dropped for gaps)")
+    screen.write(f"{result['n_windows']} windows in {result['output']} ({result['n_dropped_gap']} dropped for gaps)")
     encoder, length = "artifacts/encoders/pretrained/encoder.pt", window_bars_words(options.window_bars)
     screen.next_command("moola", "pretrain-bilstm", "--input", options.output, "--output", encoder, *length)
     screen.result(result)
@@ -108,11 +108,11 @@ def windows(*, options: Annotated[WindowsOptions, Flat], console: Console = Cons
 
 def _show_span_windows(screen: Screen, result: dict[str, Any], options: WindowsOptions) -> int:
     classes = ", ".join(f"{count} {name}" for name, count in result["classes"].items())
-    screen.say(f"{result['n_windows']} windows of {result['window_bars']} bars ({classes}) in {result['output']}")
+    screen.write(f"{result['n_windows']} windows of {result['window_bars']} bars ({classes}) in {result['output']}")
     show_placed(screen, result)
     for name, words in LEFT_OUT.items():
         if count := result[name]:
-            screen.say(f"  {count} {words}")
+            screen.write(f"  {count} {words}")
     length = window_bars_words(result["window_bars"])
     screen.next_command("moola", "convert", "--input", options.output, "--output", "<relative.parquet>", *length)
     screen.result(result)
@@ -129,7 +129,7 @@ def convert(*, options: Annotated[ConvertOptions, Flat], console: Console = Cons
 
     result = make_tables.convert(options)
     screen = Screen(console)
-    screen.say(f"{result['n_windows']} relative windows in {result['output']}")
+    screen.write(f"{result['n_windows']} relative windows in {result['output']}")
     length = window_bars_words(options.window_bars)
     screen.next_command(
         "moola", "split", "--data", options.output, "--output", "data/splits/fwd_chain_v3.json", *length
@@ -152,7 +152,7 @@ def autolabel(*, options: Annotated[AutolabelOptions, Flat], console: Console = 
     screen = Screen(console)
     screen.table(["the rule gives", "windows"], [[name, str(count)] for name, count in result["candidates"].items()])
     kept = ", ".join(f"{count} {name}" for name, count in result["kept"].items())
-    screen.say(f"Kept {kept} in {result['output']}, labelled by {result['labelled_by']} and not by a person.")
+    screen.write(f"Kept {kept} in {result['output']}, labelled by {result['labelled_by']} and not by a person.")
     length = window_bars_words(options.window_bars)
     screen.next_command("moola", "convert", "--input", options.output, "--output", "<relative.parquet>", *length)
     screen.result(result)
@@ -179,12 +179,12 @@ def split(*, options: Annotated[SplitOptions, Flat], console: Console = ConsoleO
 def _next_of_bars(screen: Screen, bars: Path) -> None:
     by_rule = "data/processed/labeled/by_rule.parquet"
     line = command_line("moola", "autolabel", "--bars", bars, "--output", by_rule)
-    screen.say(f"To try without labels of your own: {line}")
+    screen.write(f"To try without labels of your own: {line}")
     screen.next_command("moola", "label", "--bars", bars)
 
 
 def _show_bars(screen: Screen, result: dict[str, Any]) -> None:
-    screen.say(f"{result['n_bars']} bars in {result['file']}")
+    screen.write(f"{result['n_bars']} bars in {result['file']}")
     rows = [
         [
             row["symbol"] or "(one symbol)",
@@ -201,19 +201,19 @@ def _show_bars(screen: Screen, result: dict[str, Any]) -> None:
 
 
 def _show_split(screen: Screen, result: dict[str, Any]) -> None:
-    screen.say(f"Split {result['output']}:")
+    screen.write(f"Split {result['output']}:")
     rows = []
     for part in result["parts"]:
         classes = ", ".join(f"{count} {name}" for name, count in part["classes"].items())
         rows.append([part["part"], str(part["n_windows"]), classes, part["first_ts"] or "-", part["last_ts"] or "-"])
     screen.table(["part", "windows", "classes", "first bar", "last bar"], rows)
     for row in result["purged"]:
-        screen.say(f"  purged {row['window_id']}: {row['reason']}")
+        screen.write(f"  purged {row['window_id']}: {row['reason']}")
     state = {
         True: "proved: every window ends before the first bar of the next part",
         None: "not proved: the windows have no times, so overlap cannot be checked",
     }[result["leak_proof"]]
-    screen.say(f"  {len(result['purged'])} purged; {state}.")
+    screen.write(f"  {len(result['purged'])} purged; {state}.")
 
 
 # The command that shows synthetic windows.
@@ -237,13 +237,13 @@ def preview(*, options: Annotated[CpsaPreviewOptions, Flat], console: Console = 
         "grey: outside the inner zone",
     )
     screen = Screen(console)
-    screen.say(
+    screen.write(
         f"{result['n_made']} synthetic windows made of {result['n_parents']} of {result['n_train']} training rows, "
         f"{result['n_rejected']} rejected."
     )
     screen.table(["made with", "windows"], [[name, str(count)] for name, count in result["made"].items()])
     screen.table(["rejected", "windows"], [[reason, str(count)] for reason, count in result["rejected"].items()])
-    screen.say(f"{len(pairs)} of them beside their parents in {options.output}")
+    screen.write(f"{len(pairs)} of them beside their parents in {options.output}")
     words = ["moola", "train", "--data", options.data, "--split", options.split, "--augment-data", "true"]
     words += ["--augmentations", *options.augmentations]
     words += ["--bars", options.bars] if options.bars is not None else []

@@ -51,14 +51,14 @@ def _pretrain(options: PretrainOptions, screen: Screen) -> int:
     if not team.leads:
         return 0
     if result["n_held_out"]:
-        screen.say(f"Left out {result['n_held_out']} of {result['n_windows']} windows: {result['held_out_reason']}.")
+        screen.write(f"Left out {result['n_held_out']} of {result['n_windows']} windows: {result['held_out_reason']}.")
     by_arm = "".join(f"; {name} {loss:.3f}" for name, loss in result["val_loss_by_arm"].items())
-    screen.say(
+    screen.write(
         f"Trained on {result['n_train_windows']} windows, validated on {result['n_val_windows']} later ones: "
         f"loss {result['val_loss']:.3f} at epoch {result['best_epoch']} of {result['epochs_run']} "
         f"(1.0 = uninformed baseline{by_arm}), {result['seconds']:.0f} s on {result['device']}."
     )
-    screen.say(f"Encoder in {result['output']}")
+    screen.write(f"Encoder in {result['output']}")
     words = ("moola", "train", "--data", "<windows>", "--split", "<split>", "--pretrained-encoder")
     screen.next_command(*words, options.output, *window_bars_words(options.window_bars))
     screen.result(result)
@@ -83,31 +83,31 @@ def train(*, options: Annotated[TrainOptions, Flat], console: Console = ConsoleO
     moved = (
         "equal before and after" if proof["frozen"] else f"{proof['digest_before'][:8]} -> {proof['digest_after'][:8]}"
     )
-    screen.say(f"Encoder {'frozen' if proof['frozen'] else 'trained'}: digest {moved}.")
+    screen.write(f"Encoder {'frozen' if proof['frozen'] else 'trained'}: digest {moved}.")
     if options.visible_bars is not None:
-        screen.say(f"The network sees the first {options.visible_bars} of {options.window_bars} bars.")
+        screen.write(f"The network sees the first {options.visible_bars} of {options.window_bars} bars.")
     counts = result["n_windows"]
     how = run_store.how_fitted(result)
     how = f"{how[:1].upper()}{how[1:]}"
-    screen.say(
+    screen.write(
         f"{how} on {counts['train']} train and {counts['val']} val windows, "
         f"temperature {result['temperature']:.2f}, {result['seconds']:.0f} s on {result['device']}."
     )
     if "val" in result["trained_on"]:
-        screen.say(
+        screen.write(
             "Then retrained on train and val rows together: that model is kept and evaluated on test rows. Val metrics "
             "are of the model before."
         )
     elif not counts["test"]:
-        screen.say(
+        screen.write(
             "There is no test part, so the kept model is trained on train rows alone and evaluated on val rows, which "
             f"also selected {run_store.chosen_by_val(result)}."
         )
     if result["labelled_by"]:
-        screen.say(f"Labels by {', '.join(result['labelled_by'])}.")
+        screen.write(f"Labels by {', '.join(result['labelled_by'])}.")
     if result["run_id"]:
         screen.next_command("moola", "eval", "--run", result["run"])
-        screen.say(result["run_id"])
+        screen.write(result["run_id"])
     screen.result(result)
     return 0
 
@@ -124,9 +124,9 @@ def predict(*, options: Annotated[PredictOptions, Flat], console: Console = Cons
     result = predicting.predict(options)
     screen = Screen(console)
     names = ", ".join(f"{count} {name}" for name, count in result["predicted"].items())
-    screen.say(f"{result['n_windows']} windows predicted ({names}) in {result['output']}")
+    screen.write(f"{result['n_windows']} windows predicted ({names}) in {result['output']}")
     if seen := seen_sentence(result["n_learned"], f"{result['n_windows']} windows", result["learned_time_range"]):
-        screen.say(seen)
+        screen.write(seen)
     screen.result(result)
     return 0
 
@@ -154,8 +154,8 @@ def tune(*, options: Annotated[TuneOptions, Flat], console: Console = ConsoleOpt
     screen = Screen(console)
     _show(screen, result)
     if result["backup"]:
-        screen.say(f"What {result['output']} was is in {result['backup']}")
-    screen.say(f"Settings in {result['output']}, study in {result['study']}")
+        screen.write(f"What {result['output']} was is in {result['backup']}")
+    screen.write(f"Settings in {result['output']}, study in {result['study']}")
     where = "" if options.output == CONFIG_FILE else f" (with {options.output} as {CONFIG_FILE}, which train reads)"
     held = command_words({name: value for name, value in result["held"].items() if name not in result["chosen"]})
     screen.next_step(command_line("moola", "train", "--data", options.data, "--split", options.split, *held) + where)
@@ -166,12 +166,12 @@ def tune(*, options: Annotated[TuneOptions, Flat], console: Console = ConsoleOpt
 def _show(screen: Screen, result: dict[str, Any]) -> None:
     folds = ", ".join(f"{fold['train']}/{fold['val']}/{fold['test']}" for fold in result["folds"])
     states = ", ".join(f"{count} {state}" for state, count in result["trials"].items())
-    screen.say(
+    screen.write(
         f"{result['n_trials']} trials ({states}) on {len(result['folds'])} inner folds of the train rows "
         f"(train/val/test windows: {folds}), {result['seconds']:.0f} s"
     )
     for note in result["notes"]:
-        screen.say(f"  NOTE: {note}.")
+        screen.write(f"  NOTE: {note}.")
     best = result["best"]
     shown = {} if best is None else best["values"]
     rows = [[name, _value(shown.get(name)), _value(default)] for name, default in result["defaults"].items()]
@@ -186,7 +186,7 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
         ]
         header = [f"{result['metric']} in fold, fresh seeds", "best", "defaults", "class share", "best - defaults"]
         screen.table(header, judged)
-    screen.say(result["sentence"])
+    screen.write(result["sentence"])
 
 
 def _value(value: Any) -> str:
@@ -220,14 +220,14 @@ def benchmark(
     except KeyboardInterrupt as stop:
         raise Interrupted(f"Interrupted; finished fits and encoders are in {options.output}.", go_on=()) from stop
     screen = Screen(console)
-    screen.say(f"{benchmark.introduction(result)}; {result['n_fits']} fits, {result['seconds']:.0f} s")
-    screen.say(_table(*benchmark.standing_rows(result)))
+    screen.write(f"{benchmark.introduction(result)}; {result['n_fits']} fits, {result['seconds']:.0f} s")
+    screen.write(_table(*benchmark.standing_rows(result)))
     if result["differences"]:
-        screen.say("Paired differences; in brackets, in how many draws the model is better:")
-        screen.say(_table(*benchmark.difference_rows(result)))
+        screen.write("Paired differences; in brackets, in how many draws the model is better:")
+        screen.write(_table(*benchmark.difference_rows(result)))
     for note in benchmark.notes(result):
-        screen.say(f"  {note}")
-    screen.say(f"Tables in {Path(result['output']) / benchmark.RESULT} and {benchmark.PAGE} beside it")
+        screen.write(f"  {note}")
+    screen.write(f"Tables in {Path(result['output']) / benchmark.RESULT} and {benchmark.PAGE} beside it")
     screen.result(result)
     return 0
 
@@ -274,22 +274,22 @@ def _show_graph(screen: Screen, result: dict[str, Any]) -> None:
     sizes = ", ".join(str(size) for size in shape)
     *others, last = result["outputs"]
     names = f"{', '.join(others)} and {last}" if others else last
-    screen.say(
+    screen.write(
         f"{result['output']} ({result['size_bytes'] / 1e3:.0f} kB): {name} [{sizes}] in, {names} out; classes "
         f"{', '.join(result['class_names'])}."
     )
     off = result["largest_difference"]
     if off is None:
-        screen.say("Not compared with the model: onnxruntime is not installed.")
+        screen.write("Not compared with the model: onnxruntime is not installed.")
     else:
-        screen.say(f"In onnxruntime its probabilities are those of the model to {off:.1g}.")
+        screen.write(f"In onnxruntime its probabilities are those of the model to {off:.1g}.")
 
 
 def _show_mt5(screen: Screen, result: dict[str, Any]) -> None:
     _show_graph(screen, result)
-    screen.say(f"{len(result['files'])} files for MetaTrader 5:")
+    screen.write(f"{len(result['files'])} files for MetaTrader 5:")
     for path in result["files"]:
-        screen.say(f"  {path}")
+        screen.write(f"  {path}")
     screen.next_step(
         f"copy {result['output']}/MQL5 over the MQL5 of File > Open Data Folder, compile both sources in MetaEditor, "
         f"run the script moola_check ({result['n_windows']} windows; it prints PASSED), put moola_events on a chart."
@@ -297,7 +297,7 @@ def _show_mt5(screen: Screen, result: dict[str, Any]) -> None:
 
 
 def _show_freqtrade(screen: Screen, result: dict[str, Any]) -> None:
-    screen.say(
+    screen.write(
         f"Strategy MoolaEvents in {result['output']}: candles of {result['timeframe']}, events of {result['events']} "
         f"from the candle on at whose close each was known; classes {', '.join(result['class_names'])}."
     )

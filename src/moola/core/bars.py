@@ -53,6 +53,11 @@ class Bars:
         return cls(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), np.zeros(0, dtype=object))
 
 
+def between_text(first_us: int, last_us: int) -> str:
+    """Write two moments in UTC: `from 2017-01-01 22:00:00 to ...`."""
+    return f"from {utc_text(first_us)} to {utc_text(last_us)}"
+
+
 def broken_rule(rule: str, broken: ArrayLike, found: Callable[..., str] = lambda _row: "") -> list[Problem]:
     """Return the rule with the rows that break it, with `found` on the first; nothing where none does."""
     rows = np.flatnonzero(np.asarray(broken))

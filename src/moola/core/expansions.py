@@ -97,6 +97,13 @@ def mass_near(
 
 
 RULE_NAME = "rule:prior-state-1"
+
+
+def is_rule(annotator: str) -> bool:
+    """Return whether a published rule gave the labels, and not a person."""
+    return annotator.startswith("rule:")
+
+
 MIN_BARS, MAX_BARS = 5, 24
 MIN_STRENGTH = 1.3
 MIN_EFFICIENCY = 0.6

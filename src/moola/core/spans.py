@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from moola.core.bars import Bars, bar_interval_us
+from moola.core.bars import Bars, bar_interval_us, between_text
 from moola.core.windows import WINDOW_BARS, inner_zone
+from moola.errors import Problem
 
 # Where a span came from: a person alone, or a model's proposal that a person took as it was or changed.
 MARKED, ACCEPTED, CORRECTED = "marked", "accepted", "corrected"
@@ -100,6 +101,18 @@ class Spans:
             self.is_line,
             None if self.source is None else self.source[rows],
         )
+
+    def problem(self, rule: str, broken: np.ndarray, detail: str = "") -> list[Problem]:
+        """Return a rule with the spans that break it, the first by its place in the file and its times; else nothing.
+
+        `detail` stands in place of the times.
+        """
+        if not broken.any():
+            return []
+        row = int(broken.argmax())
+        place = int(self.place[row])
+        detail = detail or between_text(self.start_us[row], self.end_us[row])
+        return [Problem(rule, int(broken.sum()), place, detail, place if self.is_line else None)]
 
     def on_bars(self, bars: Bars, placed: PlacedSpans) -> Spans:
         """Return the spans with the times of the bars that they mean; each must have met bars."""

@@ -250,7 +250,7 @@ def fit_calibrator(method: str, logits: Logits, class_index: Classes) -> Calibra
 N_BLOCKS, LEAST_WINDOWS = 4, 20
 
 
-def calibration_by_time(predictions: Predictions, seed: int, n_blocks: int = N_BLOCKS) -> list[dict[str, Any]]:
+def calibration_by_time(predictions: Predictions, seed: int) -> list[dict[str, Any]]:
     """Return the calibration of each block of time, earliest first; empty where no two blocks have 20 windows.
 
     Intervals are 95 %, by bootstrap over blocks of windows that share bars.
@@ -270,7 +270,7 @@ def calibration_by_time(predictions: Predictions, seed: int, n_blocks: int = N_B
     """
     start_us = predictions.start_us
     order = np.arange(len(predictions)) if start_us is None else np.argsort(start_us, kind="stable")
-    n_blocks = min(n_blocks, len(predictions) // LEAST_WINDOWS)
+    n_blocks = min(N_BLOCKS, len(predictions) // LEAST_WINDOWS)
     if n_blocks < 2:
         return []
     return [_of_block(predictions.take(rows), seed) for rows in np.array_split(order, n_blocks)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -43,9 +45,27 @@ def paired_differences(challenger: Predictions, baseline: Predictions, metric: M
     return metric(challenger, weights) - metric(baseline, weights)
 
 
-def corrected_resampled_t(
-    differences: Float[np.ndarray, " repeats"], n_train: int, n_test: int, level: float = LEVEL
-) -> ResampledT:
+def tested_difference(difference: float, resampled: Values | None) -> dict[str, float | None]:
+    """Return a difference with its 95 % interval, the least detectable one and a two-sided p-value.
+
+    p is twice the share of resamples beyond 0, at least one of them. All but the difference are None where hardly any
+    resample has one, or nothing was resampled.
+    """
+    interval = None if resampled is None else percentile_interval(resampled)
+    if resampled is None or interval is None:
+        return {"difference": difference, "low": None, "high": None, "detectable": None, "p": None}
+    known = resampled[~np.isnan(resampled)]
+    tail = max(min((known <= 0).mean(), (known >= 0).mean()), 1 / len(known))
+    return {
+        "difference": difference,
+        "low": interval[0],
+        "high": interval[1],
+        "detectable": float(detectable_difference(known)),
+        "p": float(min(1.0, 2 * tail)),
+    }
+
+
+def corrected_resampled_t(differences: Float[np.ndarray, " repeats"], n_train: int, n_test: int) -> ResampledT:
     """Test the mean difference of k repeated splits, whose training rows are largely the same rows.
 
     t = mean / sqrt((1/k + n_test/n_train) s^2) with k - 1 degrees of freedom (Nadeau and Bengio, Machine
@@ -58,14 +78,12 @@ def corrected_resampled_t(
         One difference a repeat (fold or random split), challenger minus baseline.
     n_train, n_test
         Windows in the training and in the test part of one repeat; both above 0.
-    level
-        Of the two-sided interval, between 0 and 1.
 
     Returns
     -------
     ResampledT
-        All NaN but the mean for k < 2, and all NaN for k = 0. With no variance at all: t is 0 and p is 1
-        for a mean of 0, else t is infinite with the mean's sign and p is 0; the interval is the mean alone.
+        With the 95 % interval. All NaN but the mean for k < 2, and all NaN for k = 0. With no variance at all: t is 0
+        and p is 1 for a mean of 0, else t is infinite with the mean's sign and p is 0; the interval is the mean alone.
 
     Raises
     ------
@@ -88,7 +106,7 @@ def corrected_resampled_t(
         t = math.copysign(math.inf, mean) if mean else 0.0
         return ResampledT(t, 0.0 if mean else 1.0, mean, mean, mean)
     error = math.sqrt((1 / k + n_test / n_train) * variance)
-    half = float(stdtrit(k - 1, (1 + level) / 2)) * error
+    half = float(stdtrit(k - 1, (1 + LEVEL) / 2)) * error
     p = 2 * float(stdtr(k - 1, -abs(mean) / error))
     return ResampledT(mean / error, p, mean, mean - half, mean + half)
 
@@ -117,6 +135,14 @@ def holm(p_values: dict[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
+def correct_together(rows: Sequence[dict[str, Any]], metric: str) -> None:
+    """Write Holm's correction over the names of a table of differences into `p_holm` of one metric's rows."""
+    tested = [row for row in rows if row["metric"] == metric and row["p"] is not None]
+    corrected = holm({row["name"]: row["p"] for row in tested})
+    for row in tested:
+        row["p_holm"] = corrected[row["name"]]
+
+
 def standard_error(resampled_differences: Values) -> float:
     """Return the standard deviation of the resampled differences that exist; NaN when fewer than two do."""
     known = resampled_differences[~np.isnan(resampled_differences)]
@@ -133,15 +159,15 @@ def detectable_difference(resampled_differences: Values, power: float = POWER, l
 
 
 def windows_for_power(
-    difference: float, resampled_differences: Values, n_windows: int, power: float = POWER, level: float = LEVEL
+    difference: float, resampled_differences: Values, n_windows: int, level: float = LEVEL
 ) -> int | None:
-    """Return how many windows in all show a true difference with this power, one-sided.
+    """Return how many windows in all show a true difference at 80 % power, one-sided.
 
     ceil(n ((z_level + z_power) standard error / difference)^2): the error falls with sqrt(n), windows that
     overlap as these do. At least 1. None where no number does (a difference of 0 or less) or where the
     standard error does not exist.
     """
-    needed = detectable_difference(resampled_differences, power, level)
+    needed = detectable_difference(resampled_differences, level=level)
     if difference <= 0 or math.isnan(needed):
         return None
     return max(math.ceil(n_windows * (needed / difference) ** 2), 1)

@@ -161,12 +161,12 @@ def forward_class_sets(
     turns
         Rows that are evaluated together, with the rows that calibrate them (`forward_turns`).
     """
-    sets, told = np.ones(class_prob.shape, dtype=bool), np.zeros(len(class_prob), dtype=bool)
+    sets, usable = np.ones(class_prob.shape, dtype=bool), np.zeros(len(class_prob), dtype=bool)
     for judged, calibration in turns:
         thresholds = class_thresholds(class_prob[calibration], class_index[calibration], alpha, by_class)
         sets[judged] = class_sets(class_prob[judged], thresholds)
-        told[judged] = np.isfinite(thresholds).all()
-    return sets, told
+        usable[judged] = np.isfinite(thresholds).all()
+    return sets, usable
 
 
 def forward_error_bars(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -183,10 +182,6 @@ class EventFigure:
     moves: float | None
     reason: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for a file."""
-        return asdict(self)
-
 
 # Probabilities of a reference are those of the events or ranks: how far they can be trusted is no figure of it.
 WITHOUT_REFERENCE = (ECE, "event_brier")
@@ -205,7 +200,7 @@ def event_figures(
     seed: int,
     ohlc: Float[np.ndarray, "bars 4"] | None,
 ) -> list[EventFigure]:
-    """Judge events; without prices (`ohlc`) there are no strongest moves to compare with."""
+    """Evaluate events; without prices (`ohlc`) there are no strongest moves to compare with."""
     weights = resampling_weights(judged, seed)
     draws = [random_pieces(judged, seed, draw) for draw in range(N_DRAWS)]
     moves = None if ohlc is None else strongest_moves(judged, ohlc)

@@ -144,10 +144,6 @@ class TrainingFacts:
         """The class with fewest training rows; ties go to the later name."""
         return min(sorted(self.class_counts, reverse=True), key=lambda name: self.class_counts[name])
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for a file."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -160,9 +156,24 @@ class Figure:
     trivial: float | None
     reason: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for a file."""
-        return asdict(self)
+
+# Counted in whole bars, with a sign; everything else is a share or an error.
+OF_BARS = ("lead_lag", "late_bars")
+
+
+def value_text(name: str, value: float | None, missing: str = "-") -> str:
+    """Write a figure: whole bars with a sign, three decimals for everything else."""
+    if value is None:
+        return missing
+    # Rounded first: a mean of -0.3 bars is no -0.
+    return f"{round(value):+d}" if name.startswith(OF_BARS) else f"{value:.3f}"
+
+
+def interval_text(name: str, low: float | None, high: float | None, between: str = " to ", missing: str = "-") -> str:
+    """Write the interval of a figure."""
+    if low is None or high is None:
+        return missing
+    return f"{value_text(name, low)}{between}{value_text(name, high)}"
 
 
 @dataclass(frozen=True)
@@ -183,7 +194,7 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a file; figures by name."""
         content = asdict(self)
-        content["figures"] = {figure.name: figure.as_dict() for figure in self.figures}
+        content["figures"] = {figure.name: asdict(figure) for figure in self.figures}
         content["n_resamples"] = N_RESAMPLES
         content["perfect_ece"] = {bins: list(span) for bins, span in self.perfect_ece.items()}
         return content
@@ -225,9 +236,8 @@ def evaluate(
     trivial = trivial if trivial is not None else trivial_predictions(predictions, facts)
     figures = []
     class_table = class_metric_table(metrics, predictions.class_names, facts.rarer_class, facts.class_counts)
-    figures += _figures(
-        class_table, labelled, trivial.take(known), seed if intervals else None, _class_reason(labelled)
-    )
+    reason = "" if len(labelled) else "no evaluated window has a label"
+    figures += _figures(class_table, labelled, trivial.take(known), seed if intervals else None, reason)
     reason = "" if predictions.predicts_pointers else "the model predicts no pointers"
     event_table = event_metric_table(event_metrics_, facts.pointer_threshold or 0.0)
     figures += _figures(event_table, predictions, trivial, seed if intervals else None, reason)
@@ -236,10 +246,6 @@ def evaluate(
         return Evaluation(part, len(predictions), block, figures, [], {})
     perfect = {bins: perfect_ece_range(labelled, bins, seed) for bins in ("width", "mass")}
     return Evaluation(part, len(predictions), block, figures, reliability_bins(labelled, seed), perfect)
-
-
-def _class_reason(labelled: Predictions) -> str:
-    return "" if len(labelled) else "no evaluated window has a label"
 
 
 def _figures(

@@ -116,12 +116,10 @@ class PointerAgreement:
 
 
 def pointer_agreement(
-    first_bar: Int[np.ndarray, " expansions"],
-    second_bar: Int[np.ndarray, " expansions"],
-    tolerance_bars: int = TOLERANCE_BARS,
+    first_bar: Int[np.ndarray, " expansions"], second_bar: Int[np.ndarray, " expansions"]
 ) -> PointerAgreement:
     """Compare the bars at which two annotators put the same pointers."""
     apart = np.abs(np.asarray(first_bar, dtype=np.int64) - np.asarray(second_bar, dtype=np.int64))
     if not len(apart):
         return PointerAgreement(0, None, None)
-    return PointerAgreement(len(apart), float(np.median(apart)), float((apart <= tolerance_bars).mean()))
+    return PointerAgreement(len(apart), float(np.median(apart)), float((apart <= TOLERANCE_BARS).mean()))

@@ -111,19 +111,19 @@ def matched_detections(predictions: Predictions, tolerances: Sequence[int], wind
     one window are one detection, with the larger confidence, or one expansion: rows repeat what the
     model predicted for the window's bars.
     """
-    said: dict[int, dict[Pair, float]] = defaultdict(dict)
+    predicted: dict[int, dict[Pair, float]] = defaultdict(dict)
     true: dict[int, set[Pair]] = defaultdict(set)
     confidence = predictions.pointer_prob.prod(axis=1)
     bars = np.concatenate([predictions.predicted_bar, predictions.true_bar], axis=1).tolist()
     for row, (start, end, true_start, true_end) in enumerate(bars):
         of_window = int(window[row])
         if min(start, end) >= 0:
-            before = said[of_window].get((start, end), 0.0)
-            said[of_window][start, end] = max(before, float(confidence[row]))
+            before = predicted[of_window].get((start, end), 0.0)
+            predicted[of_window][start, end] = max(before, float(confidence[row]))
         if min(true_start, true_end) >= 0:
             true[of_window].add((true_start, true_end))
     windows, sure, hits = [], [], []
-    for of_window, detections in said.items():
+    for of_window, detections in predicted.items():
         ranked = sorted(detections, key=lambda pair: (-detections[pair], pair))
         windows += [of_window] * len(ranked)
         sure += [detections[pair] for pair in ranked]
@@ -240,11 +240,11 @@ def iou_by_window(predictions: Predictions) -> Float[np.ndarray, " windows"]:
     predicted pair, or one whose end is before its start; NaN where there is no expansion.
     """
     pairs = window_rows(predictions)
-    true, said = predictions.true_bar[pairs.other], predictions.predicted_bar[pairs.row]
-    shared = np.minimum(true[:, 1], said[:, 1]) - np.maximum(true[:, 0], said[:, 0]) + 1
+    true, predicted = predictions.true_bar[pairs.other], predictions.predicted_bar[pairs.row]
+    shared = np.minimum(true[:, 1], predicted[:, 1]) - np.maximum(true[:, 0], predicted[:, 0]) + 1
     # A pair whose end is before its start shares nothing, however its length comes out.
-    shared = np.where((said >= 0).all(axis=1), np.maximum(shared, 0), 0).astype(np.float64)
-    lengths = true[:, 1] - true[:, 0] + said[:, 1] - said[:, 0] + 2
+    shared = np.where((predicted >= 0).all(axis=1), np.maximum(shared, 0), 0).astype(np.float64)
+    lengths = true[:, 1] - true[:, 0] + predicted[:, 1] - predicted[:, 0] + 2
     either = np.maximum(lengths - shared, 1)
     iou = np.where((true >= 0).all(axis=1), shared / either, np.nan)
     return np.asarray(pairs.over_window(np.fmax, iou))
@@ -276,9 +276,9 @@ def _nearest(distance: Int[np.ndarray, " pairs"], pairs: WindowRows) -> Int[np.n
 
 def _distances(predictions: Predictions, pairs: WindowRows) -> Int[np.ndarray, "pairs 2"]:
     """Bars between the pointers predicted in a row and those of each expansion of its window; `FAR` where one lacks."""
-    true, said = predictions.true_bar[pairs.other], predictions.predicted_bar[pairs.row]
+    true, predicted = predictions.true_bar[pairs.other], predictions.predicted_bar[pairs.row]
     whole = (true >= 0).all(axis=1, keepdims=True)
-    return np.where(whole & (said >= 0), np.abs(said - true), FAR)
+    return np.where(whole & (predicted >= 0), np.abs(predicted - true), FAR)
 
 
 def nearest_pointers(predictions: Predictions) -> Int[np.ndarray, "windows 2"]:
@@ -347,7 +347,7 @@ class _Pointers:
 
     Attributes
     ----------
-    said, true
+    predicted, true
         Share of a pointer that a row counts for: 1, or 1/k where k rows of a window repeat it, 0 where there is none.
     prob
         Probability of the predicted pointer, the largest of equal ones.
@@ -357,7 +357,7 @@ class _Pointers:
         The largest probability of a predicted pointer within 3 bars of the true one, -1 without any.
     """
 
-    said: Float[np.ndarray, "windows 2"]
+    predicted: Float[np.ndarray, "windows 2"]
     true: Float[np.ndarray, "windows 2"]
     prob: Float[np.ndarray, "windows 2"]
     near: Bool[np.ndarray, "windows 2"]
@@ -365,27 +365,27 @@ class _Pointers:
 
     def counts(self, weights: Weights, threshold: float) -> tuple[Values, Values, Values, Values]:
         """Return right and all pointers predicted above the threshold, and found and all true ones."""
-        told = self.said * (self.prob >= threshold)
-        columns = (told * self.near, told, self.true * (self.found_prob >= threshold), self.true)
+        counted = self.predicted * (self.prob >= threshold)
+        columns = (counted * self.near, counted, self.true * (self.found_prob >= threshold), self.true)
         right, predicted, found, there = (weights @ column.sum(axis=1) for column in columns)
         return right, predicted, found, there
 
 
 def _pointers(predictions: Predictions) -> _Pointers:
     pairs = window_rows(predictions)
-    true, said, prob = predictions.true_bar, predictions.predicted_bar, predictions.pointer_prob
-    same_true, same_said = (bars[pairs.row] == bars[pairs.other] for bars in (true, said))
-    prob = pairs.over_window(np.maximum, np.where(same_said, prob[pairs.other], -1.0))
+    true, predicted, prob = predictions.true_bar, predictions.predicted_bar, predictions.pointer_prob
+    same_true, same_predicted = (bars[pairs.row] == bars[pairs.other] for bars in (true, predicted))
+    prob = pairs.over_window(np.maximum, np.where(same_predicted, prob[pairs.other], -1.0))
 
     def hits(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (a >= 0) & (b >= 0) & (np.abs(a - b) <= HIT_BARS)
 
-    found = hits(true[pairs.row], said[pairs.other])
+    found = hits(true[pairs.row], predicted[pairs.other])
     return _Pointers(
-        np.where(said >= 0, 1 / pairs.over_window(np.add, same_said.astype(np.float64)), 0.0),
+        np.where(predicted >= 0, 1 / pairs.over_window(np.add, same_predicted.astype(np.float64)), 0.0),
         np.where(true >= 0, 1 / pairs.over_window(np.add, same_true.astype(np.float64)), 0.0),
         prob,
-        pairs.over_window(np.logical_or, hits(said[pairs.row], true[pairs.other])),
+        pairs.over_window(np.logical_or, hits(predicted[pairs.row], true[pairs.other])),
         pairs.over_window(np.maximum, np.where(found, prob[pairs.other], -1.0)),
     )
 

@@ -4,10 +4,9 @@ each other."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -370,9 +369,9 @@ class EventCurve:
     alarms: Float[np.ndarray, " thresholds"]
 
 
-def event_curve(judged: JudgedEvents, with_class: bool, least_iou: float = RIGHT_IOU) -> EventCurve:
+def event_curve(judged: JudgedEvents, with_class: bool) -> EventCurve:
     """Return the curve of which `average_precision_at` is the area; empty without events or spans."""
-    found = judged.found(least_iou, with_class)
+    found = judged.found(RIGHT_IOU, with_class)
     if not len(judged.events) or not len(judged.spans):
         nothing = np.zeros(0)
         return EventCurve(nothing, nothing, nothing, nothing)
@@ -413,10 +412,6 @@ class SpanAgreement:
     n_same: int
     ap: float | None
     mean_iou: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
 
 def span_agreement(

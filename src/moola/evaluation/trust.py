@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
 from moola.evaluation.class_metrics import brier
 from moola.evaluation.comparisons import block_length, block_weights, windows_for_power
-from moola.evaluation.gates import SURE
+from moola.evaluation.gates import SURE, Verdict
 from moola.options.option_fields import MIN_GAIN
 from moola.tables.prediction_table import Predictions
 
@@ -29,17 +29,52 @@ class Trust:
     def __str__(self) -> str:
         return f"{QUESTION} {self.word[:1].upper()}{self.word[1:]}: {self.sentence}."
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for a file."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class Gated:
+    """What a gate came to.
+
+    Attributes
+    ----------
+    rival
+        What the model was compared with.
+    n_windows, part
+        How many labelled windows of which part it was of; None for those of the answer.
+    says_n_more
+        Whether nothing is to be added on how many windows would show a gain.
+    """
+
+    verdict: str
+    reason: str
+    rival: str = IN_USE
+    n_windows: int | None = None
+    part: str = "other"
+    says_n_more: bool = True
+    n_more_min_gain: int | None = None
+
+    @classmethod
+    def of(cls, verdict: Verdict, rival: str) -> Self:
+        """Return what a gate of the windows of the answer came to."""
+        return cls(
+            verdict.verdict,
+            verdict.reason,
+            rival,
+            says_n_more=verdict.says_n_more,
+            n_more_min_gain=verdict.n_more_min_gain,
+        )
+
+    @classmethod
+    def promoted(cls, entry: Mapping[str, Any]) -> Self:
+        """Return what the promotion log says of a gate."""
+        of = {name: entry[name] for name in ("n_windows", "part") if name in entry}
+        return cls(entry["verdict"], entry["reason"], rival_of(entry["baseline_kind"], is_promoted=True), **of)
 
 
 def trust(
     challenger: Predictions,
     guess: Predictions,
     leaks: Sequence[str],
-    verdict: Mapping[str, Any] | None = None,
-    rival: str = IN_USE,
+    gated: Gated | None = None,
     seed: int = 0,
     min_gain: float = MIN_GAIN,
 ) -> Trust:
@@ -51,9 +86,8 @@ def trust(
         Predictions of the model and of the class share for the windows.
     leaks
         Sentences on what the model saw of them: figures of such windows answer nothing.
-    verdict
-        The gate's `verdict` and `reason` against `rival`, with `n_more_windows_min_gain` where known; None where
-        nothing was compared.
+    gated
+        What the gate came to; None where nothing was compared.
     """
     rows = np.flatnonzero(challenger.class_index >= 0)
     challenger, guess = challenger.take(rows), guess.take(rows)
@@ -70,29 +104,27 @@ def trust(
     if probability < SURE or mine >= theirs:
         more = _more(windows_for_power(min_gain, gain, len(rows), level=SURE), len(rows), min_gain)
         return Trust(GUESSING, f"{seen}, better with probability {probability:.3f} ({SURE:g} is needed); {more}")
-    if verdict is None:
-        return Trust("better than guessing", f"{seen}; moola gate compares it with {rival}")
-    word, reason = verdict["verdict"], verdict["reason"]
-    # A gate of other windows than these says which, as a promotion on later ones does.
-    n_gated = verdict.get("n_windows", len(rows))
-    gate = "the gate" if n_gated == len(rows) else f"the gate on {n_gated} {verdict.get('part', 'other')} windows"
-    if word == "promote":
-        return Trust(f"better than {rival}", f"{seen}, and {gate} says promote: {reason}")
-    needed = verdict.get("n_more_windows_min_gain")
-    more = _more(None if needed is None else len(rows) + needed, len(rows), min_gain)
-    # An inconclusive gate says by itself how many windows would show that gain.
-    rest = "" if "80 % power" in reason else f"; {more}"
-    return Trust(f"better than guessing, not than {rival}", f"{seen}; {gate} says {word}: {reason}{rest}")
-
-
-def rival_of(gated: Mapping[str, Any] | None) -> str:
-    """Name what a gate compared with, in the words of every page."""
     if gated is None:
-        return IN_USE
-    kind = gated["baseline_kind"]
-    if kind == "promoted model":
-        return f"{IN_USE} before it" if gated.get("promoted_at") else IN_USE
-    return f"the {kind}" if kind == "from-scratch run" else f"the {kind} it was compared with"
+        return Trust("better than guessing", f"{seen}; moola gate compares it with {IN_USE}")
+    # A gate of other windows than these says which, as a promotion on later ones does.
+    is_same = gated.n_windows in (None, len(rows))
+    gate = "the gate" if is_same else f"the gate on {gated.n_windows} {gated.part} windows"
+    if gated.verdict == "promote":
+        return Trust(f"better than {gated.rival}", f"{seen}, and {gate} says promote: {gated.reason}")
+    needed = gated.n_more_min_gain
+    more = _more(None if needed is None else len(rows) + needed, len(rows), min_gain)
+    rest = "" if gated.says_n_more else f"; {more}"
+    word = f"better than guessing, not than {gated.rival}"
+    return Trust(word, f"{seen}; {gate} says {gated.verdict}: {gated.reason}{rest}")
+
+
+def rival_of(baseline_kind: str, is_promoted: bool = False) -> str:
+    """Name what a gate compared with, in the words of every page; `is_promoted`: the model in use was replaced."""
+    if baseline_kind == "promoted model":
+        return f"{IN_USE} before it" if is_promoted else IN_USE
+    return (
+        f"the {baseline_kind}" if baseline_kind == "from-scratch run" else f"the {baseline_kind} it was compared with"
+    )
 
 
 def _more(needed: int | None, n_windows: int, gain: float) -> str:

@@ -59,9 +59,7 @@ def cross_fitted_temperature(stages: Stages, model: ModelFile, known: np.ndarray
     logits = []
     for number, (block, rest) in enumerate(folds):
         judge = replace(model, network=stages.fold(number + 1, rest))
-        features = table.take(block).features
-        assert features is not None
-        logits.append(read_windows_both_ways(judge, features, stages.device)[0])
+        logits.append(read_windows_both_ways(judge, table.take(block).all_features, stages.device)[0])
     true = np.array([classes.index(name) for name in table.label[order]], dtype=np.int64)
     return fit_temperature(np.concatenate(logits), true)
 
@@ -118,7 +116,7 @@ def fit_on_inputs(job: Job, on_epoch: OnEpoch, checkpoint: Path | None, deciding
     network, proof = stages.finetune("train", split.train, split.val)
     val = material.table.take(split.val)
     chosen = _model(options, material, network, stages.scaler)
-    logits, _ = read_windows_both_ways(chosen, _features(val), device)
+    logits, _ = read_windows_both_ways(chosen, val.all_features, device)
     val_class = np.array([material.classes.index(name) for name in val.label], dtype=np.int64)
     chosen = replace(chosen, temperature=fit_temperature(logits, val_class))
     facts = _facts(material.table.take(split.train), chosen, val, device)
@@ -165,13 +163,8 @@ def _fit_linear(options: TrainOptions, material: FitInputs, stages: Stages) -> F
     return Fitted(model, chosen, stages.state(), proof, facts)
 
 
-def _features(table: WindowTable) -> np.ndarray:
-    assert table.features is not None
-    return table.features
-
-
 def _model(options: TrainOptions, material: FitInputs, network: EnhancedSimpleLSTM, scaler: RobustScaler) -> ModelFile:
-    """A model file's content before val rows have their say."""
+    """A model file's content before val rows choose the epoch and the temperature."""
     return ModelFile(
         network,
         options.model,

@@ -42,12 +42,11 @@ def to_examples(
     With `visible_bars` the first ones alone are there, as if no others were known: features look back only, so
     theirs are the same, and a pointer behind them is none.
     """
-    assert table.features is not None
     n_seen = table.window_bars if visible_bars is None else visible_bars
     pointers = (np.where(bars < n_seen, bars, NO_POINTER) for bars in (table.expansion_start, table.expansion_end))
     curves = [soft_curve(bars, n_seen, sigma_bars) for bars in pointers]
     index = np.array([classes.index(name) for name in table.label], dtype=np.int64)
-    return Examples(scaler.transform(table.features[:, :n_seen]), index, np.stack(curves, axis=-1))
+    return Examples(scaler.transform(table.all_features[:, :n_seen]), index, np.stack(curves, axis=-1))
 
 
 def require_trainable(table: WindowTable, split: Split, path: Path) -> list[str]:
@@ -278,7 +277,7 @@ def _on_encoder(options: TrainOptions, given: TrainOptions, split: Split, encode
     _refuse_learning_pair(options, frozen)
     head = _head_kind(options, frozen)
     if head == "linear":
-        _say_idle(given)
+        _warn_of_idle(given)
         # The mirror is part of the fit; there is one head, and its calibration is out of fold already.
         options = replace(options, augment_data=False, n_heads=1, calibration_folds=0)
     return replace(
@@ -302,8 +301,8 @@ def _refuse_learning_pair(options: TrainOptions, frozen: bool) -> None:
         )
 
 
-def _say_idle(options: TrainOptions) -> None:
-    """Say which options that were given do nothing to linear heads."""
+def _warn_of_idle(options: TrainOptions) -> None:
+    """Name the options that were given and do nothing to linear heads."""
     idle = [name for name in HIDDEN_LAYER_OPTIONS if getattr(options, name) != getattr(TrainOptions, name)]
     idle += ["augment_data"] if options.augment_data else []
     if idle:

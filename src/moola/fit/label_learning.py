@@ -92,14 +92,14 @@ class Proposals:
     label: list[str]
     prob: Float[np.ndarray, " proposals"]
     threshold: float
-    says: str
+    message: str
     suspicion: list[tuple[int, int, str]] = field(default_factory=list)
     far_bar: list[int] = field(default_factory=list)
 
     @classmethod
-    def none(cls, says: str) -> Proposals:
+    def none(cls, message: str) -> Proposals:
         """Return no proposals, and the reason."""
-        return cls(np.zeros((0, 2), dtype=np.int64), [], np.zeros(0), 1.0, says)
+        return cls(np.zeros((0, 2), dtype=np.int64), [], np.zeros(0), 1.0, message)
 
 
 @dataclass(frozen=True)
@@ -310,13 +310,13 @@ def _by_windows(
     """Propose what windows point at; background windows take their share of it away."""
     first_bar, vectors = _slide(marks, reader, near)
     n_known = len(learned.class_names) - (BACKGROUND in learned.class_names)
-    says = f"Learned from {len(marks.span)} spans"
+    message = f"Learned from {len(marks.span)} spans"
     if n_known < len(learned.class_names):
-        says += f" and {int((learned.span < 0).sum())} windows of background."
+        message += f" and {int((learned.span < 0).sum())} windows of background."
     else:
-        says += ". Background is not known: press L where you have looked at all bars shown, or reject a proposal."
+        message += ". Background is not known: press L where you have looked at all bars shown, or reject a proposal."
     if not len(first_bar):
-        return Proposals.none(says)
+        return Proposals.none(message)
     logits, curves = read_heads(heads, vectors, learned.windows.class_mirror)
     n_bars = marks.span[:, 1] - marks.span[:, 0]
     pair, _ = decode(curves, len(curves), length_weights(n_bars[n_bars < reader.window_bars], reader.window_bars))
@@ -324,7 +324,7 @@ def _by_windows(
     events = merge_windows(windows, np.ones(len(first_bar), dtype=bool), HIT_BARS)
     known = events.class_prob[:, :n_known]
     prob = events.event_prob * known.sum(axis=1)
-    return _kept(marks, events, prob, learned.class_names[:n_known], known.argmax(axis=1), 0.3, says)
+    return _kept(marks, events, prob, learned.class_names[:n_known], known.argmax(axis=1), 0.3, message)
 
 
 def learn_presence(marks: PersonMarks, file: EncoderFile, around: int, seed: int, device: torch.device) -> ModelFile:
@@ -373,7 +373,7 @@ def _by_presence(marks: PersonMarks, reader: WindowEncoder, model: ModelFile, ne
     assert presence is not None
     bar, prob = read_chart(presence, _read(marks, reader, near), len(classes), 0, near.stop - near.start)
     n = sum(presence.record["n_spans"].values())
-    says = (
+    message = (
         f"Ranked by {n} spans against bars that nobody marked: figures say how high a piece ranks among marked ones, "
         "and are no probabilities. How many are wrong, and how many were missed, cannot be known: press L where you "
         "have looked at all bars shown."
@@ -383,7 +383,7 @@ def _by_presence(marks: PersonMarks, reader: WindowEncoder, model: ModelFile, ne
     none, best = np.zeros(len(bar), dtype=np.int64), prob.max(axis=1, initial=0.0)
     bar = bar + near.start
     events = MergedEvents(bar, np.zeros((len(bar), 2)), best, prob, bar, bar, none, none, none > 0, none)
-    return _kept(marks, events, best, classes, prob.argmax(axis=1), presence.threshold, says)
+    return _kept(marks, events, best, classes, prob.argmax(axis=1), presence.threshold, message)
 
 
 def _pieces(looked: np.ndarray, around: int, margin: int) -> list[slice]:
@@ -424,7 +424,7 @@ def _kept(
     classes: list[str],
     label: np.ndarray,
     threshold: float,
-    says: str,
+    message: str,
 ) -> Proposals:
     """Leave out what overlaps a more probable one, a span, or what was rejected."""
     taken = np.concatenate([marks.span, marks.rejected])
@@ -435,7 +435,7 @@ def _kept(
     stays, _ = suppress(ranked, np.zeros((0, 2), dtype=np.int64), MAX_OVERLAP, len(marks.bars) + 1)
     rows = rows[np.flatnonzero(stays)]
     rows = rows[np.argsort(events.bar[rows, 0], kind="stable")]
-    return Proposals(events.bar[rows], [classes[one] for one in label[rows]], prob[rows], threshold, says)
+    return Proposals(events.bar[rows], [classes[one] for one in label[rows]], prob[rows], threshold, message)
 
 
 # What to look at next, besides proposals.
@@ -453,9 +453,10 @@ def _suspicion(
     return [(*marks.span[row].tolist(), marks.label[row]) for row in order]
 
 
-def _far_bars(
-    marks: PersonMarks, reader: WindowEncoder, learned: LearnedWindows, near: slice, n: int = 20
-) -> list[int]:
+MOST_FAR = 20
+
+
+def _far_bars(marks: PersonMarks, reader: WindowEncoder, learned: LearnedWindows, near: slice) -> list[int]:
     """Return the middle bars of windows that are farthest from those of labels, and from each other."""
     first_bar, vectors = _slide(marks, reader, near)
     low, high = inner_zone(reader.window_bars)
@@ -469,7 +470,7 @@ def _far_bars(
     means, known = means / spread, known / spread
     apart = np.min([((means - one) ** 2).sum(axis=1) for one in known], axis=0)
     chosen: list[int] = []
-    for _ in range(min(n, len(means))):
+    for _ in range(min(MOST_FAR, len(means))):
         row = int(apart.argmax())
         chosen.append(int(first_bar[free][row]) + (low + high) // 2)
         apart = np.minimum(apart, ((means - means[row]) ** 2).sum(axis=1))

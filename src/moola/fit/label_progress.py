@@ -1,4 +1,4 @@
-"""How far labels carry: figures on later labels by heads of earlier ones, and what more labels would bring."""
+"""The learning curve of labels: figures on later labels by heads of earlier ones, and what more labels would bring."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def learning_progress(marks: PersonMarks, file: EncoderFile, seed: int, device: 
     Returns
     -------
     dict
-        `says` (one sentence), `counts` (labels by class), `curve` (a row of figures for each part).
+        `message` (one sentence), `counts` (labels by class), `curve` (a row of figures for each part).
     """
     names = sorted(set(marks.label))
     counts = {name: marks.label.count(name) for name in names}
     own = np.flatnonzero(~marks.by_model)
     if len(own) < LEAST_LABELS:
-        says = f"Figures come after {LEAST_LABELS} spans that were no proposals; there are {len(own)}."
-        return {"says": says, "counts": counts, "curve": []}
+        message = f"Figures come after {LEAST_LABELS} spans that were no proposals; there are {len(own)}."
+        return {"message": message, "counts": counts, "curve": []}
     alone = replace(
         marks,
         span=marks.span[own],
@@ -78,7 +78,7 @@ def learning_progress(marks: PersonMarks, file: EncoderFile, seed: int, device: 
     )
     learned = learned_windows(alone, WindowEncoder(file, sorted(set(alone.label)), device), seed)
     steps = [step for step in (_step(learned, part, seed) for part in range(1, N_PARTS)) if step is not None]
-    return {"says": _sentence(steps), "counts": counts, "curve": [step.as_dict() for step in steps]}
+    return {"message": _sentence(steps), "counts": counts, "curve": [step.as_dict() for step in steps]}
 
 
 def _step(learned: LearnedWindows, part: int, seed: int) -> Step | None:

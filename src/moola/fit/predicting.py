@@ -50,9 +50,7 @@ def compare_windows(
     if model.likeness is None:
         return {"likeness": None}
     rows = spread(_apart(table), MOST_WINDOWS)
-    features = table.take(rows).with_features().features
-    assert features is not None
-    return _likeness_record(_compared(model, features, device), warn)
+    return _likeness_record(_compared(model, table.take(rows).all_features, device), warn)
 
 
 def compare_bars(
@@ -129,9 +127,8 @@ def predict_windows(
             f"windows must have the model's {model.window_bars} bars, but these have {table.window_bars}. "
             "Cut them again with --window-bars."
         )
-    chosen = table.take(rows).with_features()
-    assert chosen.features is not None
-    logits, curves = read_windows_both_ways(model, chosen.features, device)
+    chosen = table.take(rows)
+    logits, curves = read_windows_both_ways(model, chosen.all_features, device)
     number = {name: i for i, name in enumerate(model.class_names)}
     predicted, pointer_prob = decode(curves, len(rows), model.length_weight)
     return Predictions(

@@ -114,8 +114,7 @@ class Stages:
     def __init__(self, job: Job, on_epoch: OnEpoch, checkpoint: Path | None, deciding: dict[str, Any]) -> None:
         options, material = self.options, self.material = job.options, job.material
         self.device, self.on_epoch, self.checkpoint, self.deciding = job.device, on_epoch, checkpoint, deciding
-        features = material.table.take(material.split.train).features
-        assert features is not None
+        features = material.table.take(material.split.train).all_features
         self.scaler = (
             material.encoder.scaler if material.encoder else RobustScaler.fit(features[:, : options.visible_bars])
         )

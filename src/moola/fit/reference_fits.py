@@ -20,13 +20,11 @@ def predict_reference(
     name: str, table: WindowTable, split: Split, classes: list[str], seed: int
 ) -> tuple[Predictions, TrainingFacts]:
     """Let a reference learn from train rows and predict val and test; its pointers are the most common ones."""
-    train = table.take(split.train).with_features()
+    train = table.take(split.train)
     rows = np.concatenate([split.val, split.test])
-    judged = table.take(rows).with_features()
-    assert train.features is not None
-    assert judged.features is not None
+    judged = table.take(rows)
     train_class = class_numbers(train, classes)
-    prob = REFERENCES[name](train.features, train_class, judged.features, seed)
+    prob = REFERENCES[name](train.all_features, train_class, judged.all_features, seed)
     part = np.array(["val"] * len(split.val) + ["test"] * len(split.test), dtype=object)
     counts = {label: int((train_class == i).sum()) for i, label in enumerate(classes)}
     start, end = (most_common(bars) for bars in (train.expansion_start, train.expansion_end))
@@ -95,12 +93,11 @@ def references_of_run(run: run_store.Run, part: str) -> dict[str, dict[str, floa
     if run.path(run_store.REFERENCES).is_file():
         found = run.read(run_store.REFERENCES).get(part, {})
         return {name: found[name] for name in REFERENCES if name in found}
-    assert run.manifest is not None
     config = run.read(run_store.CONFIG)
-    data, split = (run_store.unchanged(run.manifest, config, name) for name in ("data", "split"))
+    data, split = (run_store.unchanged(run.record, config, name) for name in ("data", "split"))
     if data is None or split is None:
         return {}
     table = read_windows(data, config.get("window_bars"))
     classes = read_predictions(run.path(run_store.PREDICTIONS)).class_names
-    seed = int(run.manifest.get("seed") or 0)
+    seed = int(run.record.get("seed") or 0)
     return reference_figures(table, read_split(split).split, classes, seed).get(part, {})

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from moola.core.bars import Bars, bar_interval_us
+from moola.core.label_rules import ChartLabels, ChartSpan
 from moola.errors import LabelConflict, WrongUsage
 from moola.labels.label_positions import on_bars
-from moola.tables.label_store import ChartLabels, ChartSpan, LabelStore
+from moola.tables.label_store import LabelStore
 
 # Points that one request may ask for, and bars that one point may stand for.
 MOST_POINTS, MOST_EACH = 6000, 1 << 24
@@ -184,10 +185,6 @@ class ChartState:
     bars: ChartBars
     store: LabelStore
 
-    def _held(self, symbol: str, annotator: str) -> ChartLabels:
-        found = {(one.symbol, one.annotator): one for one in self.store.charts()}
-        return found.get((symbol, annotator), ChartLabels(symbol, annotator, ()))
-
     def labels(self, symbol: str, annotator: str) -> dict[str, Any]:
         """Return an annotator's spans on a chart, and how many spans others have there."""
         self.bars.rows(symbol)
@@ -226,7 +223,8 @@ class ChartState:
             Another save came first; nothing was changed.
         """
         times = self.bars.times(symbol)
-        held = self._held(symbol, annotator)
+        charts = {(one.symbol, one.annotator): one for one in self.store.charts()}
+        held = charts.get((symbol, annotator), ChartLabels(symbol, annotator, ()))
         if held.revision != expected:
             raise LabelConflict(
                 None,
@@ -245,12 +243,8 @@ class ChartState:
             rejected=_ordered((*kept, *rejected)),
             stretches=tuple(sorted({*seen, *_pieces(times, change.see)})),
         )
-        saved = self.store.save_charts(*self._tied(new))[0]
-        return self._span_row(saved)
-
-    def _tied(self, chart: ChartLabels) -> tuple[list[ChartLabels], dict[str, bytes]]:
-        tied, known = on_bars(chart, self.bars.of(chart.symbol))
-        return [tied], known
+        tied, known = on_bars(new, self.bars.of(new.symbol))
+        return self._span_row(self.store.save_charts([tied], known)[0])
 
     def rename(self, annotator: str, old: str, new: str) -> int:
         """Give all of an annotator's spans of a class another one, on every chart in one save; returns how many."""
@@ -272,9 +266,9 @@ class ChartState:
         for chart in self.store.charts():
             times = self.bars.times(chart.symbol) if chart.symbol in known else np.zeros(0, dtype=np.int64)
             for span in chart.spans:
-                told = _span_row(times, span) or {"start": None, "end": None, "label": span.label, "note": span.note}
+                row = _span_row(times, span) or {"start": None, "end": None, "label": span.label, "note": span.note}
                 where = {"symbol": chart.symbol, "annotator": chart.annotator}
-                rows.append(told | where | {"start_us": span.start_us, "end_us": span.end_us, "source": span.source})
+                rows.append(row | where | {"start_us": span.start_us, "end_us": span.end_us, "source": span.source})
         return rows
 
 

@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from moola.core.expansions import PRIOR_BARS
 from moola.label.chart_state import BarSpan, Change
-from moola.label.page_fields import REFUSALS, Annotator, ClassName
+from moola.label.page_fields import REFUSALS, Annotator, AskedAnnotator, ClassName
 from moola.label.page_state import PageState
 
 MOST_CHANGES = 500
 Bar = Annotated[int, Field(ge=0, le=2**40)]
 Symbol = Annotated[str, StringConstraints(max_length=100)]
+AskedBar = Annotated[int, Query(ge=0, le=2**40)]
+AskedSymbol = Annotated[str, Query(max_length=100)]
 PieceIn = tuple[Bar, Bar]
 Pieces = Annotated[list[PieceIn], Field(max_length=MOST_CHANGES)]
 
@@ -84,7 +86,12 @@ class FilesIn(BaseModel):
 def make_chart_router(page_state: PageState) -> APIRouter:
     """Return the requests of the chart over one page."""
     router = APIRouter(prefix="/api/chart", responses=REFUSALS)
+    _add_labels(router, page_state)
+    _add_proposals(router, page_state)
+    return router
 
+
+def _add_labels(router: APIRouter, page_state: PageState) -> None:
     @router.get("")
     async def chart() -> dict[str, Any]:
         classes = list(dict.fromkeys([*page_state.classes, *page_state.chart.classes()]))
@@ -94,23 +101,16 @@ def make_chart_router(page_state: PageState) -> APIRouter:
 
     @router.get("/bars")
     def bars(
-        first: Annotated[int, Query(ge=0, le=2**40)],
-        last: Annotated[int, Query(ge=0, le=2**40)],
-        symbol: Annotated[str, Query(max_length=100)] = "",
-        each: Annotated[int, Query(ge=1, le=2**40)] = 1,
+        first: AskedBar, last: AskedBar, symbol: AskedSymbol = "", each: Annotated[int, Query(ge=1, le=2**40)] = 1
     ) -> JSONResponse:
         return JSONResponse(page_state.chart.bars.piece(symbol, first, last, each))
 
     @router.get("/place")
-    def place(
-        time_us: Annotated[int, Query(ge=-(2**62), le=2**62)], symbol: Annotated[str, Query(max_length=100)] = ""
-    ) -> dict[str, int]:
+    def place(time_us: Annotated[int, Query(ge=-(2**62), le=2**62)], symbol: AskedSymbol = "") -> dict[str, int]:
         return {"bar": page_state.chart.bars.bar_at(symbol, time_us)}
 
     @router.get("/labels")
-    def labels(
-        annotator: Annotated[Annotator, Query()], symbol: Annotated[str, Query(max_length=100)] = ""
-    ) -> JSONResponse:
+    def labels(annotator: AskedAnnotator, symbol: AskedSymbol = "") -> JSONResponse:
         return JSONResponse(page_state.chart.labels(symbol, annotator))
 
     @router.post("/labels")
@@ -122,30 +122,33 @@ def make_chart_router(page_state: PageState) -> APIRouter:
     def rename(asked: RenameIn) -> dict[str, int]:
         return {"renamed": page_state.chart.rename(asked.annotator, asked.old, asked.new)}
 
+    @router.get("/all")
+    def everything() -> JSONResponse:
+        return JSONResponse({"spans": page_state.chart.all()})
+
+
+def _add_proposals(router: APIRouter, page_state: PageState) -> None:
     @router.get("/proposals")
     def proposals(
-        annotator: Annotated[Annotator, Query()],
-        symbol: Annotated[str, Query(max_length=100)] = "",
-        around: Annotated[int, Query(ge=0, le=2**40)] = 0,
+        annotator: AskedAnnotator,
+        symbol: AskedSymbol = "",
+        around: AskedBar = 0,
         version: Annotated[int, Query(ge=-1, le=2**53)] = -1,
     ) -> JSONResponse:
         return JSONResponse(page_state.learner.status(symbol, annotator, around, version))
 
     @router.get("/next")
     def next_place(
-        annotator: Annotated[Annotator, Query()],
+        annotator: AskedAnnotator,
         queue: Literal["mixed", "unsure", "different", "errors", "annotators", "unseen"],
-        symbol: Annotated[str, Query(max_length=100)] = "",
+        symbol: AskedSymbol = "",
         after: Annotated[int, Query(ge=-(2**40), le=2**40)] = 0,
     ) -> JSONResponse:
         return JSONResponse(page_state.learner.next(symbol, annotator, queue, after))
 
     @router.get("/similar")
     def similar(
-        start: Annotated[int, Query(ge=0, le=2**40)],
-        end: Annotated[int, Query(ge=0, le=2**40)],
-        label: Annotated[ClassName, Query()],
-        symbol: Annotated[str, Query(max_length=100)] = "",
+        start: AskedBar, end: AskedBar, label: Annotated[ClassName, Query()], symbol: AskedSymbol = ""
     ) -> JSONResponse:
         return JSONResponse(page_state.learner.like(symbol, start, end, label))
 
@@ -156,9 +159,3 @@ def make_chart_router(page_state: PageState) -> APIRouter:
     @router.get("/files")
     def written() -> JSONResponse:
         return JSONResponse(page_state.files.status())
-
-    @router.get("/all")
-    def everything() -> JSONResponse:
-        return JSONResponse({"spans": page_state.chart.all()})
-
-    return router

@@ -44,7 +44,7 @@ class Learned:
     around: int = 0
     version: int = 0
     proposals: Proposals | None = None
-    far: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
     model: ModelFile | None = None
     model_revision: int = -1
     problem: str = ""
@@ -74,10 +74,10 @@ class Learner:
             return {
                 "is_on": False,
                 "is_busy": False,
-                "says": "Off (--no-model).",
+                "message": "Off (--no-model).",
                 "version": 0,
                 "proposals": [],
-                "far": None,
+                "progress": None,
             }
         known = self._of(symbol, annotator)
         marks, revision = self._marks(symbol, annotator)
@@ -87,8 +87,14 @@ class Learner:
         elif known.proposals is not None and revision >= known.model_revision + MORE_SAVES and known.revision >= 0:
             self._start("long", lambda: self._long(known, marks, revision, around))
         found = known.proposals
-        says = known.problem or (found.says if found is not None else "Mark spans: proposals come after eight.")
-        status = {"is_on": True, "is_busy": self.is_busy, "says": says, "version": known.version, "far": known.far}
+        message = known.problem or (found.message if found is not None else "Mark spans: proposals come after eight.")
+        status = {
+            "is_on": True,
+            "is_busy": self.is_busy,
+            "message": message,
+            "version": known.version,
+            "progress": known.progress,
+        }
         if found is not None and known.version > version:
             shown = np.flatnonzero(found.prob >= found.threshold)
             status["proposals"] = [_proposal_row(found, int(row)) for row in shown]
@@ -138,17 +144,17 @@ class Learner:
         from moola.fit.label_progress import learning_progress
 
         file, device = _encoder()
-        found, far, model = None, known.far, known.model
+        found, progress, model = None, known.progress, known.model
         try:
-            far = learning_progress(marks, file, self.seed, device)
-            known.far = far
+            progress = learning_progress(marks, file, self.seed, device)
+            known.progress = progress
             if may_learn_presence(marks):
                 model = learn_presence(marks, file, around, self.seed, device)
                 found = propose(marks, file, around, self.seed, device, model)
         except MoolaError as error:
             log.info("Not learned yet: %s", error)
         with known.lock:
-            known.model_revision, known.far, known.model = revision, far, model
+            known.model_revision, known.progress, known.model = revision, progress, model
             known.proposals = found if found is not None else known.proposals
             known.version += 1
 
@@ -172,17 +178,17 @@ class Learner:
     def like(self, symbol: str, start: int, end: int, label: str) -> dict[str, Any]:
         """Return the spans most similar to one, in the bars around it; search for them first where nobody did."""
         if not self.is_on:
-            return {"is_busy": False, "says": "Off (--no-model).", "proposals": []}
+            return {"is_busy": False, "message": "Off (--no-model).", "proposals": []}
         key = (symbol, start, end)
         if key not in self._alike:
             self._start("similar", lambda: self._search(key))
-            return {"is_busy": True, "says": "Searching the bars around it.", "proposals": []}
+            return {"is_busy": True, "message": "Searching the bars around it.", "proposals": []}
         found = self._alike[key]
         if isinstance(found, str):
-            return {"is_busy": False, "says": found, "proposals": []}
+            return {"is_busy": False, "message": found, "proposals": []}
         rows = [{"start": first, "end": last, "label": label, "prob": alike} for first, last, alike in found]
-        says = f"{len(rows)} spans like it within {LIKE_BARS} bars; their figure is a similarity, not a probability."
-        return {"is_busy": False, "says": says, "proposals": rows}
+        message = f"{len(rows)} spans like it within {LIKE_BARS} bars; their figure is a similarity, not a probability."
+        return {"is_busy": False, "message": message, "proposals": rows}
 
     def _search(self, key: tuple[str, int, int]) -> None:
         from moola.scan.similar_spans import similar_spans

@@ -128,8 +128,7 @@ def _read_part(
     table = window_list.table(numbers).with_features()
     part = np.full(len(numbers), "new", dtype=object)
     found = [predict_windows(model, table, np.arange(len(numbers)), part, device) for model in models]
-    assert table.features is not None
-    members = np.concatenate([_member_prob(model, table.features, device) for model in models])
+    members = np.concatenate([_member_prob(model, table.all_features, device) for model in models])
     together = average_pointers(found)
     return ModelAnswers(
         list(models[0].class_names),
@@ -244,5 +243,8 @@ def _laid_out(found: Predictions, numbers: np.ndarray) -> OutOfFold:
         answers[number] = {"classes": classes, "start": start, "end": end, "curves": None, "out_of_fold": True}
     off = np.unique(numbers[suspected(found.class_index, found.class_prob)])
     return OutOfFold(
-        list(dict.fromkeys(order.tolist())), {name: frozenset(said) for name, said in given.items()}, answers, len(off)
+        list(dict.fromkeys(order.tolist())),
+        {name: frozenset(labels) for name, labels in given.items()},
+        answers,
+        len(off),
     )

@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from moola.core.features import relative_features
+from moola.core.label_rules import WindowLabel
 from moola.core.seeds import generator
 from moola.errors import InvalidData, WrongUsage
 from moola.label.page_model import ModelAnswers, OutOfFold
 from moola.label.page_windows import WindowList
 from moola.labels.label_positions import Mark
 from moola.labels.label_stats import agreement, by_window, conflicts
-from moola.tables.label_store import LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 
 QueueName = Literal["time", "random", "uncertainty", "disagreement", "diversity", "label errors", "conflicts"]
 QUEUES: tuple[QueueName, ...] = get_args(QueueName)
@@ -162,7 +163,7 @@ def marks_of(window_list: WindowList, number: int, label: WindowLabel) -> tuple[
     return tuple(Mark(place[mark.start_us], place[mark.end_us], mark.label) for mark in label.expansions)
 
 
-def tell(window_list: WindowList, number: int, label: WindowLabel) -> dict[str, Any]:
+def shown_label(window_list: WindowList, number: int, label: WindowLabel) -> dict[str, Any]:
     """Turn a stored label into what the page shows.
 
     Raises
@@ -279,20 +280,20 @@ class Review:
                 f"{len(others)} other. Save yours first."
             )
         number = self._number[window_id]
-        return [{"annotator": label.annotator, **tell(self.window_list, number, label)} for label in others]
+        return [{"annotator": label.annotator, **shown_label(self.window_list, number, label)} for label in others]
 
     def of(self, annotator: str) -> dict[str, Any]:
         """Return the agreement of every pair, and the windows on which annotators differ, in time order.
 
-        A window is settled for an annotator who labelled it beside two or more others: that one's word decides
-        (`labels export --resolve NAME`). One of two who differ settles it by coming to agree.
+        A window is decided for an annotator who labelled it beside two or more others: that one's word decides
+        (`labels export --resolve NAME`). One of two who differ ends the conflict by changing the label.
         """
         # Who labelled nothing that another did is in the pairs too.
         return {"agreement": agreement(self.labels.all(), self._marks()), "conflicts": self._conflicts(annotator)}
 
     def waiting(self, annotator: str) -> list[int]:
-        """Return the numbers of windows in conflict that this annotator has not settled, in time order."""
-        return [self._number[one["window_id"]] for one in self._conflicts(annotator) if not one["settled"]]
+        """Return the numbers of windows in conflict that this annotator has not decided, in time order."""
+        return [self._number[one["window_id"]] for one in self._conflicts(annotator) if not one["decided"]]
 
     def _conflicts(self, annotator: str) -> list[dict[str, Any]]:
         labels = self.labels.of_several()
@@ -307,7 +308,7 @@ class Review:
                     "symbol": self.window_list.symbol(number),
                     "start_us": int(self.window_list.times(number)[0]),
                     "annotators": names,
-                    "settled": annotator in names and len(names) > 2,
+                    "decided": annotator in names and len(names) > 2,
                 }
             )
         found.sort(key=lambda entry: (entry["start_us"], entry["window_id"]))

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from moola import __version__
 from moola.errors import InvalidData, LabelConflict, MoolaError, OperationFailed, UntrustedFile, WrongUsage
 from moola.label.page_chart import make_chart_router
-from moola.label.page_fields import REFUSALS, Annotator, ClassName
+from moola.label.page_fields import REFUSALS, Annotator, AskedAnnotator, ClassName
 from moola.label.page_state import PageState
 from moola.labels.label_positions import Mark
 
@@ -194,7 +194,7 @@ def make_router(page_state: PageState) -> APIRouter:
 
     @router.get("/next")
     async def next_window(
-        annotator: Annotated[Annotator, Query()],
+        annotator: AskedAnnotator,
         queue: Annotated[str, Query(max_length=40)] = "time",
         after: Annotated[str | None, Query(max_length=400)] = None,
         assist: bool = False,
@@ -203,19 +203,19 @@ def make_router(page_state: PageState) -> APIRouter:
         return JSONResponse(page_state.next(queue, annotator, after, assist))
 
     @router.get("/progress")
-    async def progress(annotator: Annotated[Annotator, Query()]) -> dict[str, Any]:
+    async def progress(annotator: AskedAnnotator) -> dict[str, Any]:
         return page_state.progress(annotator)
 
     @router.get("/window/{window_id:path}")
-    async def window(window_id: str, annotator: Annotated[Annotator, Query()], assist: bool = False) -> JSONResponse:
+    async def window(window_id: str, annotator: AskedAnnotator, assist: bool = False) -> JSONResponse:
         return JSONResponse(page_state.window(known(window_id), annotator, assist))
 
     @router.get("/review")
-    async def review(annotator: Annotated[Annotator, Query()]) -> dict[str, Any]:
+    async def review(annotator: AskedAnnotator) -> dict[str, Any]:
         return page_state.review.of(annotator)
 
     @router.get("/opinions/{window_id:path}")
-    async def opinions(window_id: str, annotator: Annotated[Annotator, Query()]) -> dict[str, Any]:
+    async def opinions(window_id: str, annotator: AskedAnnotator) -> dict[str, Any]:
         return {"opinions": page_state.review.opinions(known(window_id), annotator)}
 
     @router.put("/label/{window_id:path}")
@@ -269,8 +269,8 @@ def make_app(page_state: PageState, port: int) -> FastAPI:
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         problems = error.errors()
         malformed = any(problem["type"] == "json_invalid" for problem in problems)
-        told = "; ".join(f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in problems[:5])
-        return JSONResponse({"error": f"a request must obey its schema, but {told}."}, 400 if malformed else 422)
+        found = "; ".join(f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in problems[:5])
+        return JSONResponse({"error": f"a request must obey its schema, but {found}."}, 400 if malformed else 422)
 
     @app.exception_handler(AnyHTTPException)
     async def refused(_: Request, error: AnyHTTPException) -> JSONResponse:
@@ -322,5 +322,5 @@ def serve(page_state: PageState, place: socket.socket) -> None:
 
 def described(page_state: PageState, port: int) -> dict[str, Any]:
     """Return what the command prints when the page is up."""
-    told = {"url": f"http://{LOOPBACK}:{port}/", "store": str(page_state.store.path)}
-    return json.loads(json.dumps(told | page_state.settings()))
+    where = {"url": f"http://{LOOPBACK}:{port}/", "store": str(page_state.store.path)}
+    return json.loads(json.dumps(where | page_state.settings()))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from moola.core.label_rules import GRADES, Expansion, WindowLabel
 from moola.core.windows import inner_zone
 from moola.errors import OperationFailed, WrongUsage
 from moola.files import sha256_bytes
@@ -17,14 +18,14 @@ from moola.label.chart_state import ChartBars, ChartState
 from moola.label.page_files import PageFiles
 from moola.label.page_learning import Learner
 from moola.label.page_model import ModelAnswers, OutOfFold, read_answers, read_out_of_fold
-from moola.label.page_queue import SECOND_LOOKS, LabelsHere, Queues, Review, next_look, tell
+from moola.label.page_queue import SECOND_LOOKS, LabelsHere, Queues, Review, next_look, shown_label
 from moola.label.page_windows import WindowList, cut_window_list, window_list_of_file
 from moola.labels.label_export import mark_warnings
 from moola.labels.label_positions import BarPlaces, Mark, bars_content, learn_bars, read_named_bars, require_same_bars
 from moola.options.label_options import LabelOptions
 from moola.options.option_fields import refuse_out_of_range
 from moola.tables.bar_table import read_volume
-from moola.tables.label_store import GRADES, Expansion, LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 
 REASONS = ("no clear move", "two moves run together", "gap or bad data", "news spike", "too short", "not sure")
 
@@ -119,7 +120,7 @@ class PageState:
         InvalidData
             It is over other bars than its window.
         """
-        return None if label is None else tell(self.window_list, self._number[label.window_id], label)
+        return None if label is None else shown_label(self.window_list, self._number[label.window_id], label)
 
     def save(
         self, window_id: str, annotator: str, status: str, marks: list[Mark], texts: dict[str, str], expected: int
@@ -218,7 +219,7 @@ class PageState:
         return next_look(waiting, self.out_of_fold.order, after), len(waiting)
 
     def _seen_again(self, annotator: str) -> set[str]:
-        """Windows whose given label was labelled again: saved since the start, or changed from the label judged."""
+        """Windows whose given label was labelled again: saved since the start, or changed from the label evaluated."""
         assert self.out_of_fold is not None
         seen = set(self._saved_here.get(annotator, ()))
         for label in self._labels.of(annotator).values():

@@ -129,8 +129,7 @@ def window_list_of_file(bars: Bars, path: Path, window_bars: int) -> WindowList:
 
 def _first_bars(bars: Bars, table: WindowTable) -> np.ndarray:
     """Row of each window's first bar; -1 where its times or prices are not those of the bars."""
-    assert table.start_us is not None
-    assert table.end_us is not None
+    start_us, end_us = table.times_us
     length = table.window_bars
     found = np.full(len(table), -1, dtype=np.int64)
     for symbol in bars.symbols:
@@ -141,10 +140,10 @@ def _first_bars(bars: Bars, table: WindowTable) -> np.ndarray:
         mine = np.flatnonzero((table.symbol == symbol) | (alone & (table.symbol == "")))
         if len(rows) < length or not len(mine):
             continue
-        place = np.searchsorted(times, table.start_us[mine])
+        place = np.searchsorted(times, start_us[mine])
         fits = place + length <= len(rows)
         mine, place = mine[fits], place[fits]
-        same = (times[place] == table.start_us[mine]) & (times[place + length - 1] == table.end_us[mine])
+        same = (times[place] == start_us[mine]) & (times[place + length - 1] == end_us[mine])
         mine, place = mine[same], place[same]
         found[mine] = rows[place]
     if table.ohlc is not None:

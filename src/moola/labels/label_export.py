@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from moola.core.label_rules import GRADES, WindowLabel
 from moola.core.windows import inner_zone, take_windows
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.labels.label_positions import BarPlaces, Mark, PlacedLabel, learn_bars, read_named_bars, require_same_bars
 from moola.labels.label_stats import NotChosen, by_window, choose, disagreement, mean_marks, unlike
 from moola.labels.span_labels import export_spans
 from moola.options.label_options import LabelsExportOptions
-from moola.tables.label_store import GRADES, LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 from moola.tables.window_file import WindowTable, label_problems, write_windows
 
 # Marks that a window may have and that are often a slip: reported where they are saved and where they are exported.

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from moola.core.label_rules import GRADES, Expansion, WindowLabel, check_label
 from moola.core.windows import take_windows
 from moola.errors import InvalidData, Problem, WrongUsage
 from moola.files import read_bytes
@@ -19,7 +20,7 @@ from moola.labels.label_positions import PRICE_TOLERANCE, BarPlaces, learn_bars,
 from moola.labels.span_labels import import_spans
 from moola.options.label_options import LabelsImportOptions
 from moola.tables.frames import PARQUET_MAGIC, scan_frame
-from moola.tables.label_store import GRADES, Expansion, LabelStore, WindowLabel, check_label
+from moola.tables.label_store import LabelStore
 from moola.tables.window_file import WindowTable, read_windows
 
 # Labelled windows of a window file (specification 2) to labels of the store.
@@ -29,7 +30,7 @@ ONE_OF_SEVERAL = re.compile(r"(.+)_exp_(\d{1,6})", flags=re.S)
 
 
 @dataclass
-class Drafts:
+class ImportedLabels:
     """What a file holds: labels to save, broken rules, and what was passed over by kind."""
 
     labels: list[WindowLabel] = field(default_factory=list)
@@ -46,7 +47,7 @@ class Drafts:
         return [Problem(rule, len(found), *min(found)) for rule, found in self.broken.items()]
 
 
-def window_file_drafts(options: LabelsImportOptions, places: BarPlaces) -> Drafts:
+def labels_of_window_file(options: LabelsImportOptions, places: BarPlaces) -> ImportedLabels:
     """Read the labels of a window file.
 
     Rows `<window>_exp_1`, `<window>_exp_2` over the same bars are the expansions of one window; such a name that stands
@@ -66,21 +67,21 @@ def window_file_drafts(options: LabelsImportOptions, places: BarPlaces) -> Draft
             f"windows must have start_ts and end_ts to be found among the bars, but {options.input} has none. "
             "Cut windows again with `moola windows`."
         )
-    drafts = Drafts()
+    imported = ImportedLabels()
     annotators = _annotators(table, options)
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     names = _window_names(table)
     for row, label in enumerate(table.label.tolist()):
         if label is None:
-            drafts.passed_over["without a label"] = drafts.passed_over.get("without a label", 0) + 1
+            imported.passed_over["without a label"] = imported.passed_over.get("without a label", 0) + 1
         elif not annotators[row]:
-            drafts.breaks("annotator must be there in every row (or pass --annotator)", row)
+            imported.breaks("annotator must be there in every row (or pass --annotator)", row)
         else:
             groups[names[row], annotators[row]].append(row)
-    _compare_prices(table, places, drafts)
+    _compare_prices(table, places, imported)
     for (name, annotator), rows in groups.items():
-        _draft(name, annotator, rows, table, places, options, drafts)
-    return drafts
+        _add_label(name, annotator, rows, table, places, options, imported)
+    return imported
 
 
 def _annotators(table: WindowTable, options: LabelsImportOptions) -> list[str]:
@@ -95,12 +96,11 @@ def _annotators(table: WindowTable, options: LabelsImportOptions) -> list[str]:
 
 def _window_names(table: WindowTable) -> list[str]:
     """Return the window of each row: several rows `<window>_exp_N` over the same bars are one window's."""
-    assert table.start_us is not None
-    assert table.end_us is not None
+    start_us, end_us = table.times_us
     found: dict[tuple[str, str, int, int], list[int]] = defaultdict(list)
     for row, name in enumerate(table.window_id):
         if match := ONE_OF_SEVERAL.fullmatch(name):
-            key = (match[1], table.symbol[row], int(table.start_us[row]), int(table.end_us[row]))
+            key = (match[1], table.symbol[row], int(start_us[row]), int(end_us[row]))
             found[key].append(row)
     names = list(table.window_id)
     for key, rows in found.items():
@@ -110,14 +110,12 @@ def _window_names(table: WindowTable) -> list[str]:
     return names
 
 
-def _compare_prices(table: WindowTable, places: BarPlaces, drafts: Drafts) -> None:
-    assert table.start_us is not None
-    assert table.end_us is not None
-    spans = zip(table.symbol.tolist(), table.start_us.tolist(), table.end_us.tolist(), strict=True)
+def _compare_prices(table: WindowTable, places: BarPlaces, imported: ImportedLabels) -> None:
+    spans = zip(table.symbol.tolist(), *(times.tolist() for times in table.times_us), strict=True)
     found = [places.window(*span) for span in spans]
     for row, first in enumerate(found):
         if isinstance(first, str):
-            drafts.breaks("a window must be in the bars file", row, f"{table.window_id[row]}: {first}")
+            imported.breaks("a window must be in the bars file", row, f"{table.window_id[row]}: {first}")
     rows = np.array([row for row, first in enumerate(found) if isinstance(first, int)], dtype=np.int64)
     if table.ohlc is None or not len(rows):
         return
@@ -125,40 +123,39 @@ def _compare_prices(table: WindowTable, places: BarPlaces, drafts: Drafts) -> No
     prices = take_windows(places.bars.ohlc, firsts, places.window_bars)
     other = ~np.isclose(table.ohlc[rows], prices, rtol=PRICE_TOLERANCE, atol=0.0).all(axis=(1, 2))
     for row in rows[other].tolist():
-        drafts.breaks("a window must have the prices of the bars file", row, table.window_id[row])
+        imported.breaks("a window must have the prices of the bars file", row, table.window_id[row])
 
 
-def _draft(
+def _add_label(
     name: str,
     annotator: str,
     rows: list[int],
     table: WindowTable,
     places: BarPlaces,
     options: LabelsImportOptions,
-    drafts: Drafts,
+    imported: ImportedLabels,
 ) -> None:
-    assert table.start_us is not None
-    assert table.end_us is not None
     rows = sorted(rows, key=lambda row: _number(table.window_id[row]))
-    first = places.window(table.symbol[rows[0]], int(table.start_us[rows[0]]), int(table.end_us[rows[0]]))
-    grade = _grade(rows, table, drafts)
+    start_us, end_us = (int(times[rows[0]]) for times in table.times_us)
+    first = places.window(table.symbol[rows[0]], start_us, end_us)
+    grade = _grade(rows, table, imported)
     expansions = []
     for row in rows:
         start, end, label = int(table.expansion_start[row]), int(table.expansion_end[row]), str(table.label[row])
         if start < 0:
             if label != options.no_expansion:
-                drafts.breaks("a label must have pointers (or be the class of --no-expansion)", row, label)
+                imported.breaks("a label must have pointers (or be the class of --no-expansion)", row, label)
         elif isinstance(first, int):
             times = places.bars.start_us
             expansions.append(Expansion(int(times[first + start]), int(times[first + end]), label))
     if len({(one.start_us, one.end_us) for one in expansions}) < len(expansions):
-        drafts.breaks("expansions of a window must not have the same bars", rows[0], name)
-    drafts.labels.append(
+        imported.breaks("expansions of a window must not have the same bars", rows[0], name)
+    imported.labels.append(
         WindowLabel(
             window_id=name,
             symbol=str(table.symbol[rows[0]]),
-            start_us=int(table.start_us[rows[0]]),
-            end_us=int(table.end_us[rows[0]]),
+            start_us=start_us,
+            end_us=end_us,
             annotator=annotator,
             grade=grade,
             reason="",
@@ -174,15 +171,15 @@ def _number(name: str) -> int:
     return int(match[2]) if match else 0
 
 
-def _grade(rows: list[int], table: WindowTable, drafts: Drafts) -> str:
+def _grade(rows: list[int], table: WindowTable, imported: ImportedLabels) -> str:
     if "quality" not in table.extra.columns:
         return ""
     found = {row: table.extra["quality"][row] for row in rows}
     for row, value in found.items():
         if value not in (None, "", *GRADES):
-            drafts.breaks("quality must be A to D or missing", row, f"found {value!r}")
+            imported.breaks("quality must be A to D or missing", row, f"found {value!r}")
     if len(set(found.values())) > 1:
-        drafts.breaks("rows of one window must have one quality", rows[0])
+        imported.breaks("rows of one window must have one quality", rows[0])
     grade = found[rows[0]]
     return grade if grade in GRADES else ""
 
@@ -205,7 +202,7 @@ class _Unread(Exception):
         self.rule, self.detail = rule, detail
 
 
-def label_studio_drafts(options: LabelsImportOptions, places: BarPlaces) -> Drafts:
+def labels_of_label_studio(options: LabelsImportOptions, places: BarPlaces) -> ImportedLabels:
     """Read the labels of a Label Studio export; a problem's row is the place of its task in the list, from 0.
 
     Raises
@@ -220,17 +217,17 @@ def label_studio_drafts(options: LabelsImportOptions, places: BarPlaces) -> Draf
             f"an import from Label Studio must name the annotator, but {options.input} names numbers alone. "
             "Pass --annotator NAME."
         )
-    drafts, passed = Drafts(), Counter[str]()
+    imported, passed = ImportedLabels(), Counter[str]()
     for row, task in enumerate(_tasks(options.input)):
         try:
             label = _label(task, options, places, passed)
         except _Unread as unread:
-            drafts.breaks(unread.rule, row, unread.detail)
+            imported.breaks(unread.rule, row, unread.detail)
             continue
         if label is not None:
-            drafts.labels.append(label)
-    drafts.passed_over = dict(passed)
-    return drafts
+            imported.labels.append(label)
+    imported.passed_over = dict(passed)
+    return imported
 
 
 def _tasks(path: Path) -> list[Any]:
@@ -370,22 +367,22 @@ def import_labels(options: LabelsImportOptions) -> dict[str, Any]:
     if holds == "spans":
         return import_spans(options)
     places = BarPlaces(read_named_bars(options.bars, options.symbol), options.window_bars)
-    drafts = (window_file_drafts if holds == "windows" else label_studio_drafts)(options, places)
-    _repeated(drafts)
-    if not drafts.labels and not drafts.broken:
+    imported = (labels_of_window_file if holds == "windows" else labels_of_label_studio)(options, places)
+    _repeated(imported)
+    if not imported.labels and not imported.broken:
         raise InvalidData(f"{options.input} must have labels, but it has none. Check --input.")
     # A file that is refused leaves no new store behind either.
-    if drafts.broken and not options.store.exists():
-        raise InvalidData.from_problems(options.input, drafts.problems, ADVICE)
-    for label in drafts.labels:
+    if imported.broken and not options.store.exists():
+        raise InvalidData.from_problems(options.input, imported.problems, ADVICE)
+    for label in imported.labels:
         check_label(label)
     with LabelStore(options.store) as store:
         known = {(label.window_id, label.annotator): label for label in store.all()}
-        _other_bars(drafts, known)
-        if drafts.broken:
-            raise InvalidData.from_problems(options.input, drafts.problems, ADVICE)
-        require_same_bars(store, places, options.bars, {label.symbol for label in drafts.labels})
-        result = _save(drafts, known, store, places, options)
+        _other_bars(imported, known)
+        if imported.broken:
+            raise InvalidData.from_problems(options.input, imported.problems, ADVICE)
+        require_same_bars(store, places, options.bars, {label.symbol for label in imported.labels})
+        result = _save(imported, known, store, places, options)
         learn_bars(store, places, options.bars)
         return result
 
@@ -409,23 +406,23 @@ def _kind(options: LabelsImportOptions) -> Literal["windows", "tasks", "spans"]:
     return "tasks" if has_window or not records else "spans"
 
 
-def _repeated(drafts: Drafts) -> None:
+def _repeated(imported: ImportedLabels) -> None:
     seen: set[tuple[str, str]] = set()
-    for row, label in enumerate(drafts.labels):
+    for row, label in enumerate(imported.labels):
         if (label.window_id, label.annotator) in seen:
-            drafts.breaks("a window must come once for each annotator", row, label.window_id)
+            imported.breaks("a window must come once for each annotator", row, label.window_id)
         seen.add((label.window_id, label.annotator))
 
 
-def _other_bars(drafts: Drafts, known: dict[tuple[str, str], WindowLabel]) -> None:
+def _other_bars(imported: ImportedLabels, known: dict[tuple[str, str], WindowLabel]) -> None:
     stands = {label.window_id: (label.symbol, label.start_us, label.end_us) for label in known.values()}
-    for row, label in enumerate(drafts.labels):
+    for row, label in enumerate(imported.labels):
         if stands.get(label.window_id, own := (label.symbol, label.start_us, label.end_us)) != own:
-            drafts.breaks("a window must be of the same bars as in the store", row, label.window_id)
+            imported.breaks("a window must be of the same bars as in the store", row, label.window_id)
 
 
 def _save(
-    drafts: Drafts,
+    imported: ImportedLabels,
     known: dict[tuple[str, str], WindowLabel],
     store: LabelStore,
     places: BarPlaces,
@@ -434,14 +431,14 @@ def _save(
     changes: list[tuple[WindowLabel, int]] = []
     added = unchanged = 0
     kept = []
-    for told in drafts.labels:
-        stands = known.get((told.window_id, told.annotator))
+    for given in imported.labels:
+        stands = known.get((given.window_id, given.annotator))
         if stands is None:
             added += 1
-            changes.append((told, 0))
+            changes.append((given, 0))
             continue
         # Files carry no notes, so that an import has nothing to say about them.
-        label = replace(told, note=stands.note)
+        label = replace(given, note=stands.note)
         if label.has_same_content(stands):
             unchanged += 1
         elif options.overwrite:
@@ -458,5 +455,5 @@ def _save(
         "overwritten": len(changes) - added,
         "kept": len(kept),
         "kept_windows": kept,
-        "passed_over": {name: count for name, count in drafts.passed_over.items() if count},
+        "passed_over": {name: count for name, count in imported.passed_over.items() if count},
     }

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from moola.core.bars import Bars, bar_interval_us, utc_text
+from moola.core.label_rules import ChartLabels, WindowLabel
 from moola.errors import InvalidData, WrongUsage
 from moola.tables.bar_table import read_bars
-from moola.tables.label_store import ChartLabels, LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 
 # Other tools keep prices in 32 bits, which is some 1e-7 of the price; another bar differs by far more.
 PRICE_TOLERANCE = 1e-6
@@ -124,13 +125,8 @@ class BarPlaces:
 
     def row(self, symbol: str, time_us: int) -> int | None:
         """Return the row of the bar that starts at a time, None where there is no such bar."""
-        known = self.known_symbol(symbol)
-        if known is None:
-            return None
-        at = int(np.searchsorted(self._times[known], time_us))
-        if at == len(self._times[known]) or self._times[known][at] != time_us:
-            return None
-        return int(self._rows[known][at])
+        row = int(self.found(symbol, np.array([time_us]))[0])
+        return None if row < 0 else row
 
     def keep_apart(self, symbol: str) -> None:
         """Let a symbol that the bar table does not name be none of its own: the prices showed that it is another."""

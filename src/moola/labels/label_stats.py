@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from moola.core.bars import HOUR_US, Bars
+from moola.core.label_rules import GRADES, STATUSES, ChartLabels, WindowLabel
 from moola.evaluation.label_quality import TOLERANCE_BARS, cohens_kappa, pointer_agreement
 from moola.evaluation.span_metrics import Pieces, make_chart, span_agreement
 from moola.labels.label_positions import BarPlaces, Mark, learn_bars, read_named_bars, require_same_bars
 from moola.options.label_options import LabelsStatsOptions
-from moola.tables.label_store import GRADES, STATUSES, ChartLabels, LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,8 @@ def _pair(first: str, second: str, labels: Sequence[WindowLabel], marks: Marks) 
         both = {label.annotator: label for label in found if label.annotator in (first, second)}
         if len(both) < 2 or any(label.status != "labelled" for label in both.values()) or unlike(list(both.values())):
             continue
-        for name, told in zip((first, second), classes, strict=True):
-            told.append(both[name].class_text)
+        for name, texts in zip((first, second), classes, strict=True):
+            texts.append(both[name].class_text)
         if both[first].class_text != both[second].class_text:
             continue
         if all((window_id, name) in marks for name in (first, second)):
@@ -162,21 +163,18 @@ def _pair(first: str, second: str, labels: Sequence[WindowLabel], marks: Marks) 
                 compared.extend(in_time_order(marks[window_id, name]))
     kappa = cohens_kappa(*classes)
     n = len(classes[0])
+    why = "both gave every window the same class" if n else "no window was labelled by both"
     same = sum(a == b for a, b in zip(*classes, strict=True))
     return {
         "first": first,
         "second": second,
         "n_windows": n,
         "kappa": kappa,
-        "kappa_reason": None if kappa is not None else _why_not(n),
+        "kappa_reason": None if kappa is not None else why,
         "same_class": same / n if n else None,
         "start": _pointer([mark.start for mark in places[0]], [mark.start for mark in places[1]]),
         "end": _pointer([mark.end for mark in places[0]], [mark.end for mark in places[1]]),
     }
-
-
-def _why_not(n: int) -> str:
-    return "both gave every window the same class" if n else "no window was labelled by both"
 
 
 def _pointer(first: list[int], second: list[int]) -> dict[str, Any]:
@@ -268,7 +266,7 @@ def _span_agreement(charts: Sequence[ChartLabels], bars: Bars) -> list[dict[str,
         if inside.any():
             both = Pieces(*(np.concatenate([getattr(p, f) for p in people.values()]) for f in ("bar", "label", "prob")))
             chart = make_chart(own.start_us, np.zeros(len(own), dtype=np.int64), inside, both)
-            found += [{"symbol": one.symbol, **pair.as_dict()} for pair in span_agreement(people, chart)]
+            found += [{"symbol": one.symbol, **asdict(pair)} for pair in span_agreement(people, chart)]
     return found
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from moola.core.bars import Bars
+from moola.core.label_rules import GRADES, ChartLabels, ChartSpan, WindowLabel
 from moola.core.spans import MARKED, Spans
 from moola.core.windows import WINDOW_BARS
 from moola.errors import InvalidData, WrongUsage
 from moola.labels.label_positions import BarPlaces, on_bars, read_named_bars, require_same_bars
 from moola.options.label_options import LabelsExportOptions, LabelsImportOptions
-from moola.tables.label_store import GRADES, ChartLabels, ChartSpan, LabelStore, WindowLabel
+from moola.tables.label_store import LabelStore
 from moola.tables.span_file import (
     Stretches,
     bars_of,

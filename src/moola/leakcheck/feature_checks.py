@@ -247,7 +247,8 @@ def label_in_columns(subject: Subject) -> list[Finding]:
     """
     what, table = "label in columns", subject.table
     labelled = np.array([name is not None for name in table.label])
-    train, judged = (rows[labelled[rows]] for rows in (subject.split.train, _held_out(subject)))
+    held_out = np.concatenate([subject.split.val, subject.split.test])
+    train, judged = (rows[labelled[rows]] for rows in (subject.split.train, held_out))
     train = train[:: max(len(train) // MAX_ROWS, 1)]
     classes = sorted(set(table.label[train].tolist()))
     positives = {name: table.label[judged] == name for name in (classes[1:] if len(classes) == 2 else classes)}
@@ -276,10 +277,6 @@ def label_in_columns(subject: Subject) -> list[Finding]:
                 findings.append(Finding(what, "leak", told, LABEL_ADVICE, int(judged[0]), None, feature))
     fine = f"no column alone separates a class of {len(judged)} held-out rows; the best, {strongest[1]}, has AUROC "
     return findings or [Finding(what, "ok", f"{fine}{0.5 + strongest[0] / 2:.3f}")]
-
-
-def _held_out(subject: Subject) -> np.ndarray:
-    return np.concatenate([subject.split.val, subject.split.test])
 
 
 def _readings(

@@ -137,7 +137,7 @@ def _judge_of_val(run: run_store.Run, model: ModelFile) -> ModelFile | None:
     if val_is_of_kept_model(run):
         return model
     before = run.path(run_store.MODEL_BEFORE_REFIT)
-    if "trained_on" in (run.manifest or {}) or before.is_file():
+    if "trained_on" in run.record or before.is_file():
         return read_model(before)
     return None
 
@@ -221,7 +221,7 @@ def scaler(subject: Subject) -> list[Finding]:
 
 def _expected(subject: Subject, run: run_store.Run, visible_bars: int | None) -> tuple[RobustScaler | None, str]:
     """Return the scaler that training takes, and its name; None where the encoder's file is not there."""
-    expected = (run.manifest or {}).get("encoder_sha256")
+    expected = run.record.get("encoder_sha256")
     if expected is None:
         return _fit(subject, subject.split.train, visible_bars), "that of the train rows"
     named = recorded_encoders(run.read(run_store.CONFIG).get("pretrained_encoder"))
@@ -257,8 +257,7 @@ def encoder(subject: Subject) -> list[Finding]:
 
 
 def _of_run(subject: Subject, run: run_store.Run) -> list[Finding]:
-    assert run.manifest is not None
-    expected = run.manifest.get("encoder_sha256")
+    expected = run.record.get("encoder_sha256")
     named = recorded_encoders(run.read(run_store.CONFIG).get("pretrained_encoder"))
     if expected is None or named is None:
         return [Finding("encoder", "ok", f"run {run.run_id} started from scratch: no encoder saw anything")]
@@ -334,7 +333,8 @@ def live_scan(subject: Subject) -> list[Finding]:
         return [Finding(LIVE, "note", "no --run and --bars to scan live", "Give both to have it proved.")]
     model = subject.run.path(run_store.MODEL)
     n_seen = read_model(model).n_seen_bars
-    bars = _last_of_first_symbol(read_bars(subject.options.bars), WINDOWS_LONG * n_seen)
+    bars = read_bars(subject.options.bars)
+    bars = bars.take(np.flatnonzero(bars.symbol == bars.symbol[0])[-WINDOWS_LONG * n_seen :])
     try:
         return _compare_scans(subject, model, bars, n_seen)
     except MoolaError as error:
@@ -388,11 +388,6 @@ def _live_events(subject: Subject, model: Path, bars: Bars, folder: Path) -> pl.
     scan.run(lambda *_: None)
     scan.parts.clear()
     return events_frame(read_events(output))
-
-
-def _last_of_first_symbol(bars: Bars, n_bars: int) -> Bars:
-    rows = np.flatnonzero(bars.symbol == bars.symbol[0])[-n_bars:]
-    return bars.take(rows)
 
 
 def _other_prices(rng: np.random.Generator, n_bars: int) -> np.ndarray:

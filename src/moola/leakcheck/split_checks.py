@@ -10,7 +10,7 @@ from jaxtyping import Int
 from moola.core.bars import utc_text
 from moola.core.splits import PARTS
 from moola.files import read_json
-from moola.leakcheck.subject import PAIRS, Finding, Subject
+from moola.leakcheck.subject import Finding, Subject
 from moola.options.option_sources import command_line, window_bars_words
 
 TIMES_ADVICE = "Write the split again with `moola split`, which purges by time."
@@ -54,8 +54,8 @@ def overlaps(subject: Subject) -> list[Finding]:
         found = NO_TIMES + "only equal bars can be looked for"
         return [Finding("overlaps", "note", found, "Cut windows again with `moola windows`, which keeps times.")]
     findings = []
-    for earlier, later in PAIRS:
-        rows, worst, twin, first_us, last_us = _shared_time(subject, earlier, later)
+    for earlier, later, before, after in subject.pairs_of_parts():
+        rows, worst, twin, first_us, last_us = _shared_time(subject, before, after)
         if not rows:
             continue
         bar = _bar_at(subject, worst, first_us)
@@ -70,14 +70,13 @@ def overlaps(subject: Subject) -> list[Finding]:
     return findings or [Finding("overlaps", "ok", "no time is in windows of two parts, whatever the symbol")]
 
 
-def _shared_time(subject: Subject, earlier: str, later: str) -> tuple[int, int, int, int, int]:
+def _shared_time(subject: Subject, before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, int, int]:
     """Return how many earlier rows overlap, and the worst pair with the time it shares."""
     start, end = subject.intervals.start_us, subject.intervals.end_us
     assert start is not None
     assert end is not None
-    before, after = subject.split.part(earlier), subject.split.part(later)
     n_rows, most, worst = 0, 0, (0, 0)
-    for first in range(0, len(before) if len(after) else 0, CHUNK_ROWS):
+    for first in range(0, len(before), CHUNK_ROWS):
         some = before[first : first + CHUNK_ROWS]
         shared = np.minimum(end[some][:, None], end[after]) - np.maximum(start[some][:, None], start[after])
         n_rows += int((shared > 0).any(axis=1).sum())
@@ -111,10 +110,7 @@ def purge(subject: Subject) -> list[Finding]:
         )
         findings.append(Finding("purge", "note", found, TIMES_ADVICE))
     embargo_us = max(recorded - least, 0) * int(np.median(end - start) / (least + 1))
-    for earlier, later in PAIRS:
-        before, after = subject.split.part(earlier), subject.split.part(later)
-        if not len(before) or not len(after):
-            continue
+    for earlier, later, before, after in subject.pairs_of_parts():
         opening = int(after[np.argmin(start[after])])
         near = before[(end[before] > start[opening] - embargo_us) & (start[before] < start[opening])]
         if len(near):
@@ -140,10 +136,7 @@ def order(subject: Subject) -> list[Finding]:
     if start is None:
         return [Finding("order", "note", NO_TIMES + "the order of the parts cannot be checked")]
     findings = []
-    for earlier, later in PAIRS:
-        before, after = subject.split.part(earlier), subject.split.part(later)
-        if not len(before) or not len(after):
-            continue
+    for earlier, later, before, after in subject.pairs_of_parts():
         opening = int(after[np.argmin(start[after])])
         late = before[start[before] >= start[opening]]
         if len(late):
@@ -172,8 +165,7 @@ REPEATED_ADVICE = "Write the split again with `moola split`, which keeps equal b
 def duplicates(subject: Subject) -> list[Finding]:
     """Windows with equal bars, at any scale, in two parts, and a row listed in two parts."""
     findings, values = [], subject.table.values
-    for earlier, later in PAIRS:
-        before, after = subject.split.part(earlier), subject.split.part(later)
+    for earlier, later, before, after in subject.pairs_of_parts():
         group = subject.intervals.group
         twice = before[np.isin(group[before], group[after])]
         if not len(twice):
@@ -203,8 +195,7 @@ def near_duplicates(subject: Subject) -> list[Finding]:
 def _shared_stretches(subject: Subject, bars: np.ndarray, scaled: str) -> list[Finding]:
     runs = _runs(bars)
     findings = []
-    for earlier, later in PAIRS:
-        before, after = subject.split.part(earlier), subject.split.part(later)
+    for earlier, later, before, after in subject.pairs_of_parts():
         shared = np.intersect1d(runs[before], runs[after])
         shared = shared[shared >= 0]
         if not len(shared):
@@ -289,8 +280,7 @@ def one_window(subject: Subject) -> list[Finding]:
     """Several expansions of one window (`<window>_exp_1`, `<window>_exp_2`) in two parts."""
     stem = np.array([EXPANSION_SUFFIX.sub("", name) for name in subject.table.window_id])
     findings = []
-    for earlier, later in PAIRS:
-        before, after = subject.split.part(earlier), subject.split.part(later)
+    for earlier, later, before, after in subject.pairs_of_parts():
         sides = before[np.isin(stem[before], stem[after])]
         if len(sides):
             row = int(sides[0])

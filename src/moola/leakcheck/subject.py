@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -21,8 +22,6 @@ from moola.runs import run_store
 from moola.tables.split_file import SplitFile, read_split
 from moola.tables.window_file import WindowTable, read_windows
 from moola.training.device import prepare_device
-
-PAIRS = tuple(combinations(PARTS, 2))
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,14 @@ class Subject:
     @cached_property
     def features(self) -> np.ndarray:
         """Stored features, or those computed from the bars where none are stored."""
-        features = self.table.with_features().features
-        assert features is not None
-        return features
+        return self.table.all_features
+
+    def pairs_of_parts(self) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+        """Yield each two parts that have rows, the earlier one first, and the rows of both."""
+        for earlier, later in combinations(PARTS, 2):
+            before, after = self.split.part(earlier), self.split.part(later)
+            if len(before) and len(after):
+                yield earlier, later, before, after
 
     def name(self, row: int) -> str:
         """Name a row for a person."""

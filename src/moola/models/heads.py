@@ -129,17 +129,16 @@ def mixed_logits(
     by_end: Float[Tensor, "windows bars classes"],
     rest: Float[Tensor, "windows classes"],
     curves: Float[Tensor, "windows bars 2"],
-    sigma_bars: float = SIGMA_BARS,
 ) -> Float[Tensor, "windows classes"]:
     """Return ln of the class probabilities averaged over every expansion that the curves allow.
 
     p(class) = sum over start <= end of P(start, end) softmax(by_start[start] + by_end[end] + rest), with P the product
-    of both curves, scaled to sum to 1, and both scores smoothed over `sigma_bars` as the target curves are. A window
+    of both curves, scaled to sum to 1, and both scores smoothed over `SIGMA_BARS` as the target curves are. A window
     with two likely expansions gets what lies between their classes, and not the class of their mean.
     """
     bars = torch.arange(curves.shape[1], device=curves.device, dtype=curves.dtype)
     apart = bars[None, :] - bars[:, None]
-    near = torch.softmax(-0.5 * (apart / sigma_bars) ** 2, dim=1)
+    near = torch.softmax(-0.5 * (apart / SIGMA_BARS) ** 2, dim=1)
     joint = curves[:, :, None, 0] * curves[:, None, :, 1] * (apart >= 0).to(curves.dtype)
     joint = joint / joint.sum(dim=(1, 2), keepdim=True).clamp(min=1e-30)
     # The softmax of a sum is a product of exponentials over its sum: no table of bars by bars by classes is needed.

@@ -57,13 +57,13 @@ def as_span_vectors(kept: Float[np.ndarray, "3 bars values"]) -> SpanVectors:
     return SpanVectors(*(np.asarray(one, dtype=np.float32) for one in kept))
 
 
-def metric_for(encoder: EncoderFile, sample: Float[np.ndarray, "bars hidden"], path: Path = METRIC_FILE) -> SpanMetric:
+def metric_for(encoder: EncoderFile, sample: Float[np.ndarray, "bars hidden"]) -> SpanMetric:
     """Return the metric of an encoder on bars of which these vectors are a sample, which standardises them.
 
     The maps are those learned for `base`; for another encoder, principal components of the sample, half whitened.
     """
     center, scale = sample.mean(axis=0, dtype=np.float64), sample.std(axis=0, dtype=np.float64) + LEAST_SCALE
-    learned = read_metric(path)
+    learned = read_metric(METRIC_FILE)
     mine = weights_digest(encoder.encoder)
     weights = learned.weights if learned.encoder == mine else np.stack([_components((sample - center) / scale)] * 3)
     return SpanMetric(mine, center, scale, weights)

@@ -25,7 +25,7 @@ from moola.options.option_fields import (
     Seed,
     SplitData,
     advanced,
-    everyday,
+    basic,
     with_help,
 )
 from moola.options.table_options import AnnotatedTimes, SpanReading, Stretches
@@ -54,10 +54,10 @@ class LaterOptions:
 class VerdictOptions(Comparison, LaterOptions):
     """What decides a verdict, for every command."""
 
-    name: Annotated[str, everyday("File name of the promoted model.", OUTPUT)] = PROMOTED_NAME
+    name: Annotated[str, basic("File name of the promoted model.", OUTPUT)] = PROMOTED_NAME
     ece_rule: Annotated[
         EceRule,
-        everyday(
+        basic(
             "If ECE alone breaks its rule: hold (contract), or inconclusive where chance explains it (noise).",
             EVALUATION,
         ),
@@ -71,7 +71,7 @@ EVENT_OPTIONS = ("truth", "stretches", "annotated", "without_proposals", "save_g
 class EventTruthOptions(SpanReading):
     """What the events of a scan are evaluated against."""
 
-    truth: Annotated[Path | None, everyday("File of the spans that a person marked, for events.", EVALUATION)] = None
+    truth: Annotated[Path | None, basic("File of the spans that a person marked, for events.", EVALUATION)] = None
     stretches: (
         Annotated[
             Stretches,
@@ -86,9 +86,7 @@ class EventTruthOptions(SpanReading):
     bars: (
         Annotated[
             Bars,
-            everyday(
-                "Bars that were scanned. By default bars are taken to follow each other without gaps.", EVALUATION
-            ),
+            basic("Bars that were scanned. By default bars are taken to follow each other without gaps.", EVALUATION),
         ]
         | None
     ) = None
@@ -102,7 +100,7 @@ class EventTruthOptions(SpanReading):
     min_prob: Annotated[
         float,
         PROBABILITY,
-        everyday(
+        basic(
             "Least event_prob for precision, recall and false alarms; average precision ranks all events.", EVALUATION
         ),
     ] = 0.0
@@ -141,7 +139,7 @@ class RunOrEventsOptions(EventTruthOptions):
     run: Run | None = None
     events: Annotated[
         Path | None,
-        everyday("In place of a run: the event table of `moola scan`, evaluated against --truth.", EVALUATION),
+        basic("In place of a run: the event table of `moola scan`, evaluated against --truth.", EVALUATION),
     ] = None
 
     def run_named(self) -> Path:
@@ -183,7 +181,7 @@ class GateOptions(RunOrEventsOptions, VerdictOptions):
     run: Annotated[Run, with_help("Challenger: a run's id or the beginning of it, `latest`, or its folder.")] | None = (
         None
     )
-    baseline_events: Annotated[Path | None, everyday("The event table to beat, of the same bars.", EVALUATION)] = None
+    baseline_events: Annotated[Path | None, basic("The event table to beat, of the same bars.", EVALUATION)] = None
     baseline_min_prob: Annotated[
         float | None,
         PROBABILITY,
@@ -203,7 +201,7 @@ class PromoteOptions(VerdictOptions):
     ) = None
     back: Annotated[
         bool,
-        everyday(
+        basic(
             "Return to the model used before the present one, without a gate; again, to the one before that.", OUTPUT
         ),
     ] = False
@@ -245,8 +243,8 @@ EventMetric = Literal["hit_at_pm3", "lead_lag", "pointer_f1", "event_map", "expa
 class EvalOptions(RunOrEventsOptions, LaterOptions):
     """Options of `eval`."""
 
-    metrics: Annotated[tuple[ClassMetric, ...], everyday("Class metrics to show.", EVALUATION)] = get_args(ClassMetric)
-    event_metrics: Annotated[tuple[EventMetric, ...], everyday("Pointer metrics to show.", EVALUATION)] = get_args(
+    metrics: Annotated[tuple[ClassMetric, ...], basic("Class metrics to show.", EVALUATION)] = get_args(ClassMetric)
+    event_metrics: Annotated[tuple[EventMetric, ...], basic("Pointer metrics to show.", EVALUATION)] = get_args(
         EventMetric
     )
     save_metrics: (
@@ -279,11 +277,11 @@ class ReportOptions(EventTruthOptions, Comparison):
     run: Annotated[Run, with_help("Id or folder of a run or of a cv.")]
     events: Annotated[
         Path | None,
-        everyday("Event table of a scan to show on the page, evaluated against --truth.", EVALUATION),
+        basic("Event table of a scan to show on the page, evaluated against --truth.", EVALUATION),
     ] = None
     compare: Annotated[
         tuple[str, ...],
-        everyday("Further runs (or cvs) of the same windows to compare with it on the page.", EVALUATION),
+        basic("Further runs (or cvs) of the same windows to compare with it on the page.", EVALUATION),
     ] = ()
     output: Annotated[Output, with_help("HTML file to write; by default artifacts/reports/<RUN_ID>.html.")] | None = (
         None
@@ -315,7 +313,7 @@ class LeakcheckOptions(SplitData, FilesLength, Machine):
         ]
         | None
     ) = None
-    quick: Annotated[bool, everyday("Skip the checks that train small networks.", EVALUATION)] = False
+    quick: Annotated[bool, basic("Skip the checks that train small networks.", EVALUATION)] = False
     seed: Seed = DEFAULT_SEED
 
 
@@ -326,5 +324,5 @@ class LeakcheckOptions(SplitData, FilesLength, Machine):
 class PruneOptions:
     """Options of `runs prune`."""
 
-    keep: Annotated[int, COUNT_OR_NONE, everyday("Newest runs that are always kept.", OUTPUT)] = 10
-    apply: Annotated[bool, everyday("Remove what is listed; by default nothing is removed.", OUTPUT)] = False
+    keep: Annotated[int, COUNT_OR_NONE, basic("Newest runs that are always kept.", OUTPUT)] = 10
+    apply: Annotated[bool, basic("Remove what is listed; by default nothing is removed.", OUTPUT)] = False

@@ -30,7 +30,7 @@ from moola.options.option_fields import (
     WindowBars,
     WindowLength,
     advanced,
-    everyday,
+    basic,
     with_help,
 )
 from moola.options.table_options import AnnotatedTimes, SpanReading, Stretches, Timezone
@@ -47,7 +47,7 @@ class LabelsExportOptions(WindowLength):
     bars: Annotated[LabelledBars, with_help("Bars that the windows were labelled on; windows need them.")] | None = None
     as_: Annotated[
         Literal["windows", "spans", "label-studio"],
-        everyday(
+        basic(
             "`windows` that were labelled, `spans` (imported ones, and the expansions of labelled windows), or the "
             "same spans for `label-studio`.",
             OUTPUT,
@@ -63,11 +63,11 @@ class LabelsExportOptions(WindowLength):
     ) = None
     symbol: Symbol | None = None
     min_grade: Annotated[
-        Literal["A", "B", "C", "D"] | None, everyday("Leave out windows of a lower grade or without one.", DATA)
+        Literal["A", "B", "C", "D"] | None, basic("Leave out windows of a lower grade or without one.", DATA)
     ] = None
     resolve: Annotated[
         str,
-        everyday(
+        basic(
             "Which label counts where several annotators labelled a window: `latest`, the last one saved; `agree`, "
             "what all agree on (same class, pointers within 3 bars, written as their mean; windows in conflict are "
             "left out and listed); or the name of the annotator who decides (`agree` where that one has no label).",
@@ -84,7 +84,7 @@ class LabelsImportOptions(SpanReading):
     bars: Annotated[LabelledBars, with_help("Bars that the labels were made on.")]
     input: Annotated[
         Path,
-        everyday(
+        basic(
             "Spans (CSV, TSV, JSON, parquet with start, end and label; or a JSON, JSON-MIN or CSV export of Label "
             "Studio with time-series labels), or labelled windows (parquet, or a Label Studio export with one window "
             "per task).",
@@ -95,7 +95,7 @@ class LabelsImportOptions(SpanReading):
     stretches: Stretches | None = None
     annotated: Annotated[AnnotatedTimes, EVERYDAY] = ()
     overwrite: Annotated[
-        bool, everyday("Save labels that differ as a new revision; by default the store's label stays.", DATA)
+        bool, basic("Save labels that differ as a new revision; by default the store's label stays.", DATA)
     ] = False
     no_expansion: NoExpansion | None = None
     window_bars: WindowBars = 105
@@ -124,12 +124,10 @@ class LabelOptions(FilesLength, Machine):
     """Options of `label`."""
 
     bars: Annotated[Bars, with_help("Bar table for the charts and all times.")]
-    windows: Annotated[Path | None, everyday("Windows to label, with times; by default cut from the bars.", DATA)] = (
-        None
-    )
+    windows: Annotated[Path | None, basic("Windows to label, with times; by default cut from the bars.", DATA)] = None
     model: Annotated[
         tuple[Path, ...],
-        everyday(
+        basic(
             "Model files (one, or several seeds of one) for the queues by uncertainty and disagreement, and for "
             "assist mode.",
             MODEL,
@@ -137,7 +135,7 @@ class LabelOptions(FilesLength, Machine):
     ] = ()
     predictions: Annotated[
         Path | None,
-        everyday(
+        basic(
             "Out-of-sample predictions (predictions.parquet of `cv` or of a run), for the queue of likely label "
             "errors.",
             MODEL,
@@ -149,20 +147,21 @@ class LabelOptions(FilesLength, Machine):
     annotator: (
         Annotated[Annotator, with_help("Your name, kept with your labels; by default the login name.")] | None
     ) = None
-    classes: Annotated[
-        tuple[str, ...], everyday("Classes to choose from, in the order of their keys 1 to 9.", DATA)
-    ] = ("consolidation", "retracement")
+    classes: Annotated[tuple[str, ...], basic("Classes to choose from, in the order of their keys 1 to 9.", DATA)] = (
+        "consolidation",
+        "retracement",
+    )
     symbol: Symbol | None = None
-    port: Annotated[
-        int, Range(0, MAX_PORT), everyday("Port of the page on 127.0.0.1; 0 for any free one.", MACHINE)
-    ] = 8765
+    port: Annotated[int, Range(0, MAX_PORT), basic("Port of the page on 127.0.0.1; 0 for any free one.", MACHINE)] = (
+        8765
+    )
     stride: (
         Annotated[Stride, with_help("Bars from one window to the next; by default the length of the inner zone.")]
         | None
     ) = None
     max_gap_hours: MaxGapHours | None = None
     context_bars: Annotated[int, Range(0, MAX_CONTEXT), advanced("Bars shown before and after the window.", DATA)] = 30
-    no_model: Annotated[
-        bool, everyday("Learn nothing beside the chart, and propose nothing there.", MODEL), ONLY_ON
-    ] = False
+    no_model: Annotated[bool, basic("Learn nothing beside the chart, and propose nothing there.", MODEL), ONLY_ON] = (
+        False
+    )
     seed: Annotated[Seed, with_help("Seed of the random queue, and of the queue by diversity.")] = DEFAULT_SEED

@@ -115,7 +115,7 @@ OUTPUT = Group.create_ordered("Output")
 MACHINE = Group.create_ordered("Machine")
 
 
-def everyday(text: str, group: Group) -> Parameter:
+def basic(text: str, group: Group) -> Parameter:
     """Return the help of an option that ``--help`` shows."""
     return Parameter(help=text, group=group, show=True)
 
@@ -135,13 +135,13 @@ EVERYDAY = Parameter(show=True)
 ONLY_ON = Parameter(negative="")
 
 # Data.
-LabelledData = Annotated[Path, everyday("Labelled windows, relative or 4-D.", DATA)]
-SplitFile = Annotated[Path, everyday("Split file.", DATA)]
-Bars = Annotated[Path, everyday("Bar table.", DATA)]
-LabelledBars = Annotated[Path, everyday("Bars that the windows were labelled on.", DATA)]
+LabelledData = Annotated[Path, basic("Labelled windows, relative or 4-D.", DATA)]
+SplitFile = Annotated[Path, basic("Split file.", DATA)]
+Bars = Annotated[Path, basic("Bar table.", DATA)]
+LabelledBars = Annotated[Path, basic("Bars that the windows were labelled on.", DATA)]
 CutBars = Annotated[Path, advanced("Bars that the windows were cut from; `recut` needs them.", DATA)]
-LabelStoreFile = Annotated[Path, everyday("Label store, as the labelling page writes it.", DATA)]
-Annotator = Annotated[str, everyday("Who labelled.", DATA)]
+LabelStoreFile = Annotated[Path, basic("Label store, as the labelling page writes it.", DATA)]
+Annotator = Annotated[str, basic("Who labelled.", DATA)]
 NoExpansion = Annotated[str, advanced("Class that a window file uses for windows without an expansion.", DATA)]
 WindowBars = Annotated[
     int, COUNT, advanced("Bars per window; where no default is shown, as the named files record, else 105.", DATA)
@@ -190,13 +190,13 @@ def _words(_kind: Any, value: str, **_: Any) -> list[str]:
 
 PretrainedEncoder = Annotated[
     Path | tuple[Path, ...],
-    everyday("Encoder file, or `base`, which comes with moola; two are used side by side.", MODEL),
+    basic("Encoder file, or `base`, which comes with moola; two are used side by side.", MODEL),
     Parameter(converter=_one_or_two, consume_multiple=True, n_tokens=-1, metavar="PATHS", env_var_split=_words),
 ]
-FreezeEncoder = Annotated[bool, everyday("Train the heads alone; default with an encoder.", MODEL)]
+FreezeEncoder = Annotated[bool, basic("Train the heads alone; default with an encoder.", MODEL)]
 Head = Annotated[
     HeadKind,
-    everyday(
+    basic(
         "linear (default where frozen) or mlp.",
         MODEL,
     ),
@@ -215,24 +215,24 @@ VisibleBars = Annotated[
     int,
     advanced("Let the network see only these first bars of a window (75 of 105: to the end of the inner zone).", MODEL),
 ]
-ModelFile = Annotated[Path, everyday("Model file: a promoted .pt, or a run (its id, `latest`).", MODEL)]
+ModelFile = Annotated[Path, basic("Model file: a promoted .pt, or a run (its id, `latest`).", MODEL)]
 
 # Training.
-Epochs = Annotated[int, COUNT, everyday("Passes over the data; the best one is kept.", TRAINING)]
+Epochs = Annotated[int, COUNT, basic("Passes over the data; the best one is kept.", TRAINING)]
 Patience = Annotated[
     int, COUNT_OR_NONE, advanced("Stop after this many epochs without a lower validation loss; 0: never.", TRAINING)
 ]
 BatchSize = Annotated[int, COUNT, advanced("Batch size.", TRAINING)]
-LearningRate = Annotated[float, RATE, everyday("Peak learning rate.", TRAINING)]
-Seed = Annotated[int, everyday("Random seed.", TRAINING)]
+LearningRate = Annotated[float, RATE, basic("Peak learning rate.", TRAINING)]
+Seed = Annotated[int, basic("Random seed.", TRAINING)]
 AugmentData = Annotated[
     bool,
-    everyday(
+    basic(
         "Add synthetic windows (CPSA); by default where possible.",
         TRAINING,
     ),
 ]
-CpsaRatio = Annotated[float, RATIO, everyday("Synthetic windows per real window.", TRAINING)]
+CpsaRatio = Annotated[float, RATIO, basic("Synthetic windows per real window.", TRAINING)]
 MirrorClasses = Annotated[
     tuple[str, ...],
     advanced(
@@ -248,10 +248,10 @@ Augmentations = Annotated[
 ]
 
 # Evaluation.
-Run = Annotated[Path, everyday("Run: its id or the beginning of it, `latest`, or its folder.", DATA)]
+Run = Annotated[Path, basic("Run: its id or the beginning of it, `latest`, or its folder.", DATA)]
 Baseline = Annotated[
     Path,
-    everyday(
+    basic(
         "Run (id, its beginning or folder) or model file to beat; by default the promoted model, else the newest "
         "from-scratch run on the same data and split.",
         EVALUATION,
@@ -261,12 +261,12 @@ BootstrapSeed = Annotated[int, advanced("Seed of the bootstrap.", EVALUATION)]
 MinGain = Annotated[
     float,
     BELOW_1,
-    everyday("Smallest Brier gain worth having: a smaller one is inconclusive, however certain.", EVALUATION),
+    basic("Smallest Brier gain worth having: a smaller one is inconclusive, however certain.", EVALUATION),
 ]
 
 # Output and machine.
-Output = Annotated[Path, everyday("File to write.", OUTPUT)]
-Overwrite = Annotated[bool, everyday("Replace existing files that differ.", OUTPUT)]
+Output = Annotated[Path, basic("File to write.", OUTPUT)]
+Overwrite = Annotated[bool, basic("Replace existing files that differ.", OUTPUT)]
 Cache = Annotated[
     bool,
     advanced(
@@ -275,7 +275,7 @@ Cache = Annotated[
         MACHINE,
     ),
 ]
-Device = Annotated[DeviceName, everyday("auto: a GPU where there is one.", MACHINE)]
+Device = Annotated[DeviceName, basic("auto: a GPU where there is one.", MACHINE)]
 Threads = Annotated[
     int,
     COUNT_OR_NONE,

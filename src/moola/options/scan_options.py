@@ -26,7 +26,7 @@ from moola.options.option_fields import (
     Processes,
     Stride,
     advanced,
-    everyday,
+    basic,
     refuse_out_of_range,
     with_help,
 )
@@ -47,7 +47,7 @@ class ScanOptions(Machine):
     bars: Annotated[Bars, with_help("Bar table with any number of bars and symbols.")] | None = None
     follow: Annotated[
         Path | None,
-        everyday("Instead of --bars: a growing bar table, or a folder of them; each event is reported once.", DATA),
+        basic("Instead of --bars: a growing bar table, or a folder of them; each event is reported once.", DATA),
     ] = None
     output: Annotated[Output, with_help("Events to write (.parquet, .csv or .jsonl; with --follow .csv or .jsonl).")]
     stride: Annotated[
@@ -57,7 +57,7 @@ class ScanOptions(Machine):
     min_prob: Annotated[
         float | None,
         PROBABILITY,
-        everyday(
+        basic(
             "Least probability of an event, that both its pointers are within 3 bars; by default the square of the "
             "model's pointer threshold, and at least 0.1.",
             MODEL,
@@ -79,7 +79,7 @@ class ScanOptions(Machine):
         ),
     ] = 0.1
     live: Annotated[
-        bool, everyday("Report each event as soon as enough is known of it, from the bars up to then alone.", MODEL)
+        bool, basic("Report each event as soon as enough is known of it, from the bars up to then alone.", MODEL)
     ] = False
     live_windows: Annotated[
         int,
@@ -100,7 +100,7 @@ class ScanOptions(Machine):
     ] = 0
     on_event: Annotated[
         str | None,
-        everyday("With --follow, your program for each event: one JSON line on its stdin.", OUTPUT),
+        basic("With --follow, your program for each event: one JSON line on its stdin.", OUTPUT),
     ] = None
     on_event_timeout_s: Annotated[
         float, POSITIVE, advanced("Seconds that the program may take; then it is stopped and counts as failed.", OUTPUT)
@@ -111,12 +111,12 @@ class ScanOptions(Machine):
         advanced("Further attempts where it fails; then the event goes to <output>.dead.jsonl.", OUTPUT),
     ] = 3
     overview: Annotated[
-        Path | None, everyday("HTML page of the events on their bars, with zoom and a table; works offline.", OUTPUT)
+        Path | None, basic("HTML page of the events on their bars, with zoom and a table; works offline.", OUTPUT)
     ] = None
     overview_bars: Annotated[int, COUNT, advanced("Most bars on that page, the latest ones.", OUTPUT)] = 200_000
-    plot: Annotated[Path | None, everyday("Folder for a picture of each event.", OUTPUT)] = None
+    plot: Annotated[Path | None, basic("Folder for a picture of each event.", OUTPUT)] = None
     plot_limit: Annotated[int, COUNT, advanced("Most pictures, of the likeliest events.", OUTPUT)] = 50
-    resume: Annotated[bool, everyday("Continue an interrupted scan from its finished parts.", OUTPUT)] = False
+    resume: Annotated[bool, basic("Continue an interrupted scan from its finished parts.", OUTPUT)] = False
     overwrite: Annotated[bool, advanced("With --live, replace an output that is there.", OUTPUT)] = False
     batch_windows: Annotated[
         int, COUNT, advanced("Windows read and predicted at a time; memory grows with it.", MACHINE)
@@ -165,27 +165,25 @@ class SimilarOptions(Machine):
     """Options of `similar`."""
 
     bars: Annotated[
-        tuple[Path, ...], everyday("Bar tables to search, any number of them; the marked span is in the first.", DATA)
+        tuple[Path, ...], basic("Bar tables to search, any number of them; the marked span is in the first.", DATA)
     ]
     at: Annotated[
         tuple[str, ...],
-        everyday("START END: times of the marked span's first and last bar, in UTC unless --timezone is given.", DATA),
+        basic("START END: times of the marked span's first and last bar, in UTC unless --timezone is given.", DATA),
     ]
-    symbol: Annotated[str | None, everyday("Symbol of the marked span, where the first table has several.", DATA)] = (
-        None
-    )
+    symbol: Annotated[str | None, basic("Symbol of the marked span, where the first table has several.", DATA)] = None
     timezone: Timezone = "UTC"
     encoder: Annotated[
-        Path, everyday("Encoder that reads the bars: `base`, which comes with moola, or an encoder file.", MODEL)
+        Path, basic("Encoder that reads the bars: `base`, which comes with moola, or an encoder file.", MODEL)
     ] = Path("base")
-    n: Annotated[int, COUNT, everyday("Most spans to find.", MODEL)] = 20
-    mirror: Annotated[bool, everyday("Find spans that are alike upside down, too.", MODEL)] = True
+    n: Annotated[int, COUNT, basic("Most spans to find.", MODEL)] = 20
+    mirror: Annotated[bool, basic("Find spans that are alike upside down, too.", MODEL)] = True
     label: Annotated[str, advanced("Class of the found spans in the file.", OUTPUT)] = "similar"
     output: Annotated[Output, with_help("Found spans to write (.csv or .parquet); `labels import` reads them.")] = Path(
         "artifacts/similar/similar.csv"
     )
     page: Annotated[
-        Path | None, everyday("HTML page of their charts; by default beside --output, ending in .html.", OUTPUT)
+        Path | None, basic("HTML page of their charts; by default beside --output, ending in .html.", OUTPUT)
     ] = None
     vectors: Annotated[
         Path,

@@ -40,7 +40,7 @@ from moola.options.option_fields import (
     VisibleBars,
     WindowLength,
     advanced,
-    everyday,
+    basic,
     plain_kind,
     with_help,
 )
@@ -57,15 +57,15 @@ class CvOptions(LearnedFromRows, ManyFits):
     """Options of `cv`."""
 
     data: Annotated[LabelledData, with_help("Labelled windows with times, relative or 4-D.")] | None = None
-    spans: (
-        Annotated[Path, everyday("Instead of --data: spans to find on later --stretches of --bars.", DATA)] | None
-    ) = None
+    spans: Annotated[Path, basic("Instead of --data: spans to find on later --stretches of --bars.", DATA)] | None = (
+        None
+    )
     stretches: Stretches | None = None
     bars: Annotated[Path | None, advanced("Bars on which --spans were marked.", DATA)] = None
-    model: Annotated[ModelName, everyday("Network or cheap reference.", MODEL)] = "enhanced_simple_lstm"
+    model: Annotated[ModelName, basic("Network or cheap reference.", MODEL)] = "enhanced_simple_lstm"
     scheme: Annotated[
         Literal["expanding", "rolling", "combinatorial"],
-        everyday(
+        basic(
             "expanding and rolling walk forward; combinatorial also trains on later bars.",
             EVALUATION,
         ),
@@ -73,12 +73,12 @@ class CvOptions(LearnedFromRows, ManyFits):
     folds: Annotated[
         int,
         SEVERAL,
-        everyday("Test blocks; combinatorial: blocks to pair.", EVALUATION),
+        basic("Test blocks; combinatorial: blocks to pair.", EVALUATION),
     ] = 5
     initial_fraction: InitialFraction = 0.4
     val_fraction: ValFraction = 0.2
     embargo: Embargo = 0
-    seeds: Annotated[int, COUNT, everyday("Seeds per fold; their logits are averaged.", EVALUATION)] = 5
+    seeds: Annotated[int, COUNT, basic("Seeds per fold; their logits are averaged.", EVALUATION)] = 5
     calibration: Annotated[
         Literal["temperature", "platt"],
         advanced("Calibration of pooled probabilities, each fold on the others.", EVALUATION),
@@ -110,7 +110,7 @@ class CvOptions(LearnedFromRows, ManyFits):
     save_curve: Annotated[Path | None, advanced("PNG of the learning curve.", OUTPUT)] = None
     seed: Annotated[Seed, with_help("First random seed; the others follow.")] = DEFAULT_SEED
     cache: Cache = True
-    resume: Annotated[str | None, everyday("Interrupted cv to continue, with the same options.", OUTPUT)] = None
+    resume: Annotated[str | None, basic("Interrupted cv to continue, with the same options.", OUTPUT)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ class CompareOptions(EventTruthOptions):
     """Options of `compare`."""
 
     baseline: Annotated[
-        str | None, everyday("Run or cv to compare the others with; by default the first one named.", EVALUATION)
+        str | None, basic("Run or cv to compare the others with; by default the first one named.", EVALUATION)
     ] = None
     output: Annotated[Output, with_help("Table to write (.csv).")] | None = None
     plot: Annotated[Output, with_help("PNG of the paired differences with their intervals.")] | None = None
@@ -137,13 +137,11 @@ class BenchmarkOptions(WindowLength, ManyFits):
 
     train: Annotated[
         Path | None,
-        everyday(
-            "Labelled windows with times; a column `draw` divides them into training sets used one at a time.", DATA
-        ),
+        basic("Labelled windows with times; a column `draw` divides them into training sets used one at a time.", DATA),
     ] = None
     spans: Annotated[
         Path | None,
-        everyday("In place of --train, with --bars and --stretches.", DATA),
+        basic("In place of --train, with --bars and --stretches.", DATA),
     ] = None
     stretches: Stretches | None = None
     n_draws: Annotated[
@@ -159,7 +157,7 @@ class BenchmarkOptions(WindowLength, ManyFits):
     mirror_classes: MirrorClasses = ()
     test: Annotated[
         Path | None,
-        everyday(
+        basic(
             "Labelled windows with times that test every fit and decide nothing; train windows that share a bar with "
             "one are left out.",
             DATA,
@@ -167,7 +165,7 @@ class BenchmarkOptions(WindowLength, ManyFits):
     ] = None
     models: Annotated[
         tuple[str, ...],
-        everyday(
+        basic(
             "References (prevalence, logistic, summary_trees, nearest), peers of the extra `peers` (quant, "
             "minirocket, multirocket_hydra), matching of closes (nearest_dtw, nearest_path), `scratch` (train with its "
             "defaults), and configurations of --arms.",
@@ -176,7 +174,7 @@ class BenchmarkOptions(WindowLength, ManyFits):
     ] = ("prevalence", "logistic", "summary_trees", "scratch")
     arms: Annotated[
         Path | None,
-        everyday(
+        basic(
             "TOML file with a table per configuration; `pretrain` and `train` in it are tables of options of "
             'pretrain-bilstm and train. "{bars}" stands for the usable bars of --bars; a `seed` under `pretrain` '
             "gives all fits one encoder.",
@@ -185,7 +183,7 @@ class BenchmarkOptions(WindowLength, ManyFits):
     ] = None
     draws: Annotated[tuple[int, ...], advanced("Draws to learn from; by default all.", DATA)] = ()
     seeds: Annotated[
-        tuple[int, ...], everyday("Seeds of each draw's fits; the average of several is evaluated too.", EVALUATION)
+        tuple[int, ...], basic("Seeds of each draw's fits; the average of several is evaluated too.", EVALUATION)
     ] = (DEFAULT_SEED,)
     judge: Annotated[
         Literal["test", "other-draws"],
@@ -195,9 +193,9 @@ class BenchmarkOptions(WindowLength, ManyFits):
             EVALUATION,
         ),
     ] = "test"
-    against: Annotated[
-        str | None, everyday("Model that every other one is compared with, draw by draw.", EVALUATION)
-    ] = None
+    against: Annotated[str | None, basic("Model that every other one is compared with, draw by draw.", EVALUATION)] = (
+        None
+    )
     bars: Annotated[Bars, with_help("Bars to pretrain on, up to --bars-before.")] | None = None
     bars_before: Annotated[
         str | None,
@@ -263,12 +261,12 @@ HELD = (
 class TuneOptions(SplitData, LearnedFromRows, Machine):
     """Options of `tune`; an option of `train` given here is fixed for every trial."""
 
-    trials: Annotated[int, COUNT, everyday("Trials, earlier ones included.", TRAINING)] = 30
-    inner_folds: Annotated[int, SEVERAL, everyday("Test blocks inside the train rows.", EVALUATION)] = 3
+    trials: Annotated[int, COUNT, basic("Trials, earlier ones included.", TRAINING)] = 30
+    inner_folds: Annotated[int, SEVERAL, basic("Test blocks inside the train rows.", EVALUATION)] = 3
     initial_fraction: InitialFraction = 0.5
     val_fraction: ValFraction = 0.2
     embargo: Embargo = 0
-    metric: Annotated[TuneMetric, everyday("Mean over the folds of this metric.", EVALUATION)] = "brier"
+    metric: Annotated[TuneMetric, basic("Mean over the folds of this metric.", EVALUATION)] = "brier"
     ranges: Annotated[
         Path | None,
         advanced(

@@ -32,7 +32,7 @@ from moola.options.option_fields import (
     WindowBars,
     WindowLength,
     advanced,
-    everyday,
+    basic,
     with_help,
 )
 
@@ -115,7 +115,7 @@ class SpanReading(ForeignTimes):
         | None
     ) = None
     drop_outside: Annotated[
-        bool, advanced("Leave out spans that no bar meets, and count them; by default they are refused.", DATA)
+        bool, advanced("Leave out spans outside the bars, and count them; by default they are refused.", DATA)
     ] = False
     symbol: Symbol | None = None
 
@@ -127,7 +127,7 @@ class SampleOptions:
     output: Annotated[Output, with_help("Folder to write the sample to.")] = Path("data")
     quick: Annotated[
         bool,
-        everyday("The year 2017 alone, to try the commands: small files, and no later windows.", DATA),
+        basic("The year 2017 alone, to try the commands: small files, and no later windows.", DATA),
     ] = False
     overwrite: Overwrite = False
 
@@ -136,7 +136,7 @@ class SampleOptions:
 class ImportOptions(ForeignTimes):
     """Options of `bars import`."""
 
-    input: Annotated[Path, everyday("CSV of any layout, JSON, Feather or parquet, with any column names.", DATA)]
+    input: Annotated[Path, basic("CSV of any layout, JSON, Feather or parquet, with any column names.", DATA)]
     output: Annotated[Output, with_help("Bar table to write (.parquet or .csv).")]
     columns: Annotated[Columns, EVERYDAY] = ()
     timezone: Annotated[Timezone, EVERYDAY] = "UTC"
@@ -163,7 +163,7 @@ class ImportOptions(ForeignTimes):
     ] = None
     repair: Annotated[
         bool,
-        everyday(
+        basic(
             "Drop rows that are not bars (empty, impossible, exact repeats), and correct highs and lows that rounding "
             "put inside the bar; each kind is counted.",
             DATA,
@@ -181,7 +181,7 @@ class WindowsOptions(SpanReading):
     spans: (
         Annotated[
             Path,
-            everyday("File of spans: a labelled window is cut around each. By default windows have no labels.", DATA),
+            basic("File of spans: a labelled window is cut around each. By default windows have no labels.", DATA),
         ]
         | None
     ) = None
@@ -191,7 +191,7 @@ class WindowsOptions(SpanReading):
         Annotated[
             float,
             POSITIVE,
-            everyday(
+            basic(
                 "Windows of the class `background`, without pointers: a number of them, or below 1 their share of all "
                 "windows. They lie in annotated stretches, and no span touches their inner zone.",
                 DATA,
@@ -204,7 +204,7 @@ class WindowsOptions(SpanReading):
     window_bars: (
         Annotated[
             WindowBars,
-            everyday(
+            basic(
                 "Bars per window; by default 105, or more where spans need it: 95 of 100 spans take at most two fifths "
                 "of it.",
                 DATA,
@@ -221,7 +221,7 @@ class WindowsOptions(SpanReading):
 class ConvertOptions(WindowLength):
     """Options of `convert`."""
 
-    input: Annotated[Path, everyday("4-D window file.", DATA)]
+    input: Annotated[Path, basic("4-D window file.", DATA)]
     output: Annotated[Output, with_help("Relative window file to write.")]
 
 
@@ -229,17 +229,15 @@ class ConvertOptions(WindowLength):
 class SplitOptions(WindowLength):
     """Options of `split`."""
 
-    data: Annotated[Path, everyday("Window file to divide.", DATA)]
+    data: Annotated[Path, basic("Window file to divide.", DATA)]
     output: Annotated[Output, with_help("Split file to write; its name is the split's name.")]
-    val: Annotated[float, BETWEEN_0_AND_1, everyday("Share of the windows for validation.", DATA)] = 0.2
-    test: Annotated[float, BELOW_1, everyday("Share of the windows, the latest, for the test; 0 for none.", DATA)] = (
-        0.25
-    )
+    val: Annotated[float, BETWEEN_0_AND_1, basic("Share of the windows for validation.", DATA)] = 0.2
+    test: Annotated[float, BELOW_1, basic("Share of the windows, the latest, for the test; 0 for none.", DATA)] = 0.25
     purge_window: (
         Annotated[
             int,
             COUNT_OR_NONE,
-            everyday(
+            basic(
                 "Bars that a window must end before the next part begins; at least one window less one bar. More is an "
                 "embargo, taken as that many usual bar intervals. Windows that come nearer are dropped, never moved.",
                 DATA,
@@ -261,7 +259,7 @@ class AutolabelOptions(WindowLength):
         Annotated[
             int,
             COUNT,
-            everyday("Keep this many labelled windows, evenly spread over time; by default all.", DATA),
+            basic("Keep this many labelled windows, evenly spread over time; by default all.", DATA),
         ]
         | None
     ) = None
@@ -272,7 +270,7 @@ class CpsaPreviewOptions(SplitData, FilesLength):
     """Options of `cpsa preview`."""
 
     output: Annotated[Output, with_help("PNG file for the pictures.")]
-    n: Annotated[int, COUNT, everyday("Synthetic windows to show, each beside its parent.", OUTPUT)] = 6
+    n: Annotated[int, COUNT, basic("Synthetic windows to show, each beside its parent.", OUTPUT)] = 6
     augmentations: Annotated[Augmentations, EVERYDAY] = ("mirror",)
     bars: Annotated[CutBars, EVERYDAY] | None = None
     cpsa_ratio: CpsaRatio = 1.0

@@ -60,7 +60,7 @@ from moola.options.option_fields import (
     VisibleBars,
     WindowBars,
     advanced,
-    everyday,
+    basic,
     with_help,
 )
 from moola.options.table_options import Stretches
@@ -80,7 +80,7 @@ class TrainOptions(SplitData):
     frozen_epochs: Annotated[
         int,
         COUNT_OR_NONE,
-        advanced("First epochs in which a pretrained encoder stays frozen while the heads settle.", TRAINING),
+        advanced("First epochs in which a pretrained encoder stays frozen while the heads converge.", TRAINING),
     ] = 5
     input_dim: InputDim | None = None
     hidden_dim: HiddenDim | None = None
@@ -122,7 +122,7 @@ class TrainOptions(SplitData):
     spans: (
         Annotated[
             Path,
-            everyday(
+            basic(
                 "Spans that a person marked on --bars: the model learns where nothing is, and a scan gives each event "
                 "the probability that a person would have marked it.",
                 DATA,
@@ -181,7 +181,7 @@ class TrainOptions(SplitData):
     ] = True
     allow_overlap: AllowOverlap = False
     window_bars: WindowBars | None = None
-    save_run: Annotated[bool, everyday("Keep the run under artifacts/runs.", OUTPUT)] = True
+    save_run: Annotated[bool, basic("Keep the run under artifacts/runs.", OUTPUT)] = True
     device: Device = "auto"
     threads: Threads = 1
     precision: Precision = "auto"
@@ -204,7 +204,7 @@ class TrainOptions(SplitData):
     ] = None
     cache: Cache = True
     resume: Annotated[
-        str | None, everyday("Id or folder of an interrupted run to continue, with the same options.", OUTPUT)
+        str | None, basic("Id or folder of an interrupted run to continue, with the same options.", OUTPUT)
     ] = None
 
 
@@ -220,14 +220,14 @@ class PretrainingOptions(FilesLength, Machine):
 
     input: Annotated[
         Path,
-        everyday("Windows (4-D or relative, labelled or not), or bars, from which windows are cut at --stride.", DATA),
+        basic("Windows (4-D or relative, labelled or not), or bars, from which windows are cut at --stride.", DATA),
     ]
     output: Annotated[Output, with_help("Encoder file to write.")]
     input_dim: InputDim | None = None
     start_from: (
         Annotated[
             Path,
-            everyday(
+            basic(
                 "Encoder file to go on from, or `base`; by default from scratch.",
                 MODEL,
             ),
@@ -277,7 +277,7 @@ class PretrainingOptions(FilesLength, Machine):
     ] = 1
     precision: Precision = "auto"
     seed: Seed = DEFAULT_SEED
-    resume: Annotated[bool, everyday("Continue an interrupted run, to the same bytes.", OUTPUT)] = False
+    resume: Annotated[bool, basic("Continue an interrupted run, to the same bytes.", OUTPUT)] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +286,7 @@ class PretrainOptions(PretrainingOptions):
 
     arms: Annotated[
         tuple[TaskName, ...] | None,
-        everyday(
+        basic(
             "Pretext tasks: masked and latent hide bars, structure and moves learn price structure and moves of random "
             "definitions, ts2vec contrasts crops. By default masked, structure and moves; without prices masked.",
             TRAINING,
@@ -294,10 +294,10 @@ class PretrainOptions(PretrainingOptions):
     ] = None
     mask_strategy: Annotated[
         Literal["random", "block", "patch", "edge"],
-        everyday("Which bars are hidden: random ones, one block, whole patches, or the first or last bars.", TRAINING),
+        basic("Which bars are hidden: random ones, one block, whole patches, or the first or last bars.", TRAINING),
     ] = "patch"
     mask_ratio: Annotated[
-        float, BETWEEN_0_AND_1, everyday("Share of hidden bars, for tasks that hide bars.", TRAINING)
+        float, BETWEEN_0_AND_1, basic("Share of hidden bars, for tasks that hide bars.", TRAINING)
     ] = 0.15
     patch_size: Annotated[int, COUNT, advanced("Bars per patch.", TRAINING)] = 7
     epoch_windows: Annotated[
@@ -346,7 +346,7 @@ class ExportOptions:
     output: Annotated[Output, with_help("File to write: .onnx, or .py for freqtrade; for mt5 a folder of its own.")]
     format: Annotated[
         Literal["onnx", "mt5", "freqtrade"],
-        everyday(
+        basic(
             "onnx: one graph. mt5: the graph with an indicator for MetaTrader 5 and a check of it. freqtrade: a "
             "strategy that reads the events of a live scan.",
             OUTPUT,
@@ -354,7 +354,7 @@ class ExportOptions:
     ] = "onnx"
     input: Annotated[
         Literal["features", "ohlc"] | None,
-        everyday(
+        basic(
             "What an onnx graph takes: the eleven features of any number of windows (default), or the prices of one "
             "window, with features and decoding in the graph.",
             OUTPUT,
@@ -362,5 +362,5 @@ class ExportOptions:
     ] = None
     events: Annotated[
         Path | None,
-        everyday("For freqtrade: the events that the strategy reads, as scan --follow or --live writes them.", DATA),
+        basic("For freqtrade: the events that the strategy reads, as scan --follow or --live writes them.", DATA),
     ] = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from moola.evaluation.span_metrics import JudgedEvents
 from moola.files import sha256_file
 from moola.options.judging_options import ReportOptions
 from moola.options.option_sources import command_line as shell_line
-from moola.stages.model_card import NEW_RUN, training_command
+from moola.stages.run_summary import NEW_RUN, RunSummary
 from moola.tables.prediction_table import Predictions
 from moola.tables.window_file import read_windows
 
@@ -81,7 +80,7 @@ class ReportContent:
     references
         Further columns beside the trivial one: heading to figure name to value.
     chosen_by_val
-        What val rows chose, for a page on val rows.
+        A sentence on what the evaluated windows selected, for a page on val rows.
     history
         One row per epoch, with `epoch` and `train_*_loss`, `val_*_loss`, `best`.
     tables
@@ -107,7 +106,7 @@ class ReportContent:
     ohlc: np.ndarray | None = None
     no_ohlc: str = ""
     references: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-    chosen_by_val: str = "the epoch and the temperature"
+    chosen_by_val: str = ""
     history: Sequence[Mapping[str, Any]] = ()
     tables: Sequence[ShownTable] = ()
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -152,15 +151,8 @@ def judged_bars(config: dict[str, Any], data_sha256: str, predictions: Predictio
 # The lines that make a run and its page again.
 
 
-def commands_of(manifest: dict[str, Any], config: dict[str, Any], options: ReportOptions) -> list[str]:
+def commands_of(summary: RunSummary, options: ReportOptions) -> list[str]:
     """Return the commands, in order; the training line names each option that is not at its default."""
-    commands = []
-    if manifest.get("git_commit"):
-        commands.append(shlex.join(["git", "checkout", str(manifest["git_commit"])]))
-    commands.append(training_command(config))
-    for command in ("eval", "gate", "report"):
-        words = ["moola", command, "--run", NEW_RUN, "--seed", str(options.seed)]
-        if options.baseline is not None and command != "eval":
-            words += ["--baseline", str(options.baseline)]
-        commands.append(shell_line(*words))
-    return commands
+    baseline = [] if options.baseline is None else ["--baseline", str(options.baseline)]
+    words = ("--run", NEW_RUN, "--seed", str(options.seed), *baseline)
+    return [*summary.commands(options.seed), *(shell_line("moola", command, *words) for command in ("gate", "report"))]

@@ -15,6 +15,7 @@ from moola.evaluation.span_metrics import JudgedEvents, event_curve
 from moola.reports import svg_charts
 from moola.reports.chart_axes import INK, MODEL, draw_bars
 from moola.reports.contents import EventsShown, ShownTable
+from moola.reports.figure_rows import figure_interval, shown
 from moola.reports.gallery import Card, Group
 from moola.reports.png_charts import new_figure, save_figure
 from moola.reports.svg_charts import Key, Picture
@@ -88,9 +89,8 @@ def _pictures(shown: EventsShown) -> list[Picture]:
 def _figures(result: dict[str, Any]) -> ShownTable:
     rows = []
     for name, figure in result["figures"].items():
-        interval = "–" if figure["low"] is None else f"{_number(figure['low'])} to {_number(figure['high'])}"
-        value = figure["reason"] if figure["value"] is None else _number(figure["value"])
-        rows.append([name, value, interval, _number(figure["random"]), _number(figure["moves"])])
+        value, random, moves = (shown(name, figure[key]) for key in ("value", "random", "moves"))
+        rows.append([name, figure["reason"] or value, figure_interval(name, figure), random, moves])
     note = (
         "Random: events of the same lengths at random places. Strongest moves: of the spans' lengths, ranked. "
         f"Precision, recall and false alarms are at event_prob {result['min_prob']:g} or more."
@@ -102,22 +102,17 @@ def _figures(result: dict[str, Any]) -> ShownTable:
 def _thresholds(result: dict[str, Any]) -> ShownTable:
     rows = [
         [f"{row['threshold']:.1f}", str(row["n_events"])]
-        + [_number(row[name]) for name in ("precision", "recall", "alarms_per_1000")]
+        + [shown(name, row[name]) for name in ("precision", "recall", "alarms_per_1000")]
         for row in result["by_threshold"]
     ]
     header = ("least event_prob", "events", "precision", "recall", "false per 1,000 bars")
     return ShownTable("What changes with the threshold", header, rows)
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
 def _card(example: Example, shown: EventsShown) -> Card:
     judged, bars = shown.judged, shown.bars
     first, last = example.bar
-    mine = np.flatnonzero(bars.symbol == bars.symbol[first])
-    low, high = max(first - CONTEXT_BARS, int(mine[0])), min(last + CONTEXT_BARS, int(mine[-1]))
+    low, high = _around(bars, example)
     span = (-1, -1) if example.span is None else _local(judged.spans.bar[example.span], low)
     event = (-1, -1) if example.event is None else _local(judged.events.bar[example.event], low)
     ohlc = bars.ohlc[low : high + 1] if shown.has_prices else None
@@ -134,11 +129,18 @@ def _card(example: Example, shown: EventsShown) -> Card:
     return Card(f"{name}bars {first} to {last}", when, svg_charts.window_chart(picture, label), lines, None)
 
 
+def _around(bars: Bars, example: Example) -> tuple[int, int]:
+    """Return the first and the last bar to draw of an example's symbol."""
+    first, last = example.bar
+    mine = np.flatnonzero(bars.symbol == bars.symbol[first])
+    return max(first - CONTEXT_BARS, int(mine[0])), min(last + CONTEXT_BARS, int(mine[-1]))
+
+
 def _local(bar: np.ndarray, low: int) -> tuple[int, int]:
     return int(bar[0]) - low, int(bar[1]) - low
 
 
-N_PICTURES, PICTURE_CONTEXT_BARS = 3, 30
+N_PICTURES = 3
 SPAN = "#7a4fb5"
 
 
@@ -160,9 +162,7 @@ def event_gallery(path: Path, judged: JudgedEvents, bars: Bars, class_names: lis
 
 
 def _panel(axis: Any, example: Example, judged: JudgedEvents, bars: Bars) -> None:
-    first, last = example.bar
-    mine = np.flatnonzero(bars.symbol == bars.symbol[first])
-    low, high = max(first - PICTURE_CONTEXT_BARS, int(mine[0])), min(last + PICTURE_CONTEXT_BARS, int(mine[-1]))
+    low, high = _around(bars, example)
     axis.set_axis_on()
     draw_bars(axis, bars.ohlc[low : high + 1])
     for pieces, is_event in ((judged.spans, False), (judged.events, True)):

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from moola.evaluation.figures import interval_text, value_text
 from moola.reports.svg_charts import interval_strip
 
 NAMES = {
@@ -82,7 +83,7 @@ def _row(code: str, figure: Mapping[str, Any], references: Mapping[str, Mapping[
     # A strip runs from 0 to 1: only shares and errors of that range are on one scale.
     if better and code not in ("log_loss", "brier_skill"):
         strip = interval_strip(value, figure.get("low"), figure.get("high"), [v for v in known if v is not None])
-    return FigureRow(name, code, better, shown(code, value), interval_text(code, figure), others, "", strip)
+    return FigureRow(name, code, better, shown(code, value), figure_interval(code, figure), others, "", strip)
 
 
 def headlines(figures: Mapping[str, Mapping[str, Any]]) -> list[Headline]:
@@ -91,7 +92,7 @@ def headlines(figures: Mapping[str, Mapping[str, Any]]) -> list[Headline]:
     for code, name in HEADLINES.items():
         figure = figures.get(code)
         if figure is not None and figure.get("value") is not None:
-            texts = shown(code, figure["value"]), interval_text(code, figure), shown(code, figure.get("trivial"))
+            texts = shown(code, figure["value"]), figure_interval(code, figure), shown(code, figure.get("trivial"))
             found.append(Headline(name, better_when(code), *texts))
     return found
 
@@ -104,16 +105,13 @@ def better_when(code: str) -> str:
 
 
 def shown(code: str, value: float | None) -> str:
-    """Write a figure: whole bars with a sign for lead and lag, three decimals for everything else."""
-    if value is None:
-        return "–"
-    return f"{value:+.0f}" if code.startswith("lead_lag") else f"{value:.3f}"
+    """Write a figure, with a long dash where there is none."""
+    return value_text(code, value, "–")
 
 
-def interval_text(code: str, figure: Mapping[str, Any]) -> str:
-    """Write a 95 % interval, or a dash where there is none."""
-    low, high = figure.get("low"), figure.get("high")
-    return "–" if low is None or high is None else f"{shown(code, low)} to {shown(code, high)}"
+def figure_interval(code: str, figure: Mapping[str, Any]) -> str:
+    """Write a figure's 95 % interval, with a long dash where there is none."""
+    return interval_text(code, figure.get("low"), figure.get("high"), missing="–")
 
 
 def figure_name(code: str) -> str:

@@ -17,14 +17,14 @@ from markupsafe import Markup
 
 from moola import __version__
 from moola.core.bars import Bars, minute_text
-from moola.core.expansions import ENDS
+from moola.core.expansions import ENDS, is_rule
 from moola.evaluation.class_metrics import PrecisionRecall, confusion, precision_recall
 from moola.evaluation.pointer_metrics import first_rows, nearest_pointers
 from moola.files import write_atomic
 from moola.reports import svg_charts
 from moola.reports.contents import ReportContent
 from moola.reports.events_section import events_section
-from moola.reports.figure_rows import figure_rows, headlines, interval_text, shown
+from moola.reports.figure_rows import figure_interval, figure_rows, headlines, shown
 from moola.reports.gallery import Card, gallery
 from moola.reports.svg_charts import Key, Picture, span_chart
 from moola.stages.find_similar import Found
@@ -92,7 +92,7 @@ def summary(evaluation: Mapping[str, Any]) -> str:
         figure = evaluation["figures"].get(code)
         if figure is not None and figure.get("value") is not None:
             told.append(
-                f"{name} is {shown(code, figure['value'])} (95 % interval {interval_text(code, figure)}) against "
+                f"{name} is {shown(code, figure['value'])} (95 % interval {figure_interval(code, figure)}) against "
                 f"{shown(code, figure.get('trivial'))} of the class share"
             )
     where = f"On {n} window{'s' if n != 1 else ''}{f' of {part}' if part else ''}"
@@ -105,7 +105,7 @@ def labelled_by(predictions: Predictions) -> list[tuple[str, int, bool]]:
         return []
     counts = Counter(str(name) for name in predictions.annotator.tolist() if name is not None)
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [(name, n, name.startswith("rule:")) for name, n in ordered]
+    return [(name, n, is_rule(name)) for name, n in ordered]
 
 
 def _class_pictures(evaluation: Mapping[str, Any], predictions: Predictions) -> list[Picture]:
@@ -185,7 +185,7 @@ def _training_pictures(content: ReportContent) -> list[Picture]:
             continue
         losses = {part: [float(row[column]) for row in rows] for part, column in columns.items()}
         chart = svg_charts.loss_chart(name, [int(row["epoch"]) for row in rows], losses, best)
-        keys = [Key("loss-train", "train"), Key("loss-val", "val"), Key("reference", "1 is a blind guess")]
+        keys = [Key("loss-train", "train"), Key("loss-val", "val"), Key("reference", "1 = uninformed baseline")]
         pictures.append(Picture(f"{name.capitalize()} loss", chart, "", keys))
     return pictures
 

@@ -4,18 +4,14 @@ exists."""
 from __future__ import annotations
 
 import json
-import logging
-from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from moola.core.splits import PARTS
 from moola.errors import InvalidData, MoolaError
-from moola.evaluation.figures import TrainingFacts, evaluate
+from moola.evaluation.figures import evaluate
 from moola.evaluation.trust import Trust
 from moola.files import read_bytes, sha256_file
-from moola.fit.reference_fits import references_of_run
 from moola.options.judging_options import REPORTS_ROOT, EvalOptions, EventTruthOptions, ReportOptions, gate_options
 from moola.options.option_fields import PROMOTED_NAME, PROMOTED_ROOT, RUNS_ROOT
 from moola.options.study_options import CompareOptions, CvOptions
@@ -38,8 +34,8 @@ from moola.stages.compare import compare
 from moola.stages.cross_validate import SHOWN
 from moola.stages.cv_gate import find_cv, gate_cv, is_cv
 from moola.stages.evaluate import trust_of_run
-from moola.stages.model_card import command_line, times_of_parts
-from moola.tables.prediction_table import Predictions, read_predictions
+from moola.stages.run_summary import PartOfSplit, RunSummary, command_line
+from moola.tables.prediction_table import read_predictions
 
 COMPARED = ("value", "difference", "low", "high", "detectable", "p", "p_holm")
 
@@ -47,7 +43,6 @@ COMPARED = ("value", "difference", "low", "high", "detectable", "p", "p_holm")
 def gather_cv(options: ReportOptions) -> ReportContent:
     """Collect a cv's page: pooled figures beside cheap references, folds, seeds, labels, the merged verdict."""
     run = find_cv(options.run)
-    assert run.manifest is not None
     metrics, config = run.read(run_store.METRICS), run.read(run_store.CONFIG)
     predictions = read_predictions(run.path(run_store.PREDICTIONS)).of_part("test")
     drift = drift_tables(predictions, options.seed)
@@ -55,11 +50,13 @@ def gather_cv(options: ReportOptions) -> ReportContent:
     if options.baseline is not None:
         gate = gate_cv(gate_options(options))
         verdict = ShownVerdict(gate["verdict"], f"{gate['reason']}. Against {gate['baseline']}.")
-        tables.insert(0, _judgement_table(gate["judgements"]))
+        rows = [[row["what"], row["verdict"], row["reason"]] for row in gate["judgements"]]
+        header = ("judged", "verdict", "reason")
+        tables.insert(0, ShownTable("How the verdict was merged: the worst wins", header, rows))
     elif (against := metrics.get("against_reference")) is not None:
         sentence = f"{against['reason']}. Against {against['reference']}, the cheap reference with the lowest Brier."
         verdict = ShownVerdict(against["verdict"], sentence)
-    ohlc, no_ohlc = judged_bars(config, str(run.manifest.get("data_sha256")), predictions)
+    ohlc, no_ohlc = judged_bars(config, str(run.record.get("data_sha256")), predictions)
     return ReportContent(
         title=f"Cross-validation {run.run_id}",
         evaluation=metrics,
@@ -73,7 +70,7 @@ def gather_cv(options: ReportOptions) -> ReportContent:
         no_ohlc=no_ohlc,
         references={name: row for name, row in metrics["references"].items() if name != "prevalence"},
         tables=tables,
-        facts={"Cross-validation": _cv_facts(run.manifest, config)},
+        facts={"Cross-validation": _cv_facts(run.record, config)},
         commands=[command_line("cv", CvOptions, config)],
     )
 
@@ -96,11 +93,6 @@ def _table(title: str, rows: list[dict[str, Any]], first: tuple[str, ...]) -> Sh
     header = [*(name.replace("_", " ") for name in first), *(figure_name(name) for name in SHOWN)]
     cells = [[*(f"{row[name]:g}" for name in first), *(shown(name, row[name]) for name in SHOWN)] for row in rows]
     return ShownTable(title, header, cells)
-
-
-def _judgement_table(judgements: list[dict[str, str]]) -> ShownTable:
-    rows = [[row["what"], row["verdict"], row["reason"]] for row in judgements]
-    return ShownTable("How the verdict was merged: the worst wins", ("judged", "verdict", "reason"), rows)
 
 
 def _uncertainty_table(found: dict[str, Any]) -> ShownTable:
@@ -147,8 +139,6 @@ def _covered(found: dict[str, Any], prefix: str = "") -> str:
     return f"{share:.0%} covered{interval}" + "".join(f", latest fold {one:.0%}" for one in latest if one is not None)
 
 
-log = logging.getLogger(__name__)
-LEAK_PROOF: dict[bool | None, str] = {True: "yes, proved", False: "no", None: "could not be checked"}
 GATE_HEADER = ("figure", "this run", "baseline", "class share", "difference", "95 % interval", "rule holds")
 
 
@@ -191,36 +181,35 @@ def _events(options: ReportOptions) -> EventsShown | None:
 
 def gather_run(run: run_store.Run, options: ReportOptions) -> ReportContent:
     """Collect all that the page shows; a missing baseline or data file is reported, and stops nothing."""
-    assert run.manifest is not None
-    manifest, config = run.manifest, run.read(run_store.CONFIG)
     predictions = judging.judged_predictions(run)
-    facts = judging.training_facts(run)
     gate, no_gate = _gate(run, options)
+    trust = trust_of_run(run, options.seed, options.min_gain) if gate is None else Trust(**gate["trust"])
+    summary = RunSummary.of(run, evaluate(predictions, judging.training_facts(run), seed=options.seed), trust)
+    manifest, config = summary.manifest, summary.config
     ohlc, no_ohlc = judged_bars(config, str(manifest.get("data_sha256")), predictions)
     return ReportContent(
         title=f"Run {run.run_id}",
-        evaluation=evaluate(predictions, facts, seed=options.seed).as_dict(),
+        evaluation=summary.evaluation,
         predictions=predictions,
         verdict=None if gate is None else _shown_verdict(gate),
         no_verdict=no_gate,
-        trust=str(trust_of_run(run, gate, options.seed, options.min_gain)),
-        leaks=[str(leak) for leak in manifest.get("leaks") or []],
+        trust=str(trust),
+        leaks=summary.leaks,
         leak_proof=manifest.get("leak_proof"),
         ohlc=ohlc,
         no_ohlc=no_ohlc,
-        references=references_of_run(run, str(predictions.part[0])),
-        chosen_by_val=run_store.chosen_by_val(manifest),
+        references=summary.references,
+        chosen_by_val=summary.chosen_by_val,
         history=read_history(run.path(run_store.HISTORY)),
         tables=[*([] if gate is None else [_gate_table(gate)]), *drift_tables(predictions, options.seed)],
-        facts=_facts(manifest, config),
-        fact_tables=[_parts_table(run, config, facts)],
-        commands=commands_of(manifest, config, options),
+        facts=_facts(summary),
+        fact_tables=[_parts_table(summary.parts)],
+        commands=commands_of(summary, options),
     )
 
 
 def _gate(run: run_store.Run, options: ReportOptions) -> tuple[dict[str, Any] | None, str]:
     """Return the gate's record, or why there is none; a baseline that was named must be good."""
-    assert run.manifest is not None
     if options.baseline is None and _is_promoted(run):
         return None, "This run's model is the one in use: it is its own baseline. Name another with --baseline."
     try:
@@ -232,33 +221,25 @@ def _gate(run: run_store.Run, options: ReportOptions) -> tuple[dict[str, Any] | 
 
 
 def _is_promoted(run: run_store.Run) -> bool:
-    assert run.manifest is not None
     promoted = promoted_path(PROMOTED_ROOT, PROMOTED_NAME)
-    return promoted.is_file() and sha256_file(promoted) == run.manifest["files"].get(run_store.MODEL)
+    return promoted.is_file() and sha256_file(promoted) == run.record["files"].get(run_store.MODEL)
 
 
 def _shown_verdict(gate: dict[str, Any]) -> ShownVerdict:
-    against = f"Against {gate['baseline']} ({gate['baseline_kind']}) on the same {gate['n_windows']} windows."
-    return ShownVerdict(gate["verdict"], f"{_sentence(gate['reason'])} {against}")
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+    reason, against = gate["reason"].rstrip("."), f"{gate['baseline']} ({gate['baseline_kind']})"
+    sentence = f"{reason[:1].upper()}{reason[1:]}. Against {against} on the same {gate['n_windows']} windows."
+    return ShownVerdict(gate["verdict"], sentence)
 
 
 def _gate_table(gate: dict[str, Any]) -> ShownTable:
     rows = []
     for row in gate["comparisons"]:
-        values = [_shown(row[name]) for name in ("challenger", "baseline", "trivial")]
+        values = [shown(row["metric"], row[name]) for name in ("challenger", "baseline", "trivial")]
         interval = "–" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}"
         difference = "–" if row["difference"] is None else f"{row['difference']:+.3f}"
         rows.append([figure_name(row["metric"]), *values, difference, interval, "yes" if row["holds"] else "no"])
     note = f"Paired bootstrap over blocks of {gate['block_windows']} windows. {gate['baseline_note']}".strip()
     return ShownTable(f"The gate: this run against {gate['baseline']}", GATE_HEADER, rows, note)
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
@@ -277,25 +258,23 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _facts(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, dict[str, str]]:
-    encoder = manifest.get("encoder") or {}
-    named = config.get("pretrained_encoder")
-    start = " and ".join(map(str, named if isinstance(named, list) else [named]))
-    start = start if manifest.get("pretrained") else "from scratch"
+def _facts(summary: RunSummary) -> dict[str, dict[str, str]]:
+    manifest, config = summary.manifest, summary.config
+    start = " and ".join(summary.encoders) or "from scratch"
     data = {
         "data file": config.get("data"),
         "data SHA-256": manifest.get("data_sha256"),
-        "labelled by": ", ".join(manifest.get("labelled_by") or []) or "unknown",
+        "labelled by": ", ".join(summary.annotators) or "unknown",
         "split file": config.get("split"),
         "split SHA-256": manifest.get("split_sha256"),
-        "leak-proof": LEAK_PROOF[manifest.get("leak_proof")],
+        "leak-proof": summary.leak_proof,
         "bars per window": config.get("window_bars"),
     }
     training = {
         "model": manifest.get("model"),
-        "encoder": f"{start}, {'frozen' if encoder.get('frozen') else 'trained'}",
+        "encoder": f"{start}, {'frozen' if summary.is_frozen else 'trained'}",
         "encoder SHA-256": manifest.get("encoder_sha256"),
-        "synthetic windows": _synthetic(config),
+        "synthetic windows": summary.synthetic,
         "fitted": run_store.how_fitted(manifest),
         "seed": manifest.get("seed"),
         "finished": manifest.get("finished_at"),
@@ -313,32 +292,11 @@ def _facts(manifest: dict[str, Any], config: dict[str, Any]) -> dict[str, dict[s
     }
 
 
-def _synthetic(config: dict[str, Any]) -> str:
-    if not config.get("augment_data"):
-        return "none"
-    # Older runs do not record the choice: theirs were mirrored.
-    ways = ", ".join(config.get("augmentations") or ["mirror"])
-    ratios = config.get("cpsa_schedule") or [config.get("cpsa_ratio")]
-    return f"{', then '.join(map(str, ratios))} per real window ({ways})"
-
-
-def _parts_table(run: run_store.Run, config: dict[str, Any], facts: TrainingFacts) -> ShownTable:
-    """Lay out the parts: windows, classes, and first and last bar where the split file still has them."""
-    assert run.manifest is not None
-    everything = read_predictions(run.path(run_store.PREDICTIONS))
-    spans = times_of_parts(run.manifest, config)
+def _parts_table(parts: list[PartOfSplit]) -> ShownTable:
     rows = []
-    for part in PARTS:
-        counts = facts.class_counts if part == "train" else _class_counts(everything, part)
-        n_windows = (run.manifest.get("n_windows") or {}).get(part, 0)
-        classes = ", ".join(f"{n} {name}" for name, n in counts.items()) or "–"
-        rows.append([part, str(n_windows), classes, *spans.get(part, ("–", "–"))])
+    for part in parts:
+        classes = ", ".join(f"{n} {name}" for name, n in part.class_counts.items()) or "–"
+        rows.append([part.name, str(part.n_windows), classes, *(part.times or ("–", "–"))])
     return ShownTable(
         "Parts of the split, in time order", ("part", "windows", "classes", "first bar", "last bar"), rows
     )
-
-
-def _class_counts(predictions: Predictions, part: str) -> dict[str, int]:
-    index = predictions.class_index[predictions.part == part]
-    counts = Counter(predictions.class_names[i] for i in index if i >= 0)
-    return dict(sorted(counts.items()))

@@ -211,7 +211,7 @@ def lead_lag_chart(late_bars: Mapping[str, np.ndarray]) -> Markup:
 
 
 def loss_chart(name: str, epochs: Sequence[int], losses: Mapping[str, Sequence[float]], best: int | None) -> Markup:
-    """Draw train and val loss over epochs; 1 is a blind guess, and the kept epoch is marked."""
+    """Draw train and val loss over epochs; 1 is the uninformed baseline, and the kept epoch is marked."""
     top = max(1.0, *(max(values) for values in losses.values())) * 1.05
     low = min(0.0, *(min(values) for values in losses.values()))
     first, last = epochs[0], max(epochs[-1], epochs[0] + 1)

@@ -36,7 +36,7 @@ def candidates(root: Path, promoted_folder: Path, keep: int) -> list[Candidate]:
     runs = list_runs(root)
     promoted = {entry.get(key) for entry in read_log(promoted_folder) for key in ("run_id", "baseline")}
     newest = {run.run_id for run in runs[len(runs) - min(keep, len(runs)) :]}
-    scratch = {_subject(run): run.run_id for run in runs if run.manifest and run.manifest.get("pretrained") is False}
+    scratch = {_subject(run): run.run_id for run in runs if run.manifest and run.record.get("pretrained") is False}
     found = []
     for run in runs:
         why = {
@@ -45,7 +45,8 @@ def candidates(root: Path, promoted_folder: Path, keep: int) -> list[Candidate]:
             "the gate's baseline on its data": run.run_id in scratch.values(),
         }
         stays = ", ".join(reason for reason, holds in why.items() if holds)
-        found.append(Candidate(run, _size(run.folder), stays))
+        n_bytes = sum(path.lstat().st_size for path in run.folder.rglob("*") if not path.is_dir())
+        found.append(Candidate(run, n_bytes, stays))
     return found
 
 
@@ -65,12 +66,7 @@ def prune(root: Path, found: list[Candidate]) -> tuple[list[str], list[str]]:
 
 
 def _subject(run: Run) -> tuple[str, ...]:
-    assert run.manifest is not None
-    return tuple(str(run.manifest.get(key)) for key in WANTED_BY_GATES)
-
-
-def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    return tuple(str(run.record.get(key)) for key in WANTED_BY_GATES)
 
 
 def remove(run: Run) -> None:

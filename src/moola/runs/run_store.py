@@ -178,6 +178,13 @@ class Run:
         """The folder's name."""
         return self.folder.name
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """The manifest of a complete run."""
+        if self.manifest is None:
+            raise ValueError(f"run {self.run_id} is incomplete: it has no record")
+        return self.manifest
+
     def path(self, name: str) -> Path:
         """Return the path of one of the run's files."""
         return self.folder / name
@@ -188,7 +195,7 @@ class Run:
 
 
 def how_fitted(record: Mapping[str, Any]) -> str:
-    """Say how a run was fitted, by its manifest: the epoch that is kept, or the penalties of linear heads."""
+    """Describe how a run was fitted, by its manifest: the epoch that is kept, or the penalties of linear heads."""
     found = record.get("penalties")
     if found is None:
         return f"best epoch {record.get('best_epoch')} of {record.get('epochs_run')}"
@@ -200,7 +207,7 @@ def how_fitted(record: Mapping[str, Any]) -> str:
 
 
 def chosen_by_val(record: Mapping[str, Any]) -> str:
-    """Say what val rows chose for a run, by its manifest."""
+    """Name what val rows chose for a run, by its manifest."""
     if record.get("penalties") is None:
         return "the epoch and the temperature"
     return "the pointer threshold" if "start" in record["penalties"] else "nothing"
@@ -314,8 +321,7 @@ def find_run(root: Path, name: str | Path, complete: bool = True) -> Run:
             )
         return Run(folder, None)
     run = Run(folder, read_json(manifest_path, f"the manifest of {folder.name}", "Train the run again."))
-    assert run.manifest is not None
-    check_files(folder, run.manifest, HASHED)
+    check_files(folder, run.record, HASHED)
     return run
 
 
@@ -356,7 +362,7 @@ def newest_matching(root: Path, other_than: str = "", **wanted: Any) -> Run | No
     for run in reversed(list_runs(root)):
         if run.run_id == other_than:
             continue
-        if run.manifest is not None and all(run.manifest.get(key) == value for key, value in wanted.items()):
+        if run.manifest is not None and all(run.record.get(key) == value for key, value in wanted.items()):
             return find_run(root, run.run_id)
     return None
 

@@ -198,9 +198,9 @@ class Follower:
             try:
                 self._poll_file(path, on_events)
             except FileNotFoundError:
-                self._say_once(path, "%s is not there: it is waited for.", path)
+                self._log_once(path, "%s is not there: it is waited for.", path)
             except OSError as error:
-                self._say_once(path, "%s cannot be read (%s): it is waited for.", path, error.strerror or error)
+                self._log_once(path, "%s cannot be read (%s): it is waited for.", path, error.strerror or error)
 
     def _files(self) -> list[Path]:
         if not self.is_folder:
@@ -208,7 +208,7 @@ class Follower:
         try:
             return sorted(path for path in self.source.iterdir() if path.suffix in SUFFIXES and path.is_file())
         except OSError as error:
-            self._say_once(self.source, "%s cannot be read (%s): it is waited for.", self.source, error.strerror)
+            self._log_once(self.source, "%s cannot be read (%s): it is waited for.", self.source, error.strerror)
             return []
 
     def _poll_file(self, path: Path, on_events: OnEvents) -> None:
@@ -231,7 +231,7 @@ class Follower:
             if self.options.strict or not (parquet or self.state.symbols):
                 raise
             # Parquet is written whole; until then there is nothing to read.
-            self._say_once(path, "%s is read again when it changes: %s", path, str(error).splitlines()[0])
+            self._log_once(path, "%s is read again when it changes: %s", path, str(error).splitlines()[0])
         self.signatures[path.name] = signature
 
     def _place(self, path: Path, status: os.stat_result) -> Place:
@@ -254,7 +254,7 @@ class Follower:
             self.state = replace(self.state, places={**places, rest.name: places[path.name]})
 
     def _begin_anew(self, path: Path) -> Place:
-        self._say_once(
+        self._log_once(
             path,
             "%s is another file than before (rotated, or written again): it is read from its start, and bars that were "
             "read are skipped.",
@@ -263,7 +263,7 @@ class Follower:
         self.headers[path.name] = self.state.places[path.name].header
         return Place()
 
-    def _say_once(self, path: Path, message: str, *values: object) -> None:
+    def _log_once(self, path: Path, message: str, *values: object) -> None:
         """Warn of the state that a file is in, once until it is read again."""
         if self.last_message.get(path.name) != message:
             self.last_message[path.name] = message
@@ -291,10 +291,10 @@ class Follower:
             if len(new):
                 symbols[name], new_frames = self._slide(before, new)
                 frames += new_frames
-        self._say_what_is_wrong(path, bad, skipped, gaps)
+        self._log_problems(path, bad, skipped, gaps)
         return replace(self.state, symbols=symbols), frames
 
-    def _say_what_is_wrong(self, path: Path, bad: tuple[str, ...], skipped: Skipped, gaps: Gaps) -> None:
+    def _log_problems(self, path: Path, bad: tuple[str, ...], skipped: Skipped, gaps: Gaps) -> None:
         messages = [f"{path} has {len(bad)} invalid lines, the first {bad[0][:80]!r}"] if bad else []
         messages += [f"{path}: {skipped}"] if skipped.n_wrong else []
         if messages and self.options.strict:

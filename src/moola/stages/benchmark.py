@@ -147,9 +147,9 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     return lines + [f"NOT LEAK-PROOF: {leak}." for leak in result["leaks"]]
 
 
-def markdown(result: Mapping[str, Any], title: str = "# Benchmark") -> str:
+def markdown(result: Mapping[str, Any]) -> str:
     """Return the page: what was done, the models, the differences."""
-    parts = [title, "", f"{introduction(result)}.", "", *_table(*standing_rows(result))]
+    parts = ["# Benchmark", "", f"{introduction(result)}.", "", *_table(*standing_rows(result))]
     if result["differences"]:
         parts += ["", "Paired differences, and in how many draws the model is better:", ""]
         parts += _table(*difference_rows(result))
@@ -278,9 +278,20 @@ def benchmark(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
         "n_done_before": n_done,
         "seconds": time.monotonic() - started,
     }
+    return written(options, result)
+
+
+def written(options: BenchmarkOptions, result: dict[str, Any]) -> dict[str, Any]:
+    """Write the figures and the page of a benchmark, and return what it found with their folder."""
     write_atomic(options.output / RESULT, json_bytes(result))
     write_atomic(options.output / PAGE, markdown(result).encode())
     return result | {"output": str(options.output)}
+
+
+def refuse_repeated_seeds(options: BenchmarkOptions) -> None:
+    """Refuse no seed, or one that is named twice."""
+    if not options.seeds or len(set(options.seeds)) < len(options.seeds):
+        raise WrongUsage(f"--seeds must name each seed once, but they are {options.seeds}.")
 
 
 def _check(options: BenchmarkOptions, arms: dict[str, Arm]) -> None:
@@ -299,8 +310,7 @@ def _check(options: BenchmarkOptions, arms: dict[str, Arm]) -> None:
         raise WrongUsage(
             "--judge test must have windows to evaluate on, but --test is missing. Name a file with --test."
         )
-    if not options.seeds or len(set(options.seeds)) < len(options.seeds):
-        raise WrongUsage(f"--seeds must name each seed once, but they are {options.seeds}.")
+    refuse_repeated_seeds(options)
     needing = [name for name in options.models if name in arms and arms[name].needs_bars]
     if needing and options.bars is None:
         raise WrongUsage(

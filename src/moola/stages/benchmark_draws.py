@@ -113,9 +113,7 @@ def _chosen(wanted: tuple[int, ...], of_draw: np.ndarray) -> list[int]:
 
 def sharing(one: WindowTable, other: WindowTable) -> Bool[np.ndarray, " one"]:
     """Return which windows of one table share a bar with a window of another: by time in any symbol, or by content."""
-    group = same_but_for_scale(
-        np.concatenate([values for table in (one, other) if (values := table.with_features().features) is not None])
-    )
+    group = same_but_for_scale(np.concatenate([table.all_features for table in (one, other)]))
     start, end = (
         np.concatenate([values for table in (one, other) if (values := getattr(table, name)) is not None])
         for name in ("start_us", "close_us")
@@ -181,8 +179,7 @@ def _write(options: BenchmarkOptions, number: int, mine: WindowTable, judged: Wi
     split_path = folder / f"draw-{number}.json"
     share = SplitOptions(data=data, output=split_path, val=options.val_fraction, test=0.0, window_bars=mine.window_bars)
     split(share)
-    assert judged.start_us is not None
-    first_us = int(judged.start_us.min())
+    first_us = int(judged.times_us[0].min())
     if options.judge == "test" and mine.start_us is not None and (n_late := int((mine.start_us >= first_us).sum())):
         log.warning(
             "Draw %d: %d windows begin after the first test window: figures are not of what was known then.",

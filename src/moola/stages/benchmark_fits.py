@@ -215,15 +215,13 @@ class _Done:
 def _fit_reference(job: FitJob) -> _Done:
     """Learn from every window of the draw, in time order: there is no epoch to choose, so val rows are train rows."""
     prepare_device("cpu", 1)
-    mine, judged = (read_windows(path, job.window_bars).with_features() for path in (job.draw.data, job.draw.judged))
-    assert mine.start_us is not None
-    mine = mine.take(np.argsort(mine.start_us, kind="stable"))
-    assert mine.features is not None
-    assert judged.features is not None
+    mine, judged = (read_windows(path, job.window_bars) for path in (job.draw.data, job.draw.judged))
+    mine = mine.take(np.argsort(mine.times_us[0], kind="stable"))
+    known, read = mine.all_features, judged.all_features
     begun = time.monotonic()
-    predictor = {**LEARNERS, **PEERS}[job.model](mine.features, class_numbers(mine, mine.classes), job.seed)
+    predictor = {**LEARNERS, **PEERS}[job.model](known, class_numbers(mine, mine.classes), job.seed)
     fitted = time.monotonic()
-    prob = predictor(judged.features)
+    prob = predictor(read)
     ended = time.monotonic()
     rows = np.arange(len(judged))
     part = np.full(len(rows), PART, dtype=object)

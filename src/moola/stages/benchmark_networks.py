@@ -293,12 +293,12 @@ def run_encoder(job: EncoderJob) -> str:
     """Pretrain one encoder, continuing from an interrupted one, and write its record; returns its name."""
     started = time.monotonic()
     result = pretrain(job.options, epoch_lines(f"encoder {job.name}"))
-    said = {
+    record = {
         "seconds": time.monotonic() - started,
         "options": {key: str(value) for key, value in asdict(job.options).items()},
         "time_range": result["time_range"],
         "n_train_windows": result["n_train_windows"],
         "val_loss": result["val_loss"],
     }
-    keep_record(job.record, job.options.output, job.digest, said)
+    keep_record(job.record, job.options.output, job.digest, record)
     return job.name

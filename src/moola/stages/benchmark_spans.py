@@ -30,7 +30,7 @@ from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import recorded_options
 from moola.options.study_options import BenchmarkOptions, CvOptions
 from moola.provenance.learned_times import seen_among
-from moola.stages.benchmark import PAGE, RESULT, markdown
+from moola.stages.benchmark import refuse_repeated_seeds, written
 from moola.stages.benchmark_fits import mean_over_seeds, paired, spread
 from moola.stages.cv_events import (
     MODEL_OF_FOLD,
@@ -111,7 +111,7 @@ def benchmark_spans(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
         "judge": "spans",
         "positive": None,
         "seeds": list(options.seeds),
-        "draws": [_told(draw, records) for draw in draws],
+        "draws": [_record(draw, records) for draw in draws],
         "labelled_by": [name for name in chart.spans.annotators if name],
         "bars_before": None,
         "models": models,
@@ -121,9 +121,7 @@ def benchmark_spans(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
         "n_done_before": n_done,
         "seconds": time.monotonic() - started,
     }
-    write_atomic(options.output / RESULT, json_bytes(result))
-    write_atomic(options.output / PAGE, markdown(result).encode())
-    return result | {"output": str(options.output)}
+    return written(options, result)
 
 
 def _check(options: BenchmarkOptions) -> None:
@@ -140,8 +138,7 @@ def _check(options: BenchmarkOptions) -> None:
             f"benchmark --spans must go without options of windows, but --{(given or ['judge'])[0]} is given. Leave it "
             "out."
         )
-    if not options.seeds or len(set(options.seeds)) < len(options.seeds):
-        raise WrongUsage(f"--seeds must name each seed once, but they are {options.seeds}.")
+    refuse_repeated_seeds(options)
 
 
 def _draws(options: BenchmarkOptions, cv: CvOptions, chart: Chart) -> Iterator[SpanDraw]:
@@ -260,7 +257,7 @@ def _leaks(cv: CvOptions, chart: Chart, fold: Fold) -> list[str]:
     return [f"the encoder was pretrained on times of {int(seen.sum()):,} evaluated bars"] if seen.any() else []
 
 
-def _told(draw: SpanDraw, records: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
+def _record(draw: SpanDraw, records: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
     fold = draw.fold
     return {
         "draw": fold.number,

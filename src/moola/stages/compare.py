@@ -13,10 +13,9 @@ from moola.evaluation.class_metrics import Metric, accuracy, brier, ece, pr_auc
 from moola.evaluation.comparisons import (
     block_length,
     block_weights,
-    detectable_difference,
-    holm,
+    correct_together,
     paired_differences,
-    percentile_interval,
+    tested_difference,
 )
 from moola.evaluation.pointer_metrics import hit_at
 from moola.options.option_fields import RUNS_ROOT
@@ -59,8 +58,7 @@ def find_contestant(name: str) -> Contestant:
 
 
 def _contestant(run: run_store.Run, predictions: Predictions) -> Contestant:
-    assert run.manifest is not None
-    manifest = run.manifest
+    manifest = run.record
     return Contestant(run.run_id, predictions, manifest.get("leaks") or [], manifest.get("labelled_by") or [])
 
 
@@ -88,7 +86,7 @@ def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
     for other in others:
         mine = other.predictions.take(labelled)
         rows += [_row(other.name, name, METRICS[name], mine, base, weights) for name in METRICS]
-    _correct(rows)
+    correct_together(rows, TESTED)
     if options.output is not None:
         write_frame(options.output, pl.DataFrame(rows))
     return {
@@ -104,12 +102,7 @@ def compare(names: list[str], options: CompareOptions) -> dict[str, Any]:
 
 
 def _same_windows(one: Contestant, other: Contestant) -> None:
-    same = (
-        one.predictions.window_id == other.predictions.window_id
-        and one.predictions.class_names == other.predictions.class_names
-        and np.array_equal(one.predictions.class_index, other.predictions.class_index)
-    )
-    if not same:
+    if not one.predictions.is_of_windows_of(other.predictions):
         raise InvalidData(
             f"what is compared must be evaluated on the same windows, labels and classes, but {one.name} and "
             f"{other.name} are not ({len(one.predictions)} and {len(other.predictions)} windows). "
@@ -120,38 +113,15 @@ def _same_windows(one: Contestant, other: Contestant) -> None:
 def _row(
     name: str, metric_name: str, metric: Metric, mine: Predictions, base: Predictions | None, weights: np.ndarray
 ) -> dict[str, Any]:
-    """One metric of one contestant; the test is two-sided, from the share of resamples beyond 0."""
+    """One metric of one contestant; nothing is compared where it does not exist, or its differences do not."""
     value = metric(mine, np.ones((1, len(mine))))[0]
     row: dict[str, Any] = {"name": name, "metric": metric_name, "value": None if np.isnan(value) else float(value)}
-    empty = dict.fromkeys(("difference", "low", "high", "detectable", "p", "p_holm"))
+    row |= dict.fromkeys(("difference", "low", "high", "detectable", "p", "p_holm"))
     if base is None or np.isnan(value):
-        return row | empty
+        return row
     theirs = metric(base, np.ones((1, len(base))))[0]
-    differences = paired_differences(mine, base, metric, weights)
-    interval = percentile_interval(differences)
-    if np.isnan(theirs) or interval is None:
-        return row | empty
-    known = differences[~np.isnan(differences)]
-    tail = min((known <= 0).mean(), (known >= 0).mean())
-    return (
-        row
-        | empty
-        | {
-            "difference": float(value - theirs),
-            "low": interval[0],
-            "high": interval[1],
-            "detectable": float(detectable_difference(known)),
-            "p": float(min(1.0, 2 * max(tail, 1 / len(known)))),
-        }
-    )
-
-
-def _correct(rows: list[dict[str, Any]]) -> None:
-    tested = {row["name"]: row["p"] for row in rows if row["metric"] == TESTED and row["p"] is not None}
-    corrected = holm(tested)
-    for row in rows:
-        if row["metric"] == TESTED and row["name"] in corrected:
-            row["p_holm"] = corrected[row["name"]]
+    tested = tested_difference(float(value - theirs), paired_differences(mine, base, metric, weights))
+    return row if np.isnan(theirs) or tested["p"] is None else row | tested
 
 
 def _brier_of(rows: list[dict[str, Any]], name: str) -> float:

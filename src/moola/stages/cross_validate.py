@@ -18,7 +18,7 @@ from moola.evaluation.calibration import Calibrator
 from moola.evaluation.class_metrics import brier
 from moola.evaluation.figures import TrainingFacts, evaluate
 from moola.evaluation.gates import judge
-from moola.evaluation.trust import trust
+from moola.evaluation.trust import Gated, trust
 from moola.files import sha256_file
 from moola.fit.jobs import run_missing
 from moola.fit.processes import OnFit
@@ -145,7 +145,7 @@ def _cross_validate(
     single = single_windows(pooled.raw, pooled.block, options.conformal_alpha, pooled.window_bars)
     write_frame(run.path("single_windows.parquet"), pl.DataFrame(single))
     run_store.write_run_json(run, run_store.METRICS, metrics)
-    run_store.write_run_json(run, run_store.FACTS, pooled.facts.as_dict())
+    run_store.write_run_json(run, run_store.FACTS, asdict(pooled.facts))
     record = _record(options, table, data_sha256, pooled, len(folds)) | {"seconds": time.monotonic() - started}
     run = run_store.finish_run(run, record)
     tracking.track_folder("cv", run)
@@ -164,9 +164,10 @@ def _against_references(
     name = min(brier_of, key=lambda one: brier_of[one])
     verdict = judge(
         pooled.predictions, references[name].predictions, pooled.facts, leaks, options.seed, trivial=trivial
-    ).as_dict()
-    answer = trust(pooled.predictions, trivial, leaks, verdict, f"{name}, the best cheap reference", options.seed)
-    return {"against_reference": {"reference": name, **verdict}, "trust": answer.as_dict()}
+    )
+    gated = Gated.of(verdict, f"{name}, the best cheap reference")
+    answer = trust(pooled.predictions, trivial, leaks, gated, options.seed)
+    return {"against_reference": {"reference": name, **verdict.as_dict()}, "trust": asdict(answer)}
 
 
 def _check(options: CvOptions) -> None:

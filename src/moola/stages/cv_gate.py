@@ -74,7 +74,7 @@ def find_cv(name: str | Path) -> run_store.Run:
         It is of events on a chart.
     """
     run = run_store.find_run(CV_ROOT, name)
-    if run.manifest is not None and run.manifest.get("judged") == "events":
+    if run.manifest is not None and run.record.get("judged") == "events":
         raise WrongUsage(
             f"a cv must be of windows here, but {run.run_id} is of events. Compare its event table: moola gate "
             f"--events {run.folder}/events.parquet --baseline-events <other events> --truth {run.folder}/spans.csv."
@@ -104,7 +104,8 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
         )
     baseline_run = find_cv(options.baseline)
     _same_folds(challenger_run, baseline_run)
-    challenger, baseline = (_pooled(run) for run in (challenger_run, baseline_run))
+    paths = (run.path(run_store.PREDICTIONS) for run in (challenger_run, baseline_run))
+    challenger, baseline = (read_predictions(path).of_part("test") for path in paths)
     metrics = challenger_run.read(run_store.METRICS)
     facts = TrainingFacts(**challenger_run.read(run_store.FACTS))
     leaks = [str(leak) for leak in metrics["leaks"]]
@@ -138,10 +139,8 @@ def gate_cv(options: GateOptions) -> dict[str, Any]:
 
 
 def _same_folds(challenger: run_store.Run, baseline: run_store.Run) -> None:
-    assert challenger.manifest is not None
-    assert baseline.manifest is not None
     for name in ("data_sha256", "scheme", "n_folds", "embargo_bars"):
-        mine, theirs = challenger.manifest.get(name), baseline.manifest.get(name)
+        mine, theirs = challenger.record.get(name), baseline.record.get(name)
         if mine != theirs:
             raise InvalidData(
                 f"two cvs must have the same folds of the same data to be compared, but {name} is {mine} in "
@@ -149,14 +148,9 @@ def _same_folds(challenger: run_store.Run, baseline: run_store.Run) -> None:
             )
 
 
-def _pooled(run: run_store.Run) -> Predictions:
-    return read_predictions(run.path(run_store.PREDICTIONS)).of_part("test")
-
-
 def prevalence_of(run: run_store.Run) -> Predictions:
     """Return the pooled predictions of the class share, each fold's own."""
-    assert run.manifest is not None
-    seed, n_folds = run.manifest["seed"], run.manifest["n_folds"]
+    seed, n_folds = run.record["seed"], run.record["n_folds"]
     folds = [read_fit(FitTask(run.folder, fold, seed, 1.0, "prevalence"))[0] for fold in range(1, n_folds + 1)]
     return pool(folds)[0]
 
@@ -188,13 +182,11 @@ def resampled_t(challenger: run_store.Run, baseline: run_store.Run) -> dict[str,
 
 
 def _count(run: run_store.Run, name: str) -> int:
-    assert run.manifest is not None
-    return int(run.manifest[name])
+    return int(run.record[name])
 
 
 def _fit_of(run: run_store.Run, fold: int, place: int) -> tuple[Predictions, dict[str, Any]]:
-    assert run.manifest is not None
-    return read_fit(FitTask(run.folder, fold, int(run.manifest["seed"]) + place, 1.0, str(run.manifest["model"])))
+    return read_fit(FitTask(run.folder, fold, int(run.record["seed"]) + place, 1.0, str(run.record["model"])))
 
 
 def by_seeds(challenger: list[dict[str, Any]], baseline: list[dict[str, Any]], seedless: bool = False) -> Judgement:

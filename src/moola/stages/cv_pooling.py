@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,21 +169,21 @@ def uncertainty(
     labelled = np.flatnonzero(raw.class_index >= 0)
     known, fold = raw.take(labelled), block[labelled]
     turns = _turns(known, fold, window_bars)
-    sets, told = forward_class_sets(known.class_prob, known.class_index, turns, alpha)
+    sets, usable = forward_class_sets(known.class_prob, known.class_index, turns, alpha)
     covered = _coverage(
         known,
         fold,
         turns,
-        told,
+        usable,
         lambda rows, weights: class_coverage(sets[rows], known.class_index[rows], weights),
         seed,
     )
-    n_told = int(told.sum())
+    n_usable = int(usable.sum())
     content: dict[str, Any] = {
         "alpha": alpha,
         "answers": dict(sorted(Counter(class_answers(sets, known.class_names)).items())),
         **{f"class_{name}": value for name, value in covered.items()},
-        "mean_set_size": float(mean_set_size(sets[told], np.ones((1, n_told)))[0]) if n_told else None,
+        "mean_set_size": float(mean_set_size(sets[usable], np.ones((1, n_usable)))[0]) if n_usable else None,
         "pointers": {which: _pointer_range(raw, block, which, alpha, window_bars, seed) for which in ("start", "end")},
     }
     if len(known.class_names) == 2:
@@ -203,14 +203,14 @@ def _turns(pooled: Predictions, fold: np.ndarray, window_bars: int) -> list[Turn
 
 
 def _coverage(
-    pooled: Predictions, fold: np.ndarray, turns: list[Turn], told: np.ndarray, share: Share, seed: int
+    pooled: Predictions, fold: np.ndarray, turns: list[Turn], usable: np.ndarray, share: Share, seed: int
 ) -> dict[str, Any]:
     """Return the share covered among calibrated windows, its interval, and the same fold by fold with their numbers."""
-    rows = np.flatnonzero(told)
+    rows = np.flatnonzero(usable)
     found: dict[str, Any] = {"coverage": None, "coverage_low": None, "coverage_high": None, "n_judged": len(rows)}
     by_fold = []
     for judged, calibration in turns:
-        mine = judged[told[judged]]
+        mine = judged[usable[judged]]
         value = _share(share, mine)
         by_fold.append(
             {
@@ -277,11 +277,11 @@ def _pointer_range(
     turns = _turns(raw, block, window_bars)
     error = pointer_errors(nearest_pointers(raw), raw.predicted_bar, which)
     within = forward_error_bars(error, turns, alpha)
-    told = np.isfinite(within) & ~np.isnan(error)
+    usable = np.isfinite(within) & ~np.isnan(error)
     covered = _coverage(
-        raw, block, turns, told, lambda rows, weights: error_coverage(error[rows], within[rows], weights), seed
+        raw, block, turns, usable, lambda rows, weights: error_coverage(error[rows], within[rows], weights), seed
     )
-    return {"within_bars": float(np.median(within[told])) if told.any() else None} | covered
+    return {"within_bars": float(np.median(within[usable])) if usable.any() else None} | covered
 
 
 @dataclass(frozen=True)
@@ -341,7 +341,7 @@ def run_task(options: CvOptions, task: FitTask) -> str:
         material = job.material
         fitted = fit_job(job, epoch_lines(f"fold {task.fold}, seed {task.seed}"))
         predictions, facts, model = predict_held_out(fitted, job.material, job.device), fitted.facts, fitted.model
-    content = {"facts": facts.as_dict(), "leaks": material.leaks, "n_train_windows": len(material.split.train)}
+    content = {"facts": asdict(facts), "leaks": material.leaks, "n_train_windows": len(material.split.train)}
     task.keep(predictions, model, content)
     return task.name
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from moola.errors import InvalidData, MoolaError, NotPromoted, OperationFailed
 from moola.evaluation.calibration import calibration_by_time
-from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate, trivial_predictions
+from moola.evaluation.figures import TrainingFacts, evaluate, trivial_predictions
 from moola.evaluation.gates import judge
-from moola.evaluation.trust import QUESTION, Trust, rival_of, trust
+from moola.evaluation.trust import QUESTION, Gated, Trust, rival_of, trust
 from moola.files import json_bytes, sha256_file, write_atomic
 from moola.fit.predicting import predict_windows
 from moola.locks import alone, lock_beside
@@ -38,6 +38,7 @@ from moola.runs.promotion import (
 )
 from moola.stages.later_windows import LaterWindows, read_later
 from moola.stages.model_card import write_card
+from moola.stages.run_summary import RunSummary
 from moola.tables.prediction_table import Predictions, read_predictions
 from moola.tables.window_file import WindowTable, read_windows
 from moola.training.device import prepare_device
@@ -71,7 +72,7 @@ def _of_kept_model(run: run_store.Run, predictions: Predictions, part: str) -> P
 
 def val_is_of_kept_model(run: run_store.Run) -> bool:
     """Return whether the model that is kept predicted the run's val rows."""
-    trained_on = (run.manifest or {}).get("trained_on")
+    trained_on = run.record.get("trained_on")
     if trained_on is not None:
         return "val" not in trained_on
     # Runs of before this was in the record: refitted models and students were kept, the one before predicted val.
@@ -101,13 +102,12 @@ class Baseline:
 def gate(options: GateOptions) -> dict[str, Any]:
     """Compare a run with a baseline on the same windows; the verdict is in the result, and nothing is written."""
     run = run_store.find_run(RUNS_ROOT, options.run_named())
-    assert run.manifest is not None
     later = None if options.data is None else read_later(run, options)
     challenger = judged_predictions(run) if later is None else later.predictions
     baseline = _find_baseline(options, run, challenger, later)
     if baseline.note:
         log.warning("%s", baseline.note)
-    leaks = [str(leak) for leak in run.manifest.get("leaks") or []] if later is None else later.leaks
+    leaks = [str(leak) for leak in run.record.get("leaks") or []] if later is None else later.leaks
     verdict = judge(
         challenger,
         baseline.predictions,
@@ -118,16 +118,14 @@ def gate(options: GateOptions) -> dict[str, Any]:
         ece_rule=options.ece_rule,
     )
     looks = count_gates(challenger.windows_sha256, run.run_id, baseline.name)
-    facts = {key: run.manifest.get(key) for key in ("leak_proof", "labelled_by")}
+    facts = {key: run.record.get(key) for key in ("leak_proof", "labelled_by")}
     if later is not None:
         facts |= later.record()
-    gated = {"baseline_kind": baseline.kind, **verdict.as_dict()}
     answer = trust(
         challenger,
         trivial_predictions(challenger, training_facts(run)),
         leaks,
-        gated,
-        rival_of(gated),
+        Gated.of(verdict, rival_of(baseline.kind)),
         options.seed,
         options.min_gain,
     )
@@ -139,7 +137,7 @@ def gate(options: GateOptions) -> dict[str, Any]:
         "part": str(challenger.part[0]),
         **facts,
         **verdict.as_dict(),
-        "trust": answer.as_dict(),
+        "trust": asdict(answer),
         "windows_sha256": challenger.windows_sha256,
         **asdict(looks),
     }
@@ -160,7 +158,6 @@ def gate_and_remember(options: GateOptions) -> dict[str, Any]:
 def _find_baseline(
     options: GateOptions, run: run_store.Run, challenger: Predictions, later: LaterWindows | None
 ) -> Baseline:
-    assert run.manifest is not None
     if options.baseline is not None:
         if options.baseline.is_file():
             return _of_model(options.baseline, "model file", run, challenger, later)
@@ -169,7 +166,7 @@ def _find_baseline(
     if promoted.is_file():
         return _of_model(promoted, "promoted model", run, challenger, later)
     keys = ("data_sha256", "split_sha256")
-    wanted = {key: run.manifest.get(key) for key in keys}
+    wanted = {key: run.record.get(key) for key in keys}
     scratch = run_store.newest_matching(RUNS_ROOT, run.run_id, pretrained=False, **wanted)
     if scratch is None:
         config = run.read(run_store.CONFIG)
@@ -193,7 +190,6 @@ def _of_model(
     path: Path, kind: str, run: run_store.Run, challenger: Predictions, later: LaterWindows | None
 ) -> Baseline:
     """Let a model file predict the challenger's windows: later ones, or those of the data that its run names."""
-    assert run.manifest is not None
     model = read_model(path)
     if set(model.class_names) != set(challenger.class_names):
         raise InvalidData(
@@ -201,16 +197,15 @@ def _of_model(
             f"run {', '.join(challenger.class_names)}. Name another with --baseline."
         )
     table = _data_of(run, kind, model.window_bars) if later is None else later.table
-    device = prepare_device("cpu", int(run.manifest.get("threads") or 0))
+    device = prepare_device("cpu", int(run.record.get("threads") or 0))
     predictions = predict_windows(model, table, challenger.row, challenger.part, device)
     return Baseline(kind, str(path), predictions, _trained_on_judged(model, kind, challenger))
 
 
 def _data_of(run: run_store.Run, kind: str, window_bars: int) -> WindowTable:
     """Read the data that the challenger's run was trained on."""
-    assert run.manifest is not None
     config = run.read(run_store.CONFIG)
-    data = run_store.unchanged(run.manifest, config, "data")
+    data = run_store.unchanged(run.record, config, "data")
     if data is None:
         raise OperationFailed(
             f"the challenger's data must be where its run read it for the {kind} to predict it too, but "
@@ -292,40 +287,29 @@ def _promote(
     return result | {"promoted_to": str(target), "replaced_sha256": entry["replaced_sha256"], "sha256": entry["sha256"]}
 
 
-def trust_of_run(
-    run: run_store.Run, gated: Mapping[str, Any] | None = None, seed: int = 0, min_gain: float = MIN_GAIN
-) -> Trust:
-    """Answer for a run by its own test windows (else val) and the gate.
+def trust_of_run(run: run_store.Run, seed: int = 0, min_gain: float = MIN_GAIN) -> Trust:
+    """Answer for a run by its own test windows (else val) and the gate: that of its promotion, else one made now.
 
-    Parameters
-    ----------
-    gated
-        The gate's record where it is known already. Else it is that of the run's promotion, else the gate is asked now;
-        where there is nothing to compare with, the class share alone is.
+    Where there is nothing to compare with, the class share alone answers.
     """
-    assert run.manifest is not None
-    gated = gated or _promotion_of(run) or _gate(run, seed, min_gain)
+    promotion = _promotion_of(run)
+    if promotion is None:
+        try:
+            return Trust(**gate(GateOptions(run=run.folder, seed=seed, min_gain=min_gain))["trust"])
+        except MoolaError as error:
+            log.debug("No gate: %s", error)
     predictions = judged_predictions(run)
     guess = trivial_predictions(predictions, training_facts(run))
-    leaks = [str(leak) for leak in run.manifest.get("leaks") or []]
-    return trust(predictions, guess, leaks, gated, rival_of(gated), seed, min_gain)
+    leaks = [str(leak) for leak in run.record.get("leaks") or []]
+    return trust(predictions, guess, leaks, None if promotion is None else Gated.promoted(promotion), seed, min_gain)
 
 
 def _promotion_of(run: run_store.Run) -> dict[str, Any] | None:
     """Return the last promotion of the run's model, with its verdict."""
-    assert run.manifest is not None
-    model = run.manifest["files"].get(run_store.MODEL)
+    model = run.record["files"].get(run_store.MODEL)
     entries = [one for one in read_log(PROMOTED_ROOT) if one.get("sha256") == model and one.get("action") != BACK]
     known = [one for one in entries if {"verdict", "reason", "baseline_kind"} <= one.keys()]
     return known[-1] if known else None
-
-
-def _gate(run: run_store.Run, seed: int, min_gain: float) -> dict[str, Any] | None:
-    try:
-        return gate(GateOptions(run=run.folder, seed=seed, min_gain=min_gain))
-    except MoolaError as error:
-        log.debug("No gate: %s", error)
-        return None
 
 
 @dataclass(frozen=True)
@@ -355,10 +339,9 @@ def origin_of_model(path: Path, training: Mapping[str, Any]) -> ModelOrigin:
     return ModelOrigin(str(path), None, labelled_by, unknown)
 
 
-def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
+def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], RunSummary]:
     """Evaluate a run on test (else val), or on later windows where they are named, and keep the figures."""
     run = run_store.find_run(RUNS_ROOT, options.run_named())
-    assert run.manifest is not None
     later = None if options.data is None else read_later(run, options)
     predictions = judged_predictions(run) if later is None else later.predictions
     facts = training_facts(run)
@@ -366,8 +349,8 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     name = run.run_id if later is None else f"{run.run_id}-{later.path.stem}"
     path = options.save_metrics or METRICS_ROOT / f"{name}.json"
     known = {
-        key: run.manifest.get(key) for key in ("leak_proof", "leaks", "labelled_by", "data_sha256", "split_sha256")
-    } | {"chosen_by_val": run_store.chosen_by_val(run.manifest)}
+        key: run.record.get(key) for key in ("leak_proof", "leaks", "labelled_by", "data_sha256", "split_sha256")
+    } | {"chosen_by_val": run_store.chosen_by_val(run.record)}
     if later is not None:
         known |= later.record()
     n_by_class = Counter(np.array(predictions.class_names)[predictions.class_prob.argmax(axis=1)].tolist())
@@ -375,10 +358,13 @@ def evaluate_run(options: EvalOptions) -> tuple[dict[str, Any], Evaluation]:
     content["calibration_by_time"] = calibration_by_time(predictions, options.seed)
     write_atomic(path, json_bytes(content))
     answer = _trust(run, options, later)
-    content["trust"] = answer.as_dict()
+    content["trust"] = asdict(answer)
+    summary = RunSummary.of(run, evaluation, answer)
     if later is None:
-        write_card(run, evaluation, answer)
-    return content | {"metrics_file": str(path)}, evaluation
+        write_card(run, summary)
+    else:
+        summary = replace(summary, manifest=summary.manifest | later.record())
+    return content | {"metrics_file": str(path)}, summary
 
 
 def _trust(run: run_store.Run, options: EvalOptions, later: LaterWindows | None) -> Trust:

@@ -114,13 +114,13 @@ def export_mt5(options: ExportOptions) -> dict[str, Any]:
     } | facts(model, OHLC)
 
 
-def expected_table(model: ModelFile, n_windows: int = N_TABLED) -> tuple[list[str], list[str]]:
+def expected_table(model: ModelFile) -> tuple[list[str], list[str]]:
     """Return the columns and lines of made windows with what `predict` gives for them.
 
     Prices are those of float32, written to the last digit and without exponents; bars are counted from 0.
     """
     n_bars = model.n_seen_bars
-    ohlc = checked_windows(n_windows, n_bars, seed=5)
+    ohlc = checked_windows(N_TABLED, n_bars, seed=5)
     expected = predicted(model, ohlc)
     header = [f"{kind}_{bar}" for bar in range(n_bars) for kind in PRICES]
     header += [f"{CLASS_OUTPUT}_{number}" for number in range(len(model.class_names))]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from moola.core.bars import Bars, utc_text
+from moola.core.bars import Bars, between_text, utc_text
 from moola.core.spans import Spans, place_spans
 from moola.errors import WrongUsage
 from moola.models.model_files import encoder_sha256, read_encoder
@@ -97,7 +97,7 @@ def rows_at(bars: Bars, from_us: int, to_us: int, symbol: str | None, path: Path
             f"--symbol must be one of {path} ({', '.join(names[:5])}), but it is {symbol!r}. Name one of these."
         )
     name = names[0] if symbol is None or names == [""] else symbol
-    span_text = f"from {utc_text(from_us)} to {utc_text(to_us)}"
+    span_text = between_text(from_us, to_us)
     if to_us < from_us:
         raise WrongUsage(f"--at must be START END in this order, but it is {span_text}. Swap the times.")
     one = np.array([name], dtype=object)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import polars as pl
 from moola.core.bars import Bars, utc_text
 from moola.core.spans import ACCEPTED, CORRECTED, PlacedSpans, Spans, place_spans
 from moola.errors import InvalidData, Problem, WrongUsage
-from moola.evaluation.comparisons import detectable_difference, holm, percentile_interval
+from moola.evaluation.comparisons import correct_together, tested_difference
 from moola.evaluation.event_figures import (
     AP_CLASS,
     curve_points,
@@ -34,19 +34,19 @@ from moola.evaluation.span_metrics import (
 )
 from moola.files import json_bytes, write_atomic
 from moola.labels.label_positions import read_named_bars
+from moola.labels.span_labels import requested_stretches
 from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOptions
 from moola.options.study_options import CompareOptions
 from moola.tables.event_table import read_events
 from moola.tables.frames import in_file, write_frame
 from moola.tables.span_file import (
+    DROPPING,
     SOURCE,
     SOURCES,
     Stretches,
     bars_looked_at,
     bars_of,
-    named_stretches,
     read_spans,
-    read_stretches,
 )
 
 # Moments of a chart whose bars are not given; more of them mean that the times have no common distance.
@@ -168,10 +168,8 @@ def _numbers(labels: np.ndarray, names: list[str]) -> np.ndarray:
 
 def _stretches(options: EventTruthOptions, spans: Spans, bars: Bars) -> tuple[Stretches, bool]:
     """Return the stretches that are named, else one a symbol from its first span to its last, which is assumed."""
-    named = [] if options.stretches is None else [read_stretches(options.stretches, options, bars)]
-    named += [named_stretches(options.annotated, options, bars)] if options.annotated else []
-    if named:
-        return Stretches.joined(named), False
+    if options.stretches is not None or options.annotated:
+        return requested_stretches(options.stretches, options.annotated, options, bars), False
     symbols = spans.symbols
     first = np.array([spans.start_us[spans.symbol == name].min() for name in symbols], dtype=np.int64)
     last = np.array([spans.end_us[spans.symbol == name].max() for name in symbols], dtype=np.int64)
@@ -181,14 +179,9 @@ def _stretches(options: EventTruthOptions, spans: Spans, bars: Bars) -> tuple[St
 
 def _refuse_lost(spans: Spans, placed: PlacedSpans, path: Path, drop_outside: bool) -> None:
     """Refuse spans that lie where the bars rest: any model would miss them. Those beyond the bars are reported."""
-    lost = ~placed.met & ~placed.outside
-    if lost.any() and not drop_outside:
-        row = int(lost.argmax())
-        place = int(spans.place[row])
-        detail = f"from {utc_text(spans.start_us[row])} to {utc_text(spans.end_us[row])}"
-        problem = Problem("a span must meet a bar", int(lost.sum()), place, detail, place if spans.is_line else None)
-        advice = "Check --bars and --timezone; --drop-outside leaves these spans out and counts them."
-        raise InvalidData.from_problems(path, [problem], advice)
+    lost = spans.problem("a span must meet a bar", ~placed.met & ~placed.outside)
+    if lost and not drop_outside:
+        raise InvalidData.from_problems(path, lost, f"Check --bars and --timezone; {DROPPING}")
 
 
 def _bars_without_gaps(tables: list[TimedEvents], spans: Spans | None = None) -> Bars:
@@ -284,14 +277,14 @@ def evaluated(options: EvalOptions) -> tuple[dict[str, Any], JudgedEvents, Truth
         of_symbol = judged.of_symbol(number)
         if of_symbol.chart.n_bars:
             figures = event_figures(of_symbol, options.min_prob, options.seed, ohlc)
-            by_symbol[name] = {figure.name: figure.as_dict() for figure in figures}
+            by_symbol[name] = {figure.name: asdict(figure) for figure in figures}
     figures = event_figures(judged, options.min_prob, options.seed, ohlc)
     result = {
         "events": str(path),
         "min_prob": options.min_prob,
         "least_event_prob": float(given.prob.min()) if len(given) else None,
         **_counts(judged, truth, given),
-        "figures": {figure.name: figure.as_dict() for figure in figures},
+        "figures": {figure.name: asdict(figure) for figure in figures},
         "by_symbol": by_symbol,
         "by_threshold": threshold_rows(judged),
         "curve": {name: curve_points(judged, flag) for name, flag in (("with_class", True), ("without_class", False))},
@@ -306,7 +299,7 @@ def _people(judged: JudgedEvents, truth: Truth) -> dict[str, Any]:
     """Compare several annotators with each other, and the events with each of them."""
     people = truth.people if len(truth.people) > 1 else {}
     return {
-        "agreement": [pair.as_dict() for pair in span_agreement(people, judged.chart, truth.looked)],
+        "agreement": [asdict(pair) for pair in span_agreement(people, judged.chart, truth.looked)],
         "ap_by_annotator": by_person(judged.events, people, judged.chart, truth.looked),
     }
 
@@ -368,10 +361,7 @@ def compare_events(names: list[str], options: CompareOptions) -> dict[str, Any]:
         for name, one in zip(wanted, judged, strict=True)
         for metric in COMPARED
     ]
-    tested = {row["name"]: row["p"] for row in rows if row["metric"] == AP_CLASS and row["p"] is not None}
-    corrected = holm(tested)
-    for row in rows:
-        row["p_holm"] = corrected.get(row["name"]) if row["metric"] == AP_CLASS else None
+    correct_together(rows, AP_CLASS)
     if options.output is not None:
         write_frame(options.output, pl.DataFrame(rows))
     of_ap = {row["name"]: row["value"] or 0.0 for row in rows if row["metric"] == AP_CLASS}
@@ -387,22 +377,13 @@ def compare_events(names: list[str], options: CompareOptions) -> dict[str, Any]:
 def _row(
     name: str, metric_name: str, metric: Any, mine: JudgedEvents, base: JudgedEvents | None, weights: Any
 ) -> dict[str, Any]:
-    """One metric of one table; the test is two-sided, from the share of resamples beyond 0."""
+    """One metric of one table of events."""
     ones = np.ones((1, len(mine.chart.bars_of_block)))
     value = float(metric(mine, ones)[0])
     row: dict[str, Any] = {"name": name, "metric": metric_name, "value": None if np.isnan(value) else value}
-    row |= dict.fromkeys(("difference", "low", "high", "detectable", "p"))
+    row |= dict.fromkeys(("difference", "low", "high", "detectable", "p", "p_holm"))
     if base is None or np.isnan(value) or np.isnan(theirs := float(metric(base, ones)[0])):
         return row
-    row["difference"] = value - theirs
-    if weights is None:
-        return row
-    differences = metric(mine, weights) - metric(base, weights)
-    known = differences[~np.isnan(differences)]
-    interval = percentile_interval(differences)
-    if interval is None:
-        return row
-    tail = max(min((known <= 0).mean(), (known >= 0).mean()), 1 / len(known))
-    row |= {"low": interval[0], "high": interval[1], "p": float(min(1.0, 2 * tail))}
-    row["detectable"] = float(detectable_difference(known))
-    return row
+    return row | tested_difference(
+        value - theirs, None if weights is None else metric(mine, weights) - metric(base, weights)
+    )

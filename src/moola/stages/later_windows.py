@@ -73,7 +73,6 @@ def read_later(run: run_store.Run, options: LaterOptions) -> LaterWindows:
         `--allow-overlap` is not given.
     """
     assert options.data is not None
-    assert run.manifest is not None
     model = read_model(run.path(run_store.MODEL))
     table, sha256 = read_windows(options.data, model.window_bars), sha256_file(options.data)
     rows = _labelled_rows(table, model, options.data)
@@ -85,7 +84,7 @@ def read_later(run: run_store.Run, options: LaterOptions) -> LaterWindows:
     for sentence in reasons:
         log.warning("Not leak-proof: %s.", sentence)
     compare_bar_intervals(model, labelled.start_us, labelled.end_us)
-    device = prepare_device("cpu", int(run.manifest.get("threads") or 0))
+    device = prepare_device("cpu", int(run.record.get("threads") or 0))
     part = np.full(len(rows), PART, dtype=object)
     predictions = predict_windows(model, table, rows, part, device).in_time_order()
     return LaterWindows(options.data, sha256, table, predictions, reasons, leak_proof)

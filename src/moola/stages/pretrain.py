@@ -92,13 +92,14 @@ def _pretrain(options: PretrainOptions, on_epoch: OnEpoch, team: ProcessGroup) -
         options.epochs, options.patience, 0.01, options.seed, checkpoint, options.resume, deciding, team=team
     )
     state = fit(objective, fit_plan, on_epoch)
+    learned = np.concatenate([train_rows, val_rows])
     record = {
         "arms": list(options.arms),
         "mask": f"{objective.plan.masks.strategy} {objective.plan.masks.mask_ratio:g}",
         "mirror_windows": objective.plan.mirror,
         "input_sha256": input_sha256,
         "split_sha256": split_sha256,
-        **_times(source.intervals, np.concatenate([train_rows, val_rows])),
+        **times_learned(rows_of(source.intervals.start_us, learned), rows_of(source.intervals.end_us, learned)),
         "bar_interval_s": window_bar_interval_s(source.intervals.start_us, source.intervals.end_us, source.window_bars),
         "n_train_windows": len(train_rows),
         "n_val_windows": len(val_rows),
@@ -176,12 +177,8 @@ def _start(options: PretrainOptions) -> EncoderFile | None:
                 f"--{name.replace('_', '-')} must agree with the encoder of --start-from, but it is {asked} and "
                 f"{options.start_from} has {stored}. Leave it out."
             )
-    log.info(
-        "Encoder: %d of %d tensors taken from %s; it goes on from there.",
-        start.n_tensors,
-        start.n_tensors,
-        options.start_from,
-    )
+    n = start.n_tensors
+    log.info("Encoder: %d of %d tensors taken from %s; it goes on from there.", n, n, options.start_from)
     if times := seen_times(start.pretraining):
         log.info("It has seen %s: that counts as seen by the new encoder too.", times)
     return start
@@ -243,10 +240,6 @@ def _later_stretch(intervals: Intervals, usable: np.ndarray, val_fraction: float
             f"{len(divided.train)} and {len(divided.val)} after the purge. Give more bars or change --val-fraction."
         )
     return usable[divided.train], usable[divided.val]
-
-
-def _times(intervals: Intervals, rows: np.ndarray) -> dict[str, Any]:
-    return times_learned(rows_of(intervals.start_us, rows), rows_of(intervals.end_us, rows))
 
 
 def checkpoint_of(output: Path) -> Path:

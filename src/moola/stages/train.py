@@ -14,7 +14,7 @@ import torch
 from moola.evaluation.figures import Evaluation, TrainingFacts, evaluate
 from moola.files import write_atomic
 from moola.fit.fitting import Fitted, predict_held_out
-from moola.fit.inputs import FitInputs, Job
+from moola.fit.inputs import Job
 from moola.fit.jobs import fit_job, read_job
 from moola.fit.reference_fits import reference_figures
 from moola.models.model_files import read_model, write_model
@@ -24,6 +24,7 @@ from moola.options.option_sources import option_sources, recorded_options
 from moola.options.training_options import TrainOptions
 from moola.runs import run_store, tracking
 from moola.stages.model_card import write_card
+from moola.stages.run_summary import RunSummary
 from moola.tables.prediction_table import Predictions, write_predictions
 from moola.training.loop import FitState, OnEpoch
 
@@ -38,7 +39,9 @@ def train(options: TrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
     """Train on train rows, let val rows choose what the kind of heads leaves to them, keep the run."""
     started = time.monotonic()
     job = read_job(options)
-    deciding = _deciding(job.options, job.material)
+    # Files count by their content, not by the path that led to them.
+    kept = {key: value for key, value in asdict(job.options).items() if key not in NOT_IN_DIGEST + HASHED_FILES}
+    deciding = {key: str(value) for key, value in (kept | job.material.hashes).items()}
     with _opened(job.options, deciding) as run:
         return _train(job, run, deciding, on_epoch, started)
 
@@ -85,12 +88,6 @@ def _written(run: run_store.Run, fitted: Fitted) -> Fitted:
     return replace(fitted, model=read_model(run.path(run_store.MODEL)))
 
 
-def _deciding(options: TrainOptions, material: FitInputs) -> dict[str, Any]:
-    # Files count by their content, not by the path that led to them.
-    names = {key: str(value) for key, value in asdict(options).items() if key not in NOT_IN_DIGEST + HASHED_FILES}
-    return names | {key: str(value) for key, value in material.hashes.items()}
-
-
 def _record(job: Job, fitted: Fitted) -> dict[str, Any]:
     options, material, proof, state = job.options, job.material, fitted.proof, fitted.state
     return {
@@ -132,13 +129,13 @@ def _write_run(
 ) -> run_store.Run:
     write_predictions(run.path(run_store.PREDICTIONS), predictions)
     run_store.write_run_json(run, run_store.METRICS, evaluation.as_dict() | {"labelled_by": record["labelled_by"]})
-    run_store.write_run_json(run, run_store.FACTS, facts.as_dict())
+    run_store.write_run_json(run, run_store.FACTS, asdict(facts))
     material, classes = job.material, predictions.class_names
     references = reference_figures(material.table, material.split, classes, job.options.seed)
     run_store.write_run_json(run, run_store.REFERENCES, references)
     lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in state.history)
     write_atomic(run.path(run_store.HISTORY), lines.encode())
     run = run_store.finish_run(run, record)
-    write_card(run, evaluation)
+    write_card(run, RunSummary.of(run, evaluation))
     tracking.track_folder("train", run)
     return run

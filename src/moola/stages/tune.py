@@ -9,7 +9,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from moola.options.toml_files import read_text
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import with_window_bars
 from moola.stages import tune_study as studies
-from moola.stages.tune_study import Finished, Plan, deciding, make_plan, seen_by_encoder, trivial_figures, with_values
+from moola.stages.tune_study import Finished, Plan, deciding, make_plan, seen_by_encoder, trivial_figures
 
 if TYPE_CHECKING:
     import optuna
@@ -73,10 +73,6 @@ class Outcome:
     def values(self) -> dict[str, Value]:
         """What `train` should do otherwise than by default; empty where the defaults stay."""
         return self.best.values if self.best is not None and self.beats_defaults else {}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
 
 def best_of(trials: list[Finished], sign: int) -> Finished | None:
@@ -284,7 +280,7 @@ def tune(options: TuneOptions, on_trial: OnTrial) -> dict[str, Any]:
         "folds": plan.inner.sizes,
         "n_train_windows": len(plan.inner.table),
         "defaults": plan.defaults,
-        **found.as_dict(),
+        **asdict(found),
         "sentence": sentence(plan, found),
         "chosen": found.values,
         "held": plan.held,
@@ -338,6 +334,7 @@ def _notes(plan: Plan, options: TuneOptions, found: Outcome) -> list[str]:
             "this is of --head mlp: linear heads, the default of train on a frozen encoder, leave nothing to tune, for "
             "penalties and calibration are chosen by blocks of time in every fit"
         )
-    if others := unjudged(options.output, with_values(plan.base, plan.defaults | found.values)):
+    chosen: dict[str, Any] = plan.defaults | found.values
+    if others := unjudged(options.output, replace(plan.base, **chosen)):
         notes.append(f"{options.output} makes train do what was not evaluated here: {', '.join(others)}")
     return notes

@@ -124,15 +124,8 @@ def gather_inner(options: TuneOptions) -> InnerFolds:
 def rows_digest(table: WindowTable) -> str:
     """Return the SHA-256 of all that a fit can learn from a table's rows."""
     state = hashlib.sha256()
-    arrays = {
-        "features": table.features,
-        "ohlc": table.ohlc,
-        "expansion_start": table.expansion_start,
-        "expansion_end": table.expansion_end,
-        "start_us": table.start_us,
-        "end_us": table.end_us,
-    }
-    for name, values in arrays.items():
+    for name in ("features", "ohlc", "expansion_start", "expansion_end", "start_us", "end_us"):
+        values = getattr(table, name)
         state.update(f"{name} {None if values is None else (values.dtype, values.shape)}\n".encode())
         state.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
     for names in (table.label, table.symbol):
@@ -324,9 +317,8 @@ def _require_same(path: Path, study: optuna.Study, deciding: dict[str, Any]) -> 
     others = [name for name in sorted({*begun, *plain}) if begun.get(name) != plain.get(name)]
     if others:
         raise WrongUsage(
-            f"a study must continue with what it was begun with, but {path} had other {', '.join(others)}. Give the "
-            f"same "
-            "again, or leave --study out for a study of its own."
+            f"a study must continue with what it was begun with, but {path} had other {', '.join(others)}. Give "
+            "the same again, or leave --study out for a study of its own."
         )
 
 
@@ -383,9 +375,6 @@ def _draw(trial: optuna.Trial, name: str, found: Range | Choices) -> Value:
     return min(max(float(f"{drawn:.3g}"), found.low), found.high)
 
 
-# What a study evaluates and how: inner folds, today's defaults, and what may be chosen.
-
-
 # What does not decide a trial's figure, or is in the digest of the rows.
 IDLE = ("data", "split", "pretrained_encoder", "device", "threads", "seed", "save_run", "resume", "cache")
 
@@ -418,14 +407,9 @@ class Plan:
         """1 where higher is better, else -1."""
         return 1 if self.metric in HIGHER_IS_BETTER else -1
 
-    def figure(self, fold: int, values: dict[str, Value], seed: int) -> float:
+    def figure(self, fold: int, values: dict[str, Any], seed: int) -> float:
         """Return the figure of one fold under some values."""
-        return judge_fold(self.inner, fold, with_values(self.base, values), self.metric, seed, self.device)
-
-
-def with_values(base: TrainOptions, values: dict[str, Any]) -> TrainOptions:
-    """Return the options with some of them changed."""
-    return replace(base, **values)
+        return judge_fold(self.inner, fold, replace(self.base, **values), self.metric, seed, self.device)
 
 
 def make_plan(options: TuneOptions) -> Plan:
@@ -442,13 +426,10 @@ def make_plan(options: TuneOptions) -> Plan:
         # Two encoders are read as they are: whether to freeze them is not to be chosen.
         held["freeze_encoder"] = True
     ranges = declared_ranges(with_encoder, options.ranges, held)
-    single = {
-        name: found.values[0]
-        for name, found in ranges.items()
-        if isinstance(found, Choices) and len(set(found.values)) == 1
-    }
-    ranges = {name: found for name, found in ranges.items() if name not in single}
-    held |= single
+    for name, found in list(ranges.items()):
+        if isinstance(found, Choices) and len(set(found.values)) == 1:
+            held[name] = found.values[0]
+            del ranges[name]
     inner = gather_inner(options)
     # Linear heads choose their penalties themselves, so that only the other kind has anything to tune.
     if options.head == "linear":
@@ -472,7 +453,8 @@ def make_plan(options: TuneOptions) -> Plan:
     )
     for name, found in ranges.items():
         for end in found.ends:
-            resolved(inner, 0, with_values(base, {name: end}))
+            tried: dict[str, Any] = {name: end}
+            resolved(inner, 0, replace(base, **tried))
     today = resolved(inner, 0, base)
     if today.freeze_encoder and "freeze_encoder" not in ranges:
         ranges.pop("encoder_rate", None)

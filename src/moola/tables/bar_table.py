@@ -21,6 +21,7 @@ from moola.tables.frames import (
     csv_header,
     in_file,
     read_frame,
+    reading,
     refuse_foreign,
     refuse_inflation,
     refuse_long_text,
@@ -51,12 +52,12 @@ def bars_from_frame(frame: pl.DataFrame, path: Path | str, advice: str = ADVICE)
     problems = [] if len(frame) else [Problem("a bar file must have bars", 1)]
     bars, times_known = columns_of(frame, path, problems)
     # Order cannot be checked on times that could not be read; prices always can.
-    told = {problem.rule for problem in problems}
+    reported = {problem.rule for problem in problems}
     found = bar_problems(bars) if times_known else price_problems(bars.ohlc)
-    problems += [problem for problem in found if problem.rule not in told]
+    problems += [problem for problem in found if problem.rule not in reported]
     if problems:
         raise InvalidData.from_problems(path, in_file(timed(problems, bars, times_known), path), advice)
-    return _symbol_by_symbol(bars)
+    return bars.take(_symbol_order(bars.symbol))
 
 
 def columns_of(frame: pl.DataFrame, path: Path | str, problems: list[Problem]) -> tuple[Bars, bool]:
@@ -114,10 +115,6 @@ def _symbols(frame: pl.DataFrame, problems: list[Problem]) -> np.ndarray:
     return column.fill_null("").to_numpy().astype(object)
 
 
-def _symbol_by_symbol(bars: Bars) -> Bars:
-    return bars.take(_symbol_order(bars.symbol))
-
-
 def _symbol_order(symbol: np.ndarray) -> np.ndarray:
     rank = {name: i for i, name in enumerate(dict.fromkeys(symbol.tolist()))}
     return np.argsort([rank[name] for name in symbol], kind="stable")
@@ -154,30 +151,21 @@ def bar_frames(path: Path) -> Iterator[pl.DataFrame]:
     InvalidData
         The file is neither, is damaged, is compressed, or is empty.
     """
-    try:
-        if not path.is_file():
-            raise OperationFailed(f"a bar file must exist, but there is no file {path}. Check the path.")
-        with path.open("rb") as file:
-            is_parquet = file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
-        if not path.stat().st_size:
-            raise InvalidData(f"a bar file must hold a table, but {path} is empty (0 bytes). {ADVICE}")
-        for piece in _parquet(path) if is_parquet else _csv(path):
-            refuse_long_text(piece, path, "a bar file", ADVICE)
-            yield piece
-    except (pl.exceptions.PolarsError, UnicodeError, OverflowError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise InvalidData(
-            f"a bar file must be parquet or CSV, but {path} could not be read ({reason}). {ADVICE}"
-        ) from error
-    except OSError as error:
-        raise OperationFailed(
-            f"a bar file must be readable, but {path}: {error.strerror or error}. {ADVICE}"
-        ) from error
-    except BaseException as error:
-        # Damaged parquet can end in a panic of the reader, which is no subclass of Exception.
-        if type(error).__name__ != "PanicException":
-            raise
-        raise InvalidData(f"a bar file must be complete parquet, but {path} is damaged. {ADVICE}") from error
+    with reading(path, "a bar file", ADVICE):
+        try:
+            if not path.is_file():
+                raise OperationFailed(f"a bar file must exist, but there is no file {path}. Check the path.")
+            with path.open("rb") as file:
+                begin = file.read(len(PARQUET_MAGIC))
+            if not begin:
+                raise InvalidData(f"a bar file must hold a table, but {path} is empty (0 bytes). {ADVICE}")
+            for piece in _parquet(path) if begin == PARQUET_MAGIC else _csv(path):
+                refuse_long_text(piece, path, "a bar file", ADVICE)
+                yield piece
+        except OSError as error:
+            raise OperationFailed(
+                f"a bar file must be readable, but {path}: {error.strerror or error}. {ADVICE}"
+            ) from error
 
 
 def _parquet(path: Path) -> Iterator[pl.DataFrame]:
@@ -328,9 +316,9 @@ class BarChecks:
 
     def add(self, bars: Bars, unread: list[Problem], times_known: bool) -> None:
         """Check the next piece; `unread` is what `columns_of` could not read of it."""
-        told = {problem.rule for problem in unread}
+        reported = {problem.rule for problem in unread}
         found = price_problems(bars.ohlc) + (self._order(bars) if times_known else [])
-        problems = [*unread, *(one for one in found if one.rule not in told)]
+        problems = [*unread, *(one for one in found if one.rule not in reported)]
         Problem.gather(self.problems, timed(problems, bars, times_known), self.n_rows)
         self.n_rows += len(bars)
 

@@ -110,7 +110,8 @@ def events_frame(events: Events) -> pl.DataFrame:
     columns["n_windows_saw"] = pl.Series(events.n_saw, dtype=pl.Int64)
     columns["longest_gap_hours"] = pl.Series(events.longest_gap_us / 3.6e9, dtype=pl.Float64)
     columns["cut"] = pl.Series(events.cut, dtype=pl.Boolean)
-    columns["known_ts"] = utc_series(events.known_us).zip_with(_live(events), pl.Series([None], dtype=UTC_US))
+    is_live = pl.Series(events.n_after != HINDSIGHT, dtype=pl.Boolean)
+    columns["known_ts"] = utc_series(events.known_us).zip_with(is_live, pl.Series([None], dtype=UTC_US))
     columns["n_bars_after"] = pl.Series(events.n_after, dtype=pl.Int64).replace(HINDSIGHT, None)
     return pl.DataFrame(columns)
 
@@ -154,10 +155,6 @@ def read_events(path: Path) -> Events:
     if missing:
         raise InvalidData(f"an event table must have its columns, but {path} lacks {', '.join(missing)}. {ADVICE}")
     return _from_frame(frame)
-
-
-def _live(events: Events) -> pl.Series:
-    return pl.Series(events.n_after != HINDSIGHT, dtype=pl.Boolean)
 
 
 def _from_frame(frame: pl.DataFrame) -> Events:

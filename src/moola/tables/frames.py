@@ -264,13 +264,13 @@ def plain_name(column: str) -> str:
     return column.strip().strip("<>").lower()
 
 
-def read_csv(content: bytes, separator: str = ",", text_columns: tuple[str, ...] = ()) -> pl.DataFrame:
+def read_csv(content: bytes, separator: str = ",") -> pl.DataFrame:
     """Read CSV, inferring types from the whole column; a symbol stays text, leading zeros and all."""
     # Some separators may be inside quotation marks: this is a bound and no count.
     if (n_columns := 1 + content[: content.find(b"\n") % (len(content) + 1)].count(separator.encode())) > MAX_COLUMNS:
         raise InvalidData(f"a CSV must have at most {MAX_COLUMNS:,} columns, but it has {n_columns:,}. Check the file.")
     header = csv_header(content, separator)
-    texts = {name: pl.String for name in header if name in text_columns or plain_name(name) in ("symbol", "ticker")}
+    texts = {name: pl.String for name in header if plain_name(name) in ("symbol", "ticker")}
     return pl.read_csv(io.BytesIO(content), separator=separator, infer_schema_length=None, schema_overrides=texts)
 
 

@@ -16,11 +16,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
-from moola.core.spans import is_one_line
+from moola.core.label_rules import SOURCES, STATUSES, ChartLabels, ChartSpan, Expansion, WindowLabel, check_label
 from moola.errors import InvalidData, LabelConflict, OperationFailed, UntrustedFile
 from moola.tables.label_database import (
     ADDED,
@@ -32,193 +32,6 @@ from moola.tables.label_database import (
     open_database,
 )
 
-# How one annotator labels one window: a class and two bar times for each expansion, a grade, a note.
-
-
-GRADES = ("A", "B", "C", "D")
-STATUSES = ("labelled", "rejected", "skipped")
-MAX_NAME_CHARACTERS = 300
-MAX_TEXT_CHARACTERS = 20_000
-MAX_EXPANSIONS = 100
-INT64 = 2**63
-
-
-@dataclass(frozen=True)
-class Expansion:
-    """One marked move.
-
-    Attributes
-    ----------
-    start_us, end_us
-        Times of its first and last bar, inclusive, microseconds since 1970 in UTC: taken from the bars.
-    label
-        Class, as `consolidation`.
-    """
-
-    start_us: int
-    end_us: int
-    label: str
-
-
-# Where a span came from: a person alone, or what a model proposed and a person accepted or corrected.
-SOURCES = ("", "accepted", "corrected")
-
-
-@dataclass(frozen=True)
-class ChartSpan:
-    """One piece of a chart with a class: times of its first and last bar, as of `Expansion`, and a note.
-
-    `source` is one of `SOURCES`; `bars` the SHA-256 of the bars under it (`label_positions.on_bars`), the empty string
-    where they are not known.
-    """
-
-    start_us: int
-    end_us: int
-    label: str
-    note: str = ""
-    source: str = ""
-    bars: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True)
-class ChartLabels:
-    """What one annotator marked on one chart.
-
-    Attributes
-    ----------
-    symbol
-        Symbol of the chart's bars; the empty string where they name none.
-    annotator
-        Who marked it.
-    spans
-        Marked pieces, of any length.
-    stretches
-        First and last moment, microseconds since 1970 in UTC, of each stretch of which the annotator saw all bars.
-    revision, saved_us
-        As of `WindowLabel`.
-    rejected
-        What a model proposed and the annotator rejected: no labels, but bars that were looked at.
-    """
-
-    symbol: str
-    annotator: str
-    spans: tuple[ChartSpan, ...]
-    stretches: tuple[tuple[int, int], ...] = ()
-    revision: int = 0
-    saved_us: int = 0
-    rejected: tuple[ChartSpan, ...] = ()
-
-
-@dataclass(frozen=True)
-class WindowLabel:
-    """How one annotator labels one window.
-
-    Attributes
-    ----------
-    window_id
-        Id of the window.
-    symbol
-        Symbol of its bars; the empty string where the bars name none.
-    start_us, end_us
-        Times of its first and last bar, microseconds since 1970 in UTC.
-    annotator
-        The annotator.
-    grade
-        `A` to `D`; the empty string where it was not graded.
-    reason
-        Why a window is rejected; the empty string otherwise.
-    note
-        Free text.
-    expansions
-        Marked moves in their order; empty where the window has none.
-    status
-        `labelled`, `rejected` or `skipped`.
-    revision
-        How many saves there were of this window by this annotator; 0 before the first.
-    saved_us
-        Clock time of the save. It is for history alone: no time of a bar is ever taken from it.
-    """
-
-    window_id: str
-    symbol: str
-    start_us: int
-    end_us: int
-    annotator: str
-    grade: str
-    reason: str
-    note: str
-    expansions: tuple[Expansion, ...]
-    status: str
-    revision: int = 0
-    saved_us: int = 0
-
-    @property
-    def class_text(self) -> str:
-        """Classes of the expansions in time order, joined by `+`; `none` where there is no expansion."""
-        ordered = sorted(self.expansions, key=lambda expansion: (expansion.start_us, expansion.end_us))
-        return "+".join(expansion.label for expansion in ordered) or "none"
-
-    def has_same_content(self, other: WindowLabel) -> bool:
-        """Return whether two labels differ in nothing but the number and time of their save."""
-        return replace(self, revision=0, saved_us=0) == replace(other, revision=0, saved_us=0)
-
-
-def check_label(label: WindowLabel) -> None:
-    """Refuse a label that no window can have.
-
-    Raises
-    ------
-    InvalidData
-        Every broken rule in one message; nothing was saved.
-    """
-    broken = _text_rules(label) + _mark_rules(label)
-    if broken:
-        rules = "; ".join(broken)
-        raise InvalidData(f"a label must obey every rule, but {label.window_id[:100]!r} breaks {len(broken)}: {rules}.")
-
-
-def _text_rules(label: WindowLabel) -> list[str]:
-    broken = []
-    names = {"window_id": label.window_id, "annotator": label.annotator}
-    names |= {f"label of expansion {i + 1}": expansion.label for i, expansion in enumerate(label.expansions)}
-    for name, text in names.items():
-        if not text.strip() or len(text) > MAX_NAME_CHARACTERS:
-            broken.append(f"{name} must have 1 to {MAX_NAME_CHARACTERS} characters (found {len(text)})")
-    for i, expansion in enumerate(label.expansions):
-        if not is_one_line(expansion.label):
-            broken.append(f"the class of expansion {i + 1} must be one printable line (found {expansion.label[:40]!a})")
-    texts = {"symbol": label.symbol, "reason": label.reason, "note": label.note}
-    for name, text in texts.items():
-        if len(text) > MAX_TEXT_CHARACTERS:
-            broken.append(f"{name} must have at most {MAX_TEXT_CHARACTERS:,} characters (found {len(text):,})")
-    for name, text in (names | texts).items():
-        if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
-            broken.append(f"{name} must be plain Unicode text")
-    if label.status not in STATUSES:
-        broken.append(f"status must be one of {', '.join(STATUSES)} (found {label.status[:40]!r})")
-    if label.grade not in ("", *GRADES):
-        broken.append(f"grade must be A to D or empty (found {label.grade[:40]!r})")
-    return broken
-
-
-def _mark_rules(label: WindowLabel) -> list[str]:
-    times = [label.start_us, label.end_us]
-    times += [time for expansion in label.expansions for time in (expansion.start_us, expansion.end_us)]
-    if any(not -INT64 <= time < INT64 for time in times):
-        return ["times must be microseconds of 64 bits"]
-    broken = []
-    if label.end_us < label.start_us:
-        broken.append("end_us must not be before start_us")
-    if len(label.expansions) > MAX_EXPANSIONS:
-        broken.append(f"a window must have at most {MAX_EXPANSIONS} expansions (found {len(label.expansions)})")
-    for i, expansion in enumerate(label.expansions):
-        if not label.start_us <= expansion.start_us <= expansion.end_us <= label.end_us:
-            broken.append(f"expansion {i + 1} must start, then end, inside its window")
-    if len({(expansion.start_us, expansion.end_us) for expansion in label.expansions}) < len(label.expansions):
-        broken.append("two expansions must not have the same first and last bar")
-    return broken
-
-
 log = logging.getLogger(__name__)
 
 COLUMNS = (
@@ -228,7 +41,6 @@ COLUMNS = (
 ALL_REVISIONS = "FROM revisions AS r"
 FIRST_WITH_HASHES = 2
 NO_BARS: Mapping[str, bytes] = {}
-NO_CONTENTS: Mapping[str, bytes] = {}
 APPEND = (
     "INSERT INTO revisions (window_id, annotator, revision, of_revision, symbol, start_us, end_us, grade, reason, "
     "note, status, saved_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -332,8 +144,7 @@ class LabelStore:
     def bars(self) -> dict[tuple[str, str], bytes]:
         """Return the bars that current labels lie on, by window and annotator; those not known are left out."""
         query = f"SELECT window_id, annotator, l.sha256, content {CURRENT} JOIN lies_on AS l USING (number) "
-        with self._lock, database_errors(self.path):
-            rows = self._execute(f"{query} JOIN bars USING (sha256)").fetchall()
+        rows = self._read(f"{query} JOIN bars USING (sha256)")
         # Equal bars of several labels are one object.
         once = {sha256: content for _, _, sha256, content in rows}
         return {(window_id, annotator): once[sha256] for window_id, annotator, sha256, _ in rows}
@@ -349,8 +160,7 @@ class LabelStore:
 
     def instruments(self) -> dict[str, int]:
         """Return the usual time of a bar in microseconds by symbol, for the symbols that the store knows."""
-        with self._lock, database_errors(self.path):
-            return dict(self._execute("SELECT symbol, bar_us FROM instruments").fetchall())
+        return dict(self._read("SELECT symbol, bar_us FROM instruments"))
 
     def learn(self, bars: Mapping[tuple[str, int, int], bytes], bar_us: Mapping[str, int]) -> None:
         """Write down the bars of labels that have none yet, and the bar length of symbols that have none yet.
@@ -382,8 +192,7 @@ class LabelStore:
 
     def n_revisions(self) -> int:
         """Return how many revisions the store holds."""
-        with self._lock, database_errors(self.path):
-            return int(self._execute("SELECT COUNT(*) FROM revisions").fetchone()[0])
+        return int(self._read("SELECT COUNT(*) FROM revisions")[0][0])
 
     def undo(self, window_id: str, annotator: str, expected_revision: int) -> WindowLabel | None:
         """Restore what was before the current content, as a new revision.
@@ -416,7 +225,7 @@ class LabelStore:
     def get(self, window_id: str, annotator: str) -> WindowLabel | None:
         """Return the current label of a window by an annotator; None where there is none."""
         found = self._select(f"SELECT {COLUMNS} {CURRENT} WHERE window_id = ? AND annotator = ?", window_id, annotator)
-        return found[0] if found else None
+        return next(iter(found), None)
 
     def of_window(self, window_id: str) -> list[WindowLabel]:
         """Return the current label of every annotator of a window, the last saved at the end."""
@@ -434,16 +243,14 @@ class LabelStore:
 
     def annotators(self) -> list[str]:
         """Return everybody who saved a label, sorted by name."""
-        with self._lock, database_errors(self.path):
-            rows = self._execute("SELECT DISTINCT annotator FROM current ORDER BY annotator").fetchall()
-        return [row[0] for row in rows]
+        return [name for (name,) in self._read("SELECT DISTINCT annotator FROM current ORDER BY annotator")]
 
     def charts(self) -> list[ChartLabels]:
         """Return what every annotator marked on every chart, by symbol and annotator: the last saved of each."""
         with self._lock, database_errors(self.path):
             return sorted(self._newest_charts(), key=lambda chart: (chart.symbol, chart.annotator))
 
-    def save_charts(self, charts: Sequence[ChartLabels], bars: Mapping[str, bytes] = NO_CONTENTS) -> list[ChartLabels]:
+    def save_charts(self, charts: Sequence[ChartLabels], bars: Mapping[str, bytes] = NO_BARS) -> list[ChartLabels]:
         """Add a revision of each chart, and return them as they now are: all of them or, on any error, none.
 
         `bars` holds the bars under spans by their SHA-256, for those that the store does not have yet.
@@ -481,8 +288,7 @@ class LabelStore:
 
     def foreign_changes(self) -> int:
         """Return a number that changes when another process, or another store over this file, has saved."""
-        with self._lock, database_errors(self.path):
-            return int(self._execute("PRAGMA data_version").fetchone()[0])
+        return int(self._read("PRAGMA data_version")[0][0])
 
     def counts(self, annotator: str) -> dict[str, int]:
         """Count the windows of an annotator by status, and the marked expansions by class.
@@ -493,15 +299,11 @@ class LabelStore:
             `labelled`, `rejected` and `skipped` (0 included), then `class:<name>` by name: expansions of labelled
             windows, of which a window may have several or none.
         """
-        with self._lock, database_errors(self.path):
-            by_status = self._execute(
-                f"SELECT status, COUNT(*) {CURRENT} WHERE annotator = ? GROUP BY status", (annotator,)
-            ).fetchall()
-            by_class = self._execute(
-                f"SELECT label, COUNT(*) {CURRENT} JOIN expansions USING (number) "
-                "WHERE annotator = ? AND status = 'labelled' GROUP BY label ORDER BY label",
-                (annotator,),
-            ).fetchall()
+        of_annotator = f"{CURRENT} JOIN expansions USING (number) WHERE annotator = ? AND status = 'labelled'"
+        by_class_query = f"SELECT label, COUNT(*) {of_annotator} GROUP BY label ORDER BY label"
+        with self._lock:
+            by_status = self._read(f"SELECT status, COUNT(*) {CURRENT} WHERE annotator = ? GROUP BY status", annotator)
+            by_class = self._read(by_class_query, annotator)
         counted = Counter(dict(by_status))
         return {status: counted[status] for status in STATUSES} | {f"class:{name}": n for name, n in by_class}
 
@@ -615,23 +417,17 @@ class LabelStore:
                 f"save again.",
             )
         saved = replace(label, revision=expected_revision + 1, saved_us=time.time_ns() // 1000)
-        number = self._execute(
-            APPEND,
-            (
-                saved.window_id,
-                saved.annotator,
-                saved.revision,
-                shown or saved.revision,
-                saved.symbol,
-                int(saved.start_us),
-                int(saved.end_us),
-                saved.grade,
-                saved.reason,
-                saved.note,
-                saved.status,
-                saved.saved_us,
-            ),
-        ).lastrowid
+        made_on = shown or saved.revision
+        row: tuple[Any, ...] = (
+            saved.window_id,
+            saved.annotator,
+            saved.revision,
+            made_on,
+            saved.symbol,
+            int(saved.start_us),
+        )
+        row += (int(saved.end_us), saved.grade, saved.reason, saved.note, saved.status, saved.saved_us)
+        number = self._execute(APPEND, row).lastrowid
         for place, expansion in enumerate(saved.expansions, start=1):
             self._execute(
                 "INSERT INTO expansions (number, place, start_us, end_us, label) VALUES (?, ?, ?, ?, ?)",
@@ -643,7 +439,7 @@ class LabelStore:
             (saved.window_id, saved.annotator, number),
         )
         assert number is not None
-        self._seal(number, saved, shown or saved.revision)
+        self._seal(number, saved, made_on)
         if bars is not None:
             self._lay_on(number, bars)
         return saved
@@ -724,17 +520,17 @@ class LabelStore:
             marks = expansions.setdefault(number, [])
             if name is not None:
                 marks.append(Expansion(start_us, end_us, name))
-        return [(number, _label(head, tuple(expansions[number])), head[12]) for number, head in heads.items()]
+        return [
+            (number, WindowLabel(*[*head[:8], tuple(expansions[number]), *head[8:11]]), head[12])
+            for number, head in heads.items()
+        ]
+
+    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._lock, database_errors(self.path):
+            return self._execute(query, values).fetchall()
 
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)
-
-
-def _label(head: list[Any], expansions: tuple[Expansion, ...]) -> WindowLabel:
-    window_id, symbol, start_us, end_us, annotator, grade, reason, note, status, revision, saved_us = head[:11]
-    return WindowLabel(
-        window_id, symbol, start_us, end_us, annotator, grade, reason, note, expansions, status, revision, saved_us
-    )
 
 
 def _span_row(span: ChartSpan) -> tuple[Any, ...]:

@@ -119,6 +119,14 @@ class Predictions:
             length_weight=rows_of(self.length_weight, rows),
         )
 
+    def is_of_windows_of(self, other: Predictions) -> bool:
+        """Return whether both are of the same windows in the same order, with the same labels and classes."""
+        return (
+            self.window_id == other.window_id
+            and self.class_names == other.class_names
+            and np.array_equal(self.class_index, other.class_index)
+        )
+
     def of_part(self, part: str) -> Predictions:
         """Return the rows of one part, in time order (row order where there are not times)."""
         return self.take(np.flatnonzero(self.part == part)).in_time_order()

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Int
 
-from moola.core.bars import Bars, bar_interval_us, bar_lengths_us, utc_text
+from moola.core.bars import Bars, bar_interval_us, bar_lengths_us, between_text, utc_text
 from moola.core.spans import (
     ACCEPTED,
     CORRECTED,
@@ -42,6 +42,7 @@ PIECE = 1024
 # Written by `labels export`; other programs mean other things by it, and then it is not read.
 SOURCE, SOURCES = "source", (MARKED, ACCEPTED, CORRECTED)
 # What programs write where a class is missing.
+DROPPING = "--drop-outside leaves these spans out and counts them."
 NOTHING = ("nan", "nat", "none", "null", "<na>", "#n/a")
 
 
@@ -69,15 +70,14 @@ def _read_spans(path: Path, reading: SpanReading, bars: Bars) -> Spans:
     labels = np.array([_one_line(name) for name in rows.texts("label")], dtype=object)
     symbol, annotator, note = (rows.texts(name) for name in ("symbol", "annotator", "note"))
     spans = Spans(start_us, end_us, labels, symbol, annotator, note, rows.place, rows.is_line, _sources(rows))
-    backward = end_us < start_us
-    if not problems and backward.any():
-        at = int(backward.argmax())
-        detail = f"from {utc_text(start_us[at])} to {utc_text(end_us[at])}"
-        problems.append(rows.problem("a span must not end before its start", backward, detail))
-    problems += _unfit_labels(rows, spans)
+    if not problems:
+        problems += spans.problem("a span must not end before its start", end_us < start_us)
+    unfit = np.array([len(name) > 300 or not is_one_line(name) for name in labels], dtype=bool)
+    found = f"found {labels[int(unfit.argmax())][:40]!a}" if unfit.any() else ""
+    problems += spans.problem("a label must be one printable line of at most 300 characters", unfit, found)
     if problems:
         raise InvalidData.from_problems(path, problems, ADVICE)
-    _tell_doubtful_classes(spans, path)
+    _warn_of_doubtful_classes(spans, path)
     spans, kept = _of_symbols(spans, bars, path)
     if bar_interval_us(bars.start_us) < DAY_US and reading.timestamp_unit != "bars":
         starts, ends = (day_cells(rows.frame[name]).to_numpy()[kept] for name in ("start", "end"))
@@ -90,7 +90,7 @@ def _one_line(label: str) -> str:
     return " ".join(unicodedata.normalize("NFC", label).split())
 
 
-def _tell_doubtful_classes(spans: Spans, path: Path) -> None:
+def _warn_of_doubtful_classes(spans: Spans, path: Path) -> None:
     """Warn of classes that differ in capitals, spaces or marks alone, and of one that stands for a missing value."""
     counts, like = Counter(spans.label.tolist()), defaultdict[str, list[str]](list)
     for name in sorted(counts):
@@ -127,14 +127,6 @@ def _days_on_bars(spans: Spans, bars: Bars, starts: np.ndarray, ends: np.ndarray
             "%d of %d spans end with a day without a time of day, and mean its last bar.", int(ends.sum()), len(spans)
         )
     return replace(spans, start_us=start_us, end_us=end_us)
-
-
-def _unfit_labels(rows: Rows, spans: Spans) -> list[Problem]:
-    unfit = np.array([len(name) > 300 or not is_one_line(name) for name in spans.label], dtype=bool)
-    if not unfit.any():
-        return []
-    rule = "a label must be one printable line of at most 300 characters"
-    return [rows.problem(rule, unfit, f"found {spans.label[int(unfit.argmax())][:40]!a}")]
 
 
 def _sources(rows: Rows) -> np.ndarray | None:
@@ -227,7 +219,9 @@ def spans_on_bars(spans: Spans, bars: Bars, path: Path | str, drop_outside: bool
     placed = place_spans(spans, bars)
     lost = ~placed.met
     if lost.any() and (not drop_outside or lost.all()):
-        raise InvalidData.from_problems(path, _met_none(spans, placed, bars), _advice(lost))
+        check = "Check --bars and --timezone"
+        advice = f"{check}: no span is on these bars." if lost.all() else f"{check}; {DROPPING}"
+        raise InvalidData.from_problems(path, _met_none(spans, placed, bars), advice)
     kept = np.flatnonzero(placed.met)
     spans, placed = spans.take(kept), placed.take(kept)
     moves = placed.moved_us[~placed.exact] / 1e6
@@ -239,7 +233,8 @@ def spans_on_bars(spans: Spans, bars: Bars, path: Path | str, drop_outside: bool
             "%d of %d spans begin or end where the bars rest, and were moved to the next bar: check --timezone.",
             n_in_gaps, len(spans),
         )  # fmt: skip
-    told = {
+    elapsed = bars.start_us[placed.last] - bars.start_us[placed.first]
+    counts = {
         "n_spans": len(once),
         "n_exact": int(placed.exact.sum()),
         "n_moved": len(moves),
@@ -248,9 +243,9 @@ def spans_on_bars(spans: Spans, bars: Bars, path: Path | str, drop_outside: bool
         "n_in_gaps": n_in_gaps,
         "n_none": int(lost.sum()),
         "n_repeated": repeated,
-        "n_over_gaps": _over_gaps(bars, placed),
+        "n_over_gaps": int((elapsed > bar_lengths_us(bars)[placed.first] * (placed.last - placed.first)).sum()),
     }
-    return known.take(once), told | _overlaps(known.take(once), placed.take(once))
+    return known.take(once), counts | _overlaps(known.take(once), placed.take(once))
 
 
 def _met_none(spans: Spans, placed: PlacedSpans, bars: Bars) -> list[Problem]:
@@ -260,21 +255,10 @@ def _met_none(spans: Spans, placed: PlacedSpans, bars: Bars) -> list[Problem]:
         "a span must meet a bar": ~placed.met & ~placed.outside,
     }
     for rule, broken in rules.items():
-        if broken.any():
-            at = int(broken.argmax())
-            detail = (
-                f"from {utc_text(spans.start_us[at])} to {utc_text(spans.end_us[at])}; "
-                f"the nearest bar is {utc_text(bars.start_us[placed.nearest[at]])}"
-            )
-            place = int(spans.place[at])
-            problems.append(Problem(rule, int(broken.sum()), place, detail, place if spans.is_line else None))
+        at = int(broken.argmax())
+        nearest = f"; the nearest bar is {utc_text(bars.start_us[placed.nearest[at]])}"
+        problems += spans.problem(rule, broken, between_text(spans.start_us[at], spans.end_us[at]) + nearest)
     return problems
-
-
-def _advice(lost: np.ndarray) -> str:
-    if lost.all():
-        return "Check --bars and --timezone: no span is on these bars."
-    return "Check --bars and --timezone; --drop-outside leaves these spans out and counts them."
 
 
 def _once(spans: Spans, path: Path | str) -> tuple[np.ndarray, int]:
@@ -290,16 +274,10 @@ def _once(spans: Spans, path: Path | str) -> tuple[np.ndarray, int]:
     if clashes:
         first, row = clashes[0]
         detail = f"{spans.label[first]} and {spans.label[row]}, on the bars from {utc_text(spans.start_us[row])}"
-        place = int(spans.place[row])
-        rule = "one annotator must give the same bars one class"
-        problem = Problem(rule, len(clashes), place, detail, place if spans.is_line else None)
-        raise InvalidData.from_problems(path, [problem], ADVICE)
+        clashing = np.isin(np.arange(len(spans)), [row for _, row in clashes])
+        problems = spans.problem("one annotator must give the same bars one class", clashing, detail)
+        raise InvalidData.from_problems(path, problems, ADVICE)
     return np.array(kept, dtype=np.int64), len(spans) - len(kept)
-
-
-def _over_gaps(bars: Bars, placed: PlacedSpans) -> int:
-    elapsed = bars.start_us[placed.last] - bars.start_us[placed.first]
-    return int((elapsed > bar_lengths_us(bars)[placed.first] * (placed.last - placed.first)).sum())
 
 
 def _overlaps(spans: Spans, placed: PlacedSpans) -> dict[str, int]:
@@ -345,13 +323,8 @@ class Stretches:
     @staticmethod
     def joined(several: list[Stretches]) -> Stretches:
         """Return all stretches of several, each once, in order."""
-        known = {
-            key
-            for one in several
-            for key in zip(
-                one.symbol.tolist(), one.from_us.tolist(), one.to_us.tolist(), one.annotator.tolist(), strict=True
-            )
-        }
+        columns = ("symbol", "from_us", "to_us", "annotator")
+        known = {key for one in several for key in zip(*(getattr(one, name).tolist() for name in columns), strict=True)}
         symbol, from_us, to_us, people = zip(*sorted(known), strict=True) if known else ((), (), (), ())
         times = [np.array(values, dtype=np.int64) for values in (from_us, to_us)]
         return Stretches(times[0], times[1], np.array(symbol, dtype=object), np.array(people, dtype=object))
@@ -388,16 +361,12 @@ def _read_stretches(path: Path, reading: SpanReading, bars: Bars) -> Stretches:
     rows = table_rows(path, plain, ("start", "end"), ("symbol", "annotator"), "a file of annotated stretches")
     problems = rows.missing(("start", "end"))
     from_us, to_us = times_of(rows, reading, path, problems, bars)
-    backward = to_us < from_us
-    if not problems and backward.any():
-        at = int(backward.argmax())
-        detail = f"from {utc_text(from_us[at])} to {utc_text(to_us[at])}"
-        problems.append(rows.problem("an annotated stretch must not end before it begins", backward, detail))
+    nothing, (symbol, annotator) = (rows.texts(""), (rows.texts(name) for name in ("symbol", "annotator")))
+    spans = Spans(from_us, to_us, nothing, symbol, annotator, nothing, rows.place, rows.is_line)
+    if not problems:
+        problems += spans.problem("an annotated stretch must not end before it begins", to_us < from_us)
     if problems:
         raise InvalidData.from_problems(path, problems, ADVICE)
-    texts = [rows.texts(name) for name in ("symbol", "annotator")]
-    nothing = np.full(len(from_us), "", dtype=object)
-    spans = Spans(from_us, to_us, nothing, texts[0], texts[1], nothing, rows.place, rows.is_line)
     spans, _ = _of_symbols(spans, bars, path)
     if bars.symbols == [""]:
         spans = replace(spans, symbol=np.full(len(spans), "", dtype=object))
@@ -456,7 +425,7 @@ def _with_bars(stretches: Stretches, bars: Bars, path: Path | str, lines: np.nda
     held = [len(stretch_rows(stretches, row, bars)) for row in range(len(stretches))]
     if 0 in held:
         row = held.index(0)
-        detail = f"from {utc_text(stretches.from_us[row])} to {utc_text(stretches.to_us[row])}"
+        detail = between_text(stretches.from_us[row], stretches.to_us[row])
         line = None if lines is None else int(lines[row])
         problem = Problem("an annotated stretch must hold bars", held.count(0), row, detail, line)
         raise InvalidData.from_problems(path, [problem], "Check --bars and --timezone.")
@@ -533,7 +502,11 @@ def spans_frame(spans: Spans) -> pl.DataFrame:
         "symbol": spans.symbol, "start": spans.start_us, "end": spans.end_us, "label": spans.label,
         "annotator": spans.annotator, "note": spans.note,
     }  # fmt: skip
-    columns |= {} if spans.source is None else {SOURCE: spans.source}
+    return _laid_out(columns if spans.source is None else columns | {SOURCE: spans.source})
+
+
+def _laid_out(columns: dict[str, np.ndarray]) -> pl.DataFrame:
+    """Return columns of texts, those without any left out, and of times."""
     kept = {name: values for name, values in columns.items() if values.dtype != object or (values != "").any()}
     return pl.DataFrame(
         {
@@ -550,11 +523,5 @@ def write_spans(path: Path, spans: Spans) -> None:
 
 def write_stretches(path: Path, stretches: Stretches) -> None:
     """Write annotated stretches as a table that `read_stretches` reads to the same."""
-    columns = {
-        "symbol": pl.Series(stretches.symbol.tolist(), dtype=pl.String),
-        "from": utc_series(stretches.from_us),
-        "to": utc_series(stretches.to_us),
-        "annotator": pl.Series(stretches.annotator.tolist(), dtype=pl.String),
-    }
-    named = [name for name in ("symbol", "annotator") if (getattr(stretches, name) != "").any()]
-    write_frame(path, pl.DataFrame({name: columns[name] for name in columns if name in (*named, "from", "to")}))
+    columns = {"symbol": stretches.symbol, "from": stretches.from_us, "to": stretches.to_us}
+    write_frame(path, _laid_out(columns | {"annotator": stretches.annotator}))

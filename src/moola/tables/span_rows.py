@@ -155,14 +155,14 @@ def table_rows(
 
 
 def _no_columns(lost: list[str], needed: tuple[str, ...], columns: list[str], path: Path, what: str) -> str:
-    said = (
+    problem = (
         f"{what} must have the columns {', '.join(needed)}, but {path} names no {', '.join(lost)} (it has "
         f"{', '.join(columns[:20])[:300]}). "
     )
     if {COUNTS.get(_plain(column)) for column in columns} >= set(lost):
-        return said + "Where they count the bars from 0, say --timestamp-unit bars."
+        return problem + "Where they count the bars from 0, pass --timestamp-unit bars."
     asked = " ".join(f"{name}=<column>" for name in lost)
-    return said + f"Say --columns {asked} where the command takes it, or rename them."
+    return problem + f"Pass --columns {asked} where the command takes it, or rename them."
 
 
 def _column(name: str, frame: pl.DataFrame, path: Path, reading: SpanReading, count_bars: bool) -> pl.Series | None:
@@ -178,7 +178,7 @@ def _column(name: str, frame: pl.DataFrame, path: Path, reading: SpanReading, co
     if len(fitting) > 1:
         raise InvalidData(
             f"one column must be the {name}, but {path} has {len(fitting)} that may be ({', '.join(fitting[:5])}). "
-            f"Say --columns {name}={shlex.quote(fitting[0])} or another."
+            f"Pass --columns {name}={shlex.quote(fitting[0])} or another."
         )
     return frame[fitting[0]] if fitting else None
 

@@ -125,14 +125,14 @@ def _all_tasks(records: list[dict[str, Any]], path: Path) -> list[Task]:
     """
     passed = Counter[str]()
     tasks = [task for place, one in enumerate(records) for task in _full(one, place, passed)]
-    said = ", ".join(f"{count} {what}" for what, count in passed.items() if count)
+    counts = ", ".join(f"{count} {what}" for what, count in passed.items() if count)
     if not any(task.marks for task in tasks):
         raise InvalidData(
             f"a Label Studio export must have annotations with {LABELS}, but {path} has none in {len(records)} tasks"
-            f"{f' (it has {said})' if said else ''}. Mark regions there, submit them, and export again."
+            f"{f' (it has {counts})' if counts else ''}. Mark regions there, submit them, and export again."
         )
-    if said:
-        log.info("Passed over in %s: %s.", path, said)
+    if counts:
+        log.info("Passed over in %s: %s.", path, counts)
     if n_bare := passed["regions without a class"]:
         log.warning("%d regions have no class and are no spans: give each one in Label Studio (%s).", n_bare, path)
     return tasks

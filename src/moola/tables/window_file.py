@@ -120,11 +120,21 @@ class WindowTable:
             self.extra[rows] if len(self.extra.columns) else pl.DataFrame(),
         )
 
+    @property
+    def all_features(self) -> np.ndarray:
+        """The eleven features `(windows, bars, 11)`, computed from the bars where absent."""
+        return relative_features(self.values) if self.features is None else self.features
+
     def with_features(self) -> WindowTable:
-        """Return the same windows with the eleven features, computed from the bars where absent."""
-        if self.features is not None:
-            return self
-        return replace(self, features=relative_features(self.values))
+        """Return the same windows with the eleven features."""
+        return self if self.features is not None else replace(self, features=self.all_features)
+
+    @property
+    def times_us(self) -> tuple[np.ndarray, np.ndarray]:
+        """When the first and the last bar of each window begin, of windows that are known to have times."""
+        if self.start_us is None or self.end_us is None:
+            raise ValueError("these windows have no times")
+        return self.start_us, self.end_us
 
     @property
     def close_us(self) -> np.ndarray | None:
@@ -173,11 +183,9 @@ def nested_array(
         return None
     bars = column.explode()
     widths = bars.list.len().fill_null(0).to_numpy()
-    wrong = widths != width
-    if wrong.any():
-        first = int(wrong.argmax())
-        rule = f"{name} must have {width} values a bar"
-        problems.append(Problem(rule, int(wrong.sum()), first // expected, f"found {int(widths[first])} values"))
+    rule = f"{name} must have {width} values a bar"
+    if wrong := broken_rule(rule, widths != width, lambda bar: f"found {int(widths[bar])} values"):
+        problems.append(replace(wrong[0], first_row=int((widths != width).argmax()) // expected))
         return None
     flat = bars.explode().fill_null(float("nan")).to_numpy()
     return flat.reshape(len(column), expected, width)
@@ -198,12 +206,17 @@ def feature_problems(features: np.ndarray | None, ohlc: np.ndarray | None) -> li
         for column, name in enumerate(FEATURE_NAMES):
             values = features[:, :, column]
             low, high = _range_of(name)
-            broken = ~((values >= low) & (values <= high))
-            if broken.any():
-                rule = f"{name} must be a finite number within {low:g}..{high:g}"
-                row, bar_ = divmod(int(broken.argmax()), broken.shape[1])
-                problems.append(Problem(rule, int(broken.sum()), row, f"bar {bar_} of that window"))
+            rule = f"{name} must be a finite number within {low:g}..{high:g}"
+            problems += _broken_bars(rule, ~((values >= low) & (values <= high)), 0)
     return problems
+
+
+def _broken_bars(rule: str, broken: np.ndarray, first_bar: int) -> list[Problem]:
+    """Return a rule that bars `(windows, bars)` break, counted from `first_bar` on; nothing where none does."""
+    if not broken.any():
+        return []
+    row, bar = divmod(int(broken.argmax()), broken.shape[1])
+    return [Problem(rule, int(broken.sum()), row, f"bar {bar + first_bar} of that window")]
 
 
 def _jumps(ohlc: np.ndarray) -> list[Problem]:
@@ -211,11 +224,7 @@ def _jumps(ohlc: np.ndarray) -> list[Problem]:
     most = np.exp(_range_of("log_return")[1])
     factor = ohlc[:, 1:] / ohlc[:, :-1]
     broken = ((factor > most) | (factor < 1 / most)).any(axis=2)
-    if not broken.any():
-        return []
-    row, bar = divmod(int(broken.argmax()), broken.shape[1])
-    rule = f"a price must be within a factor of {most:,.0f} of the bar before"
-    return [Problem(rule, int(broken.sum()), row, f"bar {bar + 1} of that window")]
+    return _broken_bars(f"a price must be within a factor of {most:,.0f} of the bar before", broken, 1)
 
 
 def _range_of(name: str) -> tuple[float, float]:

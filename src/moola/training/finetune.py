@@ -3,7 +3,7 @@ unlabelled ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,12 +130,7 @@ class ClassAndPointers:
         smoothing = self.plan.label_smoothing if self.module.training else 0.0
         outputs = self._outputs(inputs)
         by_class = torch.stack([class_loss(one.class_logits, class_index, smoothing) for one in outputs]).mean()
-        pointing = [pointer_loss(one.pointer_logits, curves) for one in outputs if one.pointer_logits is not None]
-        if not pointing:
-            return {"loss": by_class, "class_loss": by_class}, len(inputs)
-        by_pointer, weight = torch.stack(pointing).mean(), self.plan.pointer_weight
-        total = (by_class + weight * by_pointer) / (1 + weight)
-        return {"loss": total, "class_loss": by_class, "pointer_loss": by_pointer}, len(inputs)
+        return _with_pointers(by_class, outputs, curves, self.plan.pointer_weight), len(inputs)
 
     def _outputs(self, inputs: Tensor) -> list[Outputs]:
         """Every head's outputs while training, so that each learns on its own; their average when evaluated."""
@@ -331,12 +326,17 @@ class SelfTraining:
         plan = self.plan.finetune
         outputs = self.module.each(self.module.encoder(features + plan.input_noise * torch.randn_like(features)))
         by_class = torch.stack([soft_class_loss(one.class_logits, prob, weight) for one in outputs]).mean()
-        pointing = [pointer_loss(one.pointer_logits, curves) for one in outputs if one.pointer_logits is not None]
-        if not pointing:
-            return {"loss": by_class, "class_loss": by_class}, len(features)
-        by_pointer = torch.stack(pointing).mean()
-        total = (by_class + plan.pointer_weight * by_pointer) / (1 + plan.pointer_weight)
-        return {"loss": total, "class_loss": by_class, "pointer_loss": by_pointer}, len(features)
+        return _with_pointers(by_class, outputs, curves, plan.pointer_weight), len(features)
+
+
+def _with_pointers(by_class: Tensor, outputs: Sequence[Outputs], curves: Tensor, weight: float) -> dict[str, Tensor]:
+    """Return class loss, pointer loss and their weighted mean; the class loss alone where no head has pointers."""
+    pointing = [pointer_loss(one.pointer_logits, curves) for one in outputs if one.pointer_logits is not None]
+    if not pointing:
+        return {"loss": by_class, "class_loss": by_class}
+    by_pointer = torch.stack(pointing).mean()
+    total = (by_class + weight * by_pointer) / (1 + weight)
+    return {"loss": total, "class_loss": by_class, "pointer_loss": by_pointer}
 
 
 def confidence(class_prob: Float[np.ndarray, "windows classes"]) -> Float[np.ndarray, " windows"]:

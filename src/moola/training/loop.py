@@ -252,7 +252,8 @@ def _train_epoch(
         watch.see("gradient's norm", n_batch, clip_grad_norm_(objective.module.parameters(), MAX_GRADIENT_NORM))
         optimiser.step()
         # Losses that do not see how large weights are (contrastive ones) stay sound while these leave all bounds.
-        watch.see(WEIGHTS, n_batch, get_total_norm(_learning(objective.module)))
+        learning = [weight.detach() for weight in objective.module.parameters() if weight.requires_grad]
+        watch.see(WEIGHTS, n_batch, get_total_norm(learning))
         totals.add(losses, n_windows)
         if team.leads and time.monotonic() - said_at >= SAY_EVERY_S:
             said_at = time.monotonic()
@@ -268,10 +269,6 @@ def _validate(objective: Objective, team: ProcessGroup) -> dict[str, float]:
     for batch in prefetched(objective.val_batches(), _device(objective)):
         totals.add(*objective.losses(batch))
     return totals.means(team)
-
-
-def _learning(module: nn.Module) -> list[Tensor]:
-    return [weight.detach() for weight in module.parameters() if weight.requires_grad]
 
 
 def _device(objective: Objective) -> torch.device:

@@ -7,7 +7,7 @@ import { actionOf } from "./keys.js";
 import { Marks, dropDraft, keep, keepDraft, keepName, kept, keptName, recall, same } from "./state.js";
 import { startTheme, turnTheme } from "./theme.js";
 import { Turns } from "./turns.js";
-import { SECOND_LOOKS, drawHead, drawLabel, drawProgress, drawWarnings, fillChoices, part, say } from "./view.js";
+import { SECOND_LOOKS, drawHead, drawLabel, drawProgress, drawWarnings, fillChoices, notify, part } from "./view.js";
 
 let settings, candles, comparison, marks, found, mine = null, hovered = null, walked = null, classNow = 0, untouched = null;
 const visited = [];
@@ -29,12 +29,12 @@ function drawReadout() {
 }
 
 function tellPointer() {
-  if (marks.current) say(`Expansion ${marks.active + 1}, ${marks.side}. ${candles.textOf(marks.pointer)}`);
+  if (marks.current) notify(`Expansion ${marks.active + 1}, ${marks.side}. ${candles.textOf(marks.pointer)}`);
 }
 
 function changed() {
   if (!keepDraft(settings.scope, annotator(), found.id, marks)) {
-    say("This browser cannot keep drafts: save before you leave the page.", true);
+    notify("This browser cannot keep drafts: save before you leave the page.", true);
   }
   draw();
 }
@@ -45,7 +45,7 @@ function offer(content, why) {
   part("conflictText").textContent = why || "";
 }
 
-function open(next, said = "") {
+function open(next, before = "") {
   found = next;
   hovered = null;
   untouched = null;
@@ -58,14 +58,14 @@ function open(next, said = "") {
   if (visited.at(-1) !== found.id) visited.push(found.id);
   const draft = recall(settings.scope, annotator(), found.id, marks);
   if (draft.other) offer(draft.other, "This window was saved elsewhere meanwhile. That version is shown; your unsaved marks are kept.");
-  say(`${said} ${part("title").textContent}.${draft.laid ? " Marks that were not saved are here again." : ""}`.trim());
+  notify(`${before} ${part("title").textContent}.${draft.isRestored ? " Unsaved marks are restored." : ""}`.trim());
   draw();
   part("chart").focus({ preventScroll: true });
 }
 
 const turns = new Turns((error) => {
   if (error.status === 409 && found) conflict(error);
-  else say(error.message, true);
+  else notify(error.message, true);
 });
 const alone = (work) => turns.alone(work);
 
@@ -76,12 +76,12 @@ function conflict(error) {
   if (same(content, marks.content)) dropDraft(settings.scope, annotator(), found.id);
   else offer(content, "Another page saved this window first. That version is shown; your marks are kept.");
   draw();
-  say("Not saved: another page was first.", true);
+  notify("Not saved: another page was first.", true);
 }
 
 async function progress() { drawProgress(await api.progress(annotator())); }
 
-async function goOn(said = "") {
+async function openNext(before = "") {
   const queue = part("queue").value;
   // The open window may be the first of a queue that was just chosen.
   const next = await api.nextWindow({ ...asked(), queue, after: found && queue === walked ? found.id : null });
@@ -89,18 +89,18 @@ async function goOn(said = "") {
   const again = SECOND_LOOKS.includes(queue);
   part("queueLeft").textContent = `${next.left} left`;
   if (!next.window) {
-    say(again ? "This queue is empty: Q chooses another one."
+    notify(again ? "This queue is empty: Q chooses another one."
       : "Every window is done. `moola labels export` writes them to a file.");
     return;
   }
-  open(next.window, !again && next.left === 0 ? `${said} All else is done: this one was skipped before.` : said);
+  open(next.window, !again && next.left === 0 ? `${before} All else is done: this one was skipped before.` : before);
   // Who decides between others must see what they said.
   if (queue === "conflicts") await comparison.show(found.id, annotator());
 }
 
 function named() {
   if (annotator()) return true;
-  say("Enter your name first: labels are stored per annotator.", true);
+  notify("Enter your name first: labels are stored per annotator.", true);
   part("annotator").focus();
   return false;
 }
@@ -119,7 +119,7 @@ function mustAsk() {
   if (marks.changed || marks.status === "labelled" || marks.status === "rejected") return false;
   if (untouched === found.id) return false;
   untouched = found.id;
-  say("Nothing is marked here. Enter again saves it as a window without an expansion; K skips it.", true);
+  notify("Nothing is marked here. Enter again saves it as a window without an expansion; K skips it.", true);
   return true;
 }
 
@@ -127,39 +127,39 @@ const toZone = (bar) => { hovered = null; if (marks.moveTo(bar)) changed(); tell
 
 const actions = {
   save: () => named() && alone(async () => {
-    if (marks.pending !== null) return say("The expansion has one end only. Click the other, or undo.", true);
+    if (marks.pending !== null) return notify("The expansion has one end only. Click the other, or undo.", true);
     if (mustAsk()) return undefined;
     await store(marks.content.grade === "D" ? "rejected" : "labelled");
-    say("Saved.");
-    return Promise.all([goOn("Saved."), progress()]);
+    notify("Saved.");
+    return Promise.all([openNext("Saved."), progress()]);
   }),
   skip: () => named() && alone(async () => {
     // What has been labelled stays so: there, skipping is only going on.
     if (marks.status !== "labelled" && marks.status !== "rejected") await store("skipped");
     const left = marks.changed ? "Unsaved marks of that window stay in this browser." : "";
-    await Promise.all([goOn(left), progress()]);
+    await Promise.all([openNext(left), progress()]);
   }),
   back: () => alone(async () => {
-    if (visited.length < 2) return say("There is no previous window.");
+    if (visited.length < 2) return notify("There is no previous window.");
     visited.pop();
     open(await api.openWindow(visited.at(-1), asked()));
   }),
-  go: () => named() && alone(() => goOn()),
+  go: () => named() && alone(() => openNext()),
   queue: () => part("queue").focus(),
   compare: () => named() && alone(async () => {
     if (comparison.opinions) comparison.hide();
     else await comparison.show(found.id, annotator());
   }),
-  take: () => { if (comparison.opinions) comparison.take(); else say("Press V to compare first."); },
+  take: () => { if (comparison.opinions) comparison.take(); else notify("Press V to compare first."); },
   agreement: () => named() && alone(() => comparison.agreement(annotator())),
-  undo: () => { if (marks.undo()) changed(); else say("Nothing to undo here. Shift+Z undoes the last save."); },
+  undo: () => { if (marks.undo()) changed(); else notify("Nothing to undo here. Shift+Z undoes the last save."); },
   undoSave: () => alone(async () => {
     const before = await api.undoSave(found.id, { annotator: annotator(), expected_revision: marks.revision });
-    if (!before.label) return say("There is no earlier save.");
+    if (!before.label) return notify("There is no earlier save.");
     dropDraft(settings.scope, annotator(), found.id);
     marks.stand(before.label);
     draw();
-    say("The previous save is restored.");
+    notify("The previous save is restored.");
     await progress();
   }),
   add: () => {
@@ -171,13 +171,13 @@ const actions = {
     changed();
     tellPointer();
   },
-  remove: () => { if (marks.remove()) { changed(); say("Removed. Z restores it."); } },
+  remove: () => { if (marks.remove()) { changed(); notify("Removed. Z restores it."); } },
   start: () => { marks.side = "start"; draw(); tellPointer(); },
   end: () => { marks.side = "end"; draw(); tellPointer(); },
   before: () => { marks.step(-1); draw(); tellPointer(); },
   after: () => { marks.step(1); draw(); tellPointer(); },
   move: (bars) => {
-    if (!marks.current) return say("No expansion yet: N makes one.");
+    if (!marks.current) return notify("No expansion yet: N makes one.");
     hovered = null;
     if (marks.moveTo(marks.pointer + bars)) changed();
     tellPointer();
@@ -190,12 +190,12 @@ const actions = {
     classNow = place;
     marks.setClass(label());
     changed();
-    say(`Class ${label()}.`);
+    notify(`Class ${label()}.`);
   },
   grade: (name) => {
     marks.setGrade(name, settings.reasons[0]);
     changed();
-    say(marks.content.grade ? `Grade ${name}.` : "No grade.");
+    notify(marks.content.grade ? `Grade ${name}.` : "No grade.");
     if (marks.content.grade === "D") part("reason").focus();
   },
   note: () => part("note").focus(),
@@ -214,7 +214,7 @@ const assisted = () => alone(async () => {
   found.model = (await api.openWindow(found.id, asked())).model;
   candles.open(found, settings.inner_zone, settings.window_bars);
   drawHead(found, settings);
-  say(found.model ? part("modelText").textContent : "The model's prediction is hidden.");
+  notify(found.model ? part("modelText").textContent : "The model's prediction is hidden.");
 });
 
 // The same window again, for another annotator.
@@ -250,12 +250,12 @@ function listen() {
   part("queue").addEventListener("change", () => {
     keep("queue", part("queue").value);
     part("queueLeft").textContent = "";
-    say("This queue applies from the next window on; Enter or Go goes there now.");
+    notify("This queue applies from the next window on; Enter or Go goes there now.");
   });
   part("annotator").addEventListener("change", () => { walked = null; keepName(settings.scope, annotator()); reload(); });
   part("annotator").addEventListener("keydown", (event) => { if (event.key === "Enter") part("chart").focus(); });
   part("assist").addEventListener("change", assisted);
-  part("useMine").addEventListener("click", () => { marks.lay(mine); offer(null); changed(); part("chart").focus(); });
+  part("useMine").addEventListener("click", () => { marks.restore(mine); offer(null); changed(); part("chart").focus(); });
   part("dropMine").addEventListener("click", () => {
     offer(null);
     if (!marks.changed) dropDraft(settings.scope, annotator(), found.id);
@@ -268,8 +268,8 @@ const chartTold = {
   hover: (bar) => { if (!marks) return; hovered = bar; drawReadout(); },
   click: (bar) => {
     if (!marks || turns.busy) return undefined;
-    if (bar < 0 || bar >= settings.window_bars) return say("That bar is outside the window.");
-    if (marks.click(bar, label())) { changed(); tellPointer(); } else { draw(); say("First end marked. Click the other."); }
+    if (bar < 0 || bar >= settings.window_bars) return notify("That bar is outside the window.");
+    if (marks.click(bar, label())) { changed(); tellPointer(); } else { draw(); notify("First end marked. Click the other."); }
   },
   drag: (from, to) => { if (marks && !turns.busy) { marks.add(from, to, label()); changed(); tellPointer(); } },
   pull: (pointer, bar) => {
@@ -284,7 +284,7 @@ const chartTold = {
 
 const compared = {
   take: ({ expansions, grade, reason }) => {
-    marks.lay({ expansions, grade, reason, note: marks.content.note });
+    marks.restore({ expansions, grade, reason, note: marks.content.note });
     changed();
     part("chart").focus({ preventScroll: true });
   },
@@ -303,8 +303,8 @@ async function begin() {
   const wanted = decodeURIComponent(location.hash.slice(1));
   const here = wanted ? await api.openWindow(wanted, asked()).catch(() => null) : null;
   if (here) open(here);
-  else await goOn();
+  else await openNext();
   await progress();
 }
 
-begin().catch((error) => say(error.message, true));
+begin().catch((error) => notify(error.message, true));

@@ -9,7 +9,7 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 // 2017-01-03 10:00, with seconds only where there are any.
 // These classes are the state before the expansion that is marked.
 const PRIOR_STATES = ["consolidation", "retracement"];
-export const speaksOfBefore = (name) => PRIOR_STATES.includes(name);
+export const describesBefore = (name) => PRIOR_STATES.includes(name);
 export const classText = (name) => (PRIOR_STATES.includes(name) ? `after ${name}` : name);
 
 export function utcText(seconds) {

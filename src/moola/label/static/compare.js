@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { classText, utcText } from "./chart.js";
-import { made, part, say } from "./view.js";
+import { made, notify, part } from "./view.js";
 
 const spoken = ({ status, expansions }) => {
   if (status === "rejected") return "rejected";
@@ -44,15 +44,15 @@ export class Comparison {
       return item;
     }));
     this.candles.showOthers(this.opinions);
-    say(this.opinions.map((opinion) => `${opinion.annotator}: ${spoken(opinion)}`).join(". ") || "Nobody else labelled it.");
+    notify(this.opinions.map((opinion) => `${opinion.annotator}: ${spoken(opinion)}`).join(". ") || "Nobody else labelled it.");
   }
 
   // Take over the label of one annotator, or that of the next in turn.
   take(place = (this.taken + 1) % this.opinions.length) {
-    if (!this.opinions.length) return say("Nobody else labelled it.");
+    if (!this.opinions.length) return notify("Nobody else labelled it.");
     this.taken = place;
     this.on.take(this.opinions[place]);
-    return say(`The marks of ${this.opinions[place].annotator}, not saved yet. Z goes back, Enter saves them as yours.`);
+    return notify(`The marks of ${this.opinions[place].annotator}, not saved yet. Z goes back, Enter saves them as yours.`);
   }
 
   async agreement(annotator) {
@@ -69,14 +69,14 @@ export class Comparison {
       return row;
     }));
     part("pairsTable").hidden = !found.agreement.length;
-    const open = found.conflicts.filter((conflict) => !conflict.settled).length;
+    const open = found.conflicts.filter((conflict) => !conflict.decided).length;
     part("agreementText").textContent = found.agreement.length
       ? `${found.conflicts.length} windows are judged differently, ${open} of them wait for a decision.`
       : "Only one annotator has labelled here. Another one writes their name under You, and labels the same windows.";
     part("conflicts").replaceChildren(...found.conflicts.map((conflict) => {
       const item = made("li");
       const button = made("button", `${conflict.symbol} ${utcText(conflict.start_us / 1e6)}`.trim(), { type: "button" });
-      button.append(made("small", conflict.settled ? `${conflict.reason} (decided by a third)` : conflict.reason));
+      button.append(made("small", conflict.decided ? `${conflict.reason} (decided by a third)` : conflict.reason));
       button.addEventListener("click", () => { part("agreement").close(); this.on.open(conflict.window_id); });
       item.append(button);
       return item;

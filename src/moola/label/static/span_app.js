@@ -1,14 +1,14 @@
 // The chart of the page: spans marked anywhere, saved as they are made; proposals of a model that learns beside it.
 
 import * as api from "./api.js";
-import { classText, speaksOfBefore } from "./chart.js";
+import { classText, describesBefore } from "./chart.js";
 import { actionOf } from "./span_keys.js";
 import { Rest, drawClasses, drawHelp, zones } from "./span_rest.js";
 import { Sheet, drafted, isEmpty } from "./span_state.js";
 import { BarView, Strip } from "./span_view.js";
 import { keep, keepName, kept, keptName } from "./state.js";
 import { startTheme, turnTheme } from "./theme.js";
-import { lengthText, part, say } from "./view.js";
+import { lengthText, notify, part } from "./view.js";
 
 // A moved end is saved when it has rested for so long.
 const REST_MS = 600, FIRST_BARS = 300;
@@ -28,7 +28,7 @@ function draw() {
   const one = sheet.current;
   const [from, to] = one ? [view.textOf(one.start).split("  ")[0], one.end] : [];
   part("chosen").textContent = one
-    ? `${classText(one.label)}, ${one.end - one.start + 1} bars, ${from} to bar ${to}${one.source ? `, proposal ${one.source}` : ""}${speaksOfBefore(one.label) ? `; the class speaks of the ${info.prior_bars} shaded bars before it` : ""}. Arrows move the ${side}.`
+    ? `${classText(one.label)}, ${one.end - one.start + 1} bars, ${from} to bar ${to}${one.source ? `, proposal ${one.source}` : ""}${describesBefore(one.label) ? `; the class describes the ${info.prior_bars} shaded bars before it` : ""}. Arrows move the ${side}.`
     : "None. Drag over bars, or click the first and the last one; or press N at both.";
   part("noteLabel").hidden = !one;
   if (one && part("note").value !== one.note) part("note").value = one.note;
@@ -39,9 +39,9 @@ function draw() {
 
 function drawReadout(bar = cursor) { part("readout").textContent = (bar === null ? "" : view.textOf(bar)) || "\u00a0"; }
 
-function tell() {
+function describe() {
   const one = sheet.current;
-  if (one) say(`${classText(one.label)}, ${one.end - one.start + 1} bars; ${sheet.side} at ${view.textOf(one[sheet.side])}`);
+  if (one) notify(`${classText(one.label)}, ${one.end - one.start + 1} bars; ${sheet.side} at ${view.textOf(one[sheet.side])}`);
 }
 
 // Something was changed: it is kept in this browser at once, and saved now or when the keys have rested.
@@ -64,7 +64,7 @@ async function save() {
   if (saving) { stale = true; return saving; }
   if (!sheet.changed) return undefined;
   if (!annotator()) {
-    say("Enter your name first: labels are stored per annotator.", true);
+    notify("Enter your name first: labels are stored per annotator.", true);
     return part("annotator").focus();
   }
   const of = sheet, sent = JSON.parse(JSON.stringify(sheet.now)), change = sheet.change(), name = draftName();
@@ -75,10 +75,10 @@ async function save() {
       rest.later();
     })
     .catch(async (error) => {
-      if (error.status !== 409) return say(`Not saved: ${error.message} Your marks are kept in this browser.`, true);
+      if (error.status !== 409) return notify(`Not saved: ${error.message} Your marks are kept in this browser.`, true);
       sheet.stand(await api.chartLabels(place()));
       offer(change, "Another page saved first. That version is shown; your last change is kept.");
-      return say("Not saved: another page was first.", true);
+      return notify("Not saved: another page was first.", true);
     })
     .finally(() => {
       saving = null;
@@ -98,7 +98,7 @@ async function load() {
   offer(null);
   const draft = JSON.parse(kept(draftName(), "") || "null");
   if (draft && !isEmpty(draft.change)) {
-    if (draft.revision === sheet.revision) { sheet.lay(draft.change); say("Marks that were not saved are here again."); }
+    if (draft.revision === sheet.revision) { sheet.restore(draft.change); notify("Unsaved marks are restored."); }
     else offer(draft.change, "This chart was saved elsewhere meanwhile. That version is shown; your unsaved change is kept.");
   }
   if (sheet.changed) changed(); else draw();
@@ -117,11 +117,11 @@ async function open(name, bar = null) {
 }
 
 function mark(from, to) {
-  if (!label()) return say("Add a class first.", true);
-  if (!sheet.add(from, to, label())) return say("There is a span with just these bars.", true);
+  if (!label()) return notify("Add a class first.", true);
+  if (!sheet.add(from, to, label())) return notify("There is a span with just these bars.", true);
   cursor = null;
   changed();
-  return tell();
+  return describe();
 }
 
 function choose(i) {
@@ -129,7 +129,7 @@ function choose(i) {
   sheet.side = "end";
   view.reveal(sheet.now.spans[i].start, sheet.now.spans[i].end);
   draw();
-  tell();
+  describe();
 }
 
 // A span among one's own that has a bar: the shortest one, for it may lie on a longer.
@@ -159,12 +159,12 @@ const actions = {
       const to = Math.min(Math.max(sheet.current[sheet.side] + bars, 0), view.symbol.n_bars - 1);
       if (sheet.moveTo(to)) changed(false);
       view.reveal(to, to);
-      return tell();
+      return describe();
     }
     cursor = Math.min(Math.max((cursor ?? middle() - bars) + bars, 0), view.symbol.n_bars - 1);
     view.reveal(cursor, cursor);
     draw();
-    return say(view.textOf(cursor));
+    return notify(view.textOf(cursor));
   },
   mark: () => {
     const at = cursor ?? middle();
@@ -173,63 +173,63 @@ const actions = {
     sheet.active = -1;
     sheet.pending = at;
     draw();
-    return say("First end marked. Move to the last bar and mark again.");
+    return notify("First end marked. Move to the last bar and mark again.");
   },
-  start: () => { sheet.side = "start"; draw(); tell(); },
-  end: () => { sheet.side = "end"; draw(); tell(); },
+  start: () => { sheet.side = "start"; draw(); describe(); },
+  end: () => { sheet.side = "end"; draw(); describe(); },
   before: () => step(-1),
   after: () => step(1),
-  remove: () => { if (sheet.remove()) { changed(); say("Deleted. Z brings it back."); } },
-  undo: () => { if (sheet.undo()) { changed(); say("Undone."); } else say("Nothing to undo."); },
+  remove: () => { if (sheet.remove()) { changed(); notify("Deleted. Z brings it back."); } },
+  undo: () => { if (sheet.undo()) { changed(); notify("Undone."); } else notify("Nothing to undo."); },
   class: (i) => {
     if (i >= info.classes.length) return undefined;
     classNow = i;
     if (rest.like && rest.proposal) return actions.accept(label());
     if (sheet.set("label", label())) changed(); else draw();
-    return say(`Class ${label()}.`);
+    return notify(`Class ${label()}.`);
   },
   note: () => { if (sheet.current) part("note").focus(); },
   looked: () => {
     const [first, last] = sheet.look(...seenNow());
     changed();
-    say(`Looked at all of bars ${first} to ${last}: what is in no span there is background.`);
+    notify(`Looked at all of bars ${first} to ${last}: what is in no span there is background.`);
   },
   nextProposal: () => turnProposal(1),
   previousProposal: () => turnProposal(-1),
   // Another class than the proposed one corrects it.
   accept: (as) => {
     const one = rest.proposal;
-    if (!one) return say("No proposal is chosen: . goes to the next one.");
+    if (!one) return notify("No proposal is chosen: . goes to the next one.");
     const name = as || one.label;
-    if (!sheet.add(one.start, one.end, name, name === one.label ? "accepted" : "corrected")) return say("There is a span with just these bars.", true);
+    if (!sheet.add(one.start, one.end, name, name === one.label ? "accepted" : "corrected")) return notify("There is a span with just these bars.", true);
     if (rest.like) sheet.active = -1;
-    rest.settle();
+    rest.decide();
     changed();
-    return say(rest.like ? `${name}. Here is the next one.` : `Accepted: ${name}. Drag an end to correct it; . goes to the next one.`);
+    return notify(rest.like ? `${name}. Here is the next one.` : `Accepted: ${name}. Drag an end to correct it; . goes to the next one.`);
   },
   reject: () => {
     const one = rest.proposal;
-    if (!one) return say("No proposal is chosen: . goes to the next one.");
+    if (!one) return notify("No proposal is chosen: . goes to the next one.");
     sheet.reject(one);
-    rest.settle();
+    rest.decide();
     changed();
-    return say("Rejected: these bars are background.");
+    return notify("Rejected: these bars are background.");
   },
   go: async () => {
     await save();
     const found = await api.nextPlace({ ...place(), queue: part("queue").value, after: Math.round((view.from + view.to) / 2) });
     part("why").textContent = found.why;
-    if (found.bar === null) return say(found.why);
+    if (found.bar === null) return notify(found.why);
     const width = Math.min(view.to - view.from, 400);
     view.look(found.bar - width / 2, found.bar + width / 2);
     cursor = found.bar;
     if (found.span !== null) sheet.active = sheet.now.spans.findIndex((one) => one.start === found.span[0] && one.end === found.span[1]);
     rest.chooseAt(found.bar);
     draw();
-    return say(found.why);
+    return notify(found.why);
   },
   like: async () => {
-    if (!sheet.current) return say("Choose a span first.");
+    if (!sheet.current) return notify("Choose a span first.");
     await rest.findLike(sheet.current);
     sheet.active = rest.like ? -1 : sheet.active;
     return draw();
@@ -238,7 +238,7 @@ const actions = {
   jumpTo: async () => {
     const text = part("jump").value.trim().replace(" ", "T");
     const time = Date.parse(`${text.length === 4 ? `${text}-01-01` : text.length === 7 ? `${text}-01` : text}${text.includes("T") ? "Z" : ""}`);
-    if (Number.isNaN(time)) return say(`A date is year-month-day, as 2017-03-01 14:00 (UTC), but this is ${text.slice(0, 30)}.`, true);
+    if (Number.isNaN(time)) return notify(`A date is year-month-day, as 2017-03-01 14:00 (UTC), but this is ${text.slice(0, 30)}.`, true);
     const { bar } = await api.chartPlace({ symbol: symbol(), time_us: time * 1000 });
     const half = (view.to - view.from) / 2;
     view.look(bar - half, bar + half);
@@ -282,27 +282,27 @@ function viewed() {
 }
 
 function step(by) {
-  if (!sheet.now.spans.length) return say("No span yet.");
+  if (!sheet.now.spans.length) return notify("No span yet.");
   const here = cursor ?? middle();
   const ahead = sheet.now.spans.findIndex((one) => one.start > here);
   const from = sheet.current ? sheet.active + by : by > 0 ? ahead : (ahead < 0 ? sheet.now.spans.length : ahead) - 1;
-  if (!sheet.now.spans[from]) return say("No other span there.");
+  if (!sheet.now.spans[from]) return notify("No other span there.");
   return choose(from);
 }
 
 function turnProposal(by) {
   sheet.active = -1;
   const one = rest.turn(by, middle());
-  if (!one) return say("No proposals here yet.");
+  if (!one) return notify("No proposals here yet.");
   view.reveal(one.start, one.end);
   draw();
-  return say(`Proposal: ${classText(one.label)}, ${Math.round(100 * one.prob)} %, bars ${one.start} to ${one.end}. Y accepts, R rejects.`);
+  return notify(`Proposal: ${classText(one.label)}, ${Math.round(100 * one.prob)} %, bars ${one.start} to ${one.end}. Y accepts, R rejects.`);
 }
 
-const told = {
+const handlers = {
   hover: (bar) => { if (sheet) drawReadout(bar ?? cursor); },
   moved: () => { strip?.draw(); rest?.moved(); },
-  wrong: (error) => say(error.message, true),
+  wrong: (error) => notify(error.message, true),
   drag: (from, to) => mark(from, to),
   click: (bar) => {
     if (sheet.pending !== null) return mark(sheet.pending, bar);
@@ -314,7 +314,7 @@ const told = {
     cursor = bar;
     sheet.pending = bar;
     draw();
-    return say("First end marked. Click the last bar, or Esc.");
+    return notify("First end marked. Click the last bar, or Esc.");
   },
   pull: (side, bar, first) => {
     const one = sheet.current;
@@ -322,8 +322,8 @@ const told = {
     sheet.side = side;
     if (sheet.moveTo(side === "start" ? Math.min(bar, one.end) : Math.max(bar, one.start), first)) draw();
   },
-  pulled: () => { changed(); tell(); },
-  menu: (bar) => { const span = spanAt(bar); if (span >= 0) { choose(span); actions.like().catch(told.wrong); } },
+  pulled: () => { changed(); describe(); },
+  menu: (bar) => { const span = spanAt(bar); if (span >= 0) { choose(span); actions.like().catch(handlers.wrong); } },
 };
 
 function listen() {
@@ -331,18 +331,18 @@ function listen() {
     const action = actionOf(event);
     if (!action || !sheet) return;
     event.preventDefault();
-    Promise.resolve(actions[action[0]](action[1])).catch(told.wrong);
+    Promise.resolve(actions[action[0]](action[1])).catch(handlers.wrong);
   });
   for (const name of ["mark", "remove", "undo", "like", "looked", "accept", "reject", "nextProposal", "go", "theme"]) {
-    part(name).addEventListener("click", () => { if (sheet || name === "theme") Promise.resolve(actions[name]()).catch(told.wrong); });
+    part(name).addEventListener("click", () => { if (sheet || name === "theme") Promise.resolve(actions[name]()).catch(handlers.wrong); });
   }
   part("helpButton").addEventListener("click", actions.help);
   for (const name of ["log", "averages", "hand", "zone"]) part(name).addEventListener("change", viewed);
   part("symbol").addEventListener("change", async () => { await save(); await open(part("symbol").value); });
-  part("annotator").addEventListener("change", () => { keepName(settings.scope, annotator()); if (annotator()) load().catch(told.wrong); });
+  part("annotator").addEventListener("change", () => { keepName(settings.scope, annotator()); if (annotator()) load().catch(handlers.wrong); });
   part("annotator").addEventListener("keydown", (event) => { if (event.key === "Enter") part("chart").focus(); });
   part("note").addEventListener("input", () => { if (sheet.set("note", part("note").value)) changed(false); });
-  part("useMine").addEventListener("click", () => { sheet.lay(mine); offer(null); changed(); part("chart").focus(); });
+  part("useMine").addEventListener("click", () => { sheet.restore(mine); offer(null); changed(); part("chart").focus(); });
   part("dropMine").addEventListener("click", () => { offer(null); keep(draftName(), ""); part("chart").focus(); });
   part("addClass").addEventListener("click", async () => {
     const name = await ask("Name of the new class");
@@ -361,8 +361,8 @@ function listen() {
       classNow = info.classes.indexOf(name);
       await load();
       rest.listSoon();
-      say(`${renamed} spans of ${old} are now ${name}.`);
-    } catch (error) { told.wrong(error); }
+      notify(`${renamed} spans of ${old} are now ${name}.`);
+    } catch (error) { handlers.wrong(error); }
   });
   window.addEventListener("beforeunload", (event) => { if (sheet && sheet.changed) { save(); event.preventDefault(); } });
 }
@@ -373,10 +373,10 @@ async function begin() {
   part("annotator").value = keptName(settings.scope) || settings.annotator;
   drawHelp();
   zones(kept("zone", "UTC"));
-  view = new BarView(part("chart"), told);
+  view = new BarView(part("chart"), handlers);
   view.classColour = (name) => (Math.max(info.classes.indexOf(name), 0) % 9) + 1;
   strip = new Strip(part("strip"), view);
-  view.isPrior = speaksOfBefore;
+  view.isPrior = describesBefore;
   view.priorBars = info.prior_bars;
   rest = new Rest({ view, place, spans: () => sheet?.now, draw, chooseProposal: (i) => {
     sheet.active = -1;
@@ -387,7 +387,7 @@ async function begin() {
   }, open: async (one) => {
     if (one.symbol !== symbol()) await open(one.symbol, one.end + FIRST_BARS / 2);
     const i = sheet.now.spans.findIndex((other) => other.start === one.start && other.end === one.end);
-    if (i >= 0) choose(i); else { view.reveal(one.start, one.end); say(`A label of ${one.annotator}.`); }
+    if (i >= 0) choose(i); else { view.reveal(one.start, one.end); notify(`A label of ${one.annotator}.`); }
     part("chart").focus();
   }, remove: (one) => {
     sheet.active = sheet.now.spans.findIndex((other) => other.start === one.start && other.end === one.end);
@@ -401,4 +401,4 @@ async function begin() {
   part("chart").focus({ preventScroll: true });
 }
 
-begin().catch((error) => say(error.message, true));
+begin().catch((error) => notify(error.message, true));

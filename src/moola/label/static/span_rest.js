@@ -1,10 +1,10 @@
-// What stands beside the chart: classes, proposals, how far the labels carry, the list of all labels, files.
+// What stands beside the chart: classes, proposals, the learning curve, the list of all labels, files.
 
 import * as api from "./api.js";
 import { classText, colour, utcText } from "./chart.js";
 import { KEYS } from "./span_keys.js";
 import { ContactSheet } from "./span_sheet.js";
-import { made, part, say } from "./view.js";
+import { drawKeys, made, notify, part } from "./view.js";
 
 const ZONES = ["UTC", "America/New_York", "Europe/London", "Europe/Berlin", "Asia/Tokyo", "Asia/Shanghai", "Australia/Sydney"];
 const QUEUES = { mixed: "half by the model, half without it", unsure: "where the model is unsure", different: "most different from what is marked",
@@ -12,11 +12,7 @@ const QUEUES = { mixed: "half by the model, half without it", unsure: "where the
 const POLL_MS = 1500, BUSY_MS = 400, MOST_LISTED = 300;
 
 export function drawHelp() {
-  part("keys").replaceChildren(...KEYS.flatMap(({ keys, says }) => {
-    const term = made("dt");
-    keys.forEach((name) => term.append(made("kbd", name), " "));
-    return [term, made("dd", says)];
-  }));
+  drawKeys(KEYS);
   part("queue").replaceChildren(...Object.entries(QUEUES).map(([value, text]) => new Option(text, value)));
 }
 
@@ -45,7 +41,7 @@ export class Rest {
     this.found = null;
     this.chosen = -1;
     this.rows = [];
-    this.settled = [];
+    this.decided = [];
     this.sheet = new ContactSheet((row) => this.page.chooseProposal(this.listed.indexOf(row)));
     for (const name of ["search", "order", "whose"]) part(name).addEventListener("input", () => this.drawList());
     for (const button of document.querySelectorAll("[data-export]")) {
@@ -57,16 +53,16 @@ export class Rest {
   // Spans like one stand in the place of proposals until they are left.
   async findLike({ start, end, label }) {
     const { symbol } = this.page.place();
-    let told;
+    let answer;
     do {
-      told = await api.similarSpans({ symbol, start, end, label });
-      if (told.is_busy) { say(told.says); await new Promise((done) => { setTimeout(done, POLL_MS / 2); }); }
-    } while (told.is_busy);
-    this.like = told.proposals.length ? told.proposals.sort((one, other) => other.prob - one.prob) : null;
-    this.likeSays = `${told.says} Esc goes back to the proposals.`;
+      answer = await api.similarSpans({ symbol, start, end, label });
+      if (answer.is_busy) { notify(answer.message); await new Promise((done) => { setTimeout(done, POLL_MS / 2); }); }
+    } while (answer.is_busy);
+    this.like = answer.proposals.length ? answer.proposals.sort((one, other) => other.prob - one.prob) : null;
+    this.likeMessage = `${answer.message} Esc goes back to the proposals.`;
     this.choose(-1);
-    this.sheet.open(this.like || [], this.page.view.symbol).catch((error) => say(error.message, true));
-    say(this.like ? `${told.says} . goes to the first.` : told.says, !this.like);
+    this.sheet.open(this.like || [], this.page.view.symbol).catch((error) => notify(error.message, true));
+    notify(this.like ? `${answer.message} . goes to the first.` : answer.message, !this.like);
   }
 
   // Back to the proposals.
@@ -78,7 +74,7 @@ export class Rest {
     this.sheet.close();
     this.found = null;
     this.chosen = -1;
-    this.settled = [];
+    this.decided = [];
     this.show();
     this.listSoon();
     this.poll();
@@ -87,7 +83,7 @@ export class Rest {
   get proposals() {
     const spans = this.page.spans();
     if (!spans || !(this.found || this.like)) return [];
-    const met = ({ start, end }) => [...spans.spans, ...spans.rejected, ...this.settled].some((one) => one.start <= end && one.end >= start);
+    const met = ({ start, end }) => [...spans.spans, ...spans.rejected, ...this.decided].some((one) => one.start <= end && one.end >= start);
     return (this.like || this.found.proposals).filter((one) => !met(one));
   }
 
@@ -103,7 +99,7 @@ export class Rest {
     if (one) part("proposed").textContent = `${classText(one.label)}, ${Math.round(100 * one.prob)} %, bars ${one.start} to ${one.end}`;
     part("accept").disabled = part("reject").disabled = !one;
     part("nextProposal").disabled = !this.listed.length;
-    const text = this.like ? this.likeSays : this.found ? this.found.says : "";
+    const text = this.like ? this.likeMessage : this.found ? this.found.message : "";
     part("learning").textContent = this.listed.length ? `${text} ${this.listed.length} proposals.` : text;
   }
 
@@ -120,8 +116,8 @@ export class Rest {
   }
 
   // The chosen proposal was accepted or rejected; of spans like one the next takes its place.
-  settle() {
-    this.settled.push(this.proposal);
+  decide() {
+    this.decided.push(this.proposal);
     if (!this.like) return this.choose(-1);
     this.choose(Math.min(this.chosen, this.proposals.length - 1));
     return this.proposal ? this.page.view.reveal(this.proposal.start, this.proposal.end) : this.leaveLike();
@@ -135,25 +131,25 @@ export class Rest {
     clearTimeout(this.timer);
     try {
       const found = await api.proposals({ ...this.page.place(), around: Math.max(0, Math.round((this.page.view.from + this.page.view.to) / 2)), version: this.found ? this.found.version : -1 });
-      if (found.proposals) { this.found = found; this.settled = []; if (!this.like) this.chosen = -1; }
+      if (found.proposals) { this.found = found; this.decided = []; if (!this.like) this.chosen = -1; }
       else this.found = { ...this.found, ...found, proposals: this.found ? this.found.proposals : [] };
       this.show();
       this.drawFar();
       this.page.draw();
       if (found.is_on) this.timer = setTimeout(() => this.poll(), found.is_busy ? BUSY_MS : POLL_MS * 4);
     } catch (error) {
-      if (error.status) say(error.message, true);
+      if (error.status) notify(error.message, true);
       this.timer = setTimeout(() => this.poll(), POLL_MS * 6);
     }
   }
 
   drawFar() {
-    const { far } = this.found;
-    part("far").hidden = !far;
-    if (!far) return;
-    part("farText").textContent = far.says;
-    part("counts").replaceChildren(...Object.entries(far.counts).flatMap(([name, count]) => [made("dt", classText(name)), made("dd", String(count))]));
-    const curve = far.curve || [];
+    const { progress } = this.found;
+    part("progress").hidden = !progress;
+    if (!progress) return;
+    part("progressText").textContent = progress.message;
+    part("counts").replaceChildren(...Object.entries(progress.counts).flatMap(([name, count]) => [made("dt", classText(name)), made("dd", String(count))]));
+    const curve = progress.curve || [];
     part("curve").hidden = part("curveTable").hidden = curve.length < 2;
     const figure = (value, interval) => (value === null ? "?" : `${value.toFixed(2)}${interval ? ` (${interval.map((one) => one.toFixed(2)).join(" to ")})` : ""}`);
     part("curveRows").replaceChildren(...curve.map((one) => {
@@ -165,7 +161,7 @@ export class Rest {
   }
 
   drawCurve() {
-    const curve = this.found?.far?.curve || [];
+    const curve = this.found?.progress?.curve || [];
     const canvas = part("curve");
     if (curve.length < 2 || canvas.hidden) return;
     const [width, height, ratio] = [canvas.clientWidth, canvas.clientHeight, devicePixelRatio || 1];
@@ -191,7 +187,7 @@ export class Rest {
   listSoon() { clearTimeout(this.listing); this.listing = setTimeout(() => this.list(), 150); }
 
   async list() {
-    try { this.rows = (await api.allSpans()).spans; this.drawList(); } catch (error) { say(error.message, true); }
+    try { this.rows = (await api.allSpans()).spans; this.drawList(); } catch (error) { notify(error.message, true); }
   }
 
   drawList() {
@@ -227,17 +223,17 @@ export class Rest {
     const lines = part("lines");
     lines.hidden = false;
     try {
-      let told = await api.writeFiles({ what, annotator: this.page.place().annotator });
-      while (told.is_busy) {
-        lines.textContent = told.lines.join("\n");
+      let answer = await api.writeFiles({ what, annotator: this.page.place().annotator });
+      while (answer.is_busy) {
+        lines.textContent = answer.lines.join("\n");
         await new Promise((done) => { setTimeout(done, 700); });
-        told = await api.filesDone();
+        answer = await api.filesDone();
       }
-      lines.textContent = told.lines.join("\n");
-      say(told.is_well ? "Written." : "The command failed: its lines are below.", !told.is_well);
+      lines.textContent = answer.lines.join("\n");
+      notify(answer.is_well ? "Written." : "The command failed: its lines are below.", !answer.is_well);
     } catch (error) {
       lines.hidden = true;
-      say(error.message, true);
+      notify(error.message, true);
     }
   }
 }

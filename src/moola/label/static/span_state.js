@@ -1,9 +1,9 @@
 // What a person has marked on one chart: pure data, its undo steps, and what differs from the store.
 
-const copy = (value) => JSON.parse(JSON.stringify(value));
+import { Steps, copy } from "./state.js";
+
 const ends = ({ start, end }) => [start, end];
 const keyOf = (piece) => JSON.stringify(piece);
-
 
 // What is in `one` and not in `other`.
 function beyond(one, other) {
@@ -13,8 +13,10 @@ function beyond(one, other) {
 
 const plain = ({ start, end, label, note, source }) => ({ start, end, label, note: note || "", source: source || "" });
 
-export class Sheet {
-  constructor(found) { this.stand(found); }
+export class Sheet extends Steps {
+  holds = "now";
+
+  constructor(found) { super(); this.stand(found); }
 
   // Take over what the store holds.
   stand(found) {
@@ -50,7 +52,7 @@ export class Sheet {
   }
 
   // Make a change again on another state: what is gone needs no removal, and what is there stays.
-  lay(change) {
+  restore(change) {
     this.remember();
     const without = (list, gone, of) => list.filter((one) => !gone.some((piece) => keyOf(piece) === keyOf(of(one))));
     const same = (piece) => piece;
@@ -67,19 +69,6 @@ export class Sheet {
     this.now.rejected.sort((one, other) => one.start - other.start || one.end - other.end);
     this.now.stretches.sort((one, other) => one[0] - other[0] || one[1] - other[1]);
     this.active = chosen ? this.now.spans.indexOf(chosen) : -1;
-  }
-
-  remember() {
-    this.steps.push({ now: copy(this.now), active: this.active, side: this.side });
-    if (this.steps.length > 200) this.steps.shift();
-  }
-
-  undo() {
-    if (this.pending !== null) { this.pending = null; return true; }
-    const step = this.steps.pop();
-    if (!step) return false;
-    Object.assign(this, step);
-    return true;
   }
 
   taken(start, end, besides = null) {

@@ -35,7 +35,7 @@ export class BarView {
     this.hand = false;
     this.averages = false;
     this.classColour = () => 1;
-    // Whether a class speaks of the bars before a span, and of how many.
+    // Whether a class describes the bars before a span, and of how many.
     this.isPrior = () => false;
     this.priorBars = 0;
     this.chart = createChart(element, {
@@ -298,7 +298,7 @@ export class BarView {
     this.paintRests(context, height);
   }
 
-  // The bars that a class as "after consolidation" speaks of.
+  // The bars that a class as "after consolidation" describes.
   paintPrior(context, height, span) {
     const found = this.fill(context, height, Math.max(span.start - this.priorBars, 0), span.start - 1, colour("--before"));
     if (!found) return;

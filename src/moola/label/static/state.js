@@ -2,15 +2,34 @@
 
 const EMPTY = { expansions: [], grade: "", reason: "", note: "" };
 
-const copy = (value) => JSON.parse(JSON.stringify(value));
+export const copy = (value) => JSON.parse(JSON.stringify(value));
 
 export const contentOf = (label) =>
   label ? { expansions: copy(label.expansions), grade: label.grade, reason: label.reason, note: label.note } : copy(EMPTY);
 
 export const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-export class Marks {
+// What can be undone, of a class whose property `holds` is what was marked.
+export class Steps {
+  remember() {
+    this.steps.push({ [this.holds]: copy(this[this.holds]), active: this.active, side: this.side });
+    if (this.steps.length > 200) this.steps.shift();
+  }
+
+  undo() {
+    if (this.pending !== null) { this.pending = null; return true; }
+    const step = this.steps.pop();
+    if (!step) return false;
+    Object.assign(this, step);
+    return true;
+  }
+}
+
+export class Marks extends Steps {
+  holds = "content";
+
   constructor(windowBars, innerZone, label) {
+    super();
     this.windowBars = windowBars;
     this.innerZone = innerZone;
     this.stand(label);
@@ -29,7 +48,7 @@ export class Marks {
   }
 
   // Lay other content over it: a draft, or marks kept from a conflict.
-  lay(content) {
+  restore(content) {
     this.remember();
     this.content = copy(content);
     this.active = this.content.expansions.length - 1;
@@ -39,22 +58,6 @@ export class Marks {
   get changed() { return !same(this.content, this.base); }
   get current() { return this.content.expansions[this.active] || null; }
   get pointer() { return this.current ? this.current[this.side] : null; }
-
-  remember() {
-    this.steps.push({ content: copy(this.content), active: this.active, side: this.side });
-    if (this.steps.length > 200) this.steps.shift();
-  }
-
-  undo() {
-    if (this.pending !== null) {
-      this.pending = null;
-      return true;
-    }
-    const step = this.steps.pop();
-    if (!step) return false;
-    Object.assign(this, step);
-    return true;
-  }
 
   add(start, end, label) {
     this.remember();
@@ -176,9 +179,9 @@ function readDraft(scope, annotator, id) {
 // Lay a draft over the marks that it was made on; `other` is one that was made on an older save.
 export function recall(scope, annotator, id, marks) {
   const draft = readDraft(scope, annotator, id);
-  const laid = draft !== null && draft.revision === marks.revision;
-  if (laid) marks.lay(draft.content);
-  return { laid, other: draft && !laid && !same(draft.content, marks.content) ? draft.content : null };
+  const isRestored = draft !== null && draft.revision === marks.revision;
+  if (isRestored) marks.restore(draft.content);
+  return { isRestored, other: draft && !isRestored && !same(draft.content, marks.content) ? draft.content : null };
 }
 
 export function dropDraft(scope, annotator, id) {

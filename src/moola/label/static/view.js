@@ -38,10 +38,14 @@ export function fillChoices(settings, choose) {
     return made("option", name === "label errors" ? `${text} (${settings.n_suspected})` : text, { value: name });
   }));
   part("assistLabel").hidden = !settings.model;
-  part("keys").replaceChildren(...KEYS.flatMap(({ keys, says }) => {
+  drawKeys(KEYS);
+}
+
+export function drawKeys(list) {
+  part("keys").replaceChildren(...list.flatMap(({ keys, text }) => {
     const term = made("dt");
     keys.forEach((name) => term.append(made("kbd", name), " "));
-    return [term, made("dd", says)];
+    return [term, made("dd", text)];
   }));
 }
 
@@ -118,7 +122,7 @@ export function drawHead(found, settings) {
 }
 
 let timer = 0;
-export function say(text, wrong = false) {
+export function notify(text, wrong = false) {
   const line = part("status");
   line.className = wrong ? "status wrong" : "status";
   // A screen reader says a text again only where it changes.

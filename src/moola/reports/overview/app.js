@@ -25,14 +25,14 @@ async function start() {
   const data = JSON.parse(at("data").textContent);
   const symbols = await Promise.all(data.symbols.map(unpackSymbol));
   const byName = new Map(symbols.map((symbol) => [symbol.name, symbol]));
-  const chart = new Chart(at("chart"), at("strip"), (bar) => tell(bar), (event) => pick(event, false));
+  const chart = new Chart(at("chart"), at("strip"), (bar) => describe(bar), (event) => pick(event, false));
   chart.classes = data.classes;
   const parts = { head: at("head"), rows: at("rows"), count: at("count"), back: at("page-back"), on: at("page-on") };
   const table = new Table(parts, tableColumns(data.classes, symbols, data.live), (event) => pick(event, true));
   table.n = symbols.reduce((sum, symbol) => sum + symbol.list.length, 0);
   let passing = new Map();
 
-  function tell(bar) {
+  function describe(bar) {
     const symbol = chart.symbol;
     const i = bar === null ? (chart.chosen && byName.get(chart.chosen.symbol) === symbol ? chart.chosen.start : symbol.n - 1) : bar;
     if (i < 0) return;
@@ -52,7 +52,7 @@ async function start() {
     at("symbol").value = String(symbols.indexOf(symbol));
     chart.shown = passing.get(symbol) || [];
     chart.show(symbol);
-    tell(null);
+    describe(null);
   }
 
   function pick(event, fromTable) {
@@ -60,7 +60,7 @@ async function start() {
     if (symbol !== chart.symbol) showSymbol(symbol);
     chart.lookAt(event);
     table.choose(event);
-    tell(null);
+    describe(null);
     if (fromTable) at("chart").scrollIntoView({ block: "nearest" });
   }
 

@@ -140,8 +140,8 @@ def _no_unit(number: pl.Series, found: str | None, asked: str | None) -> Problem
     named = f"{asked} since 1970 (--timestamp-unit)" if asked else f"{', '.join(PER_S)} since 1970"
     rule = f"times must be counts of {named}, from 1970-01-02 to tomorrow, with bars of a tenth of a second or more"
     if found is not None:
-        said = _checked(_in_us(number, found), found)
-        detail = f"found {first}; as {found} they run from {_day(said.min())} to {_day(said.max())}: say {found}"
+        times = _checked(_in_us(number, found), found)
+        detail = f"found {first}; as {found} they run from {_day(times.min())} to {_day(times.max())}: pass {found}"
     elif first is not None and EXCEL_DAYS[0] <= first < EXCEL_DAYS[1]:
         day = datetime(1899, 12, 30) + timedelta(days=int(first))
         detail = f"found {first}; as a day of a spreadsheet (Excel) it is {day:%Y-%m-%d}: set --timestamp-unit excel"
@@ -244,8 +244,8 @@ def _by_zone(
     bare = texts.is_null() & naive.is_not_null()
     rule = "timestamp must be readable as a time with its zone in every row, or in none"
     problems += broken_rule(rule, bare, lambda row: f"found {naive[row]} without one")
-    told = [f"{text} as {zone}" for text, zone in found.items() if text.strip().upper() != "Z"]
-    log.info("Times carry their zone%s.", f" ({', '.join(told[:5])})" if told else "")
+    zones = [f"{text} as {zone}" for text, zone in found.items() if text.strip().upper() != "Z"]
+    log.info("Times carry their zone%s.", f" ({', '.join(zones[:5])})" if zones else "")
     return aware
 
 

@@ -299,8 +299,10 @@ def import_table(table: ForeignTable, options: ImportOptions) -> pl.DataFrame:
     numbers = read_numbers(table, values, options.decimal, options.input)
     columns_read = [number.alias(name) for name, number in zip(values, numbers, strict=True)]
     table = replace(table, frame=pl.DataFrame([*columns_read, *_symbols(raw, options)]))
-    _say_lost_volume(table, raw)
-    return _bars(table, raw, _raw_times(raw, options), options)
+    _report_lost_volume(table, raw)
+    is_split = "date" in raw.columns
+    times = joined(raw["date"], raw["time"], options) if is_split else with_marks(raw["timestamp"], options)
+    return _bars(table, raw, times, options)
 
 
 def _bars(table: ForeignTable, raw: pl.DataFrame, times: pl.Series, options: ImportOptions) -> pl.DataFrame:
@@ -311,8 +313,9 @@ def _bars(table: ForeignTable, raw: pl.DataFrame, times: pl.Series, options: Imp
     else:
         problems += row_problems(table, raw)
     n_by_repair = 0 if options.repair or not len(raw) else len(problems)
-    problems += _without_symbol(table)
     symbols = table.frame["symbol"] if "symbol" in table.frame.columns else None
+    if symbols is not None:
+        problems += broken_rule("symbol must be there where the file has one", symbols.is_null())
     utc = utc_times(as_numbers(times), options, problems, symbols)
     is_repeat, same, other = repeats(table, utc)
     if options.repair and is_repeat.any():
@@ -342,29 +345,20 @@ def _bars(table: ForeignTable, raw: pl.DataFrame, times: pl.Series, options: Imp
     return frame.sort(keys, maintain_order=True)
 
 
-def _raw_times(raw: pl.DataFrame, options: ImportOptions) -> pl.Series:
-    return joined(raw["date"], raw["time"], options) if "date" in raw.columns else with_marks(raw["timestamp"], options)
-
-
 def _symbols(raw: pl.DataFrame, options: ImportOptions) -> list[pl.Series]:
     if options.symbol is not None:
         return [pl.Series("symbol", [options.symbol] * len(raw), dtype=pl.String)]
     return [raw["symbol"].cast(pl.String)] if "symbol" in raw.columns else []
 
 
-def _without_symbol(table: ForeignTable) -> list[Problem]:
-    lost = table.frame["symbol"].is_null() if "symbol" in table.frame.columns else pl.Series([], dtype=pl.Boolean)
-    return broken_rule("symbol must be there where the file has one", lost)
-
-
-def _say_lost_volume(table: ForeignTable, raw: pl.DataFrame) -> None:
+def _report_lost_volume(table: ForeignTable, raw: pl.DataFrame) -> None:
     if "volume" not in raw.columns:
         return
     lost = table.frame["volume"].is_null() & plain_text(raw["volume"]).is_not_null()
     if lost.any():
         first = int(lost.arg_max() or 0)
-        said = (int(lost.sum()), table.place(first), str(raw["volume"][first]))
-        log.info("Volume is not a number in %d rows and is left empty there (first at %s: %r).", *said)
+        found = (int(lost.sum()), table.place(first), str(raw["volume"][first]))
+        log.info("Volume is not a number in %d rows and is left empty there (first at %s: %r).", *found)
 
 
 def _without_footer(table: ForeignTable) -> ForeignTable:

@@ -62,13 +62,12 @@ def read_numbers(table: ForeignTable, columns: list[str], decimal: str | None, p
         if all(one.null_count() == column.null_count() for one, column in zip(plain, found.values(), strict=True)):
             return [one.fill_nan(None) for one in plain]
     texts = {name: plain_text(column) for name, column in found.items() if not column.dtype.is_numeric()}
-    has_marks = any(text.str.contains(",", literal=True).any() or _twice(text).any() for text in texts.values())
+    has_marks = any(
+        text.str.contains(",", literal=True).any() or (text.str.count_matches(".", literal=True) > 1).any()
+        for text in texts.values()
+    )
     mark = decimal or (_decimal_mark(table, texts, path) if has_marks else ".")
     return [_with_mark(texts[name], mark) if name in texts else found[name].cast(pl.Float64) for name in columns]
-
-
-def _twice(text: pl.Series) -> pl.Series:
-    return text.str.count_matches(".", literal=True) > 1
 
 
 def _decimal_mark(table: ForeignTable, columns: dict[str, pl.Series], path: object) -> str:

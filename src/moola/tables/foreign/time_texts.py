@@ -331,7 +331,7 @@ def to_utc(
         return local.dt.replace_time_zone("UTC")
     early, late = (_in_utc(local, zone.name, which) for which in ("earliest", "latest"))
     missing = early.is_null() & naive.is_not_null()
-    if missing.any() and _are_dates(naive):
+    if missing.any() and (naive.drop_nulls().dt.timestamp("us") % DAY_US == 0).all():
         # Where midnight is skipped, the day begins with the first moment after it.
         day_later = _in_utc(local - timedelta(days=1), zone.name, "latest") + timedelta(days=1)
         early, late = (times.zip_with(~missing, day_later) for times in (early, late))
@@ -356,10 +356,6 @@ def to_utc(
 def _in_utc(local: pl.Series, name: str, which: str) -> pl.Series:
     aware = local.dt.replace_time_zone(name, ambiguous=which, non_existent="null")  # type: ignore[arg-type]
     return aware.dt.convert_time_zone("UTC")
-
-
-def _are_dates(naive: pl.Series) -> bool:
-    return bool((naive.drop_nulls().dt.timestamp("us") % DAY_US == 0).all())
 
 
 def _problem(naive: pl.Series, lost: pl.Series, rule: str) -> Problem:
