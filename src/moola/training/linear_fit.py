@@ -261,9 +261,9 @@ def _fit_pointer(
     usual = len(penalties) // 2
     everything = _CurveLoss(vectors[known], target[known])
     everywhere = np.zeros(vectors.shape[2])
-    for _ in range(2):
+    for tolerance in (ROUGH_TOLERANCE, FOLD_TOLERANCE):
         basis = everything.basis(everywhere)
-        everywhere = everything.minimum(penalties[usual], FOLD_TOLERANCE, everywhere, basis)
+        everywhere = everything.minimum(penalties[usual], tolerance, everywhere, basis)
     basis = everything.basis(everywhere)
     curves = np.repeat(_curves(vectors, everywhere)[None], len(penalties), axis=0)
     judged = np.zeros(len(bars), dtype=bool)
@@ -285,6 +285,8 @@ def _fit_pointer(
 
 # The tolerance of fits that judge penalties: their loss is less than .0001 above its minimum.
 FOLD_TOLERANCE = 1e-3
+# That of the first weights, of which only the curvature is wanted.
+ROUGH_TOLERANCE = 1e-1
 # Bars with less probability add next to nothing to the curvature, which only sets the steps and not where they end.
 LEAST_PROB = 1e-4
 # A bar's probability that counts when penalties are judged: no single window decides.
