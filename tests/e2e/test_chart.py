@@ -247,14 +247,83 @@ def test_spans_like_one_are_answered_from_a_contact_sheet(page_of, serve_chart):
     assert page.locator("#alike").is_hidden()
 
 
+def proposed_end(page) -> int:
+    """Return the last bar of the proposal that is shown."""
+    return int(page.inner_text("#proposed").split(" to ")[1])
+
+
+class Keyboard:
+    """A person who never touches the mouse."""
+
+    def __init__(self, page, n_bars: int) -> None:
+        self.page, self.n_bars = page, n_bars
+
+    def mark(self, start: int, end: int, label: str) -> None:
+        mark_by_keys(self.page, start, end, "1" if label == "consolidation" else "2")
+
+    def go_on_from(self, bar: int) -> None:
+        """Show a bar and ask for the next proposal."""
+        press(self.page, "Escape", "j")
+        self.page.keyboard.type(f"{datetime.fromtimestamp(FIRST_S + 3600 * bar, UTC):%Y-%m-%d %H:%M}")
+        press(self.page, "Enter", ".")
+
+    def answer(self, how: str, _: int) -> None:
+        press(self.page, *{"accepted": "y", "corrected": "y ArrowLeft", "rejected": "r"}[how].split())
+
+    def choose(self, selector: str) -> None:
+        """Use a button."""
+        self.page.focus(selector)
+        press(self.page, "Enter")
+
+
+class Mouse:
+    """A person who never touches the keyboard."""
+
+    def __init__(self, page, n_bars: int) -> None:
+        self.page, self.n_bars = page, n_bars
+
+    def show(self, bar: int) -> None:
+        box = self.page.locator("#strip").bounding_box()
+        self.page.mouse.click(box["x"] + box["width"] * bar / self.n_bars, box["y"] + 20)
+
+    def mark(self, start: int, end: int, label: str) -> None:
+        self.show(start)
+        for bar in (start, end):
+            self.page.mouse.click(*x_of(self.page, bar))
+        self.page.click(f"#classes button[data-value={label}]")
+        settled(self.page)
+
+    def go_on_from(self, bar: int) -> None:
+        self.show(bar)
+        if appears(self.page, "#nextProposal:not([disabled])", 20_000):
+            self.page.click("#nextProposal")
+
+    def answer(self, how: str, end: int) -> None:
+        """Accept, reject, or accept and pull the last bar to the one before."""
+        self.page.click("#reject" if how == "rejected" else "#accept")
+        if how == "corrected":
+            settled(self.page)
+            x, y = x_of_static(self.page, end)
+            half = (x_of_static(self.page, end + 1)[0] - x) / 2
+            self.page.mouse.move(x + half, y)
+            self.page.mouse.down()
+            self.page.mouse.move(x_of_static(self.page, end - 1)[0], y, steps=4)
+            self.page.mouse.up()
+
+    def choose(self, selector: str) -> None:
+        self.page.click(selector)
+
+
 @pytest.mark.slow
-def test_from_raw_bars_to_a_scan_with_proposals_answered(tmp_path, page_of, serve_chart, monkeypatch):
+@pytest.mark.parametrize("hands", [Keyboard, Mouse])
+def test_from_raw_bars_to_a_scan_with_proposals_answered(tmp_path, page_of, serve_chart, monkeypatch, hands):
     monkeypatch.chdir(tmp_path)
     bars, moves = planted_bars(60)
     served = serve_chart(bars)
     page = page_of(served, path=CHART)
+    person = hands(page, len(bars))
     for start, end, label in moves[:20]:
-        mark_by_keys(page, start, end, "1" if label == "consolidation" else "2")
+        person.mark(start, end, label)
     settled(page)
     assert [row[:3] for row in saved(served.page_state)] == moves[:20]
     wanted = {"accepted": 10, "corrected": 5, "rejected": 5}
@@ -262,12 +331,10 @@ def test_from_raw_bars_to_a_scan_with_proposals_answered(tmp_path, page_of, serv
     for bar in [*range(2000, 6300, 105)] * 2:
         if not any(wanted.values()):
             break
-        press(page, "Escape", "j")
-        page.keyboard.type(f"{datetime.fromtimestamp(FIRST_S + 3600 * bar, UTC):%Y-%m-%d %H:%M}")
-        press(page, "Enter", ".")
+        person.go_on_from(bar)
         if appears(page, "#proposed:not([hidden])", 20_000):
             what = next(name for name, n in wanted.items() if n)
-            press(page, *{"accepted": "y", "corrected": "y ArrowLeft", "rejected": "r"}[what].split())
+            person.answer(what, proposed_end(page))
             settled(page)
             wanted[what] -= 1
     rows, told = saved(served.page_state), served.page_state.chart.labels("EURUSD", "anna")
@@ -275,11 +342,11 @@ def test_from_raw_bars_to_a_scan_with_proposals_answered(tmp_path, page_of, serv
     assert (sources.count("accepted"), sources.count("corrected"), len(told["rejected"])) == (10, 5, 5)
     # Nothing that was marked by hand has moved.
     assert [row[:3] for row in rows if not row[3]] == moves[:20]
-    page.click("[data-export=spans]")
+    person.choose("[data-export=spans]")
     page.wait_for_selector("#status:has-text('Written')", timeout=120_000)
     table = pl.read_csv(tmp_path / "page/spans.csv")
     assert sorted(table["source"].to_list()) == ["accepted"] * 10 + ["corrected"] * 5 + ["marked"] * 20
-    page.click("#train")
+    person.choose("#train")
     page.wait_for_selector("#lines:has-text('$ moola windows')", timeout=300_000)
     while served.page_state.files.status()["is_busy"]:
         page.wait_for_timeout(500)
