@@ -265,7 +265,9 @@ class Keyboard:
         """Show a bar and ask for the next proposal."""
         press(self.page, "Escape", "j")
         self.page.keyboard.type(f"{datetime.fromtimestamp(FIRST_S + 3600 * bar, UTC):%Y-%m-%d %H:%M}")
-        press(self.page, "Enter", ".")
+        press(self.page, "Enter")
+        if appears(self.page, "#nextProposal:not([disabled])", 20_000):
+            press(self.page, ".")
 
     def answer(self, how: str, _: int) -> None:
         press(self.page, *{"accepted": "y", "corrected": "y ArrowLeft", "rejected": "r"}[how].split())
