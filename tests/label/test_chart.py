@@ -244,6 +244,10 @@ def test_what_is_missing_is_said(tmp_path):
         assert "proposals come after eight" in ask(page_state)["message"]
         add = tuple(BarSpan(start, end, "flag") for start, end, _ in moves[:3])
         page_state.chart.change("EURUSD", "anna", 0, Change(add=add))
+        with pytest.MonkeyPatch.context() as patch:
+            # As long as a fit has not ended.
+            patch.setattr(page_state.learner, "_start", lambda *_: None)
+            assert ask(page_state)["message"] == "Learning from 3 spans ..."
         ask(page_state)
         page_state.learner.wait()
         assert "Proposals come after 8 spans; 3 are marked" in ask(page_state)["message"]

@@ -87,7 +87,9 @@ class Learner:
         elif known.proposals is not None and revision >= known.model_revision + MORE_SAVES and known.revision >= 0:
             self._start("long", lambda: self._long(known, marks, revision, around))
         found = known.proposals
-        message = known.problem or (found.message if found is not None else "Mark spans: proposals come after eight.")
+        n_spans = len(marks.span)
+        nothing_yet = f"Learning from {n_spans} spans ..." if n_spans else "Mark spans: proposals come after eight."
+        message = known.problem or (found.message if found is not None else nothing_yet)
         status = {
             "is_on": True,
             "is_busy": self.is_busy,
