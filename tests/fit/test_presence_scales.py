@@ -102,9 +102,9 @@ def test_a_chart_too_short_for_a_scale_is_read_at_the_others(mixed: tuple, tmp_p
     assert len(events) > 0
 
 
-def test_a_piece_longer_than_a_window_is_an_event_that_no_window_saw(tmp_path: Path) -> None:
-    bars, spans, classes = mixed_chart(3)
-    model = replace(learned(bars, spans, classes, 10), window_bars=48)
+def test_a_piece_longer_than_a_window_is_an_event_that_no_window_saw(mixed: tuple, tmp_path: Path) -> None:
+    bars = mixed[1]
+    model = replace(mixed[0], window_bars=48)
     events = scanned(tmp_path, model, bars.take(slice(0, 2_000)), min_prob=0.0)
     is_long = np.diff(rows_of(events, bars), axis=1)[:, 0] + 1 > 48
     assert is_long.any()
