@@ -121,6 +121,8 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
     cv = ("cv", "--spans", "spans.csv", "--bars", "bars.parquet", "--pretrained-encoder", "encoder.pt")
     answer = moola(*cv, *WITH[4:], "--mirror-classes", "down:up", "--folds", "2", "--initial-fraction", "0.6", "--json")
     assert answer.code == 0, answer.err
+    # What is said of the files is said of the user's, and not again of those made of them for each fold.
+    assert "Encoder:" not in answer.err
     folder, rows = Path(answer.json["cv"]), answer.json["by_fold"]
     spans = pl.read_csv("spans.csv", try_parse_dates=True)
     assert sum(row["n_spans"] for row in rows) == answer.json["n_spans"] == len(spans) - int(0.6 * len(spans))

@@ -49,12 +49,17 @@ def planted_chart(seed: int, n_bars: int = N_BARS) -> tuple[Bars, np.ndarray, np
         spans.append((at, at + length - 1))
         classes.append(up)
         at += length + int(rng.integers(40, 80))
+    return bars_of_steps(step, rng), np.array(spans), np.array(classes)
+
+
+def bars_of_steps(step: np.ndarray, rng: np.random.Generator) -> Bars:
+    """Hourly bars whose closes move by these steps, with small wicks."""
     close = 1.1 * np.exp(1e-4 * np.cumsum(step))
     open_ = np.concatenate([close[:1], close[:-1]])
-    wick = 1e-4 * rng.uniform(0.05, 0.3, (2, n_bars))
+    wick = 1e-4 * rng.uniform(0.05, 0.3, (2, len(step)))
     ohlc = np.stack([open_, np.maximum(open_, close) + wick[0], np.minimum(open_, close) - wick[1], close], axis=1)
-    start_us = np.arange(n_bars, dtype=np.int64) * HOUR_US + 1_500_000_000_000_000
-    return Bars(start_us, ohlc, np.full(n_bars, "X", dtype=object)), np.array(spans), np.array(classes)
+    start_us = np.arange(len(step), dtype=np.int64) * HOUR_US + 1_500_000_000_000_000
+    return Bars(start_us, ohlc, np.full(len(step), "X", dtype=object))
 
 
 def known(bars: Bars, n_bars: int = TAUGHT) -> Bars:

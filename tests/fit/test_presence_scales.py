@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from moola.core.bars import Bars
+from moola.fit import presence as presence_fit
 from moola.fit import presence_stages
 from moola.fit.presence import average_precision, fit_presence, matched
 from moola.fit.presence_stages import Learned, Marked, scales_of
@@ -21,7 +22,10 @@ from moola.models.presence_part import (
     mean_scores,
     score_logit,
 )
-from tests.fit.test_presence import CPU, few_trees, planted_chart, rows_of, scanned, small_model
+from moola.options.scan_options import ScanOptions
+from moola.scan.parts import PartReader, reader_and_judging
+from moola.tables.bar_table import HeldBars
+from tests.fit.test_presence import CPU, HOUR_US, bars_of_steps, few_trees, rows_of, scanned, small_model
 
 LEARNED, ALL = 5_600, 8_000
 SHORT, LONG = (6, 13), (50, 90)
@@ -29,7 +33,6 @@ SHORT, LONG = (6, 13), (50, 90)
 
 def mixed_chart(seed: int) -> tuple[Bars, np.ndarray, np.ndarray]:
     """Noise with short and long pushes by turns, up (1) and down (0)."""
-    bars, _, _ = planted_chart(seed, ALL)
     rng = np.random.default_rng(seed)
     step = rng.normal(0, 1.0, ALL)
     spans, classes, at = [], [], 150
@@ -41,11 +44,7 @@ def mixed_chart(seed: int) -> tuple[Bars, np.ndarray, np.ndarray]:
         spans.append((at, at + length - 1))
         classes.append(up)
         at += length + int(rng.integers(40, 80))
-    close = 1.1 * np.exp(1e-4 * np.cumsum(step))
-    open_ = np.concatenate([close[:1], close[:-1]])
-    wick = 1e-4 * rng.uniform(0.05, 0.3, (2, ALL))
-    ohlc = np.stack([open_, np.maximum(open_, close) + wick[0], np.minimum(open_, close) - wick[1], close], axis=1)
-    return replace(bars, ohlc=ohlc), np.array(spans), np.array(classes)
+    return bars_of_steps(step, rng), np.array(spans), np.array(classes)
 
 
 def learned(bars: Bars, spans: np.ndarray, classes: np.ndarray, n_trees: int, n_bars: int = LEARNED) -> ModelFile:
@@ -96,6 +95,39 @@ def test_parts_of_a_scan_find_the_same_events_at_every_scale(mixed: tuple, tmp_p
     assert (n_bars > 40).any()
 
 
+def test_a_part_reads_long_bars_as_the_whole_chart_does(mixed: tuple, tmp_path: Path) -> None:
+    model, bars, *_ = mixed
+    options = ScanOptions(model=tmp_path / "m", bars=tmp_path / "b", output=tmp_path / "e.parquet")
+    part = PartReader(*reader_and_judging(model, options), HeldBars(bars.take(slice(0, 3_001))), live=False)
+    whole, begins = part._coarser_chart(0, slice(0, 3_001), 4)
+    assert begins == 0
+    # Neither end of what is needed is a multiple of what windows or long bars are apart.
+    need = slice(1_503, 1_777)
+    own, begins = part._coarser_chart(0, need, 4)
+    assert begins > 0
+    rows = np.arange(need.start // 4, need.stop // 4)
+    for found, expected in zip(own.values, whole.values, strict=True):
+        assert np.array_equal(found[rows - begins // 4], expected[rows])
+    assert np.array_equal(own.seen[rows - begins // 4], whole.seen[rows])
+
+
+def test_what_every_scale_proposes_is_calibrated_and_scored_by_all(mixed: tuple, monkeypatch) -> None:
+    calibrated, kept = presence_fit._calibrated, []
+    monkeypatch.setattr(
+        presence_fit, "_calibrated", lambda detectors, *rest: (kept.append(rest[1]), calibrated(detectors, *rest))[1]
+    )
+    model = learned(*mixed_chart(3), 10)
+    assert all((one.slope, one.intercept) != (1.0, 0.0) for one in presence_of(model).detectors)
+    rows = kept[0]
+    assert presence_of(model).record["n_candidates"] == len(rows)
+    assert len(np.unique(rows.bar, axis=0)) == len(rows)
+    # One scale alone would have a sixteenth of its long candidates on bars of the other.
+    n_bars = np.diff(rows.bar, axis=1)[:, 0] + 1
+    on_grid = (rows.bar[:, 0] % 4 == 0) & (rows.bar[:, 1] % 4 == 3)
+    assert on_grid[n_bars > 40].mean() > 0.25
+    assert (n_bars < 20).sum() > 50
+
+
 def test_a_chart_too_short_for_a_scale_is_read_at_the_others(mixed: tuple, tmp_path: Path) -> None:
     model, bars, *_ = mixed
     events = scanned(tmp_path, model, bars.take(slice(0, 400)))
@@ -112,6 +144,19 @@ def test_a_piece_longer_than_a_window_is_an_event_that_no_window_saw(mixed: tupl
     assert (events.n_saw[~is_long] > 0).all()
     assert (events.pointer_prob[is_long] == 0).all()
     assert events.cut[is_long].all()
+
+
+def test_no_event_however_long_holds_a_gap_above_the_longest(mixed: tuple, tmp_path: Path) -> None:
+    model, bars, spans, _ = mixed
+    # Bars rest for two weeks in the middle of every long push.
+    later, start_us = bars.take(slice(0, 2_000)), bars.start_us[:2_000].copy()
+    long = [(first + last) // 2 for first, last in spans if last - first >= LONG[0] - 1 and last < 2_000]
+    for middle in long:
+        start_us[middle:] += 14 * 24 * HOUR_US
+    model = replace(model, window_bars=24)
+    events = scanned(tmp_path, model, replace(later, start_us=start_us), min_prob=0.0)
+    assert (np.diff(np.searchsorted(start_us, events.time_us), axis=1) > 24).any()
+    assert events.longest_gap_us.max() < 72 * HOUR_US
 
 
 def test_scales_are_kept_in_a_model_file_and_broken_ones_refused(mixed: tuple, tmp_path: Path) -> None:

@@ -256,8 +256,8 @@ def _with_blocks(
 ) -> list[Learned]:
     """Cut annotated bars into blocks of time with as many spans each; a span is in the block of its start.
 
-    Blocks of a coarser scale are those of the `whole` charts. Without `read` nothing can be learned from these bars:
-    they are what candidates of other scales are compared with.
+    Blocks of a coarser scale are those of the `whole` charts. Without `read` nothing can be learned from these bars: it
+    is only known in which block each span is.
     """
     starts = np.sort(np.concatenate([one.start_us for one in whole or charts]))
     edges = starts[[len(starts) * number // N_BLOCKS for number in range(1, N_BLOCKS)]]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from moola.core.bars import GAP_BARS, Bars, allowed_gap_s, bar_interval_us, join_bars
 from moola.core.event_merging import MergedEvents, WindowCurves, suppress, unreported
@@ -221,6 +222,7 @@ class PartReader:
         known = bar[:, 1] + offset + lag
         # Where no window has a bar, as after a gap, there is no event.
         inside = (known >= first) & (known < stop) & chart.seen[bar].all(axis=1)
+        inside &= self._within_gaps(symbol, bar + offset)
         return self.judging.present_live(windows, bar[inside] + offset, prob[inside], known[inside])
 
     def _present(self, symbol: int, own: slice, last: int, presence: Presence) -> MergedEvents:
@@ -245,7 +247,19 @@ class PartReader:
         bar, prob = read_chart(
             presence, chart, len(self.reader.model.class_names), own.start - offset, own.stop - offset
         )
-        return self.judging.present(windows, bar + offset, prob)
+        bar = bar + offset
+        whole = self._within_gaps(symbol, bar)
+        return self.judging.present(windows, bar[whole], prob[whole])
+
+    def _within_gaps(self, symbol: int, bar: Int[np.ndarray, "spans 2"]) -> Bool[np.ndarray, " spans"]:
+        """Tell which pieces hold no gap above the longest one: of those longer than a window no window says it."""
+        if not len(bar):
+            return np.zeros(0, dtype=bool)
+        first = int(bar.min())
+        times = self.spool.read(symbol, first, int(bar.max()) + 1).start_us
+        is_long = np.diff(times) > symbol_gap_s(self.spool, symbol, self.reader.sliding.max_gap_hours) * 1e6
+        n_long = np.concatenate([[0], np.cumsum(is_long)])
+        return np.asarray(n_long[bar[:, 1] - first] == n_long[bar[:, 0] - first])
 
     def _coarser_chart(self, symbol: int, need: slice, scale: int) -> tuple[Chart, int]:
         """Read the needed bars `scale` in one, by all windows that have one of them; return also where they begin."""

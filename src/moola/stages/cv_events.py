@@ -20,6 +20,7 @@ import polars as pl
 
 from moola.core.bars import Bars, utc_text
 from moola.core.spans import Spans, place_spans, window_bars_for
+from moola.core.windows import WINDOW_BARS
 from moola.errors import InvalidData, WrongUsage
 from moola.evaluation.event_figures import AP_CLASS, event_metric_table
 from moola.files import sha256_file
@@ -230,7 +231,10 @@ def scan_block(
     """Scan the block by a model in its folder, and keep the events that begin there."""
     inside = (chart.bars.start_us >= fold.first_us) & (chart.bars.start_us < fold.stop_us)
     write_stretches(folder / STRETCHES, stretches_among(chart, inside))
-    rows = np.flatnonzero(_beside(chart.bars, inside))
+    presence = read_model(folder / model).presence
+    # Windows of long bars reach farther.
+    n_context = max(CONTEXT_BARS, WINDOW_BARS * max(presence.scales if presence is not None else [1]))
+    rows = np.flatnonzero(_beside(chart.bars, inside, n_context))
     write_chart_bars(folder / "scanned.parquet", chart.bars.take(rows))
     scanned = folder / "scanned_events.parquet"
     work = Scan(
@@ -250,14 +254,14 @@ def scan_block(
     write_frame(folder / events_name, events)
 
 
-def _beside(bars: Bars, inside: np.ndarray) -> np.ndarray:
+def _beside(bars: Bars, inside: np.ndarray, n_context: int) -> np.ndarray:
     """Add the bars of each symbol that events at the edges look at."""
     wide = inside.copy()
     for symbol in bars.symbols:
         own = np.flatnonzero(bars.symbol == symbol)
         held = np.flatnonzero(inside[own])
         if len(held):
-            wide[own[max(int(held[0]) - CONTEXT_BARS, 0) : int(held[-1]) + CONTEXT_BARS + 1]] = True
+            wide[own[max(int(held[0]) - n_context, 0) : int(held[-1]) + n_context + 1]] = True
     return wide
 
 
