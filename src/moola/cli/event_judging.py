@@ -207,9 +207,6 @@ def _write_chart(screen: Screen, result: dict[str, Any]) -> None:
     for what in ("events", "spans"):
         if n := result[f"n_{what}_outside"]:
             screen.write(f"  {n} {what} do not count: outside the stretches, or the same span again.")
-    strange = sorted(set(result["event_class_names"]) - set(result["truth_class_names"]))
-    if strange:
-        screen.write(f"  No span has the class {', '.join(strange)}: such events are false where the class counts.")
 
 
 def _figure_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
