@@ -489,10 +489,9 @@ def _on_bars(rows: Rows, reading: SpanReading, path: Path, bars: Bars) -> bool:
     problems: list[Problem] = []
     start_us, end_us = times_of(rows, reading, path, problems, bars)
     symbol = np.full(len(start_us), bars.symbols[0], dtype=object)
+    # Where one ends before its start, that is told of the series that was chosen.
     low, high = np.minimum(start_us, end_us), np.maximum(start_us, end_us)
-    spans = Spans(
-        np.minimum(start_us, end_us), np.maximum(start_us, end_us), symbol, symbol, symbol, symbol, rows.place
-    )
+    spans = Spans(low, high, symbol, symbol, symbol, symbol, rows.place)
     return not problems and len(bars.symbols) == 1 and bool(place_spans(spans, bars).met.all())
 
 
