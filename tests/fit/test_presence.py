@@ -19,6 +19,13 @@ from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span
 from moola.core.windows import CutWindows, take_windows
 from moola.errors import InvalidData, UntrustedFile, WrongUsage
 from moola.fit import presence_stages
+from moola.fit.predicting import (
+    BarVectors,
+    read_windows_both_ways,
+    recorded_vectors,
+    vectors_by_orientation,
+    vectors_each_way,
+)
 from moola.fit.presence import _with_blocks, average_precision, fit_presence, matched, read_chart_of
 from moola.fit.presence_inputs import _tell_other_spans
 from moola.fit.presence_stages import N_BLOCKS, Candidates, Found, Marked, fit_forest, forest_of
@@ -160,15 +167,30 @@ def test_parts_and_processes_give_the_same_events(taught: tuple, tmp_path: Path,
     assert np.array_equal(parts.event_prob, whole.event_prob)
 
 
-def test_a_chart_has_the_same_vectors_whatever_the_heads() -> None:
+def test_windows_have_the_same_vectors_whatever_the_heads_and_without_them() -> None:
     # Linear heads read a pass of windows both ways before the next one; others read all one way first.
     bars, _, _ = planted_chart(7)
-    few, model = known(bars, 600), small_model(bars)
+    model = small_model(bars)
+    features = relative_features(take_windows(bars.ohlc, np.arange(0, 1000, 10), 105))
+    alone = vectors_each_way(model, features, CPU)
+    assert len(alone) == 2
     linear = build_network(model.network.encoder, 2, True, 0.0, 3, head_kind="linear").eval()
-    one, other = (read_chart_of(each, few, CPU) for each in (model, replace(model, network=linear)))
-    assert len(one.values) == 2
-    for values, expected in zip(other.values, one.values, strict=True):
-        assert np.array_equal(values, expected)
+    for each in (model, replace(model, network=linear)):
+        with recorded_vectors(each.network.encoder) as said:
+            read_windows_both_ways(each, features, CPU)
+        for vectors, expected in zip(vectors_by_orientation(said, len(features), each), alone, strict=True):
+            assert np.array_equal(vectors, expected)
+
+
+@pytest.mark.parametrize(("window_bars", "ahead", "stride"), [(105, None, 5), (210, None, 10), (210, 4, 5)])
+def test_long_windows_of_a_chart_lie_farther_apart_but_not_live(monkeypatch, window_bars, ahead, stride) -> None:
+    bars, _, _ = planted_chart(7)
+    first_bars: list[np.ndarray] = []
+    add = BarVectors.add
+    monkeypatch.setattr(BarVectors, "add", lambda self, rows, ways: (first_bars.append(rows), add(self, rows, ways)))
+    chart = read_chart_of(replace(small_model(bars), window_bars=window_bars), known(bars, 800), CPU, ahead)
+    assert np.unique(np.diff(np.concatenate(first_bars))).tolist() == [stride]
+    assert chart.seen[-200:-20].all()
 
 
 @pytest.mark.slow

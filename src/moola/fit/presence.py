@@ -15,6 +15,7 @@ and so precision, false alarms and calibration, cannot be known.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,7 +32,7 @@ from moola.core.spans import BACKGROUND
 from moola.core.windows import WINDOW_BARS, cut_windows, take_windows
 from moola.errors import InvalidData
 from moola.evaluation.calibration import fit_platt
-from moola.fit.predicting import read_windows_both_ways, recorded_vectors, sums_for, vectors_by_orientation
+from moola.fit.predicting import sums_for, vectors_each_way
 from moola.fit.presence_stages import (
     EVENT_IOU,
     N_BLOCKS,
@@ -64,7 +65,8 @@ from moola.models.presence_part import (
     unique_spans,
 )
 
-# Windows of a chart are so far apart; scans of any stride read the same means, more or less smoothly.
+log = logging.getLogger(__name__)
+# Windows of 105 bars of a chart are so far apart; scans of any stride read the same means, more or less smoothly.
 STRIDE = 5
 MAX_OVERLAP = 0.1
 LEAST_SPANS = 10
@@ -106,6 +108,10 @@ def fit_presence(
     fitted = []
     for scale in scales:
         coarse = [scale.marked(one) for one in charts]
+        if read is None:
+            n_bars, n_seen = sum(len(one.bars) for one in coarse), at_scale(model, scale.n).n_seen_bars
+            in_one = f" of {scale.n} in one" if scale.n > 1 else ""
+            log.info("Learning presence from %s bars%s, read in windows of %d ...", f"{n_bars:,}", in_one, n_seen)
         seen = read or [read_chart_of(at_scale(model, scale.n), one.bars, device) for one in coarse]
         learned = _with_blocks(coarse, seen, whole, scale)
         whole = learned if scale.n == 1 else whole
@@ -228,13 +234,13 @@ def read_chart_of(
     The longest gap inside a window is found from the bars where it is not given.
     """
     n_seen = model.n_seen_bars
-    cut = cut_windows(bars, STRIDE, n_seen, allowed_gap_s(bars.start_us) if max_gap_s is None else max_gap_s)
+    # Long windows lie farther apart: as many of them have a bar. Live ones have few bars that count.
+    stride = STRIDE * max(n_seen // WINDOW_BARS, 1) if ahead is None else STRIDE
+    cut = cut_windows(bars, stride, n_seen, allowed_gap_s(bars.start_us) if max_gap_s is None else max_gap_s)
     sums = sums_for(model, len(bars), ahead)
     for first in range(0, len(cut), WINDOWS_AT_A_TIME):
         rows = cut.first_bar[first : first + WINDOWS_AT_A_TIME]
-        with recorded_vectors(model.network.encoder) as said:
-            read_windows_both_ways(model, relative_features(take_windows(bars.ohlc, rows, n_seen)), device)
-        sums.add(rows, vectors_by_orientation(said, len(rows), model))
+        sums.add(rows, vectors_each_way(model, relative_features(take_windows(bars.ohlc, rows, n_seen)), device))
     return chart_of(bars.ohlc, *sums.means(), ahead)
 
 
