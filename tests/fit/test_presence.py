@@ -347,7 +347,7 @@ def test_spans_teach_even_where_nothing_near_was_proposed() -> None:
 def test_pieces_that_nobody_marked_are_never_background(tmp_path: Path) -> None:
     """Half of the planted pieces are marked, nothing is known of the rest: both halves must be told alike."""
     taught, n_bars = 4_000, 5_600
-    bars, spans, classes = planted_chart(5, n_bars)
+    bars, spans, classes = planted_chart(7, n_bars)
     model, inside = small_model(bars), spans[:, 1] < taught
     marked = inside & (np.random.default_rng(3).random(len(spans)) < 0.5)
     given = Marked(known(bars, taught), spans[marked], classes[marked], np.array([[0, taught]]), annotated=False)

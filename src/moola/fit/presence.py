@@ -31,7 +31,13 @@ from moola.core.spans import BACKGROUND
 from moola.core.windows import WINDOW_BARS, cut_windows, take_windows
 from moola.errors import InvalidData
 from moola.evaluation.calibration import fit_platt
-from moola.fit.predicting import read_windows_both_ways, recorded_vectors, sums_for, vectors_by_orientation
+from moola.fit.predicting import (
+    read_windows_both_ways,
+    recorded_vectors,
+    sums_for,
+    trusted_zone,
+    vectors_by_orientation,
+)
 from moola.fit.presence_stages import (
     EVENT_IOU,
     N_BLOCKS,
@@ -64,8 +70,6 @@ from moola.models.presence_part import (
     unique_spans,
 )
 
-# Windows of a chart are so far apart; scans of any stride read the same means, more or less smoothly.
-STRIDE = 5
 MAX_OVERLAP = 0.1
 LEAST_SPANS = 10
 # Of each class, where the page learns it without any annotated stretch.
@@ -220,15 +224,30 @@ def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
     return [pair for pair in pairs if model.class_names[pair[0]] != BACKGROUND]
 
 
+def chart_stride(model: ModelFile, ahead: int | None = None) -> int:
+    """Return how many bars lie between two windows by which a chart is read: two see each bar in their inner zone.
+
+    Many more are no better (docs/log.md). Where no bar after `ahead` may count, one window sees each bar in time.
+    """
+    first, last = trusted_zone(model)
+    return max((last - first) // 2, 1) if ahead is None else ahead + 1
+
+
 def read_chart_of(
-    model: ModelFile, bars: Bars, device: torch.device, ahead: int | None = None, max_gap_s: float | None = None
+    model: ModelFile,
+    bars: Bars,
+    device: torch.device,
+    ahead: int | None = None,
+    max_gap_s: float | None = None,
+    stride: int | None = None,
 ) -> Chart:
     """Read all of a symbol's bars; where asked, nothing of a bar depends on more than `ahead` bars after it.
 
-    The longest gap inside a window is found from the bars where it is not given.
+    The longest gap inside a window is found from the bars where it is not given, and the stride from the model.
     """
     n_seen = model.n_seen_bars
-    cut = cut_windows(bars, STRIDE, n_seen, allowed_gap_s(bars.start_us) if max_gap_s is None else max_gap_s)
+    stride = stride or chart_stride(model, ahead)
+    cut = cut_windows(bars, stride, n_seen, allowed_gap_s(bars.start_us) if max_gap_s is None else max_gap_s)
     sums = sums_for(model, len(bars), ahead)
     for first in range(0, len(cut), WINDOWS_AT_A_TIME):
         rows = cut.first_bar[first : first + WINDOWS_AT_A_TIME]
@@ -304,6 +323,7 @@ def _calibrated(
         "n_blocks": N_BLOCKS,
         "n_candidates": len(rows),
         "scales": sorted({one.scale for one in detectors}),
+        "stride_bars": chart_stride(model, learned[0].chart.ahead),
     }
     if not learned[0].marked.annotated:
         return _ranked(detectors, best, _right(learned, rows, kept, None), n_spans, record)
