@@ -49,7 +49,7 @@ from moola.fit.presence_stages import (
     classes_found,
     fit_forest,
     fit_stage,
-    floor_of,
+    least_score,
     scales_of,
 )
 from moola.models.model_files import ModelFile
@@ -154,7 +154,7 @@ class FittedScale:
         stages = [fit_stage(learned, pair, np.arange(N_BLOCKS)) for pair in pairs]
         annotated = learned[0].marked.annotated
         found = [Found.in_block(learned, pairs, block) for block in range(N_BLOCKS)]
-        stages = [replace(stage, floor=floor_of(found, number)) for number, stage in enumerate(stages)]
+        stages = [replace(stage, floor=least_score(found, number)) for number, stage in enumerate(stages)]
         rows = Candidates.joined([one.kept(stages) for one in found])
         # The exact ends of spans teach what near ones only roughly have.
         learned_from = Candidates.joined([rows, *(one.marked() for one in found)]) if annotated else rows

@@ -83,11 +83,11 @@ def with_presence(job: Job, model: ModelFile) -> ModelFile:
             f"presence must have spans of every class of the windows, but {options.spans} has none of "
             f"{', '.join(unmarked[:5])}. Mark some, or cut windows around these spans alone."
         )
-    _tell_other_spans(job.material.table, bars, span_rows, options.spans)
+    _tell_other_spans(job.inputs.table, bars, span_rows, options.spans)
     stretches = _stretches(options, bars)
     looked = {name: bars_looked_at(stretches, bars, name) for name in spans.annotators} if stretches else {}
     known = _known_bars(stretches, bars, span_rows)
-    n_held_out = _without_test(known, job.material, bars)
+    n_held_out = _without_test(known, job.inputs, bars)
     if n_held_out:
         log.info("%d of these bars lie in test windows: presence does not learn from them.", n_held_out)
     class_index = np.array([model.class_names.index(name) for name in labels])
@@ -156,14 +156,14 @@ def _known_bars(stretches: Stretches | None, bars: Bars, span_rows: np.ndarray) 
     return known
 
 
-def _without_test(annotated: np.ndarray, material: FitInputs, bars: Bars) -> int:
-    table, before = material.table, int(annotated.sum())
+def _without_test(annotated: np.ndarray, inputs: FitInputs, bars: Bars) -> int:
+    table, before = inputs.table, int(annotated.sum())
     start_us, close_us = table.start_us, table.close_us
     if start_us is None or close_us is None:
         raise InvalidData(
             "windows must have times where presence is learned, but these have none. Cut them again from bars."
         )
-    for row in material.split.test:
+    for row in inputs.split.test:
         inside = (bars.start_us >= start_us[row]) & (bars.start_us < close_us[row])
         annotated[inside] = False
     return before - int(annotated.sum())
