@@ -54,7 +54,7 @@ GUARDS = (
           ("run-model-swapped", "run-predictions-flipped", "run-file-missing")),
     Guard("provenance/learned_times.py", "len({length for _, length in said}) > 1",
           ("split-other-length", "encoder-length")),
-    Guard("fit/jobs.py", "job.options.refit and not len(job.material.split.test) and not judged_elsewhere",
+    Guard("fit/jobs.py", "job.options.refit and not len(job.inputs.split.test) and not judged_elsewhere",
           ("usage-refit-unjudged",)),
     Guard("tables/frames.py", "isinstance(longest, int) and longest > most", ("bars-symbol-multiplied",)),
     Guard("tables/label_database.py", "found != expected", ("store-trigger",)),

@@ -12,7 +12,9 @@ import pytest
 from moola.core.bars import time_us
 from moola.fit import presence_stages
 from moola.models.model_files import read_model
+from moola.options.study_options import CvOptions
 from moola.runs.run_store import MODEL
+from moola.stages import cv_events
 from tests.faults.fault import run
 from tests.fit.test_presence import HOUR_US, planted_chart
 from tests.small import stay_small
@@ -69,8 +71,36 @@ def write_chart() -> np.ndarray:
     return start_us
 
 
+BROKER = ("--timezone", "+03:00", "--columns", "start=Von", "end=Bis", "label=Klasse")
+
+
+def as_broker_writes(path: Path) -> str:
+    """Write a table with the times of a broker's clock and columns of its own names; returns its name."""
+    late = [
+        pl.col(name).str.to_datetime() + pl.duration(hours=3)
+        for name in pl.read_csv(path).columns
+        if name not in ("symbol", "label")
+    ]
+    names = {"start": "Von", "end": "Bis", "label": "Klasse"}
+    pl.read_csv(path).with_columns(late).rename(names, strict=False).write_csv(f"broker_{path.name}")
+    return f"broker_{path.name}"
+
+
+def test_cv_reads_spans_as_a_broker_writes_them(chart):
+    files = [Path("spans.csv"), Path("stretches.csv")]
+    broker = [Path(as_broker_writes(path)) for path in files]
+    usual, found = (
+        cv_events.read_chart(CvOptions(spans=spans, stretches=stretches, bars=Path("bars.parquet"), **reading))
+        for (spans, stretches), reading in ((files, {}), (broker, {"timezone": "+03:00", "columns": BROKER[3:]}))
+    )
+    assert np.array_equal(usual.rows, found.rows)
+    assert np.array_equal(usual.looked[""], found.looked[""])
+
+
 def test_presence_from_files_is_recorded_to_the_last_bar_and_leads_a_scan(chart, moola):
-    answer = moola(*TRAIN, *WITH, "--mirror-classes", "down:up", "--json")
+    broker = [as_broker_writes(Path(name)) for name in ("spans.csv", "stretches.csv")]
+    files = ("--bars", "bars.parquet", "--spans", broker[0], "--stretches", broker[1], *BROKER)
+    answer = moola(*TRAIN, *files, "--mirror-classes", "down:up", "--json")
     assert answer.code == 0, answer.err
     file = Path(answer.json["run"]) / MODEL
     model = read_model(file)
@@ -109,6 +139,7 @@ def test_without_stretches_events_are_ranked_and_what_cannot_be_known_is_told(ch
         (("--spans", "spans.csv"), "--bars"),
         (("--bars", "bars.parquet", "--stretches", "stretches.csv"), "--stretches"),
         ((*WITH, "--no-freeze-encoder"), "frozen encoder"),
+        (("--timezone", "Europe/Berlin"), "--timezone says how --spans are read"),
         ((*WITH, "--unlabelled", "bars.parquet"), "--unlabelled"),
     ],
 )
@@ -148,6 +179,9 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
     assert events.select("start_ts", "end_ts").is_unique().all()
     gate = moola("gate", "--run", str(folder))
     assert (gate.code, "is of events" in gate.err) == (2, True)
+    for command in (("cv", "--data"), ("benchmark", "--train")):
+        idle = moola(*command, "windows.parquet", "--drop-outside")
+        assert (idle.code, "--drop-outside says how --spans are read" in idle.err) == (2, True)
     missing = moola(*cv)
     assert (missing.code, "--stretches" in missing.err) == (2, True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, average_precision_score, brier_score_loss, f1_score, matthews_corrcoef
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    f1_score,
+    matthews_corrcoef,
+)
 
 from moola.evaluation.class_metrics import (
     Metric,
     accuracy,
     average_precision,
+    balanced_accuracy,
     brier,
     confidence,
     ece,
@@ -32,6 +41,14 @@ from moola.tables.prediction_table import Predictions
 from tests import slow_metrics as slow
 from tests.predictions_made import THREE, TWO, close, ones, random_table, repeated, table_of, two_class
 
+
+def balanced_of(table: Predictions) -> float:
+    with warnings.catch_warnings():
+        # A class is predicted that no window has.
+        warnings.simplefilter("ignore", UserWarning)
+        return float(balanced_accuracy_score(table.class_index, table.class_prob.argmax(axis=1)))
+
+
 TWINS: dict[str, tuple[Metric, Callable[[Predictions], float]]] = {
     "pr_auc": (pr_auc, slow.slow_pr_auc),
     "pr_auc_of": (pr_auc_of("retracement"), lambda table: slow.slow_pr_auc_of(table, 1)),
@@ -39,6 +56,7 @@ TWINS: dict[str, tuple[Metric, Callable[[Predictions], float]]] = {
     "ece": (ece, slow.slow_ece),
     "ece_equal_mass": (ece_equal_mass, slow.slow_ece_equal_mass),
     "accuracy": (accuracy, slow.slow_accuracy),
+    "balanced_accuracy": (balanced_accuracy, balanced_of),
     "mcc": (mcc, slow.slow_mcc),
     "f1_of": (f1_of("consolidation"), lambda table: slow.slow_f1_of(table, 0)),
     "f1_macro": (f1_macro, slow.slow_f1_macro),

@@ -1,4 +1,4 @@
-"""The whole record of the gate, of windows and of events, for a case of each outcome: fields, figures, sentences.
+"""The whole record of the gate, of windows and of events, for a case of each outcome: fields and figures.
 
 `PYTHONPATH=src python -m tests.evaluation.test_gate_outputs` writes the file anew, where a change is meant.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -112,12 +113,18 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
+def record_of(name: str) -> dict[str, Any]:
+    """Return a case's record; of the sentence that gives its reason the figures alone, for words may change."""
+    record = CASES[name]()
+    return rounded(record | {"reason": re.findall(r"[\d.]*\d", record["reason"])})
+
+
 if __name__ == "__main__":
-    made = {name: rounded(case()) for name, case in CASES.items()}
+    made = {name: record_of(name) for name in CASES}
     lines = (f"{json.dumps(name)}: {json.dumps(record, sort_keys=True)}" for name, record in made.items())
     STORED.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_record_is_the_stored_one(name: str) -> None:
-    assert rounded(CASES[name]()) == json.loads(STORED.read_text())[name]
+    assert record_of(name) == json.loads(STORED.read_text())[name]

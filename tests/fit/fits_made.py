@@ -45,9 +45,9 @@ def fit_inputs_of(table: WindowTable = TABLE, split: Split = SPLIT, pretrained: 
     return FitInputs(table, split, "made", classes, encoder, {}, [], True)
 
 
-def fitted(material: FitInputs, **options: Any) -> Fitted:
-    chosen = resolve_options(TrainOptions(**TINY | options), material.table, material.split, material.encoder)
-    return fit_on_inputs(Job(chosen, material, CPU), lambda _row: None, None, {})
+def fitted(inputs: FitInputs, **options: Any) -> Fitted:
+    chosen = resolve_options(TrainOptions(**TINY | options), inputs.table, inputs.split, inputs.encoder)
+    return fit_on_inputs(Job(chosen, inputs, CPU), lambda _row: None, None, {})
 
 
 @functools.cache

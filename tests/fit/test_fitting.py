@@ -118,27 +118,27 @@ def test_a_model_can_teach_alone_and_without_pointers(files):
 
 
 def test_val_is_told_by_the_model_before_and_test_by_the_one_that_is_kept():
-    material, fit = fit_inputs_of(), once()
-    held = predict_held_out(fit, material, CPU)
+    inputs, fit = fit_inputs_of(), once()
+    held = predict_held_out(fit, inputs, CPU)
     assert held.row.tolist() == [*SPLIT.val, *SPLIT.test]
     assert held.part.tolist() == ["val"] * 6 + ["test"] * 6
     for model, rows in ((fit.chosen, SPLIT.val), (fit.model, SPLIT.test)):
-        alone = predict_windows(model, material.table, rows, np.full(6, "x", dtype=object), CPU)
+        alone = predict_windows(model, inputs.table, rows, np.full(6, "x", dtype=object), CPU)
         here = np.isin(held.row, rows)
         np.testing.assert_array_equal(held.class_prob[here], alone.class_prob)
         np.testing.assert_array_equal(held.curves[here], alone.curves)
 
 
 def test_without_a_test_part_nothing_is_refitted_and_a_student_is_judged_by_val_rows(files):
-    material = fit_inputs_of(split=Split(SPLIT.train, SPLIT.val, SPLIT.test[:0]))
-    plain = fitted(material)
+    inputs = fit_inputs_of(split=Split(SPLIT.train, SPLIT.val, SPLIT.test[:0]))
+    plain = fitted(inputs)
     assert plain.model is plain.chosen
-    assert predict_held_out(plain, material, CPU).row.tolist() == SPLIT.val.tolist()
-    fit = fitted(material, **STUDENT)
+    assert predict_held_out(plain, inputs, CPU).row.tolist() == SPLIT.val.tolist()
+    fit = fitted(inputs, **STUDENT)
     assert fit.model.training["trained_on"] == ["train"]
     assert not same_weights(fit.model.network, fit.chosen.network)
-    alone = predict_windows(fit.model, material.table, SPLIT.val, np.full(6, "val", dtype=object), CPU)
-    np.testing.assert_array_equal(predict_held_out(fit, material, CPU).class_prob, alone.class_prob)
+    alone = predict_windows(fit.model, inputs.table, SPLIT.val, np.full(6, "val", dtype=object), CPU)
+    np.testing.assert_array_equal(predict_held_out(fit, inputs, CPU).class_prob, alone.class_prob)
 
 
 def test_made_windows_come_from_the_rows_of_their_stage_alone(monkeypatch):
@@ -170,8 +170,8 @@ KNOWN = np.concatenate([SPLIT.train, SPLIT.val])
 class Folds:
     """Stages that remember which rows trained, and answer with what would be the model's network."""
 
-    def __init__(self, material) -> None:
-        self.material, self.device = material, "cpu"
+    def __init__(self, inputs) -> None:
+        self.inputs, self.device = inputs, "cpu"
         self.trained: list[list[int]] = []
 
     def fold(self, number: int, rows: np.ndarray):
@@ -223,12 +223,12 @@ def test_overconfident_folds_cool_the_model_and_only_where_it_refits(monkeypatch
 
 
 def test_too_few_windows_or_a_class_that_a_block_holds_alone_leave_the_temperature():
-    material, model = fit_inputs_of(), once().model
-    stages = Folds(material)
+    inputs, model = fit_inputs_of(), once().model
+    stages = Folds(inputs)
     for rows, n_folds in ((KNOWN[:19], 4), (KNOWN, 0), (KNOWN, 1)):
         assert cross_fitted_temperature(stages, model, rows, n_folds) is None
     label = np.array(["consolidation"] * 30, dtype=object)
     label[:3] = "retracement"
-    lone = replace(material, table=replace(TABLE, label=label).with_features())
+    lone = replace(inputs, table=replace(TABLE, label=label).with_features())
     assert cross_fitted_temperature(Folds(lone), model, KNOWN, 4) is None
     assert stages.trained == []

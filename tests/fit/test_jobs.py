@@ -44,7 +44,7 @@ def fitted():
 def kept(fitted, tmp_path):
     job, model = fitted
     fit = Fit(tmp_path, "one", digest="of these rows")
-    fit.keep(predict_held_out(model, job.material, job.device), model.model, {"n": 3})
+    fit.keep(predict_held_out(model, job.inputs, job.device), model.model, {"n": 3})
     return fit
 
 
@@ -59,7 +59,7 @@ def test_a_warning_of_every_fit_is_told_once(tmp_path, caplog):
 def test_what_is_kept_is_read_as_it_was_and_not_done_again(kept, fitted):
     job, model = fitted
     predictions, record = kept.read()
-    honest = predict_held_out(model, job.material, job.device)
+    honest = predict_held_out(model, job.inputs, job.device)
     assert np.array_equal(predictions.class_prob, honest.class_prob)
     assert np.array_equal(predictions.predicted_bar, honest.predicted_bar)
     # The weights of lengths decode pools of several fits: without them pointers differ from the fit's own.

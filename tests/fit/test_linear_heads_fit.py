@@ -41,9 +41,9 @@ from tests.networks_made import CPU, equal_weights, scaled_features, tiny_encode
 ROWS = np.arange(len(TABLE))
 
 
-def resolved(material: FitInputs | None = None, **options: Any) -> TrainOptions:
-    material = fit_inputs_of() if material is None else material
-    return resolve_options(TrainOptions(**TINY | options), material.table, material.split, material.encoder)
+def resolved(inputs: FitInputs | None = None, **options: Any) -> TrainOptions:
+    inputs = fit_inputs_of() if inputs is None else inputs
+    return resolve_options(TrainOptions(**TINY | options), inputs.table, inputs.split, inputs.encoder)
 
 
 def said(model: ModelFile, table: WindowTable = TABLE):

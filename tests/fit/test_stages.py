@@ -24,15 +24,15 @@ from tests.networks_made import CPU, equal_weights, tiny_encoder
 NONE = SPLIT.val[:0]
 
 
-def options_of(material: FitInputs, **changes: Any) -> TrainOptions:
-    return resolve_options(TrainOptions(**TINY | changes), material.table, material.split, material.encoder)
+def options_of(inputs: FitInputs, **changes: Any) -> TrainOptions:
+    return resolve_options(TrainOptions(**TINY | changes), inputs.table, inputs.split, inputs.encoder)
 
 
 def stages_of(
     checkpoint: Path | None = None, on_epoch: Callable[[dict[str, Any]], None] = lambda _row: None, **changes: Any
 ) -> Stages:
-    material = fit_inputs_of(pretrained=changes.pop("pretrained", True))
-    job = Job(options_of(material, **{"head": "mlp"} | changes), material, CPU)
+    inputs = fit_inputs_of(pretrained=changes.pop("pretrained", True))
+    job = Job(options_of(inputs, **{"head": "mlp"} | changes), inputs, CPU)
     return Stages(job, on_epoch, checkpoint, {"seed": 17})
 
 
@@ -41,7 +41,7 @@ def test_an_encoder_that_was_to_be_trained_is_never_kept_as_it_stood(monkeypatch
     monkeypatch.setattr(loop, "_validate", lambda _objective, _team: {"loss": next(rising)})
     stages = stages_of(freeze_encoder=False, epochs=8)
     network, proof = stages.finetune("train", SPLIT.train, SPLIT.val)
-    assert equal_weights(stages.material.encoder.encoder, tiny_encoder(2))
+    assert equal_weights(stages.inputs.encoder.encoder, tiny_encoder(2))
     # Two of eight epochs are frozen: the best one by val is among them.
     assert stages.states["train"].best_epoch == 3
     assert proof["digest_before"] != proof["digest_after"]

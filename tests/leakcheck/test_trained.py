@@ -40,9 +40,9 @@ def test_a_stage_that_trains_on_test_rows(subject, monkeypatch):
     honest = jobs.gather
 
     def cheat(*given):
-        material = honest(*given)
-        seen = np.concatenate([material.split.train, material.split.test])
-        return replace(material, split=replace(material.split, train=seen))
+        inputs = honest(*given)
+        seen = np.concatenate([inputs.split.train, inputs.split.test])
+        return replace(inputs, split=replace(inputs.split, train=seen))
 
     monkeypatch.setattr(jobs, "gather", cheat)
     with training_controls.bench(subject) as fit:

@@ -148,7 +148,7 @@ class Model:
         self,
         bars: FrameT,
         *,
-        stride: int = 5,
+        stride: int | None = None,
         max_gap_hours: float | None = None,
         min_prob: float | None = None,
         max_overlap: float = 0.1,
@@ -163,7 +163,8 @@ class Model:
         bars
             Bars as a frame of pandas, polars or numpy, any number of symbols.
         stride
-            Bars from one window to the next; smaller lets more windows evaluate an event and takes longer.
+            Bars from one window to the next; smaller lets more windows evaluate an event and takes longer. By default
+            5, or what presence learned from.
         max_gap_hours
             Longest time between neighbouring bars inside a window; left out, found as in `moola.windows`.
         min_prob

@@ -139,6 +139,18 @@ def accuracy(predictions: Predictions, weights: Weights) -> Values:
     return weighted_share(weights @ confidence(predictions)[1].astype(np.float64), weights.sum(axis=1))
 
 
+def balanced_accuracy(predictions: Predictions, weights: Weights) -> Values:
+    """Mean over the classes that are there of the share of their windows that is predicted right, in [0, 1].
+
+    One class predicted for all has 1 / classes, however frequent it is (Brodersen et al., ICPR 2010).
+    """
+    right = confidence(predictions)[1].astype(np.float64)
+    is_class = (predictions.class_index[:, None] == np.arange(len(predictions.class_names))).astype(np.float64)
+    n_true = weights @ is_class
+    recall = np.divide(weights @ (is_class * right[:, None]), n_true, out=np.zeros_like(n_true), where=n_true > 0)
+    return weighted_share(recall.sum(axis=1), (n_true > 0).sum(axis=1).astype(np.float64))
+
+
 def mcc(predictions: Predictions, weights: Weights) -> Values:
     """Matthews correlation of the predicted with the true class, in [-1, 1]; 0 is no better than chance.
 

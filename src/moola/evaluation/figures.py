@@ -10,7 +10,6 @@ import numpy as np
 
 from moola.core.expansions import ENDS
 from moola.evaluation import class_metrics, pointer_metrics
-from moola.evaluation import class_metrics as proper_scores
 from moola.evaluation.calibration import perfect_ece_range, reliability_bins
 from moola.evaluation.class_metrics import Metric
 from moola.evaluation.comparisons import (
@@ -45,35 +44,31 @@ def _brier_parts(class_names: list[str], rarer_class: str, _counts: dict[str, in
 
     def part(name: str) -> Metric:
         return lambda predictions, weights: getattr(
-            proper_scores.brier_decomposition(predictions, weights, positive), name
+            class_metrics.brier_decomposition(predictions, weights, positive), name
         )
 
-    return {f"brier_{name}": part(name) for name in proper_scores.BrierParts._fields}
+    return {f"brier_{name}": part(name) for name in class_metrics.BrierParts._fields}
 
 
 def _calibration(class_names: list[str], rarer_class: str, _counts: dict[str, int]) -> dict[str, Metric]:
     if len(class_names) != 2:
         return {}
     return {
-        "calibration_slope": proper_scores.calibration_slope(rarer_class),
-        "calibration_intercept": proper_scores.calibration_intercept(rarer_class),
+        "calibration_slope": class_metrics.calibration_slope(rarer_class),
+        "calibration_intercept": class_metrics.calibration_intercept(rarer_class),
     }
 
 
+# Of every other name the metric is the function of that name in `class_metrics`.
 EXPANSIONS: dict[str, Expansion] = {
     "pr_auc": _pr_auc,
-    "brier": lambda *_: {"brier": class_metrics.brier},
     "ece": lambda *_: {
         "ece": class_metrics.ece,
         "ece_equal_mass": class_metrics.ece_equal_mass,
-        "ece_debiased": proper_scores.ece_debiased,
+        "ece_debiased": class_metrics.ece_debiased,
     },
-    "accuracy": lambda *_: {"accuracy": class_metrics.accuracy},
-    "mcc": lambda *_: {"mcc": class_metrics.mcc},
-    "f1_macro": lambda *_: {"f1_macro": class_metrics.f1_macro},
     "f1_per_class": lambda names, *_: {f"f1_{label}": class_metrics.f1_of(label) for label in names},
-    "log_loss": lambda *_: {"log_loss": proper_scores.log_loss},
-    "brier_skill": lambda _names, _rarer, counts: {"brier_skill": proper_scores.brier_skill(dict(counts))},
+    "brier_skill": lambda _names, _rarer, counts: {"brier_skill": class_metrics.brier_skill(dict(counts))},
     "brier_parts": _brier_parts,
     "calibration": _calibration,
 }
@@ -86,7 +81,8 @@ def class_metric_table(
     counts = class_counts or dict.fromkeys(class_names, 1)
     table: dict[str, Metric] = {}
     for name in names:
-        table |= EXPANSIONS[name](class_names, rarer_class, counts)
+        expand = EXPANSIONS.get(name)
+        table |= expand(class_names, rarer_class, counts) if expand else {name: getattr(class_metrics, name)}
     return table
 
 

@@ -48,7 +48,7 @@ def cross_fitted_temperature(stages: Stages, model: ModelFile, known: np.ndarray
     The temperature; None where there are no two blocks, where they would have fewer than 5 windows, or where a class
     would be missing: a calibration from elsewhere has to do.
     """
-    table, classes = stages.material.table, stages.material.classes
+    table, classes = stages.inputs.table, stages.inputs.classes
     if n_folds < 2 or len(known) < LEAST_A_BLOCK * n_folds:
         return None
     intervals = table.intervals()
@@ -109,17 +109,17 @@ def fit_on_inputs(job: Job, on_epoch: OnEpoch, checkpoint: Path | None, deciding
     let students learn from unlabelled windows. `checkpoint` keeps finished epochs (None keeps none), `deciding` is what
     a resumed checkpoint must have been written with.
     """
-    options, material, device, split = job.options, job.material, job.device, job.material.split
+    options, inputs, device, split = job.options, job.inputs, job.device, job.inputs.split
     stages = Stages(job, on_epoch, checkpoint, deciding)
     if options.head == "linear":
-        return _fit_linear(options, material, stages)
+        return _fit_linear(options, inputs, stages)
     network, proof = stages.finetune("train", split.train, split.val)
-    val = material.table.take(split.val)
-    chosen = _model(options, material, network, stages.scaler)
+    val = inputs.table.take(split.val)
+    chosen = _model(options, inputs, network, stages.scaler)
     logits, _ = read_windows_both_ways(chosen, val.all_features, device)
-    val_class = np.array([material.classes.index(name) for name in val.label], dtype=np.int64)
+    val_class = np.array([inputs.classes.index(name) for name in val.label], dtype=np.int64)
     chosen = replace(chosen, temperature=fit_temperature(logits, val_class))
-    facts = _facts(material.table.take(split.train), chosen, val, device)
+    facts = _facts(inputs.table.take(split.train), chosen, val, device)
     chosen = replace(chosen, pointer_threshold=facts.pointer_threshold)
     model, known = chosen, split.train
     if options.refit:
@@ -143,17 +143,17 @@ def fit_on_inputs(job: Job, on_epoch: OnEpoch, checkpoint: Path | None, deciding
     return Fitted(model, chosen, stages.state(), proof, facts)
 
 
-def _fit_linear(options: TrainOptions, material: FitInputs, stages: Stages) -> Fitted:
+def _fit_linear(options: TrainOptions, inputs: FitInputs, stages: Stages) -> Fitted:
     """Fit linear heads to train rows, and with --refit to train and val rows together.
 
     Penalties and temperature come from blocks of time inside the rows that each fit sees; val rows choose the pointer
     threshold alone.
     """
-    split, mirror = material.split, _class_mirror(options, material)
+    split, mirror = inputs.split, _class_mirror(options, inputs)
     result, proof = stages.linear("train", split.train, mirror)
-    chosen = _model(options, material, result.network, stages.scaler)
+    chosen = _model(options, inputs, result.network, stages.scaler)
     chosen = replace(chosen, temperature=result.temperature, likeness=result.likeness)
-    facts = _facts(material.table.take(split.train), chosen, material.table.take(split.val), stages.device)
+    facts = _facts(inputs.table.take(split.train), chosen, inputs.table.take(split.val), stages.device)
     model = chosen = replace(chosen, pointer_threshold=facts.pointer_threshold)
     if options.refit:
         result, proof = stages.linear("refit", np.concatenate([split.train, split.val]), mirror)
@@ -163,52 +163,52 @@ def _fit_linear(options: TrainOptions, material: FitInputs, stages: Stages) -> F
     return Fitted(model, chosen, stages.state(), proof, facts)
 
 
-def _model(options: TrainOptions, material: FitInputs, network: EnhancedSimpleLSTM, scaler: RobustScaler) -> ModelFile:
+def _model(options: TrainOptions, inputs: FitInputs, network: EnhancedSimpleLSTM, scaler: RobustScaler) -> ModelFile:
     """A model file's content before val rows choose the epoch and the temperature."""
     return ModelFile(
         network,
         options.model,
         scaler,
-        material.table.window_bars,
-        material.classes,
+        inputs.table.window_bars,
+        inputs.classes,
         1.0,
         None,
-        _training_record(options, material),
-        _class_mirror(options, material),
-        _lengths(options, material),
+        _training_record(options, inputs),
+        _class_mirror(options, inputs),
+        _lengths(options, inputs),
         options.visible_bars,
     )
 
 
-def _class_mirror(options: TrainOptions, material: FitInputs) -> list[int] | None:
+def _class_mirror(options: TrainOptions, inputs: FitInputs) -> list[int] | None:
     """Class that each class becomes upside down; None where windows are read one way only."""
     if not options.mirror_average:
         return None
-    swaps = class_swaps(material.classes, options.mirror_classes)
-    return [material.classes.index(swaps[name]) for name in material.classes]
+    swaps = class_swaps(inputs.classes, options.mirror_classes)
+    return [inputs.classes.index(swaps[name]) for name in inputs.classes]
 
 
-def _lengths(options: TrainOptions, material: FitInputs) -> np.ndarray | None:
+def _lengths(options: TrainOptions, inputs: FitInputs) -> np.ndarray | None:
     """How much each length counts in decoding, by the train rows."""
     if not options.predict_pointers:
         return None
-    train = material.table.take(material.split.train)
+    train = inputs.table.take(inputs.split.train)
     known = (train.expansion_start >= 0) & (train.expansion_end >= 0)
-    return length_weights((train.expansion_end - train.expansion_start)[known], material.table.window_bars)
+    return length_weights((train.expansion_end - train.expansion_start)[known], inputs.table.window_bars)
 
 
-def _training_record(options: TrainOptions, material: FitInputs) -> dict[str, Any]:
+def _training_record(options: TrainOptions, inputs: FitInputs) -> dict[str, Any]:
     """What the model file records of its training: enough to find later whether it saw a window."""
-    table, seen = material.table, np.concatenate([material.split.train, material.split.val])
+    table, seen = inputs.table, np.concatenate([inputs.split.train, inputs.split.val])
     return {
-        **material.hashes,
+        **inputs.hashes,
         **times_learned(rows_of(table.start_us, seen), rows_of(table.close_us, seen)),
-        **encoder_times(material.encoder),
+        **encoder_times(inputs.encoder),
         "bar_interval_s": window_bar_interval_s(table.start_us, table.end_us, table.window_bars),
         # Parts whose labels set the weights; val rows alone may have chosen the epoch and the temperature.
         "trained_on": ["train"],
-        "n_train_windows": len(material.split.train),
-        "n_val_windows": len(material.split.val),
+        "n_train_windows": len(inputs.split.train),
+        "n_val_windows": len(inputs.split.val),
         "annotators": table.annotators,
         "seed": options.seed,
         "visible_bars": options.visible_bars,
@@ -234,11 +234,11 @@ def _facts(train_table: WindowTable, model: ModelFile, val_table: WindowTable, d
     return facts_of(train_table, threshold)
 
 
-def predict_held_out(fitted: Fitted, material: FitInputs, device: torch.device) -> Predictions:
+def predict_held_out(fitted: Fitted, inputs: FitInputs, device: torch.device) -> Predictions:
     """Predict val rows by the model that never trained on them, and test rows by the one that is kept."""
-    split = material.split
+    split = inputs.split
     parts = []
     for name, model, rows in (("val", fitted.val_judge, split.val), ("test", fitted.model, split.test)):
         part = np.full(len(rows), name, dtype=object)
-        parts.append(predict_windows(model, material.table, rows, part, device))
+        parts.append(predict_windows(model, inputs.table, rows, part, device))
     return parts[0].joined(parts[1]) if len(split.test) else parts[0]

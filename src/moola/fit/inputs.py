@@ -121,7 +121,7 @@ class Job:
     """One fit: options with nothing left open (the seed is one of them), rows and encoder, and the device."""
 
     options: TrainOptions
-    material: FitInputs
+    inputs: FitInputs
     device: torch.device
 
 

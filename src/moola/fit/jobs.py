@@ -43,8 +43,8 @@ def read_fit_inputs(
 
     References, which no option concerns, need no more than this.
     """
-    material = gather(with_window_bars(options), judged_elsewhere)
-    return material if among is None else replace(material, split=among(material))
+    inputs = gather(with_window_bars(options), judged_elsewhere)
+    return inputs if among is None else replace(inputs, split=among(inputs))
 
 
 def read_job(
@@ -70,7 +70,7 @@ def read_job(
     device = prepare_device(options.device, options.threads)
     options = with_window_bars(options)
     job = _job(options, read_fit_inputs(options, among, judged_elsewhere), device)
-    if job.options.refit and not len(job.material.split.test) and not judged_elsewhere:
+    if job.options.refit and not len(job.inputs.split.test) and not judged_elsewhere:
         raise WrongUsage(
             f"--refit must leave a test part to evaluate the model that it keeps, but {options.split} has 0 test "
             f"windows. "
@@ -90,10 +90,10 @@ def job_of_rows(options: TrainOptions, table: WindowTable, split: Split) -> Job:
     return _job(options, fit_inputs_of(rows, split, "in memory", encoder, hashes, proved, options.data), device)
 
 
-def _job(options: TrainOptions, material: FitInputs, device: torch.device) -> Job:
-    options = resolve_options(options, material.table, material.split, material.encoder)
+def _job(options: TrainOptions, inputs: FitInputs, device: torch.device) -> Job:
+    options = resolve_options(options, inputs.table, inputs.split, inputs.encoder)
     check_presence_options(options)
-    return Job(options, material, device)
+    return Job(options, inputs, device)
 
 
 def no_progress(_row: dict[str, Any]) -> None:

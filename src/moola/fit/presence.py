@@ -32,7 +32,7 @@ from moola.core.spans import BACKGROUND
 from moola.core.windows import WINDOW_BARS, cut_windows, take_windows
 from moola.errors import InvalidData
 from moola.evaluation.calibration import fit_platt
-from moola.fit.predicting import sums_for, vectors_each_way
+from moola.fit.predicting import sums_for, trusted_zone, vectors_each_way
 from moola.fit.presence_stages import (
     EVENT_IOU,
     N_BLOCKS,
@@ -44,7 +44,7 @@ from moola.fit.presence_stages import (
     classes_found,
     fit_forest,
     fit_stage,
-    floor_of,
+    least_score,
     scales_of,
 )
 from moola.models.model_files import ModelFile
@@ -66,8 +66,6 @@ from moola.models.presence_part import (
 )
 
 log = logging.getLogger(__name__)
-# Windows of 105 bars of a chart are so far apart; scans of any stride read the same means, more or less smoothly.
-STRIDE = 5
 MAX_OVERLAP = 0.1
 LEAST_SPANS = 10
 # Of each class, where the page learns it without any annotated stretch.
@@ -156,7 +154,7 @@ class FittedScale:
         stages = [fit_stage(learned, pair, np.arange(N_BLOCKS)) for pair in pairs]
         annotated = learned[0].marked.annotated
         found = [Found.in_block(learned, pairs, block) for block in range(N_BLOCKS)]
-        stages = [replace(stage, floor=floor_of(found, number)) for number, stage in enumerate(stages)]
+        stages = [replace(stage, floor=least_score(found, number)) for number, stage in enumerate(stages)]
         rows = Candidates.joined([one.kept(stages) for one in found])
         # The exact ends of spans teach what near ones only roughly have.
         learned_from = Candidates.joined([rows, *(one.marked() for one in found)]) if annotated else rows
@@ -226,16 +224,29 @@ def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
     return [pair for pair in pairs if model.class_names[pair[0]] != BACKGROUND]
 
 
+def chart_stride(model: ModelFile, ahead: int | None = None) -> int:
+    """Return how many bars lie between two windows by which a chart is read: two see each bar in their inner zone.
+
+    Many more are no better (docs/log.md). Where no bar after `ahead` may count, one window sees each bar in time.
+    """
+    first, last = trusted_zone(model)
+    return max((last - first) // 2, 1) if ahead is None else ahead + 1
+
+
 def read_chart_of(
-    model: ModelFile, bars: Bars, device: torch.device, ahead: int | None = None, max_gap_s: float | None = None
+    model: ModelFile,
+    bars: Bars,
+    device: torch.device,
+    ahead: int | None = None,
+    max_gap_s: float | None = None,
+    stride: int | None = None,
 ) -> Chart:
     """Read all of a symbol's bars; where asked, nothing of a bar depends on more than `ahead` bars after it.
 
-    The longest gap inside a window is found from the bars where it is not given.
+    The longest gap inside a window is found from the bars where it is not given, and the stride from the model.
     """
     n_seen = model.n_seen_bars
-    # Long windows lie farther apart: as many of them have a bar. Live ones have few bars that count.
-    stride = STRIDE * max(n_seen // WINDOW_BARS, 1) if ahead is None else STRIDE
+    stride = stride or chart_stride(model, ahead)
     cut = cut_windows(bars, stride, n_seen, allowed_gap_s(bars.start_us) if max_gap_s is None else max_gap_s)
     sums = sums_for(model, len(bars), ahead)
     for first in range(0, len(cut), WINDOWS_AT_A_TIME):
@@ -310,6 +321,7 @@ def _calibrated(
         "n_blocks": N_BLOCKS,
         "n_candidates": len(rows),
         "scales": sorted({one.scale for one in detectors}),
+        "stride_bars": chart_stride(model, learned[0].chart.ahead),
     }
     if not learned[0].marked.annotated:
         return _ranked(detectors, best, _right(learned, rows, kept, None), n_spans, record)

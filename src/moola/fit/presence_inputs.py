@@ -16,7 +16,7 @@ from moola.fit.presence import AHEAD, fit_presence, read_chart_of
 from moola.fit.presence_stages import Marked
 from moola.models.model_files import ModelFile
 from moola.models.presence_part import Presence, lag_of
-from moola.options.table_options import SpanReading
+from moola.options.table_options import SpanReading, refuse_reading_without_spans
 from moola.options.training_options import TrainOptions
 from moola.tables.bar_table import read_bars
 from moola.tables.span_file import Stretches, bars_looked_at, bars_of, read_spans, read_stretches, spans_on_bars
@@ -25,12 +25,10 @@ from moola.tables.window_file import WindowTable
 log = logging.getLogger(__name__)
 # Bars beside annotated ones that shapes of these reach; windows may be longer.
 CONTEXT_BARS = 300
-# Files that other commands wrote: times in UTC.
-READING = SpanReading()
 
 
 def check_presence_options(options: TrainOptions) -> None:
-    """Refuse spans without bars, stretches without spans, and an encoder that learns.
+    """Refuse spans without bars, what needs spans without them, and an encoder that learns.
 
     Raises
     ------
@@ -44,6 +42,8 @@ def check_presence_options(options: TrainOptions) -> None:
             "--spans must come with --bars, and --stretches with both, but one of them is missing. Name all of them; "
             "only --stretches may be left out."
         )
+    if options.spans is None:
+        refuse_reading_without_spans(options)
     if options.live_presence and options.stretches is None:
         raise WrongUsage(
             "--live-presence must come with --spans and --stretches, for its threshold comes from what is false, but "
@@ -66,10 +66,11 @@ def with_presence(job: Job, model: ModelFile) -> ModelFile:
     assert options.bars is not None
     assert options.spans is not None
     bars = read_bars(options.bars)
-    spans = read_spans(options.spans, replace(READING, annotator=options.annotator), bars)
+    reading = SpanReading.of_options(options, options.annotator)
+    spans = read_spans(options.spans, reading, bars)
     # Bars that name no symbol are those of the spans.
     bars = bars_of(spans, bars)
-    spans, _ = spans_on_bars(spans, bars, options.spans, drop_outside=False)
+    spans, _ = spans_on_bars(spans, bars, options.spans, options.drop_outside)
     placed, labels = place_spans(spans, bars), spans.label
     span_rows = np.stack([placed.first, placed.last], axis=1)
     if unknown := sorted(set(labels.tolist()) - set(model.class_names)):
@@ -82,11 +83,11 @@ def with_presence(job: Job, model: ModelFile) -> ModelFile:
             f"presence must have spans of every class of the windows, but {options.spans} has none of "
             f"{', '.join(unmarked[:5])}. Mark some, or cut windows around these spans alone."
         )
-    _tell_other_spans(job.material.table, bars, span_rows, options.spans)
+    _tell_other_spans(job.inputs.table, bars, span_rows, options.spans)
     stretches = _stretches(options, bars)
     looked = {name: bars_looked_at(stretches, bars, name) for name in spans.annotators} if stretches else {}
     known = _known_bars(stretches, bars, span_rows)
-    n_held_out = _without_test(known, job.material, bars)
+    n_held_out = _without_test(known, job.inputs, bars)
     if n_held_out:
         log.info("%d of these bars lie in test windows: presence does not learn from them.", n_held_out)
     class_index = np.array([model.class_names.index(name) for name in labels])
@@ -124,7 +125,7 @@ def _tell_other_spans(table: WindowTable, bars: Bars, span_rows: np.ndarray, pat
     if 2 * n_known < len(pointed):
         log.warning(
             "Only %d of %d windows have a span of %s where their own stands: spans and windows may be of different "
-            "marks, or their times of different zones. `moola labels export --as spans` writes spans in UTC.",
+            "marks, or their times of different zones (--timezone says which).",
             n_known,
             len(pointed),
             path,
@@ -134,7 +135,7 @@ def _tell_other_spans(table: WindowTable, bars: Bars, span_rows: np.ndarray, pat
 def _stretches(options: TrainOptions, bars: Bars) -> Stretches | None:
     if options.stretches is None:
         return None
-    return read_stretches(options.stretches, replace(READING, annotator=options.annotator), bars)
+    return read_stretches(options.stretches, SpanReading.of_options(options, options.annotator), bars)
 
 
 def _known_bars(stretches: Stretches | None, bars: Bars, span_rows: np.ndarray) -> np.ndarray:
@@ -155,14 +156,14 @@ def _known_bars(stretches: Stretches | None, bars: Bars, span_rows: np.ndarray) 
     return known
 
 
-def _without_test(annotated: np.ndarray, material: FitInputs, bars: Bars) -> int:
-    table, before = material.table, int(annotated.sum())
+def _without_test(annotated: np.ndarray, inputs: FitInputs, bars: Bars) -> int:
+    table, before = inputs.table, int(annotated.sum())
     start_us, close_us = table.start_us, table.close_us
     if start_us is None or close_us is None:
         raise InvalidData(
             "windows must have times where presence is learned, but these have none. Cut them again from bars."
         )
-    for row in material.split.test:
+    for row in inputs.split.test:
         inside = (bars.start_us >= start_us[row]) & (bars.start_us < close_us[row])
         annotated[inside] = False
     return before - int(annotated.sum())

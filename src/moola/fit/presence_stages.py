@@ -376,7 +376,7 @@ def _proposed(
     return bar, pair_scores(stage, joined)[bar[:, 0], bar[:, 1] - bar[:, 0]]
 
 
-def floor_of(found: list[Found], number: int) -> float:
+def least_score(found: list[Found], number: int) -> float:
     """Return the score above which a detector keeps so many candidates a bar."""
     scores = np.sort(np.concatenate([one.scores(number) for one in found]))[::-1]
     n_kept = int(CANDIDATES_A_BAR * sum(one.n_bars for one in found) * len(classes_found(found[0].pairs[number])))

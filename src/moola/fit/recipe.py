@@ -112,15 +112,13 @@ class Stages:
     """Runs stages one after the other; each has its own checkpoint and its own lines of history."""
 
     def __init__(self, job: Job, on_epoch: OnEpoch, checkpoint: Path | None, deciding: dict[str, Any]) -> None:
-        options, material = self.options, self.material = job.options, job.material
+        options, inputs = self.options, self.inputs = job.options, job.inputs
         self.device, self.on_epoch, self.checkpoint, self.deciding = job.device, on_epoch, checkpoint, deciding
-        features = material.table.take(material.split.train).all_features
-        self.scaler = (
-            material.encoder.scaler if material.encoder else RobustScaler.fit(features[:, : options.visible_bars])
-        )
+        features = inputs.table.take(inputs.split.train).all_features
+        self.scaler = inputs.encoder.scaler if inputs.encoder else RobustScaler.fit(features[:, : options.visible_bars])
         # At most a quarter of the epochs, so that short runs train the encoder too; a fresh one learns at once.
-        n_frozen = min(options.frozen_epochs, options.epochs // 4) if material.encoder else 0
-        rate = options.encoder_rate if material.encoder else 1.0
+        n_frozen = min(options.frozen_epochs, options.epochs // 4) if inputs.encoder else 0
+        rate = options.encoder_rate if inputs.encoder else 1.0
         self.plan = replace(options, frozen_epochs=n_frozen, encoder_rate=rate)
         self.states: dict[str, FitState] = {}
 
@@ -138,8 +136,8 @@ class Stages:
         """Fit linear heads to some rows on the encoder as it came; nothing is drawn and nothing stopped early."""
         network = self._network(self.options.seed, 1)
         proof = EncoderProof(network, frozen=True)
-        table = self.material.table.take(rows)
-        options, classes = self.options, self.material.classes
+        table = self.inputs.table.take(rows)
+        options, classes = self.options, self.inputs.classes
         result = fit_on_windows(
             network, table, classes, self.scaler, mirror, options.visible_bars, self.device, options.cache
         )
@@ -205,7 +203,7 @@ class Stages:
 
     def _flips(self) -> bool:
         """Return whether every class is its own mirror, so that soft labels hold upside down."""
-        classes = self.material.classes
+        classes = self.inputs.classes
         return class_swaps(classes, self.options.mirror_classes) == {name: name for name in classes}
 
     def _fit(self, stage: str, objective: Objective, n_epochs: int, seed: int, n_passing: int = 0) -> None:
@@ -226,24 +224,24 @@ class Stages:
         self.states[stage] = replace(state, history=[{**row, "stage": stage} for row in state.history])
 
     def _examples(self, rows: np.ndarray) -> Examples:
-        return self._to_examples(self.material.table.take(rows))
+        return self._to_examples(self.inputs.table.take(rows))
 
     def _to_examples(self, table: WindowTable) -> Examples:
         options = self.options
-        return to_examples(table, self.scaler, self.material.classes, options.pointer_sigma, options.visible_bars)
+        return to_examples(table, self.scaler, self.inputs.classes, options.pointer_sigma, options.visible_bars)
 
     def _made(self, rows: np.ndarray) -> Examples | None:
         """Synthetic windows made of these rows alone."""
         if not self.options.augment_data:
             return None
-        split = self.material.split
+        split = self.inputs.split
         rest = np.setdiff1d(np.concatenate([split.val, split.test]), rows)
         seen = Split(rows, rest, rest[:0], split.dropped)
-        return self._to_examples(synthetic_windows(self.options, self.material.table, seen))
+        return self._to_examples(synthetic_windows(self.options, self.inputs.table, seen))
 
     def _network(self, seed: int, n_heads: int) -> EnhancedSimpleLSTM:
         """Return fresh heads on the pretrained encoder as it came, or on a fresh one."""
-        options, classes = self.options, self.material.classes
+        options, classes = self.options, self.inputs.classes
         build = NETWORKS[options.model]
         pointers = bool(options.predict_pointers)
         assert options.head is not None
@@ -252,8 +250,8 @@ class Stages:
     def _encoder(self, seed: int) -> Encoder:
         options = self.options
         encoder: Encoder
-        if self.material.encoder is not None:
-            encoder = copy.deepcopy(self.material.encoder.encoder)
+        if self.inputs.encoder is not None:
+            encoder = copy.deepcopy(self.inputs.encoder.encoder)
         else:
             assert options.hidden_dim is not None
             assert options.num_layers is not None

@@ -80,8 +80,8 @@ def _fit(subject: Subject, table: WindowTable, seed: int, folder: Path) -> Fitte
     )
     job = read_job(options)
     done = fit_job(job, epoch_lines("control"))
-    predictions = predict_held_out(done, job.material, job.device).of_part(
-        "test" if len(job.material.split.test) else "val"
+    predictions = predict_held_out(done, job.inputs, job.device).of_part(
+        "test" if len(job.inputs.split.test) else "val"
     )
     calibration = (done.model.temperature, done.model.pointer_threshold)
     return Fitted(weights_digest(done.model.network), calibration, predictions, done.facts)

@@ -108,13 +108,16 @@ class Forest:
     def score(self, values: Float[np.ndarray, "spans values"]) -> Float[np.ndarray, " spans"]:
         """Return the mean share over all trees."""
         total = np.zeros(len(values))
-        rows = np.arange(len(values))
+        flat, first_value = np.ravel(values), np.arange(len(values)) * values.shape[1]
         for root in self.root:
-            node = np.full(len(values), root)
-            while (inner := self.left[node] >= 0).any():
-                goes_left = values[rows, np.maximum(self.feature[node], 0)] <= self.cut[node]
-                node = np.where(inner, np.where(goes_left, self.left[node], self.right[node]), node)
-            total += self.share[node]
+            rows, place, node = np.arange(len(values)), first_value, np.full(len(values), root)
+            while len(rows):
+                inner = self.left[node] >= 0
+                if not inner.all():
+                    total[rows[~inner]] += self.share[node[~inner]]
+                    rows, place, node = rows[inner], place[inner], node[inner]
+                goes_left = flat[place + self.feature[node]] <= self.cut[node]
+                node = np.where(goes_left, self.left[node], self.right[node])
         return total / max(len(self.root), 1)
 
     @classmethod
@@ -234,6 +237,11 @@ class Presence:
     def longest(self) -> int:
         """Bars of the longest event."""
         return max(detector.longest for detector in self.detectors)
+
+    @property
+    def stride(self) -> int:
+        """Bars between windows by which charts were read; models of before read them so often."""
+        return int(self.record.get("stride_bars", 5))
 
     @property
     def scales(self) -> list[int]:

@@ -228,6 +228,7 @@ ClassMetric = Literal[
     "brier",
     "ece",
     "accuracy",
+    "balanced_accuracy",
     "mcc",
     "f1_macro",
     "f1_per_class",

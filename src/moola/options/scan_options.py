@@ -50,9 +50,17 @@ class ScanOptions(Machine):
         basic("Instead of --bars: a growing bar table, or a folder of them; each event is reported once.", DATA),
     ] = None
     output: Annotated[Output, with_help("Events to write (.parquet, .csv or .jsonl; with --follow .csv or .jsonl).")]
-    stride: Annotated[
-        Stride, EVERYDAY, with_help("Bars from one window to the next; with a smaller one more windows see each event.")
-    ] = 5
+    stride: (
+        Annotated[
+            Stride,
+            EVERYDAY,
+            with_help(
+                "Bars from one window to the next; with a smaller one more windows see each event. By default 5, "
+                "or what presence learned from."
+            ),
+        ]
+        | None
+    ) = None
     max_gap_hours: MaxGapHours | None = None
     min_prob: Annotated[
         float | None,

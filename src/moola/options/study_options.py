@@ -44,7 +44,7 @@ from moola.options.option_fields import (
     plain_kind,
     with_help,
 )
-from moola.options.table_options import Stretches
+from moola.options.table_options import SPAN_TABLE, SpanTable, Stretches
 from moola.options.toml_files import read_toml
 from moola.options.training_options import TrainOptions
 
@@ -53,7 +53,7 @@ ModelName = Literal["enhanced_simple_lstm", "prevalence", "logistic", "summary_t
 
 
 @dataclass(frozen=True, kw_only=True)
-class CvOptions(LearnedFromRows, ManyFits):
+class CvOptions(LearnedFromRows, ManyFits, SpanTable):
     """Options of `cv`."""
 
     data: Annotated[LabelledData, with_help("Labelled windows with times, relative or 4-D.")] | None = None
@@ -132,7 +132,7 @@ BENCHMARK_ROOT = Path("artifacts/benchmark")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions(WindowLength, ManyFits):
+class BenchmarkOptions(WindowLength, ManyFits, SpanTable):
     """Options of `benchmark`."""
 
     train: Annotated[
@@ -353,7 +353,7 @@ FROM_SCRATCH: Ranges = {"hidden_dim": Choices((32, 64, 128))}
 # The encoder's rate is drawn only where the encoder is trained.
 WITH_ENCODER: Ranges = {"freeze_encoder": Choices((True, False)), "encoder_rate": Range(0.02, 1.0, log=True)}
 # Options of `train` that are no matter of taste: files, machines, seeds, and what marks a result.
-NOT_TUNED = ("input_dim", "window_bars", "allow_overlap", "save_run", "threads", "seed", "cache")
+NOT_TUNED = ("input_dim", "window_bars", "allow_overlap", "save_run", "threads", "seed", "cache", *SPAN_TABLE)
 
 
 def tunable() -> dict[str, type]:

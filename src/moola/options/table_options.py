@@ -1,9 +1,10 @@
 """Options of the commands that make tables, of foreign files and files of spans, and of `cpsa preview`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
+from moola.errors import WrongUsage
 from moola.options.option_fields import (
     BELOW_1,
     BETWEEN_0_AND_1,
@@ -89,8 +90,8 @@ class ForeignTimes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpanReading(ForeignTimes):
-    """How a file of spans is read."""
+class SpanTable(ForeignTimes):
+    """How a table of spans is read, and that of annotated stretches beside it."""
 
     timestamp_unit: Annotated[
         Literal["auto", "s", "ms", "us", "ns", "excel", "bars"],
@@ -107,6 +108,15 @@ class SpanReading(ForeignTimes):
             DATA,
         ),
     ] = ()
+    drop_outside: Annotated[
+        bool, advanced("Leave out spans outside the bars, and count them; by default they are refused.", DATA)
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanReading(SpanTable):
+    """The same, with what the file may not say: who marked the spans, and their symbol."""
+
     annotator: (
         Annotated[
             Annotator,
@@ -114,10 +124,31 @@ class SpanReading(ForeignTimes):
         ]
         | None
     ) = None
-    drop_outside: Annotated[
-        bool, advanced("Leave out spans outside the bars, and count them; by default they are refused.", DATA)
-    ] = False
     symbol: Symbol | None = None
+
+    @classmethod
+    def of_options(cls, options: SpanTable, annotator: str | None = None) -> "SpanReading":
+        """Return how a command reads its spans and stretches."""
+        asked = {one.name: getattr(options, one.name) for one in fields(SpanTable)}
+        return cls(**asked, annotator=annotator)
+
+
+# How a table of spans is read, by name.
+SPAN_TABLE = tuple(one.name for one in fields(SpanTable))
+
+
+def refuse_reading_without_spans(options: SpanTable) -> None:
+    """Refuse options that say how spans are read where none are.
+
+    Raises
+    ------
+    WrongUsage
+        Names the first of them.
+    """
+    idle = [one.name for one in fields(SpanTable) if getattr(options, one.name) != one.default]
+    if idle:
+        name = f"--{idle[0].replace('_', '-')}"
+        raise WrongUsage(f"{name} says how --spans are read, but no spans are given. Give --spans, or leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,11 +63,11 @@ from moola.options.option_fields import (
     basic,
     with_help,
 )
-from moola.options.table_options import Stretches
+from moola.options.table_options import SpanTable, Stretches
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(SplitData):
+class TrainOptions(SplitData, SpanTable):
     """Options of `train`. A study of `tune` depends on their order."""
 
     model: Annotated[Literal["enhanced_simple_lstm"], advanced("The network.", MODEL)] = "enhanced_simple_lstm"

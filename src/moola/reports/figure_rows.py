@@ -13,10 +13,8 @@ from moola.reports.svg_charts import interval_strip
 
 NAMES = {
     "pr_auc": "PR-AUC, mean of classes",
-    "brier": "Brier",
     "ece": "ECE, 10 equal-width bins",
     "ece_equal_mass": "ECE, 5 equal-mass bins",
-    "accuracy": "Accuracy",
     "mcc": "Matthews correlation",
     "f1_macro": "F1, mean of classes",
     "pointer_f1": "Pointer F1",
@@ -129,4 +127,4 @@ def figure_name(code: str) -> str:
     for prefix, name in (("pr_auc_", "PR-AUC of"), ("f1_", "F1 of")):
         if code.startswith(prefix):
             return f"{name} {code.removeprefix(prefix)}"
-    return code
+    return code.replace("_", " ").capitalize()

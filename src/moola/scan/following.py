@@ -129,7 +129,7 @@ def gaps_of(start_us: Int[np.ndarray, " bars"], usual_us: int) -> Gaps:
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".parquet", ".csv")
-DECIDING = ("stride", "max_gap_hours", "max_overlap", "live_windows", "threads")
+DECIDING = ("max_gap_hours", "max_overlap", "live_windows", "threads")
 OnEvents = Callable[[pl.DataFrame], None]
 
 
@@ -384,6 +384,7 @@ class Follower:
     def _deciding(self) -> dict[str, Any]:
         chosen = {name: value for name, value in asdict(self.options).items() if name in DECIDING}
         own = {"model": sha256_file(self.options.model), "min_prob": self.judging.min_prob}
+        own |= {"stride": self.reader.sliding.stride}
         return chosen | own | {"device": self.reader.device.type, "suffix": self.options.output.suffix}
 
     def _result(self) -> dict[str, Any]:

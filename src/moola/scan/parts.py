@@ -17,7 +17,7 @@ from moola.core.span_shapes import LOOK_AHEAD, LOOK_BACK, PACE_BARS
 from moola.errors import InvalidData, OperationFailed, WrongUsage
 from moola.files import json_bytes, read_json, remove_leftovers, sha256_bytes, sha256_file, write_atomic
 from moola.fit.predicting import BarVectors, sums_for
-from moola.fit.presence import STRIDE, at_scale, read_chart_of
+from moola.fit.presence import at_scale, chart_stride, read_chart_of
 from moola.models.model_files import ModelFile, read_model
 from moola.models.presence_part import RIVAL_BARS, SIDE_BARS, Chart, Presence, chart_of, read_chart
 from moola.options.scan_options import ScanOptions
@@ -146,6 +146,8 @@ def events_from_json(stored: dict[str, Any]) -> MergedEvents:
 
 # A threshold chosen where every window has an expansion can be next to nothing; between them most windows have none.
 LEAST_PROB = 0.1
+# Bars from one window to the next where no presence says how charts were read.
+STRIDE = 5
 # Bars before and after those whose shapes are read, on which the shapes depend.
 SHAPE_BACK, SHAPE_AHEAD = LOOK_BACK + PACE_BARS, LOOK_AHEAD + 1
 SumsOf = Callable[[int, int], BarVectors]
@@ -264,8 +266,10 @@ class PartReader:
     def _coarser_chart(self, symbol: int, need: slice, scale: int) -> tuple[Chart, int]:
         """Read the needed bars `scale` in one, by all windows that have one of them; return also where they begin."""
         model = at_scale(self.reader.model, scale)
+        assert self.reader.model.presence is not None
+        stride = min(self.reader.model.presence.stride, chart_stride(model))
         around = max(SHAPE_BACK, SHAPE_AHEAD, model.n_seen_bars) + SIDE_BARS + RIVAL_BARS
-        first = max(need.start // scale - around, 0) // STRIDE * STRIDE
+        first = max(need.start // scale - around, 0) // stride * stride
         stop = -(-need.stop // scale) + around
         bars = join_bars(self.spool.read(symbol, first * scale, stop * scale), scale)
         usual = join_bars(self.spool.read(symbol, 0, INTERVAL_BARS), scale).start_us
@@ -274,7 +278,7 @@ class PartReader:
         if asked is not None:
             # A gap that was asked for is no less than what long bars have between them.
             max_gap_s = max(asked * 3600, GAP_BARS * bar_interval_us(usual) / 1e6)
-        return read_chart_of(model, bars, self.reader.device, None, max_gap_s), first * scale
+        return read_chart_of(model, bars, self.reader.device, None, max_gap_s, stride), first * scale
 
     def _chart(
         self,
@@ -345,7 +349,8 @@ def reader_and_judging(model: ModelFile, options: ScanOptions) -> tuple[WindowRe
                 f"--annotator must come with a model that learned presence, but {options.model} did not. Leave it out."
             )
         model = replace(model, presence=model.presence.of_person(options.annotator))
-    reader = WindowReader(model, device, Sliding(options.stride, options.max_gap_hours, options.batch_windows))
+    stride = options.stride or (STRIDE if model.presence is None else model.presence.stride)
+    reader = WindowReader(model, device, Sliding(stride, options.max_gap_hours, options.batch_windows))
     least = least_prob(model) if options.min_prob is None else options.min_prob
     return reader, Judging(least, options.max_overlap, options.live_windows)
 
@@ -366,7 +371,7 @@ def _as_bars_come(model: ModelFile, options: ScanOptions) -> ModelFile:
             f"--live and --follow must have a model whose presence looks no further than the bars known, but "
             f"{options.model} learned from spans without --live-presence. Train it with that, or scan without them."
         )
-    if options.stride > live.ahead + 1:
+    if options.stride is not None and options.stride > live.ahead + 1:
         raise WrongUsage(
             f"--stride must be at most {live.ahead + 1} where a model with presence scans as bars come, but it is "
             f"{options.stride}: some bars would be in no window in time. Lower it."

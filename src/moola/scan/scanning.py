@@ -30,7 +30,7 @@ from moola.tables.bar_table import SpooledBars, spool_bars, symbol_interval_us
 from moola.tables.event_table import HINDSIGHT, Events, events_of, write_event_pieces
 
 OnPart = Callable[[int, int, int], None]
-DECIDING = ("stride", "max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows", "annotator")
+DECIDING = ("max_gap_hours", "max_overlap", "batch_windows", "threads", "live", "live_windows", "annotator")
 
 
 class Scan:
@@ -170,7 +170,7 @@ class Scan:
         files = {"model": sha256_file(self.options.model), "bars": sha256_file(bars)}
         chosen = {name: options[name] for name in DECIDING}
         own = {"min_prob": self.judging.min_prob, "device": self.reader.device.type, "version": __version__}
-        return files | chosen | own
+        return files | chosen | own | {"stride": self.reader.sliding.stride}
 
 
 def _refuse_replacing_record(options: ScanOptions) -> None:

@@ -29,6 +29,7 @@ from moola.options.judging_options import EvalOptions
 from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import recorded_options
 from moola.options.study_options import BenchmarkOptions, CvOptions
+from moola.options.table_options import SPAN_TABLE
 from moola.stages.benchmark import refuse_repeated_seeds, written
 from moola.stages.benchmark_fits import mean_over_seeds, paired, spread
 from moola.stages.cv_events import (
@@ -84,6 +85,7 @@ def benchmark_spans(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
         mirror_classes=options.mirror_classes,
         device=options.device,
         window_bars=None if options.window_bars == BenchmarkOptions.window_bars else options.window_bars,
+        **{name: getattr(options, name) for name in SPAN_TABLE},
     )
     chart = read_chart(cv)
     draws = list(_draws(options, cv, chart))
@@ -93,7 +95,7 @@ def benchmark_spans(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
         "version": __version__,
         "encoder": encoder_sha256(cv.pretrained_encoder),
         **{name: sha256_file(getattr(options, name)) for name in ("spans", "stretches", "bars")},
-        **{name: str(getattr(cv, name)) for name in ("mirror_classes", "window_bars")},
+        **{name: str(getattr(cv, name)) for name in ("mirror_classes", "window_bars", *SPAN_TABLE)},
     }
     fits = [(draw, seed) for draw in draws for seed in options.seeds]
     records: dict[int, list[dict[str, Any]]] = {}

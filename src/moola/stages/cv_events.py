@@ -36,7 +36,7 @@ from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import option_sources
 from moola.options.scan_options import ScanOptions
 from moola.options.study_options import CV_ROOT, CvOptions
-from moola.options.table_options import SpanReading, SplitOptions, WindowsOptions
+from moola.options.table_options import SPAN_TABLE, SpanReading, SplitOptions, WindowsOptions
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import seen_among
 from moola.runs import run_store
@@ -107,7 +107,7 @@ def cross_validate_events(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
     leaks = encoder_leaks(options, chart, folds[0])
     for leak in leaks:
         log.warning("Not leak-proof: %s.", leak)
-    deciding = {name: str(getattr(options, name)) for name in (*IN_FOLD, "folds", "initial_fraction")}
+    deciding = {name: str(getattr(options, name)) for name in (*IN_FOLD, "folds", "initial_fraction", *SPAN_TABLE)}
     files = {name: sha256_file(getattr(options, name)) for name in ("spans", "stretches", "bars")}
     key = digest(deciding | files)
     config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
@@ -154,13 +154,13 @@ def read_chart(options: CvOptions) -> Chart:
     assert options.bars is not None
     assert options.spans is not None
     assert options.stretches is not None
-    reading = SpanReading()
+    reading = SpanReading.of_options(options)
     bars = read_bars(options.bars)
     spans = read_spans(options.spans, reading, bars)
     # A block may lack a class that a swap names; the file must not.
     class_swaps(sorted(set(spans.label.tolist())), options.mirror_classes)
     bars = bars_of(spans, bars)
-    spans, _ = spans_on_bars(spans, bars, options.spans, drop_outside=False)
+    spans, _ = spans_on_bars(spans, bars, options.spans, options.drop_outside)
     placed = place_spans(spans, bars)
     stretches = read_stretches(options.stretches, reading, bars)
     looked = {name: bars_looked_at(stretches.take(stretches.annotator == name), bars) for name in

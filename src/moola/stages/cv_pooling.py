@@ -334,30 +334,30 @@ def run_task(options: CvOptions, task: FitTask) -> str:
         return fewer_labels(whole, task)
 
     if task.model in REFERENCES:
-        material = read_fit_inputs(training, among)
-        predictions, facts = predict_reference(task.model, material.table, material.split, material.classes, task.seed)
+        inputs = read_fit_inputs(training, among)
+        predictions, facts = predict_reference(task.model, inputs.table, inputs.split, inputs.classes, task.seed)
     else:
         job = read_job(training, among)
-        material = job.material
+        inputs = job.inputs
         fitted = fit_job(job, epoch_lines(f"fold {task.fold}, seed {task.seed}"))
-        predictions, facts, model = predict_held_out(fitted, job.material, job.device), fitted.facts, fitted.model
-    content = {"facts": asdict(facts), "leaks": material.leaks, "n_train_windows": len(material.split.train)}
+        predictions, facts, model = predict_held_out(fitted, job.inputs, job.device), fitted.facts, fitted.model
+    content = {"facts": asdict(facts), "leaks": inputs.leaks, "n_train_windows": len(inputs.split.train)}
     task.keep(predictions, model, content)
     return task.name
 
 
-def fewer_labels(material: FitInputs, task: FitTask) -> Split:
+def fewer_labels(inputs: FitInputs, task: FitTask) -> Split:
     """Keep a share of each class's train and val rows, at least one of each; the seed chooses which.
 
     Shares are nested: the rows of a smaller one are among those of a larger one.
     """
-    split = material.split
+    split = inputs.split
     if task.label_fraction == 1.0:
         return split
     parts = {}
     for part in ("train", "val"):
         rows = generator(task.seed, "label fraction", task.fold, part).permutation(split.part(part))
-        labels = material.table.label[rows]
+        labels = inputs.table.label[rows]
         kept = []
         for name in sorted(set(labels.tolist())):
             mine = rows[labels == name]

@@ -41,7 +41,7 @@ def train(options: TrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
     job = read_job(options)
     # Files count by their content, not by the path that led to them.
     kept = {key: value for key, value in asdict(job.options).items() if key not in NOT_IN_DIGEST + HASHED_FILES}
-    deciding = {key: str(value) for key, value in (kept | job.material.hashes).items()}
+    deciding = {key: str(value) for key, value in (kept | job.inputs.hashes).items()}
     with _opened(job.options, deciding) as run:
         return _train(job, run, deciding, on_epoch, started)
 
@@ -63,7 +63,7 @@ def _train(
     facts, state = fitted.facts, fitted.state
     if run is not None:
         fitted = _written(run, fitted)
-    predictions = predict_held_out(fitted, job.material, job.device)
+    predictions = predict_held_out(fitted, job.inputs, job.device)
     evaluation = evaluate(predictions.of_part("val"), facts, VAL_METRICS, seed=job.options.seed)
     record = _record(job, fitted) | {"seconds": time.monotonic() - started}
     if run is not None:
@@ -89,21 +89,21 @@ def _written(run: run_store.Run, fitted: Fitted) -> Fitted:
 
 
 def _record(job: Job, fitted: Fitted) -> dict[str, Any]:
-    options, material, proof, state = job.options, job.material, fitted.proof, fitted.state
+    options, inputs, proof, state = job.options, job.inputs, fitted.proof, fitted.state
     return {
         "model": options.model,
         "seed": options.seed,
         "device": job.device.type,
         "threads": torch.get_num_threads(),
-        **material.hashes,
-        "split_name": material.split_name,
-        "pretrained": material.encoder is not None,
-        "encoder": proof | {"n_tensors_taken": material.encoder.n_tensors if material.encoder else 0},
+        **inputs.hashes,
+        "split_name": inputs.split_name,
+        "pretrained": inputs.encoder is not None,
+        "encoder": proof | {"n_tensors_taken": inputs.encoder.n_tensors if inputs.encoder else 0},
         "trained_on": fitted.model.training["trained_on"],
-        "leak_proof": material.leak_proof,
-        "leaks": material.leaks,
-        "labelled_by": material.table.annotators,
-        "n_windows": {part: len(material.split.part(part)) for part in ("train", "val", "test")},
+        "leak_proof": inputs.leak_proof,
+        "leaks": inputs.leaks,
+        "labelled_by": inputs.table.annotators,
+        "n_windows": {part: len(inputs.split.part(part)) for part in ("train", "val", "test")},
         "epochs_run": state.epoch,
         "best_epoch": state.best_epoch,
         "head": options.head,
@@ -130,8 +130,8 @@ def _write_run(
     write_predictions(run.path(run_store.PREDICTIONS), predictions)
     run_store.write_run_json(run, run_store.METRICS, evaluation.as_dict() | {"labelled_by": record["labelled_by"]})
     run_store.write_run_json(run, run_store.FACTS, asdict(facts))
-    material, classes = job.material, predictions.class_names
-    references = reference_figures(material.table, material.split, classes, job.options.seed)
+    inputs, classes = job.inputs, predictions.class_names
+    references = reference_figures(inputs.table, inputs.split, classes, job.options.seed)
     run_store.write_run_json(run, run_store.REFERENCES, references)
     lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in state.history)
     write_atomic(run.path(run_store.HISTORY), lines.encode())

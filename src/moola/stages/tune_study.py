@@ -147,12 +147,12 @@ def judge_fold(
     """
     fold = inner.folds[number]
     hashes: dict[str, str | None] = {"rows_sha256": inner.rows_sha256, "encoder_sha256": inner.encoder_sha256}
-    material = FitInputs(inner.table, fold, f"inner-{number + 1}", inner.classes, inner.encoder, hashes, [], True)
-    job = Job(resolved(inner, number, replace(options, seed=seed)), material, device)
+    inputs = FitInputs(inner.table, fold, f"inner-{number + 1}", inner.classes, inner.encoder, hashes, [], True)
+    job = Job(resolved(inner, number, replace(options, seed=seed)), inputs, device)
     # A study is some hundred fits: no more than warnings of each.
     with quiet(logging.WARNING):
         fitted = fit_job(job, epoch_lines(f"inner fold {number + 1}"))
-    return _figure(inner, number, metric, predict_held_out(fitted, job.material, job.device), fitted.facts)
+    return _figure(inner, number, metric, predict_held_out(fitted, job.inputs, job.device), fitted.facts)
 
 
 def resolved(inner: InnerFolds, number: int, options: TrainOptions) -> TrainOptions:
