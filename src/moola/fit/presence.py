@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from moola.core.bars import Bars, allowed_gap_s
 from moola.core.event_merging import MergedEvents, overlap, suppress
@@ -71,6 +71,8 @@ LEAST_SPANS = 10
 # Of each class, where the page learns it without any annotated stretch.
 UNLABELLED_SPANS = 2 * LEAST_SPANS
 OFFSET_STEPS = 50
+# Of the calibration of held-out scores; smaller ones say nothing.
+LEAST_SLOPE = 0.01
 # Of live presence: bars after a bar on which what is read of it depends, and thresholds that are tried.
 AHEAD = 4
 LIVE_QUANTILES = np.linspace(0.8, 0.998, 40)
@@ -99,7 +101,8 @@ def fit_presence(
         names = " or ".join(model.class_names[one] for one in classes_found(pairs[least]))
         raise InvalidData(
             f"presence must have {LEAST_SPANS} spans of a class (or of two that mirror each other) that it may learn "
-            f"from, but there are {by_pair[least]} of {names}. Mark more, or leave --spans out."
+            f"from, but there are {by_pair[least]} of {names}. Mark more, or leave out the spans and windows of "
+            "that class."
         )
     whole = _with_blocks(charts, read)
     scales = [Scale(1)] if read is not None else scales_of(whole, pairs, LEAST_SPANS)
@@ -181,7 +184,7 @@ class FittedScale:
         held = self.held_out()
         kept = np.concatenate(list(_without_overlap(held)))
         right = _right(learned, held, kept, None)
-        slope, intercept = fit_platt(score_logit(held.score[kept].max(axis=1)), right.astype(np.int64))
+        slope, intercept = _rising_sigmoid(score_logit(held.score[kept].max(axis=1)), right)
         return replace(self, detectors=[replace(one, slope=slope, intercept=intercept) for one in self.detectors])
 
     def scores(self, bar: np.ndarray, place: int, block: int) -> Float[np.ndarray, "spans classes"]:
@@ -332,7 +335,13 @@ def _calibrated(
     n_by_person = [int(sum(one.marked.marked_by(name).sum() for one in learned)) for name in names]
     # Of several people each event is evaluated for each: the probability is that any one of them marked it.
     z = score_logit(best)
-    slope, intercept = fit_platt(np.concatenate([z[own] for own in asked]), np.concatenate(by_person).astype(np.int64))
+    slope, intercept = _rising_sigmoid(np.concatenate([z[own] for own in asked]), np.concatenate(by_person))
+    if slope == LEAST_SLOPE:
+        log.warning(
+            "In blocks that presence did not learn from, what it scores high is right no more often than the rest: "
+            "expect no events that a person would mark. Mark more spans, or check the stretches: all of their bars in "
+            "no span count as looked at."
+        )
     prob = np.asarray(expit(slope * z + intercept))
     ahead = learned[0].chart.ahead
     if ahead is None:
@@ -357,6 +366,15 @@ def _calibrated(
             own = intercept + _offset(slope * z[seen] + intercept, right)
             people[name] = Person(own, _best_threshold(np.asarray(expit(slope * z[seen] + own)), right, n)[0])
     return Presence(detectors, slope, intercept, threshold, record, people, ahead)
+
+
+def _rising_sigmoid(z: Float[np.ndarray, " events"], right: Bool[np.ndarray, " events"]) -> tuple[float, float]:
+    """Fit Platt's slope and intercept; a slope that falls would turn the order of events and classes around."""
+    slope, intercept = fit_platt(z, right.astype(np.int64))
+    if slope > LEAST_SLOPE or not len(z):
+        return slope, intercept
+    share = (right.sum() + 1) / (len(right) + 2)
+    return LEAST_SLOPE, float(logit(share) - LEAST_SLOPE * z.mean())
 
 
 def _asked(learned: list[Learned], rows: HeldOut, kept: np.ndarray, name: str | None) -> np.ndarray:
