@@ -195,7 +195,8 @@ def _write_chart(screen: Screen, result: dict[str, Any]) -> None:
     if len(result["annotators"]) > 1:
         names = ", ".join(result["annotators"][:5])
         screen.write(
-            f"  Spans of {len(result['annotators'])} annotators count together ({names}); --annotator takes one."
+            f"  Spans of {len(result['annotators'])} annotators count together ({names}): what several marked "
+            "is several spans, of which an event finds one, so that no recall of all is 1; --annotator takes one."
         )
     if result["stretches_assumed"]:
         screen.write(
