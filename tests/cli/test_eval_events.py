@@ -13,6 +13,8 @@ from matplotlib.image import imread
 
 from moola.core.bars import Bars, utc_text
 from moola.evaluation import event_figures
+from moola.options.judging_options import EvalOptions
+from moola.stages import judge_events
 from moola.tables.bar_table import write_bars
 from tests.charts_made import planted, write_events, write_spans
 from tests.made import random_walk_bars
@@ -59,9 +61,21 @@ def test_eval_shows_the_planted_figures_and_writes_them_beside_the_events(bars, 
     assert figures["ap_iou50_class"]["low"] < 0.75 < figures["ap_iou50_class"]["high"]
     assert figures["alarms_per_1000"]["value"] == pytest.approx(2)
     assert figures["late_bars_end_median"]["value"] == 0
+    assert "late_bars_known_median" not in figures
     assert json.loads(Path("events.eval.json").read_text())["figures"] == figures
     for plot in (result["curve_plot"], result["reliability_plot"]):
         assert Path(plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_events_reported_as_bars_came_are_also_evaluated_by_when_they_were_known(bars, moola):
+    live = pl.read_parquet("events.parquet").with_columns(
+        known_ts=pl.col("end_ts") + pl.duration(hours=6), n_bars_after=pl.lit(6, pl.Int64)
+    )
+    live.write_parquet("live.parquet")
+    result, *_ = judge_events.evaluated(
+        EvalOptions(events=Path("live.parquet"), truth=Path("spans.csv"), bars=Path("bars.parquet"))
+    )
+    assert result["figures"]["late_bars_known_median"]["value"] == 6
 
 
 def test_a_gallery_shows_pieces_and_without_stretches_eval_says_what_it_assumes(bars, moola, undrawn):

@@ -160,6 +160,9 @@ def test_errors_of_the_ends_are_late_where_above_0():
     judged = judged_of(events, spans, 150)
     assert figure(judged, late_bars("start", 0.5)) == 2
     assert figure(judged, late_bars("end", 0.5)) == -1
+    assert np.isnan(figure(judged, late_bars("known", 0.5)))
+    live = replace(judged, events=replace(judged.events, known_after=np.full(5, 6)), _found={})
+    assert figure(live, late_bars("known", 0.5)) == 5
 
 
 def test_what_lies_with_less_than_half_inside_a_stretch_does_not_count():

@@ -47,9 +47,12 @@ def mixed_chart(seed: int) -> tuple[Bars, np.ndarray, np.ndarray]:
     return bars_of_steps(step, rng), np.array(spans), np.array(classes)
 
 
-def learned(bars: Bars, spans: np.ndarray, classes: np.ndarray, n_trees: int, n_bars: int = LEARNED) -> ModelFile:
+def learned(
+    bars: Bars, spans: np.ndarray, classes: np.ndarray, n_trees: int, n_bars: int = LEARNED, annotated: bool = True
+) -> ModelFile:
     inside = spans[:, 1] < n_bars
-    marked = Marked(bars.take(slice(0, n_bars)), spans[inside], classes[inside], np.array([[0, n_bars]]))
+    stretch = np.array([[0, n_bars]])
+    marked = Marked(bars.take(slice(0, n_bars)), spans[inside], classes[inside], stretch, annotated=annotated)
     model = small_model(bars)
     with pytest.MonkeyPatch.context() as patch:
         few_trees(patch, n_trees)
@@ -65,6 +68,14 @@ def mixed() -> tuple[ModelFile, Bars, np.ndarray, np.ndarray]:
 def presence_of(model: ModelFile) -> Presence:
     assert model.presence is not None
     return model.presence
+
+
+@pytest.mark.slow
+def test_short_and_long_pieces_are_found_without_stretches_too(mixed: tuple, tmp_path: Path) -> None:
+    _, *chart = mixed
+    model = learned(*chart, 30, annotated=False)
+    assert presence_of(model).is_rank
+    test_short_and_long_pieces_are_found_on_later_bars((model, *chart), tmp_path)
 
 
 def test_short_and_long_pieces_are_found_on_later_bars(mixed: tuple, tmp_path: Path) -> None:
@@ -213,8 +224,6 @@ def test_lengths_of_spans_ask_for_scales(lengths: list[int], chart_bars: int, sc
     assert [each.n for each in found] == scales
     # Every span is read at some scale; of one alone all are.
     assert found[0].fits(one.marked).all()
-    unlabelled = replace(one, marked=replace(one.marked, annotated=False))
-    assert [each.n for each in scales_of([unlabelled], [(0, None)], 10)] == [1]
 
 
 def test_stretches_of_a_coarser_chart_hold_what_was_annotated_whole() -> None:

@@ -150,8 +150,11 @@ MAX_POINTS = 200
 AP_CLASS, ALARMS, ECE = "ap_iou50_class", "alarms_per_1000", "event_ece"
 
 
-def event_metric_table(threshold: float) -> dict[str, SpanMetric]:
-    """Every metric by name; those of `threshold` are of events at or above it, right with their class at IoU .5."""
+def event_metric_table(threshold: float, is_live: bool = False) -> dict[str, SpanMetric]:
+    """Every metric by name; those of `threshold` are of events at or above it, right with their class at IoU .5.
+
+    Of events that were reported as bars came, also how late after the end of their span.
+    """
     table: dict[str, SpanMetric] = {}
     for with_class, suffix in ((True, "_class"), (False, "")):
         for iou in IOUS:
@@ -165,7 +168,7 @@ def event_metric_table(threshold: float) -> dict[str, SpanMetric]:
         ECE: event_ece,
         "event_brier": event_brier,
     }
-    for which in ENDS:
+    for which in (*ENDS, "known") if is_live else ENDS:
         table |= {f"late_bars_{which}_{label}": late_bars(which, quantile) for label, quantile in QUARTILES}
     return table
 
@@ -205,7 +208,7 @@ def event_figures(
     draws = [random_pieces(judged, seed, draw) for draw in range(N_DRAWS)]
     moves = None if ohlc is None else strongest_moves(judged, ohlc)
     figures = []
-    for name, metric in event_metric_table(threshold).items():
+    for name, metric in event_metric_table(threshold, judged.events.known_after is not None).items():
         ones = np.ones((1, len(judged.chart.bars_of_block)))
         value = _known(metric(judged, ones)[0])
         if value is None:

@@ -45,11 +45,14 @@ class Pieces:
         Number of the class.
     prob
         Probability that a person would have marked the piece, in [0, 1]; 1 for spans.
+    known_after
+        Bars from its last one until it was known, of events that were reported as bars came.
     """
 
     bar: Int[np.ndarray, "pieces 2"]
     label: Int[np.ndarray, " pieces"]
     prob: Float[np.ndarray, " pieces"]
+    known_after: Int[np.ndarray, " pieces"] | None = None
 
     def __len__(self) -> int:
         return len(self.bar)
@@ -61,7 +64,8 @@ class Pieces:
 
     def take(self, rows: np.ndarray) -> Pieces:
         """Return some pieces, by their numbers or a mask."""
-        return Pieces(self.bar[rows], self.label[rows], self.prob[rows])
+        known_after = None if self.known_after is None else self.known_after[rows]
+        return Pieces(self.bar[rows], self.label[rows], self.prob[rows], known_after)
 
 
 @dataclass(frozen=True)
@@ -318,14 +322,19 @@ def alarms_at(threshold: float, with_class: bool) -> SpanMetric:
 def late_bars(which: str, quantile: float) -> SpanMetric:
     """Quantile of signed bars early (-) or late (+) of `start` or `end` of events that are right, whatever the class.
 
-    The smallest error with at least this share at or below it, so a whole bar. NaN where no event is right.
+    The smallest error with at least this share at or below it, so a whole bar. NaN where no event is right. `known` is
+    the bar with which an event was known against the span's end; NaN where that is not known.
     """
 
     def metric(judged: JudgedEvents, weights: Weights) -> Values:
         found = judged.found(RIGHT_IOU, with_class=False)
         right = np.flatnonzero(found >= 0)
-        end = ENDS.index(which)
+        end = ENDS.index("end" if which == "known" else which)
         late = judged.events.bar[right, end] - judged.spans.bar[found[right], end]
+        if which == "known":
+            if judged.events.known_after is None:
+                return np.full(len(weights), np.nan)
+            late = late + judged.events.known_after[right]
         return weighted_quantile(late.astype(np.float64), weights[:, judged.span_block[found[right]]], quantile)
 
     return metric

@@ -228,12 +228,12 @@ def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:
 
 
 def chart_stride(model: ModelFile, ahead: int | None = None) -> int:
-    """Return how many bars lie between two windows by which a chart is read: two see each bar in their inner zone.
+    """Return how many bars lie between two windows by which a chart is read: two thirds of their inner zone.
 
-    Many more are no better (docs/log.md). Where no bar after `ahead` may count, one window sees each bar in time.
+    More windows are no better (docs/log.md). Where no bar after `ahead` may count, one window sees each bar in time.
     """
     first, last = trusted_zone(model)
-    return max((last - first) // 2, 1) if ahead is None else ahead + 1
+    return max((last - first) * 2 // 3, 1) if ahead is None else ahead + 1
 
 
 def read_chart_of(

@@ -16,7 +16,7 @@ from moola.fit.presence import AHEAD, fit_presence, read_chart_of
 from moola.fit.presence_stages import Marked
 from moola.models.model_files import ModelFile
 from moola.models.presence_part import Presence, lag_of
-from moola.options.table_options import SpanReading, refuse_reading_without_spans
+from moola.options.table_options import SpanReading
 from moola.options.training_options import TrainOptions
 from moola.tables.bar_table import read_bars
 from moola.tables.span_file import Stretches, bars_looked_at, bars_of, read_spans, read_stretches, spans_on_bars
@@ -28,7 +28,7 @@ CONTEXT_BARS = 300
 
 
 def check_presence_options(options: TrainOptions) -> None:
-    """Refuse spans without bars, what needs spans without them, and an encoder that learns.
+    """Refuse spans without bars, stretches without spans, and an encoder that learns.
 
     Raises
     ------
@@ -42,8 +42,6 @@ def check_presence_options(options: TrainOptions) -> None:
             "--spans must come with --bars, and --stretches with both, but one of them is missing. Name all of them; "
             "only --stretches may be left out."
         )
-    if options.spans is None:
-        refuse_reading_without_spans(options)
     if options.live_presence and options.stretches is None:
         raise WrongUsage(
             "--live-presence must come with --spans and --stretches, for its threshold comes from what is false, but "

@@ -172,11 +172,8 @@ def scales_of(learned: list[Learned], pairs: list[tuple[int, int | None]], least
 
     A scale of 1 reads all of them. At its own scale a longer span has more than a quarter of `MOST_SPAN_BARS` bars, and
     no more than these unless there is no coarser one. Such a scale needs so many spans of each detector's classes, half
-    of them whatever block is left out, and charts that hold `LEAST_WINDOWS` windows of it. Where a chart was not
-    annotated, no probability makes scales comparable: there is one.
+    of them whatever block is left out, and charts that hold `LEAST_WINDOWS` windows of it.
     """
-    if not learned[0].marked.annotated:
-        return [Scale(1)]
     n_bars = np.concatenate([one.marked.n_bars for one in learned])
     label = np.concatenate([one.marked.class_index for one in learned])
     block = np.concatenate([one.span_block for one in learned])

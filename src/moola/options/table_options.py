@@ -1,10 +1,10 @@
 """Options of the commands that make tables, of foreign files and files of spans, and of `cpsa preview`."""
 
+import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from moola.errors import WrongUsage
 from moola.options.option_fields import (
     BELOW_1,
     BETWEEN_0_AND_1,
@@ -36,6 +36,8 @@ from moola.options.option_fields import (
     basic,
     with_help,
 )
+
+log = logging.getLogger(__name__)
 
 Stretches = Annotated[
     Path,
@@ -137,18 +139,17 @@ class SpanReading(SpanTable):
 SPAN_TABLE = tuple(one.name for one in fields(SpanTable))
 
 
-def refuse_reading_without_spans(options: SpanTable) -> None:
-    """Refuse options that say how spans are read where none are.
+def asked_reading(options: SpanTable) -> dict[str, str]:
+    """Return what was asked for of how spans are read, by name; nothing where all is as usual."""
+    values = {one.name: (getattr(options, one.name), one.default) for one in fields(SpanTable)}
+    return {name: str(value) for name, (value, usual) in values.items() if value != usual}
 
-    Raises
-    ------
-    WrongUsage
-        Names the first of them.
-    """
-    idle = [one.name for one in fields(SpanTable) if getattr(options, one.name) != one.default]
-    if idle:
-        name = f"--{idle[0].replace('_', '-')}"
-        raise WrongUsage(f"{name} says how --spans are read, but no spans are given. Give --spans, or leave it out.")
+
+def tell_reading_without_spans(options: SpanTable) -> None:
+    """Name the options that say how spans are read, where none are: a file of settings may give them to any command."""
+    if idle := asked_reading(options):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        log.info("No --spans are given, and nothing else is read by %s.", names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from moola.tables.bar_table import INTERVAL_BARS, LaidOutBars, SpooledBars, symb
 from moola.tables.cutting import no_window
 from moola.tables.event_table import Events, events_of
 from moola.training.device import prepare_device
+from moola.training.finetune import PASS_WINDOWS
 
 PLAN = "plan.json"
 PART = "part_{:06d}.json"
@@ -350,9 +351,19 @@ def reader_and_judging(model: ModelFile, options: ScanOptions) -> tuple[WindowRe
             )
         model = replace(model, presence=model.presence.of_person(options.annotator))
     stride = options.stride or (STRIDE if model.presence is None else model.presence.stride)
-    reader = WindowReader(model, device, Sliding(stride, options.max_gap_hours, options.batch_windows))
+    batch = options.batch_windows if model.presence is None else _batch_of_presence(model, stride, options)
+    reader = WindowReader(model, device, Sliding(stride, options.max_gap_hours, batch))
     least = least_prob(model) if options.min_prob is None else options.min_prob
     return reader, Judging(least, options.max_overlap, options.live_windows)
+
+
+def _batch_of_presence(model: ModelFile, stride: int, options: ScanOptions) -> int:
+    """Return how many windows a part has: as many bars as without presence, for memory, and no pass half empty."""
+    assert model.presence is not None
+    n_beside = (model.n_seen_bars + model.presence.longest + 2 * (SIDE_BARS + RIVAL_BARS)) // stride + 2
+    n_windows = max(options.batch_windows * min(STRIDE, stride) // stride, 1)
+    n_passes = -(-(n_windows + n_beside) // PASS_WINDOWS)
+    return n_windows if n_windows < PASS_WINDOWS else n_passes * PASS_WINDOWS - n_beside
 
 
 def least_prob(model: ModelFile) -> float:

@@ -25,6 +25,7 @@ from moola.fit.predicting import (
 from moola.models.model_files import ModelFile
 from moola.models.presence_part import PROBABILITY, RANK
 from moola.tables.bar_table import LaidOutBars, symbol_gap_s, symbol_interval_us
+from moola.training.finetune import PASS_WINDOWS
 
 POINTERS = "probability that both pointers are near"
 
@@ -89,8 +90,10 @@ class WindowReader:
         pieces = [
             (np.zeros((0, self.n_bars, 2)), np.zeros((0, len(self.model.class_names))), np.zeros((0, 2), np.int64))
         ]
-        for i in range(0, len(cut), self.sliding.batch_windows):
-            rows = cut.first_bar[i : i + self.sliding.batch_windows]
+        # Whole passes, for each is filled up.
+        at_a_time = -(-self.sliding.batch_windows // PASS_WINDOWS) * PASS_WINDOWS
+        for i in range(0, len(cut), at_a_time):
+            rows = cut.first_bar[i : i + at_a_time]
             # Features look back only, so those of the bars that the model sees need no others.
             features = relative_features(take_windows(bars.ohlc, rows, self.n_bars))
             with recorded_vectors(self.model.network.encoder) as vectors:

@@ -16,7 +16,7 @@ from moola.models.references import AEON_PEERS, LEARNERS, PEERS, require_aeon
 from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import recorded_options
 from moola.options.study_options import BenchmarkOptions
-from moola.options.table_options import refuse_reading_without_spans
+from moola.options.table_options import tell_reading_without_spans
 from moola.stages.benchmark_draws import Draw, lay_out
 from moola.stages.benchmark_fits import (
     FIGURES,
@@ -298,7 +298,7 @@ def refuse_repeated_seeds(options: BenchmarkOptions) -> None:
 def _check(options: BenchmarkOptions, arms: dict[str, Arm]) -> None:
     options.train_named()
     refuse_out_of_range(options)
-    refuse_reading_without_spans(options)
+    tell_reading_without_spans(options)
     require_known(options.models, arms)
     for name in options.models:
         if name in AEON_PEERS:

@@ -23,6 +23,7 @@ from moola.models.model_files import ModelFile, each_encoder, encoder_sha256, re
 from moola.models.references import LEARNERS, PEERS
 from moola.models.sealed import digest
 from moola.options.study_options import BenchmarkOptions
+from moola.options.table_options import SPAN_TABLE
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import seen_among
 from moola.stages.benchmark_draws import Draw
@@ -169,7 +170,8 @@ def network_job(
     known = {"model": "network", **_decided(draw), "encoder": encoder.digest if encoder is not None else ""}
     if beside is not None:
         known["beside"] = beside
-    without = ("data", "split", "resume", "save_run", "cache", *(["pretrained_encoder"] if encoder is not None else []))
+    without = ("data", "split", "resume", "save_run", "cache", *SPAN_TABLE)
+    without += ("pretrained_encoder",) if encoder is not None else ()
     key = digest(known | {f"train.{name}": text for name, text in deciding(settings, without).items()})
     return FitJob(options.output, arm.name, draw, seed, options.window_bars, settings, digest=key)
 

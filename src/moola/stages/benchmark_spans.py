@@ -29,7 +29,7 @@ from moola.options.judging_options import EvalOptions
 from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import recorded_options
 from moola.options.study_options import BenchmarkOptions, CvOptions
-from moola.options.table_options import SPAN_TABLE
+from moola.options.table_options import SPAN_TABLE, asked_reading
 from moola.stages.benchmark import refuse_repeated_seeds, written
 from moola.stages.benchmark_fits import mean_over_seeds, paired, spread
 from moola.stages.cv_events import (
@@ -95,7 +95,8 @@ def benchmark_spans(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
         "version": __version__,
         "encoder": encoder_sha256(cv.pretrained_encoder),
         **{name: sha256_file(getattr(options, name)) for name in ("spans", "stretches", "bars")},
-        **{name: str(getattr(cv, name)) for name in ("mirror_classes", "window_bars", *SPAN_TABLE)},
+        **{name: str(getattr(cv, name)) for name in ("mirror_classes", "window_bars")},
+        **asked_reading(options),
     }
     fits = [(draw, seed) for draw in draws for seed in options.seeds]
     records: dict[int, list[dict[str, Any]]] = {}

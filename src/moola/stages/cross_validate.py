@@ -30,7 +30,7 @@ from moola.options.judging_options import LeakcheckOptions
 from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import option_sources, recorded_options
 from moola.options.study_options import CV_ROOT, CvOptions
-from moola.options.table_options import refuse_reading_without_spans
+from moola.options.table_options import SPAN_TABLE, tell_reading_without_spans
 from moola.options.training_options import PretrainOptions
 from moola.provenance.learned_times import with_window_bars
 from moola.runs import run_store, tracking
@@ -90,7 +90,7 @@ def run_controls(options: CvOptions, folder: Path, n_folds: int) -> dict[str, An
 SHOWN = ("pr_auc", "brier", "ece", "accuracy", "hit_at_pm3_both")
 # What changes the speed of a cv and not its result.
 # Files count by their content, not by the path that led to them.
-NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve", "data", "cache")
+NOT_IN_DIGEST = ("resume", "processes", "engine", "save_curve", "data", "cache", *SPAN_TABLE)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _against_references(
 
 def _check(options: CvOptions) -> None:
     refuse_out_of_range(options)
-    refuse_reading_without_spans(options)
+    tell_reading_without_spans(options)
     idle = [name for name in ("stretches", "bars") if getattr(options, name) is not None]
     if options.data is None or idle:
         what = f"--{idle[0]} came without --spans" if idle else "neither is"

@@ -36,7 +36,7 @@ from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import option_sources
 from moola.options.scan_options import ScanOptions
 from moola.options.study_options import CV_ROOT, CvOptions
-from moola.options.table_options import SPAN_TABLE, SpanReading, SplitOptions, WindowsOptions
+from moola.options.table_options import SpanReading, SplitOptions, WindowsOptions, asked_reading
 from moola.options.training_options import TrainOptions
 from moola.provenance.learned_times import seen_among
 from moola.runs import run_store
@@ -107,7 +107,8 @@ def cross_validate_events(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
     leaks = encoder_leaks(options, chart, folds[0])
     for leak in leaks:
         log.warning("Not leak-proof: %s.", leak)
-    deciding = {name: str(getattr(options, name)) for name in (*IN_FOLD, "folds", "initial_fraction", *SPAN_TABLE)}
+    deciding = {name: str(getattr(options, name)) for name in (*IN_FOLD, "folds", "initial_fraction")}
+    deciding |= asked_reading(options)
     files = {name: sha256_file(getattr(options, name)) for name in ("spans", "stretches", "bars")}
     key = digest(deciding | files)
     config = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}

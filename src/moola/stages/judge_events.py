@@ -38,7 +38,7 @@ from moola.labels.label_positions import read_named_bars
 from moola.labels.span_labels import requested_stretches
 from moola.options.judging_options import EvalOptions, EventTruthOptions, GateOptions
 from moola.options.study_options import CompareOptions
-from moola.tables.event_table import read_events
+from moola.tables.event_table import HINDSIGHT, read_events
 from moola.tables.frames import in_file, write_frame
 from moola.tables.span_file import (
     DROPPING,
@@ -63,6 +63,7 @@ class TimedEvents:
     time_us: np.ndarray
     label: np.ndarray
     prob: np.ndarray
+    known_after: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.symbol)
@@ -84,7 +85,9 @@ def read_timed_events(path: Path) -> TimedEvents:
         problem = Problem("event_prob must be in [0, 1]", int(wrong.sum()), int(wrong.argmax()))
         raise InvalidData.from_problems(path, in_file([problem], path), "Write it again with `moola scan`.")
     symbol = np.array(events.symbol, dtype=object)
-    return TimedEvents(symbol, events.time_us.reshape(-1, 2), label, events.event_prob)
+    is_live = len(events) > 0 and bool((events.n_after != HINDSIGHT).all())
+    known_after = events.n_after if is_live else None
+    return TimedEvents(symbol, events.time_us.reshape(-1, 2), label, events.event_prob, known_after)
 
 
 @dataclass(frozen=True)
@@ -232,7 +235,8 @@ def place_events(path: Path, events: TimedEvents, truth: Truth, chart: Chart) ->
         problem = Problem("an event must begin and end with bars of --bars", int(wrong.sum()), row, detail)
         raise InvalidData.from_problems(path, in_file([problem], path), "Give the bars that were scanned.")
     rows = np.flatnonzero(~outside)
-    pieces = Pieces(bar[rows], _numbers(events.label[rows], truth.class_names), events.prob[rows])
+    known_after = None if events.known_after is None else events.known_after[rows]
+    pieces = Pieces(bar[rows], _numbers(events.label[rows], truth.class_names), events.prob[rows], known_after)
     return judged_events(pieces, truth.spans, chart)
 
 

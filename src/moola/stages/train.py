@@ -21,6 +21,7 @@ from moola.models.model_files import read_model, write_model
 from moola.models.sealed import digest
 from moola.options.option_fields import RUNS_ROOT
 from moola.options.option_sources import option_sources, recorded_options
+from moola.options.table_options import SPAN_TABLE, asked_reading, tell_reading_without_spans
 from moola.options.training_options import TrainOptions
 from moola.runs import run_store, tracking
 from moola.stages.model_card import write_card
@@ -38,10 +39,14 @@ VAL_METRICS = ("pr_auc", "brier", "ece", "accuracy", "f1_macro", "f1_per_class")
 def train(options: TrainOptions, on_epoch: OnEpoch) -> dict[str, Any]:
     """Train on train rows, let val rows choose what the kind of heads leaves to them, keep the run."""
     started = time.monotonic()
+    if options.spans is None:
+        tell_reading_without_spans(options)
     job = read_job(options)
     # Files count by their content, not by the path that led to them.
-    kept = {key: value for key, value in asdict(job.options).items() if key not in NOT_IN_DIGEST + HASHED_FILES}
-    deciding = {key: str(value) for key, value in (kept | job.inputs.hashes).items()}
+    kept = {
+        key: value for key, value in asdict(job.options).items() if key not in NOT_IN_DIGEST + HASHED_FILES + SPAN_TABLE
+    }
+    deciding = {key: str(value) for key, value in (kept | job.inputs.hashes | asked_reading(options)).items()}
     with _opened(job.options, deciding) as run:
         return _train(job, run, deciding, on_epoch, started)
 
