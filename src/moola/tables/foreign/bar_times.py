@@ -45,8 +45,8 @@ def tomorrow_us() -> int:
 def read_numbers(column: pl.Series, options: ImportOptions, problems: list[Problem]) -> pl.Series:
     """Read a column of numbers (or of texts that are numbers) as times; what cannot be one is null.
 
-    Dates without a zone come back naive, counts since 1970 in UTC. A whole column that is no time in the unit (asked
-    for, or found from the values) is a problem added.
+    Dates and days of a spreadsheet have no zone and come back naive, counts since 1970 in UTC. A whole column that is
+    no time in the unit (asked for, or found from the values) is a problem added.
     """
     dates = _dates(column)
     if dates is not None:
@@ -60,9 +60,9 @@ def read_numbers(column: pl.Series, options: ImportOptions, problems: list[Probl
         return times
     number = _exact(column)
     if options.timestamp_unit == "excel":
-        since = (number.cast(pl.Float64) - EXCEL_1970) * 86_400_000
-        # Day fractions have some hundred thousandths of a second of room.
-        return _checked((since.round() * 1000), "excel days")
+        # A sheet shows five decimals of a day, which are a second nearly, and knows no zone.
+        since_s = ((number.cast(pl.Float64) - EXCEL_1970) * 86_400).round()
+        return _checked(since_s * 1_000_000, "excel days").dt.replace_time_zone(None)
     found = _unit(number)
     asked = found if options.timestamp_unit == "auto" else options.timestamp_unit
     if found is None or asked is None or found != asked:
