@@ -153,11 +153,19 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
     assert answer.code == 0, answer.err
     # What is said of the files is said of the user's, and not again of those made of them for each fold.
     assert "Encoder:" not in answer.err
+    # The encoder learned from all of these bars; windows that teach are no reason to say so.
+    assert answer.err.count("Not leak-proof") == 1
+    assert answer.json["leaks"][0].endswith(" evaluated bars")
     folder, rows = Path(answer.json["cv"]), answer.json["by_fold"]
     spans = pl.read_csv("spans.csv", try_parse_dates=True)
     assert sum(row["n_spans"] for row in rows) == answer.json["n_spans"] == len(spans) - int(0.6 * len(spans))
     assert answer.json["figures"]["ap_iou50_class"]["value"] > 0.8
     for row in rows:
+        # The recall of a fold is that of the events that its own threshold reports.
+        alone = moola("eval", *("--events", str(folder / f"fold-{row['fold']}" / "events.parquet")), *WITH[:2],
+                      *("--truth", "spans.csv", "--stretches", str(folder / f"fold-{row['fold']}" / "stretches.csv")),
+                      *("--min-prob", str(row["threshold"])), "--json")  # fmt: skip
+        assert row["recall"] == alone.json["figures"]["recall"]["value"]
         taught = pl.read_csv(folder / f"fold-{row['fold']}" / "spans.csv", try_parse_dates=True)
         bars = pl.read_parquet(folder / f"fold-{row['fold']}" / "bars.parquet")
         first = pl.Series([row["from"]]).str.to_datetime(time_zone="UTC", time_unit="us")[0]
@@ -181,6 +189,33 @@ def test_what_a_file_of_settings_says_of_spans_stops_no_command_without_them(cha
     assert "nothing else is read by --timezone" in answer.err
     # The command went on, to what else is wrong with it.
     assert "Error: --judge" in answer.err or "Error: --window-bars" in answer.err or "3 bars" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("late", "early", "says"),
+    [
+        ("down", "up", "Block 1: too few spans came before it to learn 1 down"),
+        (None, None, "a model must learn from 10 spans"),
+    ],
+)
+def test_cv_learns_from_the_classes_of_which_enough_came_before(chart, moola, late, early, says):
+    spans = pl.read_csv("spans.csv")
+    n = len(spans)
+    labels = [early or f"class {i}" for i in range(n - 1)] + ["up"]
+    if late is not None:
+        labels[5], labels[-1] = late, late
+    spans.with_columns(pl.Series("label", labels)).write_csv("spans.csv")
+    cv = ("cv", "--spans", "spans.csv", "--bars", "bars.parquet", "--pretrained-encoder", "encoder.pt")
+    answer = moola(*cv, *WITH[4:], "--mirror-classes", "same", "--folds", "2", "--initial-fraction", "0.6", "--json")
+    assert says in answer.err
+    assert answer.code == (0 if early else 3)
+    if early:
+        # Where nothing is, is what spans of one class are told from.
+        model = read_model(Path(answer.json["cv"]) / "fold-1" / "model.pkl")
+        assert model.class_names == ["background", "up"]
+        assert answer.json["n_spans"] == n - int(0.6 * n)
+    refused = moola(*cv, *WITH[4:], "--mirror-classes", "up:flat")
+    assert (refused.code, "names 'flat'" in refused.err) == (2, True), refused.err
 
 
 @pytest.mark.slow

@@ -12,14 +12,22 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.special import expit
 
 from moola.core.bars import Bars, upside_down
 from moola.core.features import RobustScaler, relative_features
 from moola.core.span_shapes import N_BAR_VALUES, N_SPAN_VALUES, bar_shapes, span_shapes
 from moola.core.windows import CutWindows, take_windows
 from moola.errors import InvalidData, UntrustedFile, WrongUsage
-from moola.fit import presence_stages
-from moola.fit.presence import _with_blocks, average_precision, fit_presence, matched, read_chart_of
+from moola.evaluation.calibration import fit_platt
+from moola.fit import presence, presence_stages
+from moola.fit.predicting import (
+    read_windows_both_ways,
+    recorded_vectors,
+    vectors_by_orientation,
+    vectors_each_way,
+)
+from moola.fit.presence import _rising_sigmoid, _with_blocks, average_precision, fit_presence, matched, read_chart_of
 from moola.fit.presence_inputs import _tell_other_spans
 from moola.fit.presence_stages import N_BLOCKS, Candidates, Found, Marked, fit_forest, forest_of
 from moola.models.model_files import ModelFile, read_model, write_model
@@ -160,15 +168,38 @@ def test_parts_and_processes_give_the_same_events(taught: tuple, tmp_path: Path,
     assert np.array_equal(parts.event_prob, whole.event_prob)
 
 
-def test_a_chart_has_the_same_vectors_whatever_the_heads() -> None:
+def test_windows_have_the_same_vectors_whatever_the_heads_and_without_them() -> None:
     # Linear heads read a pass of windows both ways before the next one; others read all one way first.
     bars, _, _ = planted_chart(7)
-    few, model = known(bars, 600), small_model(bars)
+    model = small_model(bars)
+    features = relative_features(take_windows(bars.ohlc, np.arange(0, 1000, 10), 105))
+    alone = vectors_each_way(model, features, CPU)
+    assert len(alone) == 2
     linear = build_network(model.network.encoder, 2, True, 0.0, 3, head_kind="linear").eval()
-    one, other = (read_chart_of(each, few, CPU) for each in (model, replace(model, network=linear)))
-    assert len(one.values) == 2
-    for values, expected in zip(other.values, one.values, strict=True):
-        assert np.array_equal(values, expected)
+    for each in (model, replace(model, network=linear)):
+        with recorded_vectors(each.network.encoder) as said:
+            read_windows_both_ways(each, features, CPU)
+        for vectors, expected in zip(vectors_by_orientation(said, len(features), each), alone, strict=True):
+            assert np.array_equal(vectors, expected)
+
+
+def test_scores_that_rank_held_out_blocks_backwards_keep_their_order(monkeypatch, caplog) -> None:
+    z, right = np.linspace(-4.0, 2.0, 400), np.arange(400) < 40
+    assert fit_platt(z, right.astype(np.int64))[0] < 0
+    slope, intercept = _rising_sigmoid(z, right)
+    prob = expit(slope * z + intercept)
+    assert (np.diff(prob) > 0).all()
+    assert prob.mean() == pytest.approx(0.1, abs=0.01)
+    assert _rising_sigmoid(z, right[::-1]) == fit_platt(z, right[::-1].astype(np.int64))
+    # Whoever learns is told.
+    bars, spans, classes = planted_chart(8)
+    inside = spans[:, 1] < TAUGHT
+    monkeypatch.setattr(presence, "fit_platt", lambda z, right: (-1.0, 0.0))
+    monkeypatch.setattr(presence_stages, "N_TREES", 10)
+    marked = Marked(known(bars), spans[inside], classes[inside], np.array([[0, TAUGHT]]))
+    learned = fit_presence(small_model(bars), [marked], CPU, 11)
+    assert learned.slope > 0
+    assert "expect no events that a person would mark" in caplog.text
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +117,9 @@ def test_only_bars_that_both_looked_at_are_compared_and_symbols_apart():
     assert (pair["n_first"], pair["n_second"], pair["n_same"]) == (2, 2, 1)
     assert pair["mean_iou"] == pytest.approx(0.9)
     assert pair["ap"] == pytest.approx(0.25)
+    nameless = replace(bars, symbol=np.full(300, "", dtype=object))
+    assert _span_agreement([anna, bert], nameless) == [pair]
+    assert _span_agreement([anna, bert, cleo], nameless) == []
 
 
 @pytest.fixture

@@ -294,6 +294,10 @@ def test_tasks_that_name_no_symbol_are_told_by_their_bars(tmp_path):
     path = write_json(tmp_path / "e.json", exports("JSON", (1, "one.csv", later, 1), (2, "two.csv", later, 1)))
     with pytest.raises(WrongUsage, match="the spans of none of them fit"):
         rows_of(path)
+    turned = [(b, a, name) for a, b, name in PIECES]
+    path = write_json(tmp_path / "e.json", exports("JSON", (1, "one.csv", later, 1), (2, "two.csv", turned, 1)))
+    with pytest.raises(InvalidData, match=f"must not end before its start, but {len(PIECES)} do not"):
+        rows_of(path)
 
 
 def test_places_of_a_series_without_times_count_bars(tmp_path):
@@ -302,6 +306,10 @@ def test_places_of_a_series_without_times_count_bars(tmp_path):
         mark |= {"start": a - 48, "end": b - 48}
     path = write_json(tmp_path / "e.json", [task])
     assert rows_of(path, SpanReading(timestamp_unit="bars"))[0] == PIECES[:2]
+    other = task | {"id": 2, "csv": "/data/upload/1/0a1b2c3d-EURUSD_2.csv"}
+    with pytest.raises(WrongUsage, match=r"are of 2 files \(1 \(EURUSD.csv\), 2 \(EURUSD_2.csv\)\), each with a bar 0"):
+        rows_of(write_json(path, [task, other]), SpanReading(timestamp_unit="bars"))
+    assert len(rows_of(write_json(path, [task, other]), SpanReading(timestamp_unit="bars", task=("1",)))[0]) == 2
     task["label"][1]["end"] = 5000
     with pytest.raises(InvalidData, match=r"end must count bars from 0 to 2351 .* found 5000"):
         rows_of(write_json(path, [task]), SpanReading(timestamp_unit="bars"))

@@ -195,7 +195,8 @@ def _write_chart(screen: Screen, result: dict[str, Any]) -> None:
     if len(result["annotators"]) > 1:
         names = ", ".join(result["annotators"][:5])
         screen.write(
-            f"  Spans of {len(result['annotators'])} annotators count together ({names}); --annotator takes one."
+            f"  Spans of {len(result['annotators'])} annotators count together ({names}): what several marked "
+            "is several spans, of which an event finds one, so that no recall of all is 1; --annotator takes one."
         )
     if result["stretches_assumed"]:
         screen.write(
@@ -207,9 +208,6 @@ def _write_chart(screen: Screen, result: dict[str, Any]) -> None:
     for what in ("events", "spans"):
         if n := result[f"n_{what}_outside"]:
             screen.write(f"  {n} {what} do not count: outside the stretches, or the same span again.")
-    strange = sorted(set(result["event_class_names"]) - set(result["truth_class_names"]))
-    if strange:
-        screen.write(f"  No span has the class {', '.join(strange)}: such events are false where the class counts.")
 
 
 def _figure_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:

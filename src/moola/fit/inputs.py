@@ -70,7 +70,8 @@ def require_trainable(table: WindowTable, split: Split, path: Path) -> list[str]
     if len(counts) < 2:
         raise InvalidData(
             f"train must have at least two classes, but its {len(split.train)} rows are all {next(iter(counts))!r} "
-            f"({path}). Label windows of another class."
+            f"({path}). Label windows of another class; around spans of one class alone, cut windows of background "
+            "beside them (moola windows --background 0.5)."
         )
     classes = sorted(counts)
     for part in ("val", "test"):

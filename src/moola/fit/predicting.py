@@ -260,6 +260,14 @@ def recorded_vectors(encoder: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
+def vectors_each_way(
+    model: ModelFile, features: Float[np.ndarray, "windows bars features"], device: torch.device
+) -> list[Vectors]:
+    """Return the same vectors of windows each way, without what heads make of them."""
+    ways = [features] if model.mirror is None else [features, mirrored_features(features)]
+    return [run_encoder(model.network.encoder, model.scaler.transform(way), device) for way in ways]
+
+
 def vectors_by_orientation(vectors: list[Tensor], n_windows: int, model: ModelFile) -> list[Vectors]:
     """Return the vectors of windows each way, from the passes in which they were read.
 

@@ -15,6 +15,7 @@ and so precision, false alarms and calibration, cannot be known.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from moola.core.bars import Bars, allowed_gap_s
 from moola.core.event_merging import MergedEvents, overlap, suppress
@@ -31,13 +32,7 @@ from moola.core.spans import BACKGROUND
 from moola.core.windows import WINDOW_BARS, cut_windows, take_windows
 from moola.errors import InvalidData
 from moola.evaluation.calibration import fit_platt
-from moola.fit.predicting import (
-    read_windows_both_ways,
-    recorded_vectors,
-    sums_for,
-    trusted_zone,
-    vectors_by_orientation,
-)
+from moola.fit.predicting import sums_for, trusted_zone, vectors_each_way
 from moola.fit.presence_stages import (
     EVENT_IOU,
     N_BLOCKS,
@@ -70,11 +65,14 @@ from moola.models.presence_part import (
     unique_spans,
 )
 
+log = logging.getLogger(__name__)
 MAX_OVERLAP = 0.1
 LEAST_SPANS = 10
 # Of each class, where the page learns it without any annotated stretch.
 UNLABELLED_SPANS = 2 * LEAST_SPANS
 OFFSET_STEPS = 50
+# Of the calibration of held-out scores; smaller ones say nothing.
+LEAST_SLOPE = 0.01
 # Of live presence: bars after a bar on which what is read of it depends, and thresholds that are tried.
 AHEAD = 4
 LIVE_QUANTILES = np.linspace(0.8, 0.998, 40)
@@ -103,13 +101,18 @@ def fit_presence(
         names = " or ".join(model.class_names[one] for one in classes_found(pairs[least]))
         raise InvalidData(
             f"presence must have {LEAST_SPANS} spans of a class (or of two that mirror each other) that it may learn "
-            f"from, but there are {by_pair[least]} of {names}. Mark more, or leave --spans out."
+            f"from, but there are {by_pair[least]} of {names}. Mark more, or leave out the spans and windows of "
+            "that class."
         )
     whole = _with_blocks(charts, read)
     scales = [Scale(1)] if read is not None else scales_of(whole, pairs, LEAST_SPANS)
     fitted = []
     for scale in scales:
         coarse = [scale.marked(one) for one in charts]
+        if read is None:
+            n_bars, n_seen = sum(len(one.bars) for one in coarse), at_scale(model, scale.n).n_seen_bars
+            in_one = f" of {scale.n} in one" if scale.n > 1 else ""
+            log.info("Learning presence from %s bars%s, read in windows of %d ...", f"{n_bars:,}", in_one, n_seen)
         seen = read or [read_chart_of(at_scale(model, scale.n), one.bars, device) for one in coarse]
         learned = _with_blocks(coarse, seen, whole, scale)
         whole = learned if scale.n == 1 else whole
@@ -181,7 +184,7 @@ class FittedScale:
         held = self.held_out()
         kept = np.concatenate(list(_without_overlap(held)))
         right = _right(learned, held, kept, None)
-        slope, intercept = fit_platt(score_logit(held.score[kept].max(axis=1)), right.astype(np.int64))
+        slope, intercept = _rising_sigmoid(score_logit(held.score[kept].max(axis=1)), right)
         return replace(self, detectors=[replace(one, slope=slope, intercept=intercept) for one in self.detectors])
 
     def scores(self, bar: np.ndarray, place: int, block: int) -> Float[np.ndarray, "spans classes"]:
@@ -251,9 +254,7 @@ def read_chart_of(
     sums = sums_for(model, len(bars), ahead)
     for first in range(0, len(cut), WINDOWS_AT_A_TIME):
         rows = cut.first_bar[first : first + WINDOWS_AT_A_TIME]
-        with recorded_vectors(model.network.encoder) as said:
-            read_windows_both_ways(model, relative_features(take_windows(bars.ohlc, rows, n_seen)), device)
-        sums.add(rows, vectors_by_orientation(said, len(rows), model))
+        sums.add(rows, vectors_each_way(model, relative_features(take_windows(bars.ohlc, rows, n_seen)), device))
     return chart_of(bars.ohlc, *sums.means(), ahead)
 
 
@@ -334,7 +335,13 @@ def _calibrated(
     n_by_person = [int(sum(one.marked.marked_by(name).sum() for one in learned)) for name in names]
     # Of several people each event is evaluated for each: the probability is that any one of them marked it.
     z = score_logit(best)
-    slope, intercept = fit_platt(np.concatenate([z[own] for own in asked]), np.concatenate(by_person).astype(np.int64))
+    slope, intercept = _rising_sigmoid(np.concatenate([z[own] for own in asked]), np.concatenate(by_person))
+    if slope == LEAST_SLOPE:
+        log.warning(
+            "In blocks that presence did not learn from, what it scores high is right no more often than the rest: "
+            "expect no events that a person would mark. Mark more spans, or check the stretches: all of their bars in "
+            "no span count as looked at."
+        )
     prob = np.asarray(expit(slope * z + intercept))
     ahead = learned[0].chart.ahead
     if ahead is None:
@@ -359,6 +366,15 @@ def _calibrated(
             own = intercept + _offset(slope * z[seen] + intercept, right)
             people[name] = Person(own, _best_threshold(np.asarray(expit(slope * z[seen] + own)), right, n)[0])
     return Presence(detectors, slope, intercept, threshold, record, people, ahead)
+
+
+def _rising_sigmoid(z: Float[np.ndarray, " events"], right: Bool[np.ndarray, " events"]) -> tuple[float, float]:
+    """Fit Platt's slope and intercept; a slope that falls would turn the order of events and classes around."""
+    slope, intercept = fit_platt(z, right.astype(np.int64))
+    if slope > LEAST_SLOPE or not len(z):
+        return slope, intercept
+    share = (right.sum() + 1) / (len(right) + 2)
+    return LEAST_SLOPE, float(logit(share) - LEAST_SLOPE * z.mean())
 
 
 def _asked(learned: list[Learned], rows: HeldOut, kept: np.ndarray, name: str | None) -> np.ndarray:

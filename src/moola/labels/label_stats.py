@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -255,6 +255,10 @@ def stats(options: LabelsStatsOptions) -> dict[str, Any]:
 def _span_agreement(charts: Sequence[ChartLabels], bars: Bars) -> list[dict[str, Any]]:
     """Compare the spans of every two annotators of a symbol on the bars that both of them looked at."""
     found = []
+    symbols = sorted({one.symbol for one in charts})
+    if bars.symbols == [""] and len(symbols) == 1:
+        # Bars that name no symbol are those of the spans.
+        bars = replace(bars, symbol=np.full(len(bars), symbols[0], dtype=object))
     for one, other in combinations(charts, 2):
         rows = np.flatnonzero(bars.symbol == one.symbol) if one.symbol in bars.symbols else np.arange(0)
         if one.symbol != other.symbol or not len(rows):

@@ -17,20 +17,19 @@ from typing import Any
 import numpy as np
 
 from moola import __version__
-from moola.core.bars import bar_lengths_us, utc_text
+from moola.core.bars import utc_text
 from moola.errors import InvalidData, WrongUsage
 from moola.evaluation.event_figures import AP_CLASS
 from moola.evaluation.event_figures import ECE as EVENT_ECE
 from moola.files import json_bytes, read_json, sha256_file, write_atomic
 from moola.fit.processes import OnFit
-from moola.models.model_files import BASE_NAME, encoder_sha256, read_encoder, write_model
+from moola.models.model_files import BASE_NAME, encoder_sha256, write_model
 from moola.models.sealed import digest
 from moola.options.judging_options import EvalOptions
 from moola.options.option_fields import refuse_out_of_range
 from moola.options.option_sources import recorded_options
 from moola.options.study_options import BenchmarkOptions, CvOptions
 from moola.options.table_options import SPAN_TABLE, asked_reading
-from moola.provenance.learned_times import seen_among
 from moola.stages.benchmark import refuse_repeated_seeds, written
 from moola.stages.benchmark_fits import mean_over_seeds, paired, spread
 from moola.stages.cv_events import (
@@ -39,6 +38,7 @@ from moola.stages.cv_events import (
     STRETCHES,
     Chart,
     Fold,
+    encoder_leaks,
     learn_block,
     read_chart,
     scan_block,
@@ -107,7 +107,7 @@ def benchmark_spans(options: BenchmarkOptions, on_fit: OnFit) -> dict[str, Any]:
         n_done += was_done
         on_fit(done, len(fits), f"draw {draw.fold.number}, seed {seed}")
     models, differences = _tables(records)
-    leaks = _leaks(cv, chart, draws[0].fold)
+    leaks = encoder_leaks(cv, chart, draws[0].fold)
     result = {
         "options": recorded_options(options),
         **{f"{name}_sha256": key[name] for name in ("spans", "stretches", "bars")},
@@ -247,17 +247,6 @@ def _tables(records: dict[int, list[dict[str, Any]]]) -> tuple[list[dict[str, An
         for name in (WITHOUT, RANDOM, MOVES)
     ]
     return rows, differences
-
-
-def _leaks(cv: CvOptions, chart: Chart, fold: Fold) -> list[str]:
-    """State when the encoder saw times that are evaluated."""
-    assert cv.pretrained_encoder is not None
-    inside = chart.bars.start_us >= fold.first_us
-    closes_us = chart.bars.start_us + bar_lengths_us(chart.bars)
-    seen = seen_among(read_encoder(cv.pretrained_encoder).pretraining, chart.bars.start_us[inside], closes_us[inside])
-    if seen is None:
-        return ["the encoder does not record which times it was pretrained on"]
-    return [f"the encoder was pretrained on times of {int(seen.sum()):,} evaluated bars"] if seen.any() else []
 
 
 def _record(draw: SpanDraw, records: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:

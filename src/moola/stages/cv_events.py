@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,15 +19,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from moola.core.bars import Bars, utc_text
+from moola.augment.transforms import class_swaps
+from moola.core.bars import Bars, bar_lengths_us, utc_text
 from moola.core.spans import Spans, place_spans, window_bars_for
 from moola.core.windows import WINDOW_BARS
 from moola.errors import InvalidData, WrongUsage
 from moola.evaluation.event_figures import AP_CLASS, event_metric_table
 from moola.files import sha256_file
 from moola.fit.jobs import fit_job, quiet, read_job
+from moola.fit.presence import LEAST_SPANS
 from moola.fit.processes import OnFit
-from moola.models.model_files import ModelFile, read_model, write_model
+from moola.models.model_files import ModelFile, read_encoder, read_model, write_model
 from moola.models.sealed import digest
 from moola.options.judging_options import EvalOptions
 from moola.options.option_fields import refuse_out_of_range
@@ -35,6 +38,7 @@ from moola.options.scan_options import ScanOptions
 from moola.options.study_options import CV_ROOT, CvOptions
 from moola.options.table_options import SpanReading, SplitOptions, WindowsOptions, asked_reading
 from moola.options.training_options import TrainOptions
+from moola.provenance.learned_times import seen_among
 from moola.runs import run_store
 from moola.scan.scanning import Scan
 from moola.stages import judge_events, make_tables
@@ -50,7 +54,9 @@ from moola.tables.span_file import (
     write_spans,
     write_stretches,
 )
+from moola.tables.split_file import read_split
 
+log = logging.getLogger(__name__)
 # Bars beside a block that its events look at.
 CONTEXT_BARS = 500
 EVENTS, STRETCHES, SPANS, MODEL_OF_FOLD = "events.parquet", "stretches.csv", "spans.csv", "model.pkl"
@@ -98,6 +104,9 @@ def cross_validate_events(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
     _check(options)
     chart = read_chart(options)
     folds = list(_folds(options, chart))
+    leaks = encoder_leaks(options, chart, folds[0])
+    for leak in leaks:
+        log.warning("Not leak-proof: %s.", leak)
     deciding = {name: str(getattr(options, name)) for name in (*IN_FOLD, "folds", "initial_fraction")}
     deciding |= asked_reading(options)
     files = {name: sha256_file(getattr(options, name)) for name in ("spans", "stretches", "bars")}
@@ -111,7 +120,7 @@ def cross_validate_events(options: CvOptions, on_fit: OnFit) -> dict[str, Any]:
                 learn_block(options, chart, fold, _folder(run, fold))
                 scan_block(options, chart, fold, _folder(run, fold))
             on_fit(done, len(folds), f"fold {fold.number}")
-        metrics = _evaluated(options, chart, folds, run)
+        metrics = _evaluated(options, chart, folds, run) | {"leaks": leaks}
         run_store.write_run_json(run, run_store.METRICS, metrics)
         record = {
             "model": "presence",
@@ -149,6 +158,8 @@ def read_chart(options: CvOptions) -> Chart:
     reading = SpanReading.of_options(options)
     bars = read_bars(options.bars)
     spans = read_spans(options.spans, reading, bars)
+    # A block may lack a class that a swap names; the file must not.
+    class_swaps(sorted(set(spans.label.tolist())), options.mirror_classes)
     bars = bars_of(spans, bars)
     spans, _ = spans_on_bars(spans, bars, options.spans, options.drop_outside)
     placed = place_spans(spans, bars)
@@ -193,23 +204,16 @@ def learn_block(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> M
     files = {name: folder / name for name in ("bars.parquet", SPANS, "taught.csv", "windows.parquet", "split.json")}
     known = chart.bars.start_us < fold.learned_to_us
     write_chart_bars(files["bars.parquet"], chart.bars.take(np.flatnonzero(known)))
-    begins, ends = chart.bars.start_us[chart.rows].T
-    taught = np.flatnonzero((begins >= fold.learned_from_us) & (ends < fold.learned_to_us))
-    write_spans(files[SPANS], chart.spans.take(taught))
     within = known & (chart.bars.start_us >= fold.learned_from_us)
     write_stretches(files["taught.csv"], stretches_among(chart, within))
+    begins, ends = chart.bars.start_us[chart.rows].T
+    taught = np.flatnonzero((begins >= fold.learned_from_us) & (ends < fold.learned_to_us))
     window_bars = options.window_bars or chart.window_bars
-    make_tables.cut(
-        WindowsOptions(
-            bars=files["bars.parquet"],
-            spans=files[SPANS],
-            output=files["windows.parquet"],
-            window_bars=window_bars,
-            seed=options.seed,
-        )
-    )
-    split = SplitOptions(data=files["windows.parquet"], output=files["split.json"], test=0.0, window_bars=window_bars)
-    make_tables.split(split)
+    learned = _cut_and_split(options, chart.spans.take(taught), files, window_bars)
+    while left_out := sorted(set(chart.spans.label[taught].tolist()) - learned):
+        _tell_left_out(fold, chart.spans.label[taught], left_out, learned)
+        taught = taught[np.isin(chart.spans.label[taught], list(learned))]
+        learned = _cut_and_split(options, chart.spans.take(taught), files, window_bars)
     job = read_job(
         TrainOptions(
             data=files["windows.parquet"],
@@ -217,13 +221,69 @@ def learn_block(options: CvOptions, chart: Chart, fold: Fold, folder: Path) -> M
             bars=files["bars.parquet"],
             spans=files[SPANS],
             stretches=files["taught.csv"],
-            **{name: getattr(options, name) for name in IN_FOLD if name != "window_bars"},
+            **{name: getattr(options, name) for name in IN_FOLD if name != "window_bars"}
+            | {"mirror_classes": _mirrors(options, learned)},
             window_bars=window_bars,
-        )
+        ),
+        judged_elsewhere=True,
     )
     model = fit_job(job).model
     write_model(folder / MODEL_OF_FOLD, model)
     return model
+
+
+def _cut_and_split(options: CvOptions, spans: Spans, files: dict[str, Path], window_bars: int) -> set[str]:
+    """Write spans, windows around them and their split, and return the classes that can be learned from these.
+
+    Beside spans of one class alone stand windows of background, for heads tell classes apart.
+    """
+    write_spans(files[SPANS], spans)
+    background = 0.5 if len(set(spans.label.tolist())) == 1 else None
+    make_tables.cut(
+        WindowsOptions(
+            bars=files["bars.parquet"],
+            spans=files[SPANS],
+            stretches=None if background is None else files["taught.csv"],
+            background=background,
+            output=files["windows.parquet"],
+            window_bars=window_bars,
+            seed=options.seed,
+        )
+    )
+    split = SplitOptions(data=files["windows.parquet"], output=files["split.json"], test=0.0, window_bars=window_bars)
+    make_tables.split(split)
+    labels = pl.read_parquet(files["windows.parquet"], columns=["label"])["label"].to_numpy()
+    in_train = set(labels[read_split(files["split.json"]).split.train].tolist())
+    counts = Counter(spans.label.tolist())
+    swaps = class_swaps(sorted(in_train), _mirrors(options, in_train))
+    n_spans = {name: sum(counts[one] for one in {name, swaps.get(name, name)}) for name in counts}
+    return {name for name in in_train & set(counts) if n_spans[name] >= LEAST_SPANS}
+
+
+def _mirrors(options: CvOptions, names: set[str]) -> tuple[str, ...]:
+    """Return the swaps of classes that a model of some classes can have."""
+    return tuple(pair for pair in options.mirror_classes if pair == "same" or set(pair.split(":")) <= names)
+
+
+def _tell_left_out(fold: Fold, labels: np.ndarray, left_out: list[str], learned: set[str]) -> None:
+    """Warn of classes of which too little came before a block.
+
+    Raises
+    ------
+    InvalidData
+        No class is left.
+    """
+    counts = ", ".join(f"{int((labels == name).sum())} {name}" for name in left_out)
+    if not learned:
+        raise InvalidData(
+            f"a model must learn from {LEAST_SPANS} spans of a class (or of two that mirror each other), but before "
+            f"{utc_text(fold.learned_to_us)} there are {counts}. Mark more, or raise --initial-fraction."
+        )
+    log.warning(
+        "Block %d: too few spans came before it to learn %s (%d of a class, or of two that mirror each other): none of "
+        "its events has such a class, and spans of them count as missed where the class counts.",
+        fold.number, counts, LEAST_SPANS,
+    )  # fmt: skip
 
 
 def scan_block(
@@ -278,6 +338,19 @@ def write_chart_bars(path: Path, bars: Bars) -> None:
     write_frame(path, pl.DataFrame(table | {name: bars.ohlc[:, i] for i, name in enumerate(names)}))
 
 
+def encoder_leaks(options: CvOptions, chart: Chart, fold: Fold) -> list[str]:
+    """State when the encoder saw times that are evaluated, from this block on."""
+    assert options.pretrained_encoder is not None
+    inside = chart.bars.start_us >= fold.first_us
+    closes_us = chart.bars.start_us + bar_lengths_us(chart.bars)
+    seen = seen_among(
+        read_encoder(options.pretrained_encoder).pretraining, chart.bars.start_us[inside], closes_us[inside]
+    )
+    if seen is None:
+        return ["the encoder does not record which times it was pretrained on"]
+    return [f"the encoder was pretrained on times of {int(seen.sum()):,} evaluated bars"] if seen.any() else []
+
+
 def _evaluated(options: CvOptions, chart: Chart, folds: list[Fold], run: run_store.Run) -> dict[str, Any]:
     """Evaluate the events of all blocks together, and block by block."""
     folders = [_folder(run, fold) for fold in folds]
@@ -304,7 +377,7 @@ def _evaluated(options: CvOptions, chart: Chart, folds: list[Fold], run: run_sto
         own = replace(judging, events=folder / EVENTS, stretches=folder / STRETCHES)
         judged = judge_events.judged_alone(own)
         ones = np.ones((1, len(judged.chart.bars_of_block)))
-        table = event_metric_table(0.0)
+        table = event_metric_table(threshold)
         values = {name: float(table[name](judged, ones)[0]) for name in SHOWN}
         by_fold.append(
             {

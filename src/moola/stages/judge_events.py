@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ from moola.tables.span_file import (
     read_spans,
 )
 
+log = logging.getLogger(__name__)
 # Moments of a chart whose bars are not given; more of them mean that the times have no common distance.
 MAX_MOMENTS = 20_000_000
 
@@ -245,6 +247,12 @@ def _tables(paths: list[Path], options: EventTruthOptions) -> tuple[Truth, list[
     known = {name: number for number, name in enumerate(truth.bars.symbols)}
     symbol = np.array([known[name] for name in truth.bars.symbol.tolist()], dtype=np.int64)
     chart = make_chart(truth.bars.start_us, symbol, truth.inside, truth.spans)
+    for path, one in zip(paths, given, strict=True):
+        if strange := sorted(set(one.label.tolist()) - set(truth.record["truth_class_names"])):
+            log.warning(
+                "No span of %s has the class %s of %s: such events are false where the class counts.",
+                truth.record["truth"], ", ".join(strange), path,
+            )  # fmt: skip
     return truth, [place_events(path, one, truth, chart) for path, one in zip(paths, given, strict=True)], given
 
 
@@ -256,7 +264,6 @@ def _counts(judged: JudgedEvents, truth: Truth, given: TimedEvents) -> dict[str,
         "n_spans_outside": truth.record["n_spans_given"] - len(judged.spans),
         "n_bars": judged.chart.n_bars,
         "n_blocks": len(judged.chart.bars_of_block),
-        "event_class_names": sorted(set(given.label.tolist())),
     }
 
 

@@ -474,6 +474,13 @@ def _studio_rows(path: Path, reading: SpanReading, bars: Bars) -> Rows | None:
             f"these bars ({', '.join(dict.fromkeys(task.name for task in tasks))[:300]}, in {path}). Name them with "
             "--task, or the bars with --symbol."
         )
+    files = {(task.folder, task.file): task.name for task in groups[0] if task.marks and task.file}
+    if reading.timestamp_unit == "bars" and len(files) > 1:
+        raise WrongUsage(
+            f"--timestamp-unit bars must count the bars of one series, but the tasks of {path} are of {len(files)} "
+            f"files ({', '.join(files.values())[:300]}), each with a bar 0 of its own. Name one with --task, and give "
+            "its bars."
+        )
     return _rows_of_tasks(groups[0], path)
 
 
@@ -482,7 +489,9 @@ def _on_bars(rows: Rows, reading: SpanReading, path: Path, bars: Bars) -> bool:
     problems: list[Problem] = []
     start_us, end_us = times_of(rows, reading, path, problems, bars)
     symbol = np.full(len(start_us), bars.symbols[0], dtype=object)
-    spans = Spans(start_us, end_us, symbol, symbol, symbol, symbol, rows.place)
+    # Where one ends before its start, that is told of the series that was chosen.
+    low, high = np.minimum(start_us, end_us), np.maximum(start_us, end_us)
+    spans = Spans(low, high, symbol, symbol, symbol, symbol, rows.place)
     return not problems and len(bars.symbols) == 1 and bool(place_spans(spans, bars).met.all())
 
 
