@@ -182,6 +182,15 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
     assert (missing.code, "--stretches" in missing.err) == (2, True)
 
 
+@pytest.mark.parametrize("command", [TRAIN, ("cv", "--data", "windows.parquet"), ("benchmark", "--train", "none")])
+def test_what_a_file_of_settings_says_of_spans_stops_no_command_without_them(chart, moola, command):
+    Path("moola.toml").write_text('timezone = "Europe/Berlin"\n')
+    answer = moola(*command, "--window-bars", "3")
+    assert "nothing else is read by --timezone" in answer.err
+    # The command went on, to what else is wrong with it.
+    assert "Error: --judge" in answer.err or "Error: --window-bars" in answer.err or "3 bars" in answer.err
+
+
 @pytest.mark.parametrize(
     ("late", "early", "says"),
     [
@@ -207,15 +216,6 @@ def test_cv_learns_from_the_classes_of_which_enough_came_before(chart, moola, la
         assert answer.json["n_spans"] == n - int(0.6 * n)
     refused = moola(*cv, *WITH[4:], "--mirror-classes", "up:flat")
     assert (refused.code, "names 'flat'" in refused.err) == (2, True), refused.err
-
-
-@pytest.mark.parametrize("command", [TRAIN, ("cv", "--data", "windows.parquet"), ("benchmark", "--train", "none")])
-def test_what_a_file_of_settings_says_of_spans_stops_no_command_without_them(chart, moola, command):
-    Path("moola.toml").write_text('timezone = "Europe/Berlin"\n')
-    answer = moola(*command, "--window-bars", "3")
-    assert "nothing else is read by --timezone" in answer.err
-    # The command went on, to what else is wrong with it.
-    assert "Error: --judge" in answer.err or "Error: --window-bars" in answer.err or "3 bars" in answer.err
 
 
 @pytest.mark.slow

@@ -238,7 +238,7 @@ def test_model_file_keeps_presence_and_refuses_a_broken_one(taught: tuple, tmp_p
     for path_in, value in (
         (("forest", "left"), lambda left: left.index_fill(0, torch.tensor([0]), 0)),
         (("bars", "weights"), lambda weights: torch.full_like(weights, np.nan)),
-        (("upright",), lambda _: 1),
+        (("upright",), lambda _: 2),
         (("bars", "center"), lambda center: center[:-1]),
     ):
         broken = content | {"presence": stored(model.presence)}
@@ -261,6 +261,19 @@ def test_same_seed_gives_the_same_presence_and_too_few_spans_are_refused(taught:
     few = Marked(known(bars), spans[:8], classes[:8], np.array([[0, 1000]]))
     with pytest.raises(InvalidData, match="10 spans of a class"):
         fit_presence(model, [few], CPU, 1, read_once())
+
+
+def test_a_class_of_few_spans_is_left_out_with_a_word(taught: tuple, tmp_path: Path, caplog) -> None:
+    _, bars, spans, classes = taught
+    kept = (spans[:, 1] < TAUGHT) & ((classes == 1) | (np.cumsum(classes == 0) <= 6))
+    model = replace(small_model(bars), mirror=None)
+    marked = Marked(known(bars), spans[kept], classes[kept], np.array([[0, TAUGHT]]))
+    model = replace(model, presence=fit_presence(model, [marked], CPU, 11))
+    assert "there are 6 of down" in caplog.text
+    write_model(tmp_path / "again.pt", model)
+    events = scanned(tmp_path, read_model(tmp_path / "again.pt"), later(bars), min_prob=0.2)
+    assert len(events) > 5
+    assert (events.class_prob[:, 1] == 1).all()
 
 
 def test_shapes_are_those_of_a_slow_twin_and_hang_on_bars_near_alone() -> None:

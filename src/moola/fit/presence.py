@@ -90,20 +90,11 @@ def fit_presence(
     Raises
     ------
     InvalidData
-        There are too few spans of a class.
+        There are too few spans of every class.
     """
     n_classes = len(model.class_names)
     counts = np.bincount(np.concatenate([one.class_index for one in charts]), minlength=n_classes)
-    pairs = _detector_classes(model)
-    by_pair = [int(counts[classes_found(pair)].sum()) for pair in pairs]
-    if min(by_pair) < LEAST_SPANS:
-        least = int(np.argmin(by_pair))
-        names = " or ".join(model.class_names[one] for one in classes_found(pairs[least]))
-        raise InvalidData(
-            f"presence must have {LEAST_SPANS} spans of a class (or of two that mirror each other) that it may learn "
-            f"from, but there are {by_pair[least]} of {names}. Mark more, or leave out the spans and windows of "
-            "that class."
-        )
+    pairs = _pairs_to_learn(model, counts)
     whole = _with_blocks(charts, read)
     scales = [Scale(1)] if read is not None else scales_of(whole, pairs, LEAST_SPANS)
     fitted = []
@@ -216,6 +207,29 @@ def _held_by_all(fitted: list[FittedScale], charts: list[Marked]) -> HeldOut:
             score = mean_scores([one.scores(bar, place, block) for one in fitted])
             pieces.append((bar, np.full(len(bar), place), np.full(len(bar), block), score))
     return HeldOut(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
+
+
+def _pairs_to_learn(model: ModelFile, counts: Int[np.ndarray, " classes"]) -> list[tuple[int, int | None]]:
+    """Return the classes of each detector, those of which there are spans enough; others are left out with a word."""
+    pairs = _detector_classes(model)
+    n_spans = {pair: int(counts[classes_found(pair)].sum()) for pair in pairs}
+    few = [pair for pair in pairs if n_spans[pair] < LEAST_SPANS]
+    said = ", ".join(
+        f"{n_spans[pair]} of {' or '.join(model.class_names[one] for one in classes_found(pair))}" for pair in few
+    )
+    if len(few) == len(pairs):
+        raise InvalidData(
+            f"presence must have {LEAST_SPANS} spans of a class (or of two that mirror each other) that it may learn "
+            f"from, but there are {said}. Mark more, or leave --spans out."
+        )
+    if few:
+        log.warning(
+            "Presence needs %d spans of a class (or of two that mirror each other), but there are %s: a scan will "
+            "report no such event. Mark more of them.",
+            LEAST_SPANS,
+            said,
+        )
+    return [pair for pair in pairs if pair not in few]
 
 
 def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:

@@ -72,10 +72,16 @@ def restored(content: dict[str, Any] | None, class_names: list[str], both_ways: 
     if not np.isfinite([slope, intercept, threshold]).all() or not 0 <= threshold <= 1:
         raise ValueError(f"presence with slope {slope}, intercept {intercept} and threshold {threshold}")
     detectors = [_restored_detector(one, n_hidden) for one in content["detectors"]]
-    for scale in {detector.scale for detector in detectors} or {1}:
-        found = [one for detector in detectors if detector.scale == scale for one in classes_of(detector)]
-        if sorted(found) != [one for one, name in enumerate(class_names) if name != BACKGROUND]:
-            raise ValueError(f"presence of the classes {found} of {class_names}")
+    by_scale = [
+        sorted(one for detector in detectors if detector.scale == scale for one in classes_of(detector))
+        for scale in {detector.scale for detector in detectors}
+    ]
+    events = {one for one, name in enumerate(class_names) if name != BACKGROUND}
+    # Each class of which there were spans enough, once at each scale.
+    if not by_scale or any(found != by_scale[0] for found in by_scale):
+        raise ValueError(f"presence of other classes at each scale: {by_scale}")
+    if not by_scale[0] or len(set(by_scale[0])) != len(by_scale[0]) or not set(by_scale[0]) <= events:
+        raise ValueError(f"presence of the classes {by_scale[0]} of {class_names}")
     if any((one.turned is not None) != both_ways for one in detectors):
         raise ValueError("presence that reads bars in other ways than the model")
     people = {}
