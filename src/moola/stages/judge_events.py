@@ -327,6 +327,8 @@ def gate_events(options: GateOptions) -> dict[str, Any]:
     ------
     WrongUsage
         There is no table to beat.
+    InvalidData
+        No event of a table has a class of the spans.
     """
     path = options.events_named()
     if options.baseline_events is None or options.baseline is not None:
@@ -336,6 +338,14 @@ def gate_events(options: GateOptions) -> dict[str, Any]:
         )
     paths = [path, options.baseline_events]
     truth, (challenger, baseline), given = _tables(paths, options)
+    for name, one in zip(paths, given, strict=True):
+        classes = truth.record["truth_class_names"]
+        # Any challenger beats what cannot be right.
+        if len(one) and not set(one.label.tolist()) & set(classes):
+            raise InvalidData(
+                f"a gate must compare events of the spans' classes ({', '.join(classes)}), but every event of {name} "
+                f"has another ({', '.join(sorted(set(one.label.tolist())))}). Give events of a model of these classes."
+            )
     theirs = options.min_prob if options.baseline_min_prob is None else options.baseline_min_prob
     thresholds = (options.min_prob, theirs)
     verdict = judge_events(challenger, baseline, thresholds, options.seed, options.min_gain, ece_rule=options.ece_rule)
