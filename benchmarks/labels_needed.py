@@ -1,11 +1,10 @@
 """Labels needed to be as good as 174 random ones, where a simulated person answers what the page asks.
 
 The person is the rule that labelled the windows of the few-label benchmark. They begin with random windows; then, in
-rounds, half of what is asked is of different kinds of which heads fitted to the labels so far are unsure, and half is
-random: as on the page, whose heads and choice these are. Each round is evaluated on test windows that nothing is chosen
-by. The targets are the Brier score and the average precision (of `retracement`) of heads that learned from a whole draw
-of 174 labels, each the mean over draws. A way of asking is chosen with --train-only: the last two draws are then the
-test windows.
+rounds, half of what is asked is where heads fitted to the labels so far are least sure, and half is random: as on the
+page, whose heads these are. Each round is evaluated on test windows that nothing is chosen by. The targets are the
+Brier score and the average precision (of `retracement`) of heads that learned from a whole draw of 174 labels, each the
+mean over draws. A way of asking is chosen with --train-only: the last two draws are then the test windows.
 
 Usage: benchmarks/labels_needed.py [BENCH_FOLDER] [--orders N] [--test N] [--round N] [--train-only]
            [--asking mixed|random|unsure]
@@ -24,10 +23,9 @@ import torch
 
 from moola.core.features import mirrored_features
 from moola.core.seeds import generator
-from moola.core.windows import inner_zone
 from moola.evaluation.calibration import calibrated
 from moola.evaluation.class_metrics import average_precision
-from moola.fit.label_learning import QUICK, fit_heads, read_heads, unsure_of_all_kinds
+from moola.fit.label_learning import QUICK, fit_heads, read_heads
 from moola.fit.linear_heads_fit import encoded
 from moola.models.model_files import BASE_NAME, EncoderFile, read_encoder
 from moola.tables.window_file import WindowTable, read_windows
@@ -110,19 +108,15 @@ def score(read: Reader, test: Windows, n_labels: int) -> Score:
 
 
 def ask(read: Reader, pool: Windows, known: np.ndarray, n: int, asking: str, seed: int) -> np.ndarray:
-    """Return the windows that the person is asked next: random ones, unsure ones of all kinds, or half and half."""
+    """Return the windows that the person is asked next: random ones, those least sure, or half and half."""
     rest = np.setdiff1d(np.arange(len(pool.class_index)), known)
     n_random = {"random": n, "unsure": 0}.get(asking, n - n // 2)
     drawn = generator(seed, "ask", len(known)).choice(rest, min(n_random, len(rest)), replace=False)
     if n_random == n:
         return drawn
     rest = np.setdiff1d(rest, drawn)
-    low, high = inner_zone(pool.upright.shape[1])
-    means = pool.upright[:, low:high].mean(axis=1)
-    kinds = means[rest] / (means[known].std(axis=0) + 1e-6)
-    doubt = 2 * (1 - read(pool, rest).max(axis=1))
-    chosen = unsure_of_all_kinds(doubt, kinds, n - n_random, generator(seed, "unsure", len(known)))
-    return np.concatenate([drawn, rest[chosen]])
+    unsure = rest[np.argsort(read(pool, rest).max(axis=1), kind="stable")]
+    return np.concatenate([drawn, unsure[: n - n_random]])
 
 
 def labels_needed(

@@ -6,12 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from moola.core.bars import Bars
 from moola.core.label_rules import ChartLabels, ChartSpan
-from moola.fit.label_learning import unsure_of_all_kinds
 from moola.label.chart_state import BarSpan, Change, ChartBars
 from moola.tables.label_store import LabelStore
 from tests.label.page_states import client_of, made_page_state, planted_bars
@@ -227,27 +224,6 @@ def test_half_of_what_is_asked_is_drawn_without_the_model(learned):
     page_state, _ = learned
     said = [page_state.learner.next("EURUSD", "anna", "mixed", 0)["why"] for _ in range(20)]
     assert sum("without the model" in why for why in said) == 10
-
-
-@given(seed=st.integers(0, 1000))
-def test_what_is_doubted_is_asked_for_by_kinds_and_never_twice(seed):
-    rng = np.random.default_rng(seed)
-    kind = np.repeat([0, 1, 2], 20)
-    vectors = 100.0 * np.eye(3)[kind] + rng.normal(size=(60, 3))
-    doubt = np.where(np.arange(60) % 4 == 0, 0.0, 0.8)
-    found = unsure_of_all_kinds(doubt, vectors, 60, rng)
-    assert sorted(found) == np.flatnonzero(doubt).tolist()
-    assert set(kind[found[:3]]) == {0, 1, 2}
-    assert unsure_of_all_kinds(np.zeros(5), vectors[:5], 3, rng) == []
-
-
-def test_the_unsure_are_asked_for_in_the_order_of_the_fit(learned):
-    page_state, _ = learned
-    known = page_state.learner._of("EURUSD", "anna")
-    assert len(known.proposals.doubted) > 1
-    said = [page_state.learner.next("EURUSD", "anna", "unsure", 0)["bar"] for _ in range(2)]
-    middle = known.proposals.bar.mean(axis=1).astype(int)
-    assert said == [middle[known.proposals.doubted[0]]] * 2
 
 
 def test_every_queue_answers_with_a_place_or_a_reason(learned):

@@ -86,8 +86,6 @@ class Proposals:
         First bar, last bar and class of the person's spans, the likeliest wrong class first.
     far_bar
         Bars of which windows are most different from those of labels, the most different first.
-    doubted
-        Numbers of the proposals that the model is unsure of, in the order in which to ask for them.
     """
 
     bar: Int[np.ndarray, "proposals 2"]
@@ -97,7 +95,6 @@ class Proposals:
     message: str
     suspicion: list[tuple[int, int, str]] = field(default_factory=list)
     far_bar: list[int] = field(default_factory=list)
-    doubted: list[int] = field(default_factory=list)
 
     @classmethod
     def none(cls, message: str) -> Proposals:
@@ -271,8 +268,7 @@ def propose(
             "With one class alone nothing says where nothing is: press L where you have looked at all bars shown, or "
             f"mark {UNLABELLED_SPANS} spans."
         )
-    near_windows = _NearWindows.of_marks(marks, reader, learned, near)
-    return replace(found, far_bar=near_windows.far_bars(marks), doubted=near_windows.doubted(found, seed))
+    return replace(found, far_bar=_far_bars(marks, reader, learned, near))
 
 
 def may_learn_presence(marks: PersonMarks) -> bool:
@@ -460,66 +456,22 @@ def _suspicion(
 MOST_FAR = 20
 
 
-@dataclass(frozen=True)
-class _NearWindows:
-    """Windows near a bar and those of labels: the mean vector of each inner zone, in units of the labels' spread."""
-
-    first_bar: Int[np.ndarray, " windows"]
-    zone: tuple[int, int]
-    means: Float[np.ndarray, "windows hidden"]
-    known: Float[np.ndarray, "labels hidden"]
-
-    @classmethod
-    def of_marks(cls, marks: PersonMarks, reader: WindowEncoder, learned: LearnedWindows, near: slice) -> _NearWindows:
-        first_bar, vectors = _slide(marks, reader, near)
-        low, high = inner_zone(reader.window_bars)
-        means, known = vectors[0][:, low:high].mean(axis=1), learned.windows.encoded[:, low:high].mean(axis=1)
-        spread = known.std(axis=0) + 1e-6
-        return cls(first_bar, (low, high), means / spread, known / spread)
-
-    def far_bars(self, marks: PersonMarks) -> list[int]:
-        """Return the middle bars of windows that are farthest from those of labels, and from each other."""
-        low, high = self.zone
-        taken = marks.looked_at | bars_covered(len(marks.bars), marks.span[:, 0], marks.span[:, 1])
-        count = np.concatenate([[0], np.cumsum(taken)])
-        free = np.flatnonzero(count[self.first_bar + high] == count[self.first_bar + low])
-        if not len(free):
-            return []
-        means = self.means[free]
-        apart = np.min([((means - one) ** 2).sum(axis=1) for one in self.known], axis=0)
-        chosen: list[int] = []
-        for _ in range(min(MOST_FAR, len(means))):
-            row = int(apart.argmax())
-            chosen.append(int(self.first_bar[free[row]]) + (low + high) // 2)
-            apart = np.minimum(apart, ((means - means[row]) ** 2).sum(axis=1))
-        return chosen
-
-    def doubted(self, found: Proposals, seed: int) -> list[int]:
-        """Return the proposals that the model is unsure of, of different kinds, in the order in which to ask."""
-        if not len(found.bar) or not len(self.first_bar):
-            return []
-        far = np.abs(found.prob - found.threshold) / max(found.threshold, 1 - found.threshold)
-        middle = self.first_bar + sum(self.zone) / 2
-        nearest = np.abs(middle[None] - found.bar.mean(axis=1)[:, None]).argmin(axis=1)
-        return unsure_of_all_kinds(1 - far, self.means[nearest], MOST_FAR, generator(seed, "unsure", len(found.bar)))
-
-
-def unsure_of_all_kinds(
-    doubt: Float[np.ndarray, " rows"], vectors: Float[np.ndarray, "rows hidden"], n: int, rng: np.random.Generator
-) -> list[int]:
-    """Draw rows that are doubtful and unlike each other, which teach more than the most doubtful ones (docs/log.md).
-
-    Each is drawn in proportion to its squared doubt, in [0, 1], and to its squared distance from the nearest one drawn
-    before it: k-means++ (Arthur and Vassilvitskii 2007), as in BADGE (Ash et al. 2020).
-    """
+def _far_bars(marks: PersonMarks, reader: WindowEncoder, learned: LearnedWindows, near: slice) -> list[int]:
+    """Return the middle bars of windows that are farthest from those of labels, and from each other."""
+    first_bar, vectors = _slide(marks, reader, near)
+    low, high = inner_zone(reader.window_bars)
+    taken = marks.looked_at | bars_covered(len(marks.bars), marks.span[:, 0], marks.span[:, 1])
+    count = np.concatenate([[0], np.cumsum(taken)])
+    free = count[first_bar + high] == count[first_bar + low]
+    if not free.any():
+        return []
+    means, known = vectors[0][free, low:high].mean(axis=1), learned.windows.encoded[:, low:high].mean(axis=1)
+    spread = known.std(axis=0) + 1e-6
+    means, known = means / spread, known / spread
+    apart = np.min([((means - one) ** 2).sum(axis=1) for one in known], axis=0)
     chosen: list[int] = []
-    apart = np.ones(len(doubt))
-    while len(chosen) < n:
-        weight = doubt**2 * apart
-        weight[chosen] = 0.0
-        if not weight.sum() > 0:
-            break
-        chosen.append(int(rng.choice(len(doubt), p=weight / weight.sum())))
-        distance = ((vectors - vectors[chosen[-1]]) ** 2).sum(axis=1).astype(np.float64)
-        apart = distance if len(chosen) == 1 else np.minimum(apart, distance)
+    for _ in range(min(MOST_FAR, len(means))):
+        row = int(apart.argmax())
+        chosen.append(int(first_bar[free][row]) + (low + high) // 2)
+        apart = np.minimum(apart, ((means - means[row]) ** 2).sum(axis=1))
     return chosen

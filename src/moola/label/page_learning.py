@@ -273,8 +273,7 @@ def _by_probability(found: Proposals, taken: np.ndarray, queue: str) -> dict[str
     if not len(free):
         return _place(None, "Every proposal here was answered.")
     if queue == "unsure":
-        nearest = int(free[np.abs(found.prob[free] - found.threshold).argmin()])
-        row = next((one for one in found.doubted if one in set(free.tolist())), nearest)
+        row = int(free[np.abs(found.prob[free] - found.threshold).argmin()])
         why = f"The model is unsure: {found.label[row]}, {100 * found.prob[row]:.0f} %."
     else:
         row = int(free[found.prob[free].argmax()])
