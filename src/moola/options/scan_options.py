@@ -54,10 +54,7 @@ class ScanOptions(Machine):
         Annotated[
             Stride,
             EVERYDAY,
-            with_help(
-                "Bars from one window to the next; with a smaller one more windows see each event. By default 5, "
-                "or what presence learned from."
-            ),
+            with_help("Bars from one window to the next; by default 5, or those that presence learned with."),
         ]
         | None
     ) = None
