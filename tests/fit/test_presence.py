@@ -249,6 +249,12 @@ def test_model_file_keeps_presence_and_refuses_a_broken_one(taught: tuple, tmp_p
         write_sealed(path, "model", broken)
         with pytest.raises(UntrustedFile):
             read_model(path)
+    for stride in (0, "22", 10**9):
+        broken = content | {"presence": stored(model.presence)}
+        broken["presence"]["record"] = broken["presence"]["record"] | {"stride_bars": stride}
+        write_sealed(path, "model", broken)
+        with pytest.raises(UntrustedFile):
+            read_model(path)
 
 
 def test_same_seed_gives_the_same_presence_and_too_few_spans_are_refused(taught: tuple) -> None:

@@ -22,7 +22,7 @@ from moola.models.presence_part import (
 )
 
 MOST_NODES = 5_000_000
-MOST_AHEAD, MOST_SCALE = 1000, 1000
+MOST_AHEAD, MOST_SCALE, MOST_STRIDE = 1000, 1000, 10_000
 ARRAYS_OF_BARS = ("center", "scale", "weights", "bias", "log_length")
 
 
@@ -93,7 +93,10 @@ def restored(content: dict[str, Any] | None, class_names: list[str], both_ways: 
     ahead = content["ahead"]
     if not (ahead is None or (type(ahead) is int and 0 <= ahead <= MOST_AHEAD)):
         raise ValueError(f"presence that looks {ahead!r} bars ahead")
-    return Presence(detectors, slope, intercept, threshold, dict(content["record"]), people, ahead)
+    found = Presence(detectors, slope, intercept, threshold, dict(content["record"]), people, ahead)
+    if type(found.record.get("stride_bars", 1)) is not int or not 1 <= found.stride <= MOST_STRIDE:
+        raise ValueError(f"presence that reads windows {found.record['stride_bars']!r} bars apart")
+    return found
 
 
 def _restored_detector(content: dict[str, Any], n_hidden: int) -> Detector:
