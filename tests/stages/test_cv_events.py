@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from moola.core.bars import Bars
+from moola.options.study_options import CvOptions
 from moola.stages import cv_events
 from moola.stages.cv_events import Chart, Fold, scan_block
 from tests.made import HOUR_US, random_walk_bars
@@ -18,14 +19,18 @@ class Stopped(Exception):
     """The scan itself is not wanted."""
 
 
-@pytest.mark.parametrize(("scales", "n_beside"), [(None, 500), ([1], 500), ([1, 4], 500), ([1, 4, 16], 105 * 16)])
+@pytest.mark.parametrize(
+    ("scales", "window_bars", "n_beside"),
+    [(None, 105, 500), ([1], 105, 500), ([1, 4], 105, 500), ([1, 4, 16], 105, 105 * 16), ([1], 590, 590)],
+)
 def test_a_scan_of_a_block_reads_what_windows_of_its_longest_bars_need(
-    monkeypatch: pytest.MonkeyPatch, tmp_path, scales: list[int] | None, n_beside: int
+    monkeypatch: pytest.MonkeyPatch, tmp_path, scales: list[int] | None, window_bars: int, n_beside: int
 ) -> None:
     def stop(*_: object) -> None:
         raise Stopped
 
-    model = SimpleNamespace(presence=None if scales is None else SimpleNamespace(scales=scales))
+    presence = None if scales is None else SimpleNamespace(scales=scales)
+    model = SimpleNamespace(presence=presence, window_bars=window_bars)
     monkeypatch.setattr(cv_events, "read_model", lambda _: model)
     monkeypatch.setattr(cv_events, "Scan", stop)
     bars: Bars = random_walk_bars(4_000)
@@ -38,3 +43,21 @@ def test_a_scan_of_a_block_reads_what_windows_of_its_longest_bars_need(
     assert read.min() == bars.start_us[first - n_beside]
     assert read.max() == bars.start_us[stop_row - 1 + n_beside]
     assert len(read) == (read.max() - read.min()) // HOUR_US + 1
+
+
+def test_how_spans_are_read_decides_which_cv_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    decided: list[dict[str, str]] = []
+
+    def stop(content: dict[str, str]) -> None:
+        decided.append(content)
+        raise Stopped
+
+    for name in ("_check", "read_chart", "sha256_file"):
+        monkeypatch.setattr(cv_events, name, lambda *_: None)
+    monkeypatch.setattr(cv_events, "_folds", lambda *_: [None])
+    monkeypatch.setattr(cv_events, "encoder_leaks", lambda *_: [])
+    monkeypatch.setattr(cv_events, "digest", stop)
+    for zone in ("UTC", "Europe/Berlin"):
+        with pytest.raises(Stopped):
+            cv_events.cross_validate_events(CvOptions(timezone=zone), lambda *_: None)
+    assert decided[1] == decided[0] | {"timezone": "Europe/Berlin"}

@@ -292,9 +292,10 @@ def scan_block(
     """Scan the block by a model in its folder, and keep the events that begin there."""
     inside = (chart.bars.start_us >= fold.first_us) & (chart.bars.start_us < fold.stop_us)
     write_stretches(folder / STRETCHES, stretches_among(chart, inside))
-    presence = read_model(folder / model).presence
-    # Windows of long bars reach farther.
-    n_context = max(CONTEXT_BARS, WINDOW_BARS * max(presence.scales if presence is not None else [1]))
+    file = read_model(folder / model)
+    # Long windows, and windows of long bars, reach farther.
+    n_of_scales = WINDOW_BARS * max(file.presence.scales if file.presence is not None else [1])
+    n_context = max(CONTEXT_BARS, file.window_bars, n_of_scales)
     rows = np.flatnonzero(_beside(chart.bars, inside, n_context))
     write_chart_bars(folder / "scanned.parquet", chart.bars.take(rows))
     scanned = folder / "scanned_events.parquet"
