@@ -20,7 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src/moola"
 PAGE = ROOT / "docs/architecture.md"
 PART = "measured"
-N_LONGEST = 3
 
 
 def floors() -> list[list[str]]:
@@ -98,15 +97,14 @@ def measured() -> str:
             paths = files_of(room)
             rows.append(f"| {len(floors()) - number} | `{room}` | {len(paths)} | {sum(map(n_lines, paths)):,} |")
     every = sorted(SOURCE.rglob("*.py"), key=n_lines)
-    longest = sorted((one for path in every for one in functions(path)), reverse=True)
+    n_functions = sum(len(list(functions(path))) for path in every)
     return "\n".join(
         [
             *rows,
             "",
-            f"In all {len(every)} files with {sum(map(n_lines, every)):,} lines and {len(longest):,} functions; half "
+            f"In all {len(every)} files with {sum(map(n_lines, every)):,} lines and {n_functions:,} functions; half "
             f"of the files have {n_lines(every[len(every) // 2])} lines or more, the longest, "
-            f"`{every[-1].relative_to(SOURCE).as_posix()}`, {n_lines(every[-1])}. Longest functions, without their "
-            f"docstrings: {'; '.join(f'`{place}` {length}' for length, place in longest[:N_LONGEST])}. "
+            f"`{every[-1].relative_to(SOURCE).as_posix()}`, {n_lines(every[-1])}. "
             f"Import cycles: {', '.join(in_circles(imports())) or 'none'}.",
         ]
     )

@@ -22,6 +22,7 @@ from moola.errors import InvalidData, UntrustedFile, WrongUsage
 from moola.evaluation.calibration import fit_platt
 from moola.fit import presence, presence_stages
 from moola.fit.predicting import (
+    BarVectors,
     read_windows_both_ways,
     recorded_vectors,
     vectors_by_orientation,
@@ -36,7 +37,9 @@ from moola.models.presence_file import restored, stored
 from moola.models.presence_part import Chart, Forest, candidates_of, pair_scores
 from moola.models.sealed import read_sealed, write_sealed
 from moola.options.scan_options import ScanOptions
+from moola.scan.parts import reader_and_judging
 from moola.scan.scanning import Scan
+from moola.scan.window_reading import Sliding
 from moola.tables.cutting import windows_of_bars
 from moola.tables.event_table import Events, read_events
 from tests.made import random_walk_bars
@@ -255,6 +258,34 @@ def test_model_file_keeps_presence_and_refuses_a_broken_one(taught: tuple, tmp_p
         write_sealed(path, "model", broken)
         with pytest.raises(UntrustedFile):
             read_model(path)
+
+
+@pytest.mark.parametrize(("window_bars", "ahead", "stride"), [(105, None, 30), (210, None, 60), (105, 4, 5)])
+def test_a_chart_is_read_by_windows_two_thirds_of_their_inner_zone_apart(monkeypatch, window_bars, ahead, stride):
+    bars, *_ = planted_chart(7)
+    model, read = replace(small_model(bars), window_bars=window_bars), []
+    add = BarVectors.add
+    monkeypatch.setattr(BarVectors, "add", lambda self, rows, ways: (read.append(rows), add(self, rows, ways)))
+    chart = read_chart_of(model, known(bars, 800), CPU, ahead)
+    assert np.unique(np.diff(np.concatenate(read))).tolist() == [stride]
+    # Whatever they are apart, one of them has each bar.
+    assert chart.seen[window_bars:-window_bars].all()
+
+
+def test_a_scan_reads_as_presence_learned_unless_asked(taught: tuple, tmp_path: Path) -> None:
+    model, *_ = taught
+    options = ScanOptions(model=tmp_path / "m", bars=tmp_path / "b", output=tmp_path / "e.parquet")
+
+    def sliding(model: ModelFile, **given: int) -> Sliding:
+        return reader_and_judging(model, replace(options, **given))[0].sliding
+
+    before = {name: value for name, value in model.presence.record.items() if name != "stride_bars"}
+    assert sliding(model).stride == model.presence.record["stride_bars"] == 30
+    assert sliding(replace(model, presence=replace(model.presence, record=before))).stride == 5
+    assert sliding(replace(model, presence=None)).stride == 5
+    assert sliding(model, stride=7).stride == 7
+    # A part has no more bars than without presence, but for one pass.
+    assert sliding(model).batch_windows * 30 < sliding(replace(model, presence=None)).batch_windows * 5 + 64 * 30
 
 
 def test_same_seed_gives_the_same_presence_and_too_few_spans_are_refused(taught: tuple) -> None:

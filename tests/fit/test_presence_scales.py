@@ -224,6 +224,8 @@ def test_lengths_of_spans_ask_for_scales(lengths: list[int], chart_bars: int, sc
     assert [each.n for each in found] == scales
     # Every span is read at some scale; of one alone all are.
     assert found[0].fits(one.marked).all()
+    unlabelled = replace(one, marked=replace(one.marked, annotated=False))
+    assert [each.n for each in scales_of([unlabelled], [(0, None)], 10)] == scales
 
 
 def test_stretches_of_a_coarser_chart_hold_what_was_annotated_whole() -> None:

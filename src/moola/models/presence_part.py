@@ -252,7 +252,7 @@ class Presence:
 
     @property
     def stride(self) -> int:
-        """Bars between windows by which charts were read; models of before read them so often."""
+        """Bars between windows by which charts were read; 5 in files that do not say it."""
         return int(self.record.get("stride_bars", 5))
 
     @property
