@@ -105,12 +105,12 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def rounded(value: Any) -> Any:
-    """Keep ten digits of a figure: the last ones are the processor's."""
+    """Keep ten digits of a figure, none below 1e-12: the last ones are the processor's."""
     if isinstance(value, dict):
         return {name: rounded(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(one) for one in value]
-    return float(f"{value:.10g}") if isinstance(value, float) else value
+    return round(float(f"{value:.10g}"), 12) if isinstance(value, float) else value
 
 
 def record_of(name: str) -> dict[str, Any]:
