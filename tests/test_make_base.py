@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from moola.core.bars import Bars
+from moola.core.windows import take_windows
+from moola.models.head_prior import KIND, PRIOR_FILE
 from moola.models.model_files import read_encoder
+from moola.models.sealed import read_sealed
 from moola.provenance.learned_times import seen_among
 from moola.training.encoder_training import Pretraining
 from tests.made import HOUR_US, random_walk_bars
@@ -27,6 +30,39 @@ def base():
     finally:
         sys.path.remove(str(SCRIPTS))
     return make_base
+
+
+@pytest.fixture(scope="module")
+def head_prior():
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        import make_head_prior
+    finally:
+        sys.path.remove(str(SCRIPTS))
+    return make_head_prior
+
+
+@pytest.mark.slow
+def test_the_head_prior_knows_where_heads_of_other_definitions_lie(head_prior):
+    bars = random_walk_bars(900, 3)
+    windows = head_prior.encode(take_windows(bars.ohlc, np.arange(0, 780, 12), 105))
+    learned, others = (head_prior.weights_of(windows, n, 40, seed) for n, seed in ((5, 1), (2, 2)))
+    assert {len(one) for one in [*learned.start, *learned.end]} == {320}
+    assert {len(one) for one in [*learned.size, *learned.side]} == {960}
+    factor = head_prior.factor_of([learned.start], 4)
+    axes = np.linalg.svd(factor, full_matrices=False)[0]
+    inside = [np.linalg.norm(axes.T @ one) / np.linalg.norm(one) for one in others.start]
+    # A direction at random would lie to a share of the root of 4 in 320 in them.
+    assert min(inside) > 2 * np.sqrt(4 / 320)
+    both = head_prior.factor_of([learned.size, [3.0 * one for one in learned.side]], 96)
+    parts = [np.stack(one) / np.linalg.norm(one) for one in (learned.size, learned.side)]
+    np.testing.assert_allclose(both @ both.T, sum(one.T @ one for one in parts), atol=1e-9)
+
+
+def test_the_defaults_of_the_head_prior_are_those_of_the_shipped_file(head_prior):
+    record = read_sealed(PRIOR_FILE, KIND)["record"]
+    assert record["until"] == head_prior.UNTIL
+    assert (record["definitions"], record["windows"]) == (head_prior.N_DEFINITIONS, head_prior.N_WINDOWS)
 
 
 @pytest.fixture(scope="module")

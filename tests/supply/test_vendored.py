@@ -19,7 +19,7 @@ OWN = {
     "span_page.css span_rest.js span_sheet.js span_state.js span_view.js state.js style.css theme.js turns.js view.js",
     "stages/platforms": "moola_check.mq5.j2 moola_events.mq5.j2 moola_strategy.py.j2",
     ".": "py.typed",
-    "models": "base_encoder.pt base_encoder.NOTICE.txt base_span_metric.pt",
+    "models": "base_encoder.pt base_encoder.NOTICE.txt base_head_prior.pt base_span_metric.pt",
     "reports": "similar.html.j2 style.css template.html.j2",
     "reports/overview": "app.js chart.js page.html.j2 style.css table.js unpack.js",
 }

@@ -16,10 +16,12 @@ from sklearn.linear_model import LogisticRegression
 from moola.core.expansions import NO_POINTER, soft_curve
 from moola.core.splits import Intervals
 from moola.errors import InvalidData
+from moola.models.head_prior import CLASS_SHARE, POINTER_SHARE, HeadPrior
 from moola.models.heads import LinearHeads
 from moola.models.network import EncoderArchitecture, EnhancedSimpleLSTM, build_encoder
 from moola.training.finetune import run_network
 from moola.training.linear_fit import (
+    LEAST_SHARE,
     MEAN_SHARE,
     EncodedWindows,
     LinearFit,
@@ -64,21 +66,6 @@ def made(
     )
 
 
-def taken(windows: EncodedWindows, rows: np.ndarray) -> EncodedWindows:
-    """Some windows, in this order."""
-    times = windows.intervals
-    assert times.start_us is not None
-    assert times.end_us is not None
-    return EncodedWindows(
-        windows.encoded[rows],
-        None if windows.mirrored is None else windows.mirrored[rows],
-        windows.class_index[rows],
-        windows.pointers[rows],
-        Intervals(times.start_us[rows], times.end_us[rows], times.group[rows]),
-        windows.class_mirror,
-    )
-
-
 def read(heads: LinearHeads, windows: EncodedWindows) -> tuple[np.ndarray, np.ndarray]:
     """Class logits and pointer curves, as they are read."""
     encoded = torch.from_numpy(windows.encoded)
@@ -97,15 +84,18 @@ def bytes_of(heads: LinearHeads) -> bytes:
     return b"".join(tensor.numpy().tobytes() for tensor in heads.state_dict().values())
 
 
-def slow_pointer(vectors: np.ndarray, target: np.ndarray, penalty: float) -> np.ndarray:
+def slow_pointer(
+    vectors: np.ndarray, target: np.ndarray, penalty: float, covariance: np.ndarray | None = None
+) -> np.ndarray:
     """The equation of the module's page, one window after the other, minimised by scipy."""
+    metric = np.eye(vectors.shape[2]) if covariance is None else np.linalg.inv(covariance)
 
     def loss(weights: np.ndarray) -> float:
         total = 0.0
         for window, curve in zip(vectors, target, strict=True):
             scores = window @ weights
             total -= float((curve * (scores - np.log(np.exp(scores).sum()))).sum())
-        return total / len(vectors) + penalty / 2 * float(weights @ weights)
+        return total / len(vectors) + penalty / 2 * float(weights @ metric @ weights)
 
     return np.asarray(minimize(loss, np.zeros(vectors.shape[2]), method="BFGS", options={"gtol": 1e-7}).x)
 
@@ -113,7 +103,9 @@ def slow_pointer(vectors: np.ndarray, target: np.ndarray, penalty: float) -> np.
 def standardised(encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of mean 0 and deviation 1 over all bars, and the deviations."""
     flat = encoded.reshape(-1, encoded.shape[2]).astype(np.float64)
-    return (encoded - flat.mean(axis=0)) / flat.std(axis=0), flat.std(axis=0)
+    spread = flat.std(axis=0)
+    scale = np.maximum(spread, LEAST_SHARE * np.median(spread))
+    return (encoded - flat.mean(axis=0)) / scale, scale
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -129,17 +121,88 @@ def test_pointers_are_at_the_optimum_of_their_equation(mirrored: bool) -> None:
         np.testing.assert_allclose(fitted, slow, atol=2e-5)
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 4])
-def test_the_class_is_a_logistic_regression_on_vectors_under_half_true_curves(n_classes: int) -> None:
-    windows = made(60, n_classes, mirrored=False)
-    heads, fit = fit_linear_heads(windows, n_classes, ONE_PENALTY)
+def made_prior(seed: int = 0) -> HeadPrior:
+    """Directions that know nothing of the data."""
+    rng = np.random.default_rng(seed)
+    return HeadPrior("none", (rng.normal(size=(DIM, 2)), rng.normal(size=(DIM, 3))), rng.normal(size=(3 * DIM, 4)))
+
+
+def mixed_covariance(factor: np.ndarray, scale: np.ndarray, same_share: float) -> np.ndarray:
+    """The covariance of the module's page, in units of standardised vectors."""
+    known = (factor * scale[:, None]) @ (factor * scale[:, None]).T
+    mixed = same_share * np.eye(len(scale)) + (1 - same_share) * known * len(scale) / np.trace(known)
+    return np.asarray(mixed)
+
+
+def test_with_a_prior_the_penalty_is_measured_by_its_covariance() -> None:
+    windows, prior = made(24, mirrored=False), made_prior()
+    heads, fit = fit_linear_heads(replace(windows, prior=prior), 2, ONE_PENALTY)
+    vectors, scale = standardised(windows.encoded)
+    assert heads.pointer_head is not None
+    for number in (0, 1):
+        target = soft_curve(windows.pointers[:, number], N_BARS, LinearPlan().sigma_bars)
+        covariance = mixed_covariance(prior.pointers[number], scale, POINTER_SHARE)
+        fitted = heads.pointer_head.weight.detach().numpy()[number] * scale
+        np.testing.assert_allclose(fitted, slow_pointer(vectors, target, 0.02, covariance), atol=5e-5)
+    assert fit.out_of_fold_curves is not None
+    inputs, center, scale = pooled_inputs(windows, fit)
+    root = np.linalg.cholesky(mixed_covariance(prior.classes, scale, CLASS_SHARE))
+    peer = LogisticRegression(C=2 / (len(windows) * 0.1), tol=1e-10, max_iter=10_000)
+    peer.fit((inputs - center) / scale @ root, windows.class_index)
+    raw = inputs @ heads.class_head.weight.detach().numpy().T + heads.class_head.bias.detach().numpy()
+    prob = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(prob, peer.predict_proba((inputs - center) / scale @ root), atol=2e-5)
+
+
+def test_a_prior_that_knows_the_direction_makes_few_labels_enough() -> None:
+    rng = np.random.default_rng(5)
+    noise = [0.5 * rng.normal(size=(n, N_BARS, 200)) for n in (12, 300)]
+    few, unseen = (
+        replace(one, encoded=np.concatenate([one.encoded, more.astype(np.float32)], axis=2))
+        for one, more in zip((made(12, 2, 1, mirrored=False), made(300, 2, 2, mirrored=False)), noise, strict=True)
+    )
+    factor = np.eye(DIM + 200)[:, :DIM]
+    right = HeadPrior("none", (factor, factor), np.concatenate([factor] * 3))
+    found = [read(fit_linear_heads(replace(few, prior=prior), 2)[0], unseen) for prior in (None, right)]
+    hits = [(np.abs(curves.argmax(axis=1) - unseen.pointers) <= 1).mean() for _, curves in found]
+    accuracy = [(logits.argmax(axis=1) == unseen.class_index).mean() for logits, _ in found]
+    assert hits[1] > hits[0] + 0.02
+    assert accuracy[1] > accuracy[0] + 0.1
+
+
+def test_a_value_that_hardly_varies_is_not_blown_up() -> None:
+    windows = made(40, mirrored=False)
+    rng = np.random.default_rng(1)
+    flat = 1e-3 * rng.normal(size=(40, N_BARS, 1)) + 1e-3 * windows.class_index[:, None, None]
+    still = replace(windows, encoded=np.concatenate([windows.encoded, flat.astype(np.float32)], axis=2))
+    heads, _ = fit_linear_heads(still, 2)
+    # Elsewhere it is another: as large as all others are.
+    moved = replace(still, encoded=still.encoded.copy())
+    moved.encoded[..., -1] += 0.5
+    logits, curves = read(heads, moved)
+    before, curves_before = read(heads, still)
+    np.testing.assert_allclose(logits, before, atol=0.3)
+    np.testing.assert_allclose(curves, curves_before, atol=1e-3)
+
+
+def pooled_inputs(windows: EncodedWindows, fit: LinearFit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the class learns from, with the centre and the deviation of each value."""
     assert fit.out_of_fold_curves is not None
     true = np.stack([soft_curve(bars, N_BARS, 1.5) for bars in windows.pointers.T], axis=-1)
     curves = (true + fit.out_of_fold_curves) / 2
     pooled = [(windows.encoded * curves[..., [number]]).sum(axis=1) for number in (0, 1)]
     inputs = np.concatenate([*pooled, windows.encoded.mean(axis=1)], axis=1)
-    center, scale = inputs.mean(axis=0), inputs.std(axis=0)
+    spread = inputs.std(axis=0)
+    scale = np.maximum(spread, LEAST_SHARE * np.median(spread))
     scale[-DIM:] /= MEAN_SHARE
+    return inputs, inputs.mean(axis=0), scale
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_the_class_is_a_logistic_regression_on_vectors_under_half_true_curves(n_classes: int) -> None:
+    windows = made(60, n_classes, mirrored=False)
+    heads, fit = fit_linear_heads(windows, n_classes, ONE_PENALTY)
+    inputs, center, scale = pooled_inputs(windows, fit)
     # Two classes have one vector of weights there and two here, so that the penalty counts half.
     strength = (2 if n_classes == 2 else 1) / (len(windows) * 0.1)
     peer = LogisticRegression(C=strength, tol=1e-10, max_iter=10_000)
@@ -155,7 +218,7 @@ def test_the_same_windows_in_any_order_give_the_same_bytes(class_mirror: list[in
     rows = np.random.default_rng(3).permutation(len(windows))
     heads, fit = fit_linear_heads(windows, 2)
     again, _ = fit_linear_heads(windows, 2)
-    other, moved = fit_linear_heads(taken(windows, rows), 2)
+    other, moved = fit_linear_heads(windows.take(rows), 2)
     assert bytes_of(heads) == bytes_of(again) == bytes_of(other)
     np.testing.assert_array_equal(fit.out_of_fold_logits[rows], moved.out_of_fold_logits)
     assert fit.out_of_fold_curves is not None
@@ -254,7 +317,7 @@ def test_a_window_without_an_expansion_counts_for_the_class_alone() -> None:
     background = windows.class_index == 2
     windows.pointers[background] = NO_POINTER
     heads, fit = fit_linear_heads(windows, 3, ONE_PENALTY)
-    pointing = replace(taken(windows, np.flatnonzero(~background)), class_mirror=[0, 1])
+    pointing = replace(windows.take(np.flatnonzero(~background)), class_mirror=[0, 1])
     without, _ = fit_linear_heads(pointing, 2, replace(ONE_PENALTY, n_blocks=2))
     assert fit.out_of_fold_curves is not None
     np.testing.assert_allclose(fit.out_of_fold_curves.sum(axis=1), 1.0)

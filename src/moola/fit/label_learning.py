@@ -31,6 +31,7 @@ from moola.fit.linear_heads_fit import encoded
 from moola.fit.predicting import BarVectors, decode
 from moola.fit.presence import LEAST_SPANS, MAX_OVERLAP, UNLABELLED_SPANS, fit_presence
 from moola.fit.presence_stages import Marked
+from moola.models.head_prior import prior_of
 from moola.models.heads import LinearHeads
 from moola.models.model_files import EncoderFile, ModelFile
 from moola.models.network import EnhancedSimpleLSTM
@@ -117,21 +118,6 @@ class LearnedWindows:
     span: Int[np.ndarray, " windows"]
     first_bar: Int[np.ndarray, " windows"]
 
-    def take(self, rows: np.ndarray) -> EncodedWindows:
-        """Return some windows, in this order."""
-        one = self.windows
-        times = one.intervals
-        assert times.start_us is not None
-        assert times.end_us is not None
-        return EncodedWindows(
-            one.encoded[rows],
-            None if one.mirrored is None else one.mirrored[rows],
-            one.class_index[rows],
-            one.pointers[rows],
-            Intervals(times.start_us[rows], times.end_us[rows], times.group[rows]),
-            one.class_mirror,
-        )
-
 
 class WindowEncoder:
     """Windows of one encoder, encoded one way or, where classes are known upside down, both."""
@@ -142,6 +128,7 @@ class WindowEncoder:
         names = [*classes, BACKGROUND]
         known = all(name in swaps for name in classes)
         self.mirror = [names.index(swaps.get(name, name)) for name in names] if known else None
+        self.prior = prior_of(file.encoder)
 
     @property
     def window_bars(self) -> int:
@@ -182,6 +169,7 @@ def learned_windows(marks: PersonMarks, reader: WindowEncoder, seed: int) -> Lea
         pointers,
         Intervals(bars.start_us[first_bar], bars.start_us[last_bar] + 1, np.arange(len(rows))),
         mirror,
+        reader.prior,
     )
     return LearnedWindows(windows, names, span, first_bar)
 

@@ -91,10 +91,10 @@ def _step(learned: LearnedWindows, part: int, seed: int) -> Step | None:
     before = np.flatnonzero(times.end_us < times.start_us[judged].min())
     n_classes = len(learned.class_names)
     try:
-        heads, _, temperature = fit_heads(learned.take(before), n_classes, QUICK)
+        heads, _, temperature = fit_heads(learned.windows.take(before), n_classes, QUICK)
     except InvalidData:
         return None
-    chosen = learned.take(judged)
+    chosen = learned.windows.take(judged)
     vectors = [chosen.encoded] if chosen.mirrored is None else [chosen.encoded, chosen.mirrored]
     prob = calibrated(read_heads(heads, vectors, chosen.class_mirror)[0], temperature)
     true = np.eye(n_classes)[chosen.class_index]

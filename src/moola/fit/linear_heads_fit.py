@@ -23,6 +23,7 @@ from moola.core.likeness import Likeness, fit_likeness
 from moola.errors import OperationFailed
 from moola.evaluation.calibration import fit_temperature
 from moola.files import write_atomic
+from moola.models.head_prior import prior_of
 from moola.models.model_files import weights_digest
 from moola.models.network import Encoder, EnhancedSimpleLSTM
 from moola.tables.window_file import WindowTable
@@ -183,6 +184,7 @@ def fit_on_windows(
         np.where((bars < n_seen).all(axis=1, keepdims=True), bars, NO_POINTER),
         table.intervals(),
         mirror,
+        prior_of(network.encoder),
     )
     if not network.predict_pointers:
         windows = replace(windows, pointers=np.full_like(windows.pointers, NO_POINTER))

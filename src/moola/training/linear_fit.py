@@ -10,6 +10,10 @@ to a deviation of .3), W and b are the minimum of the multinomial logistic regre
 
     mean_n [ -ln softmax_k(W v_n + b)[class of n] ] + penalty / 2 |W|^2.
 
+Where it is known what weights are usually like on an encoder (`models.head_prior`), |u|^2 and |W|^2 are measured by the
+covariance C of such weights, as u' C^-1 u. Values that hardly vary are not blown up: no deviation counts as less than
+half of the median.
+
 The curves that pool v_n are half the true pointers' and half predicted, by pointers fitted without the window's block
 of time: true ones alone are surer than any that the class will be read under, predicted ones alone often miss where
 labels are few. Windows are read by `mixed_logits`. Penalties are those with the least out-of-fold log-loss over blocks
@@ -23,7 +27,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -33,13 +37,16 @@ from scipy.special import log_softmax, softmax
 
 from moola.core.expansions import NO_POINTER, soft_curve
 from moola.core.splits import Intervals, near_any
+from moola.core.windows import rows_of
 from moola.errors import InvalidData
+from moola.models.head_prior import HeadPrior
 from moola.models.heads import SIGMA_BARS, LinearHeads, mixed_logits
 
 log = logging.getLogger(__name__)
 Vectors = Float[np.ndarray, "windows bars hidden"]
 Curves = Float[np.ndarray, "windows bars pointers"]
-LEAST_SCALE = 1e-6
+# What hardly varies among few windows may vary elsewhere: no value's deviation is below this share of the median.
+LEAST_SCALE, LEAST_SHARE = 1e-6, 0.5
 # The mean over a window adds little to what lies under the curves: it counts this much, so that the penalty holds it.
 MEAN_SHARE = 0.3
 # Windows that are scored at once, so that their vectors stay in the processor's cache.
@@ -87,6 +94,8 @@ class EncodedWindows:
         When the windows are. Without times their order stands for it.
     class_mirror
         The class that each class becomes upside down; needed with `mirrored`.
+    prior
+        What weights of heads on these vectors are usually like; `None` where nothing is known.
     """
 
     encoded: Vectors
@@ -95,9 +104,22 @@ class EncodedWindows:
     pointers: Int[np.ndarray, "windows 2"]
     intervals: Intervals
     class_mirror: list[int] | None = None
+    prior: HeadPrior | None = None
 
     def __len__(self) -> int:
         return len(self.encoded)
+
+    def take(self, rows: np.ndarray) -> EncodedWindows:
+        """Return some windows, in this order."""
+        times = self.intervals
+        return replace(
+            self,
+            encoded=self.encoded[rows],
+            mirrored=rows_of(self.mirrored, rows),
+            class_index=self.class_index[rows],
+            pointers=self.pointers[rows],
+            intervals=Intervals(rows_of(times.start_us, rows), rows_of(times.end_us, rows), times.group[rows]),
+        )
 
 
 @dataclass(frozen=True)
@@ -171,7 +193,7 @@ def fit_linear_heads(
     plan = LinearPlan() if plan is None else plan
     _require_classes(windows.class_index, n_classes)
     order = _time_order(windows)
-    ordered = _taken(windows, order)
+    ordered = windows.take(order)
     folds = time_blocks(ordered.intervals, plan.n_blocks)
     pointing = _fit_pointers(ordered, folds, plan)
     naming = _fit_class(ordered, n_classes, folds, pointing.curves, plan)
@@ -213,22 +235,6 @@ def _time_order(windows: EncodedWindows) -> np.ndarray:
     return np.lexsort([*by_content, windows.class_index, end, start, times.end_us, times.start_us])
 
 
-def _taken(windows: EncodedWindows, rows: np.ndarray) -> EncodedWindows:
-    times = windows.intervals
-    return EncodedWindows(
-        windows.encoded[rows],
-        None if windows.mirrored is None else windows.mirrored[rows],
-        windows.class_index[rows],
-        windows.pointers[rows],
-        Intervals(
-            None if times.start_us is None else times.start_us[rows],
-            None if times.end_us is None else times.end_us[rows],
-            times.group[rows],
-        ),
-        windows.class_mirror,
-    )
-
-
 @dataclass(frozen=True)
 class _Pointing:
     """Weights of both pointers on raw vectors, and every window's curves by a fit that did not see its block."""
@@ -245,11 +251,22 @@ def _fit_pointers(windows: EncodedWindows, folds: list[tuple[np.ndarray, np.ndar
     encoded = windows.encoded if windows.mirrored is None else (windows.encoded + windows.mirrored) / 2
     flat = encoded.reshape(-1, encoded.shape[2])
     center = flat.mean(axis=0, dtype=np.float64)
-    scale = np.maximum(flat.std(axis=0, dtype=np.float64), LEAST_SCALE)
+    scale = _scale_of(flat)
     vectors = ((encoded - center.astype(np.float32)) / scale.astype(np.float32)).astype(np.float32)
-    found = [_fit_pointer(vectors, bars, folds, plan) for bars in windows.pointers.T]
+    found = []
+    for number, bars in enumerate(windows.pointers.T):
+        root = None if windows.prior is None else windows.prior.pointer_root(number, scale)
+        turned = vectors if root is None else vectors @ root.astype(np.float32)
+        weights, *rest = _fit_pointer(turned, bars, folds, plan)
+        found.append((weights if root is None else root @ weights, *rest))
     weights, curves, penalty, loss = zip(*found, strict=True)
     return _Pointing(np.stack(weights) / scale, np.stack(curves, axis=-1), penalty, list(loss))
+
+
+def _scale_of(vectors: Float[np.ndarray, "rows values"]) -> Float[np.ndarray, " values"]:
+    """Return what each value is divided by."""
+    spread = vectors.std(axis=0, dtype=np.float64)
+    return np.maximum(spread, max(LEAST_SCALE, LEAST_SHARE * float(np.median(spread))))
 
 
 def _fit_pointer(
@@ -371,11 +388,14 @@ def _fit_class(
     ways = [windows.encoded] if windows.mirrored is None else [windows.encoded, windows.mirrored]
     learned = [_pooled(way, _learned_curves(windows.pointers, curves)) for way in ways]
     stacked = np.concatenate(learned)
-    center, scale = stacked.mean(axis=0), np.maximum(stacked.std(axis=0), LEAST_SCALE)
+    center, scale = stacked.mean(axis=0), _scale_of(stacked)
     if curves is not None:
         scale[-windows.encoded.shape[2] :] /= MEAN_SHARE
-    judged_by = [(_pooled(way, curves) - center) / scale for way in ways]
-    learned = [(one - center) / scale for one in learned]
+    to_raw = np.diag(1 / scale)
+    if curves is not None and windows.prior is not None:
+        to_raw = windows.prior.class_root(scale) / scale
+    judged_by = [(_pooled(way, curves) - center) @ to_raw.T for way in ways]
+    learned = [(one - center) @ to_raw.T for one in learned]
     problem = _ClassLoss(learned, judged_by, windows.class_mirror, windows.class_index, n_classes)
     everyone = np.arange(len(windows))
     out_of_fold, loss = np.full((len(windows), n_classes), np.nan), []
@@ -394,13 +414,13 @@ def _fit_class(
         best = plan.class_penalties[int(np.argmin(loss))]
         for rest, block in usable:
             found, bias = problem.coefficients(problem.minimum(rest, best, FOLD_TOLERANCE, None))
-            found = found / scale
+            found = found @ to_raw
             held_out = None if curves is None else curves[block]
-            out_of_fold[block] = _read(_taken(windows, block), held_out, found, bias - found @ center)
+            out_of_fold[block] = _read(windows.take(block), held_out, found, bias - found @ center)
     else:
         log.warning("No block of time leaves windows of every class: the class penalty is the usual one, %g.", best)
     weights, bias = problem.coefficients(problem.minimum(everyone, best, plan.tolerance, None))
-    weights = weights / scale
+    weights = weights @ to_raw
     return _Naming(weights, bias - weights @ center, best, [float(one) for one in loss], out_of_fold)
 
 
