@@ -117,6 +117,8 @@ def test_presence_from_files_is_recorded_to_the_last_bar_and_leads_a_scan(chart,
     prob = pl.read_parquet("events.parquet")["event_prob"]
     assert len(prob)
     assert prob.min() >= model.presence.threshold
+    moola(*scan, "e.csv", "--overwrite", "--overview", "e.html")
+    assert "Probability that a person would have marked it: at least" in Path("e.html").read_text()
     live = moola(*scan, "live.parquet", "--live")
     assert (live.code, "--live-presence" in live.err) == (2, True)
 
