@@ -367,7 +367,8 @@ def divide(table: WindowTable, val: float, test: float, purge_window: int | None
         if not len(found.part(part)):
             raise InvalidData(
                 f"every part must have windows, but the purge leaves {part} none of {len(table)}. "
-                "Label more windows, or lower --val, --test or --purge-window."
+                "Label windows of a longer time, cut shorter ones (moola windows --window-bars), or give other shares "
+                "(--val, --test)."
             )
     return found, purge
 
