@@ -233,6 +233,7 @@ def spans_on_bars(spans: Spans, bars: Bars, path: Path | str, drop_outside: bool
             "%d of %d spans begin or end where the bars rest, and were moved to the next bar: check --timezone.",
             n_in_gaps, len(spans),
         )  # fmt: skip
+    _tell_other_days(placed, bars)
     elapsed = bars.start_us[placed.last] - bars.start_us[placed.first]
     counts = {
         "n_spans": len(once),
@@ -246,6 +247,21 @@ def spans_on_bars(spans: Spans, bars: Bars, path: Path | str, drop_outside: bool
         "n_over_gaps": int((elapsed > bar_lengths_us(bars)[placed.first] * (placed.last - placed.first)).sum()),
     }
     return known.take(once), counts | _overlaps(known.take(once), placed.take(once))
+
+
+def _tell_other_days(placed: PlacedSpans, bars: Bars) -> None:
+    """Warn where bars are days that begin at another time than the days of most spans: these are read a bar early."""
+    is_day = bar_lengths_us(bars)[placed.first] == DAY_US
+    off = is_day & ~placed.exact & (placed.moved_us < DAY_US)
+    if 2 * int(off.sum()) > len(off):
+        begins = utc_text(bars.start_us[placed.first[off][0]])[11:16]
+        log.warning(
+            "%d of %d spans begin or end at another time of day than the daily bars, as of %s UTC: their days may be "
+            "read as those before. --timezone names the zone in which these bars begin at midnight.",
+            int(off.sum()),
+            len(off),
+            begins,
+        )
 
 
 def _met_none(spans: Spans, placed: PlacedSpans, bars: Bars) -> list[Problem]:
