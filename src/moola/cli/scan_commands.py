@@ -186,7 +186,9 @@ def similar(*, options: Annotated[SimilarOptions, Flat], console: Console = Cons
         "--bars",
         options.bars[0],
     )
-    screen.next_command(*words, "--annotator", "<you>")
+    # Spans of further tables are not on the bars of the first.
+    others = ["--drop-outside"] if len(options.bars) > 1 else []
+    screen.next_command(*words, "--annotator", "<you>", *others)
     screen.result(result)
     return 0
 

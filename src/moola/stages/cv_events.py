@@ -358,6 +358,7 @@ def events_of_blocks(folders: list[Path]) -> pl.DataFrame:
     return events.with_columns(pl.col("^prob_.*$").fill_null(0.0))
 
 
+@quiet(logging.WARNING)
 def _evaluated(options: CvOptions, chart: Chart, folds: list[Fold], run: run_store.Run) -> dict[str, Any]:
     """Evaluate the events of all blocks together, and block by block."""
     folders = [_folder(run, fold) for fold in folds]
