@@ -117,6 +117,8 @@ def test_presence_from_files_is_recorded_to_the_last_bar_and_leads_a_scan(chart,
     prob = pl.read_parquet("events.parquet")["event_prob"]
     assert len(prob)
     assert prob.min() >= model.presence.threshold
+    moola(*scan, "e.csv", "--overwrite", "--overview", "e.html")
+    assert "Probability that a person would have marked it: at least" in Path("e.html").read_text()
     live = moola(*scan, "live.parquet", "--live")
     assert (live.code, "--live-presence" in live.err) == (2, True)
 
@@ -153,6 +155,7 @@ def test_cv_evaluates_later_blocks_by_models_of_what_came_before(chart, moola):
     assert answer.code == 0, answer.err
     # What is said of the files is said of the user's, and not again of those made of them for each fold.
     assert "Encoder:" not in answer.err
+    assert answer.err.count("Times carry") <= 2
     # The encoder learned from all of these bars; windows that teach are no reason to say so.
     assert answer.err.count("Not leak-proof") == 1
     assert answer.json["leaks"][0].endswith(" evaluated bars")

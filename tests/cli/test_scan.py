@@ -123,7 +123,7 @@ def test_following_tells_each_event_once_and_ends_cleanly_when_interrupted(scan,
     bars = pl.read_parquet("bars.parquet")
     bars.head(70).write_csv("bars.csv", datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
     first = follow(moola, "--output", "events.jsonl", "--polls", "1").ends(0)
-    assert "rising 0.88, both pointers within 3 bars" in first.out
+    assert "rising 0.88, probability that both pointers are near" in first.out
     assert "1 events of 70 bars so far in events.jsonl" in first.out
 
     def slept(seconds):

@@ -116,6 +116,16 @@ def labelled(*names: str) -> WindowTable:
     return replace(TABLE, label=np.array(names * (len(TABLE) // len(names)), dtype=object))
 
 
+def test_swaps_that_leave_a_class_out_are_told_with_the_one_that_is_missing(caplog):
+    inputs = replace(fit_inputs_of(), table=labelled("down", "at rest", "up"))
+    assert not resolved(inputs, mirror_classes=("up:down",)).mirror_average
+    assert "leaves out at rest, so nothing is read upside down" in caplog.text
+    assert "Add 'at rest:at rest' where" in caplog.text
+    caplog.clear()
+    assert resolved(inputs, mirror_classes=("up:down", "at rest:at rest")).mirror_average
+    assert not caplog.text
+
+
 MODELS: dict[str, tuple[WindowTable, dict[str, Any]]] = {
     "one way, without pointers": (TABLE, {"mirror_average": False, "predict_pointers": False}),
     "directed": (labelled("bull", "bear"), {"mirror_classes": ("bull:bear",)}),

@@ -300,17 +300,38 @@ def test_same_seed_gives_the_same_presence_and_too_few_spans_are_refused(taught:
         fit_presence(model, [few], CPU, 1, read_once())
 
 
-def test_a_class_of_few_spans_is_left_out_with_a_word(taught: tuple, tmp_path: Path, caplog) -> None:
+@pytest.mark.parametrize("few", [0, 1])
+def test_a_class_of_few_spans_is_left_out_with_a_word(taught: tuple, tmp_path: Path, caplog, few: int) -> None:
     _, bars, spans, classes = taught
-    kept = (spans[:, 1] < TAUGHT) & ((classes == 1) | (np.cumsum(classes == 0) <= 6))
+    kept = (spans[:, 1] < TAUGHT) & ((classes != few) | (np.cumsum(classes == few) <= 6))
     model = replace(small_model(bars), mirror=None)
     marked = Marked(known(bars), spans[kept], classes[kept], np.array([[0, TAUGHT]]))
     model = replace(model, presence=fit_presence(model, [marked], CPU, 11))
-    assert "there are 6 of down" in caplog.text
+    assert f"there are 6 of {model.class_names[few]}" in caplog.text
     write_model(tmp_path / "again.pt", model)
     events = scanned(tmp_path, read_model(tmp_path / "again.pt"), later(bars), min_prob=0.2)
     assert len(events) > 5
-    assert (events.class_prob[:, 1] == 1).all()
+    assert (events.class_prob[:, 1 - few] == 1).all()
+
+
+def test_a_class_of_one_time_is_left_out_with_a_word(caplog) -> None:
+    bars, spans, _ = planted_chart(5, 5_000)
+    model, at = replace(small_model(bars), mirror=None), np.arange(len(spans))
+    marked = Marked(bars, spans, np.where((at >= 28) & (at < 40), 0, 1), np.array([[0, len(bars)]]))
+    presence = fit_presence(model, [marked], CPU, 11)
+    assert "there are 12 of down, 12 of them in one of 5 blocks of time" in caplog.text
+    assert [one.upright for one in presence.detectors] == [1]
+
+
+@pytest.mark.parametrize("n_bars", [104, 108])
+def test_a_stretch_without_bars_apart_from_the_held_out_ones_is_refused(n_bars: int) -> None:
+    bars, *_ = planted_chart(5)
+    first = np.arange(2, n_bars - 8, 6)
+    marked = Marked(
+        known(bars, n_bars), np.stack([first, first + 4], axis=1), np.ones_like(first), np.array([[0, n_bars]])
+    )
+    with pytest.raises(InvalidData, match="Look at a longer stretch"):
+        fit_presence(small_model(bars), [marked], CPU, 11)
 
 
 def test_shapes_are_those_of_a_slow_twin_and_hang_on_bars_near_alone() -> None:

@@ -136,6 +136,16 @@ def test_what_differs_is_kept_or_overwritten_with_its_history(here):
     assert charts()[0].revision == 3
 
 
+def test_pieces_inside_others_are_pieces_of_their_own_whichever_file_names_them(here):
+    large, small = [(10, 60, "trend")], [(12, 20, "flag"), (55, 64, "flag")]
+    taken(table(large))
+    result = taken(table([*small, (60, 70, "trend")]))
+    assert (result["added"], result["kept"]) == (3, 0)
+    result = taken(table(small), overwrite=True)
+    assert (result["unchanged"], result["overwritten"]) == (2, 0)
+    assert given_back()[0]["classes"] == {"flag": 2, "trend": 2}
+
+
 def test_two_people_stay_two_and_one_can_be_left_out(here):
     taken(table([(10, 20, "bull")]))
     taken(table([(12, 22, "bear")]), annotator="ben")

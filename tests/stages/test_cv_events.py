@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,9 +10,11 @@ import polars as pl
 import pytest
 
 from moola.core.bars import Bars
+from moola.core.event_merging import MergedEvents
 from moola.options.study_options import CvOptions
 from moola.stages import cv_events
-from moola.stages.cv_events import Chart, Fold, scan_block
+from moola.stages.cv_events import EVENTS, Chart, Fold, events_of_blocks, scan_block
+from moola.tables.event_table import events_of, read_events, write_event_pieces
 from tests.made import HOUR_US, random_walk_bars
 
 
@@ -43,6 +46,22 @@ def test_a_scan_of_a_block_reads_what_windows_of_its_longest_bars_need(
     assert read.min() == bars.start_us[first - n_beside]
     assert read.max() == bars.start_us[stop_row - 1 + n_beside]
     assert len(read) == (read.max() - read.min()) // HOUR_US + 1
+
+
+def test_blocks_whose_models_learned_other_classes_are_joined(tmp_path) -> None:
+    bars = random_walk_bars(40)
+    merged = MergedEvents.none(0)
+    for number, names in enumerate((["background", "up"], ["flat", "up"])):
+        prob = np.array([[0.2, 0.8]])
+        one = replace(merged, bar=np.array([[3, 9]]), class_prob=prob, pointer_prob=prob, event_prob=prob[:, 0],
+                      low=np.array([[3, 9]]), high=np.array([[3, 9]]), n_agree=np.array([1]), n_saw=np.array([1]),
+                      cut=np.zeros(1, dtype=bool), known_bar=np.array([-1]))  # fmt: skip
+        (tmp_path / str(number)).mkdir()
+        write_event_pieces(tmp_path / str(number) / EVENTS, iter([events_of(one, bars, names)]), names)
+    cv_events.write_frame(tmp_path / EVENTS, events_of_blocks([tmp_path / "0", tmp_path / "1"]))
+    events = read_events(tmp_path / EVENTS)
+    of = dict(zip(events.class_names, events.class_prob.T.tolist(), strict=True))
+    assert of == {"background": [0.2, 0.0], "up": [0.8, 0.8], "flat": [0.0, 0.2]}
 
 
 def test_how_spans_are_read_decides_which_cv_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

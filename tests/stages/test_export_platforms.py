@@ -23,7 +23,7 @@ from moola.models.model_files import write_model
 from moola.options.training_options import ExportOptions
 from moola.scan import window_reading
 from moola.stages import export_onnx, export_platforms
-from moola.stages.export_platforms import expected_table, export_for
+from moola.stages.export_platforms import INDICATOR, export_for
 from tests.scans_made import made_bars, made_model, seeing_moves
 from tests.stages.test_exporting import BARS, graph_says, model_of
 
@@ -60,8 +60,8 @@ def test_what_cannot_be_exported_for_a_platform_is_refused(monkeypatch):
 
 @pytest.mark.slow
 def test_the_table_for_metatrader_holds_what_is_predicted_and_fits_its_sources(monkeypatch, moola):
-    assert expected_table.__defaults__ == (1000,)
-    monkeypatch.setattr(export_platforms.expected_table, "__defaults__", (24,))
+    assert export_platforms.N_TABLED == 1000
+    monkeypatch.setattr(export_platforms, "N_TABLED", 24)
     model = replace(model_of(n_classes=3, mirror=(1, 0, 2)), class_names=["up", 'a "b" \\', "down"])
     write_model(Path("model.pt"), model)
     answer = moola("export", "--model", "model.pt", "--format", "mt5", "--output", "out", "--json")
@@ -94,6 +94,25 @@ def test_the_table_for_metatrader_holds_what_is_predicted_and_fits_its_sources(m
     defined = dict(re.findall(r"^#define (\w+) +(\S+)", files["moola_check.mq5"].read_text("utf-8-sig"), re.MULTILINE))
     assert (int(defined["N_COLUMNS"]), int(defined["N_WINDOWS"])) == (len(header), 24)
     assert r'{"up", "a \"b\" \\", "down"}' in files["moola_events.mq5"].read_text("utf-8-sig")
+
+
+def test_an_indicator_asks_for_its_pointers_and_a_strategy_for_what_live_presence_says(monkeypatch):
+    model = replace(model_of(), pointer_threshold=0.5, training={"bar_interval_s": 3600.0})
+    write_model(Path("model.pt"), model)
+    presence, live = types.SimpleNamespace(threshold=0.7), types.SimpleNamespace(threshold=0.6)
+    mt5 = ExportOptions(model=Path("model.pt"), output=Path("mt5"), format="mt5")
+    strategy = ExportOptions(model=Path("model.pt"), output=Path("s.py"), format="freqtrade", events=Path("live.jsonl"))
+    looks_ahead = replace(model, presence=presence)
+    monkeypatch.setattr(export_platforms, "read_model", lambda _: looks_ahead)
+    monkeypatch.setattr(export_platforms, "checked_graph", lambda *_: (looks_ahead, b"", 0.0))
+    monkeypatch.setattr(export_platforms, "N_TABLED", 8)
+    export_for(mt5)
+    assert re.search(r"InpMinProb += 0\.25;", (Path("mt5") / INDICATOR).read_text(encoding="utf-8-sig"))
+    with pytest.raises(WrongUsage, match="without --live-presence"):
+        export_for(strategy)
+    monkeypatch.setattr(export_platforms, "read_model", lambda _: replace(looks_ahead, live_presence=live))
+    export_for(strategy)
+    assert "MIN_PROB = 0.6\n" in Path("s.py").read_text()
 
 
 # The strategy for freqtrade.

@@ -70,11 +70,13 @@ def test_other_spans_and_runs_change_no_place_and_a_seed_does(here):
     assert not set(other.window_id) >= set(fewer.window_id)
 
 
-def test_long_spans_make_long_windows_and_those_that_fit_none_are_told(here):
+def test_long_spans_make_long_windows_and_those_that_fit_none_are_told(here, caplog):
     pieces = [(400 + 200 * i, 459 + 200 * i, "bull") for i in range(9)]
     Path("spans.csv").write_text(table([*pieces, (1, 900, "bear")]))
     result, _ = made(150)
     assert (result["window_bars"], result["n_too_long"], result["n_windows"]) == (150, 1, 9)
+    assert "the class bear, for none holds one of its 1 spans of 852 to 852 bars" in caplog.text
+    assert "Set --window-bars 2130." in caplog.text
     Path("spans.csv").write_text(table(pieces))
     result, _ = made(150)
     assert result["n_outside_zone"] == 0
@@ -84,11 +86,13 @@ def test_long_spans_make_long_windows_and_those_that_fit_none_are_told(here):
         made(50)
 
 
-def test_a_span_over_too_long_a_gap_is_left_out_and_told_and_the_first_bars_have_windows_too(here):
+def test_a_span_over_too_long_a_gap_is_left_out_and_told_and_the_first_bars_have_windows_too(here, caplog):
     Path("spans.csv").write_text(table([(290, 360, "bull"), (500, 510, "bear")]))
     assert made()[0]["n_windows"] == 2
     result, _ = made(max_gap_hours=24)
     assert (result["n_windows"], result["n_dropped_gap"], result["n_over_gaps"]) == (1, 1, 1)
+    assert "No window has the class bull" in caplog.text
+    assert "Set --max-gap-hours." in caplog.text
     Path("spans.csv").write_text(table([(2, 10, "bull"), (2390, 2399, "bear")]))
     result, _ = made()
     assert (result["n_windows"], result["n_outside_zone"]) == (2, 2)

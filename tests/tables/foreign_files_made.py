@@ -111,6 +111,11 @@ FILES = [
         "2024-03-04,2024-03-04 11:00:00,1.086,1.09,1.0855,1.0895\n",
         says=("Times are those of 'datetime' and not of 'date'",),
     ),
+    ForeignFile(
+        "a chart with two indicators of one name",
+        "time,open,high,low,close,Plot,Plot\n2024-03-04T10:00:00Z,1.085,1.0875,1.0825,1.086,1,\n"
+        "2024-03-04T11:00:00Z,1.086,1.09,1.0855,1.0895,2,NaN\n",
+    ),
     # No header.
     ForeignFile(
         "binance in milliseconds",

@@ -146,6 +146,18 @@ def test_spans_are_moved_to_their_bars_and_it_is_said_by_how_much(tmp_path, capl
     assert rows_of(write(path, table([(290, 360, "bear")])))[1]["n_over_gaps"] == 1
 
 
+def test_days_of_daily_bars_that_begin_elsewhere_are_told(tmp_path, caplog):
+    days = (np.arange(40) * 24 + 5) * 3_600_000_000 + 1_483_228_800_000_000
+    bars = Bars(days, BARS.ohlc[:40], np.full(40, "X", dtype=object))
+    path = write(tmp_path / "s.csv", "start,end,label\n2017-01-09,2017-01-12,bull\n2017-01-18,2017-01-20,bear\n")
+    early = spans_on_bars(read_spans(path, PLAIN, bars), bars, path, False)[0]
+    assert "2 of 2 spans begin or end at another time of day than the daily bars, as of 05:00 UTC" in caplog.text
+    caplog.clear()
+    right = spans_on_bars(read_spans(path, SpanReading(timezone="America/New_York"), bars), bars, path, False)[0]
+    assert not caplog.text
+    assert (right.start_us - early.start_us == 24 * 3_600_000_000).all()
+
+
 @pytest.mark.parametrize(
     ("layout", "reading"),
     [

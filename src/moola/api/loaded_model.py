@@ -168,8 +168,8 @@ class Model:
         max_gap_hours
             Longest time between neighbouring bars inside a window; left out, found as in `moola.windows`.
         min_prob
-            Least probability that both pointers of an event are within 3 bars; left out, the square of the model's
-            pointer threshold, and at least 0.1.
+            Least `event_prob`; left out, the threshold that presence chose, else the square of the model's pointer
+            threshold, and at least 0.1.
         max_overlap
             Largest overlap of two events; of two that overlap more, the more probable one stays.
         live

@@ -37,8 +37,8 @@ def evaluate(options: EvalOptions, screen: Screen) -> int:
     screen.write(RULE)
     if (least := result["least_event_prob"] or 0.0) >= TOLD_LEAST:
         screen.write(
-            f"  The table has no event of a probability below {least:.3f}: average precision and recall at false "
-            "alarms are of those alone, and lower than of all. `moola scan --min-prob 0` writes all."
+            f"  The table has no event of a probability below {least:.3f}. Where the scan left some out, average "
+            "precision and recall at false alarms are lower than of all: `moola scan --min-prob 0` writes all."
         )
     screen.write(
         "  Random: events of the same lengths at random places. Strongest moves: of the spans' lengths, ranked."

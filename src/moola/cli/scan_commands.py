@@ -82,7 +82,10 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
     follower = Follower(options)
     following = f"Following {options.follow}; events are appended to {options.output}. Ctrl-C ends it."
     try:
-        result = follower.run(lambda events: _show_events(screen, events.to_dicts()), lambda: screen.write(following))
+        result = follower.run(
+            lambda events: _show_events(screen, events.to_dicts(), follower.reader.event_prob),
+            lambda: screen.write(following),
+        )
     except KeyboardInterrupt as stop:
         raise Interrupted(
             f"Interrupted after {follower.state.n_events} events; everything reported is in {options.output}.", go_on=()
@@ -104,13 +107,13 @@ def _follow(options: ScanOptions, screen: Screen) -> int:
     return 0
 
 
-def _show_events(screen: Screen, events: list[dict[str, Any]]) -> None:
+def _show_events(screen: Screen, events: list[dict[str, Any]], event_prob: str) -> None:
     for event in events:
         name = f"{event['symbol']} " if event["symbol"] else ""
         label = event["predicted_label"]
         screen.write(
             f"{name}{event['start_ts']:%Y-%m-%d %H:%M} to {event['end_ts']:%Y-%m-%d %H:%M} UTC: {label} "
-            f"{event[f'prob_{label}']:.2f}, both pointers within 3 bars with {event['event_prob']:.2f}, known "
+            f"{event[f'prob_{label}']:.2f}, {event_prob} {event['event_prob']:.2f}, known "
             f"{event['n_bars_after']} bars after its end"
         )
     sys.stdout.flush()
@@ -183,7 +186,9 @@ def similar(*, options: Annotated[SimilarOptions, Flat], console: Console = Cons
         "--bars",
         options.bars[0],
     )
-    screen.next_command(*words, "--annotator", "<you>")
+    # Spans of further tables are not on the bars of the first.
+    others = ["--drop-outside"] if len(options.bars) > 1 else []
+    screen.next_command(*words, "--annotator", "<you>", *others)
     screen.result(result)
     return 0
 

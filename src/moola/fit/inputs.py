@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -340,7 +341,15 @@ def _head_kind(options: TrainOptions, frozen: bool) -> HeadKind:
 def _mirror_average(options: TrainOptions, table: WindowTable, split: Split) -> bool:
     """Return whether windows are read upside down too: as asked, or where every class has a mirror."""
     classes = table.take(split.train).classes
-    known = set(class_swaps(classes, options.mirror_classes)) == set(classes)
+    unknown = sorted(set(classes) - set(class_swaps(classes, options.mirror_classes)))
+    known = not unknown
+    if options.mirror_classes and unknown and options.mirror_average is None:
+        log.warning(
+            "--mirror-classes leaves out %s, so nothing is read upside down, and no class learns from its mirror. Add "
+            "%s where it stays what it is.",
+            ", ".join(unknown[:5]),
+            shlex.join(f"{name}:{name}" for name in unknown[:5]),
+        )
     if options.mirror_average and not known:
         raise WrongUsage(
             f"--mirror-average must know every class upside down, but {', '.join(classes)} may have a direction. "

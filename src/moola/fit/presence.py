@@ -44,6 +44,7 @@ from moola.fit.presence_stages import (
     classes_found,
     fit_forest,
     fit_stage,
+    is_enough,
     least_score,
     scales_of,
 )
@@ -94,8 +95,8 @@ def fit_presence(
     """
     n_classes = len(model.class_names)
     counts = np.bincount(np.concatenate([one.class_index for one in charts]), minlength=n_classes)
-    pairs = _pairs_to_learn(model, counts)
     whole = _with_blocks(charts, read)
+    pairs = _pairs_to_learn(model, whole)
     scales = [Scale(1)] if read is not None else scales_of(whole, pairs, LEAST_SPANS)
     fitted = []
     for scale in scales:
@@ -209,27 +210,34 @@ def _held_by_all(fitted: list[FittedScale], charts: list[Marked]) -> HeldOut:
     return HeldOut(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
 
 
-def _pairs_to_learn(model: ModelFile, counts: Int[np.ndarray, " classes"]) -> list[tuple[int, int | None]]:
+def _pairs_to_learn(model: ModelFile, learned: list[Learned]) -> list[tuple[int, int | None]]:
     """Return the classes of each detector, those of which there are spans enough; others are left out with a word."""
+    label = np.concatenate([one.marked.class_index for one in learned])
+    block = np.concatenate([one.span_block for one in learned])
     pairs = _detector_classes(model)
-    n_spans = {pair: int(counts[classes_found(pair)].sum()) for pair in pairs}
-    few = [pair for pair in pairs if n_spans[pair] < LEAST_SPANS]
-    said = ", ".join(
-        f"{n_spans[pair]} of {' or '.join(model.class_names[one] for one in classes_found(pair))}" for pair in few
-    )
+    in_block = {pair: block[np.isin(label, classes_found(pair))] for pair in pairs}
+    few = [pair for pair in pairs if not is_enough(in_block[pair], LEAST_SPANS)]
+    said = "; ".join(_said_of_few(model, pair, in_block[pair]) for pair in few)
     if len(few) == len(pairs):
         raise InvalidData(
-            f"presence must have {LEAST_SPANS} spans of a class (or of two that mirror each other) that it may learn "
-            f"from, but there are {said}. Mark more, or leave --spans out."
+            f"presence must have {LEAST_SPANS} spans of a class (or of two that mirror each other, --mirror-classes) "
+            f"that it may learn from, but there are {said}. Mark more, or leave --spans out."
         )
     if few:
         log.warning(
-            "Presence needs %d spans of a class (or of two that mirror each other), but there are %s: a scan will "
-            "report no such event. Mark more of them.",
+            "Presence needs %d spans of a class (or of two that mirror each other, --mirror-classes), but there are "
+            "%s: a scan will report no such event. Mark more of them.",
             LEAST_SPANS,
             said,
         )
     return [pair for pair in pairs if pair not in few]
+
+
+def _said_of_few(model: ModelFile, pair: tuple[int, int | None], block: Int[np.ndarray, " spans"]) -> str:
+    said = f"{len(block)} of {' or '.join(model.class_names[one] for one in classes_found(pair))}"
+    if len(block) < LEAST_SPANS:
+        return said
+    return f"{said}, {np.bincount(block[block >= 0]).max(initial=0)} of them in one of {N_BLOCKS} blocks of time"
 
 
 def _detector_classes(model: ModelFile) -> list[tuple[int, int | None]]:

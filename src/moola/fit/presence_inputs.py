@@ -74,7 +74,8 @@ def with_presence(job: Job, model: ModelFile) -> ModelFile:
     if unknown := sorted(set(labels.tolist()) - set(model.class_names)):
         raise InvalidData(
             f"spans must have the classes of the windows ({', '.join(model.class_names)}), but {options.spans} has "
-            f"{', '.join(map(str, unknown[:5]))}. Cut windows around these spans, or leave them out."
+            f"{', '.join(map(str, unknown[:5]))}. Cut windows around these spans, long enough to hold "
+            "them (--window-bars), or leave them out."
         )
     if unmarked := sorted(set(model.class_names) - set(labels.tolist()) - {BACKGROUND}):
         raise InvalidData(

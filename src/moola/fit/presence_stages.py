@@ -167,6 +167,13 @@ class Scale:
         return replace(chart, bars=bars, bar=chart.bar // self.n, stretches=stretches, looked={})
 
 
+def is_enough(block: Int[np.ndarray, " spans"], least_spans: int) -> bool:
+    """Tell whether there are so many spans, half of them whatever block is left out."""
+    in_block = np.bincount(block[block >= 0])
+    n_spans, n_most = int(in_block.sum()), int(in_block.max(initial=0))
+    return n_spans >= least_spans and n_spans - n_most >= least_spans / 2
+
+
 def scales_of(learned: list[Learned], pairs: list[tuple[int, int | None]], least_spans: int) -> list[Scale]:
     """Return the scales that the lengths of spans ask for, the finest first.
 
@@ -182,12 +189,8 @@ def scales_of(learned: list[Learned], pairs: list[tuple[int, int | None]], least
     own = np.searchsorted([MOST_SPAN_BARS * n for n in room[:-1]], n_bars)
 
     def has_enough(place: int) -> bool:
-        for pair in pairs:
-            in_block = np.bincount(block[(own == place) & np.isin(label, classes_found(pair)) & (block >= 0)])
-            n_spans, n_most = int(in_block.sum()), int(in_block.max(initial=0))
-            if n_spans < least_spans or n_spans - n_most < least_spans / 2:
-                return False
-        return True
+        of_pairs = (block[(own == place) & np.isin(label, classes_found(pair))] for pair in pairs)
+        return all(is_enough(in_block, least_spans) for in_block in of_pairs)
 
     coarse = [n for place, n in enumerate(room) if place and has_enough(place)]
     return [Scale(1)] + [
@@ -235,6 +238,11 @@ def fit_stage(learned: list[Learned], pair: tuple[int, int | None], blocks: np.n
     """Fit three penalised logistic regressions to bars of some blocks, each way a class is known.
 
     Of unlabelled bars each counts once as one of all, and, as far as it is marked, once more as marked.
+
+    Raises
+    ------
+    InvalidData
+        No bars are left to learn from, or no spans in them.
     """
     values, targets, weights, lengths = [], [], [], []
     for one in learned:
@@ -248,12 +256,19 @@ def fit_stage(learned: list[Learned], pair: tuple[int, int | None], blocks: np.n
             chosen = (one.marked.class_index == class_index) & np.isin(one.span_block, blocks) & one.fits
             lengths.append(one.marked.n_bars[chosen])
     inputs, weight = np.concatenate(values), np.concatenate(weights)
+    n_bars = np.concatenate(lengths)
+    if not len(inputs) or not len(n_bars):
+        raise InvalidData(
+            f"presence must learn from bars with spans that lie {PACE_BARS} bars or more from each block that is held "
+            f"out, but of the {sum(int((one.block >= 0).sum()) for one in learned)} bars that were looked at none "
+            "do. Look at a longer stretch, or leave --spans out."
+        )
     center, scale = inputs.mean(axis=0, dtype=np.float64), inputs.std(axis=0, dtype=np.float64) + 1e-6
     inputs = standardised(inputs, center.astype(np.float32), scale.astype(np.float32)).astype(np.float32)
     target = np.concatenate(targets)
     again = 0.0 if learned[0].marked.annotated else target
     fitted = [_logistic(*each) for each in _by_what(inputs, target / (1 + again), weight[:, None] * (1 + again))]
-    log_length, shortest = _log_lengths(np.concatenate(lengths))
+    log_length, shortest = _log_lengths(n_bars)
     coefficients = np.stack([one[:-1] for one in fitted])
     return BarStage(center, scale, coefficients, np.array([one[-1] for one in fitted]), log_length, shortest, -1e9)
 
@@ -423,9 +438,10 @@ class Candidates:
 
 
 def best_overlap(bar: Int[np.ndarray, "spans 2"], marked: Marked, n_classes: int) -> Float[np.ndarray, "spans classes"]:
-    """Return the largest overlap (IoU) of each candidate with a span of each class."""
+    """Return the largest overlap (IoU) of each candidate with a span of each of the first classes."""
     best = np.zeros((len(bar), n_classes))
-    for span, class_index in zip(marked.bar, marked.class_index, strict=True):
+    own = marked.class_index < n_classes
+    for span, class_index in zip(marked.bar[own], marked.class_index[own], strict=True):
         near = slice(*np.searchsorted(bar[:, 0], [span[0] - 2 * (span[1] - span[0]) - 2, span[1] + 1]))
         best[near, class_index] = np.maximum(best[near, class_index], overlap(span, bar[near]))
     return best

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from moola.core.bars import Bars
+from moola.core.event_merging import overlap
 from moola.core.label_rules import GRADES, ChartLabels, ChartSpan, WindowLabel
 from moola.core.spans import MARKED, Spans
 from moola.core.windows import WINDOW_BARS
@@ -29,6 +30,9 @@ from moola.tables.span_file import (
 )
 from moola.tables.studio_file import write_studio
 
+# Spans that share so much of the bars in either are one piece, marked again.
+SAME_PIECE = 0.5
+
 
 @dataclass
 class _Merged:
@@ -43,8 +47,8 @@ class _Merged:
 def import_spans(options: LabelsImportOptions) -> dict[str, Any]:
     """Save spans, and the stretches that were annotated, under each annotator and symbol: all of them or none.
 
-    A span that the store has is left alone. One that shares bars with another of the same annotator in the store is
-    kept as the store has it, or put in its place with `overwrite`.
+    A span that the store has is left alone. One that is the same piece as another of the same annotator in the store
+    is kept as the store has it, or put in its place with `overwrite`. Pieces inside others are pieces of their own.
 
     Returns
     -------
@@ -81,7 +85,7 @@ def import_spans(options: LabelsImportOptions) -> dict[str, Any]:
                 old = known.get((symbol, annotator), ChartLabels(symbol, annotator, ()))
                 # Where a person looked and marked nothing is background too.
                 if len(mine) or seen:
-                    charts.append((old, _merge(old, spans.take(mine), seen, options.overwrite, merged)))
+                    charts.append((old, _merge(old, spans.take(mine), seen, bars, options.overwrite, merged)))
         require_same_bars(store, BarPlaces(bars, WINDOW_BARS), options.bars, set(spans.symbols))
         laid = [on_bars(new, bars) for old, new in charts if new != old]
         store.save_charts([new for new, _ in laid], dict(pair for _, known in laid for pair in known.items()))
@@ -114,10 +118,12 @@ def _pairs(stretches: Stretches, symbol: str, annotator: str) -> tuple[tuple[int
 
 
 def _merge(
-    old: ChartLabels, spans: Spans, seen: tuple[tuple[int, int], ...], overwrite: bool, merged: _Merged
+    old: ChartLabels, spans: Spans, seen: tuple[tuple[int, int], ...], bars: Bars, overwrite: bool, merged: _Merged
 ) -> ChartLabels:
     held = {(one.start_us, one.end_us): one for one in old.spans}
     others = np.array([[one.start_us, one.end_us] for one in old.spans], dtype=np.int64).reshape(-1, 2)
+    times = bars.start_us[bars.symbol == old.symbol]
+    other_bars = np.searchsorted(times, others)
     sources = np.full(len(spans), "", dtype=object) if spans.source is None else spans.source
     for start, end, label, note, source in zip(
         spans.start_us.tolist(), spans.end_us.tolist(), spans.label, spans.note, sources, strict=True
@@ -126,7 +132,7 @@ def _merge(
         if same is not None and same.label == label and note in ("", same.note):
             merged.unchanged += 1
             continue
-        met = others[(others[:, 0] <= end) & (others[:, 1] >= start)]
+        met = others[overlap(np.searchsorted(times, [start, end]), other_bars) >= SAME_PIECE]
         if len(met) and not overwrite:
             merged.kept.append(new)
             continue

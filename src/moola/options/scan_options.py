@@ -63,8 +63,8 @@ class ScanOptions(Machine):
         float | None,
         PROBABILITY,
         basic(
-            "Least probability of an event, that both its pointers are within 3 bars; by default the square of the "
-            "model's pointer threshold, and at least 0.1.",
+            "Least event_prob; by default the threshold that presence chose, else the square of the pointer threshold, "
+            "and at least 0.1.",
             MODEL,
         ),
     ] = None

@@ -270,7 +270,7 @@ def _event_title(picture: EventPicture) -> str:
     name = f"{picture.symbol} " if picture.symbol else ""
     return (
         f"{name}{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC: {class_text(picture.predicted_label)} "
-        f"{picture.class_prob:.2f}\nboth pointers within 3 bars with {picture.event_prob:.2f}, {picture.n_agree} of "
+        f"{picture.class_prob:.2f}\n{picture.meaning} {picture.event_prob:.2f}, {picture.n_agree} of "
         f"{picture.n_saw} windows agree{', cut' if picture.cut else ''}"
     )
 

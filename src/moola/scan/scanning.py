@@ -217,6 +217,8 @@ class EventPicture:
         Mean start and end curve `(bars, 2)` of the windows that saw the event; 0 at bars that none has.
     bar, low, high
         Pointers and the edges of their intervals, counted from the first bar shown.
+    meaning
+        What `event_prob` is, in words.
     """
 
     rank: int
@@ -233,6 +235,7 @@ class EventPicture:
     n_agree: int
     n_saw: int
     cut: bool
+    meaning: str
 
 
 def pictures(scan: Scan, limit: int) -> Iterator[EventPicture]:
@@ -274,6 +277,7 @@ def pictures(scan: Scan, limit: int) -> Iterator[EventPicture]:
             int(event.n_agree[0]),
             int(event.n_saw[0]),
             bool(event.cut[0]),
+            scan.reader.event_prob,
         )
 
 
@@ -317,7 +321,10 @@ class SymbolOverview:
 
 @dataclass(frozen=True)
 class Overview:
-    """What the page shows, and how much of the scan that is; `about` says what is known of the model, line by line."""
+    """What the page shows, and how much of the scan that is; `about` says what is known of the model, line by line.
+
+    `meaning` is what `event_prob` is, in words.
+    """
 
     title: str
     about: Sequence[str]
@@ -327,6 +334,7 @@ class Overview:
     is_live: bool
     n_events: int
     n_bars: int
+    meaning: str
 
     @property
     def n_shown(self) -> int:
@@ -354,6 +362,7 @@ def overview(scan: Scan, max_bars: int, about: Sequence[str] = ()) -> Overview:
         scan.options.live,
         n_events,
         sum(scan.spool.n_bars),
+        scan.reader.event_prob,
     )
 
 

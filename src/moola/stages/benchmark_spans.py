@@ -7,6 +7,7 @@ stand beside them.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from moola.errors import InvalidData, WrongUsage
 from moola.evaluation.event_figures import AP_CLASS
 from moola.evaluation.event_figures import ECE as EVENT_ECE
 from moola.files import json_bytes, read_json, sha256_file, write_atomic
+from moola.fit.jobs import quiet
 from moola.fit.processes import OnFit
 from moola.models.model_files import BASE_NAME, encoder_sha256, write_model
 from moola.models.sealed import digest
@@ -178,6 +180,7 @@ def _write_judged(chart: Chart, fold: Fold, folder: Path) -> None:
     write_chart_bars(folder / "bars.parquet", chart.bars)
 
 
+@quiet(logging.WARNING)
 def _fit(
     cv: CvOptions, chart: Chart, draw: SpanDraw, judged: Path, output: Path, key: dict[str, Any]
 ) -> tuple[dict[str, Any], bool]:

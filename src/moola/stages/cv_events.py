@@ -352,10 +352,17 @@ def encoder_leaks(options: CvOptions, chart: Chart, fold: Fold) -> list[str]:
     return [f"the encoder was pretrained on times of {int(seen.sum()):,} evaluated bars"] if seen.any() else []
 
 
+def events_of_blocks(folders: list[Path]) -> pl.DataFrame:
+    """Return the events of all blocks; classes that a block's model did not learn have no probability there."""
+    events = pl.concat([pl.read_parquet(one / EVENTS) for one in folders], how="diagonal")
+    return events.with_columns(pl.col("^prob_.*$").fill_null(0.0))
+
+
+@quiet(logging.WARNING)
 def _evaluated(options: CvOptions, chart: Chart, folds: list[Fold], run: run_store.Run) -> dict[str, Any]:
     """Evaluate the events of all blocks together, and block by block."""
     folders = [_folder(run, fold) for fold in folds]
-    write_frame(run.path(EVENTS), pl.concat([pl.read_parquet(one / EVENTS) for one in folders]))
+    write_frame(run.path(EVENTS), events_of_blocks(folders))
     write_spans(run.path(SPANS), chart.spans)
     write_chart_bars(run.path("bars.parquet"), chart.bars)
     first, last = folds[0].first_us, folds[-1].stop_us

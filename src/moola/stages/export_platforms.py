@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def export_mt5(options: ExportOptions) -> dict[str, Any]:
     model = _pointing(read_model(options.model), options)
     model, content, off = checked_graph(options.model, OHLC)
     header, table = expected_table(model)
-    given = _described(options, model) | {
+    given = _described(options, replace(model, presence=model.live_presence)) | {
         "classes": [_mql_text(name) for name in model.class_names],
         "zone": trusted_zone(model),
         "max_overlap": ScanOptions.max_overlap,
@@ -140,7 +141,7 @@ def export_freqtrade(options: ExportOptions) -> dict[str, Any]:
     ------
     WrongUsage
         The output is no .py file, no events are named or in another form than the strategy reads, the model predicts
-        no pointers or learned presence, or its bars have a length that freqtrade does not know.
+        no pointers or cannot scan live, or its bars have a length that freqtrade does not know.
     """
     if options.output.suffix != ".py":
         raise WrongUsage(f"--output must end in .py for --format freqtrade, but it is {options.output}. Rename it.")
@@ -151,10 +152,10 @@ def export_freqtrade(options: ExportOptions) -> dict[str, Any]:
             "not be there yet."
         )
     model = _pointing(read_model(options.model), options)
-    if model.presence is not None:
+    if model.presence is not None and model.live_presence is None:
         raise WrongUsage(
-            f"--format freqtrade must have a model without presence, but {options.model} learned from spans on "
-            "annotated stretches and cannot scan live. Train one without --stretches."
+            f"--format freqtrade must have a model that scans live, but {options.model} learned from spans without "
+            "--live-presence. Train it with that, or without --spans."
         )
     seconds = recorded_interval_s(model.training)
     timeframe = TIMEFRAMES.get(round(seconds)) if seconds is not None else None
@@ -165,7 +166,7 @@ def export_freqtrade(options: ExportOptions) -> dict[str, Any]:
             f"on windows with times, of bars of {', '.join(TIMEFRAMES.values())}."
         )
     scan = command_line("moola", "scan", "--model", options.model, "--follow", "<bars>", "--output", options.events)
-    given = _described(options, model) | {
+    given = _described(options, replace(model, presence=model.live_presence)) | {
         "classes": json.dumps(model.class_names, ensure_ascii=False),
         "events": json.dumps(str(options.events.absolute()), ensure_ascii=False),
         "bar_seconds": round(seconds),

@@ -48,6 +48,7 @@ from moola.tables.span_file import (
     bars_looked_at,
     bars_of,
     read_spans,
+    tell_moved,
 )
 
 log = logging.getLogger(__name__)
@@ -137,6 +138,8 @@ def read_truth(options: EventTruthOptions, tables: list[TimedEvents]) -> Truth:
         )
     _refuse_lost(spans, placed, path, options.drop_outside)
     met = np.flatnonzero(placed.met)
+    if options.bars is not None:
+        tell_moved(placed.take(met), bars)
     names = sorted({*spans.label.tolist(), *(name for table in tables for name in table.label.tolist())})
     bar = np.stack([placed.first[met], placed.last[met]], axis=1)
     record = {

@@ -92,6 +92,7 @@ def cut_around_spans(options: WindowsOptions, path: Path) -> dict[str, Any]:
             f"{path} must have spans that fit windows of {window_bars} bars, but none of {len(spans)} "
             f"does ({dict(cut.left_out)}). Lower --window-bars or raise --max-gap-hours."
         )
+    _tell_lost_classes(spans, placed, window_bars, cut)
     if options.background is not None:
         cut.rows += _background(options, bars, stretches, placed, starts, window_bars, cut)
     table = _table(cut, bars, window_bars)
@@ -144,6 +145,22 @@ def _around(spans: Spans, placed: PlacedSpans, window_bars: int, is_whole: np.nd
         taken.add((start, first, last))
         cut.rows.append((start, first - start, last - start, str(spans.label[row]), str(spans.annotator[row])))
     return cut
+
+
+def _tell_lost_classes(spans: Spans, placed: PlacedSpans, window_bars: int, cut: _Cut) -> None:
+    """Warn of classes that no window has, for nothing learns them from these windows."""
+    for name in sorted(set(spans.label.tolist()) - {row[3] for row in cut.rows}):
+        n_bars = (placed.last - placed.first + 1)[spans.label == name]
+        is_long = float(np.median(n_bars)) > window_bars
+        log.warning(
+            "No window has the class %s, for none holds one of its %d spans of %d to %d bars: nothing will learn it. "
+            "Set %s.",
+            name,
+            len(n_bars),
+            n_bars.min(),
+            n_bars.max(),
+            f"--window-bars {window_bars_for(n_bars)}" if is_long else "--max-gap-hours",
+        )
 
 
 def _background(
@@ -350,7 +367,8 @@ def divide(table: WindowTable, val: float, test: float, purge_window: int | None
         if not len(found.part(part)):
             raise InvalidData(
                 f"every part must have windows, but the purge leaves {part} none of {len(table)}. "
-                "Label more windows, or lower --val, --test or --purge-window."
+                "Label windows of a longer time, cut shorter ones (moola windows --window-bars), or give other shares "
+                "(--val, --test)."
             )
     return found, purge
 

@@ -227,12 +227,7 @@ def spans_on_bars(spans: Spans, bars: Bars, path: Path | str, drop_outside: bool
     moves = placed.moved_us[~placed.exact] / 1e6
     known = spans.on_bars(bars, placed)
     once, repeated = _once(known, path)
-    n_in_gaps = int((placed.moved_us >= bar_lengths_us(bars)[placed.first]).sum())
-    if n_in_gaps:
-        log.warning(
-            "%d of %d spans begin or end where the bars rest, and were moved to the next bar: check --timezone.",
-            n_in_gaps, len(spans),
-        )  # fmt: skip
+    n_in_gaps = tell_moved(placed, bars)
     elapsed = bars.start_us[placed.last] - bars.start_us[placed.first]
     counts = {
         "n_spans": len(once),
@@ -246,6 +241,30 @@ def spans_on_bars(spans: Spans, bars: Bars, path: Path | str, drop_outside: bool
         "n_over_gaps": int((elapsed > bar_lengths_us(bars)[placed.first] * (placed.last - placed.first)).sum()),
     }
     return known.take(once), counts | _overlaps(known.take(once), placed.take(once))
+
+
+def tell_moved(placed: PlacedSpans, bars: Bars) -> int:
+    """Warn of spans that begin or end where the bars rest, and return how many.
+
+    Warn too where bars are days that begin at another time than the days of most spans: these are read a bar early.
+    """
+    length_us = bar_lengths_us(bars)[placed.first]
+    n_in_gaps = int((placed.moved_us >= length_us).sum())
+    if n_in_gaps:
+        log.warning(
+            "%d of %d spans begin or end where the bars rest, and were moved to the next bar: check --timezone.",
+            n_in_gaps, len(length_us),
+        )  # fmt: skip
+    off = (length_us == DAY_US) & ~placed.exact & (placed.moved_us < DAY_US)
+    if 2 * int(off.sum()) > len(off):
+        log.warning(
+            "%d of %d spans begin or end at another time of day than the daily bars, as of %s UTC: their days may be "
+            "read as those before. --timezone names the zone in which these bars begin at midnight.",
+            int(off.sum()),
+            len(off),
+            utc_text(bars.start_us[placed.first[off][0]])[11:16],
+        )
+    return n_in_gaps
 
 
 def _met_none(spans: Spans, placed: PlacedSpans, bars: Bars) -> list[Problem]:

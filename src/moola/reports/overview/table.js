@@ -10,7 +10,7 @@ function tableColumns(classes, symbols, live) {
     { name: "bars", value: (e) => e.end - e.start + 1 },
     { name: "class", text: true, value: (e) => classes[e.label], swatch: (e) => e.label % 6 },
     { name: "class prob.", value: (e) => e.labelProb.toFixed(3), order: (e) => e.labelProb },
-    { name: "both pointers", value: (e) => e.eventProb.toFixed(3), order: (e) => e.eventProb },
+    { name: "event prob.", value: (e) => e.eventProb.toFixed(3), order: (e) => e.eventProb },
     { name: "windows agree", value: (e) => `${e.agree} of ${e.saw}`, order: (e) => e.agree },
     { name: "longest gap, h", value: (e) => e.gapHours.toFixed(2), order: (e) => e.gapHours },
     { name: "cut", value: (e) => (e.cut ? "cut" : ""), text: true },

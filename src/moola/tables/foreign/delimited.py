@@ -268,7 +268,11 @@ def _names(head: list[_Line], header: _Line, known: Knowing) -> tuple[list[str],
         log.info("Line %d belongs to the header: %r.", line.number, line.text[:60])
     while names and not names[-1]:
         names.pop()
-    return names, last
+    # Indicators of a chart may share a name; which is meant matters where bars have such a column.
+    repeated = [name in names[:place] and not known([name]) for place, name in enumerate(names)]
+    return [
+        f"column_{at}" if again else name for at, (name, again) in enumerate(zip(names, repeated, strict=True), 1)
+    ], last
 
 
 def _before_first_bar(head: list[_Line], options: ImportOptions) -> int:
