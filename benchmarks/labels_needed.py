@@ -7,7 +7,7 @@ Brier score and the average precision (of `retracement`) of heads that learned f
 mean over draws. A way of asking is chosen with --train-only: the last two draws are then the test windows.
 
 Usage: benchmarks/labels_needed.py [BENCH_FOLDER] [--orders N] [--test N] [--round N] [--train-only]
-           [--asking mixed|random|unsure]
+           [--asking mixed|random|unsure] [--no-prior] [--target BRIER AP]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from moola.evaluation.calibration import calibrated
 from moola.evaluation.class_metrics import average_precision
 from moola.fit.label_learning import QUICK, fit_heads, read_heads
 from moola.fit.linear_heads_fit import encoded
+from moola.models.head_prior import HeadPrior, prior_of
 from moola.models.model_files import BASE_NAME, EncoderFile, read_encoder
 from moola.tables.window_file import WindowTable, read_windows
 from moola.training.linear_fit import EncodedWindows
@@ -43,10 +44,11 @@ class Windows:
     upright: np.ndarray
     turned: np.ndarray
     class_index: np.ndarray
+    prior: HeadPrior | None = None
 
     def take(self, rows: np.ndarray) -> Windows:
         """Return some of them."""
-        return Windows(self.table.take(rows), self.upright[rows], self.turned[rows], self.class_index[rows])
+        return Windows(self.table.take(rows), self.upright[rows], self.turned[rows], self.class_index[rows], self.prior)
 
     def learned(self, rows: np.ndarray) -> EncodedWindows:
         """Return some of them for a fit; the classes mean the same upside down."""
@@ -60,6 +62,7 @@ class Windows:
             pointers,
             chosen.intervals(),
             list(range(n_classes)),
+            self.prior,
         )
 
 
@@ -80,7 +83,8 @@ def encode(table: WindowTable, file: EncoderFile, classes: list[str]) -> Windows
     ways = [
         encoded(file.encoder, file.scaler.transform(one), device) for one in (features, mirrored_features(features))
     ]
-    return Windows(table, ways[0], ways[1], np.array([classes.index(name) for name in table.label], dtype=np.int64))
+    class_index = np.array([classes.index(name) for name in table.label], dtype=np.int64)
+    return Windows(table, ways[0], ways[1], class_index, prior_of(file.encoder))
 
 
 Reader = Callable[[Windows, np.ndarray], np.ndarray]
@@ -155,6 +159,10 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=0, help="test windows, evenly spread; 0 for all")
     parser.add_argument("--round", type=int, default=10, help="labels between two fits")
     parser.add_argument("--asking", choices=["mixed", "random", "unsure"], default="mixed")
+    parser.add_argument("--no-prior", action="store_true", help="heads without the prior of `base`")
+    parser.add_argument(
+        "--target", type=float, nargs=2, metavar=("BRIER", "AP"), help="in place of those of 174 random labels"
+    )
     parser.add_argument("--train-only", action="store_true", help="the last two draws instead of the test windows")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -163,6 +171,8 @@ def main() -> None:
     classes = sorted(set(table.label.tolist()))
     draw = table.extra["draw"].to_numpy()
     pool = encode(table, file, classes)
+    if given.no_prior:
+        pool = replace(pool, prior=None)
     if given.train_only:
         held = np.isin(draw, np.unique(draw)[-2:])
         pool, test, draw = pool.take(np.flatnonzero(~held)), pool.take(np.flatnonzero(held)), draw[~held]
@@ -176,6 +186,9 @@ def main() -> None:
     each = ", ".join(f"{one.brier:.4f} {one.ap:.4f}" for one in scores)
     print(f"{N_RANDOM} random labels, {len(test.class_index)} test windows: Brier {target.brier:.4f}, "
           f"AP {target.ap:.4f} (draws {each})", flush=True)  # fmt: skip
+    if given.target:
+        target = Score(N_RANDOM, *given.target)
+        print(f"The target is Brier {target.brier:g}, AP {target.ap:g}.", flush=True)
     needed: dict[str, list[int]] = {"Brier": [], "AP": [], "both": []}
     for order in range(given.orders):
         n, curve = labels_needed(pool, test, target, given.asking, SEED + order, given.round)

@@ -36,6 +36,7 @@ from moola.core.features import (
 from moola.core.seeds import derive_seed
 from moola.core.windows import WINDOW_BARS
 from moola.fit.synthetic import taker
+from moola.models.head_prior import prior_of
 from moola.models.model_files import read_encoder
 from moola.models.network import EncoderArchitecture, MaskingEncoder, build_encoder
 from moola.options.table_options import AutolabelOptions
@@ -288,7 +289,9 @@ def linear_heads(n_windows: int = 174) -> Figure:
     )
     classes = np.array([names.index(name) for name in table.label])
     pointers = np.stack([table.expansion_start, table.expansion_end], axis=1)
-    windows = EncodedWindows(upright, turned, classes, pointers, table.intervals(), list(range(len(names))))
+    windows = EncodedWindows(
+        upright, turned, classes, pointers, table.intervals(), list(range(len(names))), prior_of(file.encoder)
+    )
     plan = LinearPlan()
     begun = time.process_time()
     fit_linear_heads(windows, len(names), plan)
