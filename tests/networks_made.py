@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from moola.core.features import N_FEATURES, RobustScaler
-from moola.models.network import BiLSTMEncoder, EncoderArchitecture, EnhancedSimpleLSTM, build_encoder, build_network
+from moola.models import head_prior
+from moola.models.head_prior import HeadPrior
+from moola.models.model_files import weights_digest
+from moola.models.network import (
+    BiLSTMEncoder,
+    Encoder,
+    EncoderArchitecture,
+    EnhancedSimpleLSTM,
+    build_encoder,
+    build_network,
+)
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
@@ -35,3 +46,11 @@ def made_scaler() -> RobustScaler:
 def equal_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     left, right = one.state_dict(), other.state_dict()
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def ship_prior(encoder: Encoder, patch: pytest.MonkeyPatch) -> None:
+    """Let the prior inside the package be one of this encoder."""
+    rng, n_values = np.random.default_rng(0), encoder.output_dim
+    factors = [rng.normal(size=(rows, 2)) for rows in (n_values, n_values, 3 * n_values)]
+    prior = HeadPrior(weights_digest(encoder), (factors[0], factors[1]), factors[2])
+    patch.setattr(head_prior, "_shipped", lambda: prior)

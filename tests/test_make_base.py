@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,24 +24,23 @@ from tests.made import HOUR_US, random_walk_bars
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts/base"
 
 
-@pytest.fixture(scope="module")
-def base():
+def script(name: str) -> Any:
+    """One of the scripts, which import each other from their folder."""
     sys.path.insert(0, str(SCRIPTS))
     try:
-        import make_base
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(SCRIPTS))
-    return make_base
+
+
+@pytest.fixture(scope="module")
+def base():
+    return script("make_base")
 
 
 @pytest.fixture(scope="module")
 def head_prior():
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import make_head_prior
-    finally:
-        sys.path.remove(str(SCRIPTS))
-    return make_head_prior
+    return script("make_head_prior")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from moola.fit.label_learning import PersonMarks, propose
 from moola.fit.label_progress import Step, _sentence, learning_progress
 from moola.models.model_files import BASE_NAME, EncoderFile, read_encoder
 from tests.label.page_states import planted_bars
-from tests.networks_made import CPU, tiny_encoder
+from tests.networks_made import CPU, ship_prior, tiny_encoder
 
 # One that has learned nothing, which reads in a moment.
 ENCODER = EncoderFile(tiny_encoder(2, 16), RobustScaler(np.zeros(11), np.full(11, 0.01)), 105, {}, 8)
@@ -40,6 +40,12 @@ def test_later_parts_are_evaluated_by_earlier_labels(marks):
     found = learning_progress(replace(marks, by_model=by_model), ENCODER, 17, CPU)
     assert "there are 15" in found["message"]
     assert found["curve"] == []
+
+
+def test_heads_beside_the_page_are_fitted_with_the_prior_of_their_encoder(marks, monkeypatch):
+    before = learning_progress(marks, ENCODER, 17, CPU)["curve"]
+    ship_prior(ENCODER.encoder, monkeypatch)
+    assert learning_progress(marks, ENCODER, 17, CPU)["curve"] != before
 
 
 @pytest.mark.slow

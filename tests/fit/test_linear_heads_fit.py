@@ -36,7 +36,7 @@ from tests.fit.fits_made import (
     small_base,
 )
 from tests.made import made_windows
-from tests.networks_made import CPU, equal_weights, scaled_features, tiny_encoder
+from tests.networks_made import CPU, equal_weights, scaled_features, ship_prior, tiny_encoder
 
 ROWS = np.arange(len(TABLE))
 
@@ -196,6 +196,16 @@ def test_the_encoder_in_the_package_reads_windows_of_other_lengths(tmp_path, mon
     assert fit.model.network.head_kind == "linear"
     assert equal_weights(fit.model.network.encoder, base.encoder.encoder)
     assert said(fit.model, table).curves.shape == (24, 60, 2)
+
+
+def test_heads_on_the_encoder_of_the_prior_are_fitted_with_it(monkeypatch):
+    inputs = fit_inputs_of()
+    before = fitted(inputs).model.network
+    ship_prior(inputs.encoder.encoder, monkeypatch)
+    assert not same_weights(fitted(inputs).model.network, before)
+    # The prior of another encoder changes nothing.
+    ship_prior(tiny_encoder(5), monkeypatch)
+    assert same_weights(fitted(inputs).model.network, before)
 
 
 # Encoded windows: in memory, and on disk for other processes.
